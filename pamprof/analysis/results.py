@@ -1,0 +1,194 @@
+"""The derived nouns: what analysis concludes from runs. Never stored, always recomputed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pamprof.records import Interval, Point, Run, Workload
+
+
+class Verdict(StrEnum):
+    """What a ratio's interval says against the equivalence band (default within 1 %)."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    EQUIVALENT = "equivalent"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Basis(StrEnum):
+    """Where a number comes from."""
+
+    MEASURED = "measured"
+    COUNTED = "counted"  # exact arithmetic on counted FLOPs or bytes
+    MODEL = "model"
+
+
+class DoubtKind(StrEnum):
+    """The closed list of doubts about a result."""
+
+    THROTTLED = "throttled"
+    FIRST_SAMPLES_SLOW = "first samples slow"
+    CLOCK_DRIFT = "clock drift"
+    TOO_FEW_SAMPLES = "too few samples"
+    LAUNCH_BOUND = "launch-bound"
+    SHARED_DEVICE = "shared device"
+    WIDE_INTERVAL = "wide interval"
+    UNCOUNTED_OPERATORS = "uncounted operators"
+    NOISY_MACHINE = "noisy machine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """One doubt: what was seen, in numbers, and what to do about it."""
+
+    kind: DoubtKind
+    observation: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One run, summarised. Times are wall seconds per step.
+
+    Attributes:
+        run: The run itself.
+        label: Short unique name of the arm in its point, such as ``PAM planar · compiled``.
+        sample_count: Samples.
+        step_seconds: Median with interval.
+        device_seconds: By CUDA events; None without them.
+        tokens_per_second: From the median time.
+        flops_per_second: Achieved matrix FLOP/s (causal count over wall time).
+        model_flops_utilisation: Achieved over the device's dense peak for the dtype; None where the peak is unknown.
+        kernel_busy_ratio: Kernel time of a profiled step over the step's wall time, 0..1; None if not profiled.
+        joules_per_token: From the monitor window; None if unknown or invalid.
+        doubts: What a sceptic should know.
+    """
+
+    run: Run
+    label: str
+    sample_count: int
+    step_seconds: Interval
+    device_seconds: Interval | None
+    tokens_per_second: Interval
+    flops_per_second: Interval
+    model_flops_utilisation: Interval | None
+    kernel_busy_ratio: float | None
+    joules_per_token: float | None
+    doubts: tuple[Doubt, ...]
+
+    @property
+    def workload(self) -> Workload:
+        """What was measured."""
+        return self.run.workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An arm against a baseline at one point: cost ratio = FLOP ratio x efficiency ratio.
+
+    Attributes:
+        subject: The arm.
+        baseline: What it is compared to.
+        time_ratio: Subject time over baseline time per token (above 1 is dearer). Identical to the cost ratio, since
+            both run on the same device at the same price.
+        flop_ratio: Counted matrix FLOPs per token, subject over baseline.
+        efficiency_ratio: Baseline's achieved FLOP/s over the subject's; ``time_ratio = flop_ratio * efficiency_ratio``.
+        verdict: Of the subject against the baseline.
+        paired: True when both were sampled side by side or through one common reference in the same worker.
+    """
+
+    subject: Workload
+    baseline: Workload
+    time_ratio: Interval
+    flop_ratio: float
+    efficiency_ratio: Interval
+    verdict: Verdict
+    paired: bool
+
+
+class StepKind(StrEnum):
+    """What a rung of the ladder stands for; decides its colour."""
+
+    BASELINE = "baseline"
+    ARCHITECTURE = "architecture"
+    ARITHMETIC = "arithmetic"
+    PUBLISHED = "published"
+    IMPROVEMENT = "improvement"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderStep:
+    """One rung: multiplies the cost so far by ``factor``.
+
+    Attributes:
+        kind: What the rung stands for.
+        label: For people, such as ``complex arithmetic``.
+        explanation: One sentence: what is compared with what.
+        factor: Multiplicative change against the rung before.
+        cumulative: Cost per token relative to the baseline after this rung.
+        basis: Measured or counted.
+        workload: The arm that stands at this rung; None for a counted rung.
+    """
+
+    kind: StepKind
+    label: str
+    explanation: str
+    factor: Interval
+    cumulative: Interval
+    basis: Basis
+    workload: Workload | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """The overhead of one point, decomposed. ``missing`` says which rungs could not be built and why."""
+
+    point: Point
+    baseline: Workload
+    steps: tuple[LadderStep, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossover:
+    """Context length from which the fixed state is the cheaper one in decode, in tokens.
+
+    Attributes:
+        subject_layer, subject_implementation: The fixed-state arm (its best execution at each context).
+        batch_size: Sequences per step.
+        tokens: Interval of the crossover; None with ``reason`` where measurement brackets none.
+        direction: ``cheaper above``, ``always cheaper``, ``always dearer`` or ``unknown`` inside the measured contexts.
+        reason: One sentence: bracketed by which contexts, or why unknown.
+        basis: Measured (log-log interpolation between measured contexts) or model (by formula from bytes).
+    """
+
+    subject_layer: str
+    subject_implementation: str
+    batch_size: int
+    tokens: Interval | None
+    direction: str
+    reason: str
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointAnalysis:
+    """Everything concluded at one point."""
+
+    point: Point
+    baseline: Summary
+    summaries: tuple[Summary, ...]
+    comparisons: tuple[Comparison, ...]  # every arm against the baseline, the baseline itself excluded
+    ladder: Ladder | None
+    noise_half_width: float | None  # half width of the A-against-A ratio of the reference, relative
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """Everything concluded from a set of records, ready for a view."""
+
+    points: tuple[PointAnalysis, ...]
+    crossovers: tuple[Crossover, ...]
+    problems: tuple[str, ...]

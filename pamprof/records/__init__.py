@@ -1,0 +1,55 @@
+"""The nouns: frozen dataclasses, their versioned JSON and the append-only store."""
+
+from pamprof.records.environment import Environment
+from pamprof.records.interval import Interval
+from pamprof.records.price import Price, PriceQuote
+from pamprof.records.run import (
+    ArmFacts,
+    Energy,
+    FlopCount,
+    Gate,
+    Memory,
+    Monitor,
+    OperatorCount,
+    Perplexity,
+    Run,
+    Series,
+    Session,
+    Skip,
+    SkipKind,
+    StopReason,
+    Timing,
+    Unknown,
+)
+from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
+
+__all__ = [
+    "PRECISION_POLICY",
+    "ArmFacts",
+    "Dtype",
+    "Energy",
+    "Environment",
+    "Execution",
+    "FlopCount",
+    "Gate",
+    "Interval",
+    "LayerSpec",
+    "Memory",
+    "Monitor",
+    "OperatorCount",
+    "Perplexity",
+    "Phase",
+    "Point",
+    "Price",
+    "PriceQuote",
+    "Run",
+    "Scope",
+    "Series",
+    "Session",
+    "Skip",
+    "SkipKind",
+    "StopReason",
+    "Timing",
+    "Unknown",
+    "Workload",
+]

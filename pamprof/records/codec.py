@@ -1,0 +1,74 @@
+"""Records as JSON lines: a versioned, checksummed envelope around each noun.
+
+Schema history (newest first):
+
+1  First version: ``session``, ``run`` and ``skip`` records; ``crc32`` over the record's own bytes, so that a line
+   damaged on disk is refused instead of read as a different number.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from pamprof.errors import RecordError
+from pamprof.records.run import Run, Session, Skip
+
+SCHEMA_VERSION = 1
+
+Record = Session | Run | Skip
+
+_TYPES: dict[str, type[Session] | type[Run] | type[Skip]] = {"session": Session, "run": Run, "skip": Skip}
+_NAMES = {cls: name for name, cls in _TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Envelope:
+    schema_version: int
+    type: str
+    crc32: str
+    record: msgspec.Raw
+
+
+def encode(record: Record) -> bytes:
+    """One line of JSON, newline included."""
+    body = msgspec.json.encode(record)
+    envelope: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "type": _NAMES[type(record)],
+        "crc32": f"{zlib.crc32(body):08x}",
+        "record": msgspec.Raw(body),
+    }
+    return msgspec.json.encode(envelope) + b"\n"
+
+
+def decode(line: bytes) -> Record:
+    """The record of one line.
+
+    Raises:
+        RecordError: The line is not JSON, is damaged, or was written by a newer schema.
+    """
+    try:
+        envelope = msgspec.json.decode(line, type=_Envelope)
+    except msgspec.DecodeError as exc:
+        raise RecordError(f"not a record: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise RecordError("not a record: the line is not UTF-8") from exc
+    if envelope.schema_version > SCHEMA_VERSION:
+        raise RecordError(
+            f"schema version {envelope.schema_version} is newer than {SCHEMA_VERSION}, which this pamprof reads; "
+            "upgrade pamprof"
+        )
+    cls = _TYPES.get(envelope.type)
+    if cls is None or envelope.schema_version < 1:
+        raise RecordError(f"unknown record type {envelope.type!r} in schema version {envelope.schema_version}")
+    body = bytes(envelope.record)
+    if envelope.crc32 != f"{zlib.crc32(body):08x}":
+        raise RecordError("the record does not match its checksum; the line was changed after it was written")
+    try:
+        return msgspec.json.decode(body, type=cls)
+    except msgspec.DecodeError as exc:
+        raise RecordError(f"{envelope.type} record does not fit the schema: {exc}") from exc

@@ -1,0 +1,30 @@
+"""A median with its confidence interval, the only form in which an estimate travels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An estimate: ``low <= median <= high`` at ``confidence`` (a ratio, such as 0.95), all in one unit."""
+
+    low: float
+    median: float
+    high: float
+    confidence: float
+
+    @classmethod
+    def exact(cls, value: float) -> Interval:
+        """An interval without width, for a counted number."""
+        return cls(low=value, median=value, high=value, confidence=1.0)
+
+    def scaled(self, factor: float) -> Interval:
+        """The interval of ``factor`` times the estimate; ``factor`` must be positive."""
+        return Interval(
+            low=self.low * factor, median=self.median * factor, high=self.high * factor, confidence=self.confidence
+        )
+
+    def inverse(self) -> Interval:
+        """The interval of the reciprocal of a positive estimate."""
+        return Interval(low=1 / self.high, median=1 / self.median, high=1 / self.low, confidence=self.confidence)

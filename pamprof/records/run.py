@@ -1,0 +1,342 @@
+"""What a session writes: runs with their raw samples, skips with their reason, and the session's own header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pamprof.records.environment import Environment
+from pamprof.records.price import PriceQuote
+from pamprof.records.workload import Dtype, LayerSpec, Phase, Scope, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """Why a field is None. ``field`` is a dotted path inside the run, such as ``energy.counter_joules``."""
+
+    field: str
+    reason: str
+
+
+class StopReason(StrEnum):
+    """Which rule ended the sampling."""
+
+    PRECISION = "precision"  # the ratio's interval is narrow enough
+    SAMPLE_COUNT = "sample-count"  # enough samples, whatever the interval
+    TIMEOUT = "timeout"  # the point's time was used up
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Paired samples in the order they were taken: sample i of the arm was taken next to sample i of the reference.
+
+    All times are seconds per step; a sample times ``steps_per_sample`` steps and divides. Wall time runs from the
+    first call until the device is synchronised; device time lies between two CUDA events around the same calls and so
+    includes gaps in which the device waits for the host; host time is the part of wall time until the last call
+    returned, before synchronising.
+
+    Attributes:
+        wall_time_seconds: Samples of the arm.
+        device_time_seconds: CUDA-event samples, None on a device without events.
+        host_time_seconds: Host samples.
+        reference_wall_time_seconds: Samples of the reference, paired by index.
+        reference_device_time_seconds: Likewise by events.
+        steps_per_sample: Steps in one sample of the arm.
+        reference_steps_per_sample: Steps in one sample of the reference.
+        warm_up_steps: Steps of the arm run before the first sample, outside any sample.
+        stop_reason: The rule that ended the sampling.
+        half_width: Relative half width of the ratio's interval at the stop; None with fewer than two samples.
+        kernel_time_seconds: Time in which at least one kernel ran, per step, from one profiled step outside the
+            samples; None where no profiler reached the device.
+        kernel_count: Device kernels in that step.
+        compile_seconds: Time spent compiling or capturing before the warm-up; 0 for eager.
+        cold_cache: Whether the cache was flushed before each sample.
+    """
+
+    wall_time_seconds: tuple[float, ...]
+    device_time_seconds: tuple[float, ...] | None
+    host_time_seconds: tuple[float, ...]
+    reference_wall_time_seconds: tuple[float, ...]
+    reference_device_time_seconds: tuple[float, ...] | None
+    steps_per_sample: int
+    reference_steps_per_sample: int
+    warm_up_steps: int
+    stop_reason: StopReason
+    half_width: float | None
+    kernel_time_seconds: float | None
+    kernel_count: int | None
+    compile_seconds: float
+    cold_cache: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorCount:
+    """An operator the counter met and has no formula for, and how often."""
+
+    operator: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlopCount:
+    """Floating-point operations of one step. A real multiply-add is 2, a complex one 8.
+
+    Attributes:
+        matrix_flop_count: Matrix products as counted, causal attention counted as causal.
+        matrix_dense_flop_count: The same with causal attention counted as dense.
+        elementwise_flop_count: Pointwise and reduction work by the stated convention (real 1, complex multiply 6,
+            complex add 2, complex by real 2).
+        closed_form_matrix_flop_count: The layer's formula for ``matrix_flop_count``; None where it has none.
+        operator_count: Operators dispatched by one eager step.
+        uncounted_operators: Operators that do arithmetic the counter has no formula for.
+        complete: True when ``uncounted_operators`` is empty.
+    """
+
+    matrix_flop_count: int
+    matrix_dense_flop_count: int
+    elementwise_flop_count: int
+    closed_form_matrix_flop_count: int | None
+    operator_count: int
+    uncounted_operators: tuple[OperatorCount, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Peak tensor storage of one step and what it is made of, in bytes. ``peak`` is measured, the parts are summed.
+
+    Attributes:
+        peak_bytes: Highest live tensor storage during a step, this arm alone.
+        parameter_bytes: Parameters and buffers, casts kept for inference included.
+        gradient_bytes: Gradients (train).
+        optimizer_bytes: Optimizer state (train).
+        saved_activation_bytes: Storage autograd holds between forward and backward (train).
+        state_bytes: Recurrent state or KV cache (prefill, decode).
+        state_kind: ``state`` or ``kv-cache``; None in training.
+        input_bytes: Inputs and outputs the step keeps.
+        reserved_bytes: What the caching allocator holds (CUDA).
+        device_used_bytes: Device memory in use by NVML, context and workspaces included.
+        process_peak_bytes: Highest resident set of the worker process (VmHWM).
+    """
+
+    peak_bytes: int | None
+    parameter_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    saved_activation_bytes: int | None
+    state_bytes: int
+    state_kind: str | None
+    input_bytes: int
+    reserved_bytes: int | None
+    device_used_bytes: int | None
+    process_peak_bytes: int | None
+
+    @property
+    def accounted_bytes(self) -> int:
+        """Sum of the known parts."""
+        return (
+            self.parameter_bytes
+            + self.gradient_bytes
+            + self.optimizer_bytes
+            + (self.saved_activation_bytes or 0)
+            + self.state_bytes
+            + self.input_bytes
+        )
+
+    @property
+    def transient_bytes(self) -> int | None:
+        """The rest of the peak: short-lived tensors and workspaces."""
+        return None if self.peak_bytes is None else self.peak_bytes - self.accounted_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A signal sampled over time.
+
+    Attributes:
+        signal: Name with its unit last, such as ``gpu_busy_ratio``, ``power_watts``, ``sm_clock_hertz``.
+        source: Who measured it, such as ``nvml utilization samples``.
+        times_seconds: Seconds since the session's start.
+        values: One value per time.
+    """
+
+    signal: str
+    source: str
+    times_seconds: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """Energy of the monitored window.
+
+    Attributes:
+        counter_joules: Difference of the device's energy counter; None where it has none.
+        integrated_joules: Sampled power integrated over the window; None where power is not readable.
+        counter_updates: Times the counter was seen to move.
+        valid: Whether the value may be quoted.
+        invalid_reasons: Why not, one sentence each.
+    """
+
+    counter_joules: float | None
+    integrated_joules: float | None
+    counter_updates: int | None
+    valid: bool
+    invalid_reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitor:
+    """A window in which the arm ran alone, step after step, while the device was sampled.
+
+    Attributes:
+        start_seconds: Since the session's start.
+        window_seconds: Length.
+        steps: Steps completed in the window.
+        series: Signals sampled in it.
+        energy: Energy of it; None where the device reports none.
+        throttle_reasons: Clock-event reasons seen, in NVML's words; None where they cannot be read.
+        other_process_count: Other processes seen on the device; None where they cannot be listed.
+    """
+
+    start_seconds: float
+    window_seconds: float
+    steps: int
+    series: tuple[Series, ...]
+    energy: Energy | None
+    throttle_reasons: tuple[str, ...] | None
+    other_process_count: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """The correctness check that precedes the timing: relative error of the block against the float64 oracle."""
+
+    relative_error: float
+    tolerance: float
+    oracle: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One measured workload. Immutable; statistics are recomputed from its samples, never stored.
+
+    Attributes:
+        session_id: The session it belongs to.
+        group_id: The worker process it was measured in; pairs hold within a group.
+        started_at: UTC, ISO 8601.
+        workload: What was measured.
+        reference: What it was paired with (itself for the A-against-A run of the reference).
+        environment: Where.
+        parameter_count: Real scalars of the built model or block.
+        gate: Correctness, checked before timing.
+        timing: Paired samples.
+        flops: Counted operations per step.
+        memory: Peak and parts.
+        monitor: Utilisation and energy window; None where it was switched off.
+        unknowns: The reason for every None above.
+        notes: Facts that explain the number, such as the attention backend that ran.
+    """
+
+    session_id: str
+    group_id: str
+    started_at: str
+    workload: Workload
+    reference: Workload
+    environment: Environment
+    parameter_count: int
+    gate: Gate
+    timing: Timing
+    flops: FlopCount
+    memory: Memory
+    monitor: Monitor | None
+    unknowns: tuple[Unknown, ...]
+    notes: tuple[str, ...]
+
+
+class SkipKind(StrEnum):
+    """Why a point has no number."""
+
+    OUT_OF_MEMORY = "out-of-memory"
+    UNSUPPORTED = "unsupported"
+    INCORRECT = "incorrect"  # the gate refused it
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """A planned workload without a number, and the reason in one sentence."""
+
+    session_id: str
+    started_at: str
+    workload: Workload
+    kind: SkipKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmFacts:
+    """Sizes of one matched arm as planned: what ``pamprof layers`` prints and the fairness block shows.
+
+    Attributes:
+        title: Name for people, such as ``PAM``.
+        spec: Sizes.
+        parameter_count: Real scalars of the full model.
+        matrix_flop_count_per_token: Forward, full model, at ``sequence_length`` tokens.
+        state_bytes: State or KV cache of one sequence at ``sequence_length`` tokens, in the session's dtype policy.
+    """
+
+    title: str
+    spec: LayerSpec
+    parameter_count: int
+    matrix_flop_count_per_token: float
+    state_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perplexity:
+    """A quality figure beside the cost: which layer, the value, and who says so."""
+
+    layer: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The header of a comparison: what was asked for, so that a report can tell what is missing.
+
+    Attributes:
+        session_id: Random identifier.
+        started_at: UTC, ISO 8601.
+        command: The command line that reproduces it, without paths of the machine.
+        preset: Preset name, None for own sizes.
+        match_axis: Axis the sizes were matched on: ``parameters``, ``flops``, ``width`` or ``state-bytes``.
+        arms: The matched arms.
+        sequence_length: Tokens the per-token facts of ``arms`` refer to.
+        planned: Keys of all planned workloads, in order.
+        reference_layer: Layer every arm is paired with.
+        phases, scope, dtype: As asked.
+        perplexities: Quality figures to show beside the cost.
+        quote: Price in force when it was measured; None with ``quote_unknown_reason``.
+        quote_unknown_reason: Why there is no price.
+    """
+
+    session_id: str
+    started_at: str
+    command: str
+    preset: str | None
+    match_axis: str
+    arms: tuple[ArmFacts, ...]
+    sequence_length: int
+    planned: tuple[str, ...]
+    reference_layer: str
+    phases: tuple[Phase, ...]
+    scope: Scope
+    dtype: Dtype
+    perplexities: tuple[Perplexity, ...]
+    quote: PriceQuote | None
+    quote_unknown_reason: str | None

@@ -1,0 +1,104 @@
+"""The append-only file of records: what is written is on disk, a torn last line never hides the lines before it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pamprof.errors import OutputError, RecordError
+from pamprof.records.codec import Record, decode, encode
+from pamprof.records.run import Run, Session, Skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordFile:
+    """What a file of records holds.
+
+    Attributes:
+        sessions: Headers, in file order.
+        runs: Measured points, in file order.
+        skips: Points without a number, in file order.
+        problems: One sentence for each line that could not be read.
+    """
+
+    sessions: tuple[Session, ...]
+    runs: tuple[Run, ...]
+    skips: tuple[Skip, ...]
+    problems: tuple[str, ...]
+
+
+class RunStore:
+    """Appends records to ``path``, each flushed to the disk before ``append`` returns.
+
+    Raises:
+        OutputError: The file cannot be opened or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = os.fdopen(descriptor, "r+b", buffering=0)
+            self._end_torn_line()
+        except OSError as exc:
+            raise OutputError(
+                f"cannot write {path}: {exc.strerror}; choose another folder with --output-dir"
+            ) from exc
+
+    def _end_torn_line(self) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        if size:
+            self._file.seek(size - 1)
+            if self._file.read(1) != b"\n":
+                self._file.write(b"\n")
+
+    def append(self, record: Record) -> None:
+        """Write one record and flush it to the disk."""
+        line = memoryview(encode(record))
+        try:
+            while line:
+                line = line[self._file.write(line) or 0 :]
+            os.fsync(self._file.fileno())
+        except OSError as exc:
+            raise OutputError(f"cannot write {self.path}: {exc.strerror}; what was written before is safe") from exc
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_records(path: Path) -> RecordFile:
+    """Read every readable record of ``path``; a line that cannot be read becomes a sentence in ``problems``.
+
+    Raises:
+        RecordError: The file cannot be opened, or not one line of it is a record.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise RecordError(f"cannot read {path}: {exc.strerror}") from exc
+    sessions: list[Session] = []
+    runs: list[Run] = []
+    skips: list[Skip] = []
+    problems: list[str] = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = decode(line)
+        except RecordError as exc:
+            problems.append(f"{path.name} line {number}: {exc}")
+            continue
+        match record:
+            case Session():
+                sessions.append(record)
+            case Run():
+                runs.append(record)
+            case Skip():
+                skips.append(record)
+    if not (sessions or runs or skips):
+        detail = f"; {problems[0]}" if problems else ""
+        raise RecordError(f"{path} holds no readable record{detail}")
+    return RecordFile(sessions=tuple(sessions), runs=tuple(runs), skips=tuple(skips), problems=tuple(problems))

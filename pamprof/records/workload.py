@@ -1,0 +1,144 @@
+"""What is measured: a layer's sizes and the point (phase, scope, batch, length, dtype) it is measured at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """What one step does: forward + backward + optimizer, a whole prompt, or one new token per sequence."""
+
+    TRAIN = "train"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+class Scope(StrEnum):
+    """One block of the model, or the full language model with embedding and head."""
+
+    LAYER = "layer"
+    MODEL = "model"
+
+
+class Execution(StrEnum):
+    """How the step reaches the device.
+
+    ``EAGER`` dispatches operator by operator, ``COMPILED`` runs ``torch.compile`` per block, ``GRAPH`` replays a CUDA
+    graph of the eager step, ``COMPILED_GRAPH`` replays a CUDA graph of the compiled step.
+    """
+
+    EAGER = "eager"
+    COMPILED = "compiled"
+    GRAPH = "graph"
+    COMPILED_GRAPH = "compiled-graph"
+
+
+class Dtype(StrEnum):
+    """The precision policy of a point; ``BFLOAT16`` is mixed precision as stated by ``PRECISION_POLICY``."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+PRECISION_POLICY = (
+    "float32: everything in float32, TF32 off. bfloat16: matrix products in bfloat16; norms, softmax and the PAM decay "
+    "in float32; training keeps float32 master weights, residual stream, gradients and optimizer state (torch.autocast); "
+    "prefill and decode keep weights, residual stream and KV cache in bfloat16, the PAM state in float32."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSpec:
+    """Sizes of one architecture, enough to build its block and its language model.
+
+    Attributes:
+        layer: Registry name, such as ``pam``, ``real_pam`` or ``transformer``.
+        model_dim: Width of the residual stream; complex channels for a complex layer, real ones otherwise.
+        heads: Number of heads.
+        head_dim: Width of one head (complex channels for a complex layer).
+        depth: Number of blocks.
+        hidden_dim: Width inside the feed-forward or gate unit (complex channels for a complex layer).
+        vocabulary_size: Rows of the embedding as the model defines it, before any padding an implementation adds.
+        maximum_sequence_length: Longest sequence the position encoding is built for, in tokens.
+        activation: ``modswish`` or ``modrelu`` for PAM, ``swish`` or ``relu`` for its real twin, ``gelu``.
+        chunk_size: Chunk length C of a chunked recurrence, in tokens; None where there is none.
+        dropout: Dropout probability in training.
+    """
+
+    layer: str
+    model_dim: int
+    heads: int
+    head_dim: int
+    depth: int
+    hidden_dim: int
+    vocabulary_size: int
+    maximum_sequence_length: int
+    activation: str
+    chunk_size: int | None = None
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Point:
+    """Where arms meet: everything of a workload that all arms of one comparison share."""
+
+    phase: Phase
+    scope: Scope
+    batch_size: int
+    sequence_length: int
+    dtype: Dtype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One measurable arm at one point.
+
+    Attributes:
+        spec: Sizes of the architecture.
+        implementation: Which code computes it, such as ``published``, ``planar``, ``gauss``, ``complex`` or ``sdpa``.
+        execution: How the step reaches the device.
+        phase: What a step does.
+        scope: Block or full model.
+        batch_size: Sequences per step.
+        sequence_length: Tokens per sequence in a step of ``train`` and ``prefill``; in ``decode``, tokens of context
+            already held in the state or cache, to which a step adds one.
+        dtype: Precision policy.
+    """
+
+    spec: LayerSpec
+    implementation: str
+    execution: Execution
+    phase: Phase
+    scope: Scope
+    batch_size: int
+    sequence_length: int
+    dtype: Dtype
+
+    @property
+    def point(self) -> Point:
+        """The point this workload shares with the arms it is compared to."""
+        return Point(
+            phase=self.phase,
+            scope=self.scope,
+            batch_size=self.batch_size,
+            sequence_length=self.sequence_length,
+            dtype=self.dtype,
+        )
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens one step processes: B·T, or B in decode."""
+        return self.batch_size * (1 if self.phase is Phase.DECODE else self.sequence_length)
+
+    @property
+    def key(self) -> str:
+        """The full identity as one readable line; two workloads are the same measurement when their keys are equal."""
+        s = self.spec
+        chunk = "-" if s.chunk_size is None else str(s.chunk_size)
+        return (
+            f"{s.layer}/{self.implementation}/{self.execution} {self.phase}/{self.scope} "
+            f"B{self.batch_size} T{self.sequence_length} {self.dtype} "
+            f"D{s.model_dim} H{s.heads}x{s.head_dim} L{s.depth} h{s.hidden_dim} V{s.vocabulary_size} "
+            f"M{s.maximum_sequence_length} {s.activation} C{chunk} p{s.dropout:g}"
+        )

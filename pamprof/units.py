@@ -1,0 +1,89 @@
+"""The only formatter of quantities: seconds, bytes, FLOPs, dollars, ratios, counts.
+
+GiB is 2**30 bytes, GB is 10**9 bytes. An unknown value is an en dash; its reason belongs beside it.
+"""
+
+from __future__ import annotations
+
+from math import floor, isfinite, log10
+
+UNKNOWN = "–"
+GIB = 2**30
+MIB = 2**20
+HOURS_PER_MONTH = 730
+
+_SI = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_THIN_SPACE = "\u2009"
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """``value`` rounded to ``digits`` significant digits, thin spaces between thousands, never in exponent form."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - floor(log10(abs(value))))
+    text = f"{round(value, digits - 1 - floor(log10(abs(value)))):,.{min(decimals, 12)}f}"
+    return text.replace(",", _THIN_SPACE).replace("-", "−")
+
+
+def si(value: float | None, unit: str = "", digits: int = 3) -> str:
+    """``value`` with an SI step: ``430k``, ``1.54 TFLOP/s`` for ``unit='FLOP/s'``."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
+    for step, prefix in _SI:
+        if abs(value) >= step * (1 - 0.5 * 10**-digits):
+            return f"{significant(value / step, digits)}{' ' if unit else ''}{prefix}{unit}"
+    return f"{significant(value, digits)}{' ' + unit if unit else ''}"
+
+
+def seconds(value: float | None, digits: int = 3) -> str:
+    """A duration: ``1.14 s``, ``2.34 ms``, ``19.0 µs``, ``2 min 5 s`` above two minutes."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
+    if abs(value) >= 120:
+        return f"{int(value // 60)} min {round(value % 60)} s"
+    for step, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if abs(value) >= step * (1 - 0.5 * 10**-digits):
+            return f"{significant(value / step, digits)} {unit}"
+    return f"{significant(value * 1e9, digits)} ns"
+
+
+def binary_bytes(value: float | None, digits: int = 3) -> str:
+    """A memory size in binary steps: ``1.50 GiB``, ``192 MiB``."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
+    for step, unit in ((2**40, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (2**10, "KiB")):
+        if abs(value) >= step * (1 - 0.5 * 10**-digits):
+            return f"{significant(value / step, digits)} {unit}"
+    return f"{significant(value, digits)} B"
+
+
+def usd(value: float | None, digits: int = 3) -> str:
+    """Dollars: ``$0.0123``, ``$63.30``, ``$3 504``; cents are kept below 1,000 dollars and above one."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
+    sign = "−" if value < 0 else ""
+    magnitude = abs(value)
+    if 1 <= magnitude < 1000:
+        return f"{sign}${magnitude:.2f}"
+    if magnitude >= 1000:
+        return f"{sign}${magnitude:,.0f}".replace(",", _THIN_SPACE)
+    return f"{sign}${significant(magnitude, digits)}"
+
+
+def ratio(value: float | None, digits: int = 3) -> str:
+    """A factor: ``14.3×``."""
+    return UNKNOWN if value is None or not isfinite(value) else f"{significant(value, digits)}×"
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A 0..1 ratio on paper: ``37 %``."""
+    return UNKNOWN if value is None or not isfinite(value) else f"{significant(value * 100, digits)} %"
+
+
+def tokens(value: int) -> str:
+    """A context length as people say it: ``2k`` for 2,048, ``16k`` for 16,384, ``1,000`` as it is."""
+    if value >= 1024 and value % 1024 == 0:
+        return f"{value // 1024}k"
+    return f"{value:,}".replace(",", _THIN_SPACE)

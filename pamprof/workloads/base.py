@@ -1,0 +1,149 @@
+"""What a layer must offer to be measured: sizes, closed forms, a model to run, and an oracle to check it against.
+
+A layer is one file: a ``LayerDefinition`` under the entry point group ``pamprof.layers`` (built-ins register the same
+way in ``pyproject.toml``). Definitions are plain objects; torch modules are made in ``build``.
+
+Axes: B batch, T time, D model_dim, H heads, d head_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from pamprof.records import Dtype, LayerSpec, Phase, Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedForm:
+    """Matrix FLOPs of one step by formula; a real multiply-add is 2, a complex one 8.
+
+    Attributes:
+        matrix_flop_count: Causal attention and masked products as causal where the implementation can skip the rest.
+        matrix_dense_flop_count: Causal attention as dense.
+    """
+
+    matrix_flop_count: int
+    matrix_dense_flop_count: int
+
+
+class State(Protocol):
+    """A preallocated recurrent state or KV cache of a batch of sequences."""
+
+    kind: str  # "state" or "kv-cache"
+
+    def byte_count(self) -> int:
+        """Bytes of its tensors."""
+        ...
+
+    def randomise(self, generator: torch.Generator) -> None:
+        """Fill with plausible random values: measuring on zeros is faster than on data."""
+        ...
+
+
+class SequenceModel(Protocol):
+    """A block (scope ``layer``) or language model (scope ``model``); always a ``torch.nn.Module`` as well.
+
+    For scope ``layer`` inputs and outputs are hidden sequences as the layer keeps them (the definition's
+    ``example_inputs`` makes them); for scope ``model`` inputs are token ids [B, T] and outputs logits [B, T, V].
+    """
+
+    blocks: torch.nn.ModuleList  # what ``torch.compile`` is applied to, one by one
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Whole sequences from an empty state: logits [B, T, V], or the block's output."""
+        ...
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Scalar training loss; cross-entropy for a model, a fixed random projection of the output for a block."""
+        ...
+
+    def new_state(self, batch_size: int, maximum_length: int) -> State:
+        """A preallocated empty state on the model's device, in the dtypes of the inference policy."""
+        ...
+
+    def prefill(self, inputs: torch.Tensor, state: State, position: int = 0) -> torch.Tensor:
+        """Consume a piece of the prompt starting at ``position``, update ``state`` in place.
+
+        Returns the last position's logits [B, V], or the block's whole output in scope ``layer``.
+        """
+        ...
+
+    def decode(self, inputs: torch.Tensor, state: State, position: int) -> torch.Tensor:
+        """One token per sequence (ids [B], or the hidden of one position) at ``position``; updates ``state`` in place.
+
+        Returns logits [B, V], or the block's output. Shapes and addresses do not change, so a CUDA graph can hold it.
+        """
+        ...
+
+    def prepare_inference(self, dtype: Dtype) -> None:
+        """Cast weights and fuse them once for prefill and decode by ``PRECISION_POLICY``; not for training afterwards."""
+        ...
+
+
+class LayerDefinition(Protocol):
+    """One architecture with its implementations."""
+
+    name: str  # registry name, equal to ``LayerSpec.layer``
+    title: str  # for people: "PAM", "real twin", "transformer"
+    implementations: tuple[str, ...]  # the first is the one to compare to by default
+    complex_valued: bool
+    fixed_state: bool  # True when the decode state does not grow with context
+
+    def preset(self, name: str) -> LayerSpec:
+        """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
+        ...
+
+    def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
+        """The same architecture at another width, keeping depth and head_dim where possible; None if impossible."""
+        ...
+
+    def check(self, spec: LayerSpec) -> None:
+        """Raise ``SpecError`` with subject, value and remedy when no such layer can exist."""
+        ...
+
+    def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
+        """Real scalars, tied weights once, padding not counted."""
+        ...
+
+    def flop_count(
+        self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
+    ) -> ClosedForm:
+        """Closed form of one step, argued term by term in the docstring."""
+        ...
+
+    def implementation_flop_count(
+        self, spec: LayerSpec, *, implementation: str, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
+    ) -> ClosedForm:
+        """Closed form of what ``implementation`` executes, where it differs from the architecture's (three products
+        instead of four); equals what the FLOP counter counts, exactly.
+        """
+        ...
+
+    def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:
+        """Bytes of state or KV cache that ``new_state`` allocates for ``context`` tokens."""
+        ...
+
+    def example_inputs(
+        self, spec: LayerSpec, *, scope: Scope, batch_size: int, sequence_length: int, device: torch.device,
+        dtype: torch.dtype, generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Random inputs: ids [B, T] for a model, a hidden sequence for a block (shape is the layer's own)."""
+        ...
+
+    def build(
+        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int,
+    ) -> SequenceModel:
+        """A model with float32 parameters initialised from ``seed``: the same values for every implementation."""
+        ...
+
+    def oracle_error(
+        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int,
+    ) -> tuple[float, str]:
+        """Relative rms error of one block on a short random sequence against the float64 oracle on the CPU, and the
+        oracle's name. Train compares output and input gradient, prefill output and state, decode a step after a prefill.
+        """
+        ...
