@@ -1,0 +1,106 @@
+"""The worker process as its parent holds it: started early, given one group, read line by line, killed when it hangs."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pamprof.measure.wire import GroupRequest, encode_request
+
+_READ_BYTES = 1 << 16
+_LOG_TAIL_BYTES = 4000
+_LOG_LIMIT_BYTES = 64 << 20
+
+
+class WorkerHung(Exception):  # noqa: N818 - a condition, caught by the session, not an error for users
+    """The worker reported nothing for longer than allowed."""
+
+
+class WorkerProcess:
+    """A fresh interpreter that measures one group.
+
+    What the worker and the layers in it print goes to a temporary file, never into the records or the terminal. The
+    process has its own process group, so that Ctrl-C reaches the parent alone and the parent decides.
+
+    Args:
+        module: Run as ``python -m``; given the number of the descriptor it writes to.
+    """
+
+    def __init__(self, module: str = "pamprof.measure.worker") -> None:
+        self._log = tempfile.TemporaryFile()
+        self._read_end, write_end = os.pipe()
+        environment = dict(os.environ)
+        package_parent = str(Path(__file__).resolve().parents[2])
+        search_path = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = package_parent + (os.pathsep + search_path if search_path else "")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, str(write_end)],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=(write_end,),
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(write_end)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def send(self, request: GroupRequest) -> None:
+        """Give the worker its group."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(encode_request(request))
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass  # it died at once; lines() ends without a line and the session reads why
+
+    def lines(self, timeout_seconds: float) -> Iterator[bytes]:
+        """Lines as the worker writes them, until it closes its end.
+
+        Raises:
+            WorkerHung: No line came for ``timeout_seconds``.
+        """
+        pending = b""
+        while True:
+            ready, _, _ = select.select([self._read_end], [], [], timeout_seconds)
+            if not ready:
+                raise WorkerHung
+            chunk = os.read(self._read_end, _READ_BYTES)
+            if not chunk:
+                return
+            *complete, pending = (pending + chunk).split(b"\n")
+            for line in complete:
+                yield line + b"\n"
+            if os.fstat(self._log.fileno()).st_size > _LOG_LIMIT_BYTES:
+                self._log.truncate(0)
+
+    def kill(self) -> None:
+        """End the worker and everything it started."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def close(self) -> tuple[int, str]:
+        """Wait for the end and free everything.
+
+        Returns:
+            The exit status (negative: the signal that ended it) and the last line it printed.
+        """
+        status = self._process.wait()
+        size = os.fstat(self._log.fileno()).st_size
+        self._log.seek(max(0, size - _LOG_TAIL_BYTES))
+        printed = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        self._log.close()
+        os.close(self._read_end)
+        return status, printed[-1] if printed else ""

@@ -1,0 +1,53 @@
+"""How carefully to measure: one bag of numbers that travels from the command line to the worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pamprof.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Rules of one session's sampling.
+
+    Attributes:
+        target_half_width: Relative half width of the ratio's interval at which sampling stops.
+        minimum_samples: Pairs taken whatever the interval.
+        maximum_samples: Pairs after which sampling stops whatever the interval.
+        time_limit_seconds: Sampling time of one point, after which it stops once ``minimum_samples`` are taken.
+        sample_seconds: Shortest duration of one sample; short steps are repeated to fill it.
+        monitor_seconds: Length of the utilisation and energy window; 0 switches it off.
+        point_timeout_seconds: Time after which a worker that reports nothing is killed and the point skipped.
+        cold_cache: Flush the device's cache before each sample.
+        seed: Of weights and inputs.
+    """
+
+    target_half_width: float = 0.01
+    minimum_samples: int = 5
+    maximum_samples: int = 200
+    time_limit_seconds: float = 6.0
+    sample_seconds: float = 0.02
+    monitor_seconds: float = 2.2
+    point_timeout_seconds: float = 600.0
+    cold_cache: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers no measurement can be made with."""
+        for name in ("target_half_width", "time_limit_seconds", "sample_seconds", "point_timeout_seconds"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.monitor_seconds < 0:
+            raise UsageError(f"monitor_seconds must be 0 or more, not {self.monitor_seconds}")
+        if not 2 <= self.minimum_samples <= self.maximum_samples:
+            raise UsageError(
+                f"samples must satisfy 2 <= minimum <= maximum, not {self.minimum_samples} and {self.maximum_samples}"
+            )
+
+
+def default_settings(device_kind: str) -> Settings:
+    """Settings that finish a default comparison within a minute on a CPU, and give valid energy on a GPU."""
+    if device_kind == "cpu":
+        return Settings(time_limit_seconds=1.0, monitor_seconds=0.4, sample_seconds=0.01)
+    return Settings()

@@ -1,0 +1,97 @@
+"""The worker: a fresh process that measures one group, arm by arm, and writes every outcome to its parent.
+
+For each arm, in this order: the correctness gate, the FLOP count of the eager step, compilation or capture, warm-up,
+memory, paired samples against the reference, one profiled step, the monitored window. Reference and one arm are alive
+at a time; a point that does not fit becomes a skip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pamprof.errors import PamprofError, UnsupportedError
+from pamprof.measure.session import utc_now
+from pamprof.measure.wire import Event, GroupRequest, decode_request, encode_event
+from pamprof.records import Run, Skip, SkipKind, Workload
+from pamprof.records.codec import encode
+
+if TYPE_CHECKING:
+    from pamprof.measure.arm import ArmRunner, ReadyArm
+
+
+class Pipe:
+    """The worker's end of the line to its parent."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def send(self, line: bytes) -> None:
+        """Write one whole line."""
+        view = memoryview(line)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+def run_group(request: GroupRequest, pipe: Pipe) -> None:
+    """Measure every workload of the group that is not done."""
+    from pamprof.measure.arm import ArmRunner
+
+    runner = ArmRunner(request)
+    reference: ReadyArm | None = None
+    done = set(request.done)
+    for workload in request.workloads:
+        if reference is not None and workload.key in done:
+            continue
+        pipe.send(encode_event(Event(event="started", key=workload.key)))
+        outcome = attempt(runner, request, workload, reference)
+        if isinstance(outcome, Skip):
+            if workload.key not in done:
+                pipe.send(encode(outcome))
+        else:
+            run, ready = outcome
+            if workload.key not in done:
+                pipe.send(encode(run))
+            if reference is None:
+                reference = ready
+        gc.collect()
+        runner.device.empty_cache()
+    pipe.send(encode_event(Event(event="finished")))
+
+
+def attempt(
+    runner: ArmRunner, request: GroupRequest, workload: Workload, reference: ReadyArm | None
+) -> tuple[Run, ReadyArm] | Skip:
+    """Measure one workload; whatever goes wrong becomes a skip with its reason."""
+    try:
+        return runner.measure(workload, reference)
+    except UnsupportedError as exc:
+        kind, reason = SkipKind.UNSUPPORTED, str(exc)
+    except PamprofError as exc:
+        kind, reason = SkipKind.INCORRECT, str(exc)
+    except Exception as exc:  # noqa: BLE001 - a layer may raise anything; the other arms must still be measured
+        if runner.device.is_out_of_memory(exc):
+            kind, reason = SkipKind.OUT_OF_MEMORY, runner.out_of_memory_reason(workload)
+        else:
+            text = str(exc).strip().splitlines()
+            kind, reason = SkipKind.CRASHED, f"{type(exc).__name__}: {text[0] if text else 'no message'}"
+    return Skip(session_id=request.session_id, started_at=utc_now(), workload=workload, kind=kind, reason=reason)
+
+
+def main() -> None:
+    """Read one request from standard input, write records to the descriptor named on the command line."""
+    pipe = Pipe(int(sys.argv[1]))
+    import torch  # noqa: F401 - loaded while the parent is still planning
+
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return  # the parent changed its mind
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone; nobody is left to tell
+        run_group(decode_request(line), pipe)
+
+
+if __name__ == "__main__":
+    main()

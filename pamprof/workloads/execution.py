@@ -1,0 +1,90 @@
+"""How a step reaches the device: operator by operator, compiled per block, or as one CUDA graph.
+
+The same three ways for every arm, so that no architecture is compared compiled against another that is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import torch
+
+from pamprof.errors import UnsupportedError
+from pamprof.records import Execution
+
+if TYPE_CHECKING:
+    from pamprof.workloads.base import SequenceModel
+
+# Warm-up steps on a side stream before a capture: one to build lazily made workspaces and optimizer state, two more
+# because cuBLAS and the caching allocator settle only on the second use of a shape.
+_CAPTURE_WARM_UP_STEPS = 3
+
+# One process holds several compiled arms at several points; the default limits (8 and 256) would silently fall back
+# to eager, and an arm labelled "compiled" would not be.
+_RECOMPILE_LIMIT = 512
+
+
+def check_execution(execution: Execution, device: torch.device) -> None:
+    """Raise ``UnsupportedError`` where ``execution`` cannot exist on ``device``."""
+    if execution in (Execution.GRAPH, Execution.COMPILED_GRAPH) and device.type != "cuda":
+        raise UnsupportedError(f"execution {execution} needs a CUDA device, this is {device.type}; use eager or compiled")
+
+
+def compile_regions(model: SequenceModel) -> None:
+    """Mark every block, and the head with its loss, for ``torch.compile``; compilation happens at the first call.
+
+    Blocks are compiled one by one: a whole model would be unrolled layer by layer, and takes minutes to compile.
+    """
+    dynamo_config = torch._dynamo.config
+    dynamo_config.recompile_limit = _RECOMPILE_LIMIT
+    dynamo_config.accumulated_recompile_limit = _RECOMPILE_LIMIT * 4
+    # An error inside the compiler must surface as a recorded skip, not as a silent fall-back to eager code.
+    dynamo_config.suppress_errors = False
+    for region in (*model.blocks, *model.compiled_regions()):
+        region.compile(dynamic=False)
+
+
+def capture_graph(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """Capture ``step`` into a CUDA graph; the returned callable replays it and returns the step's static output.
+
+    Raises:
+        UnsupportedError: The step does something a graph cannot hold, such as waiting for the device.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(_CAPTURE_WARM_UP_STEPS):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            output = step()
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except RuntimeError as exc:
+        raise UnsupportedError(f"the step cannot be captured into a CUDA graph: {first_line(exc)}") from exc
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return output
+
+    return replay
+
+
+def timed(action: Callable[[], torch.Tensor], device: torch.device) -> tuple[torch.Tensor, float]:
+    """The action's result and the seconds until the device has finished it."""
+    start = perf_counter()
+    result = action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return result, perf_counter() - start
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

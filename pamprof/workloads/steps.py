@@ -1,0 +1,192 @@
+"""A workload made ready to run: model, inputs, optimizer or state, and the one step that is measured.
+
+What a step does, the same for every arm:
+
+- ``train``: zero gradients, forward and loss (autocast where the policy is bfloat16), backward, clip the gradient norm
+  to 1, AdamW (fused, capturable on CUDA).
+- ``prefill``: the whole prompt from an empty state; logits of the last position; state or cache filled.
+- ``decode``: one token per sequence at a fixed context length, on a state or cache that was allocated for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from pamprof.errors import UnsupportedError
+from pamprof.records import Dtype, Execution, Phase, Scope
+from pamprof.workloads.execution import capture_graph, check_execution, compile_regions, first_line, timed
+
+if TYPE_CHECKING:
+    from pamprof.records import LayerSpec, Workload
+    from pamprof.workloads.base import LayerDefinition, SequenceModel, State
+
+# Small enough that repeated steps on one batch do not drift into infinities, large enough that no update is zero.
+_LEARNING_RATE = 1e-5
+_CLIP_NORM = 1.0
+
+# Executed and eager outputs of the same step may differ by reordered sums only.
+_EXECUTION_TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 2e-2}
+
+
+class PreparedStep:
+    """One workload, built on a device. ``eager`` is always the plain step; ``run`` is the step as executed.
+
+    Attributes:
+        workload: What it is.
+        model: The block or language model.
+        optimizer: AdamW in training, None otherwise.
+        state: State or KV cache in prefill and decode, None in training.
+        inputs: Tensors the step reads.
+        run: Executes one step; asynchronous on CUDA. Equal to ``eager`` until ``execute`` was called.
+        compile_seconds: Time ``execute`` spent compiling and capturing.
+    """
+
+    def __init__(self, workload: Workload, definition: LayerDefinition, *, device: torch.device, seed: int) -> None:
+        check_execution(workload.execution, device)
+        self.workload = workload
+        self.device = device
+        self.compile_seconds = 0.0
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.state: State | None = None
+        self._seed = seed
+        spec = with_room_for(workload.spec, workload.sequence_length + (workload.phase is Phase.DECODE))
+        self.model: SequenceModel = definition.build(
+            spec, implementation=workload.implementation, scope=workload.scope, device=device, seed=seed
+        )
+        generator = torch.Generator(device="cpu").manual_seed(seed + 1)
+        length = 1 if workload.phase is Phase.DECODE else workload.sequence_length
+        training = workload.phase is Phase.TRAIN
+        bfloat16 = workload.dtype is Dtype.BFLOAT16
+        self.inputs = definition.example_inputs(
+            spec,
+            scope=workload.scope,
+            batch_size=workload.batch_size,
+            sequence_length=length,
+            device=device,
+            dtype=torch.bfloat16 if bfloat16 and not training else torch.float32,
+            generator=generator,
+        )
+        module = self.module
+        if training:
+            module.train()
+            self._prepare_training(spec, generator)
+            self.eager: Callable[[], torch.Tensor] = self._train
+        else:
+            module.eval().requires_grad_(False)
+            self.model.prepare_inference(workload.dtype)
+            room = workload.sequence_length + (workload.phase is Phase.DECODE)
+            self.state = self.model.new_state(workload.batch_size, room)
+            if workload.phase is Phase.DECODE and workload.scope is Scope.MODEL:
+                self.inputs = self.inputs[:, 0].contiguous()
+            self.eager = self._decode if workload.phase is Phase.DECODE else self._prefill
+        self.run = self.eager
+
+    @property
+    def module(self) -> nn.Module:
+        """The model as the ``torch.nn.Module`` it is."""
+        if not isinstance(self.model, nn.Module):
+            raise TypeError(f"layer {self.workload.spec.layer} built {type(self.model).__name__}, not a torch module")
+        return self.model
+
+    def _prepare_training(self, spec: LayerSpec, generator: torch.Generator) -> None:
+        if self.workload.scope is Scope.MODEL:
+            self._targets = torch.randint(
+                0, spec.vocabulary_size, tuple(self.inputs.shape), generator=generator
+            ).to(self.device)
+        else:
+            self.inputs.requires_grad_(True)
+            self._targets = torch.randn(tuple(self.inputs.shape), generator=generator).to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.module.parameters(), lr=_LEARNING_RATE, fused=True, capturable=self.device.type == "cuda"
+        )
+
+    def _train(self) -> torch.Tensor:
+        assert self.optimizer is not None
+        self.optimizer.zero_grad(set_to_none=True)
+        self.inputs.grad = None
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.workload.dtype is Dtype.BFLOAT16
+        ):
+            loss = self.model.loss(self.inputs, self._targets)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.module.parameters(), _CLIP_NORM)
+        self.optimizer.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _prefill(self) -> torch.Tensor:
+        assert self.state is not None
+        return self.model.prefill(self.inputs, self.state, 0)
+
+    @torch.no_grad()
+    def _decode(self) -> torch.Tensor:
+        assert self.state is not None
+        return self.model.decode(self.inputs, self.state, self.workload.sequence_length)
+
+    def reset(self) -> None:
+        """Fill the state with the same random values as ever; does nothing in training and prefill."""
+        if self.state is not None and self.workload.phase is Phase.DECODE:
+            self.state.randomise(torch.Generator(device=self.device).manual_seed(self._seed + 2))
+
+    def execute(self) -> None:
+        """Compile or capture as the workload asks, and check that the result still computes the same.
+
+        Raises:
+            UnsupportedError: The compiler fails, a graph cannot be captured, or the outputs differ.
+        """
+        execution = self.workload.execution
+        if execution is Execution.EAGER:
+            return
+        values = [parameter.detach().clone() for parameter in self.module.parameters()]
+        self.reset()
+        expected = self._observed(self.eager)
+        if execution in (Execution.COMPILED, Execution.COMPILED_GRAPH):
+            compile_regions(self.model)
+            self.compile_seconds += self._first_call()
+        if execution in (Execution.GRAPH, Execution.COMPILED_GRAPH):
+            _, seconds = timed(self._capture, self.device)
+            self.compile_seconds += seconds
+        with torch.no_grad():
+            for parameter, value in zip(self.module.parameters(), values, strict=True):
+                parameter.copy_(value)
+        self.reset()
+        found = self._observed(self.run)
+        if self.workload.spec.dropout > 0:
+            return  # masks differ from step to step; the gate has checked the arithmetic without them
+        error = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
+        if not error <= _EXECUTION_TOLERANCE[self.workload.dtype]:
+            raise UnsupportedError(
+                f"{execution} differs from eager by {error:.1e} relative, "
+                f"more than {_EXECUTION_TOLERANCE[self.workload.dtype]:.0e}; it is not timed"
+            )
+
+    def _observed(self, step: Callable[[], torch.Tensor]) -> torch.Tensor:
+        return step().detach().double().cpu()
+
+    def _first_call(self) -> float:
+        try:
+            return timed(self.eager, self.device)[1]
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as exc:  # the compiler's own errors share no base class
+            raise UnsupportedError(f"torch.compile fails with torch {torch.__version__}: {first_line(exc)}") from exc
+
+    def _capture(self) -> torch.Tensor:
+        self.run = capture_graph(self.eager)
+        return self.run()
+
+
+def with_room_for(spec: LayerSpec, tokens: int) -> LayerSpec:
+    """``spec`` with its position table extended to ``tokens`` where it is shorter.
+
+    A longer table of learned positions adds parameters to a model that was matched without them; they are not part of
+    the matched count and one row of them is read per token, so that neither FLOPs nor traffic change.
+    """
+    if tokens <= spec.maximum_sequence_length:
+        return spec
+    return replace(spec, maximum_sequence_length=tokens)

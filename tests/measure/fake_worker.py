@@ -1,0 +1,44 @@
+"""Stands in for the worker: plays one outcome per workload, chosen by the implementation's name."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+
+from pamprof.measure.wire import Event, decode_request, encode_event
+from pamprof.records.codec import encode
+from tests.synthetic import synthetic_run
+
+
+def main():
+    descriptor = int(sys.argv[1])
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    request = decode_request(line)
+    reference = request.workloads[0]
+    for workload in request.workloads:
+        if workload.key in request.done:
+            continue
+        os.write(descriptor, encode_event(Event(event="started", key=workload.key)))
+        match workload.implementation:
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "crashing":
+                print("the layer has lost its mind", file=sys.stderr)
+                os._exit(7)
+            case "hanging":
+                time.sleep(60)
+            case "chatty":
+                print("x" * (1 << 20))
+        run = replace(
+            synthetic_run(), workload=workload, reference=reference, group_id=request.group_id,
+            session_id=request.session_id,
+        )  # fmt: skip
+        os.write(descriptor, encode(run))
+    os.write(descriptor, encode_event(Event(event="finished")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from pamprof.measure.process import WorkerProcess
+from pamprof.measure.session import SessionRunner
+from pamprof.measure.settings import Settings
+from pamprof.records import SkipKind
+from pamprof.records.store import RunStore, read_records
+from tests.synthetic import synthetic_workload
+
+
+@dataclass
+class Listener:
+    total: int = 0
+    lines: list = field(default_factory=list)
+    ended: bool = False
+    interrupt_at: str | None = None
+
+    def begin(self, total_points):
+        self.total = total_points
+
+    def point_started(self, label):
+        if self.interrupt_at is not None and self.interrupt_at in label:
+            raise KeyboardInterrupt
+
+    def point_finished(self, label, text):
+        self.lines.append(f"{label}: {text}")
+
+    def message(self, text):
+        self.lines.append(text)
+
+    def end(self):
+        self.ended = True
+
+
+def group(*implementations):
+    return tuple(replace(synthetic_workload(), implementation=name) for name in implementations)
+
+
+def measure(tmp_path, workloads, *, listener=None, done=frozenset(), timeout=30.0):
+    store = RunStore(tmp_path / "runs.jsonl")
+    listener = listener or Listener()
+    runner = SessionRunner(
+        session_id="s",
+        device="cpu",
+        settings=Settings(point_timeout_seconds=timeout),
+        store=store,
+        reporter=listener,
+        spawn=lambda: WorkerProcess("tests.measure.fake_worker"),
+    )
+    outcome = runner.run([workloads], done)
+    store.close()
+    return outcome, listener
+
+
+def names(records):
+    return [run.workload.implementation for run in records.runs]
+
+
+def test_every_outcome_is_stored_in_order(tmp_path):
+    outcome, listener = measure(tmp_path, group("a", "b", "c"))
+    assert names(read_records(tmp_path / "runs.jsonl")) == ["a", "b", "c"]
+    assert (outcome.measured, outcome.skipped, outcome.interrupted) == (3, 0, False)
+    assert listener.total == 3
+    assert listener.ended
+
+
+def test_a_killed_worker_costs_the_point_in_progress_and_no_other(tmp_path):
+    outcome, _ = measure(tmp_path, group("a", "killed", "b"))
+    records = read_records(tmp_path / "runs.jsonl")
+    assert names(records) == ["a", "b"]
+    assert [skip.kind for skip in records.skips] == [SkipKind.OUT_OF_MEMORY]
+    assert outcome.skipped == 1
+
+
+def test_a_crash_is_a_skip_with_the_last_line_the_worker_printed(tmp_path):
+    measure(tmp_path, group("a", "crashing", "b"))
+    records = read_records(tmp_path / "runs.jsonl")
+    assert names(records) == ["a", "b"]
+    assert records.skips[0].kind is SkipKind.CRASHED
+    assert "lost its mind" in records.skips[0].reason
+    assert "exit status 7" in records.skips[0].reason
+
+
+def test_a_hanging_worker_becomes_a_skip_with_the_remedy(tmp_path):
+    measure(tmp_path, group("a", "hanging", "b"), timeout=3.0)
+    records = read_records(tmp_path / "runs.jsonl")
+    assert names(records) == ["a", "b"]
+    assert records.skips[0].kind is SkipKind.TIMEOUT
+    assert "--point-timeout" in records.skips[0].reason
+
+
+def test_a_layer_that_prints_megabytes_disturbs_neither_records_nor_terminal(tmp_path, capfd):
+    measure(tmp_path, group("a", "chatty"))
+    assert names(read_records(tmp_path / "runs.jsonl")) == ["a", "chatty"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_interrupt_keeps_what_was_measured(tmp_path):
+    listener = Listener(interrupt_at="chatty")
+    outcome, _ = measure(tmp_path, group("a", "chatty", "b"), listener=listener)
+    assert outcome.interrupted
+    assert names(read_records(tmp_path / "runs.jsonl")) == ["a"]
+    assert listener.ended
+
+
+def test_a_resumed_session_measures_only_what_is_missing(tmp_path):
+    workloads = group("a", "b", "c")
+    outcome, listener = measure(tmp_path, workloads, done=frozenset({workloads[1].key}))
+    assert names(read_records(tmp_path / "runs.jsonl")) == ["a", "c"]
+    assert outcome.measured == listener.total == 2
+
+
+@pytest.mark.parametrize("worker", ["killed", "crashing"])
+def test_a_reference_that_dies_leaves_the_rest_measured(tmp_path, worker):
+    measure(tmp_path, group(worker, "a", "b"))
+    records = read_records(tmp_path / "runs.jsonl")
+    assert names(records) == ["a", "b"]
+    assert len(records.skips) == 1

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pamprof.errors import RecordError
+from pamprof.records import Run
+from pamprof.records.codec import SCHEMA_VERSION, decode, encode
+from tests.synthetic import synthetic_records
+
+
+def every_record():
+    records = synthetic_records("cuda")
+    return [*records.sessions, *records.runs, *records.skips]
+
+
+def test_every_record_survives_the_round_trip():
+    for record in every_record():
+        assert decode(encode(record)) == record
+
+
+def test_a_changed_digit_is_refused_instead_of_read_as_another_number():
+    run = synthetic_records("cpu").runs[0]
+    line = encode(run)
+    number = str(run.parameter_count).encode()
+    other = str(run.parameter_count + 1).encode()
+    assert number in line
+    with pytest.raises(RecordError, match="checksum"):
+        decode(line.replace(b'"parameter_count":' + number, b'"parameter_count":' + other))
+
+
+def test_a_newer_schema_is_refused_with_the_remedy():
+    envelope = json.loads(encode(synthetic_records("cpu").runs[0]))
+    envelope["schema_version"] = SCHEMA_VERSION + 1
+    with pytest.raises(RecordError, match="upgrade pamprof"):
+        decode(json.dumps(envelope).encode())
+
+
+def test_an_unknown_record_type_is_refused():
+    envelope = json.loads(encode(synthetic_records("cpu").runs[0]))
+    envelope["type"] = "poem"
+    with pytest.raises(RecordError, match="poem"):
+        decode(json.dumps(envelope).encode())
+
+
+_LINE = encode(synthetic_records("cpu").runs[0])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    position=st.integers(0, len(_LINE) - 1),
+    replacement=st.binary(max_size=4),
+    length=st.integers(0, 4),
+)
+def test_a_mutated_line_is_refused_or_is_the_same_record(position, replacement, length):
+    mutated = _LINE[:position] + replacement + _LINE[position + length :]
+    try:
+        record = decode(mutated)
+    except RecordError:
+        return
+    original = decode(_LINE)
+    assert isinstance(record, Run)
+    assert record == original

@@ -1,0 +1,58 @@
+import os
+
+import pytest
+
+from pamprof.errors import OutputError, RecordError
+from pamprof.records.codec import encode
+from pamprof.records.store import RunStore, read_records
+from tests.synthetic import synthetic_records
+
+
+@pytest.fixture
+def runs():
+    return synthetic_records("cpu").runs
+
+
+def test_what_was_appended_is_read_back_in_order(tmp_path, runs):
+    store = RunStore(tmp_path / "deep" / "runs.jsonl")
+    for run in runs[:3]:
+        store.append(run)
+    store.close()
+    assert read_records(tmp_path / "deep" / "runs.jsonl").runs == runs[:3]
+
+
+def test_a_torn_last_line_hides_neither_the_lines_before_nor_those_after(tmp_path, runs):
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes(encode(runs[0]) + encode(runs[1])[:100])
+    store = RunStore(path)
+    store.append(runs[2])
+    store.close()
+    records = read_records(path)
+    assert records.runs == (runs[0], runs[2])
+    assert len(records.problems) == 1
+    assert "line 2" in records.problems[0]
+
+
+def test_a_file_without_one_record_is_an_error_that_says_why(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes(b"hello\n")
+    with pytest.raises(RecordError, match="no readable record"):
+        read_records(path)
+
+
+def test_a_missing_file_is_an_error_with_its_name(tmp_path):
+    with pytest.raises(RecordError, match=r"absent\.jsonl"):
+        read_records(tmp_path / "absent.jsonl")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_an_error_with_the_remedy(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="--output-dir"):
+        RunStore(tmp_path / "runs.jsonl")
+
+
+def test_a_folder_that_is_a_file_is_an_error_with_the_remedy(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OutputError, match="--output-dir"):
+        RunStore(tmp_path / "taken" / "runs.jsonl")
