@@ -70,7 +70,7 @@ _SPECS = {
         maximum_sequence_length=2048, activation="gelu",
     ),
     ("real_pam", "tiny"): LayerSpec(
-        layer="real_pam", model_dim=72, heads=4, head_dim=20, depth=6, hidden_dim=240, vocabulary_size=4096,
+        layer="real_pam", model_dim=80, heads=4, head_dim=20, depth=6, hidden_dim=240, vocabulary_size=4096,
         maximum_sequence_length=2048, activation="swish", chunk_size=CHUNK,
     ),
     ("pam", "tiny"): LayerSpec(

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from pamprof.records import Interval, Point, Run, Workload
+from pamprof.statistics import Verdict
 
+if TYPE_CHECKING:
+    from pamprof.records import Interval, Point, Run, Workload
 
-class Verdict(StrEnum):
-    """What a ratio's interval says against the equivalence band (default within 1 %)."""
-
-    FASTER = "faster"
-    SLOWER = "slower"
-    EQUIVALENT = "equivalent"
-    INCONCLUSIVE = "inconclusive"
+__all__ = [
+    "Analysis",
+    "Basis",
+    "Comparison",
+    "Crossover",
+    "Doubt",
+    "DoubtKind",
+    "Ladder",
+    "LadderStep",
+    "PointAnalysis",
+    "StepKind",
+    "Summary",
+    "Verdict",
+]
 
 
 class Basis(StrEnum):
