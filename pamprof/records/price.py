@@ -22,6 +22,7 @@ class Price:
         observed_on: Day the rate was read, None where the source carries no exact day.
         observed_text: What the source says of its date.
         source: Where the rate was read.
+        device_memory_gib: Memory of one device, GiB; None where the source does not say, or for a CPU.
     """
 
     provider: str
@@ -34,6 +35,7 @@ class Price:
     observed_on: date | None
     observed_text: str
     source: str
+    device_memory_gib: int | None = None
 
     @property
     def usd_per_device_hour(self) -> Decimal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class RunStore:
     """Appends records to ``path``, each flushed to the disk before ``append`` returns.
 
     Raises:
-        OutputError: The file cannot be opened or written.
+        OutputError: The file cannot be opened or written, or another process is writing it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,10 +42,18 @@ class RunStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             self._file = os.fdopen(descriptor, "r+b", buffering=0)
+            self._lock()
             self._end_torn_line()
         except OSError as exc:
+            raise OutputError(f"cannot write {path}: {exc.strerror}; choose another folder with --output-dir") from exc
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            self._file.close()
             raise OutputError(
-                f"cannot write {path}: {exc.strerror}; choose another folder with --output-dir"
+                f"another comparison is writing {self.path}; wait for it or choose another --output-dir"
             ) from exc
 
     def _end_torn_line(self) -> None:

@@ -56,3 +56,11 @@ def test_a_folder_that_is_a_file_is_an_error_with_the_remedy(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OutputError, match="--output-dir"):
         RunStore(tmp_path / "taken" / "runs.jsonl")
+
+
+def test_two_writers_of_one_file_are_refused(tmp_path):
+    first = RunStore(tmp_path / "runs.jsonl")
+    with pytest.raises(OutputError, match="another comparison"):
+        RunStore(tmp_path / "runs.jsonl")
+    first.close()
+    RunStore(tmp_path / "runs.jsonl").close()
