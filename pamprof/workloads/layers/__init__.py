@@ -1,0 +1,1 @@
+"""The built-in layers; each definition is one entry point of the group ``pamprof.layers``."""

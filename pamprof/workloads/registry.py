@@ -1,0 +1,120 @@
+"""The one place layers are found: entry points ``pamprof.layers``, the built-in layers included.
+
+A layer's module, and torch with it, is imported when the layer is asked for, not before. A layer that cannot be
+imported is left out of ``definitions`` and raises its own error when it is asked for by name, so that one broken
+package never stops the others.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, cast
+
+from pamprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from pamprof.workloads.base import LayerDefinition
+
+ENTRY_POINT_GROUP = "pamprof.layers"
+
+# The same lines as in pyproject.toml: a plain checkout, run without being installed, has no entry points to read.
+BUILT_IN_LAYERS = {
+    "pam": "pamprof.workloads.layers.pam_layer:DEFINITION",
+    "real_pam": "pamprof.workloads.layers.real_pam:DEFINITION",
+    "transformer": "pamprof.workloads.layers.transformer:DEFINITION",
+}
+
+_REQUIRED = (
+    "title",
+    "implementations",
+    "complex_valued",
+    "fixed_state",
+    "preset",
+    "resize",
+    "check",
+    "parameter_count",
+    "flop_count",
+    "implementation_flop_count",
+    "state_byte_count",
+    "example_inputs",
+    "build",
+    "oracle_error",
+)
+
+
+def layer_names() -> tuple[str, ...]:
+    """Names of all registered layers, built-ins first, without importing any of them."""
+    return tuple(_sources())
+
+
+def definition(name: str) -> LayerDefinition:
+    """The layer registered as ``name``.
+
+    Raises:
+        UsageError: No layer has this name (the message says which there are), two packages claim it, its module cannot
+            be imported, or what it holds is not a layer definition.
+    """
+    sources = _sources()
+    if name not in sources:
+        near = get_close_matches(name, sources, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"no layer {name!r}; {hint}layers are {', '.join(sources)}")
+    return _load(name, sources[name])
+
+
+def definitions() -> dict[str, LayerDefinition]:
+    """Every layer that can be imported, by name, built-ins first; ``broken_layers`` has the others."""
+    loaded: dict[str, LayerDefinition] = {}
+    for name, values in _sources().items():
+        try:
+            loaded[name] = _load(name, values)
+        except UsageError:
+            continue  # said by broken_layers, raised by definition
+    return loaded
+
+
+def broken_layers() -> dict[str, str]:
+    """Registered layers that cannot be used, by name, with the reason."""
+    broken: dict[str, str] = {}
+    for name, values in _sources().items():
+        try:
+            _load(name, values)
+        except UsageError as exc:
+            broken[name] = str(exc)
+    return broken
+
+
+def _sources() -> dict[str, tuple[str, ...]]:
+    """The ``module:attribute`` values claimed for every name; a built-in name belongs to its built-in alone."""
+    sources: dict[str, tuple[str, ...]] = {name: (value,) for name, value in BUILT_IN_LAYERS.items()}
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda found: (found.name, found.value)):
+        if point.name in BUILT_IN_LAYERS:
+            continue
+        claimed = sources.get(point.name, ())
+        if point.value not in claimed:
+            sources[point.name] = (*claimed, point.value)
+    return sources
+
+
+@cache
+def _load(name: str, values: tuple[str, ...]) -> LayerDefinition:
+    if len(values) > 1:
+        raise UsageError(f"layer {name!r} is registered twice, by {' and '.join(values)}; uninstall one of them")
+    (value,) = values
+    try:
+        loaded = EntryPoint(name=name, value=value, group=ENTRY_POINT_GROUP).load()
+    except Exception as exc:  # a foreign module may raise anything while it is imported
+        raise UsageError(
+            f"layer {name!r} cannot be loaded from {value}: {type(exc).__name__}: {exc}; "
+            "repair or uninstall its package"
+        ) from exc
+    missing = [attribute for attribute in _REQUIRED if not hasattr(loaded, attribute)]
+    if missing:
+        raise UsageError(f"layer {name!r} at {value} lacks {', '.join(missing)}; see pamprof.workloads.base")
+    if getattr(loaded, "name", None) != name:
+        raise UsageError(
+            f"layer {name!r} at {value} calls itself {getattr(loaded, 'name', None)!r}; register it under that name"
+        )
+    return cast("LayerDefinition", loaded)
