@@ -1,0 +1,1 @@
+"""Where rates come from, one file a source."""

@@ -1,0 +1,162 @@
+"""A price list in a CSV file: the embedded snapshot, a refreshed list, or the user's own; strict at the door.
+
+Columns: ``provider, instance, region, purchase_option, device_name, device_count, usd_per_hour, source`` are required;
+``device_memory_gib``, ``observed_on`` (ISO day) and ``observed_text`` may be absent or empty. Others are ignored.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+from pamprof.errors import PriceError
+from pamprof.pricing.device_names import CPU, canonical_device
+from pamprof.records import Price
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REQUIRED_COLUMNS = (
+    "provider",
+    "instance",
+    "region",
+    "purchase_option",
+    "device_name",
+    "device_count",
+    "usd_per_hour",
+    "source",
+)
+COLUMNS = (
+    "provider",
+    "instance",
+    "region",
+    "purchase_option",
+    "device_name",
+    "device_count",
+    "device_memory_gib",
+    "usd_per_hour",
+    "observed_on",
+    "observed_text",
+    "source",
+)
+
+
+def read_price_file(path: Path) -> tuple[Price, ...]:
+    """The rates of a CSV file.
+
+    Raises:
+        PriceError: The file cannot be read, lacks columns or rows, or holds a value that cannot be true; the text names
+            the file, the line, the column and the remedy.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as exc:
+        raise PriceError(f"price file {path} cannot be read: {exc.strerror or exc}; check the path") from exc
+    except UnicodeDecodeError as exc:
+        raise PriceError(f"price file {path} is not UTF-8 text at byte {exc.start}; save it as UTF-8 CSV") from exc
+    return parse_prices(text, name=str(path))
+
+
+def parse_prices(text: str, *, name: str) -> tuple[Price, ...]:
+    """The rates of CSV text; ``name`` stands for the file in errors. Raises ``PriceError`` like ``read_price_file``."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = tuple(reader.fieldnames or ())
+        missing = [column for column in REQUIRED_COLUMNS if column not in columns]
+        if missing:
+            raise PriceError(
+                f"price file {name} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
+                f"its first line must name {', '.join(REQUIRED_COLUMNS)}"
+            )
+        prices = tuple(_price(row, where=f"price file {name}, line {reader.line_num}") for row in reader)
+    except csv.Error as exc:
+        raise PriceError(
+            f"price file {name}, line {reader.line_num}, is not CSV: {exc}; quote cells with commas"
+        ) from exc
+    if not prices:
+        raise PriceError(f"price file {name} holds no rates; add one row for each, under the column names")
+    return prices
+
+
+def format_prices(prices: tuple[Price, ...]) -> str:
+    """CSV text that ``parse_prices`` reads back to the same rates."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for price in prices:
+        writer.writerow(
+            (
+                price.provider,
+                price.instance,
+                price.region,
+                price.purchase_option,
+                price.device_name,
+                price.device_count,
+                "" if price.device_memory_gib is None else price.device_memory_gib,
+                price.usd_per_hour,
+                "" if price.observed_on is None else price.observed_on.isoformat(),
+                price.observed_text,
+                price.source,
+            )
+        )
+    return buffer.getvalue()
+
+
+def _price(row: dict[str | None, str | list[str] | None], *, where: str) -> Price:
+    if None in row:
+        raise PriceError(f"{where} has more cells than the first line names columns; quote cells that hold commas")
+    cells = {column: value.strip() for column, value in row.items() if column and isinstance(value, str)}
+    for column in REQUIRED_COLUMNS:
+        if not cells.get(column):
+            raise PriceError(f"{where}, column {column} is empty; every rate needs it")
+    memory = cells.get("device_memory_gib", "")
+    return Price(
+        provider=cells["provider"],
+        instance=cells["instance"],
+        region=cells["region"],
+        purchase_option=cells["purchase_option"],
+        device_name=_device_name(cells["device_name"]),
+        device_count=_positive_integer(cells["device_count"], where=f"{where}, column device_count"),
+        usd_per_hour=positive_usd(cells["usd_per_hour"], where=f"{where}, column usd_per_hour"),
+        observed_on=_day(cells.get("observed_on", ""), where=f"{where}, column observed_on"),
+        observed_text=cells.get("observed_text", "") or cells.get("observed_on", "") or "the source names no date",
+        source=cells["source"],
+        device_memory_gib=_positive_integer(memory, where=f"{where}, column device_memory_gib") if memory else None,
+    )
+
+
+def _device_name(text: str) -> str:
+    canonical = canonical_device(text)
+    # A row may name a processor model; it must stay that model's row instead of standing for every processor.
+    if canonical is None or (canonical == CPU and text.upper() != CPU):
+        return text
+    return canonical
+
+
+def positive_usd(text: str, *, where: str) -> Decimal:
+    """A rate in USD; ``PriceError`` naming ``where`` unless it is a finite number above zero."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation as exc:
+        raise PriceError(f"{where}: {text!r} is not a number; write USD per hour like 2.95") from exc
+    if not value.is_finite() or value <= 0:
+        raise PriceError(f"{where}: {text} is not a price; write USD per hour above zero, or leave the rate out")
+    return value
+
+
+def _positive_integer(text: str, *, where: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise PriceError(f"{where}: {text!r} is not a whole number above zero; write it like 8")
+    return int(text)
+
+
+def _day(text: str, *, where: str) -> date | None:
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise PriceError(f"{where}: {text!r} is not a day; write it like 2026-04-02, or leave it empty") from exc
