@@ -1,0 +1,65 @@
+"""What an operator of our own costs: formulas that keep the FLOP count complete when a step runs custom kernels.
+
+A kernel launched bare, as ``kernel[grid](...)``, is invisible to any counter. Wrap it as an operator with
+``torch.library`` and register what it does; an operator without a formula is reported as uncounted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch._ops import OpOverload, OpOverloadPacket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorWork:
+    """Floating-point operations of one operator call.
+
+    Attributes:
+        matrix_flop_count: Multiply-adds of matrix products, real 2, complex 8; a causal mask skips what it masks.
+        matrix_dense_flop_count: The same with causal masks computed in full.
+        elementwise_flop_count: Pointwise and reduction work by the convention of ``elementwise_formulas``.
+    """
+
+    matrix_flop_count: int = 0
+    matrix_dense_flop_count: int = 0
+    elementwise_flop_count: int = 0
+
+
+KernelFormula = Callable[..., OperatorWork]
+
+_formulas: dict[str, KernelFormula] = {}
+
+
+def register_kernel_flops(operator: str | OpOverload | OpOverloadPacket, formula: KernelFormula) -> None:
+    """Say what one call of a custom operator costs.
+
+    Args:
+        operator: ``"namespace::name"``, or the operator itself; all its overloads are meant.
+        formula: Called with the operator's own arguments and ``output=`` its result; shapes only, tensors may be on
+            the meta device.
+
+    Raises:
+        UsageError: The name has no namespace, or the operator already has a formula.
+    """
+    name = operator if isinstance(operator, str) else _name_of(operator)
+    if name.count("::") != 1:
+        raise UsageError(f"kernel formula for {name!r}: an operator is named 'namespace::name'; give both parts")
+    if name in _formulas:
+        raise UsageError(f"operator {name} already has a FLOP formula; register it once, where the kernel is defined")
+    _formulas[name] = formula
+
+
+def kernel_formula(name: str) -> KernelFormula | None:
+    """The formula registered for ``"namespace::name"``, or None."""
+    return _formulas.get(name)
+
+
+def _name_of(operator: OpOverload | OpOverloadPacket) -> str:
+    packet = getattr(operator, "overloadpacket", operator)
+    return "::".join(str(packet).split(".", maxsplit=1))
