@@ -6,19 +6,36 @@ tell launch-bound code from slow kernels.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+_NAMED_KERNELS = 3
+_LONGEST_NAME = 60
 
-def kernel_time(step: Callable[[], object]) -> tuple[float, int] | str:
-    """Seconds in which at least one kernel, copy or fill ran during one step, and how many ran.
 
-    Returns:
-        ``(seconds, kernel count)``, or the reason it could not be measured.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelProfile:
+    """What ran on the device in one step.
+
+    Attributes:
+        busy_seconds: Time in which at least one kernel, copy or fill ran.
+        kernel_count: How many ran.
+        largest: The kernels that took most of their summed time: name and share, 0..1.
     """
+
+    busy_seconds: float
+    kernel_count: int
+    largest: tuple[tuple[str, float], ...]
+
+
+def profile_kernels(step: Callable[[], object]) -> KernelProfile | str:
+    """Profile one step on the current CUDA device; the reason as a sentence where that cannot be done."""
     try:
         with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
             step()
@@ -26,14 +43,28 @@ def kernel_time(step: Callable[[], object]) -> tuple[float, int] | str:
         events = profiler.events() or []
     except RuntimeError as exc:
         return f"the profiler could not read the device: {exc}"
-    spans = sorted(
-        (event.time_range.start, event.time_range.end)
+    spans = [
+        (event.time_range.start, event.time_range.end, event.name)
         for event in events
         if event.device_type == DeviceType.CUDA and event.time_range.end > event.time_range.start
-    )
+    ]
     if not spans:
         return "the profiler saw no kernel on the device"
-    return union_length(spans) * 1e-6, len(spans)
+    times: Counter[str] = Counter()
+    for start, end, name in spans:
+        times[short_name(name)] += end - start
+    total = sum(times.values())
+    return KernelProfile(
+        busy_seconds=union_length(sorted((start, end) for start, end, _ in spans)) * 1e-6,
+        kernel_count=len(spans),
+        largest=tuple((name, time / total) for name, time in times.most_common(_NAMED_KERNELS)),
+    )
+
+
+def short_name(kernel: str) -> str:
+    """A kernel's name without return type, template arguments and parameters."""
+    bare = re.sub(r"^(void|std::\w+)\s+", "", kernel).split("<")[0].split("(")[0]
+    return bare.replace("at::native::", "")[:_LONGEST_NAME] or kernel[:_LONGEST_NAME]
 
 
 def union_length(spans: list[tuple[float, float]]) -> float:

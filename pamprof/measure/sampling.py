@@ -18,6 +18,7 @@ from pamprof.statistics import half_width, ratio_interval, should_stop
 
 _LONGEST_WARM_UP_SECONDS = 3.0
 _WARM_UP_AGREEMENT = 0.05
+_LONG_STEP_SECONDS = 0.25  # two agreeing steps of this length are warm-up enough
 _MOST_STEPS_PER_SAMPLE = 1000
 
 
@@ -108,8 +109,8 @@ def warm_up(step: Callable[[], object], watch: Stopwatch, sample_seconds: float)
 
 
 def _settled(times: list[float]) -> bool:
-    if len(times) < 4:
-        return len(times) >= 2 and times[-1] > 0.25
+    if len(times) < 2 or (len(times) < 4 and times[-1] < _LONG_STEP_SECONDS):
+        return False
     half = len(times) // 2
     first, second = min(times[:half]), min(times[half:])
     return abs(first - second) <= _WARM_UP_AGREEMENT * second
@@ -123,7 +124,6 @@ def sample_pairs(
     *,
     arm_steps: int,
     reference_steps: int,
-    after_pair: Callable[[], None],
 ) -> PairedSamples:
     """Sample arm and reference in turn until a stopping rule fires.
 
@@ -134,7 +134,6 @@ def sample_pairs(
         settings: Stopping rules.
         arm_steps: Steps in one sample of the arm.
         reference_steps: Steps in one sample of the reference.
-        after_pair: Called between pairs, outside every sample; polls throttling.
     """
     mine, theirs = Samples(steps_per_sample=arm_steps), Samples(steps_per_sample=reference_steps)
     begin = perf_counter()
@@ -143,7 +142,6 @@ def sample_pairs(
         sides = ((reference, theirs), (arm, mine))
         for step, samples in sides if len(mine.wall_time_seconds) % 2 == 0 else reversed(sides):
             take_sample(step, watch, samples, cold_cache=settings.cold_cache)
-        after_pair()
         reason = should_stop(
             mine.wall_time_seconds,
             theirs.wall_time_seconds,

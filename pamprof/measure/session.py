@@ -98,7 +98,7 @@ class SessionRunner:
         self._reporter = reporter
         self._worker = first_worker
         self._spawn = spawn
-        self._origin = time.monotonic()
+        self._origin = time.perf_counter()
         self._measured = 0
         self._skipped = 0
 
@@ -200,9 +200,7 @@ class SessionRunner:
             kind = SkipKind.CRASHED
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
             reason = f"the worker ended with {how}" + (f": {last_line}" if last_line else "")
-        skip = Skip(
-            session_id=self._session_id, started_at=utc_now(), workload=workload, kind=kind, reason=reason
-        )
+        skip = Skip(session_id=self._session_id, started_at=utc_now(), workload=workload, kind=kind, reason=reason)
         self._store.append(skip)
         self._skipped += 1
         self._reporter.point_finished(describe(workload), f"skipped, {kind}: {reason}")

@@ -21,7 +21,7 @@ class GroupRequest:
     Attributes:
         session_id: The session the records belong to.
         group_id: Identifies this worker process in the records.
-        origin_seconds: ``time.monotonic()`` of the session's start; shared by all processes of a machine.
+        origin_seconds: ``time.perf_counter()`` of the session's start; shared by all processes of a machine.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         workloads: In order; the reference first.
         done: Keys that already have a record: a reference among them is built and paired, not recorded again.

@@ -68,7 +68,6 @@ def test_pairs_are_taken_in_turn_reference_arm_arm_reference(watch):
         Settings(minimum_samples=4, maximum_samples=4),
         arm_steps=1,
         reference_steps=1,
-        after_pair=lambda: None,
     )
     assert watch.order == ["reference", "arm", "arm", "reference"] * 2
     assert found.stop_reason in (StopReason.SAMPLE_COUNT, StopReason.PRECISION)
@@ -87,7 +86,6 @@ def test_the_time_limit_ends_sampling_that_never_gets_precise(watch):
         Settings(time_limit_seconds=20.0, maximum_samples=1000),
         arm_steps=1,
         reference_steps=1,
-        after_pair=lambda: None,
     )
     assert found.stop_reason is StopReason.TIMEOUT
     assert len(found.arm.wall_time_seconds) == len(found.reference.wall_time_seconds) >= 5

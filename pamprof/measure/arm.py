@@ -1,0 +1,208 @@
+"""Everything measured about one arm, in order; the worker decides which arms.
+
+The order matters: the gate before any time is taken, FLOPs on the plain step before the compiler hides its operators,
+memory while the arm is the newest thing on the device, and the monitored window last, alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pamprof.errors import PamprofError
+from pamprof.hardware.device import open_device
+from pamprof.hardware.environment import read_environment
+from pamprof.hardware.nvml import open_nvml
+from pamprof.measure.flops import count_flops
+from pamprof.measure.memory import decompose
+from pamprof.measure.monitor import monitor, probes_for
+from pamprof.measure.profile import KernelProfile, profile_kernels
+from pamprof.measure.sampling import PairedSamples, sample_pairs, warm_up
+from pamprof.measure.session import utc_now
+from pamprof.measure.wire import GroupRequest
+from pamprof.records import Dtype, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
+from pamprof.units import binary_bytes, percent
+from pamprof.workloads.registry import definition
+from pamprof.workloads.steps import PreparedStep
+
+# Relative rms error against the float64 oracle; above it an implementation is wrong, not imprecise.
+_GATE_TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyArm:
+    """An arm kept alive as the reference of its group."""
+
+    step: PreparedStep
+    steps_per_sample: int
+
+
+class ArmRunner:
+    """Measures arms on one device, for one group."""
+
+    def __init__(self, request: GroupRequest) -> None:
+        self._request = request
+        self._settings = request.settings
+        self.device = open_device(request.device)
+        self._nvml = open_nvml(self.device.uuid)
+        self._environment, self._environment_unknowns = read_environment(self.device, self._nvml)
+        self._gates: dict[tuple[str, ...], Gate] = {}
+
+    def measure(self, workload: Workload, reference: ReadyArm | None) -> tuple[Run, ReadyArm]:
+        """One run, paired with ``reference``, or with itself where there is none yet.
+
+        Raises:
+            UnsupportedError: The point cannot exist on this machine.
+            PamprofError: The implementation does not compute what it should.
+        """
+        started_at = utc_now()
+        gate = self._check(workload)
+        self.device.empty_cache()
+        before = self.device.memory().allocated_bytes or 0
+        step = PreparedStep(
+            workload,
+            definition(workload.spec.layer),
+            device=self.device.torch_device,
+            seed=self._settings.seed,
+        )
+        flops = self._count(workload, step)
+        step.execute()
+        step.reset()
+        warm_up_steps, steps_per_sample = warm_up(step.run, self.device, self._settings.sample_seconds)
+        ready = ReadyArm(step=step, steps_per_sample=steps_per_sample)
+        memory, unknowns = self._memory(step, before)
+        pairs = self._sample(ready, reference or ready)
+        kernels = self._profile(step)
+        timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
+        window, window_unknowns = self._monitor(step)
+        run = Run(
+            session_id=self._request.session_id,
+            group_id=self._request.group_id,
+            started_at=started_at,
+            workload=workload,
+            reference=workload if reference is None else reference.step.workload,
+            environment=self._environment,
+            parameter_count=definition(workload.spec.layer).parameter_count(workload.spec, workload.scope),
+            gate=gate,
+            timing=timing,
+            flops=flops,
+            memory=memory,
+            monitor=window,
+            unknowns=(*self._environment_unknowns, *unknowns, *timing_unknowns, *window_unknowns),
+            notes=_notes(kernels),
+        )
+        return run, ready
+
+    def out_of_memory_reason(self, workload: Workload) -> str:
+        """The sentence of a point that did not fit."""
+        total = self.device.memory().total_bytes
+        return (
+            f"{workload.phase} at batch {workload.batch_size} and length {workload.sequence_length} does not fit "
+            f"into {binary_bytes(total)}; choose a smaller batch or length"
+        )
+
+    def _check(self, workload: Workload) -> Gate:
+        """The gate of an implementation, once per worker.
+
+        The oracle sees the block with dropout off; dropout is a random mask that no oracle can share.
+        """
+        key = (workload.spec.layer, workload.implementation, workload.phase, workload.dtype)
+        if key not in self._gates:
+            error, oracle = definition(workload.spec.layer).oracle_error(
+                workload.spec,
+                implementation=workload.implementation,
+                phase=workload.phase,
+                device=self.device.torch_device,
+                dtype=workload.dtype,
+                seed=self._settings.seed,
+            )
+            self._gates[key] = Gate(relative_error=error, tolerance=_GATE_TOLERANCE[workload.dtype], oracle=oracle)
+        gate = self._gates[key]
+        if not gate.relative_error <= gate.tolerance:
+            raise PamprofError(
+                f"{workload.spec.layer} {workload.implementation} differs from {gate.oracle} by "
+                f"{gate.relative_error:.1e} relative, more than {gate.tolerance:.0e}; a wrong result is not timed"
+            )
+        return gate
+
+    def _count(self, workload: Workload, step: PreparedStep) -> FlopCount:
+        closed_form = definition(workload.spec.layer).implementation_flop_count(
+            workload.spec,
+            implementation=workload.implementation,
+            phase=workload.phase,
+            scope=workload.scope,
+            batch_size=workload.batch_size,
+            sequence_length=workload.sequence_length,
+        )
+        step.reset()
+        return count_flops(step.eager, closed_form_matrix_flop_count=closed_form.matrix_flop_count)
+
+    def _memory(self, step: PreparedStep, before: int) -> tuple[Memory, tuple[Unknown, ...]]:
+        raise NotImplementedError
+
+    def _sample(self, arm: ReadyArm, reference: ReadyArm) -> PairedSamples:
+        arm.step.reset()
+        return sample_pairs(
+            arm.step.run,
+            reference.step.run,
+            self.device,
+            self._settings,
+            arm_steps=arm.steps_per_sample,
+            reference_steps=reference.steps_per_sample,
+        )
+
+    def _profile(self, step: PreparedStep) -> KernelProfile | str:
+        if self.device.kind != "cuda":
+            return "a CPU runs its operators itself and has no kernels"
+        return profile_kernels(step.run)
+
+    def _timing(
+        self, step: PreparedStep, pairs: PairedSamples, kernels: KernelProfile | str, warm_up_steps: int
+    ) -> tuple[Timing, tuple[Unknown, ...]]:
+        unknowns: list[Unknown] = []
+        profiled = None if isinstance(kernels, str) else kernels
+        if isinstance(kernels, str):
+            unknowns += [
+                Unknown(field=f"timing.{name}", reason=kernels) for name in ("kernel_time_seconds", "kernel_count")
+            ]
+        events = bool(pairs.arm.device_time_seconds)
+        if not events:
+            reason = "a CPU has no events on a time line of its own; wall time is the time"
+            unknowns += [
+                Unknown(field=f"timing.{name}", reason=reason)
+                for name in ("device_time_seconds", "reference_device_time_seconds")
+            ]
+        timing = Timing(
+            wall_time_seconds=tuple(pairs.arm.wall_time_seconds),
+            device_time_seconds=tuple(pairs.arm.device_time_seconds) if events else None,
+            host_time_seconds=tuple(pairs.arm.host_time_seconds),
+            reference_wall_time_seconds=tuple(pairs.reference.wall_time_seconds),
+            reference_device_time_seconds=tuple(pairs.reference.device_time_seconds) if events else None,
+            steps_per_sample=pairs.arm.steps_per_sample,
+            reference_steps_per_sample=pairs.reference.steps_per_sample,
+            warm_up_steps=warm_up_steps,
+            stop_reason=pairs.stop_reason,
+            half_width=pairs.half_width,
+            kernel_time_seconds=profiled.busy_seconds if profiled else None,
+            kernel_count=profiled.kernel_count if profiled else None,
+            compile_seconds=step.compile_seconds,
+            cold_cache=self._settings.cold_cache,
+        )
+        return timing, tuple(unknowns)
+
+    def _monitor(self, step: PreparedStep) -> tuple[Monitor | None, tuple[Unknown, ...]]:
+        if self._settings.monitor_seconds == 0:
+            return None, (Unknown(field="monitor", reason="the monitored window was switched off"),)
+        step.reset()
+        return monitor(
+            step.run,
+            synchronise=self.device.synchronise,
+            probes=probes_for(self.device, self._nvml),
+            minimum_seconds=self._settings.monitor_seconds,
+            origin=self._request.origin_seconds,
+        )
+
+
+def _notes(kernels: KernelProfile | str) -> tuple[str, ...]:
+    if isinstance(kernels, str):
+        return ()
+    return tuple(f"{percent(share)} of kernel time in {name}" for name, share in kernels.largest)

@@ -1,0 +1,88 @@
+"""From a request to workloads: arms matched in size, crossed with implementations, executions and points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pamprof.errors import UsageError
+from pamprof.records import ArmFacts, Dtype, Execution, LayerSpec, Point, Workload
+from pamprof.workloads.base import LayerDefinition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One architecture of the comparison: its definition, matched sizes and facts."""
+
+    definition: LayerDefinition
+    spec: LayerSpec
+    facts: ArmFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a session will do.
+
+    Attributes:
+        arms: The reference layer first.
+        groups: One per point; its first workload is what the others are paired with.
+    """
+
+    arms: tuple[Arm, ...]
+    groups: tuple[tuple[Workload, ...], ...]
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        """All planned workloads, in order."""
+        return tuple(workload for group in self.groups for workload in group)
+
+
+def build_plan(
+    arms: Sequence[Arm],
+    *,
+    points: Sequence[Point],
+    implementations: Sequence[str],
+    executions: Sequence[Execution],
+) -> Plan:
+    """Cross arms, implementations and executions at every point.
+
+    Args:
+        arms: Matched arms, the reference layer first.
+        points: Where to measure.
+        implementations: Names to keep; a layer that has none of them keeps all of its own. Empty keeps everything that
+            the dtype allows.
+        executions: In order; the first is the reference's.
+
+    Raises:
+        UsageError: An implementation that no layer has.
+    """
+    known = {name for arm in arms for name in arm.definition.implementations}
+    for name in implementations:
+        if name not in known:
+            raise UsageError(f"no layer has an implementation {name!r}; there are {', '.join(sorted(known))}")
+    groups = tuple(
+        tuple(
+            Workload(
+                spec=arm.spec,
+                implementation=implementation,
+                execution=execution,
+                phase=point.phase,
+                scope=point.scope,
+                batch_size=point.batch_size,
+                sequence_length=point.sequence_length,
+                dtype=point.dtype,
+            )
+            for arm in arms
+            for implementation in _implementations(arm.definition, implementations, point.dtype)
+            for execution in executions
+        )
+        for point in points
+    )
+    return Plan(arms=tuple(arms), groups=groups)
+
+
+def _implementations(definition: LayerDefinition, wanted: Sequence[str], dtype: Dtype) -> Iterable[str]:
+    chosen = [name for name in definition.implementations if name in wanted]
+    if chosen:
+        return chosen
+    return [name for name in definition.implementations if definition.supports(name, dtype)]
