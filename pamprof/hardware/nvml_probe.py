@@ -104,7 +104,7 @@ class NvmlProbe:
         )
         return Observation(
             samples=samples,
-            energy_counter=last.energy_counter,
+            energy_readings=last.energy_readings,
             throttle_reasons=last.throttle_reasons,
             other_process_count=last.other_process_count,
             unknowns=unknowns,
@@ -136,7 +136,7 @@ class NvmlProbe:
         samples, self._samples = tuple(self._samples), []
         return Observation(
             samples=samples,
-            energy_counter=None if energy.value is None else (energy_seconds, energy.value),
+            energy_readings=() if energy.value is None else ((energy_seconds, energy.value),),
             throttle_reasons=throttle.value,
             other_process_count=processes,
         )

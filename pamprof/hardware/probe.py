@@ -57,14 +57,14 @@ class Observation:
 
     Attributes:
         samples: Points of signals, in any order.
-        energy_counter: (``perf_counter`` seconds, joules since an arbitrary start).
+        energy_readings: (``perf_counter`` seconds, joules since an arbitrary start) of an energy counter.
         throttle_reasons: Reasons the clocks are held down; empty tuple when looked at and none.
         other_process_count: Other processes on the device.
         unknowns: What could not be read and why; ``field`` is a path inside the run.
     """
 
     samples: tuple[Sample, ...] = ()
-    energy_counter: tuple[float, float] | None = None
+    energy_readings: tuple[tuple[float, float], ...] = ()
     throttle_reasons: tuple[str, ...] | None = None
     other_process_count: int | None = None
     unknowns: tuple[Unknown, ...] = ()

@@ -79,11 +79,11 @@ class RaplProbe:
         reading = self._counter.joules()
         if reading.value is None:
             return Observation()
-        return Observation(energy_counter=(self._clock(), reading.value))
+        return Observation(energy_readings=((self._clock(), reading.value),))
 
     def finish(self) -> Observation:
         """Last reading, or the reason there is none."""
         reading = self._counter.joules()
         if reading.value is None:
             return Observation(unknowns=(Unknown(field="monitor.energy.counter_joules", reason=reading.reason or ""),))
-        return Observation(energy_counter=(self._clock(), reading.value))
+        return Observation(energy_readings=((self._clock(), reading.value),))

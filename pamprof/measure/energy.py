@@ -64,7 +64,9 @@ def window_energy(
     doubts += _gaps("energy counter", counter, start, end) + _gaps("power sensor", power, start, end)
     if counted is not None and integrated is not None and abs(integrated - counted) > LARGEST_DISAGREEMENT * counted:
         percent = abs(integrated - counted) / counted * 100
-        doubts.append(f"counter and integrated power differ by {percent:.0f} %, more than {LARGEST_DISAGREEMENT:.0%}")
+        doubts.append(
+            f"counter and integrated power differ by {percent:.0f} %, more than {LARGEST_DISAGREEMENT * 100:.0f} %"
+        )
     if throttle_reasons:
         doubts.append(f"the clocks were held down: {', '.join(throttle_reasons)}")
     energy = Energy(

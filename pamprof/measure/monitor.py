@@ -146,7 +146,7 @@ def _assemble(
     throttle_reasons = tuple(dict.fromkeys(reason for reasons in throttles for reason in reasons))
     others = [seen.other_process_count for seen in observations if seen.other_process_count is not None]
     energy, energy_unknowns = window_energy(
-        [seen.energy_counter for seen in observations if seen.energy_counter is not None],
+        sorted(reading for seen in observations for reading in seen.energy_readings),
         [(s.clock_seconds, s.value) for s in samples if s.signal == "power_watts" and start <= s.clock_seconds <= end],
         start=start,
         end=end,
