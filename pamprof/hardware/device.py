@@ -268,15 +268,26 @@ def open_device(name: str = "auto") -> Device:
         UsageError: The name is none of these.
         DeviceError: A GPU was asked for and is not there.
     """
+    kind, ordinal = resolve_device(name)
+    return CpuDevice() if kind == "cpu" else CudaDevice(ordinal)
+
+
+def resolve_device(name: str) -> tuple[str, int]:
+    """Kind (``cpu`` or ``cuda``) and number of a device, without occupying it.
+
+    Raises:
+        UsageError: The name is neither ``cpu``, ``cuda``, ``cuda:N`` nor ``auto``.
+        DeviceError: A GPU was asked for and is not there.
+    """
     kind, colon, number = name.strip().lower().partition(":")
     if kind not in ("cpu", "cuda", "auto") or (colon and (kind != "cuda" or not number.isdecimal())):
         raise UsageError(f"device {name!r} is not known; use cpu, cuda, cuda:N or auto")
     if kind == "cpu":
-        return CpuDevice()
+        return "cpu", 0
     reason = cuda_absent_reason()
     if reason is not None:
         if kind == "auto":
-            return CpuDevice()
+            return "cpu", 0
         raise DeviceError(f"device {name} was asked for, but {reason}; or use --device cpu")
     import torch
 
@@ -284,7 +295,7 @@ def open_device(name: str = "auto") -> Device:
     if ordinal >= count:
         there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
         raise DeviceError(f"device {name} was asked for, but this process sees {count} of them; use {there}")
-    return CudaDevice(ordinal)
+    return "cuda", ordinal
 
 
 def cuda_absent_reason() -> str | None:

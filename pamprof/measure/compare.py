@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from pamprof.errors import UsageError
+from pamprof.hardware.device import resolve_device
+from pamprof.hardware.host import cpu_name
+from pamprof.hardware.nvml import open_nvml
 from pamprof.measure.plan import Arm, Plan, build_plan
 from pamprof.measure.points import points
 from pamprof.measure.process import WorkerProcess
@@ -23,7 +26,6 @@ from pamprof.records import (
     Scope,
     Session,
     SkipKind,
-    Workload,
 )
 from pamprof.records.store import RunStore, read_records
 
@@ -32,7 +34,10 @@ RECORDS_FILE = "runs.jsonl"
 # Skips that a second attempt may well turn into a run.
 _WORTH_ANOTHER_TRY = (SkipKind.TIMEOUT, SkipKind.CRASHED, SkipKind.INTERRUPTED)
 
+# Device kind and name to a quote, or None with the reason.
 PriceLookup = Callable[[str, str], tuple[PriceQuote | None, str | None]]
+
+_MATCHED_LENGTH = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +77,201 @@ class CompareRequest:
     match_axis: str
     perplexities: tuple[Perplexity, ...]
     settings: Mapping[str, int | float | bool]
+
+
+def compare(request: CompareRequest, *, reporter: Reporter, price: PriceLookup) -> SessionOutcome:
+    """Measure what was asked for; every outcome is in ``output_dir/runs.jsonl`` when this returns.
+
+    Args:
+        request: What to compare.
+        reporter: Who hears of progress.
+        price: Finds the price of the measured device, to be kept with the records.
+
+    Raises:
+        UsageError: The request is wrong, or the folder holds records and ``resume`` was not asked for.
+        OutputError: The folder cannot be written.
+        DeviceError: A GPU was asked for and is not there.
+    """
+    path = request.output_dir / RECORDS_FILE
+    done = _finished_keys(path, resume=request.resume)
+    fresh = not path.exists()
+    store = RunStore(path)
+    worker = WorkerProcess()  # imports torch while this process plans
+    try:
+        kind, ordinal, name = identify_device(request.device)
+        settings = _settings(kind, request.settings)
+        session_id = uuid.uuid4().hex[:12]
+        plan, header = _plan(request, kind)
+        quote, unknown_reason = price(kind, name)
+        store.append(replace(header, session_id=session_id, quote=quote, quote_unknown_reason=unknown_reason))
+        runner = SessionRunner(
+            session_id=session_id,
+            device="cpu" if kind == "cpu" else f"cuda:{ordinal}",
+            settings=settings,
+            store=store,
+            reporter=reporter,
+            first_worker=worker,
+        )
+        return runner.run(plan.groups, done)
+    except BaseException:
+        worker.kill()
+        if fresh and path.stat().st_size == 0:
+            path.unlink()  # nothing was measured: leave no empty file that a second attempt would stumble over
+        raise
+    finally:
+        store.close()
+
+
+def identify_device(name: str) -> tuple[str, int, str]:
+    """Kind, number and product name of a device, without opening it: this process must not occupy the GPU it measures.
+
+    Raises:
+        UsageError: No device is called that.
+        DeviceError: It is not there.
+    """
+    kind, ordinal = resolve_device(name)
+    if kind == "cpu":
+        return kind, ordinal, cpu_name()
+    product = open_nvml(ordinal=ordinal).name().value
+    if product is None:
+        import torch
+
+        product = torch.cuda.get_device_name(ordinal)
+    return kind, ordinal, product
+
+
+def _finished_keys(path: Path, *, resume: bool) -> frozenset[str]:
+    if not path.exists() or path.stat().st_size == 0:
+        if resume:
+            raise UsageError(f"--resume needs the records of an earlier comparison, and {path} holds none")
+        return frozenset()
+    if not resume:
+        raise UsageError(f"{path} holds an earlier comparison; go on with --resume or choose another --output-dir")
+    records = read_records(path)
+    return frozenset(
+        [run.workload.key for run in records.runs]
+        + [skip.workload.key for skip in records.skips if skip.kind not in _WORTH_ANOTHER_TRY]
+    )
+
+
+def _settings(kind: str, changes: Mapping[str, int | float | bool]) -> Settings:
+    return replace(default_settings(kind), **changes)  # type: ignore[arg-type]  # checked by Settings itself
+
+
+def matched_arms(
+    *,
+    preset: str,
+    sizes: Mapping[str, int | float | str],
+    layers: tuple[str, ...],
+    match_axis: str,
+    sequence_length: int,
+    dtype: Dtype,
+) -> tuple[Arm, ...]:
+    """The arms of a comparison, the reference layer first, every other matched to PAM's sizes.
+
+    Args:
+        preset: Sizes by name.
+        sizes: Changes to the PAM arm, by ``LayerSpec`` field.
+        layers: Registry names; ``pam`` gives the sizes even when it is not among them.
+        match_axis: What the arms are matched on.
+        sequence_length: Tokens the per-token facts refer to.
+        dtype: Policy the state bytes are counted in.
+
+    Raises:
+        UsageError: Unknown preset, layer or axis, or sizes that cannot be matched.
+    """
+    from pamprof.workloads.matching import arm_facts, match
+    from pamprof.workloads.registry import definition
+
+    source = definition("pam")
+    spec = _resized(source.preset(preset), sizes)
+    source.check(spec)
+    ordered = sorted(dict.fromkeys(layers), key=lambda name: (name != "transformer", layers.index(name)))
+    matched = match(
+        spec,
+        ordered,
+        axis=match_axis,
+        sequence_length=sequence_length,
+        dtype=dtype,
+        preset=None if sizes else preset,
+    )
+    return tuple(
+        Arm(
+            definition=definition(arm.name),
+            spec=arm.spec,
+            facts=arm_facts(
+                definition(arm.name), arm.spec, sequence_length=sequence_length, dtype=dtype, residuals=arm.residuals
+            ),
+        )
+        for arm in matched
+    )
+
+
+def _resized(spec: LayerSpec, sizes: Mapping[str, int | float | str]) -> LayerSpec:
+    """``spec`` with the user's sizes; what was not given follows from the width, as in the paper's own models."""
+    if "model_dim" in sizes:
+        width = int(sizes["model_dim"])
+        heads = int(sizes.get("heads", max(1, width // int(sizes.get("head_dim", spec.head_dim)))))
+        ratio = spec.hidden_dim // spec.model_dim
+        spec = replace(spec, model_dim=width, heads=heads, head_dim=max(1, width // heads), hidden_dim=ratio * width)
+    known = {field.name for field in fields(LayerSpec)}
+    return replace(spec, **{name: value for name, value in sizes.items() if name in known})  # type: ignore[arg-type]
+
+
+def _plan(request: CompareRequest, kind: str) -> tuple[Plan, Session]:
+    cuda = kind == "cuda"
+    dtype = request.dtype or (Dtype.BFLOAT16 if cuda else Dtype.FLOAT32)
+    preset = request.preset or ("100m" if cuda else "tiny")
+    arms = matched_arms(
+        preset=preset,
+        sizes=request.sizes,
+        layers=request.layers,
+        match_axis=request.match_axis,
+        sequence_length=_MATCHED_LENGTH,
+        dtype=dtype,
+    )
+    executions = request.executions or (
+        (Execution.EAGER, Execution.COMPILED, Execution.GRAPH, Execution.COMPILED_GRAPH) if cuda else (Execution.EAGER,)
+    )
+    plan = build_plan(
+        arms,
+        points=points(
+            device_kind=kind,
+            phases=request.phases,
+            scope=request.scope,
+            dtype=dtype,
+            batch_sizes=request.batch_sizes,
+            sequence_lengths=request.sequence_lengths,
+        ),
+        implementations=request.implementations,
+        executions=executions,
+    )
+    header = Session(
+        session_id="",
+        started_at=utc_now(),
+        command=request.command,
+        preset=None if request.sizes else preset,
+        match_axis=request.match_axis,
+        arms=tuple(arm.facts for arm in arms),
+        sequence_length=_MATCHED_LENGTH,
+        planned=tuple(workload.key for workload in plan.workloads),
+        reference_layer=arms[0].definition.name,
+        phases=request.phases,
+        scope=request.scope,
+        dtype=dtype,
+        perplexities=request.perplexities or _published_perplexities(preset, request.sizes),
+        quote=None,
+        quote_unknown_reason=None,
+    )
+    return plan, header
+
+
+def _published_perplexities(preset: str, sizes: Mapping[str, int | float | str]) -> tuple[Perplexity, ...]:
+    """The paper's own figures, for the pair the paper trained and for no other."""
+    if preset != "100m" or sizes:
+        return ()
+    source = "the paper's validation perplexity (arXiv:2604.05030), not measured here"
+    return (
+        Perplexity(layer="pam", value=30.0, source=source),
+        Perplexity(layer="transformer", value=27.1, source=source),
+    )

@@ -87,7 +87,5 @@ def points(
         Point(phase=phase, scope=scope, batch_size=batch_size, sequence_length=sequence_length, dtype=dtype)
         for phase in dict.fromkeys(phases)
         for batch_size in batch_sizes.get(phase, batch_sizes.get(None, defaults[phase].batch_sizes))
-        for sequence_length in sequence_lengths.get(
-            phase, sequence_lengths.get(None, defaults[phase].sequence_lengths)
-        )
+        for sequence_length in sequence_lengths.get(phase, sequence_lengths.get(None, defaults[phase].sequence_lengths))
     )
