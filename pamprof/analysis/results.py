@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pamprof.records import Dtype, Phase
 from pamprof.statistics import Verdict
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ __all__ = [
     "Basis",
     "Comparison",
     "Crossover",
+    "CrossoverQuantity",
     "Doubt",
     "DoubtKind",
     "Ladder",
@@ -161,17 +163,29 @@ class Ladder:
     missing: tuple[str, ...]
 
 
+class CrossoverQuantity(StrEnum):
+    """What is equal at a crossover."""
+
+    TIME = "time"  # and with it the cost per token
+    DECODE_TRAFFIC = "decode traffic"  # bytes moved for each token, 2 S/kappa
+    MEMORY = "memory"  # bytes held by one sequence, S/kappa
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossover:
-    """Context length from which the fixed state is the cheaper one in decode, in tokens.
+    """Context length from which the fixed state is the cheaper one, in tokens.
 
     Attributes:
-        subject_layer, subject_implementation: The fixed-state arm (its best execution at each context).
+        subject_layer, subject_implementation: The fixed-state arm (its best execution at each context); the
+            implementation is empty for a modelled crossover, which holds for all of them.
         batch_size: Sequences per step.
         tokens: Interval of the crossover; None with ``reason`` where measurement brackets none.
         direction: ``cheaper above``, ``always cheaper``, ``always dearer`` or ``unknown`` inside the measured contexts.
         reason: One sentence: bracketed by which contexts, or why unknown.
         basis: Measured (log-log interpolation between measured contexts) or model (by formula from bytes).
+        phase: Phase it holds for; in train and prefill the context is the sequence length.
+        dtype: Precision policy it holds for.
+        quantity: What is equal there.
     """
 
     subject_layer: str
@@ -181,18 +195,32 @@ class Crossover:
     direction: str
     reason: str
     basis: Basis
+    phase: Phase = Phase.DECODE
+    dtype: Dtype = Dtype.BFLOAT16
+    quantity: CrossoverQuantity = CrossoverQuantity.TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointAnalysis:
-    """Everything concluded at one point."""
+    """Everything concluded at one point.
+
+    Attributes:
+        point: Where.
+        baseline: What every ratio is against: the transformer in its fastest execution measured here.
+        summaries: Every arm, the baseline included.
+        comparisons: Every arm against the baseline, the baseline itself excluded.
+        ladder: The decomposition; None where no PAM or no transformer was measured.
+        noise_half_width: Relative half width of the reference's ratio against itself; None where it was not measured.
+        same_execution: Every arm against the baseline's layer in the arm's own execution.
+    """
 
     point: Point
     baseline: Summary
     summaries: tuple[Summary, ...]
-    comparisons: tuple[Comparison, ...]  # every arm against the baseline, the baseline itself excluded
+    comparisons: tuple[Comparison, ...]
     ladder: Ladder | None
-    noise_half_width: float | None  # half width of the A-against-A ratio of the reference, relative
+    noise_half_width: float | None
+    same_execution: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

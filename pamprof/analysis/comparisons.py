@@ -1,0 +1,58 @@
+"""An arm against a baseline: cost ratio = FLOP ratio x efficiency ratio, with the verdict on the whole interval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.labels import TRANSFORMER
+from pamprof.analysis.pairing import fastest, time_ratio
+from pamprof.analysis.results import Comparison
+from pamprof.statistics import verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pamprof.records import Run
+
+
+def compare(subject: Run, baseline: Run) -> Comparison:
+    """``subject`` against ``baseline``; both at one point, so steps hold the same number of tokens."""
+    ratio = time_ratio(subject, baseline)
+    flop_ratio = subject.flops.matrix_flop_count / baseline.flops.matrix_flop_count
+    return Comparison(
+        subject=subject.workload,
+        baseline=baseline.workload,
+        time_ratio=ratio.interval,
+        flop_ratio=flop_ratio,
+        efficiency_ratio=ratio.interval.scaled(1 / flop_ratio),
+        verdict=verdict(ratio.interval),
+        paired=ratio.paired,
+    )
+
+
+def baseline_of(runs: Sequence[Run], reference_layer: str) -> Run:
+    """What everything at a point is compared to: the transformer in its fastest execution measured there.
+
+    Choosing the fastest is the hardest test for the others. A point without a transformer takes the session's reference
+    layer, and one without that the layer of what its first run was paired with, or else of its first run.
+    """
+    for layer in (TRANSFORMER, reference_layer, runs[0].reference.spec.layer):
+        best = fastest(run for run in runs if run.workload.spec.layer == layer)
+        if best is not None:
+            return best
+    return fastest(run for run in runs if run.workload.spec.layer == runs[0].workload.spec.layer) or runs[0]
+
+
+def same_execution_comparisons(runs: Sequence[Run], baseline: Run) -> tuple[Comparison, ...]:
+    """Every arm against the baseline's layer and implementation in the arm's own execution, where that was measured."""
+    partners = {
+        run.workload.execution: run
+        for run in runs
+        if (run.workload.spec, run.workload.implementation)
+        == (baseline.workload.spec, baseline.workload.implementation)
+    }
+    return tuple(
+        compare(run, partners[run.workload.execution])
+        for run in runs
+        if run.workload.execution in partners and run is not partners[run.workload.execution]
+    )

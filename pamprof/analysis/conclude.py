@@ -1,0 +1,130 @@
+"""From records to conclusions, point by point: the one function of the analysis that everything above calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.comparisons import baseline_of, compare, same_execution_comparisons
+from pamprof.analysis.doubts import noise_half_width, noisy_machine
+from pamprof.analysis.labels import TRANSFORMER, unique_labels
+from pamprof.analysis.overhead import build_ladder
+from pamprof.analysis.pairing import is_reference
+from pamprof.analysis.results import Analysis, PointAnalysis
+from pamprof.analysis.scaling import measured_crossovers, modelled_crossovers
+from pamprof.analysis.summaries import summarise
+from pamprof.records import Dtype, Phase
+from pamprof.records.store import RecordFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pamprof.records import Environment, Point, Run, Skip
+
+_PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
+_DTYPES = (Dtype.BFLOAT16, Dtype.FLOAT32)
+
+
+def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
+    """Everything that can be concluded from one or several record files of one machine.
+
+    A workload measured more than once counts with its latest run, as after a resumed session. Runs of another device,
+    driver or torch than the latest run's are left out with a sentence in ``problems``: what was not measured on one
+    machine is not compared silently.
+    """
+    files = (records,) if isinstance(records, RecordFile) else tuple(records)
+    problems = [problem for file in files for problem in file.problems]
+    runs = _usable([run for file in files for run in file.runs], problems)
+    sessions = sorted(
+        (session for file in files for session in file.sessions), key=lambda s: s.started_at, reverse=True
+    )
+    reference_layer = sessions[0].reference_layer if sessions else TRANSFORMER
+    runs_by_point: dict[Point, list[Run]] = {}
+    for run in runs:
+        runs_by_point.setdefault(run.workload.point, []).append(run)
+    skips = [skip for file in files for skip in file.skips]
+    ordered = sorted(runs_by_point, key=_point_order)
+    points = tuple(
+        _analyse_point(point, runs_by_point[point], [s for s in skips if s.workload.point == point], reference_layer)
+        for point in ordered
+    )
+    baselines = {analysis.point: analysis.baseline.run for analysis in points}
+    return Analysis(
+        points=points,
+        crossovers=(
+            *measured_crossovers({point: runs_by_point[point] for point in ordered}, baselines),
+            *modelled_crossovers(sessions),
+        ),
+        problems=tuple(problems),
+    )
+
+
+def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], reference_layer: str) -> PointAnalysis:
+    baseline = baseline_of(runs, reference_layer)
+    labels = unique_labels(tuple(run.workload for run in runs))
+    references = [run for run in runs if is_reference(run) and len(run.timing.wall_time_seconds) >= 2]
+    noisy = {run.group_id: doubt for run in references if (doubt := noisy_machine(run)) is not None}
+    summaries = tuple(
+        summarise(run, label, (noisy[run.group_id],) if run.group_id in noisy else ())
+        for run, label in zip(runs, labels, strict=True)
+    )
+    return PointAnalysis(
+        point=point,
+        baseline=next(summary for summary in summaries if summary.run is baseline),
+        summaries=summaries,
+        comparisons=tuple(compare(run, baseline) for run in runs if run is not baseline),
+        ladder=build_ladder(runs, skips, baseline),
+        noise_half_width=max((noise_half_width(run) for run in references), default=None),
+        same_execution=same_execution_comparisons(runs, baseline),
+    )
+
+
+def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
+    """The latest run of each workload on the latest run's machine, in the order the workloads first appear."""
+    if not runs:
+        return []
+    newest = max(enumerate(runs), key=lambda item: (item[1].started_at, item[0]))[1]
+    machine = _machine(newest.environment)
+    others: dict[str, int] = {}
+    latest: dict[str, Run] = {}
+    for run in runs:
+        if _machine(run.environment) != machine:
+            name = _machine_name(run.environment)
+            others[name] = others.get(name, 0) + 1
+            continue
+        if run.flops.matrix_flop_count <= 0:
+            problems.append(f"{run.workload.key}: no matrix FLOPs were counted, so the run is left out")
+            continue
+        known = latest.get(run.workload.key)
+        if known is None or run.started_at >= known.started_at:
+            latest[run.workload.key] = run
+    for name, count in others.items():
+        problems.append(
+            f"{count} run{'s' if count > 1 else ''} measured on {name} {'are' if count > 1 else 'is'} left out, "
+            f"because the latest run was on {_machine_name(newest.environment)}; report them by themselves"
+        )
+    return list(latest.values())
+
+
+def _machine(environment: Environment) -> tuple[str | None, ...]:
+    return (
+        environment.device_kind,
+        environment.device_name,
+        environment.driver_version,
+        environment.cuda_version,
+        environment.torch_version,
+    )
+
+
+def _machine_name(environment: Environment) -> str:
+    driver = f", driver {environment.driver_version}" if environment.driver_version else ""
+    return f"{environment.device_name} with torch {environment.torch_version}{driver}"
+
+
+def _point_order(point: Point) -> tuple[int, int, int, str, int]:
+    return (
+        _PHASES.index(point.phase),
+        _DTYPES.index(point.dtype),
+        point.batch_size,
+        point.scope.value,
+        point.sequence_length,
+    )

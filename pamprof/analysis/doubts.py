@@ -1,0 +1,176 @@
+"""The closed list of doubts: what a sceptic should know about a run, in numbers, and what to do about each."""
+
+from __future__ import annotations
+
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.pairing import is_reference
+from pamprof.analysis.results import Doubt, DoubtKind
+from pamprof.records import Execution, StopReason
+from pamprof.statistics import Verdict, half_width, ratio_interval, verdict
+from pamprof.units import percent, si, significant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pamprof.records import Run
+
+FEWEST_SAMPLES = 5
+WIDEST_HALF_WIDTH = 0.03
+SLOW_START_RATIO = 1.05
+DRIFT_RATIO = 0.05
+LAUNCH_BOUND_BUSY_RATIO = 0.6
+LAUNCH_BOUND_HOST_RATIO = 0.95
+MANY_OPERATORS = 500
+
+_NOT_THE_GPU = "this is the speed of Python and the launch queue, not of the GPU: compare the graph or compiled rows"
+_REPLAYED = (Execution.GRAPH, Execution.COMPILED_GRAPH)
+
+
+def doubts_of(run: Run, *, kernel_busy_ratio: float | None) -> tuple[Doubt, ...]:
+    """Every doubt about one run that its own record shows, the gravest first."""
+    return tuple(_doubts(run, kernel_busy_ratio))
+
+
+def noise_half_width(reference_run: Run) -> float:
+    """Relative half width of the reference's ratio against itself."""
+    timing = reference_run.timing
+    return half_width(ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds))
+
+
+def noisy_machine(reference_run: Run) -> Doubt | None:
+    """The doubt that the A-against-A run casts on everything measured beside that reference; None if it casts none."""
+    if not is_reference(reference_run) or len(reference_run.timing.wall_time_seconds) < 2:
+        return None
+    timing = reference_run.timing
+    interval = ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds)
+    different = verdict(interval) in {Verdict.FASTER, Verdict.SLOWER}
+    if not different and half_width(interval) <= WIDEST_HALF_WIDTH:
+        return None
+    return Doubt(
+        kind=DoubtKind.NOISY_MACHINE,
+        observation=(
+            f"the reference measured against itself came out at {significant(interval.median, 4)} "
+            f"[{significant(interval.low, 4)}, {significant(interval.high, 4)}] instead of 1"
+        ),
+        advice="stop other work on the machine and measure again; differences of this size mean nothing here",
+    )
+
+
+def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
+    yield from _monitored(run)
+    yield from _sampled(run)
+    yield from _drifted(run)
+    if not run.flops.complete:
+        names = ", ".join(f"{item.operator} ({item.count}×)" for item in run.flops.uncounted_operators[:4])
+        more = len(run.flops.uncounted_operators) - 4
+        yield Doubt(
+            kind=DoubtKind.UNCOUNTED_OPERATORS,
+            observation=f"no FLOP formula for {names}" + (f" and {more} more" if more > 0 else ""),
+            advice="its FLOPs and everything computed from them are a lower bound; times are not affected",
+        )
+    yield from _launch_bound(run, kernel_busy_ratio)
+
+
+def _monitored(run: Run) -> Iterator[Doubt]:
+    monitor = run.monitor
+    if monitor is None:
+        return
+    if monitor.throttle_reasons:
+        yield Doubt(
+            kind=DoubtKind.THROTTLED,
+            observation=f"the device lowered its clocks: {', '.join(monitor.throttle_reasons)}",
+            advice="check cooling and power limit; the samples are kept, because a rented device would bill them too",
+        )
+    if monitor.other_process_count:
+        count = monitor.other_process_count
+        yield Doubt(
+            kind=DoubtKind.SHARED_DEVICE,
+            observation=f"{count} other process{'es were' if count > 1 else ' was'} on the device",
+            advice="measure on a device of your own; memory and utilisation include the others",
+        )
+
+
+def _sampled(run: Run) -> Iterator[Doubt]:
+    timing = run.timing
+    count = len(timing.wall_time_seconds)
+    if count < FEWEST_SAMPLES:
+        why = "was interrupted" if timing.stop_reason is StopReason.INTERRUPTED else f"ended by {timing.stop_reason}"
+        yield Doubt(
+            kind=DoubtKind.TOO_FEW_SAMPLES,
+            observation=f"{count} sample{'s' if count > 1 else ''} only; sampling {why}",
+            advice="allow more time for the point, or resume the session",
+        )
+    if count >= 2:
+        width = half_width(ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds))
+        if width > WIDEST_HALF_WIDTH:
+            yield Doubt(
+                kind=DoubtKind.WIDE_INTERVAL,
+                observation=f"the ratio to the reference is known to ±{percent(width)} only, from {count} samples",
+                advice="allow more samples or a quieter machine; differences below that are not resolved",
+            )
+
+
+def _drifted(run: Run) -> Iterator[Doubt]:
+    samples = run.timing.wall_time_seconds
+    start = max(1, len(samples) // 10)
+    if len(samples) >= FEWEST_SAMPLES:
+        head, rest = median(samples[:start]), samples[start:]
+        if head > SLOW_START_RATIO * median(rest) and head > max(rest):
+            yield Doubt(
+                kind=DoubtKind.FIRST_SAMPLES_SLOW,
+                observation=(
+                    f"the first {'sample was' if start == 1 else f'{start} samples were'} "
+                    f"{percent(head / median(rest) - 1)} slower than the rest"
+                ),
+                advice="the warm-up was too short; the median forgives it, a mean would not",
+            )
+    clocks = [] if run.monitor is None else [s for s in run.monitor.series if s.signal == "sm_clock_hertz"]
+    for series in clocks:
+        if len(series.values) < 4:
+            continue
+        half = len(series.values) // 2
+        before, after = fmean(series.values[:half]), fmean(series.values[half:])
+        if abs(after - before) > DRIFT_RATIO * before:
+            yield Doubt(
+                kind=DoubtKind.CLOCK_DRIFT,
+                observation=f"the SM clock went from {si(before, 'Hz')} to {si(after, 'Hz')} within the window",
+                advice="lock the clocks or warm the device up for longer; ratios are paired and suffer less",
+            )
+
+
+def _launch_bound(run: Run, busy: float | None) -> Iterator[Doubt]:
+    if run.environment.device_kind != "cuda":
+        return
+    timing = run.timing
+    host_ratio = median(timing.host_time_seconds) / median(timing.wall_time_seconds)
+    operators = run.flops.operator_count
+    replayed = run.workload.execution in _REPLAYED
+    idle = busy is not None and busy < LAUNCH_BOUND_BUSY_RATIO
+    waiting = not replayed and host_ratio > LAUNCH_BOUND_HOST_RATIO and operators >= MANY_OPERATORS
+    if busy is not None and idle and replayed:
+        yield Doubt(
+            kind=DoubtKind.LAUNCH_BOUND,
+            observation=f"the GPU ran kernels for {percent(busy)} of the step although a graph replays them",
+            advice="the kernels are too small to follow each other without gaps; fuse them or give them more work",
+        )
+    elif busy is not None and idle:
+        yield Doubt(
+            kind=DoubtKind.LAUNCH_BOUND,
+            observation=f"the GPU ran kernels for {percent(busy)} of the step; {_dispatched(run)}",
+            advice=_NOT_THE_GPU,
+        )
+    elif waiting:
+        yield Doubt(
+            kind=DoubtKind.LAUNCH_BOUND,
+            observation=f"the host was busy for {percent(host_ratio)} of the step; {_dispatched(run)}",
+            advice=_NOT_THE_GPU,
+        )
+
+
+def _dispatched(run: Run) -> str:
+    count = f"{run.flops.operator_count:,}".replace(",", "\u2009")
+    if run.workload.execution is Execution.EAGER:
+        return f"{count} operators are dispatched one by one"
+    return f"its eager form dispatches {count} operators, and too many of them are still launched one by one"

@@ -1,0 +1,6 @@
+"""Stub."""
+
+
+def headline(analysis: object) -> tuple[str, ...]:
+    """Stub."""
+    return ()

@@ -1,0 +1,124 @@
+"""The roofline: achieved FLOP/s over arithmetic intensity, under the device's two ceilings.
+
+FLOP/s are measured. The intensity is modelled, because bytes are not counted: FLOPs over the least traffic a step can
+have, with every byte moved once where it must be moved at all (see ``minimal_traffic_bytes``). Real traffic is higher,
+so a point's true place lies to the left of where it is drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.known_devices import device_peaks, peak_flops_per_second, peak_unknown_reason
+from pamprof.analysis.results import Basis
+from pamprof.records import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pamprof.analysis.results import Analysis, Summary
+    from pamprof.records import Dtype, Interval, Memory, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RooflinePoint:
+    """One run under the roof.
+
+    Attributes:
+        workload: What was measured.
+        label: Its name at its point.
+        flops_per_byte: Arithmetic intensity at minimal traffic.
+        intensity_basis: Always a model.
+        flops_per_second: Achieved matrix FLOP/s.
+        bound_flops_per_second: The roof above this intensity; None where a ceiling is unknown.
+    """
+
+    workload: Workload
+    label: str
+    flops_per_byte: float
+    intensity_basis: Basis
+    flops_per_second: Interval
+    bound_flops_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roofline:
+    """The runs of one dtype under their ceilings.
+
+    Attributes:
+        dtype: Precision policy.
+        device_name: Where.
+        peak_flops_per_second: Dense matrix peak; None with ``unknown_reason``.
+        bandwidth_bytes_per_second: Device memory bandwidth; None with ``unknown_reason``.
+        source: Where the ceilings were read; None without them.
+        unknown_reason: Why a ceiling is missing; None where both are known.
+        points: One for each run.
+    """
+
+    dtype: Dtype
+    device_name: str
+    peak_flops_per_second: float | None
+    bandwidth_bytes_per_second: float | None
+    source: str | None
+    unknown_reason: str | None
+    points: tuple[RooflinePoint, ...]
+
+
+def minimal_traffic_bytes(memory: Memory, phase: Phase) -> int:
+    """The least bytes one step moves between memory and chip, from what the arm holds.
+
+    Every phase reads its parameters and moves its inputs and outputs once. Training also writes the parameters, writes
+    and reads the gradients, reads and writes the optimizer state, and writes and reads what is saved for the backward.
+    Prefill writes its state or cache. Decode reads it; a recurrent state is written back as well.
+    """
+    once = memory.parameter_bytes + memory.input_bytes
+    match phase:
+        case Phase.TRAIN:
+            held = memory.gradient_bytes + memory.optimizer_bytes + (memory.saved_activation_bytes or 0)
+            return once + memory.parameter_bytes + 2 * held
+        case Phase.PREFILL:
+            return once + memory.state_bytes
+        case Phase.DECODE:
+            return once + memory.state_bytes * (2 if memory.state_kind == "state" else 1)
+
+
+def rooflines(analysis: Analysis) -> tuple[Roofline, ...]:
+    """One roofline for each dtype measured, in the order of the points."""
+    by_dtype: dict[Dtype, list[Summary]] = {}
+    for point in analysis.points:
+        by_dtype.setdefault(point.point.dtype, []).extend(point.summaries)
+    return tuple(_roofline(dtype, summaries) for dtype, summaries in by_dtype.items())
+
+
+def _roofline(dtype: Dtype, summaries: Iterable[Summary]) -> Roofline:
+    listed = list(summaries)
+    environment = listed[0].run.environment
+    peak = peak_flops_per_second(environment, dtype)
+    peaks = device_peaks(environment)
+    bandwidth = None if peaks is None else peaks.bandwidth_bytes_per_second
+    return Roofline(
+        dtype=dtype,
+        device_name=environment.device_name,
+        peak_flops_per_second=peak,
+        bandwidth_bytes_per_second=bandwidth,
+        source=None if peaks is None else peaks.source,
+        unknown_reason=peak_unknown_reason(environment, dtype) if peak is None else None,
+        points=tuple(_point(summary, peak, bandwidth) for summary in listed if _traffic(summary) > 0),
+    )
+
+
+def _traffic(summary: Summary) -> int:
+    return minimal_traffic_bytes(summary.run.memory, summary.workload.phase)
+
+
+def _point(summary: Summary, peak: float | None, bandwidth: float | None) -> RooflinePoint:
+    intensity = summary.run.flops.matrix_flop_count / _traffic(summary)
+    return RooflinePoint(
+        workload=summary.workload,
+        label=summary.label,
+        flops_per_byte=intensity,
+        intensity_basis=Basis.MODEL,
+        flops_per_second=summary.flops_per_second,
+        bound_flops_per_second=None if peak is None or bandwidth is None else min(peak, bandwidth * intensity),
+    )

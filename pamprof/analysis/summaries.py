@@ -1,0 +1,60 @@
+"""One run, summarised: median times with intervals, tokens and FLOPs per second, utilisation, energy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.doubts import doubts_of
+from pamprof.analysis.known_devices import peak_flops_per_second
+from pamprof.analysis.results import Summary
+from pamprof.statistics import median_interval
+
+if TYPE_CHECKING:
+    from pamprof.analysis.results import Doubt
+    from pamprof.records import Interval, Run
+
+
+def summarise(run: Run, label: str, more_doubts: tuple[Doubt, ...] = ()) -> Summary:
+    """The summary of ``run`` under ``label``; ``more_doubts`` are those that concern its whole point."""
+    timing = run.timing
+    step = median_interval(timing.wall_time_seconds)
+    device = median_interval(timing.device_time_seconds) if timing.device_time_seconds else None
+    flops = step.inverse().scaled(run.flops.matrix_flop_count)
+    peak = peak_flops_per_second(run.environment, run.workload.dtype)
+    busy = kernel_busy_ratio(run, step)
+    return Summary(
+        run=run,
+        label=label,
+        sample_count=len(timing.wall_time_seconds),
+        step_seconds=step,
+        device_seconds=device,
+        tokens_per_second=step.inverse().scaled(run.workload.tokens_per_step),
+        flops_per_second=flops,
+        model_flops_utilisation=None if peak is None else flops.scaled(1 / peak),
+        kernel_busy_ratio=busy,
+        joules_per_token=joules_per_token(run),
+        doubts=(*doubts_of(run, kernel_busy_ratio=busy), *more_doubts),
+    )
+
+
+def kernel_busy_ratio(run: Run, step: Interval) -> float | None:
+    """Kernel time of the profiled step over the median step, 0..1.
+
+    The profiled step is another one than those timed, so a device that is always busy can come out a little above 1;
+    that is reported as 1.
+    """
+    kernel = run.timing.kernel_time_seconds
+    return None if kernel is None else min(1.0, kernel / step.median)
+
+
+def joules_per_token(run: Run) -> float | None:
+    """Device energy per token of the monitored window; None where it was not measured or is marked invalid.
+
+    The device's own energy counter is taken where there is one, integrated power otherwise.
+    """
+    monitor = run.monitor
+    if monitor is None or monitor.energy is None or not monitor.energy.valid or monitor.steps <= 0:
+        return None
+    energy = monitor.energy
+    joules = energy.counter_joules if energy.counter_joules is not None else energy.integrated_joules
+    return None if joules is None else joules / (monitor.steps * run.workload.tokens_per_step)
