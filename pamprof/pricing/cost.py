@@ -96,25 +96,6 @@ class UsageAndAllocation:
     allocation: Cost
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestCost:
-    """A request's dollars, split by the device time its two halves take.
-
-    Attributes:
-        input_usd_per_million_tokens: Prompt tokens at prefill throughput.
-        output_usd_per_million_tokens: Generated tokens at decode throughput.
-        blended_usd_per_million_tokens: All tokens of the request.
-        device_seconds: Time the request takes of one device.
-        usd: Its bill: input tokens x input rate + output tokens x output rate = device seconds x rate per second.
-    """
-
-    input_usd_per_million_tokens: float
-    output_usd_per_million_tokens: float
-    blended_usd_per_million_tokens: float
-    device_seconds: float
-    usd: float
-
-
 def as_quote(price: PriceQuote | Decimal | float) -> PriceQuote:
     """A quote as it is; a bare USD rate per device-hour as a user's rate without a spread."""
     if isinstance(price, PriceQuote):
@@ -141,8 +122,8 @@ def cost_per_million_tokens(
     Raises:
         PriceError: A throughput, rate or utilisation from which no price follows.
     """
-    _check(tokens_per_second)
-    _check_share(utilisation, "utilisation")
+    check_throughput(tokens_per_second)
+    check_share(utilisation, "utilisation")
     rates = as_quote(price)
     seconds_per_token = tokens_per_second.inverse()
 
@@ -169,7 +150,7 @@ def usage_and_allocation(
     Raises:
         PriceError: As for ``cost_per_million_tokens``.
     """
-    _check_share(duty, "duty")
+    check_share(duty, "duty")
     return UsageAndAllocation(
         usage=cost_per_million_tokens(price, tokens_per_second, basis=basis),
         allocation=cost_per_million_tokens(price, tokens_per_second, duty, basis=basis),
@@ -188,7 +169,7 @@ def training_bill(
     Raises:
         PriceError: A token count, throughput or rate that is not above zero.
     """
-    _check(tokens_per_second)
+    check_throughput(tokens_per_second)
     if tokens <= 0:
         raise PriceError(f"a training run of {tokens} tokens has no bill; give a number above zero")
     rates = as_quote(price)
@@ -204,54 +185,14 @@ def training_bill(
     )
 
 
-def request_cost(
-    price: PriceQuote | Decimal | float,
-    *,
-    input_tokens: int,
-    output_tokens: int,
-    input_tokens_per_second: float,
-    output_tokens_per_second: float,
-    utilisation: float = 1.0,
-) -> RequestCost:
-    """Split a request's device time into prices of its input and output tokens; the two add up to its bill.
-
-    Args:
-        price: A quote, or USD per device-hour.
-        input_tokens: Prompt length.
-        output_tokens: Generated length.
-        input_tokens_per_second: Prefill throughput of the device, all sequences of the batch together.
-        output_tokens_per_second: Decode throughput of the device, likewise.
-        utilisation: Share of the rented time the device works, in (0, 1].
-
-    Raises:
-        PriceError: A count below zero, no tokens at all, or a throughput or utilisation that cannot be.
-    """
-    if input_tokens < 0 or output_tokens < 0 or input_tokens + output_tokens == 0:
-        raise PriceError(
-            f"a request of {input_tokens} input and {output_tokens} output tokens has no price; give counts"
-        )
-    _check(Interval.exact(input_tokens_per_second))
-    _check(Interval.exact(output_tokens_per_second))
-    _check_share(utilisation, "utilisation")
-    usd_per_second = float(as_quote(price).chosen.usd_per_device_hour) / SECONDS_PER_HOUR / utilisation
-    device_seconds = input_tokens / input_tokens_per_second + output_tokens / output_tokens_per_second
-    usd = device_seconds * usd_per_second
-    return RequestCost(
-        input_usd_per_million_tokens=usd_per_second / input_tokens_per_second * MILLION,
-        output_usd_per_million_tokens=usd_per_second / output_tokens_per_second * MILLION,
-        blended_usd_per_million_tokens=usd / (input_tokens + output_tokens) * MILLION,
-        device_seconds=device_seconds,
-        usd=usd,
-    )
-
-
 def no_difference(first: Cost, second: Cost) -> bool:
     """Whether the costs' intervals overlap at their chosen rates, which reads "no difference" on paper."""
     one, other = first.usd_per_million_tokens, second.usd_per_million_tokens
     return one.low <= other.high and other.low <= one.high
 
 
-def _check(tokens_per_second: Interval) -> None:
+def check_throughput(tokens_per_second: Interval) -> None:
+    """Raise ``PriceError`` unless the whole interval is finite and above zero."""
     if not (isfinite(tokens_per_second.high) and 0 < tokens_per_second.low <= tokens_per_second.high):
         raise PriceError(
             f"a throughput of {tokens_per_second.low} to {tokens_per_second.high} tokens per second has no price; "
@@ -259,6 +200,7 @@ def _check(tokens_per_second: Interval) -> None:
         )
 
 
-def _check_share(value: float, name: str) -> None:
+def check_share(value: float, name: str) -> None:
+    """Raise ``PriceError`` unless ``value`` lies above 0 and at most at 1; ``name`` stands for it in the text."""
     if not 0 < value <= 1:
         raise PriceError(f"{name} {value} is not a share of the rented time; give a ratio above 0, at most 1")

@@ -43,6 +43,38 @@ _REPORTED_NAMES: dict[str, tuple[str, ...]] = {
     "V100-32GB-SXM": ("Tesla V100-SXM2-32GB",),
 }
 
+# Nominal memory of one device, GiB as vendors write it (B200 and B300 as providers list them).
+MEMORY_GIB: dict[str, int] = {
+    "A10": 24,
+    "A10G": 24,
+    "A100-40GB-PCIe": 40,
+    "A100-40GB-SXM": 40,
+    "A100-80GB-PCIe": 80,
+    "A100-80GB-SXM": 80,
+    "A40": 48,
+    "B200": 180,
+    "B300": 270,
+    "GH200": 96,
+    "H100-NVL": 94,
+    "H100-PCIe": 80,
+    "H100-SXM": 80,
+    "H200": 141,
+    "H200-NVL": 141,
+    "L4": 24,
+    "L40": 48,
+    "L40S": 48,
+    "MI300X": 192,
+    "MI355X": 288,
+    "RTX3090": 24,
+    "RTX4090": 24,
+    "RTX5090": 32,
+    "RTXPRO6000": 96,
+    "T4": 16,
+    "V100-16GB-PCIe": 16,
+    "V100-16GB-SXM": 16,
+    "V100-32GB-SXM": 32,
+}
+
 _CPU_WORDS = re.compile(
     r"\b(EPYC|XEON|RYZEN|THREADRIPPER|OPTERON|CELERON|PENTIUM|ATOM|CORE\(TM\)|CORE|CPU|GRAVITON\d?|NEOVERSE\S*|CORTEX\S*"
     r"|ALTRA|APPLE M\d\S*|PROCESSOR|X86_64|X86-64|AMD64|AARCH64|ARM64|ARMV8\S*|I[3-9]86)",
