@@ -278,6 +278,17 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MatchResidual:
+    """How far an arm's size lies from the one it was matched to: ``residual`` is their quotient minus 1, signed.
+
+    ``axis`` is ``parameters``, ``flops``, ``width`` (real scalars of the residual stream) or ``state-bytes``.
+    """
+
+    axis: str
+    residual: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmFacts:
     """Sizes of one matched arm as planned: what ``pamprof layers`` prints and the fairness block shows.
 
@@ -285,8 +296,12 @@ class ArmFacts:
         title: Name for people, such as ``PAM``.
         spec: Sizes.
         parameter_count: Real scalars of the full model.
-        matrix_flop_count_per_token: Forward, full model, at ``sequence_length`` tokens.
+        matrix_flop_count_per_token: Forward, full model, logits at all positions, ``sequence_length`` tokens, causal.
         state_bytes: State or KV cache of one sequence at ``sequence_length`` tokens, in the session's dtype policy.
+        matrix_dense_flop_count_per_token: The same forward with causal attention counted as dense.
+        train_matrix_flop_count_per_token: Forward and backward at ``sequence_length`` tokens.
+        decode_matrix_flop_count_per_token: One new token after ``sequence_length`` tokens of context.
+        residuals: Distance to the reference on every axis; empty where nothing was matched.
     """
 
     title: str
@@ -294,6 +309,10 @@ class ArmFacts:
     parameter_count: int
     matrix_flop_count_per_token: float
     state_bytes: int
+    matrix_dense_flop_count_per_token: float | None = None
+    train_matrix_flop_count_per_token: float | None = None
+    decode_matrix_flop_count_per_token: float | None = None
+    residuals: tuple[MatchResidual, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ counts of the published baselines come out to the unit.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,7 @@ from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers import transformer_formulas as formulas
 from pamprof.workloads.layers.transformer_model import (
+    TORCH_DTYPES,
     TransformerLanguageModel,
     TransformerLayer,
     initialise,
@@ -74,6 +76,11 @@ class TransformerDefinition:
     complex_valued = False
     fixed_state = False
 
+    def supports(self, implementation: str, dtype: Dtype) -> bool:
+        """Every dtype policy runs."""
+        self._check_implementation(implementation)
+        return dtype in TORCH_DTYPES
+
     def preset(self, name: str) -> LayerSpec:
         """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
         if name not in _PRESETS:
@@ -89,12 +96,9 @@ class TransformerDefinition:
         if model_dim < 1:
             return None
         step = 8 if spec.head_dim % 8 == 0 else 1
-        possible = [
-            head_dim
-            for head_dim in range(step, model_dim + 1, step)
-            if model_dim % head_dim == 0
-            and spec.head_dim / _HEAD_DIM_FACTOR <= head_dim <= spec.head_dim * _HEAD_DIM_FACTOR
-        ]
+        smallest = ceil(spec.head_dim / _HEAD_DIM_FACTOR / step) * step
+        largest = min(model_dim, int(spec.head_dim * _HEAD_DIM_FACTOR))
+        possible = [head_dim for head_dim in range(smallest, largest + 1, step) if model_dim % head_dim == 0]
         if not possible:
             return None
         head_dim = min(possible, key=lambda candidate: (abs(candidate - spec.head_dim), candidate))
