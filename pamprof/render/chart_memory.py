@@ -1,0 +1,114 @@
+"""Peak memory by component, the fixed state and the KV cache told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.records import Phase
+from pamprof.render.chart import Chart, MemoryBar, MemoryPanel
+from pamprof.render.chart_common import MOST_PANELS, panel_title, source, subtitle
+
+if TYPE_CHECKING:
+    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.records import Memory
+    from pamprof.render.material import Material
+
+
+def memory_chart(material: Material) -> Chart:
+    """One panel a point, one bar an arm."""
+    points = _points(material)
+    panels = tuple(
+        MemoryPanel(
+            title=panel_title(point),
+            bars=tuple(_bar(material, s) for s in material.best(point) if s.run.memory.peak_bytes is not None),
+        )
+        for point in points
+    )
+    panels = tuple(panel for panel in panels if panel.bars)
+    reasons = dict.fromkeys(
+        u.reason for run in material.records.runs for u in run.unknowns if u.field == "memory.peak_bytes"
+    )
+    return Chart(
+        name="memory",
+        kind="memory",
+        title=_finding(material, points),
+        subtitle=subtitle(material),
+        axis="peak tensor storage of one step (each panel has its own scale)",
+        caption=(
+            "Fastest execution of each arm. The end of a bar is the measured peak; the parts are summed from tensors, "
+            "and what they leave is short-lived storage. The fixed state and the KV cache have hatches of their own. "
+            "n = 1 (a peak is a maximum, it has no interval)."
+        ),
+        source=source(material),
+        alt=" ".join(_spoken(material, point) for point in points) or "No memory was measured.",
+        panels=panels,
+        reason="" if panels else " ".join(reasons) or "no peak was recorded",
+    )
+
+
+def _points(material: Material) -> tuple[PointAnalysis, ...]:
+    chosen: list[PointAnalysis] = []
+    for phase in Phase:
+        points = material.main_points(phase)
+        if len(points) > 2:
+            longest = max(p.point.sequence_length for p in points)
+            shortest = min(p.point.sequence_length for p in points)
+            largest = max(p.point.batch_size for p in points)
+            points = (
+                tuple(
+                    p
+                    for p in points
+                    if p.point.batch_size == largest and p.point.sequence_length in {shortest, longest}
+                )
+                or points
+            )
+        chosen += points
+    return tuple(chosen[:MOST_PANELS])
+
+
+def _parts(memory: Memory) -> tuple[tuple[str, int], ...]:
+    return (
+        ("parameters", memory.parameter_bytes),
+        ("gradients", memory.gradient_bytes),
+        ("optimizer", memory.optimizer_bytes),
+        ("activations", memory.saved_activation_bytes or 0),
+        ("cache" if memory.state_kind == "kv-cache" else "state", memory.state_bytes),
+        ("inputs", memory.input_bytes),
+        ("transient", max(0, memory.transient_bytes or 0)),
+    )
+
+
+def _bar(material: Material, summary: Summary) -> MemoryBar:
+    arm = material.arm(summary.workload)
+    return MemoryBar(
+        arm=arm, label=arm.label, parts=_parts(summary.run.memory), total_bytes=summary.run.memory.peak_bytes or 0
+    )
+
+
+def _finding(material: Material, points: tuple[PointAnalysis, ...]) -> str:
+    for point in reversed(points):
+        improved = material.improved(point)
+        theirs = point.baseline.run.memory
+        if improved is None or improved.run.memory.peak_bytes is None or theirs.peak_bytes is None:
+            continue
+        ours = improved.run.memory
+        name, reference = material.arm(improved.workload).label, material.arm(point.baseline.workload).label
+        if ours.state_kind is not None and theirs.state_kind is not None:
+            held = "KV cache" if theirs.state_kind == "kv-cache" else "state"
+            return (
+                f"{panel_title(point)}: the {reference}'s {held} takes {units.binary_bytes(theirs.state_bytes)}, "
+                f"the state of {name} {units.binary_bytes(ours.state_bytes)}"
+            )
+        return (
+            f"{panel_title(point)}: {name} holds {units.ratio(ours.peak_bytes / theirs.peak_bytes)} "
+            f"the memory of the {reference}"
+        )
+    return "Peak memory by component"
+
+
+def _spoken(material: Material, point: PointAnalysis) -> str:
+    arms = ", ".join(
+        f"{material.arm(s.workload).label} {units.binary_bytes(s.run.memory.peak_bytes)}" for s in material.best(point)
+    )
+    return f"{panel_title(point)}: {arms}."

@@ -1,0 +1,99 @@
+"""The roofline: how near each arm comes to what the device can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.roofline import rooflines
+from pamprof.records import Phase
+from pamprof.render.chart import Chart, RooflineDot, RooflinePanel
+from pamprof.render.chart_common import panel_title, samples_and_confidence, source, subtitle
+from pamprof.render.text import PHASE_NAMES
+
+if TYPE_CHECKING:
+    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.analysis.roofline import Roofline
+    from pamprof.render.material import Material
+
+
+def roofline_chart(material: Material) -> Chart:
+    """One panel a phase, all under the same ceilings; without known ceilings the reason instead of a picture."""
+    points = material.main_points()
+    roof = next((r for r in rooflines(material.analysis) if points and r.dtype is points[0].point.dtype), None)
+    shown = tuple(s for point in points for s in material.best(point))
+    panels = () if roof is None else _panels(material, roof, shown)
+    described = (
+        f"Ceilings of {roof.device_name}: {roof.source}." if roof is not None and roof.source is not None else ""
+    )
+    return Chart(
+        name="roofline",
+        kind="roofline",
+        title=_finding(material) if panels else "Peak unknown: no roofline can be drawn",
+        subtitle=subtitle(material),
+        axis="FLOP per byte (log): matrix FLOPs over the least bytes a step can move",
+        caption=(
+            "Fastest execution of each arm at every batch and length measured. FLOP/s are measured; the intensity is "
+            "modelled from what the arm holds, each byte moved once, so a mark's true place lies to the left. "
+            f"{described} {samples_and_confidence(shown)}."
+        ),
+        source=source(material),
+        alt=" ".join(_spoken(material, point) for point in points) or "Nothing was measured.",
+        panels=panels,
+        reason="" if panels else _reason(roof),
+    )
+
+
+def _panels(material: Material, roof: Roofline, shown: tuple[Summary, ...]) -> tuple[RooflinePanel, ...]:
+    peak, bandwidth = roof.peak_flops_per_second, roof.bandwidth_bytes_per_second
+    if peak is None or bandwidth is None:
+        return ()
+    wanted = {s.workload for s in shown}
+    made = []
+    for phase in Phase:
+        dots = tuple(
+            RooflineDot(arm=material.arm(p.workload), intensity=p.flops_per_byte, flops_per_second=p.flops_per_second)
+            for p in roof.points
+            if p.workload in wanted and p.workload.phase is phase and p.flops_per_byte > 0
+        )
+        if dots:
+            made.append(
+                RooflinePanel(
+                    title=PHASE_NAMES[phase],
+                    dots=dots,
+                    peak_flops_per_second=peak,
+                    bandwidth_bytes_per_second=bandwidth,
+                )
+            )
+    return tuple(made)
+
+
+def _reason(roof: Roofline | None) -> str:
+    if roof is None:
+        return "nothing was measured"
+    why = roof.unknown_reason or f"the memory bandwidth of {roof.device_name} is not listed"
+    return f"{why}. Achieved FLOP per second follow from the table and the counted FLOPs in measurements.csv."
+
+
+def _finding(material: Material) -> str:
+    for phase in Phase:
+        point = material.headline_point(phase)
+        ours = None if point is None else material.published(point)
+        if point is None or ours is None or ours.model_flops_utilisation is None:
+            continue
+        theirs = point.baseline.model_flops_utilisation
+        if theirs is not None:
+            return (
+                f"{PHASE_NAMES[phase]}: the {material.arm(point.baseline.workload).label} reaches "
+                f"{units.percent(theirs.median)} of the dense peak, {material.arm(ours.workload).label} "
+                f"{units.percent(ours.model_flops_utilisation.median)}"
+            )
+    return "Achieved FLOP per second under the device's ceilings"
+
+
+def _spoken(material: Material, point: PointAnalysis) -> str:
+    arms = ", ".join(
+        f"{material.arm(s.workload).label} {units.si(s.flops_per_second.median, 'FLOP/s')}"
+        for s in material.best(point)
+    )
+    return f"{panel_title(point)}: {arms}."

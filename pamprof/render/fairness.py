@@ -1,0 +1,166 @@
+"""Fairness: what is matched, what each arm was given, and what a sceptic would object to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.records import PRECISION_POLICY, Phase
+from pamprof.render.arms import arm_key, execution_label
+from pamprof.render.model import Fairness
+from pamprof.render.text import listed, plural
+
+if TYPE_CHECKING:
+    from pamprof.records import Run, Session
+    from pamprof.render.material import Material
+
+_AXES = {
+    "parameters": "the number of real parameters",
+    "flops": "forward matrix FLOPs per token",
+    "width": "the width of the residual stream",
+    "state-bytes": "the bytes of state or KV cache",
+}
+
+
+def fairness(material: Material) -> Fairness:
+    """The block, from the session's arms and the runs."""
+    session = material.session
+    return Fairness(
+        matched=_matched(session) if session else "The records hold no session header, so what was matched is unknown.",
+        size_headings=(
+            "Arm",
+            "Parameters",
+            "FLOP/token, forward",
+            "State or cache",
+            "Width",
+            "Heads",
+            "Depth",
+            "Inner width",
+        ),
+        sizes=_sizes(session) if session else (),
+        given_headings=(
+            "Arm",
+            "Executions measured",
+            "Dropout",
+            "Precision",
+            "Decode keeps",
+            "Largest error against the oracle",
+            "Notes",
+        ),
+        given=tuple(_given(material, key) for key in material.arms),
+        policy=PRECISION_POLICY,
+        objections=_objections(material),
+    )
+
+
+def _matched(session: Session) -> str:
+    axis = _AXES.get(session.match_axis, session.match_axis)
+    return (
+        f"Sizes were matched on {axis}. The residuals stand beside each size, relative to the reference "
+        f"({session.reference_layer}); per-token figures are at {units.tokens(session.sequence_length)} tokens."
+    )
+
+
+def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
+    reference = next((a for a in session.arms if a.spec.layer == session.reference_layer), None)
+
+    def against(value: float, base: float | None) -> str:
+        if not base or value == base:
+            return ""
+        return f" ({'+' if value > base else '−'}{units.percent(abs(value / base - 1))})"
+
+    made = []
+    for arm in session.arms:
+        spec = arm.spec
+        made.append(
+            (
+                arm.title,
+                f"{arm.parameter_count:,}".replace(",", "\u2009")
+                + against(arm.parameter_count, reference and reference.parameter_count),
+                units.si(arm.matrix_flop_count_per_token)
+                + against(arm.matrix_flop_count_per_token, reference and reference.matrix_flop_count_per_token),
+                units.binary_bytes(arm.state_bytes) + against(arm.state_bytes, reference and reference.state_bytes),
+                str(spec.model_dim),
+                f"{spec.heads} × {spec.head_dim}",
+                str(spec.depth),
+                str(spec.hidden_dim),
+            )
+        )
+    return tuple(made)
+
+
+def _given(material: Material, key: str) -> tuple[str, ...]:
+    runs = [run for run in material.records.runs if arm_key(run.workload) == key]
+    executions = tuple(dict.fromkeys(execution_label(run.workload) for run in runs))
+    kinds = tuple(
+        dict.fromkeys(
+            {"state": "fixed state", "kv-cache": "preallocated KV cache"}.get(r.memory.state_kind, r.memory.state_kind)
+            for r in runs
+            if r.workload.phase is not Phase.TRAIN and r.memory.state_kind
+        )
+    )
+    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
+    return (
+        material.arms[key].label,
+        ", ".join(executions) or units.UNKNOWN,
+        ", ".join(dict.fromkeys(f"{run.workload.spec.dropout:g}" for run in runs)) or units.UNKNOWN,
+        ", ".join(dict.fromkeys(str(run.workload.dtype) for run in runs)) or units.UNKNOWN,
+        listed(kinds) if kinds else units.UNKNOWN,
+        _worst(runs),
+        "; ".join(notes) or "none",
+    )
+
+
+def _worst(runs: list[Run]) -> str:
+    return _gate(max(runs, key=lambda run: run.gate.relative_error / run.gate.tolerance)) if runs else units.UNKNOWN
+
+
+def _gate(run: Run) -> str:
+    return f"{run.gate.relative_error:.1e} of {run.gate.tolerance:.0e} allowed ({run.gate.oracle})"
+
+
+def _objections(material: Material) -> tuple[str, ...]:
+    session = material.session
+    objections = [
+        "Equal size is not equal quality: cost is per token, whatever the token is worth. "
+        + (
+            "Perplexity stands beside the cost."
+            if session and session.perplexities
+            else "No perplexity was given; add it with --perplexity to see both."
+        ),
+    ]
+    if session is not None and session.match_axis == "parameters" and any(a.spec.layer == "pam" for a in session.arms):
+        objections.append(
+            "A complex weight counts as two real parameters and takes part in four real products, so parameter-matched "
+            "PAM does more arithmetic by construction; --match flops asks the other question."
+        )
+    executions: dict[str, set[str]] = {}
+    for run in material.records.runs:
+        executions.setdefault(arm_key(run.workload), set()).add(execution_label(run.workload))
+    everything = set().union(*executions.values()) if executions else set()
+    short = tuple(
+        f"{material.arms[key].label} ({listed(tuple(sorted(everything - had)))})"
+        for key, had in executions.items()
+        if had != everything
+    )
+    if short:
+        objections.append(f"Not every arm has every execution: {listed(short)} missing; see the skipped points.")
+    if any(run.workload.scope == "layer" for run in material.records.runs):
+        objections.append(
+            "A single block fits the cache and leaves out embedding and head; a full model behaves differently."
+        )
+    dropouts = {run.workload.spec.dropout for run in material.records.runs}
+    objections.append(
+        f"Dropout differs between arms ({', '.join(f'{d:g}' for d in sorted(dropouts))}), which moves training cost."
+        if len(dropouts) > 1
+        else f"Dropout is {next(iter(dropouts), 0.0):g} on every arm; training recipes that use it cost more."
+    )
+    unpaired = sum(not c.paired for p in material.analysis.points for c in p.comparisons)
+    if unpaired:
+        objections.append(f"{plural(unpaired, 'comparison')} (marked *) were not sampled side by side in one process.")
+    devices = {run.environment.device_name for run in material.records.runs}
+    objections.append(
+        f"{'One device' if len(devices) == 1 else plural(len(devices), 'device')}, one software stack: another GPU, driver or "
+        "torch version moves the ratios."
+    )
+    return tuple(objections)

@@ -1,0 +1,48 @@
+"""The page: one file without a single reference to another, light and dark, on a phone, on paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.render.plots.picture import draw_svg
+from pamprof.render.style import DARK, LIGHT, css_variables, icon_path
+
+if TYPE_CHECKING:
+    from pamprof.render.model import ReportView
+
+
+def render_html(view: ReportView) -> str:
+    """The whole page; equal views give equal bytes."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("pamprof.render", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    pictures = {
+        chart.name: (Markup(draw_svg(chart, narrow=False)), Markup(draw_svg(chart, narrow=True)))  # noqa: S704
+        for chart in view.charts
+        if chart.panels
+    }
+    arms = {row.arm.key: row.arm for row in view.rows}
+    return environment.get_template("report.html.jinja").render(
+        view=view,
+        pictures=pictures,
+        arms=tuple(arms.values()),
+        icons={arm.key: icon_path(arm.marker) for arm in arms.values()},
+        light=Markup(css_variables(LIGHT)),  # noqa: S704
+        dark=Markup(css_variables(DARK)),  # noqa: S704
+        style=Markup(_static("report.css")),  # noqa: S704
+        script=Markup(_static("sort.js")),  # noqa: S704
+    )
+
+
+def _static(name: str) -> str:
+    from importlib.resources import files
+
+    return files("pamprof.render").joinpath("templates", name).read_text(encoding="utf-8")

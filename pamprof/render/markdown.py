@@ -1,0 +1,91 @@
+"""The summary as Markdown: the sentences, the four numbers, the table, what was skipped, how it was made."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pamprof.render.model import Cell, ReportView
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~&])")
+
+
+def escape(text: str) -> str:
+    """``text`` as literal Markdown: nothing in it is markup, HTML or a table border."""
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def render_markdown(view: ReportView) -> str:
+    """The whole file."""
+    lines = [f"# {escape(view.title)}", "", f"{escape(view.price)}.", ""]
+    for alert in view.alerts:
+        lines += [f"> **{escape(alert)}**", ""]
+    for sentence in view.sentences:
+        lines += [escape(sentence), ""]
+    lines += _table(
+        ("number", "value", "basis", "of what"),
+        tuple(
+            (
+                t.heading,
+                f"{t.value} {t.interval}".strip(),
+                t.basis or "unknown",
+                t.reason or _joined(t.subject, t.second),
+            )
+            for t in view.tiles
+        ),
+    )
+    lines += ["![Where the cost comes from](ladder.png)", ""] if view.chart("ladder").panels else []
+    lines += ["## Every workload", ""]
+    headings = ("arm", "execution", "phase", "batch", "tokens", "type")
+    lines += _table(
+        (*headings, *(_joined(c.heading, c.unit, " ") for c in view.columns), "verdict", "doubts"),
+        tuple(
+            (
+                row.arm.label,
+                row.execution,
+                row.phase,
+                str(row.batch_size),
+                str(row.sequence_length),
+                row.dtype,
+                *(_text(cell) for cell in row.cells),
+                row.verdict.text,
+                ", ".join(word.text for word in row.doubts),
+            )
+            for row in view.rows
+        ),
+    )
+    if view.doubts:
+        lines += ["## Doubts", "", *(f"- **{escape(w.text)}**: {escape(w.meaning)}" for w in view.doubts), ""]
+    if view.skipped:
+        lines += ["## Planned, but without a number", ""]
+        lines += [*(f"- {escape(s.what)}: {escape(s.kind)}. {escape(s.reason)}" for s in view.skipped), ""]
+    if view.cost.bill:
+        lines += ["## The paper's training run, 10 passes over 118.44 million tokens", ""]
+        lines += [*(f"- {escape(line)}" for line in view.cost.bill), ""]
+    lines += ["## Fairness", "", escape(view.fairness.matched), ""]
+    lines += [*(f"- {escape(o)}" for o in view.fairness.objections), ""]
+    lines += ["## How the numbers were made", "", *(f"- {escape(f.name)}: {escape(f.value)}" for f in view.method), ""]
+    if view.command:
+        fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", view.command)), default=0))
+        lines += [fence, view.command, fence, ""]
+    return "\n".join(lines)
+
+
+def _table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> list[str]:
+    if not rows:
+        return ["Nothing was measured.", ""]
+    written = [_line(headings), "|" + "---|" * len(headings)]
+    return [*written, *(_line(row) for row in rows), ""]
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(escape(cell) for cell in cells)} |"
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell.text} ({cell.reason})" if cell.reason else f"{cell.text} {cell.detail}".strip()
+
+
+def _joined(first: str, second: str, separator: str = "; ") -> str:
+    return f"{first}{separator}{second}" if first and second else first or second

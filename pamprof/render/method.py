@@ -1,0 +1,171 @@
+"""How the numbers were made: device, software, clocks, noise, stopping rule, conventions, provenance, schema."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.records.codec import SCHEMA_VERSION
+from pamprof.render.model import Fact
+from pamprof.render.text import listed, plural, point_label
+
+if TYPE_CHECKING:
+    from pamprof.records import Environment, PriceQuote
+    from pamprof.render.material import Material
+
+_STOPS = {
+    "precision": "interval narrow enough",
+    "sample-count": "sample count reached",
+    "timeout": "time used up",
+    "interrupted": "interrupted",
+}
+
+
+def method(material: Material) -> tuple[Fact, ...]:
+    """Facts in reading order."""
+    environment = material.environment
+    facts = [*_machine(material, environment)] if environment is not None else []
+    facts += [
+        Fact(name="Noise floor", value=_noise(material)),
+        Fact(name="Stopping rule", value=_stops(material)),
+        Fact(name="Samples", value=_samples(material)),
+        Fact(
+            name="Estimator",
+            value="Arms and reference are sampled in turns in one process; intervals come from a block bootstrap of the "
+            "paired samples; tokens per second come from the median time. No sample is dropped.",
+        ),
+        Fact(
+            name="FLOP convention",
+            value="A real multiply-add is 2, a complex one 8; causal attention is counted as causal. Elementwise work is "
+            "counted apart (real 1, complex multiply 6, complex add 2) and is in no ratio here.",
+        ),
+        Fact(name="Uncounted operators", value=_uncounted(material)),
+        Fact(name="Clocks and throttling", value=_clocks(material)),
+        Fact(name="Price", value=price_provenance(material.quote, material.quote_reason)),
+        Fact(name="Records", value=f"{plural(len(material.records.runs), 'run')}, schema version {SCHEMA_VERSION}"),
+    ]
+    return tuple(facts)
+
+
+def _machine(material: Material, e: Environment) -> list[Fact]:
+    reasons = {u.field: u.reason for run in material.records.runs for u in run.unknowns}
+
+    def known(value: str | None, field: str) -> str:
+        reason = reasons.get(f"environment.{field}", reasons.get(field, "not readable on this machine"))
+        return value if value is not None else f"{units.UNKNOWN} ({reason})"
+
+    device = f"{e.device_name}, {units.binary_bytes(e.device_memory_bytes)}"
+    if e.device_kind != "cpu":
+        device += f", {plural(e.device_count, 'device')} visible"
+    facts = [Fact(name="Device", value=device)]
+    if e.device_kind != "cpu":
+        facts += [
+            Fact(name="Driver", value=known(e.driver_version, "driver_version")),
+            Fact(name="CUDA", value=known(e.cuda_version, "cuda_version")),
+            Fact(
+                name="Power limit",
+                value=known(
+                    None if e.power_limit_watts is None else f"{e.power_limit_watts:.0f} W", "power_limit_watts"
+                ),
+            ),
+            Fact(
+                name="Highest SM clock",
+                value=known(
+                    None if e.maximum_sm_clock_hertz is None else f"{e.maximum_sm_clock_hertz / 1e6:.0f} MHz",
+                    "maximum_sm_clock_hertz",
+                ),
+            ),
+            Fact(
+                name="MIG",
+                value=known(None if e.mig_enabled is None else ("on" if e.mig_enabled else "off"), "mig_enabled"),
+            ),
+        ]
+    facts += [
+        Fact(
+            name="Host",
+            value=f"{e.cpu_name}, {plural(e.cpu_core_count, 'core')} usable, {plural(e.cpu_thread_count, 'thread')}, "
+            f"{units.binary_bytes(e.host_memory_bytes)}, {e.operating_system}"
+            + (f", {e.virtualisation}" if e.virtualisation else ""),
+        ),
+        Fact(
+            name="Software",
+            value=f"pamprof {e.pamprof_version}{f' ({e.git_commit})' if e.git_commit else ''}, torch {e.torch_version}, "
+            f"{f'Triton {e.triton_version}, ' if e.triton_version else ''}Python {e.python_version}",
+        ),
+        Fact(
+            name="Precision flags",
+            value=f"TF32 {'allowed' if e.tf32_allowed else 'off'}, float32 matmul precision {e.float32_matmul_precision}, "
+            f"SDPA backends {listed(e.sdpa_backends) if e.sdpa_backends else 'none'}",
+        ),
+    ]
+    return facts
+
+
+def _noise(material: Material) -> str:
+    measured = [(p, p.noise_half_width) for p in material.analysis.points if p.noise_half_width is not None]
+    if not measured:
+        return f"{units.UNKNOWN} (the reference was not paired with itself at any point)"
+    point, worst = max(measured, key=lambda pair: pair[1])
+    return (
+        f"the reference against itself, half width of the ratio's interval: at most ±{units.percent(worst)} "
+        f"({point.point.phase}, {point_label(point.point)}), over {plural(len(measured), 'point')}"
+    )
+
+
+def _stops(material: Material) -> str:
+    counts = Counter(str(run.timing.stop_reason) for run in material.records.runs)
+    return (
+        ", ".join(f"{_STOPS.get(name, name)} in {plural(count, 'run')}" for name, count in counts.most_common())
+        or "no run"
+    )
+
+
+def _samples(material: Material) -> str:
+    runs = material.records.runs
+    if not runs:
+        return "none"
+    counts = sorted(len(run.timing.wall_time_seconds) for run in runs)
+    steps = sorted(run.timing.steps_per_sample for run in runs)
+    cold = sum(run.timing.cold_cache for run in runs)
+    cache = "warm cache" if cold == 0 else "cold cache" if cold == len(runs) else f"cold cache in {plural(cold, 'run')}"
+    return f"{counts[0]} to {counts[-1]} a run, {steps[0]} to {steps[-1]} steps a sample, {cache}, random data"
+
+
+def _uncounted(material: Material) -> str:
+    found: Counter[str] = Counter()
+    for run in material.records.runs:
+        for operator in run.flops.uncounted_operators:
+            found[operator.operator] += operator.count
+    if not found:
+        return "none; every operator that does arithmetic has a formula"
+    shown = ", ".join(f"{name} ({count})" for name, count in found.most_common(12))
+    return f"{shown}{f' and {len(found) - 12} more' if len(found) > 12 else ''}; FLOPs of these runs are lower bounds"
+
+
+def _clocks(material: Material) -> str:
+    monitors = [run.monitor for run in material.records.runs if run.monitor is not None]
+    values = [v / 1e6 for m in monitors for s in m.series if s.signal == "sm_clock_hertz" for v in s.values]
+    clock = f"SM clock {min(values):.0f} to {max(values):.0f} MHz while monitored; " if values else ""
+    readable = [m.throttle_reasons for m in monitors if m.throttle_reasons is not None]
+    if not readable:
+        reasons = dict.fromkeys(
+            u.reason for run in material.records.runs for u in run.unknowns if "throttle_reasons" in u.field
+        )
+        return f"{clock}throttling {units.UNKNOWN} ({'; '.join(reasons) or 'clock-event reasons cannot be read here'})"
+    seen = Counter(reason for reasons in readable for reason in reasons)
+    named = ", ".join(f"{name} in {plural(count, 'run')}" for name, count in seen.most_common())
+    return f"{clock}{named or 'no throttling seen'}"
+
+
+def price_provenance(quote: PriceQuote | None, reason: str) -> str:
+    """Provider, instance, region, purchase option, date and source of the rate; or why there is none."""
+    if quote is None:
+        return f"{units.UNKNOWN} ({reason})"
+    p = quote.chosen
+    dated = p.observed_on.isoformat() if p.observed_on is not None else f"{p.observed_text} (no exact day)"
+    count = f", {plural(p.device_count, 'device')}" if p.device_count != 1 else ""
+    return (
+        f"{units.usd(float(p.usd_per_device_hour))} per device-hour: {p.provider} {p.instance}{count}, {p.region}, "
+        f"{p.purchase_option}, read {dated}, {p.source}"
+    )

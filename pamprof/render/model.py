@@ -1,0 +1,200 @@
+"""The report as plain words and numbers: every format (page, terminal, Markdown) is written from this and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pamprof.render.arms import Arm
+    from pamprof.render.chart import Chart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One of the four numbers at the top.
+
+    Attributes:
+        heading: What it is, such as ``Training cost``.
+        value: The number with its unit; a dash where unknown.
+        interval: In brackets; empty where exact or unknown.
+        basis: ``measured``, ``counted`` or ``modelled``; empty where unknown.
+        subject: What was compared with what.
+        second: The number that belongs beside it, such as the best arm's.
+        reason: Why there is no number; empty where there is one.
+    """
+
+    heading: str
+    value: str
+    interval: str
+    basis: str
+    subject: str
+    second: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One number of a table.
+
+    Attributes:
+        text: As shown; a dash where unknown.
+        detail: Interval or a second line.
+        sort: What the column sorts by; None sorts last.
+        reason: Why it is unknown; empty where it is known.
+    """
+
+    text: str
+    detail: str = ""
+    sort: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A small word beside a number, and what it means."""
+
+    text: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One workload of the table."""
+
+    arm: Arm
+    execution: str
+    phase: str
+    point: str
+    batch_size: int
+    sequence_length: int
+    dtype: str
+    first_of_point: bool
+    is_baseline: bool
+    cells: tuple[Cell, ...]
+    verdict: Cell
+    doubts: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A numeric column: heading, unit line and explanation."""
+
+    heading: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderRow:
+    """A rung as a table row."""
+
+    label: str
+    explanation: str
+    factor: str
+    cumulative: str
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderTable:
+    """The ladder of one point in words, with what could not be built."""
+
+    title: str
+    rows: tuple[LadderRow, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostRow:
+    """One arm's price per million tokens (or device-hours where no price is known), perplexity beside it."""
+
+    arm: Arm
+    perplexity: Cell
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostTable:
+    """Cost by point. ``bill`` is the training example: (arm label, amount) sentences."""
+
+    unit: str
+    points: tuple[str, ...]
+    rows: tuple[CostRow, ...]
+    has_perplexity: bool
+    perplexity_source: str
+    bill: tuple[str, ...]
+    market: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A name and its value, as a line of a list of facts."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fairness:
+    """What is matched, what each arm was given, and what a sceptic would object to."""
+
+    matched: str
+    size_headings: tuple[str, ...]
+    sizes: tuple[tuple[str, ...], ...]
+    given_headings: tuple[str, ...]
+    given: tuple[tuple[str, ...], ...]
+    policy: str
+    objections: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A planned point without a number."""
+
+    what: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportView:
+    """Everything a reader sees, in order.
+
+    Attributes:
+        title: What was compared, on what, when.
+        price: The price used with provider and date, or why there is none.
+        alerts: What must be known before anything else: incomplete, mixed devices, unreadable lines.
+        sentences: The conclusion and the largest doubt.
+        tiles: Four numbers.
+        charts: Pictures by name.
+        ladders: The ladder in words.
+        cost: The cost table.
+        columns: Headings of the numeric columns of ``rows``.
+        rows: Every measured workload.
+        skipped: Every planned one without a number.
+        doubts: Each kind of doubt that occurs, once, with advice.
+        fairness: See ``Fairness``.
+        method: How the numbers were made.
+        command: What reproduces them.
+    """
+
+    title: str
+    price: str
+    alerts: tuple[str, ...]
+    sentences: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    charts: tuple[Chart, ...]
+    ladders: tuple[LadderTable, ...]
+    cost: CostTable
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    skipped: tuple[Skipped, ...]
+    doubts: tuple[Word, ...]
+    fairness: Fairness
+    method: tuple[Fact, ...]
+    command: str
+
+    def chart(self, name: str) -> Chart:
+        """The picture of that name."""
+        return next(chart for chart in self.charts if chart.name == name)

@@ -1,0 +1,103 @@
+"""Dots with intervals on a logarithmic axis, one panel a point: cost, or any quantity where a ratio is what matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from pamprof import units
+from pamprof.render.plots.marks import marker, whisker
+from pamprof.render.style import LIGHT, log_axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pamprof.render.chart import Chart, DotPanel
+    from pamprof.render.style import Sheet
+
+_ROW_INCHES = 0.24
+
+
+def draw(sheet: Sheet, chart: Chart) -> None:
+    """Draw ``DotPanel``s, two to a row where there is room; panels of one group share their axis."""
+    panels = cast("tuple[DotPanel, ...]", chart.panels)
+    columns = 1 if sheet.narrow else min(2, len(panels))
+    for first in range(0, len(panels), columns):
+        group = panels[first : first + columns]
+        if first:
+            sheet.space(0.18)
+        rows = max(len(panel.dots) for panel in group)
+        left, right = (1.35, 1.02) if sheet.narrow else (1.5, 1.25)
+        sheet.space(0.24)
+        made = sheet.row(_ROW_INCHES * rows + 0.06, columns=columns, left=left, right=right, gap=0.3)
+        for axes, panel in zip(made, group, strict=False):
+            _draw_panel(axes, panel, rows, _span(panels, panel.axis_group), left=left, right=right, axis=chart.axis)
+        for axes in made[len(group) :]:
+            axes.set_visible(False)
+        sheet.space(0.2)
+    sheet.text(chart.axis, size=8.5, role="muted")
+
+
+def _span(panels: tuple[DotPanel, ...], group: str) -> tuple[float, float]:
+    dots = [dot for panel in panels if panel.axis_group == group for dot in panel.dots]
+    ends = [x for dot in dots for x in (dot.value.low, dot.value.high, *dot.slower)]
+    return min(ends) / 1.35, max(ends) * 1.35
+
+
+def _draw_panel(
+    axes: Axes, panel: DotPanel, rows: int, span: tuple[float, float], *, left: float, right: float, axis: str
+) -> None:
+    dollars = axis.startswith("US dollars")
+    log_axis(axes, *span, units.usd if dollars else units.significant, at_most=4)
+    axes.set_ylim(rows - 0.5, -0.6)
+    axes.set_yticks([])
+    frame = axes.get_yaxis_transform()
+    axes.annotate(
+        panel.title,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(-left * 72, 6),
+        textcoords="offset points",
+        fontsize=9.5,
+        fontweight="bold",
+        color=LIGHT["ink"],
+        va="bottom",
+        annotation_clip=False,
+    )
+    for row, dot in enumerate(panel.dots):
+        axes.plot(span, (row, row), color=LIGHT["grid"], linewidth=0.6, zorder=1)
+        for slower in dot.slower:
+            axes.plot(
+                (slower,),
+                (row,),
+                marker=dot.arm.marker,
+                markersize=3.6,
+                markerfacecolor=LIGHT["paper"],
+                markeredgecolor=LIGHT[dot.arm.role],
+                markeredgewidth=0.8,
+                zorder=2,
+            )
+        whisker(axes, dot.arm, dot.value, row)
+        marker(axes, dot.arm, dot.value.median, row)
+        axes.annotate(
+            dot.label,
+            (0, row),
+            xycoords=frame,
+            xytext=(-left * 72, 0),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=LIGHT["ink"],
+            va="center",
+            annotation_clip=False,
+        )
+        axes.annotate(
+            dot.text,
+            (1, row),
+            xycoords=frame,
+            xytext=(right * 72, 0),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=LIGHT["ink"],
+            va="center",
+            ha="right",
+            annotation_clip=False,
+        )

@@ -1,0 +1,141 @@
+"""Lines over batch size or context, labelled at their ends, with crossovers marked and named."""
+
+from __future__ import annotations
+
+from math import log10
+from typing import TYPE_CHECKING, cast
+
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from pamprof import units
+from pamprof.render.plots.marks import marker, spread
+from pamprof.render.style import LIGHT, log_height
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pamprof.render.chart import Chart, LinePanel
+    from pamprof.render.style import Sheet
+
+
+def draw(sheet: Sheet, chart: Chart) -> None:
+    """Draw ``LinePanel``s, two to a row where there is room."""
+    panels = cast("tuple[LinePanel, ...]", chart.panels)
+    columns = 1 if sheet.narrow else min(2, len(panels))
+    height = 2.2 if sheet.narrow else 2.5
+    sheet.text(chart.axis, size=8.5, role="muted")
+    for first in range(0, len(panels), columns):
+        group = panels[first : first + columns]
+        sheet.space(0.3)
+        made = sheet.row(height, columns=columns, left=0.58, right=1.38, gap=0.25)
+        for axes, panel in zip(made, group, strict=False):
+            _draw_panel(axes, panel, height, dollars="dollars" in chart.axis)
+        for axes in made[len(group) :]:
+            axes.set_visible(False)
+        sheet.space(0.42)
+
+
+def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool) -> None:
+    ends = [end for line in panel.lines for v in line.values for end in (v.low, v.high)]
+    low, high = min(ends) / 1.25, max(ends) * 1.25
+    if high / low < 4:
+        low, high = low / 1.3, high * 1.3
+    log_height(axes, low, high, units.usd if dollars else _short, at_most=6)
+    sizes = sorted({x for line in panel.lines for x in line.xs})
+    reach = [*sizes, *(mark.x.median for mark in panel.marks)]
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(min(reach) / 1.18, max(reach) * 1.12)
+    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_major_formatter(FixedFormatter([units.tokens(int(x)) for x in sizes]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.spines["bottom"].set_visible(True)
+    axes.spines["bottom"].set_color(LIGHT["rule"])
+    axes.annotate(
+        panel.title,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(-0.55 * 72, 8),
+        textcoords="offset points",
+        fontsize=9.5,
+        fontweight="bold",
+        color=LIGHT["ink"],
+        va="bottom",
+        annotation_clip=False,
+    )
+    axes.annotate(
+        panel.x_label,
+        (0.5, 0),
+        xycoords="axes fraction",
+        xytext=(0, -18),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=LIGHT["muted"],
+        ha="center",
+        va="top",
+        annotation_clip=False,
+    )
+    for line in panel.lines:
+        medians = [v.median for v in line.values]
+        axes.plot(
+            line.xs,
+            medians,
+            color=LIGHT[line.arm.role],
+            linewidth=1.8,
+            linestyle="-" if line.measured else (0, (4, 2.5)),
+            zorder=3,
+        )
+        for x, value in zip(line.xs, line.values, strict=True):
+            axes.plot(
+                (x, x),
+                (value.low, value.high),
+                color=LIGHT[line.arm.role],
+                linewidth=1.6,
+                marker="_",
+                markersize=5,
+                zorder=3,
+            )
+            marker(axes, line.arm, x, value.median, measured=line.measured)
+    _label_ends(axes, panel, height, low, high)
+    for mark in panel.marks:
+        _draw_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, measured=mark.measured)
+
+
+def _label_ends(axes: Axes, panel: LinePanel, height: float, low: float, high: float) -> None:
+    def place(value: float) -> float:
+        return log10(value / low) / log10(high / low)
+
+    wanted = [place(line.values[-1].median) for line in panel.lines]
+    placed = spread(wanted, 11.5 / 72 / height, 0.02, 0.98)
+    for line, was, now in zip(panel.lines, wanted, placed, strict=True):
+        axes.annotate(
+            line.arm.label,
+            (line.xs[-1], line.values[-1].median),
+            xytext=(14, (now - was) * height * 72),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=LIGHT["ink"],
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": LIGHT[line.arm.role], "linewidth": 0.8, "shrinkA": 1, "shrinkB": 5},
+        )
+
+
+def _draw_mark(axes: Axes, low: float, median: float, high: float, text: str, *, measured: bool) -> None:
+    if low < high:
+        axes.axvspan(low, high, color=LIGHT["band"], zorder=0)
+    axes.axvline(median, color=LIGHT["ink"], linewidth=1.0, linestyle="-" if measured else (0, (4, 2.5)), zorder=2)
+    axes.annotate(
+        text,
+        (median, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        fontsize=8,
+        color=LIGHT["ink"],
+        va="top",
+        annotation_clip=False,
+    )
+
+
+def _short(value: float) -> str:
+    return units.si(value, digits=2) if value >= 1000 else units.significant(value, 2)

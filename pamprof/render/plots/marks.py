@@ -1,0 +1,67 @@
+"""Small marks that several plots share: an arm's marker with its interval, and end labels that do not collide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.render.style import LIGHT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pamprof.records import Interval
+    from pamprof.render.arms import Arm
+
+
+def marker(axes: Axes, arm: Arm, x: float, y: float, *, measured: bool = True, size: float = 6.5) -> None:
+    """The arm's shape: filled when measured, hollow when modelled."""
+    axes.plot(
+        (x,),
+        (y,),
+        marker=arm.marker,
+        markersize=size,
+        markerfacecolor=LIGHT[arm.role] if measured else LIGHT["paper"],
+        markeredgecolor=LIGHT["paper"] if measured else LIGHT[arm.role],
+        markeredgewidth=0.7 if measured else 1.4,
+        linestyle="none",
+        zorder=4,
+        clip_on=False,
+    )
+
+
+def whisker(axes: Axes, arm: Arm, interval: Interval, y: float) -> None:
+    """A horizontal interval with caps; narrower than the marker it hides behind it."""
+    axes.plot(
+        (interval.low, interval.high),
+        (y, y),
+        color=LIGHT[arm.role],
+        linewidth=1.6,
+        marker="|",
+        markersize=5,
+        zorder=3,
+        clip_on=False,
+    )
+
+
+def spread(positions: list[float], least: float, low: float, high: float) -> list[float]:
+    """``positions`` moved apart to at least ``least`` while keeping their order, inside ``low`` to ``high`` if they fit."""
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    placed = [positions[i] for i in order]
+    for _ in range(200):
+        moved = False
+        for i in range(1, len(placed)):
+            lack = least - (placed[i] - placed[i - 1])
+            if lack > least * 1e-3:
+                placed[i - 1] -= lack / 2
+                placed[i] += lack / 2
+                moved = True
+        if placed and placed[0] < low:
+            placed[0], moved = low, True
+        if placed and placed[-1] > high:
+            placed[-1], moved = high, True
+        if not moved:
+            break
+    result = [0.0] * len(positions)
+    for place, i in zip(placed, order, strict=True):
+        result[i] = place
+    return result

@@ -1,0 +1,47 @@
+"""A chart in its three forms: a PNG that stands alone, and an SVG for the page, wide and narrow."""
+
+from __future__ import annotations
+
+import textwrap
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pamprof.render.style import Sheet, drawing, png_bytes, svg_text
+
+if TYPE_CHECKING:
+    from pamprof.render.chart import Chart
+
+KINDS = ("ladder", "dots", "lines", "memory", "roofline", "strip")
+
+
+def draw_png(chart: Chart) -> bytes:
+    """The chart with title, subtitle and source line; where there is nothing to draw, the reason in words.
+
+    The result depends on the chart alone: no date, no program name.
+    """
+    with drawing():
+        sheet = Sheet(narrow=False, standalone=True)
+        sheet.space(0.12)
+        sheet.text(textwrap.fill(chart.title, 84), size=15, weight="bold")
+        sheet.text(textwrap.fill(chart.subtitle, 130), size=9.5, role="muted")
+        sheet.space(0.16)
+        if chart.panels:
+            _draw(sheet, chart)
+        else:
+            sheet.text(textwrap.fill(chart.reason, 110), size=11)
+        sheet.space(0.16)
+        sheet.text(textwrap.fill(f"{chart.caption} {chart.source}", 150), size=7.5, role="muted")
+        sheet.space(0.04)
+        return png_bytes(sheet.finish())
+
+
+def draw_svg(chart: Chart, *, narrow: bool) -> str:
+    """The chart without title or source line, which the page sets as text."""
+    with drawing():
+        sheet = Sheet(narrow=narrow, standalone=False)
+        _draw(sheet, chart)
+        return svg_text(sheet.finish(), name=f"{chart.name}-{'narrow' if narrow else 'wide'}")
+
+
+def _draw(sheet: Sheet, chart: Chart) -> None:
+    import_module(f"pamprof.render.plots.{chart.kind}").draw(sheet, chart)

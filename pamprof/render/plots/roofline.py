@@ -1,0 +1,100 @@
+"""The roofline: achieved FLOP/s over arithmetic intensity, under the two ceilings of the device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from pamprof import units
+from pamprof.render.plots.marks import marker
+from pamprof.render.style import LIGHT, log_axis, log_height
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pamprof.render.chart import Chart, RooflinePanel
+    from pamprof.render.style import Sheet
+
+
+def draw(sheet: Sheet, chart: Chart) -> None:
+    """Draw ``RooflinePanel``s on shared axes, side by side where there is room."""
+    panels = cast("tuple[RooflinePanel, ...]", chart.panels)
+    columns = 1 if sheet.narrow else min(3, len(panels))
+    xs = [dot.intensity for panel in panels for dot in panel.dots]
+    ys = [
+        end for panel in panels for dot in panel.dots for end in (dot.flops_per_second.low, dot.flops_per_second.high)
+    ]
+    ridges = [panel.peak_flops_per_second / panel.bandwidth_bytes_per_second for panel in panels]
+    across = (min(*xs, *ridges) / 3, max(*xs, *ridges) * 4)
+    up = (min(ys) / 2.5, max(panel.peak_flops_per_second for panel in panels) * 2.2)
+    _draw_key(sheet, panels)
+    sheet.space(0.06)
+    sheet.text("achieved FLOP per second (log)", size=8.5, role="muted")
+    for first in range(0, len(panels), columns):
+        sheet.space(0.3)
+        group = panels[first : first + columns]
+        made = sheet.row(2.5, columns=columns, left=0.62, right=0.12, gap=0.2)
+        for axes, panel in zip(made, group, strict=False):
+            _draw_panel(axes, panel, across, up)
+        for axes in made[len(group) :]:
+            axes.set_visible(False)
+        sheet.space(0.24)
+    sheet.text(chart.axis, size=8.5, role="muted")
+
+
+def _draw_key(sheet: Sheet, panels: tuple[RooflinePanel, ...]) -> None:
+    arms = {dot.arm.key: dot.arm for panel in panels for dot in panel.dots}
+    columns = 2 if sheet.narrow else 6
+    rows = -(-len(arms) // columns)
+    (axes,) = sheet.row(0.2 * rows)
+    axes.set_xlim(0, columns)
+    axes.set_ylim(rows, 0)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for number, arm in enumerate(arms.values()):
+        x, y = number % columns, number // columns
+        marker(axes, arm, x + 0.05, y + 0.5)
+        axes.text(x + 0.13, y + 0.5, arm.label, fontsize=8, color=LIGHT["ink"], va="center")
+
+
+def _draw_panel(axes: Axes, panel: RooflinePanel, across: tuple[float, float], up: tuple[float, float]) -> None:
+    log_axis(axes, *across, lambda value: units.significant(value, 2), at_most=5)
+    log_height(axes, *up, lambda value: units.si(value, digits=2), at_most=6)
+    peak, bandwidth = panel.peak_flops_per_second, panel.bandwidth_bytes_per_second
+    ridge = peak / bandwidth
+    axes.plot((across[0], ridge, across[1]), (across[0] * bandwidth, peak, peak), color=LIGHT["ink"], linewidth=1.4)
+    axes.annotate(
+        f"{units.si(peak, 'FLOP/s')} dense peak",
+        (across[1], peak),
+        xytext=(-2, 4),
+        textcoords="offset points",
+        fontsize=7.5,
+        color=LIGHT["muted"],
+        ha="right",
+        va="bottom",
+    )
+    start = max(across[0], up[0] / bandwidth)
+    axes.annotate(
+        f"{units.si(bandwidth, 'B/s')}",
+        ((start * ridge) ** 0.5, (start * ridge) ** 0.5 * bandwidth),
+        xytext=(-4, 4),
+        textcoords="offset points",
+        fontsize=7.5,
+        color=LIGHT["muted"],
+        ha="right",
+    )
+    axes.annotate(
+        panel.title,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(-0.55 * 72, 8),
+        textcoords="offset points",
+        fontsize=9.5,
+        fontweight="bold",
+        color=LIGHT["ink"],
+        va="bottom",
+        annotation_clip=False,
+    )
+    for dot in panel.dots:
+        value = dot.flops_per_second
+        axes.plot((dot.intensity, dot.intensity), (value.low, value.high), color=LIGHT[dot.arm.role], linewidth=1.4)
+        marker(axes, dot.arm, dot.intensity, value.median)

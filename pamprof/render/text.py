@@ -1,0 +1,85 @@
+"""Wording shared by every format: intervals, points, plurals, and the removal of characters that could act."""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from pamprof import units
+
+if TYPE_CHECKING:
+    from pamprof.records import Environment, Interval, Point
+
+Formatter = Callable[[float], str]
+_View = TypeVar("_View")
+
+PHASE_NAMES = {"train": "Training", "prefill": "Prefill", "decode": "Decode"}
+_ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (bidirectional overrides), surrogate, separators
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def clean(text: str) -> str:
+    """``text`` with every control, bidirectional and line-separating character replaced by ``�``."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("\ufffd" if unicodedata.category(c) in _ACTING else c for c in text)
+
+
+def cleaned(view: _View) -> _View:
+    """``view`` with ``clean`` applied to every string, however deep; dataclasses and tuples are rebuilt."""
+    if isinstance(view, str):
+        return clean(view)  # type: ignore[return-value]
+    if isinstance(view, tuple):
+        return tuple(cleaned(item) for item in view)  # type: ignore[return-value]
+    if dataclasses.is_dataclass(view) and not isinstance(view, type):
+        changed = {f.name: cleaned(getattr(view, f.name)) for f in dataclasses.fields(view)}
+        return dataclasses.replace(view, **changed)
+    return view
+
+
+def brackets(interval: Interval | None, formatter: Formatter = units.significant) -> str:
+    """``[14.1, 14.5]``; empty for an exact or unknown number. The unit stays with the median."""
+    if interval is None or interval.low == interval.high:
+        return ""
+    return f"[{formatter(interval.low)}, {formatter(interval.high)}]"
+
+
+def with_brackets(interval: Interval | None, formatter: Formatter = units.significant) -> str:
+    """``14.3 [14.1, 14.5]``."""
+    if interval is None:
+        return units.UNKNOWN
+    return f"{formatter(interval.median)} {brackets(interval, formatter)}".rstrip()
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 sample``, ``30 samples``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listed(words: tuple[str, ...]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def point_label(point: Point) -> str:
+    """``batch 18 × 2k tokens`` or, in decode, ``batch 64 at 16k context``."""
+    if point.phase == "decode":
+        return f"batch {point.batch_size} at {units.tokens(point.sequence_length)} context"
+    return f"batch {point.batch_size} × {units.tokens(point.sequence_length)} tokens"
+
+
+def day(started_at: str) -> str:
+    """``22 Nov 2026`` from an ISO 8601 time; the text itself where it is none."""
+    parts = started_at[:10].split("-")
+    if len(parts) == 3 and all(p.isdigit() for p in parts) and 1 <= int(parts[1]) <= 12:
+        return f"{int(parts[2])} {_MONTHS[int(parts[1]) - 1]} {parts[0]}"
+    return started_at
+
+
+def device_label(environment: Environment) -> str:
+    """The device as a title says it, with the number of threads on a CPU."""
+    if environment.device_kind == "cpu":
+        return f"{environment.device_name}, {plural(environment.cpu_thread_count, 'thread')}"
+    return environment.device_name

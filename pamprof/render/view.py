@@ -1,0 +1,119 @@
+"""The report view: records, conclusions and price become the words and numbers that every format shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis import analyse
+from pamprof.analysis.narrative import headline
+from pamprof.render.chart_cost import context_chart, cost_chart, cost_table
+from pamprof.render.chart_ladder import ladder_chart, ladder_tables
+from pamprof.render.chart_memory import memory_chart
+from pamprof.render.chart_roofline import roofline_chart
+from pamprof.render.chart_strip import strip_chart
+from pamprof.render.chart_throughput import throughput_chart
+from pamprof.render.fairness import fairness
+from pamprof.render.material import Material, gather
+from pamprof.render.method import method
+from pamprof.render.model import ReportView
+from pamprof.render.rows import columns, doubt_words, rows, skipped
+from pamprof.render.text import cleaned, listed, plural
+from pamprof.render.tiles import tiles
+
+if TYPE_CHECKING:
+    from pamprof.analysis.results import Analysis
+    from pamprof.records import PriceQuote
+    from pamprof.records.store import RecordFile
+
+__all__ = ["ReportView", "build_view"]
+
+
+def build_view(
+    records: RecordFile,
+    *,
+    quote: PriceQuote | None = None,
+    quote_unknown_reason: str | None = None,
+    analysis: Analysis | None = None,
+) -> ReportView:
+    """Everything a report shows, from records alone.
+
+    Args:
+        records: What was measured.
+        quote: Price to use; without one, the price the latest session stored.
+        quote_unknown_reason: Why there is no price, when the session's own must not be used either.
+        analysis: Conclusions already drawn from ``records``; drawn here when None.
+    """
+    concluded = analyse(records) if analysis is None else analysis
+    material = gather(records, concluded, quote=quote, quote_reason=quote_unknown_reason)
+    session = material.session
+    return cleaned(
+        ReportView(
+            title=_title(material),
+            price=_price(material),
+            alerts=_alerts(material),
+            sentences=headline(concluded),
+            tiles=tiles(material),
+            charts=(
+                ladder_chart(material),
+                cost_chart(material),
+                context_chart(material),
+                throughput_chart(material),
+                memory_chart(material),
+                roofline_chart(material),
+                strip_chart(material),
+            ),
+            ladders=ladder_tables(material),
+            cost=cost_table(material),
+            columns=columns(material),
+            rows=rows(material),
+            skipped=skipped(material),
+            doubts=doubt_words(material),
+            fairness=fairness(material),
+            method=method(material),
+            command=session.command if session is not None else "",
+        )
+    )
+
+
+def _title(material: Material) -> str:
+    session = material.session
+    size = f" {session.preset.upper()}" if session is not None and session.preset else ""
+    subject, reference = material.title_of(material.subject_layer), material.title_of(material.reference_layer)
+    return f"{subject}{size} against {reference}{size} · {material.device} · {material.date}"
+
+
+def _price(material: Material) -> str:
+    if material.quote is None:
+        return f"No dollars: {material.quote_reason}. Costs are given in device-hours."
+    rate = material.quote.chosen
+    where = "your own rate" if rate.provider == "user" else f"{rate.provider}, {rate.instance}, {rate.region}"
+    option = "" if rate.purchase_option == rate.provider else f", {rate.purchase_option}"
+    dated = f", read {rate.observed_text}" if rate.observed_text else ", of unknown date"
+    return f"Priced at {units.usd(float(rate.usd_per_device_hour))} per device-hour ({where}{option}{dated})"
+
+
+def _alerts(material: Material) -> tuple[str, ...]:
+    records = material.records
+    done = {run.workload.key for run in records.runs} | {skip.workload.key for skip in records.skips}
+    planned = dict.fromkeys(key for session in records.sessions for key in session.planned)
+    open_points = tuple(key for key in planned if key not in done)
+    alerts = []
+    if open_points:
+        alerts.append(
+            f"Incomplete: {len(open_points)} of {plural(len(planned), 'planned point')} were not reached. What was measured "
+            "before stands below; the same command with --resume measures the rest."
+        )
+    if not records.sessions:
+        alerts.append("The records hold no session header: what was planned, matched and priced is unknown.")
+    if not records.runs:
+        alerts.append("Nothing was measured: every planned point was skipped or lost.")
+    devices = tuple(dict.fromkeys(run.environment.device_name for run in records.runs))
+    if len(devices) > 1:
+        alerts.append(
+            f"The records mix {plural(len(devices), 'device')} ({listed(devices)}); ratios hold only within one."
+        )
+    if records.problems:
+        alerts.append(f"{plural(len(records.problems), 'line')} could not be read: {'; '.join(records.problems[:3])}.")
+    alerts += [problem for problem in material.analysis.problems if problem not in alerts]
+    return tuple(alerts)

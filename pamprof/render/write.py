@@ -1,0 +1,81 @@
+"""Writes a report's files: the page, the pictures, the summary and the table of measurements."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof.analysis import analyse
+from pamprof.errors import OutputError
+from pamprof.render.csv import measurements_csv
+from pamprof.render.html import render_html
+from pamprof.render.markdown import render_markdown
+from pamprof.render.plots.picture import draw_png
+from pamprof.render.view import build_view
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pamprof.records import PriceQuote
+    from pamprof.records.store import RecordFile
+    from pamprof.render.model import ReportView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenReport:
+    """What was written.
+
+    Attributes:
+        html: The page.
+        paths: Every file, the page first.
+        view: What they show, for the terminal.
+    """
+
+    html: Path
+    paths: tuple[Path, ...]
+    view: ReportView
+
+
+def write_report(
+    records: RecordFile,
+    output_dir: Path,
+    *,
+    quote: PriceQuote | None = None,
+    quote_unknown_reason: str | None = None,
+) -> WrittenReport:
+    """Write ``report.html``, one PNG a picture, ``summary.md`` and ``measurements.csv`` into ``output_dir``.
+
+    Equal records and prices give equal bytes. A file is replaced as a whole, so a failure leaves the old one.
+
+    Args:
+        records: What was measured.
+        output_dir: Folder, made if missing.
+        quote: Price to use; without one, the price the latest session stored.
+        quote_unknown_reason: Why there is no price, when the session's own must not be used either.
+
+    Raises:
+        OutputError: The folder cannot be made or a file in it not written.
+    """
+    analysis = analyse(records)
+    view = build_view(records, quote=quote, quote_unknown_reason=quote_unknown_reason, analysis=analysis)
+    contents: list[tuple[str, bytes]] = [("report.html", render_html(view).encode())]
+    contents += [(f"{chart.name}.png", draw_png(chart)) for chart in view.charts]
+    contents.append(("summary.md", render_markdown(view).encode()))
+    table = measurements_csv(records, analysis, quote=quote, quote_unknown_reason=quote_unknown_reason)
+    contents.append(("measurements.csv", table.encode()))
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        paths = tuple(_replace(output_dir / name, content) for name, content in contents)
+    except OSError as exc:
+        raise OutputError(
+            f"cannot write {exc.filename or output_dir}: {exc.strerror}; choose another folder with --output-dir"
+        ) from exc
+    return WrittenReport(html=paths[0], paths=paths, view=view)
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+    return path
