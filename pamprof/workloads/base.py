@@ -53,6 +53,10 @@ class SequenceModel(Protocol):
 
     blocks: torch.nn.ModuleList  # what ``torch.compile`` is applied to, one by one
 
+    def compiled_regions(self) -> tuple[torch.nn.Module, ...]:
+        """Modules outside ``blocks`` that are compiled as well: the head with its loss, or none."""
+        ...
+
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """Whole sequences from an empty state: logits [B, T, V], or the block's output."""
         ...
@@ -93,6 +97,10 @@ class LayerDefinition(Protocol):
     complex_valued: bool
     fixed_state: bool  # True when the decode state does not grow with context
 
+    def supports(self, implementation: str, dtype: Dtype) -> bool:
+        """Whether ``implementation`` can follow the precision policy ``dtype``."""
+        ...
+
     def preset(self, name: str) -> LayerSpec:
         """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
         ...
@@ -128,20 +136,40 @@ class LayerDefinition(Protocol):
         ...
 
     def example_inputs(
-        self, spec: LayerSpec, *, scope: Scope, batch_size: int, sequence_length: int, device: torch.device,
-        dtype: torch.dtype, generator: torch.Generator,
+        self,
+        spec: LayerSpec,
+        *,
+        scope: Scope,
+        batch_size: int,
+        sequence_length: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        generator: torch.Generator,
     ) -> torch.Tensor:
         """Random inputs: ids [B, T] for a model, a hidden sequence for a block (shape is the layer's own)."""
         ...
 
     def build(
-        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int,
+        self,
+        spec: LayerSpec,
+        *,
+        implementation: str,
+        scope: Scope,
+        device: torch.device,
+        seed: int,
     ) -> SequenceModel:
         """A model with float32 parameters initialised from ``seed``: the same values for every implementation."""
         ...
 
     def oracle_error(
-        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int,
+        self,
+        spec: LayerSpec,
+        *,
+        implementation: str,
+        phase: Phase,
+        device: torch.device,
+        dtype: Dtype,
+        seed: int,
     ) -> tuple[float, str]:
         """Relative rms error of one block on a short random sequence against the float64 oracle on the CPU, and the
         oracle's name. Train compares output and input gradient, prefill output and state, decode a step after a prefill.

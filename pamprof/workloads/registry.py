@@ -31,6 +31,7 @@ _REQUIRED = (
     "implementations",
     "complex_valued",
     "fixed_state",
+    "supports",
     "preset",
     "resize",
     "check",

@@ -20,7 +20,7 @@ T = 2048
 class Recurrent:
     """A layer with a d x d state per head, complex or real, described by formulas alone."""
 
-    implementations = ("plain",)
+    implementations: tuple[str, ...] = ("plain",)
     fixed_state = True
 
     def __init__(self, name: str, activation: str, *, complex_valued: bool) -> None:
