@@ -92,6 +92,7 @@ class NvmlDevice:
         self._instance = instance  # the MIG instance's own handle, where the device is one
         self._absent_reason = absent_reason
         self._gpm_previous: object | None = None
+        self._mig: Reading[bool] | None = None  # cannot change while a process uses the GPU
 
     @property
     def absent_reason(self) -> str | None:
@@ -107,7 +108,12 @@ class NvmlDevice:
             return unknown(describe(error))
 
     def _read_board(self, call: Callable[[object], Value]) -> Reading[Value]:
-        return unknown(_MIG_SHARED) if self._instance is not None else self._read(call)
+        return unknown(_MIG_SHARED) if self._is_split() else self._read(call)
+
+    def _is_split(self) -> bool:
+        if self._mig is None or self._mig.value is None:
+            self._mig = self.mig_enabled()
+        return bool(self._mig.value)
 
     def name(self) -> Reading[str]:
         """Product name, such as ``NVIDIA H200``."""
@@ -238,11 +244,11 @@ class NvmlDevice:
         return self._utilisation(read)
 
     def _utilisation(self, call: Callable[[object], Value]) -> Reading[Value]:
-        return unknown(_MIG_MEANINGLESS) if self.mig_enabled().value else self._read(call)
+        return unknown(_MIG_MEANINGLESS) if self._is_split() else self._read(call)
 
     def gpm_supported(self) -> Reading[bool]:
         """Whether the GPU has GPM activity counters (Hopper and later)."""
-        if self.mig_enabled().value:
+        if self._is_split():
             return unknown("MIG: activity counters are not read for an instance")
         return self._read(lambda handle: bool(pynvml.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice))
 

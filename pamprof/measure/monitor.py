@@ -45,6 +45,7 @@ def monitor(
     minimum_seconds: float,
     origin: float,
     clock: Callable[[], float] = time.perf_counter,
+    background: bool = True,
 ) -> tuple[Monitor, tuple[Unknown, ...]]:
     """Run ``step`` back to back for at least ``minimum_seconds`` while the probes are sampled.
 
@@ -58,24 +59,35 @@ def monitor(
         minimum_seconds: Least length of the window.
         origin: The session's start on ``clock``; ``time.perf_counter`` is one clock for all processes of a machine.
         clock: Monotonic seconds; the probes' samples must come from the same clock.
+        background: Sample from a thread. False samples between batches of steps instead, for a clock that is not real
+            time, such as a recording's.
 
     Returns:
         The window, and the reason for every field of it that is None or signal that is missing.
     """
     synchronise()
     sampler = _Sampler(probes, clock)
-    sampler.start()
+    sampler.start(background=background)
+    between: Callable[[], None] = _nothing if background else sampler.poll_due
     start = clock()
     try:
-        steps = _run_steps(step, synchronise, clock, start + minimum_seconds)
+        steps = _run_steps(step, synchronise, between, clock, start + minimum_seconds)
         end = clock()
     finally:
         sampler.stop()
     return _assemble(sampler.observations, steps=steps, start=start, end=end, origin=origin)
 
 
+def _nothing() -> None:
+    """The thread does the sampling."""
+
+
 def _run_steps(
-    step: Callable[[], object], synchronise: Callable[[], None], clock: Callable[[], float], until: float
+    step: Callable[[], object],
+    synchronise: Callable[[], None],
+    between: Callable[[], None],
+    clock: Callable[[], float],
+    until: float,
 ) -> int:
     steps, batch = 0, 1
     now = clock()
@@ -88,41 +100,49 @@ def _run_steps(
         steps += batch
         if now >= until:
             return steps
+        between()
         step_seconds = max((now - before) / batch, 1e-7)
         fitting = min(LONGEST_QUEUE_SECONDS, until - now) / step_seconds
         batch = max(1, min(2 * batch, math.ceil(fitting)))
 
 
 class _Sampler:
-    """Polls the probes from a thread of its own and collects what they saw."""
+    """Polls each probe when it is due, from a thread of its own or when told to, and collects what they saw."""
 
     def __init__(self, probes: Sequence[Probe], clock: Callable[[], float]) -> None:
         self.observations: list[Observation] = []
         self._clock = clock
-        self._probes = list(probes)
+        self._probes = tuple(probes)
+        self._due: list[float] = []
         self._silent: set[int] = set()  # probes that failed; they are not asked again
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pamprof-sampler", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
+    def start(self, *, background: bool) -> None:
         for probe in self._probes:
             self._ask(probe, probe.start)
-        self._thread.start()
+        self._due = [self._clock() + probe.interval_seconds for probe in self._probes]
+        if background and self._probes:
+            self._thread = threading.Thread(target=self._run, name="pamprof-sampler", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         for probe in self._probes:
             self._ask(probe, probe.finish)
 
+    def poll_due(self) -> None:
+        for position, probe in enumerate(self._probes):
+            now = self._clock()
+            if now >= self._due[position]:
+                self._due[position] = now + probe.interval_seconds
+                self._ask(probe, probe.poll)
+
     def _run(self) -> None:
-        due = [self._clock() + probe.interval_seconds for probe in self._probes]
-        while due and not self._stopping.wait(max(0.001, min(due) - self._clock())):
-            for position, probe in enumerate(self._probes):
-                now = self._clock()
-                if now >= due[position]:
-                    due[position] = now + probe.interval_seconds
-                    self._ask(probe, probe.poll)
+        while not self._stopping.wait(max(0.001, min(self._due) - self._clock())):
+            self.poll_due()
 
     def _ask(self, probe: Probe, question: Callable[[], Observation]) -> None:
         if id(probe) in self._silent:
