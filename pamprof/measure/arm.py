@@ -13,13 +13,13 @@ from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml import open_nvml
 from pamprof.measure.flops import count_flops
-from pamprof.measure.memory import decompose
+from pamprof.measure.memory import decompose, memory_unknowns
 from pamprof.measure.monitor import monitor, probes_for
 from pamprof.measure.profile import KernelProfile, profile_kernels
 from pamprof.measure.sampling import PairedSamples, sample_pairs, warm_up
 from pamprof.measure.session import utc_now
 from pamprof.measure.wire import GroupRequest
-from pamprof.records import Dtype, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
+from pamprof.records import Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
 from pamprof.units import binary_bytes, percent
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
@@ -65,11 +65,12 @@ class ArmRunner:
             seed=self._settings.seed,
         )
         flops = self._count(workload, step)
-        step.execute()
+        step.compile()
+        memory, unknowns = self._memory(step, before)
+        step.capture()
         step.reset()
         warm_up_steps, steps_per_sample = warm_up(step.run, self.device, self._settings.sample_seconds)
         ready = ReadyArm(step=step, steps_per_sample=steps_per_sample)
-        memory, unknowns = self._memory(step, before)
         pairs = self._sample(ready, reference or ready)
         kernels = self._profile(step)
         timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
@@ -137,7 +138,23 @@ class ArmRunner:
         return count_flops(step.eager, closed_form_matrix_flop_count=closed_form.matrix_flop_count)
 
     def _memory(self, step: PreparedStep, before: int) -> tuple[Memory, tuple[Unknown, ...]]:
-        raise NotImplementedError
+        """Memory of the plain or compiled step: a replay allocates nothing, its pool was filled by the same step."""
+        step.reset()
+        step.eager()  # optimizer state and workspaces are made by the first step
+        used = self._nvml.memory_used_bytes()
+        device = self.device.torch_device
+        memory = decompose(
+            step.eager,
+            device=device,
+            module=step.module,
+            optimizer=step.optimizer,
+            state=step.state,
+            inputs=step.kept_tensors,
+            allocated_before_bytes=before,
+            device_used_bytes=used.value,
+            compiled=step.workload.execution in (Execution.COMPILED, Execution.COMPILED_GRAPH),
+        )
+        return memory, memory_unknowns(memory, device, device_used_reason=used.reason or "")
 
     def _sample(self, arm: ReadyArm, reference: ReadyArm) -> PairedSamples:
         arm.step.reset()

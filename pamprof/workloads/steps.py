@@ -34,7 +34,10 @@ _EXECUTION_TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 2e-2}
 
 
 class PreparedStep:
-    """One workload, built on a device. ``eager`` is always the plain step; ``run`` is the step as executed.
+    """One workload, built on a device.
+
+    ``eager`` dispatches operator by operator until ``compile`` was called; ``run`` is the step as the workload executes
+    it, a replay after ``capture``.
 
     Attributes:
         workload: What it is.
@@ -42,8 +45,8 @@ class PreparedStep:
         optimizer: AdamW in training, None otherwise.
         state: State or KV cache in prefill and decode, None in training.
         inputs: Tensors the step reads.
-        run: Executes one step; asynchronous on CUDA. Equal to ``eager`` until ``execute`` was called.
-        compile_seconds: Time ``execute`` spent compiling and capturing.
+        run: Executes one step; asynchronous on CUDA.
+        compile_seconds: Time spent compiling and capturing.
     """
 
     def __init__(self, workload: Workload, definition: LayerDefinition, *, device: torch.device, seed: int) -> None:
@@ -54,6 +57,7 @@ class PreparedStep:
         self.optimizer: torch.optim.Optimizer | None = None
         self.state: State | None = None
         self._seed = seed
+        self._targets: torch.Tensor | None = None
         spec = with_room_for(workload.spec, workload.sequence_length + (workload.phase is Phase.DECODE))
         self.model: SequenceModel = definition.build(
             spec, implementation=workload.implementation, scope=workload.scope, device=device, seed=seed
@@ -93,11 +97,16 @@ class PreparedStep:
             raise TypeError(f"layer {self.workload.spec.layer} built {type(self.model).__name__}, not a torch module")
         return self.model
 
+    @property
+    def kept_tensors(self) -> tuple[torch.Tensor, ...]:
+        """Tensors outside model, optimizer and state that live as long as the step: inputs and targets."""
+        return (self.inputs,) if self._targets is None else (self.inputs, self._targets)
+
     def _prepare_training(self, spec: LayerSpec, generator: torch.Generator) -> None:
         if self.workload.scope is Scope.MODEL:
-            self._targets = torch.randint(
-                0, spec.vocabulary_size, tuple(self.inputs.shape), generator=generator
-            ).to(self.device)
+            self._targets = torch.randint(0, spec.vocabulary_size, tuple(self.inputs.shape), generator=generator).to(
+                self.device
+            )
         else:
             self.inputs.requires_grad_(True)
             self._targets = torch.randn(tuple(self.inputs.shape), generator=generator).to(self.device)
@@ -107,13 +116,12 @@ class PreparedStep:
 
     def _train(self) -> torch.Tensor:
         assert self.optimizer is not None
+        assert self._targets is not None
         self.optimizer.zero_grad(set_to_none=True)
         self.inputs.grad = None
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.workload.dtype is Dtype.BFLOAT16
-        ):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.workload.dtype is Dtype.BFLOAT16):
             loss = self.model.loss(self.inputs, self._targets)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.module.parameters(), _CLIP_NORM)
         self.optimizer.step()
         return loss.detach()
@@ -133,45 +141,51 @@ class PreparedStep:
         if self.state is not None and self.workload.phase is Phase.DECODE:
             self.state.randomise(torch.Generator(device=self.device).manual_seed(self._seed + 2))
 
-    def execute(self) -> None:
-        """Compile or capture as the workload asks, and check that the result still computes the same.
+    def compile(self) -> None:
+        """Compile, where the workload's execution does, and check that the result still computes the same.
 
         Raises:
-            UnsupportedError: The compiler fails, a graph cannot be captured, or the outputs differ.
+            UnsupportedError: The compiler fails, or the compiled step computes something else.
         """
-        execution = self.workload.execution
-        if execution is Execution.EAGER:
-            return
+        if self.workload.execution in (Execution.COMPILED, Execution.COMPILED_GRAPH):
+            self._change(self._compile)
+
+    def capture(self) -> None:
+        """Capture the step into a CUDA graph, where the workload's execution does, and check that it computes the same.
+
+        Raises:
+            UnsupportedError: A graph cannot hold the step, or its replay computes something else.
+        """
+        if self.workload.execution in (Execution.GRAPH, Execution.COMPILED_GRAPH):
+            self._change(self._capture)
+
+    def _change(self, action: Callable[[], torch.Tensor]) -> None:
+        """Let ``action`` change how the step runs; its output before and after must agree."""
         values = [parameter.detach().clone() for parameter in self.module.parameters()]
         self.reset()
-        expected = self._observed(self.eager)
-        if execution in (Execution.COMPILED, Execution.COMPILED_GRAPH):
-            compile_regions(self.model)
-            self.compile_seconds += self._first_call()
-        if execution in (Execution.GRAPH, Execution.COMPILED_GRAPH):
-            _, seconds = timed(self._capture, self.device)
-            self.compile_seconds += seconds
+        expected = _observed(self.run)
+        _, seconds = timed(action, self.device)
+        self.compile_seconds += seconds
         with torch.no_grad():
             for parameter, value in zip(self.module.parameters(), values, strict=True):
                 parameter.copy_(value)
         self.reset()
-        found = self._observed(self.run)
+        found = _observed(self.run)
         if self.workload.spec.dropout > 0:
             return  # masks differ from step to step; the gate has checked the arithmetic without them
         error = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
-        if not error <= _EXECUTION_TOLERANCE[self.workload.dtype]:
+        tolerance = _EXECUTION_TOLERANCE[self.workload.dtype]
+        if not error <= tolerance:
             raise UnsupportedError(
-                f"{execution} differs from eager by {error:.1e} relative, "
-                f"more than {_EXECUTION_TOLERANCE[self.workload.dtype]:.0e}; it is not timed"
+                f"the {self.workload.execution} step differs from the eager one by {error:.1e} relative, "
+                f"more than {tolerance:.0e}; it is not timed"
             )
 
-    def _observed(self, step: Callable[[], torch.Tensor]) -> torch.Tensor:
-        return step().detach().double().cpu()
-
-    def _first_call(self) -> float:
+    def _compile(self) -> torch.Tensor:
+        compile_regions(self.model)
         try:
-            return timed(self.eager, self.device)[1]
-        except torch.cuda.OutOfMemoryError:
+            return self.eager()
+        except torch.OutOfMemoryError:
             raise
         except Exception as exc:  # the compiler's own errors share no base class
             raise UnsupportedError(f"torch.compile fails with torch {torch.__version__}: {first_line(exc)}") from exc
@@ -179,6 +193,10 @@ class PreparedStep:
     def _capture(self) -> torch.Tensor:
         self.run = capture_graph(self.eager)
         return self.run()
+
+
+def _observed(step: Callable[[], torch.Tensor]) -> torch.Tensor:
+    return step().detach().double().cpu()
 
 
 def with_room_for(spec: LayerSpec, tokens: int) -> LayerSpec:

@@ -1,0 +1,47 @@
+"""The command line: a command parses its options, calls one function and prints.
+
+Standard output carries the result, standard error the talk. Exit status: 0 done, 1 failure, 2 usage, 3 inconclusive.
+Nothing heavy is imported before a command runs, so that ``pamprof --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pamprof import __version__
+from pamprof.cli import comparison, facts, prices, rebuild
+
+app = typer.Typer(
+    name="pamprof",
+    help="Measure what complex arithmetic costs: PAM against transformers, down to dollars per token.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+app.command("compare")(comparison.compare)
+app.command("report")(rebuild.report)
+app.command("layers")(facts.layers)
+app.command("doctor")(facts.doctor)
+app.add_typer(prices.app, name="prices")
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"pamprof {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def main() -> None:
+    """Entry point of the ``pamprof`` command."""
+    app()

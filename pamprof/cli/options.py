@@ -1,0 +1,143 @@
+"""Options that several commands share, and what turns an option's text into a noun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from pamprof.errors import PamprofError, PriceError, UsageError
+from pamprof.records import Perplexity, PriceQuote
+
+Arguments = ParamSpec("Arguments")
+Choice = TypeVar("Choice", bound=StrEnum)
+
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Sizes: tiny, 5m, 10m, 25m, 100m or 1b (parameters). Default: tiny on a CPU, 100m on a GPU."),
+]
+Match = Annotated[str, typer.Option(help="What arms are matched on: parameters, flops, width or state-bytes.")]
+Layers = Annotated[str, typer.Option("--layer", help="Arms, comma-separated registry names.")]
+ModelDim = Annotated[int | None, typer.Option(help="Own size of PAM: complex channels of the residual stream.")]
+Heads = Annotated[int | None, typer.Option(help="Own size of PAM: heads.")]
+HeadDim = Annotated[int | None, typer.Option(help="Own size of PAM: complex channels of one head.")]
+Depth = Annotated[int | None, typer.Option(help="Own size of PAM: blocks.")]
+HiddenDim = Annotated[int | None, typer.Option(help="Own size of PAM: complex channels inside the gate unit.")]
+VocabularySize = Annotated[int | None, typer.Option(help="Own size of every arm: tokens of the vocabulary.")]
+ChunkSize = Annotated[int | None, typer.Option(help="Chunk length of PAM as published, tokens. Default: 256.")]
+Activation = Annotated[str | None, typer.Option(help="Activation of PAM: modswish (default) or modrelu.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+UsdPerHour = Annotated[str | None, typer.Option("--price", help="Your rate of one device, USD per hour.")]
+PriceFile = Annotated[
+    Path | None, typer.Option("--prices", help="Your price list, CSV as `pamprof prices list --csv` prints it.")
+]
+Gpu = Annotated[str | None, typer.Option(help="Price it as this device, such as H100-SXM. Default: the one measured.")]
+Provider = Annotated[str | None, typer.Option(help="Provider of the rate, such as aws. Default: the median provider.")]
+PurchaseOption = Annotated[str, typer.Option(help="on-demand, spot, or a committed option of the price list.")]
+
+
+def spoken(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Turn a ``PamprofError`` of the command into one sentence on standard error and its exit status."""
+
+    @wraps(command)
+    def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except PamprofError as error:
+            typer.echo(f"pamprof: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("pamprof: interrupted", err=True)
+            raise typer.Exit(1) from None
+
+    return guarded
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated list, in order, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def choice(kind: type[Choice], text: str, option: str) -> Choice:
+    """The member called ``text``.
+
+    Raises:
+        UsageError: There is none; the message names them all.
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not known; use {', '.join(kind)}") from None
+
+
+def own_sizes(**given: int | float | str | None) -> dict[str, int | float | str]:
+    """The sizes that were given.
+
+    Raises:
+        UsageError: A size that is not positive, or a dropout outside 0 to 1.
+    """
+    sizes = {name: value for name, value in given.items() if value is not None}
+    for name, value in sizes.items():
+        option = f"--{name.replace('_', '-')}"
+        if name == "dropout":
+            if not (isinstance(value, float) and 0 <= value < 1):
+                raise UsageError(f"{option} {value} is no probability; give 0 or more and less than 1")
+        elif isinstance(value, int) and value < 1:
+            raise UsageError(f"{option} must be 1 or more, not {value}")
+    return sizes
+
+
+def perplexity(text: str) -> Perplexity:
+    """A quality figure from ``layer=value``.
+
+    Raises:
+        UsageError: Not of that form, or not a perplexity.
+    """
+    layer, equals, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if not (equals and layer and 1 <= value < float("inf")):
+        raise UsageError(f"--perplexity {text!r} is not of the form pam=30.0 with a perplexity of 1 or more")
+    return Perplexity(layer=layer.strip(), value=value, source="given on the command line")
+
+
+def find_quote(
+    device_kind: str,
+    device_name: str,
+    *,
+    price: str | None,
+    prices: Path | None,
+    gpu: str | None,
+    provider: str | None,
+    purchase_option: str,
+) -> tuple[PriceQuote | None, str | None]:
+    """The price of a device, or None with the reason where nobody asked for a particular one.
+
+    Raises:
+        PriceError: The price that was asked for cannot be had.
+    """
+    from pamprof.pricing.catalogue import load_catalogue
+    from pamprof.pricing.quote import quote
+
+    asked = price or prices or gpu or provider or purchase_option != "on-demand"
+    try:
+        found = quote(
+            load_catalogue(prices),
+            device_name,
+            gpu=gpu,
+            provider=provider,
+            purchase_option=purchase_option,
+            usd_per_hour=price,
+            device_kind=device_kind,
+        )
+    except PriceError as error:
+        if asked:
+            raise
+        return None, str(error)
+    return found, None

@@ -1,0 +1,48 @@
+"""What commands put on standard output: the report's story, tables, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pamprof.records import PriceQuote
+    from pamprof.records.store import RecordFile
+
+
+def write_and_show(records: RecordFile, folder: Path, *, quote: PriceQuote | None, json: bool) -> None:
+    """Write the report of ``records`` into ``folder`` and tell its story, or print the records' JSON lines."""
+    from rich.console import Console
+
+    from pamprof.records.codec import Record, encode
+    from pamprof.render.terminal import render_terminal
+    from pamprof.render.write import write_report
+
+    written = write_report(records, folder, quote=quote)
+    if json:
+        everything: tuple[Record, ...] = (*records.sessions, *records.runs, *records.skips)
+        for record in everything:
+            typer.echo(encode(record).decode(), nl=False)
+        typer.echo(f"Report: {written.html}", err=True)
+    else:
+        render_terminal(written.view, Console(), report=written.html)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
+    """Print rows under headers; columns whose number is in ``right`` are aligned right. Cells are taken literally."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table, width=None if console.is_terminal else 200)

@@ -1,0 +1,122 @@
+"""``pamprof prices``: the rates dollars are computed from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, spoken
+from pamprof.cli.output import print_table
+from pamprof.errors import PriceError
+from pamprof.units import usd
+
+app = typer.Typer(
+    help="List, look up, check and refresh the rates dollars are computed from.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+
+
+@app.command("list")
+@spoken
+def list_(
+    gpu: Annotated[str | None, typer.Option(help="Only this device or family, such as H100.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
+    prices: PriceFile = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, the format --prices reads.")] = False,
+    json: Json = False,
+) -> None:
+    """List rates, the cheapest device-hour of each device first."""
+    from pamprof.pricing.catalogue import list_prices, load_catalogue
+    from pamprof.pricing.sources.file import format_prices
+
+    catalogue = load_catalogue(prices)
+    rows = list_prices(catalogue, gpu=gpu, provider=provider)
+    if not rows:
+        raise PriceError(f"no rate matches in {catalogue.origin}; leave out --gpu or --provider to see all")
+    if csv:
+        typer.echo(format_prices(rows), nl=False)
+    elif json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+    else:
+        print_table(
+            ("device", "$/device-hour", "provider", "instance", "region", "option", "read"),
+            [
+                (
+                    f"{row.device_count} × {row.device_name}",
+                    usd(float(row.usd_per_device_hour)),
+                    row.provider,
+                    row.instance,
+                    row.region,
+                    row.purchase_option,
+                    row.observed_on.isoformat() if row.observed_on else row.observed_text,
+                )
+                for row in rows
+            ],
+            right=frozenset({1}),
+        )
+        typer.echo(f"{len(rows)} rates from {catalogue.origin}")
+
+
+@app.command("show")
+@spoken
+def show(
+    device: Annotated[str, typer.Argument(help="A device as its driver or the price list names it, such as H200.")],
+    prices: PriceFile = None,
+    gpu: Gpu = None,
+    provider: Provider = None,
+    purchase_option: PurchaseOption = "on-demand",
+    json: Json = False,
+) -> None:
+    """Show the rate a report would use for a device, its spread and its source."""
+    from pamprof.pricing.catalogue import load_catalogue
+    from pamprof.pricing.quote import quote
+
+    found = quote(
+        load_catalogue(prices), device, gpu=gpu, provider=provider, purchase_option=purchase_option, device_kind="cuda"
+    )
+    if json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        return
+    for name, price in (("used", found.chosen), ("cheapest", found.low), ("dearest", found.high)):
+        typer.echo(
+            f"{name:9} {usd(float(price.usd_per_device_hour))} per device-hour: {price.provider} {price.instance}, "
+            f"{price.region}, {price.purchase_option}; read {price.observed_text}; {price.source}"
+        )
+    typer.echo(f"{found.candidate_count} comparable rates")
+
+
+@app.command("check")
+@spoken
+def check(
+    prices: PriceFile = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail, too.")] = False,
+    json: Json = False,
+) -> None:
+    """Check the price list for rates that cannot be true or are old."""
+    from pamprof.pricing.catalogue import load_catalogue
+    from pamprof.pricing.findings import Severity
+    from pamprof.pricing.validate import check as find_faults
+
+    catalogue = load_catalogue(prices)
+    findings = find_faults(catalogue, datetime.now(UTC).date(), strict=strict)
+    failures = sum(finding.severity is Severity.FAILURE for finding in findings)
+    if json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.severity}: {finding.subject}: {finding.sentence}")
+        typer.echo(
+            f"{len(catalogue.prices)} rates from {catalogue.origin}: {failures} failures, "
+            f"{len(findings) - failures} warnings"
+        )
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,55 @@
+"""``pamprof report``: the report again, from records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, UsdPerHour, find_quote, spoken
+from pamprof.cli.output import write_and_show
+from pamprof.errors import RecordError
+from pamprof.records.store import RecordFile, read_records
+
+RECORDS_FILE = "runs.jsonl"
+
+
+@spoken
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Files of records, or folders that hold a runs.jsonl.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder of the report; made if missing.")],
+    price: UsdPerHour = None,
+    prices: PriceFile = None,
+    gpu: Gpu = None,
+    provider: Provider = None,
+    purchase_option: PurchaseOption = "on-demand",
+    json: Json = False,
+) -> None:
+    """Rebuild the report from records, with another price if you like; needs neither torch nor a GPU."""
+    records = merged([read_records(path / RECORDS_FILE if path.is_dir() else path) for path in runs])
+    if not records.runs:
+        raise RecordError("the records hold no run to report; measure with pamprof compare")
+    quote = None
+    if price or prices or gpu or provider or purchase_option != "on-demand":
+        environment = records.runs[-1].environment
+        quote, _ = find_quote(
+            environment.device_kind,
+            environment.device_name,
+            price=price,
+            prices=prices,
+            gpu=gpu,
+            provider=provider,
+            purchase_option=purchase_option,
+        )
+    write_and_show(records, output_dir, quote=quote, json=json)
+
+
+def merged(files: list[RecordFile]) -> RecordFile:
+    """Several files of records as one, in the order given."""
+    return RecordFile(
+        sessions=tuple(session for file in files for session in file.sessions),
+        runs=tuple(run for file in files for run in file.runs),
+        skips=tuple(skip for file in files for skip in file.skips),
+        problems=tuple(problem for file in files for problem in file.problems),
+    )
