@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -11,7 +11,10 @@ from torch import nn
 from pamprof.errors import UnsupportedError
 from pamprof.measure.memory import decompose, measure_peak, memory_unknowns, process_peak_bytes
 from pamprof.measure.storage_tracker import CpuStorageTracker, StorageSet, held_bytes
+from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.units import MIB
+from pamprof.workloads.registry import BUILT_IN_LAYERS, definition
+from pamprof.workloads.steps import PreparedStep
 
 CPU = torch.device("cpu")
 
@@ -267,6 +270,49 @@ def test_saved_activations_do_not_outlive_the_step():
         step()
         gradients = held_bytes([p.grad for p in module.parameters()])
         assert tracker.live_bytes - before == gradients
+
+
+@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("layer", BUILT_IN_LAYERS)
+def test_parts_of_every_layer_fit_into_its_peak(layer, phase, scope):
+    found = definition(layer)
+    spec = found.preset("tiny")
+    for implementation in found.implementations:
+        workload = Workload(
+            spec=spec,
+            implementation=implementation,
+            execution=Execution.EAGER,
+            phase=phase,
+            scope=scope,
+            batch_size=1,
+            sequence_length=32,
+            dtype=Dtype.FLOAT32,
+        )
+        step = PreparedStep(workload, found, device=CPU, seed=0)
+        step.eager()
+        memory, again = (
+            decompose(
+                step.eager,
+                device=CPU,
+                module=step.module,
+                optimizer=step.optimizer,
+                state=step.state,
+                inputs=[step.inputs],
+            )
+            for _ in range(2)
+        )
+        assert memory.transient_bytes >= 0, implementation
+        assert replace(again, process_peak_bytes=None) == replace(memory, process_peak_bytes=None)
+        assert memory.parameter_bytes >= 4 * found.parameter_count(spec, scope)
+        if phase is Phase.TRAIN:
+            assert memory.optimizer_bytes >= 2 * memory.parameter_bytes * 0.9
+            assert memory.saved_activation_bytes + memory.gradient_bytes > 0
+            assert memory.state_kind is None
+        else:
+            assert memory.state_bytes == step.state.byte_count()
+            assert memory.state_kind == ("state" if found.fixed_state else "kv-cache")
+            assert memory.saved_activation_bytes == memory.gradient_bytes == 0
 
 
 def test_process_peak_is_at_least_what_was_just_touched():
