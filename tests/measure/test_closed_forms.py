@@ -1,0 +1,123 @@
+"""Every layer's closed form against what the operator counter counts, for every implementation, phase and scope."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pamprof.measure.flops import count_flops
+from pamprof.records import Dtype, Execution, Phase, Scope, Workload
+from pamprof.workloads.registry import BUILT_IN_LAYERS, definition
+from pamprof.workloads.steps import PreparedStep
+
+CPU, META = torch.device("cpu"), torch.device("meta")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small(layer: str):
+    """A spec whose prompt of 37 tokens spans several chunks, the last one incomplete."""
+    spec = definition(layer).preset("tiny")
+    return replace(spec, depth=2, vocabulary_size=97, chunk_size=None if spec.chunk_size is None else 8)
+
+
+@pytest.mark.parametrize("length", [8, 32, 37])
+@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("layer", BUILT_IN_LAYERS)
+def test_closed_form_equals_the_count_for_every_implementation(layer, phase, scope, length):
+    found, spec = definition(layer), small(layer)
+    for implementation in found.implementations:
+        point = {"phase": phase, "scope": scope, "batch_size": 2, "sequence_length": length}
+        closed = found.implementation_flop_count(spec, implementation=implementation, **point)
+        workload = Workload(
+            spec=spec, implementation=implementation, execution=Execution.EAGER, dtype=Dtype.FLOAT32, **point
+        )
+        step = PreparedStep(workload, found, device=CPU, seed=0)
+        count = count_flops(step.eager, closed_form_matrix_flop_count=closed.matrix_flop_count)
+        assert count.complete, (implementation, count.uncounted_operators)
+        assert count.matrix_flop_count == closed.matrix_flop_count, implementation
+        assert count.matrix_dense_flop_count == closed.matrix_dense_flop_count, implementation
+        assert count.elementwise_flop_count > 0
+
+
+@pytest.mark.parametrize("layer", BUILT_IN_LAYERS)
+def test_bfloat16_policy_changes_no_count(layer):
+    found, spec = definition(layer), small(layer)
+    for implementation in found.implementations:
+        if not found.supports(implementation, Dtype.BFLOAT16):
+            continue
+        for phase in Phase:
+            counts = []
+            for dtype in Dtype:
+                workload = Workload(
+                    spec=spec,
+                    implementation=implementation,
+                    execution=Execution.EAGER,
+                    dtype=dtype,
+                    phase=phase,
+                    scope=Scope.LAYER,
+                    batch_size=1,
+                    sequence_length=16,
+                )
+                counts.append(count_flops(PreparedStep(workload, found, device=CPU, seed=0).eager))
+            assert counts[0].matrix_flop_count == counts[1].matrix_flop_count, (implementation, phase)
+            assert counts[1].complete, counts[1].uncounted_operators
+
+
+@pytest.mark.parametrize("phase", [Phase.TRAIN, Phase.PREFILL])
+@pytest.mark.parametrize("layer", BUILT_IN_LAYERS)
+def test_full_size_model_is_counted_on_meta(layer, phase):
+    """The 100m preset at the paper's length, as a laptop counts it: nothing is computed, nothing is allocated."""
+    found = definition(layer)
+    spec = replace(found.preset("100m"), depth=2)
+    length, batch = 2048, 18
+    for implementation in found.implementations:
+        model = found.build(spec, implementation=implementation, scope=Scope.MODEL, device=META, seed=0)
+        ids = torch.zeros(batch, length, dtype=torch.int64, device=META)
+
+        def train(model=model, ids=ids):
+            model.loss(ids, ids).backward()
+
+        @torch.no_grad()
+        def prefill(model=model, ids=ids):
+            model.prefill(ids, model.new_state(batch, length))
+
+        if phase is Phase.PREFILL:
+            model.eval().requires_grad_(False)
+            model.prepare_inference(Dtype.FLOAT32)
+        count = count_flops(train if phase is Phase.TRAIN else prefill)
+        closed = found.implementation_flop_count(
+            spec,
+            implementation=implementation,
+            phase=phase,
+            scope=Scope.MODEL,
+            batch_size=batch,
+            sequence_length=length,
+        )
+        assert count.complete, (implementation, count.uncounted_operators)
+        assert count.matrix_flop_count == closed.matrix_flop_count, implementation
+        assert count.matrix_dense_flop_count == closed.matrix_dense_flop_count, implementation
+
+
+def test_transformer_of_the_paper_counts_its_table():
+    """12 layers of 12·672² linear and 672·2049 causal attention multiply-adds a token, and the tied head."""
+    found = definition("transformer")
+    spec = found.preset("100m")
+    model = found.build(spec, implementation=found.implementations[0], scope=Scope.MODEL, device=META, seed=0)
+    ids = torch.zeros(1, 2048, dtype=torch.int64, device=META)
+    count = count_flops(lambda: model(ids))
+    padding = 2 * 672 * (50_304 - 50_257)
+    causal, dense = count.matrix_flop_count / 2048 - padding, count.matrix_dense_flop_count / 2048 - padding
+    assert causal == 2 * (12 * (5_419_008 + 1_376_928) + 33_772_704)
+    assert dense == 2 * (12 * (5_419_008 + 2 * 2048 * 672) + 33_772_704)
+    assert round(causal / 1e6, 1) == 230.6
+    assert round(dense / 1e6, 1) == 263.7
