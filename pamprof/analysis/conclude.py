@@ -18,7 +18,7 @@ from pamprof.records.store import RecordFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.records import Environment, Point, Run, Skip
+    from pamprof.records import Environment, LayerSpec, Point, Run, Skip
 
 _PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
 _DTYPES = (Dtype.BFLOAT16, Dtype.FLOAT32)
@@ -28,8 +28,8 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     """Everything that can be concluded from one or several record files of one machine.
 
     A workload measured more than once counts with its latest run, as after a resumed session. Runs of another device,
-    driver or torch than the latest run's are left out with a sentence in ``problems``: what was not measured on one
-    machine is not compared silently.
+    driver or torch than the latest run's, and of other sizes of a layer than its latest run's, are left out with a
+    sentence in ``problems``: what was not measured on one machine at one size is not compared silently.
     """
     files = (records,) if isinstance(records, RecordFile) else tuple(records)
     problems = [problem for file in files for problem in file.problems]
@@ -102,7 +102,37 @@ def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
             f"{count} run{'s' if count > 1 else ''} measured on {name} {'are' if count > 1 else 'is'} left out, "
             f"because the latest run was on {_machine_name(newest.environment)}; report them by themselves"
         )
-    return list(latest.values())
+    return _one_size_a_layer(list(latest.values()), problems)
+
+
+def _one_size_a_layer(runs: list[Run], problems: list[str]) -> list[Run]:
+    """Runs of the sizes each layer was last measured in: small and large models share points, but not a comparison."""
+    newest: dict[str, Run] = {}
+    for run in runs:
+        layer = run.workload.spec.layer
+        if layer not in newest or run.started_at >= newest[layer].started_at:
+            newest[layer] = run
+    sizes = {layer: _size(run.workload.spec) for layer, run in newest.items()}
+    kept = [run for run in runs if _size(run.workload.spec) == sizes[run.workload.spec.layer]]
+    if len(kept) < len(runs):
+        count = len(runs) - len(kept)
+        problems.append(
+            f"{count} run{'s' if count > 1 else ''} of other model sizes than the latest "
+            f"{'are' if count > 1 else 'is'} left out; report each size by itself"
+        )
+    return kept
+
+
+def _size(spec: LayerSpec) -> tuple[int | str, ...]:
+    return (
+        spec.model_dim,
+        spec.heads,
+        spec.head_dim,
+        spec.depth,
+        spec.hidden_dim,
+        spec.vocabulary_size,
+        spec.activation,
+    )
 
 
 def _machine(environment: Environment) -> tuple[str | None, ...]:

@@ -1,8 +1,8 @@
 """Where the fixed state becomes the cheaper one: context lengths by measurement and by bytes.
 
 Measured: between two neighbouring contexts the logarithm of the cost ratio is taken as linear in the logarithm of the
-context; where it passes 0 lies the crossover. The ends of the ratios' intervals are followed in the same way, which gives
-its interval and is cautious, and none of the three leaves the contexts measured: nothing is extrapolated.
+context; where it passes 0 lies the crossover. The ends of the ratios' intervals are followed in the same way, which is
+its interval, and none of the three leaves the contexts measured: nothing is extrapolated.
 
 Model: with S bytes of state per sequence and kappa bytes of KV cache per token, memory is equal at S/kappa tokens and
 decode traffic at 2 S/kappa, because a state is read and written at every token and a cache only read.

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pamprof.analysis import analyse
+from pamprof.analysis.doubts import doubts_of, noisy_machine
+from pamprof.analysis.results import Doubt, DoubtKind
+from pamprof.records import Execution, OperatorCount, Run, Series, StopReason
+from tests.synthetic import synthetic_records, synthetic_run, synthetic_workload
+
+QUIET = synthetic_run(synthetic_workload("pam", "planar", Execution.GRAPH))
+
+
+def kinds(run: Run, busy: float | None = 0.97) -> list[DoubtKind]:
+    return [doubt.kind for doubt in doubts_of(run, kernel_busy_ratio=busy)]
+
+
+def only(run: Run, kind: DoubtKind, busy: float | None = 0.97) -> Doubt:
+    (doubt,) = [doubt for doubt in doubts_of(run, kernel_busy_ratio=busy) if doubt.kind is kind]
+    assert doubt.advice
+    return doubt
+
+
+def monitored(**changes: object) -> Run:
+    assert QUIET.monitor is not None
+    return replace(QUIET, monitor=replace(QUIET.monitor, **changes))  # type: ignore[arg-type]
+
+
+def test_quiet_run_raises_no_doubt() -> None:
+    assert kinds(QUIET) == []
+
+
+def test_throttling_is_named_in_the_drivers_words() -> None:
+    run = monitored(throttle_reasons=("sw power cap", "hw slowdown"))
+    assert "sw power cap, hw slowdown" in only(run, DoubtKind.THROTTLED).observation
+
+
+def test_other_processes_raise_a_doubt_and_an_unreadable_list_none() -> None:
+    assert "2 other processes were" in only(monitored(other_process_count=2), DoubtKind.SHARED_DEVICE).observation
+    assert kinds(monitored(other_process_count=None)) == []
+
+
+def test_slow_first_samples_are_seen() -> None:
+    slow = synthetic_run(
+        wall_time_seconds=(0.20, *[0.1, 0.101] * 8), reference_wall_time_seconds=tuple([0.1, 0.1005] * 8 + [0.1])
+    )
+    assert "slower than the rest" in only(slow, DoubtKind.FIRST_SAMPLES_SLOW).observation
+
+
+def test_slow_sample_in_the_middle_is_not_a_slow_start() -> None:
+    samples = [0.1, 0.101] * 8
+    samples[7] = 0.2
+    run = synthetic_run(wall_time_seconds=tuple(samples), reference_wall_time_seconds=tuple([0.1] * 16))
+    assert DoubtKind.FIRST_SAMPLES_SLOW not in kinds(run)
+
+
+def test_falling_clock_is_drift() -> None:
+    times = tuple(float(index) for index in range(10))
+    falling = Series(signal="sm_clock_hertz", source="nvml", times_seconds=times, values=(1.98e9,) * 5 + (1.5e9,) * 5)
+    assert "1.98 GHz to 1.50 GHz" in only(monitored(series=(falling,)), DoubtKind.CLOCK_DRIFT).observation
+
+
+def test_three_samples_are_too_few() -> None:
+    run = synthetic_run(sample_count=3)
+    interrupted = replace(run, timing=replace(run.timing, stop_reason=StopReason.INTERRUPTED))
+    assert only(interrupted, DoubtKind.TOO_FEW_SAMPLES).observation == "3 samples only; sampling was interrupted"
+
+
+def test_wide_interval_is_said_in_percent() -> None:
+    assert "±" in only(synthetic_run(sigma=0.1), DoubtKind.WIDE_INTERVAL).observation
+
+
+def test_uncounted_operators_are_listed() -> None:
+    flops = replace(QUIET.flops, complete=False, uncounted_operators=(OperatorCount(operator="mylib::scan", count=16),))
+    assert "mylib::scan (16×)" in only(replace(QUIET, flops=flops), DoubtKind.UNCOUNTED_OPERATORS).observation
+
+
+def test_launch_bound_code_is_told_by_its_idle_gpu() -> None:
+    run = synthetic_run(synthetic_workload("pam", "published"), operator_count=2400)
+    observation = only(run, DoubtKind.LAUNCH_BOUND, busy=0.08).observation
+    assert observation == "the GPU ran kernels for 8.0 % of the step; 2\u2009400 operators are dispatched one by one"
+
+
+def test_launch_bound_code_is_told_by_its_busy_host_where_no_profiler_ran() -> None:
+    run = synthetic_run(synthetic_workload("pam", "published"), operator_count=2400, kernel_seconds=0.01)
+    assert "the host was busy for" in only(run, DoubtKind.LAUNCH_BOUND, busy=None).observation
+    few = synthetic_run(synthetic_workload("transformer"), operator_count=150, kernel_seconds=0.01)
+    assert kinds(few, busy=None) == []
+
+
+def test_graph_with_gaps_gets_other_advice() -> None:
+    assert "although a graph replays them" in only(QUIET, DoubtKind.LAUNCH_BOUND, busy=0.3).observation
+
+
+def test_cpu_is_never_launch_bound() -> None:
+    run = synthetic_run(synthetic_workload("pam", "published"), device="cpu", operator_count=20000)
+    assert kinds(run, busy=None) == []
+
+
+def test_reference_that_differs_from_itself_makes_the_machine_noisy() -> None:
+    reference = synthetic_workload("transformer")
+    quiet = synthetic_run(reference, reference=reference, step_seconds=0.085)
+    biased = synthetic_run(reference, reference=reference, step_seconds=0.095)
+    assert noisy_machine(quiet) is None
+    doubt = noisy_machine(biased)
+    assert doubt is not None
+    assert "instead of 1" in doubt.observation
+    assert noisy_machine(synthetic_run()) is None
+
+
+def test_noise_casts_doubt_on_everything_beside_that_reference() -> None:
+    records = synthetic_records("cpu")
+    runs = tuple(
+        synthetic_run(run.workload, reference=run.reference, device="cpu", sigma=0.2, group_id=run.group_id)
+        if run.workload.key == run.reference.key
+        else run
+        for run in records.runs
+    )
+    for point in analyse(replace(records, runs=runs)).points:
+        assert all(DoubtKind.NOISY_MACHINE in [d.kind for d in summary.doubts] for summary in point.summaries)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_published_eager_is_launch_bound_on_the_gpu_alone(device: str) -> None:
+    points = analyse(synthetic_records(device)).points  # type: ignore[arg-type]
+    for point in points:
+        published = [s for s in point.summaries if s.label == "PAM published · eager"]
+        for summary in published:
+            bound = DoubtKind.LAUNCH_BOUND in [doubt.kind for doubt in summary.doubts]
+            assert bound == (device == "cuda")

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pamprof.analysis import analyse
+from pamprof.analysis.results import Basis, Ladder, StepKind
+from pamprof.records import Execution, Phase
+from tests.synthetic import synthetic_records
+
+if TYPE_CHECKING:
+    from pamprof.records.store import RecordFile
+
+
+def ladder_of(records: RecordFile, phase: Phase, batch_size: int) -> Ladder:
+    found = next(
+        p.ladder for p in analyse(records).points if (p.point.phase, p.point.batch_size) == (phase, batch_size)
+    )
+    assert found is not None
+    return found
+
+
+def without(
+    records: RecordFile, layer: str, implementation: str | None = None, execution: Execution | None = None
+) -> RecordFile:
+    kept = tuple(
+        run
+        for run in records.runs
+        if not (
+            run.workload.spec.layer == layer
+            and implementation in {None, run.workload.implementation}
+            and execution in {None, run.workload.execution}
+        )
+    )
+    return replace(records, runs=kept)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_factors_multiply_to_the_measured_end_ratio(device: str) -> None:
+    for point in analyse(synthetic_records(device)).points:  # type: ignore[arg-type]
+        assert point.ladder is not None
+        last = point.ladder.steps[-1]
+        end = next(c for c in point.comparisons if c.subject == last.workload)
+        assert prod(step.factor.median for step in point.ladder.steps) == pytest.approx(end.time_ratio.median)
+        running = 1.0
+        for step in point.ladder.steps:
+            running *= step.factor.median
+            assert step.cumulative.median == pytest.approx(running)
+
+
+def test_rungs_stand_in_order() -> None:
+    ladder = ladder_of(synthetic_records(), Phase.TRAIN, 18)
+    assert [step.kind for step in ladder.steps] == [
+        StepKind.BASELINE,
+        StepKind.ARCHITECTURE,
+        StepKind.ARITHMETIC,
+        StepKind.PUBLISHED,
+        StepKind.IMPROVEMENT,
+        StepKind.IMPROVEMENT,
+        StepKind.IMPROVEMENT,
+    ]
+    assert [step.label for step in ladder.steps[3:]] == [
+        "as published",
+        "published, compiled",
+        "planar, graph",
+        "gauss, graph",
+    ]
+    assert ladder.missing == ()
+
+
+def test_arithmetic_is_counted_and_everything_else_measured() -> None:
+    ladder = ladder_of(synthetic_records(), Phase.TRAIN, 18)
+    for step in ladder.steps:
+        counted = step.kind is StepKind.ARITHMETIC
+        assert (step.basis is Basis.COUNTED) == counted
+        assert (step.workload is None) == counted
+        assert step.explanation.endswith(".")
+    arithmetic = ladder.steps[2]
+    assert arithmetic.factor.low == arithmetic.factor.high == pytest.approx(1.70, abs=0.01)
+
+
+def test_step_that_wins_nothing_is_named_with_its_factor() -> None:
+    ladder = ladder_of(synthetic_records(), Phase.TRAIN, 3)
+    assert [step.label for step in ladder.steps][-1] == "planar, graph"
+    assert any(text.startswith("gauss: wins nothing here, 1.0") for text in ladder.missing)
+
+
+def test_without_the_twin_the_counted_step_holds_the_architecture_too() -> None:
+    records = without(synthetic_records(), "real_pam")
+    ladder = ladder_of(records, Phase.TRAIN, 18)
+    assert [step.kind for step in ladder.steps[:3]] == [StepKind.BASELINE, StepKind.ARITHMETIC, StepKind.PUBLISHED]
+    assert ladder.steps[1].factor.median == pytest.approx(1.54, abs=0.005)
+    assert ladder.missing[0].startswith("architecture: the real twin was not measured here")
+
+
+def test_without_published_the_first_implementation_spans_its_place() -> None:
+    ladder = ladder_of(without(synthetic_records(), "pam", "published"), Phase.TRAIN, 18)
+    assert StepKind.PUBLISHED not in [step.kind for step in ladder.steps]
+    assert ladder.steps[3].label == "planar, graph"
+    assert "efficiency of the real twin" in ladder.steps[3].explanation
+    assert any("published implementation was not measured" in text for text in ladder.missing)
+
+
+def test_published_without_eager_lets_another_execution_stand_in() -> None:
+    records = without(synthetic_records(), "pam", "published", Execution.EAGER)
+    ladder = ladder_of(records, Phase.TRAIN, 18)
+    published = next(step for step in ladder.steps if step.kind is StepKind.PUBLISHED)
+    assert published.workload is not None
+    assert published.workload.execution is Execution.COMPILED
+    assert any("compiled stands in" in text for text in ladder.missing)
+
+
+def test_absence_is_explained_by_the_skip_that_caused_it() -> None:
+    records = synthetic_records()
+    skip = records.skips[0]
+    missing = replace(skip, workload=replace(skip.workload, execution=Execution.EAGER), reason="the gate said no")
+    thinned = replace(without(records, "pam", "published"), skips=(missing,))
+    ladder = ladder_of(thinned, Phase.TRAIN, 3)
+    assert any("the gate said no" in text for text in ladder.missing)
+
+
+def test_no_ladder_without_pam() -> None:
+    assert all(point.ladder is None for point in analyse(without(synthetic_records(), "pam")).points)
+
+
+def test_incomplete_count_is_said_on_the_ladder() -> None:
+    records = synthetic_records()
+    runs = tuple(
+        replace(run, flops=replace(run.flops, complete=False)) if run.workload.implementation == "published" else run
+        for run in records.runs
+    )
+    ladder = ladder_of(replace(records, runs=runs), Phase.TRAIN, 18)
+    assert any("approximate" in text for text in ladder.missing)

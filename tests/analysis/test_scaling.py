@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pamprof.analysis import analyse
+from pamprof.analysis.results import Basis, Crossover, CrossoverQuantity
+from pamprof.analysis.scaling import _locate, modelled_crossovers
+from pamprof.records import Interval, Phase
+from tests.synthetic import synthetic_records, synthetic_session
+
+
+def around(value: float, width: float = 0.01) -> Interval:
+    return Interval(low=value * (1 - width), median=value, high=value * (1 + width), confidence=0.95)
+
+
+def found(implementation: str, phase: Phase, batch_size: int) -> Crossover:
+    (crossover,) = [
+        c
+        for c in analyse(synthetic_records()).crossovers
+        if (c.subject_implementation, c.phase, c.batch_size, c.subject_layer)
+        == (implementation, phase, batch_size, "pam")
+    ]
+    return crossover
+
+
+def test_crossover_is_interpolated_in_the_logarithms() -> None:
+    interval, direction, reason = _locate([(1000, around(2.0)), (4000, around(0.5))])
+    assert interval is not None
+    assert interval.median == pytest.approx(2000)
+    assert interval.low < 2000 < interval.high
+    assert direction == "cheaper above"
+    assert "2.00×" in reason
+
+
+def test_crossover_lies_in_the_bracket_that_holds_it() -> None:
+    interval, _, _ = _locate([(512, around(3.0)), (1024, around(1.5)), (2048, around(0.75)), (4096, around(0.3))])
+    assert interval is not None
+    assert 1024 < interval.low < interval.median < interval.high < 2048
+
+
+def test_interval_around_one_in_the_middle_widens_the_crossover() -> None:
+    sharp, _, _ = _locate([(512, around(2.0)), (1024, around(0.99, 0.001)), (2048, around(0.5))])
+    blunt, _, _ = _locate([(512, around(2.0)), (1024, around(0.99, 0.1)), (2048, around(0.5))])
+    assert sharp is not None
+    assert blunt is not None
+    assert blunt.high - blunt.low > 5 * (sharp.high - sharp.low)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "direction"),
+    [
+        ([0.5, 0.4], "always cheaper"),
+        ([3.0, 2.0], "always dearer"),
+        ([2.0, 1.001], "unknown"),
+        ([0.999, 0.5], "unknown"),
+        ([0.5, 2.0], "unknown"),
+        ([2.0, 0.5, 2.0, 0.5], "unknown"),
+        ([0.5], "always cheaper"),
+    ],
+)
+def test_nothing_is_extrapolated(ratios: list[float], direction: str) -> None:
+    interval, said, reason = _locate([(1024 * 2**index, around(value)) for index, value in enumerate(ratios)])
+    assert interval is None
+    assert said == direction
+    assert reason
+
+
+def test_decode_crossover_of_a_comparison() -> None:
+    single = found("planar", Phase.DECODE, 1)
+    assert single.basis is Basis.MEASURED
+    assert single.tokens is not None
+    assert 2048 < single.tokens.low < single.tokens.high < 16384
+    assert found("planar", Phase.DECODE, 64).direction == "always cheaper"
+    assert found("published", Phase.DECODE, 1).direction == "always dearer"
+
+
+def test_prefill_of_two_lengths_has_a_crossover_and_training_of_one_has_none() -> None:
+    crossovers = analyse(synthetic_records()).crossovers
+    assert {c.phase for c in crossovers} == {Phase.PREFILL, Phase.DECODE}
+
+
+def test_formula_gives_98_and_195_tokens_for_the_paper_pair() -> None:
+    found = {c.quantity: c.tokens for c in modelled_crossovers([synthetic_session()]) if c.subject_layer == "pam"}
+    memory, traffic = found[CrossoverQuantity.MEMORY], found[CrossoverQuantity.DECODE_TRAFFIC]
+    assert memory is not None
+    assert traffic is not None
+    assert round(memory.median) == 98
+    assert round(traffic.median) == 195
+    assert traffic.median == pytest.approx(2 * memory.median)
+
+
+def test_formula_is_marked_as_a_model_and_needs_both_arms() -> None:
+    session = synthetic_session()
+    assert all(c.basis is Basis.MODEL for c in modelled_crossovers([session]))
+    alone = replace(session, arms=tuple(arm for arm in session.arms if arm.spec.layer != "transformer"))
+    assert modelled_crossovers([alone]) == ()
