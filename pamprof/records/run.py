@@ -109,9 +109,9 @@ class Memory:
     Attributes:
         peak_bytes: Highest live tensor storage during a step, this arm alone.
         parameter_bytes: Parameters and buffers, casts kept for inference included.
-        gradient_bytes: Gradients (train).
+        gradient_bytes: Gradients alive at the peak (train); none where it lies before the backward pass produced any.
         optimizer_bytes: Optimizer state (train).
-        saved_activation_bytes: Storage autograd holds between forward and backward (train).
+        saved_activation_bytes: Storage autograd holds for the backward pass at the peak (train).
         state_bytes: Recurrent state or KV cache (prefill, decode).
         state_kind: ``state`` or ``kv-cache``; None in training.
         input_bytes: Inputs and outputs the step keeps.
