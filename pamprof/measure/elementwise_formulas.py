@@ -46,7 +46,7 @@ POINTWISE_WEIGHTS: dict[str, tuple[int, int]] = {
     "abs": (1, 4),  # two squares, an addition, a root
     "sgn": (1, 6),  # absolute value and two divisions
     "reciprocal": (1, 5),
-    "polar": (4, 4),  # cosine, sine, two products
+    "polar": (1, 4),  # cosine, sine, two products
     "exp": (1, 5),  # exponential, cosine, sine, two products
     "pow": (1, 6),
     "square": (1, 6),
@@ -239,7 +239,7 @@ def _one_pointwise(name: str, operands: Sequence[object], output: torch.Tensor, 
     tensors = [operand for operand in operands if isinstance(operand, torch.Tensor)]
     if not _is_arithmetic(output):
         return 0
-    weight = _POINTWISE_RULES.get(name, _function_weight)(name, operands, tensors)
+    weight = _POINTWISE_RULES.get(name, _function_weight)(name, operands, [*tensors, output])
     if alpha not in (None, 1, 1.0):
         weight += 2 if output.is_complex() else 1
     return weight * output.numel()
