@@ -1,8 +1,8 @@
 """The rates a report may use: the embedded snapshot, brought up to date by a refreshed list, or the user's own file.
 
 Offline by default. A refreshed list (``pamprof prices refresh``) lies in the user's cache folder and replaces the
-snapshot's rows of the providers it covers, but only while it is newer than the newest dated row of the snapshot: after
-an upgrade of pamprof an old refresh loses to the newer snapshot. A file the user names replaces everything.
+snapshot's rows of the providers it covers, unless its newest dated row is no newer than the snapshot's: after an
+upgrade of pamprof an old refresh loses to the newer snapshot. A file the user names replaces everything.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pamprof.errors import PriceError
 from pamprof.pricing.device_names import canonical_device, variants_of
 from pamprof.pricing.sources.file import parse_prices, read_price_file
 
@@ -66,19 +67,20 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
     refreshed_file = refreshed_path()
     if not refreshed_file.is_file():
         return Catalogue(prices=snapshot, origin="embedded snapshot")
-    refreshed = read_price_file(refreshed_file)
+    try:
+        refreshed = read_price_file(refreshed_file)
+    except PriceError as exc:
+        raise PriceError(f"{exc}; this is the refreshed list: delete it, or refresh it again") from exc
     day = _newest_day(refreshed)
-    if day is None or (newest is not None and day <= newest):
-        return Catalogue(
-            prices=snapshot, origin=f"embedded snapshot ({refreshed_file} is not newer and was left aside)"
-        )
+    if day is not None and newest is not None and day <= newest:
+        origin = f"embedded snapshot ({refreshed_file} is not newer and was left aside)"
+        return Catalogue(prices=snapshot, origin=origin)
     # Rates of a provider are replaced as a whole, so that one provider is never priced on two different days.
     covered = {price.provider for price in refreshed}
     kept = tuple(price for price in snapshot if price.provider not in covered)
-    return Catalogue(
-        prices=refreshed + kept,
-        origin=f"{refreshed_file} of {day} for {', '.join(sorted(covered))}; embedded snapshot for the rest",
-    )
+    providers = ", ".join(sorted(covered))
+    origin = f"{refreshed_file} of {day or 'unknown day'} for {providers}; embedded snapshot for the rest"
+    return Catalogue(prices=refreshed + kept, origin=origin)
 
 
 def list_prices(catalogue: Catalogue, gpu: str | None = None, provider: str | None = None) -> tuple[Price, ...]:

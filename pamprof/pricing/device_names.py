@@ -75,6 +75,9 @@ MEMORY_GIB: dict[str, int] = {
     "V100-32GB-SXM": 32,
 }
 
+# Devices whose package holds two dies; half of their figures is one die's.
+TWO_DIE_DEVICES = frozenset({"B200", "B300"})
+
 _CPU_WORDS = re.compile(
     r"\b(EPYC|XEON|RYZEN|THREADRIPPER|OPTERON|CELERON|PENTIUM|ATOM|CORE\(TM\)|CORE|CPU|GRAVITON\d?|NEOVERSE\S*|CORTEX\S*"
     r"|ALTRA|APPLE M\d\S*|PROCESSOR|X86_64|X86-64|AMD64|AARCH64|ARM64|ARMV8\S*|I[3-9]86)",

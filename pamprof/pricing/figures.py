@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.known_devices import KNOWN_DEVICES
-from pamprof.pricing.device_names import canonical_device
+from pamprof.pricing.device_names import TWO_DIE_DEVICES, canonical_device
 from pamprof.pricing.findings import Finding, Rule, Severity
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def _bandwidth(claim: DevicePeaks, truth: DevicePeaks) -> tuple[Finding, ...]:
     claimed, true = claim.bandwidth_bytes_per_second, truth.bandwidth_bytes_per_second
     if _near(claimed, true):
         return ()
-    cause = "one of its two dies" if _near(2 * claimed, true) else "another device"
+    half = canonical_device(truth.reported_names[0]) in TWO_DIE_DEVICES and _near(2 * claimed, true)
+    cause = "one of its two dies" if half else "another device"
     sentence = f"{claimed / 1e9:,.0f} GB/s is the bandwidth of {cause}; {truth.name} has {true / 1e9:,.0f}."
     return (Finding(severity=Severity.FAILURE, rule=Rule.WRONG_BANDWIDTH, subject=claim.name, sentence=sentence),)
 

@@ -130,6 +130,8 @@ def _device(name: str, *, gpu: str | None, device_kind: str | None, rate_given: 
     if gpu is None:
         # An unknown device may still have a row under its own name in the user's file.
         return known or name
+    if known is not None and known in variants_of(gpu):
+        return known
     if variants_of(gpu) and canonical_device(gpu) is None:
         raise PriceError(f"GPU {gpu!r} comes in several forms with different prices; say {_or(variants_of(gpu))}")
     wanted = canonical_device(gpu) or gpu
@@ -157,7 +159,7 @@ def _only(prices: tuple[Price, ...], name: str) -> PriceQuote:
     if len(prices) > 1:
         raise PriceError(
             f"no row is for the processor {name}, and {len(prices)} CPU machines are listed "
-            f"({_or(tuple(price.instance for price in prices[:5]))}); give the machine's own rate with --price"
+            f"({', '.join(price.instance for price in prices[:5])}); give the machine's own rate with --price"
         )
     return PriceQuote(chosen=prices[0], low=prices[0], high=prices[0], candidate_count=1)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from decimal import Decimal
+from statistics import median_high
 from typing import TYPE_CHECKING
 
 from pamprof.pricing.age import ages
-from pamprof.pricing.device_names import CPU, MEMORY_GIB
+from pamprof.pricing.device_names import CPU, MEMORY_GIB, TWO_DIE_DEVICES
 from pamprof.pricing.findings import Finding, Rule, Severity, subject_of
 from pamprof.pricing.instance_names import device_count_in_name, is_gpu_machine
 
@@ -107,7 +108,8 @@ def _wrong_device(price: Price) -> Iterator[Finding]:
     nominal = MEMORY_GIB.get(price.device_name)
     listed = price.device_memory_gib
     if nominal is not None and listed is not None and abs(listed - nominal) > _MEMORY_TOLERANCE * nominal:
-        cause = "one of its two dies" if abs(2 * listed - nominal) <= _MEMORY_TOLERANCE * nominal else "another device"
+        half = price.device_name in TWO_DIE_DEVICES and abs(2 * listed - nominal) <= _MEMORY_TOLERANCE * nominal
+        cause = "one of its two dies" if half else "another device"
         sentence = f"{listed} GiB is the memory of {cause}; {price.device_name} has {nominal}; correct name or memory."
         yield _failure(Rule.WRONG_MEMORY, price, sentence)
 
@@ -160,11 +162,13 @@ def _regions(prices: tuple[Price, ...]) -> Iterator[Finding]:
         if price.purchase_option == "on-demand" and price.usd_per_hour > 0:
             machines[price.provider, price.instance, price.device_name].append(price)
     for rows in machines.values():
-        dearest = max(row.usd_per_hour for row in rows)
+        # The higher of the middle two, so that of two regions the cheaper one is doubted: bills surprise upwards.
+        usual = median_high(row.usd_per_hour for row in rows)
         for row in rows:
-            if dearest / row.usd_per_hour > _REGION_SPREAD:
+            factor = max(usual / row.usd_per_hour, row.usd_per_hour / usual)
+            if factor > _REGION_SPREAD:
                 sentence = (
-                    f"{row.usd_per_hour} USD per hour is {dearest / row.usd_per_hour:.2g} times below the same machine "
-                    f"elsewhere ({dearest}); probably another product's rate was picked."
+                    f"{row.usd_per_hour} USD per hour is {factor:.2g} times off the same machine's usual rate in other "
+                    f"regions ({usual}); probably another product's rate was picked."
                 )
                 yield _failure(Rule.OUT_OF_LINE_REGION, row, sentence)

@@ -1,10 +1,11 @@
 """Brings the price list up to date through gpuhunt, an optional extra, within ten seconds or not at all.
 
-Nothing is written until every row has been read and validated; then the new list takes the old one's place in one step.
-Rows that name no board, or that the validator finds at fault, are left out and counted. gpuhunt's rows carry no date: the
-version of a provider's list begins with the day it was made, and where there is no version the date stays unknown.
+Nothing is written until every row has been read and validated; then the new list takes the old one's place in one
+step. Rows that name no board, or that the validator finds at fault, are left out and counted. gpuhunt's rows carry no
+date: the version of a provider's list begins with the day it was made; without a version the date stays unknown.
 
-Offline, ``GPUHUNT_CATALOG_DIR`` names a folder of gpuhunt's CSV files, ``GPUHUNT_CATALOG_URL`` another (or ``file://``) place.
+Offline, ``GPUHUNT_CATALOG_DIR`` names a folder of gpuhunt's CSV files, and ``GPUHUNT_CATALOG_URL`` another place to
+load from, such as a ``file://`` folder.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def refresh(
     kept = f"{target} is unchanged" if target.is_file() else "the embedded snapshot stays in use"
     if not 0 < timeout_seconds <= MAXIMUM_SECONDS:
         raise PriceError(
-            f"a refresh of {timeout_seconds:g} seconds is outside 0 to {MAXIMUM_SECONDS:g}; choose one inside"
+            f"a timeout of {timeout_seconds:g} s is not above 0 and at most {MAXIMUM_SECONDS:g} s; shorten it"
         )
     if not providers:
         raise PriceError(f"no provider to refresh; name some of {', '.join(DEFAULT_PROVIDERS)}")
@@ -137,7 +138,7 @@ def _ask(providers: tuple[str, ...], timeout_seconds: float, *, kept: str) -> _A
             )
         except subprocess.TimeoutExpired as exc:
             raise PriceError(
-                f"the providers did not answer within {timeout_seconds:g} s; {kept}; try again later"
+                f"the providers did not answer within {timeout_seconds:g} s; {kept}; check the network and try again"
             ) from exc
         if done.returncode == NOT_INSTALLED:
             raise PriceError(f"gpuhunt is not installed; {kept}; python -m pip install 'pamprof[prices]'")
@@ -148,9 +149,7 @@ def _ask(providers: tuple[str, ...], timeout_seconds: float, *, kept: str) -> _A
         try:
             return msgspec.json.decode(output.read_bytes(), type=_Answer)
         except (OSError, msgspec.DecodeError) as exc:
-            raise PriceError(
-                f"gpuhunt's answer cannot be read ({exc}); {kept}; try another version of gpuhunt"
-            ) from exc
+            raise PriceError(f"gpuhunt's answer cannot be read ({exc}); {kept}; upgrade gpuhunt") from exc
 
 
 def _prices(answer: _Answer, left_out: Counter[str]) -> tuple[Price, ...]:
