@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -145,7 +146,9 @@ def git_commit(checkout: Path) -> Reading[str]:
 def _git(checkout: Path, *arguments: str) -> str:
     # Optional locks off: reading the state of a checkout must not write to it.
     command = ("git", "--no-optional-locks", "-C", str(checkout), *arguments)
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    # Inside a git hook GIT_DIR points at another repository.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=clean).stdout.strip()
 
 
 def virtualisation(root: Path = Path("/")) -> Reading[str]:

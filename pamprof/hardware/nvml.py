@@ -12,46 +12,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pynvml
 
+from pamprof.hardware.nvml_words import ERROR_SENTENCES, THROTTLE_BITS
 from pamprof.hardware.probe import Reading, known, unknown
 from pamprof.hardware.visible import visible_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Value = TypeVar("Value")
-
-# One sentence for each way NVML can refuse; a code that is not here is reported by its number and NVML's own words.
-_SENTENCES: dict[int, str] = {
-    pynvml.NVML_ERROR_UNINITIALIZED: "NVML is not initialised",
-    pynvml.NVML_ERROR_INVALID_ARGUMENT: "NVML refused the request as invalid for this device",
-    pynvml.NVML_ERROR_NOT_SUPPORTED: "not supported by this GPU or driver",
-    pynvml.NVML_ERROR_NO_PERMISSION: "permission denied by the driver",
-    pynvml.NVML_ERROR_NOT_FOUND: "NVML found no such device or value",
-    pynvml.NVML_ERROR_INSUFFICIENT_POWER: "the GPU's external power cables are not attached",
-    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "the NVIDIA driver is not loaded",
-    pynvml.NVML_ERROR_TIMEOUT: "the driver did not answer in time",
-    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "the NVML library (libnvidia-ml.so.1) is not installed",
-    pynvml.NVML_ERROR_FUNCTION_NOT_FOUND: "this driver is too old to offer it",
-    pynvml.NVML_ERROR_GPU_IS_LOST: "the GPU is lost: it fell off the bus or the driver stopped serving it",
-    pynvml.NVML_ERROR_RESET_REQUIRED: "the GPU needs a reset",
-    pynvml.NVML_ERROR_OPERATING_SYSTEM: "the operating system blocked the request",
-    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the NVML library and the kernel driver have different versions",
-    pynvml.NVML_ERROR_NO_DATA: "the driver has no data",
-    pynvml.NVML_ERROR_INSUFFICIENT_RESOURCES: "the driver is out of resources",
-    pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH: "this driver does not know the structure version",
-    pynvml.NVML_ERROR_NOT_READY: "the driver is not ready",
-}
-
-# Clock-event bits that mean "held below what the load asked for", in NVML's words. The idle bit and the two settings a
-# person chooses (applications clocks, display clock) are left out: they throttle nothing.
-_THROTTLE_BITS: tuple[tuple[int, str], ...] = (
-    (pynvml.nvmlClocksEventReasonSwPowerCap, "software power cap"),
-    (pynvml.nvmlClocksEventReasonHwSlowdown, "hardware slowdown"),
-    (pynvml.nvmlClocksEventReasonSyncBoost, "sync boost"),
-    (pynvml.nvmlClocksEventReasonSwThermalSlowdown, "software thermal slowdown"),
-    (pynvml.nvmlClocksEventReasonHwThermalSlowdown, "hardware thermal slowdown"),
-    (pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown, "hardware power brake slowdown"),
-)
+Key = TypeVar("Key")
 
 _SAMPLE_FIELDS = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
@@ -78,8 +47,8 @@ GPM_SIGNALS: dict[str, int] = {
 
 
 def describe(error: pynvml.NVMLError) -> str:
-    """The sentence for an NVML error."""
-    return _SENTENCES.get(error.value) or f"NVML error {error.value}: {error}"
+    """The sentence for an NVML error; one we have none for is named by its number and NVML's own words."""
+    return ERROR_SENTENCES.get(error.value) or f"NVML error {error.value}: {error}"
 
 
 class NvmlDevice:
@@ -196,7 +165,7 @@ class NvmlDevice:
         mask = self._read(pynvml.nvmlDeviceGetCurrentClocksEventReasons)
         if mask.value is None:
             mask = self._read(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons)  # drivers before 535
-        return mask.map(lambda bits: tuple(name for bit, name in _THROTTLE_BITS if bits & bit))
+        return mask.map(lambda bits: tuple(name for bit, name in THROTTLE_BITS if bits & bit))
 
     def memory_used_bytes(self) -> Reading[int]:
         """Memory in use on the device (the instance under MIG), bytes: all processes, contexts and workspaces."""
@@ -339,12 +308,33 @@ def _by_index(index: int, environment: Mapping[str, str]) -> NvmlDevice:
 
 
 def _by_uuid(uuid: str) -> NvmlDevice:
-    # CUDA accepts a unique prefix of a GPU's UUID, NVML only the whole.
-    bare = uuid.removeprefix("GPU-")
+    bare = uuid.removeprefix("GPU-").removeprefix("MIG-")
     if not uuid.startswith("MIG-"):
-        for position in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(position)
-            if str(pynvml.nvmlDeviceGetUUID(handle)).removeprefix("GPU-").startswith(bare):
-                return NvmlDevice(handle)
+        handle = _first_answer(pynvml.nvmlDeviceGetHandleByUUID, [f"GPU-{bare}"]) or _by_prefix(bare)
+        if handle is not None:
+            return NvmlDevice(handle)
     instance = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("MIG-") else f"MIG-{bare}")
     return NvmlDevice(pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance), instance=instance)
+
+
+def _by_prefix(bare: str) -> object | None:
+    """CUDA accepts a unique prefix of a GPU's UUID, NVML only the whole."""
+
+    def matching(position: int) -> object | None:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(position)
+        found = str(pynvml.nvmlDeviceGetUUID(handle)).removeprefix("GPU-").startswith(bare)
+        return handle if found else None
+
+    return _first_answer(matching, range(pynvml.nvmlDeviceGetCount()))
+
+
+def _first_answer(find: Callable[[Key], object | None], keys: Iterable[Key]) -> object | None:
+    """The first handle found; a GPU that is lost or forbidden must not hide another."""
+    for key in keys:
+        try:
+            handle = find(key)
+        except pynvml.NVMLError:
+            continue
+        if handle is not None:
+            return handle
+    return None

@@ -6,6 +6,7 @@ every fifth time.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import TYPE_CHECKING
@@ -37,8 +38,6 @@ class NvmlProbe:
         epoch_clock: Seconds since 1970, the clock of NVML's own time stamps.
     """
 
-    interval_seconds = 0.02
-
     def __init__(
         self,
         nvml: NvmlDevice,
@@ -46,6 +45,8 @@ class NvmlProbe:
         clock: Callable[[], float] = time.perf_counter,
         epoch_clock: Callable[[], float] = time.time,
     ) -> None:
+        # An absent device answers the same at every poll; it is asked at the window's ends alone.
+        self.interval_seconds = 0.02 if nvml.absent_reason is None else math.inf
         self._nvml = nvml
         self._clock = clock
         self._epoch_clock = epoch_clock

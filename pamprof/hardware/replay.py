@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from pamprof.hardware.device import DeviceMemory, is_out_of_memory
+from pamprof.hardware.memory import DeviceMemory, is_out_of_memory
 from pamprof.hardware.probe import Observation, Sample
 from pamprof.records import Unknown
 
@@ -109,7 +109,7 @@ class ReplayDevice:
         )
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """See ``pamprof.hardware.device.is_out_of_memory``."""
+        """See ``pamprof.hardware.memory.is_out_of_memory``."""
         return is_out_of_memory(error)
 
 

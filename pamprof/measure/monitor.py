@@ -141,7 +141,7 @@ class _Sampler:
                 self._ask(probe, probe.poll)
 
     def _run(self) -> None:
-        while not self._stopping.wait(max(0.001, min(self._due) - self._clock())):
+        while not self._stopping.wait(min(1.0, max(0.001, min(self._due) - self._clock()))):
             self.poll_due()
 
     def _ask(self, probe: Probe, question: Callable[[], Observation]) -> None:

@@ -172,7 +172,8 @@ class Energy:
     """Energy of the monitored window.
 
     Attributes:
-        counter_joules: Difference of the device's energy counter; None where it has none.
+        counter_joules: Energy between the first and the last move of the device's counter, scaled to the window's
+            length; None where there is no counter, or it was reset or stood still.
         integrated_joules: Sampled power integrated over the window; None where power is not readable.
         counter_updates: Times the counter was seen to move.
         valid: Whether the value may be quoted.
@@ -196,7 +197,8 @@ class Monitor:
         steps: Steps completed in the window.
         series: Signals sampled in it.
         energy: Energy of it; None where the device reports none.
-        throttle_reasons: Clock-event reasons seen, in NVML's words; None where they cannot be read.
+        throttle_reasons: Clock-event reasons seen that hold the clocks down, in NVML's words (idle and chosen clock
+            settings left out); None where they cannot be read.
         other_process_count: Other processes seen on the device; None where they cannot be listed.
     """
 

@@ -87,9 +87,15 @@ int nvmlDeviceGetUUID(device *gpu, char *text, unsigned size) {
 }
 int nvmlDeviceGetHandleByUUID(const char *uuid, device **out) {
     GATE
-    if (strcmp(uuid, "MIG-cccccccc-0000-1111-2222-333333333333")) return 6;
+    char own[64];
     *out = &instance;
-    return 0;
+    if (!strcmp(uuid, "MIG-cccccccc-0000-1111-2222-333333333333")) return 0;
+    for (int i = 0; i < gpu_count(); i++) {
+        snprintf(own, sizeof own, "GPU-aaaaaaa%d-0000-1111-2222-333333333333", i);
+        *out = &gpus[i];
+        if (!strcmp(uuid, own)) return 0;
+    }
+    return 6;
 }
 int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device *mig, device **out) { GATE *out = &gpus[mig->index]; return 0; }
 int nvmlDeviceGetName(device *gpu, char *text, unsigned size) {

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pynvml
 import pytest
 
 from pamprof.hardware.nvml import GPM_SIGNALS, NvmlDevice, open_nvml
+from pamprof.hardware.nvml_words import ERROR_SENTENCES, THROTTLE_BITS
 from pamprof.hardware.visible import visible_token
 from tests.hardware.fake_driver import EPOCH_SECONDS, MIG_UUID, UUIDS, attach
 
@@ -67,6 +69,15 @@ def test_no_library_leaves_every_reading_unknown_for_one_reason(monkeypatch: pyt
     for name, reading in every_reading(nvml).items():
         assert reading.value is None, name
         assert reading.reason == "the NVML library (libnvidia-ml.so.1) is not installed"
+
+
+def test_codes_in_words_are_the_codes_pynvml_knows() -> None:
+    named = {value for name, value in vars(pynvml).items() if name.startswith("NVML_ERROR_") and isinstance(value, int)}
+    assert set(ERROR_SENTENCES) <= named
+    assert ERROR_SENTENCES[pynvml.NVML_ERROR_GPU_IS_LOST].startswith("the GPU is lost")
+    assert dict(THROTTLE_BITS)[pynvml.nvmlClocksEventReasonSwPowerCap] == "software power cap"
+    assert dict(THROTTLE_BITS)[pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown] == "hardware power brake slowdown"
+    assert pynvml.nvmlClocksEventReasonGpuIdle not in dict(THROTTLE_BITS)
 
 
 def test_library_without_a_gpu_says_so(driver: FakeDriver) -> None:
@@ -207,6 +218,11 @@ def test_visible_devices_that_hide_the_gpu_are_named_in_the_reason(driver: FakeD
     reason = open_nvml(environment={"CUDA_VISIBLE_DEVICES": visible}).absent_reason
     assert reason is not None
     assert "CUDA" in reason
+
+
+def test_a_lost_neighbour_does_not_hide_the_gpu(driver: FakeDriver) -> None:
+    driver.set(count=2, fail="nvmlDeviceGetHandleByIndex_v2=15")
+    assert open_nvml(UUIDS[1]).uuid().value == UUIDS[1]
 
 
 def test_an_unknown_uuid_is_absent_not_the_first_gpu(driver: FakeDriver) -> None:

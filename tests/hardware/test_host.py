@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pamprof.hardware import host
+from pamprof.hardware.host import HostProbe
+from pamprof.hardware.rapl import RaplCounter, RaplProbe
+
+if TYPE_CHECKING:
+    from pamprof.hardware.probe import Observation
+
+
+def values(observation: Observation, signal: str) -> list[float]:
+    return [sample.value for sample in observation.samples if sample.signal == signal]
+
+
+def core(busy: float, idle: float) -> tuple[float, ...]:
+    class Core(tuple[float, ...]):
+        __slots__ = ()
+        user = property(lambda self: self[0])
+        idle = property(lambda self: self[1])
+
+    return Core((busy, idle))
+
+
+@pytest.fixture
+def cores(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Two allowed cores of three, whose counters the test moves."""
+    state = SimpleNamespace(times=[core(10, 10), core(10, 10), core(10, 10)])
+    monkeypatch.setattr(host, "allowed_cores", lambda: (0, 2))
+    monkeypatch.setattr(host.psutil, "cpu_times", lambda percpu: state.times)
+    return state
+
+
+def test_busy_ratio_is_of_the_allowed_cores_between_two_polls(cores: SimpleNamespace) -> None:
+    probe = HostProbe(clock=lambda: 5.0)
+    assert values(probe.start(), "cpu_busy_ratio") == []
+    cores.times = [core(11, 10), core(99, 10), core(10.5, 10.5)]
+    assert values(probe.poll(), "cpu_busy_ratio") == [pytest.approx(0.75)]
+
+
+def test_an_interval_the_kernel_cannot_resolve_stays_open(cores: SimpleNamespace) -> None:
+    probe = HostProbe(clock=lambda: 5.0)
+    probe.start()
+    cores.times = [core(10.01, 10), core(10, 10), core(10, 10.01)]
+    assert values(probe.poll(), "cpu_busy_ratio") == []
+    cores.times = [core(10.06, 10), core(10, 10), core(10, 10.06)]
+    assert values(probe.poll(), "cpu_busy_ratio") == [pytest.approx(0.5)]
+
+
+def test_a_clock_the_kernel_hides_is_unknown(cores: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host.psutil, "cpu_freq", lambda: None)
+    probe = HostProbe(clock=lambda: 5.0)
+    probe.start()
+    last = probe.finish()
+    assert values(last, "cpu_clock_hertz") == []
+    assert [unknown.field for unknown in last.unknowns] == ["monitor.series.cpu_clock_hertz"]
+    assert values(last, "process_resident_bytes")[0] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_the_peak_of_the_process_is_not_below_what_it_holds() -> None:
+    peak = host.process_peak_bytes().value
+    assert peak is not None
+    assert peak >= 0.9 * host.resident_bytes()
+
+
+def test_the_container_limits_cut_cores_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_CGROUP", tmp_path)
+    monkeypatch.setattr(host, "allowed_cores", lambda: tuple(range(8)))
+    assert host.cpu_core_count() == 8
+    (tmp_path / "cpu.max").write_text("250000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{2**30}\n")
+    assert host.cpu_core_count() == 3
+    assert host.memory_limit_bytes() == 2**30
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert host.cpu_core_count() == 8
+    assert host.memory_limit_bytes() == host.host_memory_bytes()
+
+
+def test_caches_are_read_in_the_kernels_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_CPU_CACHES", tmp_path)
+    assert "does not list" in (host.last_level_cache_bytes().reason or "")
+    assert "does not list" in (host.l2_cache_bytes().reason or "")
+    for index, (level, size) in enumerate([("1", "48K"), ("1", "32K"), ("2", "2048K"), ("3", "260M")]):
+        (tmp_path / f"index{index}").mkdir()
+        (tmp_path / f"index{index}" / "level").write_text(level + "\n")
+        (tmp_path / f"index{index}" / "size").write_text(size + "\n")
+    assert host.l2_cache_bytes().value == 2 * 2**20
+    assert host.last_level_cache_bytes().value == 260 * 2**20
+
+
+def write_package(root: Path, number: int, microjoules: int, wrap: int = 1_000_000_000) -> None:
+    folder = root / f"intel-rapl:{number}"
+    folder.mkdir(exist_ok=True)
+    (folder / "name").write_text(f"package-{number}\n")
+    (folder / "energy_uj").write_text(f"{microjoules}\n")
+    (folder / "max_energy_range_uj").write_text(f"{wrap}\n")
+
+
+def test_package_energy_is_summed_and_unwrapped(tmp_path: Path) -> None:
+    counter = RaplCounter(tmp_path)
+    write_package(tmp_path, 0, 999_000_000)
+    write_package(tmp_path, 1, 10_000_000)
+    assert counter.joules().value == 0.0
+    write_package(tmp_path, 0, 1_000_000)  # wrapped: 2 J on
+    write_package(tmp_path, 1, 13_000_000)
+    assert counter.joules().value == pytest.approx(5.0)
+
+
+def test_a_parent_domain_is_not_counted_twice(tmp_path: Path) -> None:
+    write_package(tmp_path, 0, 5)
+    (tmp_path / "intel-rapl:0:0").mkdir()
+    (tmp_path / "intel-rapl:0:0" / "name").write_text("core\n")
+    packages = RaplCounter(tmp_path).packages().value
+    assert packages is not None
+    assert [folder.name for folder in packages] == ["intel-rapl:0"]
+
+
+def test_no_counter_is_unknown_with_the_place_it_was_looked_for(tmp_path: Path) -> None:
+    last = RaplProbe(RaplCounter(tmp_path)).finish()
+    assert last.energy_readings == ()
+    assert last.unknowns[0].field == "monitor.energy.counter_joules"
+    assert str(tmp_path) in last.unknowns[0].reason
+
+
+def test_a_counter_only_root_may_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_package(tmp_path, 0, 5)
+    original = Path.read_text
+
+    def refuse(self: Path, *arguments: object) -> str:
+        if self.name == "energy_uj":
+            raise PermissionError(13, "Permission denied")
+        return original(self)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert "need root" in (RaplCounter(tmp_path).joules().reason or "")
