@@ -193,8 +193,7 @@ def test_prefill_in_pieces_equals_prefill_at_once(cuts):
     for start, end in itertools.pairwise(edges):
         found = model.prefill(prompt[:, start:end], pieces, start)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(pieces.keys[1], whole.keys[1], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(pieces.values[1], whole.values[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pieces.blocks[1], whole.blocks[1], rtol=1e-4, atol=1e-5)
 
 
 def test_decode_after_prefill_equals_the_full_forward():
@@ -220,12 +219,12 @@ def test_decode_writes_one_position_in_place():
     model = inference_model()
     state = model.new_state(2, 12)
     state.randomise(torch.Generator().manual_seed(0))
-    before = [tensor.clone() for tensor in (*state.keys, *state.values)]
-    addresses = [tensor.data_ptr() for tensor in (*state.keys, *state.values)]
+    before = [tensor.clone() for tensor in state.blocks]
+    addresses = [tensor.data_ptr() for tensor in state.blocks]
     model.decode(ids(1)[:, 0], state, 7)
-    for tensor, old, address in zip((*state.keys, *state.values), before, addresses, strict=True):
+    for tensor, old, address in zip(state.blocks, before, addresses, strict=True):
         assert tensor.data_ptr() == address
-        changed = (tensor != old).any(-1).any(0).any(0)
+        changed = (tensor != old).any(-1).any(0).any(0).any(0)
         assert changed.nonzero().flatten().tolist() == [7]
 
 
@@ -248,8 +247,8 @@ def test_randomised_cache_holds_no_zeros_and_repeats_with_the_seed():
     first, second = inference_model().new_state(1, 8), inference_model().new_state(1, 8)
     first.randomise(torch.Generator().manual_seed(1))
     second.randomise(torch.Generator().manual_seed(1))
-    assert all((tensor != 0).all() for tensor in (*first.keys, *first.values))
-    assert torch.equal(first.values[1], second.values[1])
+    assert all((tensor != 0).all() for tensor in first.blocks)
+    assert torch.equal(first.blocks[1], second.blocks[1])
 
 
 @pytest.mark.parametrize("vocabulary_size", [101, 128])
@@ -280,7 +279,7 @@ def test_training_under_autocast_keeps_float32_residual_loss_and_gradients():
     assert all(
         p.grad is not None and p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in model.parameters()
     )
-    assert loss.item() == pytest.approx(float(build().loss(ids(10), ids(10, seed=1))), rel=1e-2)
+    assert loss.item() == pytest.approx(build().loss(ids(10), ids(10, seed=1)).item(), rel=1e-2)
 
 
 def test_inference_keeps_embedding_and_head_in_one_storage():

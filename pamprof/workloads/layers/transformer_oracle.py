@@ -93,9 +93,8 @@ def oracle_error(
             layer.prefill(given[:, :-1], cache)
             return _relative_error(layer.decode(given[:, -1:], cache, _SEQUENCE_LENGTH - 1), expected[:, -1:])
         found = layer.prefill(given, cache)
-    return max(
-        _relative_error(found, expected), _relative_error(cache.keys[0], keys), _relative_error(cache.values[0], values)
-    )
+    stored = torch.stack((keys, values))
+    return max(_relative_error(found, expected), _relative_error(cache.blocks[0], stored))
 
 
 def _excite(layer: nn.Module, generator: torch.Generator) -> None:
