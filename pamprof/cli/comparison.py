@@ -117,8 +117,7 @@ def compare(
     """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
     from rich.console import Console
 
-    from pamprof.measure.compare import RECORDS_FILE, CompareRequest
-    from pamprof.measure.compare import compare as run_comparison
+    from pamprof.measure.compare import RECORDS_FILE, CompareRequest, compare as run_comparison
     from pamprof.measure.points import parse_sizes
     from pamprof.records.store import read_records
     from pamprof.render.progress import ProgressReporter

@@ -23,7 +23,7 @@ from pamprof.cli.options import (
     own_sizes,
     spoken,
 )
-from pamprof.cli.output import print_table
+from pamprof.cli.output import print_json, print_table
 from pamprof.records import Dtype
 from pamprof.units import UNKNOWN, binary_bytes, si, significant
 
@@ -136,9 +136,7 @@ def doctor(
 
     found = diagnose(open_device(device))
     if json:
-        import msgspec
-
-        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print_json(found)
         return
     print_table(
         ("", "what", "found", "remedy"),

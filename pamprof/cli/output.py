@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
+
+_PLAIN_WIDTH = 180  # columns where there is no terminal to ask, so that a pipe gets whole cells
 
 
 def write_and_show(records: RecordFile, folder: Path, *, quote: PriceQuote | None, json: bool) -> None:
@@ -32,6 +35,13 @@ def write_and_show(records: RecordFile, folder: Path, *, quote: PriceQuote | Non
         render_terminal(written.view, Console(), report=written.html)
 
 
+def print_json(value: object) -> None:
+    """Print a dataclass, or a sequence of them, as indented JSON."""
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
     """Print rows under headers; columns whose number is in ``right`` are aligned right. Cells are taken literally."""
     from rich import box
@@ -39,10 +49,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console.print(table, width=None if console.is_terminal else 200)
+    console.print(table)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, spoken
-from pamprof.cli.output import print_table
+from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, names, spoken
+from pamprof.cli.output import print_json, print_table
 from pamprof.errors import PriceError
 from pamprof.units import usd
 
@@ -39,9 +39,7 @@ def list_(
     if csv:
         typer.echo(format_prices(rows), nl=False)
     elif json:
-        import msgspec
-
-        typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        print_json(rows)
     else:
         print_table(
             ("device", "$/device-hour", "provider", "instance", "region", "option", "read"),
@@ -80,9 +78,7 @@ def show(
         load_catalogue(prices), device, gpu=gpu, provider=provider, purchase_option=purchase_option, device_kind="cuda"
     )
     if json:
-        import msgspec
-
-        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print_json(found)
         return
     for name, price in (("used", found.chosen), ("cheapest", found.low), ("dearest", found.high)):
         typer.echo(
@@ -108,9 +104,7 @@ def check(
     findings = find_faults(catalogue, datetime.now(UTC).date(), strict=strict)
     failures = sum(finding.severity is Severity.FAILURE for finding in findings)
     if json:
-        import msgspec
-
-        typer.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+        print_json(findings)
     else:
         for finding in findings:
             typer.echo(f"{finding.severity}: {finding.subject}: {finding.sentence}")
@@ -120,3 +114,26 @@ def check(
         )
     if failures:
         raise typer.Exit(1)
+
+
+@app.command("refresh")
+@spoken
+def refresh(
+    provider: Annotated[
+        str, typer.Option(help="Providers to ask, comma-separated. Default: all that rent the GPUs of the price list.")
+    ] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds the providers may take, at most 10.")] = 9.0,
+    json: Json = False,
+) -> None:
+    """Fetch today's rates through gpuhunt (the extra `prices`); on failure the old list stays as it was."""
+    from pamprof.pricing.sources.gpuhunt import DEFAULT_PROVIDERS, refresh as fetch
+
+    done = fetch(names(provider) or DEFAULT_PROVIDERS, timeout_seconds=timeout)
+    if json:
+        print_json(done)
+        return
+    typer.echo(f"{done.price_count} rates of {', '.join(done.providers)} written to {done.path}")
+    if done.missing_providers:
+        typer.echo(f"no answer from {', '.join(done.missing_providers)}; their older rates were kept", err=True)
+    for reason, count in done.left_out:
+        typer.echo(f"{count} rows left out: {reason}", err=True)

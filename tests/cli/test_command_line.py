@@ -1,0 +1,170 @@
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+import pamprof
+from pamprof.records.codec import encode
+from tests.synthetic import synthetic_records
+
+
+def run(*arguments, cwd, environment=None, timeout=120):
+    return subprocess.run(
+        [sys.executable, "-m", "pamprof", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(pamprof.__file__)), **(environment or {})},
+        timeout=timeout,
+        check=False,
+    )
+
+
+def one_sentence(result, status):
+    """The sentence a failing command said: one line on standard error, no traceback, the given exit status."""
+    assert result.returncode == status, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert "Traceback" not in result.stderr
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("pamprof: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def records_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("records") / "runs.jsonl"
+    records = synthetic_records("cpu")
+    path.write_bytes(b"".join(map(encode, [*records.sessions, *records.runs, *records.skips])))
+    return path
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy():
+    code = (
+        "import sys, time; start = time.perf_counter(); import pamprof.cli; took = time.perf_counter() - start;"
+        "heavy = {'torch', 'numpy', 'pandas', 'matplotlib', 'rich', 'pynvml', 'jinja2'} & set(sys.modules);"
+        "print(sorted(heavy)); print(took)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy, took = result.stdout.splitlines()
+    assert heavy == "[]"
+    assert float(took) < 0.25
+
+
+def test_help_of_the_program_takes_less_than_a_quarter_of_a_second(tmp_path):
+    run("--help", cwd=tmp_path)  # byte-compile
+    durations = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert run("--help", cwd=tmp_path).returncode == 0
+        durations.append(time.perf_counter() - start)
+    assert min(durations) < 0.25
+
+
+def test_version_is_the_packages(tmp_path):
+    assert run("--version", cwd=tmp_path).stdout == f"pamprof {pamprof.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--preset", "7g"], "100m"),
+        (["--batch-size", "-3"], "--batch-size"),
+        (["--batch-size", "traim=3"], "train, prefill, decode"),
+        (["--sequence-length", "0"], "--sequence-length"),
+        (["--phase", "training"], "train, prefill, decode"),
+        (["--dtype", "float16"], "float32, bfloat16"),
+        (["--execution", "jit"], "eager, compiled"),
+        (["--implementation", "fast"], "planar"),
+        (["--match", "price"], "parameters"),
+        (["--layer", "pan"], "did you mean pam"),
+        (["--heads", "5", "--head-dim", "7", "--model-dim", "0"], "--model-dim"),
+        (["--dropout", "1.5"], "--dropout"),
+        (["--perplexity", "pam"], "--perplexity"),
+        (["--device", "tpu"], "cuda"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(tmp_path, arguments, words):
+    result = run("compare", "--output-dir", "out", *arguments, cwd=tmp_path)
+    assert words in one_sentence(result, 2)
+    assert not (tmp_path / "out" / "runs.jsonl").exists()
+
+
+def test_a_head_dim_that_does_not_divide_is_refused_with_sizes_that_do(tmp_path):
+    result = run("compare", "-o", "out", "--model-dim", "40", "--heads", "3", "--head-dim", "16", cwd=tmp_path)
+    sentence = one_sentence(result, 2)
+    assert "head" in sentence
+    assert re.search(r"\btry\b|\buse\b|choose", sentence)
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence_and_exit_1(tmp_path):
+    result = run("compare", "--device", "cuda", "-o", "out", cwd=tmp_path, environment={"CUDA_VISIBLE_DEVICES": ""})
+    assert "--device cpu" in one_sentence(result, 1)
+
+
+def test_an_unwritable_folder_is_one_sentence_and_exit_1(tmp_path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    assert "--output-dir" in one_sentence(run("compare", "-o", "taken", cwd=tmp_path), 1)
+
+
+def test_a_folder_with_records_is_never_written_over(tmp_path, records_file):
+    (tmp_path / "runs.jsonl").write_bytes(records_file.read_bytes())
+    assert "--resume" in one_sentence(run("compare", "-o", ".", cwd=tmp_path), 2)
+    assert (tmp_path / "runs.jsonl").read_bytes() == records_file.read_bytes()
+
+
+def test_a_price_file_with_missing_columns_names_them(tmp_path):
+    (tmp_path / "rates.csv").write_text("provider,usd_per_hour\nacme,2\n")
+    sentence = one_sentence(run("prices", "list", "--prices", "rates.csv", cwd=tmp_path), 1)
+    assert "device_name" in sentence
+
+
+def test_a_price_that_is_no_number_is_refused(tmp_path, records_file):
+    result = run("report", str(records_file), "-o", "out", "--price", "cheap", cwd=tmp_path)
+    assert "--price" in one_sentence(result, 1) or "cheap" in result.stderr
+
+
+def test_corrupt_records_are_refused_with_the_reason(tmp_path):
+    (tmp_path / "runs.jsonl").write_text('{"schema_version": 1}\n')
+    assert "no readable record" in one_sentence(run("report", "runs.jsonl", "-o", "out", cwd=tmp_path), 1)
+
+
+def test_truncated_records_still_give_a_report_that_says_so(tmp_path, records_file):
+    (tmp_path / "runs.jsonl").write_bytes(records_file.read_bytes()[:-500])
+    result = run("report", "runs.jsonl", "-o", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "report.html").exists()
+    assert "line" in (tmp_path / "out" / "summary.md").read_text()
+
+
+def test_a_report_is_rebuilt_without_torch(tmp_path, records_file):
+    block = tmp_path / "block"
+    block.mkdir()
+    (block / "torch.py").write_text("raise ImportError('there is no torch on this machine')\n")
+    repository = os.path.dirname(os.path.dirname(pamprof.__file__))
+    result = run(
+        "report", str(records_file), "-o", "out", cwd=tmp_path,
+        environment={"PYTHONPATH": f"{block}{os.pathsep}{repository}", "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "report.html").exists()
+    assert "\x1b" not in result.stdout
+    assert len(result.stdout.splitlines()) <= 25
+
+
+def test_layers_prints_the_papers_parameter_counts(tmp_path):
+    result = run("layers", "--preset", "100m", "--json", cwd=tmp_path)
+    counts = {arm["title"]: arm["parameter_count"] for arm in json.loads(result.stdout)}
+    assert counts["PAM"] == 100_395_968
+    assert counts["transformer"] == 100_283_232
+
+
+def test_a_listed_price_file_can_be_read_again(tmp_path):
+    listed = run("prices", "list", "--csv", cwd=tmp_path)
+    (tmp_path / "rates.csv").write_text(listed.stdout)
+    again = run("prices", "list", "--csv", "--prices", "rates.csv", cwd=tmp_path)
+    assert again.stdout == listed.stdout
+    assert len(again.stdout.splitlines()) > 20

@@ -1,0 +1,117 @@
+"""The command as users run it: small sizes, the real worker, every file of the report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import pamprof
+from pamprof.records.store import read_records
+
+REPOSITORY = os.path.dirname(os.path.dirname(pamprof.__file__))
+SMALL = [
+    "compare", "--device", "cpu", "--phase", "decode,prefill", "--batch-size", "1", "--sequence-length", "64",
+    "--implementation", "published,planar", "--time-limit", "0.1", "--monitor", "0.1", "--price", "0.10",
+]  # fmt: skip
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "pamprof", *arguments]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": REPOSITORY, "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    result = subprocess.run(
+        command(*SMALL, "-o", "out"), capture_output=True, text=True, cwd=folder, env=environment(), check=False,
+        timeout=240,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return folder / "out", result
+
+
+def test_compare_writes_every_file_of_the_report(comparison):
+    folder, result = comparison
+    names = {path.name for path in folder.iterdir()}
+    assert {"report.html", "runs.jsonl", "summary.md", "measurements.csv"} <= names
+    assert sum(name.endswith(".png") for name in names) >= 5
+    assert "report.html" in result.stdout
+    assert len(result.stdout.splitlines()) <= 25
+
+
+def test_compare_measures_every_planned_workload(comparison):
+    records = read_records(comparison[0] / "runs.jsonl")
+    assert {run.workload.key for run in records.runs} == set(records.sessions[0].planned)
+    assert not records.skips
+    assert {run.workload.spec.layer for run in records.runs} == {"pam", "real_pam", "transformer"}
+
+
+def test_every_count_is_complete_and_agrees_with_its_closed_form(comparison):
+    for run in read_records(comparison[0] / "runs.jsonl").runs:
+        assert run.flops.complete, run.flops.uncounted_operators
+        assert run.flops.matrix_flop_count == run.flops.closed_form_matrix_flop_count, run.workload.key
+
+
+def test_every_missing_value_has_its_reason(comparison):
+    for run in read_records(comparison[0] / "runs.jsonl").runs:
+        reasons = {unknown.field for unknown in run.unknowns}
+        for group in ("timing", "memory", "environment"):
+            part = getattr(run, group)
+            missing = {f"{group}.{name}" for name in type(part).__dataclass_fields__ if getattr(part, name) is None} - {
+                "memory.state_kind"
+            }
+            assert missing <= reasons, missing - reasons
+
+
+def test_the_report_is_rebuilt_byte_for_byte_from_the_records(comparison, tmp_path):
+    folder, _ = comparison
+    subprocess.run(
+        command("report", str(folder), "-o", str(tmp_path)), check=True, env=environment(), capture_output=True
+    )
+    for name in ("report.html", "summary.md", "measurements.csv"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_json_prints_the_records(comparison, tmp_path):
+    folder, _ = comparison
+    result = subprocess.run(
+        command("report", str(folder), "-o", str(tmp_path), "--json"),
+        check=True, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    kinds = [json.loads(line)["type"] for line in result.stdout.splitlines()]
+    assert kinds[0] == "session"
+    assert kinds.count("run") == len(read_records(folder / "runs.jsonl").runs)
+
+
+def test_an_interrupt_still_writes_the_report_and_resume_finishes_it(tmp_path):
+    process = subprocess.Popen(
+        command(*SMALL, "-o", "out"), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    path = tmp_path / "out" / "runs.jsonl"
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (path.exists() and len(path.read_bytes().splitlines()) >= 4):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    assert (tmp_path / "out" / "report.html").exists()
+    before = len(read_records(path).runs)
+    result = subprocess.run(
+        command(*SMALL, "-o", "out", "--resume"), cwd=tmp_path, env=environment(), capture_output=True, text=True,
+        check=False, timeout=240,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    records = read_records(path)
+    keys = [run.workload.key for run in records.runs]
+    assert before < len(keys) == len(set(keys)) == len(records.sessions[0].planned)
