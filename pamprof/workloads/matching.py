@@ -10,24 +10,21 @@ beyond it, is not part of the matched count.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pamprof.errors import SpecError, UsageError
+from pamprof.errors import UsageError
 from pamprof.records import ArmFacts, Dtype, LayerSpec, MatchResidual, Phase, Scope
 from pamprof.workloads.base import ClosedForm, LayerDefinition
 from pamprof.workloads.registry import definition
 from pamprof.workloads.size_search import nearest_shapes
+from pamprof.workloads.starting_shapes import nearest_preset, preset_pair, twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 TOLERANCE = 0.01
-PRESET_NAMES = ("tiny", "5m", "10m", "25m", "100m", "1b")
-
-# Activations of the complex layer and of its real twin: the same function of the magnitude, or of the value itself.
-_ACTIVATION_TWINS = {"modswish": "swish", "modrelu": "relu", "swish": "modswish", "relu": "modrelu"}
 
 
 class MatchAxis(StrEnum):
@@ -181,8 +178,8 @@ def _matched(
     target: int,
     size: Callable[[LayerSpec], int],
 ) -> LayerSpec:
-    published = _preset_pair(own, reference, layer, preset)
-    start = _twin(layer, reference) or published or _nearest_preset(own, reference, layer)
+    published = preset_pair(own, reference, layer, preset)
+    start = twin_of(layer, reference) or published or nearest_preset(own, reference, layer)
     for ready in (published, start):
         if ready is not None and abs(size(ready) / target - 1) <= TOLERANCE:
             return ready
@@ -199,61 +196,3 @@ def _matched(
         + (f"nearest: {nearest}; " if nearest else "none is possible at all; ")
         + "change the reference's sizes or match on another axis"
     )
-
-
-def _preset_pair(
-    own: LayerDefinition, reference: LayerSpec, layer: LayerDefinition, preset: str | None
-) -> LayerSpec | None:
-    """The layer's sizes of the same preset, if the reference still has its own of it."""
-    if preset is None:
-        return None
-    try:
-        untouched, pair = own.preset(preset), layer.preset(preset)
-    except UsageError:
-        return None  # a layer of another package need not have every preset
-    fields = ("model_dim", "heads", "head_dim", "depth", "hidden_dim")
-    if any(getattr(untouched, field) != getattr(reference, field) for field in fields):
-        return None
-    return _with_shared_choices(layer, pair, reference)
-
-
-def _twin(layer: LayerDefinition, reference: LayerSpec) -> LayerSpec | None:
-    """The reference's own shape as this layer, where the two are the same block over other numbers."""
-    if reference.activation not in _ACTIVATION_TWINS:
-        return None
-    for activation in (_ACTIVATION_TWINS[reference.activation], reference.activation):
-        twin = replace(reference, layer=layer.name, activation=activation)
-        try:
-            layer.check(twin)
-        except SpecError:
-            continue
-        return twin
-    return None
-
-
-def _nearest_preset(own: LayerDefinition, reference: LayerSpec, layer: LayerDefinition) -> LayerSpec:
-    """The layer's preset whose parameter count, with the reference's vocabulary, is nearest to the reference's."""
-    target = own.parameter_count(reference, Scope.MODEL)
-    presets = []
-    for name in PRESET_NAMES:
-        try:
-            presets.append(_with_shared_choices(layer, layer.preset(name), reference))
-        except UsageError:
-            continue
-    if not presets:
-        raise UsageError(f"layer {layer.name} has none of the presets {', '.join(PRESET_NAMES)} to be sized from")
-    return min(presets, key=lambda spec: abs(layer.parameter_count(spec, Scope.MODEL) / target - 1))
-
-
-def _with_shared_choices(layer: LayerDefinition, spec: LayerSpec, reference: LayerSpec) -> LayerSpec:
-    """``spec`` with what all arms share: vocabulary, longest sequence, dropout, and chunk and activation in kin."""
-    shared = replace(
-        spec,
-        vocabulary_size=reference.vocabulary_size,
-        maximum_sequence_length=reference.maximum_sequence_length,
-        dropout=reference.dropout,
-    )
-    if spec.chunk_size is not None and reference.chunk_size is not None:
-        shared = replace(shared, chunk_size=reference.chunk_size)
-    twin = _twin(layer, reference)
-    return shared if twin is None else replace(shared, activation=twin.activation)

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope

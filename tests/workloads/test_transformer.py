@@ -5,15 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
-from pamprof.workloads.layers import transformer_model
+from pamprof.workloads.layers import transformer_block
 from pamprof.workloads.layers.transformer import DEFINITION
 
 CPU = torch.device("cpu")
@@ -163,7 +162,7 @@ def test_oracle_refuses_a_wrong_attention(phase, monkeypatch):
     def wrong_scale(*arguments, **options):
         return original(*arguments, **options, scale=0.4)  # instead of 1/sqrt(8) = 0.354
 
-    monkeypatch.setattr(transformer_model.functional, "scaled_dot_product_attention", wrong_scale)
+    monkeypatch.setattr(transformer_block.functional, "scaled_dot_product_attention", wrong_scale)
     error, _ = DEFINITION.oracle_error(
         SPEC, implementation="sdpa", phase=phase, device=CPU, dtype=Dtype.BFLOAT16, seed=5
     )
@@ -176,7 +175,7 @@ def test_oracle_refuses_attention_to_the_future(monkeypatch):
     def dense(*arguments, is_causal, **options):
         return original(*arguments, **options)
 
-    monkeypatch.setattr(transformer_model.functional, "scaled_dot_product_attention", dense)
+    monkeypatch.setattr(transformer_block.functional, "scaled_dot_product_attention", dense)
     error, _ = DEFINITION.oracle_error(
         SPEC, implementation="sdpa", phase=Phase.TRAIN, device=CPU, dtype=Dtype.BFLOAT16, seed=5
     )

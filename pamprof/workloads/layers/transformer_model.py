@@ -1,13 +1,6 @@
-"""The GPT-2-style baseline as torch modules: pre-norm blocks, learned positions, tied head, preallocated KV cache.
+"""The GPT-2-style baseline as torch modules: one block to measure alone, and the language model with its tied head.
 
-Attention goes through ``scaled_dot_product_attention`` and leaves the choice of kernel to torch. On an H200 with torch
-2.11.0+cu130 that is cuDNN's flash kernel in bfloat16, the fastest of the three there are: forward at 12 heads of 56,
-B = 18, T = 2048, causal takes 0.33 ms, against 0.61 ms (flash) and 1.08 ms (memory-efficient). Queries, keys and values
-come from one product and reach it as strided views. The cache keeps each head's keys contiguous in time (a decode step
-over 2,049 positions, B = 64, reads it in 105 us; laid out token by token, 120 us), and attention reads a slice of it
-without a copy.
-
-Axes: B batch, T time, D model_dim, H heads, d head_dim, M cached positions, V vocabulary.
+Axes: B batch, T time, D model_dim, V vocabulary.
 """
 
 from __future__ import annotations
@@ -18,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention.bias import causal_lower_right
 
 from pamprof.records import Dtype
+from pamprof.workloads.layers.transformer_block import KeyValueCache, TransformerBlock
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -37,81 +30,6 @@ TORCH_DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.BFLOAT16: torch.bfloat16}
 def padded_vocabulary_size(vocabulary_size: int) -> int:
     """Columns of the logits product: the vocabulary rounded up to a multiple of 64."""
     return -(-vocabulary_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-
-
-class KeyValueCache:
-    """Keys and values of every block, allocated once for ``maximum_length`` positions.
-
-    One tensor [2, B, H, M, d] per block, keys before values: one storage each, so that a compiled block may update its
-    own in place, and one copy writes both.
-    """
-
-    kind = "kv-cache"
-
-    def __init__(
-        self, *, depth: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.blocks = tuple(torch.zeros((2, *shape), dtype=dtype, device=device) for _ in range(depth))
-
-    def byte_count(self) -> int:
-        """Bytes of all keys and values."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.blocks)
-
-    def randomise(self, generator: torch.Generator) -> None:
-        """Standard normal keys and values; ``generator`` must live on the cache's device."""
-        for tensor in self.blocks:
-            tensor.normal_(generator=generator)
-
-
-class TransformerBlock(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)); every linear map and norm has a bias, as in GPT-2."""
-
-    def __init__(self, spec: LayerSpec) -> None:
-        super().__init__()
-        width = spec.model_dim
-        self.heads = spec.heads
-        self.dropout = spec.dropout
-        self.attention_norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.attention_output = nn.Linear(width, width)
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, spec.hidden_dim)
-        self.down = nn.Linear(spec.hidden_dim, width)
-
-    def forward(self, hidden: Tensor, cache: Tensor | None = None, position: int = 0) -> Tensor:
-        """The block on ``hidden`` [B, T, D]; a cache [2, B, H, M, d] is written at ``position`` and attended to."""
-        hidden = hidden + self._drop(self._attend(self.attention_norm(hidden), cache, position))
-        activation = functional.gelu(self.up(self.feed_forward_norm(hidden)))
-        return hidden + self._drop(self.down(activation))
-
-    def _attend(self, hidden: Tensor, cache: Tensor | None, position: int) -> Tensor:
-        batch, time, width = hidden.shape
-        projected: Tensor = self.query_key_value(hidden)
-        parts = projected.view(batch, time, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        query, key, value = parts
-        if cache is not None:
-            end = position + time
-            cache[:, :, :, position:end] = parts[1:]
-            if position > 0:
-                key, value = cache[:, :, :, :end]
-        attended = self._scaled_dot_product(query, key, value)
-        output: Tensor = self.attention_output(attended.transpose(1, 2).reshape(batch, time, width))
-        return output
-
-    def _scaled_dot_product(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Causal attention of the last T positions [B, H, T, d] over M >= T of them [B, H, M, d]."""
-        dropout = self.dropout if self.training else 0.0
-        time, length = query.shape[2], key.shape[2]
-        if time == length:
-            return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=time > 1)
-        if time == 1:
-            # One new position sees all there are; without the flag every attention kernel accepts it.
-            return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        mask = causal_lower_right(time, length)
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-
-    def _drop(self, hidden: Tensor) -> Tensor:
-        return functional.dropout(hidden, self.dropout, self.training) if self.dropout > 0 else hidden
 
 
 class LanguageHead(nn.Module):
