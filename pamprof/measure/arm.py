@@ -6,7 +6,7 @@ memory while the arm is the newest thing on the device, and the monitored window
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pamprof.errors import PamprofError
 from pamprof.hardware.device import open_device
@@ -46,6 +46,7 @@ class ArmRunner:
         self._nvml = open_nvml(self.device.uuid)
         self._environment, self._environment_unknowns = read_environment(self.device, self._nvml)
         self._gates: dict[tuple[str, ...], Gate] = {}
+        self._flops: dict[str, FlopCount] = {}
 
     def measure(self, workload: Workload, reference: ReadyArm | None) -> tuple[Run, ReadyArm]:
         """One run, paired with ``reference``, or with itself where there is none yet.
@@ -126,16 +127,20 @@ class ArmRunner:
         return gate
 
     def _count(self, workload: Workload, step: PreparedStep) -> FlopCount:
-        closed_form = definition(workload.spec.layer).implementation_flop_count(
-            workload.spec,
-            implementation=workload.implementation,
-            phase=workload.phase,
-            scope=workload.scope,
-            batch_size=workload.batch_size,
-            sequence_length=workload.sequence_length,
-        )
-        step.reset()
-        return count_flops(step.eager, closed_form_matrix_flop_count=closed_form.matrix_flop_count)
+        """FLOPs of the plain step, once per worker: how a step is executed does not change what it computes."""
+        key = replace(workload, execution=Execution.EAGER).key
+        if key not in self._flops:
+            closed_form = definition(workload.spec.layer).implementation_flop_count(
+                workload.spec,
+                implementation=workload.implementation,
+                phase=workload.phase,
+                scope=workload.scope,
+                batch_size=workload.batch_size,
+                sequence_length=workload.sequence_length,
+            )
+            step.reset()
+            self._flops[key] = count_flops(step.eager, closed_form_matrix_flop_count=closed_form.matrix_flop_count)
+        return self._flops[key]
 
     def _memory(self, step: PreparedStep, before: int) -> tuple[Memory, tuple[Unknown, ...]]:
         """Memory of the plain or compiled step: a replay allocates nothing, its pool was filled by the same step."""
