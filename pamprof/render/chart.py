@@ -73,12 +73,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinePanel:
-    """Lines over batch size or context."""
+    """Lines over batch size or context; ``note`` stands under the title, such as why there is no crossover."""
 
     title: str
     x_label: str
     lines: tuple[Line, ...]
     marks: tuple[Mark, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,7 @@ class Window:
     end: float
     phase: str
     arm: Arm
+    execution: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

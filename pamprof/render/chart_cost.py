@@ -11,12 +11,14 @@ from pamprof.records import Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.chart import Chart, Dot, DotPanel, Line, LinePanel, Mark
 from pamprof.render.chart_common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
+from pamprof.render.crossing import by_bytes, in_words, measured_crossovers
 from pamprof.render.model import Cell, CostRow, CostTable
-from pamprof.render.text import brackets, listed, with_brackets
+from pamprof.render.text import PHASE_NAMES, brackets, listed, with_brackets
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import Crossover, PointAnalysis, Summary
-    from pamprof.records import Interval
+    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.records import Interval, Perplexity
+    from pamprof.render.arms import Arm
     from pamprof.render.material import Material
 
 _HOURS_PER_MILLION = 1e6 / 3600
@@ -134,19 +136,17 @@ def context_chart(material: Material) -> Chart:
             if len(points) < 2:
                 continue
             used += points
-            marks = _marks(material, batch, points) if phase is Phase.DECODE else ()
-            name = "Decode" if phase is Phase.DECODE else "Prefill" if phase is Phase.PREFILL else "Training"
             panels.append(
                 LinePanel(
-                    title=f"{name}, batch {batch}",
+                    title=f"{PHASE_NAMES[phase]}, batch {batch}",
                     x_label="tokens of context (log)" if phase is Phase.DECODE else "tokens per sequence (log)",
                     lines=arm_lines(
                         material, points, lambda p: p.point.sequence_length, lambda s: value_of(material, s)
                     ),
-                    marks=marks,
+                    marks=_marks(material, phase, batch),
+                    note=_note(material, phase, batch),
                 )
             )
-    crossovers = tuple(c.reason for c in material.analysis.crossovers if c.subject_layer == material.subject_layer)
     return Chart(
         name="cost-context",
         kind="lines",
@@ -155,39 +155,33 @@ def context_chart(material: Material) -> Chart:
         axis=f"{unit_of(material)} (logarithmic)",
         caption=(
             "Fastest execution of each arm at each length; bars are intervals, often narrower than the mark. A vertical "
-            "line is a crossover: solid where measured lengths bracket it, dashed where it follows from bytes alone. "
-            f"{price_note(material)} {samples_and_confidence(s for p in used for s in p.summaries)}."
+            f"line is the crossover of the best {material.title_of(material.subject_layer)} arm, its shade the interval. "
+            f"{by_bytes(material)} {price_note(material)} {samples_and_confidence(s for p in used for s in p.summaries)}."
         ),
         source=source(material),
-        alt=" ".join((_context_finding(tuple(panels), material) + ".", *crossovers)),
+        alt=_context_spoken(material, tuple(panels)),
         panels=tuple(panels),
         reason="" if panels else "only one length was measured in each phase; give several with --sequence-length",
     )
 
 
-def _marks(material: Material, batch: int, points: list[PointAnalysis]) -> tuple[Mark, ...]:
-    chosen = [
-        c
-        for c in material.analysis.crossovers
-        if c.tokens is not None and c.batch_size == batch and c.subject_layer == material.subject_layer
-    ]
-    measured = [c for c in chosen if c.basis is Basis.MEASURED]
-    lengths = [p.point.sequence_length for p in points]
-    modelled = [c for c in chosen if c.basis is not Basis.MEASURED and _near(c, min(lengths), max(lengths))]
-    picked = measured[-1:] or modelled[:1]
-    return tuple(
-        Mark(
-            x=c.tokens,
-            text=f"crossover\n≈{units.significant(c.tokens.median, 2)} tokens",
-            measured=c.basis is Basis.MEASURED,
-        )
-        for c in picked
-        if c.tokens is not None
-    )
+def _marks(material: Material, phase: Phase, batch: int) -> tuple[Mark, ...]:
+    crossover = measured_crossovers(material, phase).get(batch)
+    if crossover is None or crossover.tokens is None:
+        return ()
+    text = f"crossover at {units.significant(crossover.tokens.median)} tokens"
+    return (Mark(x=crossover.tokens, text=text, measured=crossover.basis is Basis.MEASURED),)
 
 
-def _near(crossover: Crossover, low: int, high: int) -> bool:
-    return crossover.tokens is not None and low / 64 <= crossover.tokens.median <= high * 4
+def _note(material: Material, phase: Phase, batch: int) -> str:
+    crossover = measured_crossovers(material, phase).get(batch)
+    if crossover is None or crossover.tokens is not None:
+        return ""
+    if crossover.direction == "unknown":
+        return "crossover undecided: an interval includes 1"
+    arm = material.arms.get(f"{crossover.subject_layer}/{crossover.subject_implementation}")
+    name = arm.label if arm is not None else material.title_of(crossover.subject_layer)
+    return f"no crossover: {name} is {crossover.direction.removeprefix('always ')} at every length"
 
 
 def arm_lines(material: Material, points, place, value) -> tuple[Line, ...]:  # type: ignore[no-untyped-def]
@@ -212,7 +206,6 @@ def _growth(line: Line) -> str:
 def _context_finding(panels: tuple[LinePanel, ...], material: Material) -> str:
     if not panels:
         return "Cost against context was not measured"
-    panel = max((p for p in panels if p.title.startswith("Decode")), key=lambda p: len(p.lines), default=panels[0])
     decode = [p for p in panels if p.title.startswith("Decode")]
     panel = decode[-1] if decode else panels[0]
     reference = next((x for x in panel.lines if x.arm.key.startswith(f"{material.reference_layer}/")), None)
@@ -227,44 +220,59 @@ def _context_finding(panels: tuple[LinePanel, ...], material: Material) -> str:
     )
 
 
+def _context_spoken(material: Material, panels: tuple[LinePanel, ...]) -> str:
+    found = (
+        f"{PHASE_NAMES[phase]}, batch {batch}: {in_words(crossover)}."
+        for phase in (Phase.DECODE, Phase.PREFILL, Phase.TRAIN)
+        for batch, crossover in measured_crossovers(material, phase).items()
+    )
+    return " ".join((f"{_context_finding(panels, material)}.", *found))
+
+
 def cost_table(material: Material) -> CostTable:
-    """Cost of every arm's fastest execution by point, perplexity beside it, and the training bill of the paper's run."""
+    """Cost of every arm's fastest execution by point, perplexity above it, and the training bill of the paper's run."""
     points = material.main_points()
+    shown = {arm_key(s.workload) for point in points for s in point.summaries}
+    arms = tuple(arm for key, arm in material.arms.items() if key in shown)
     perplexities = {p.layer: p for p in (material.session.perplexities if material.session else ())}
-    rows = []
-    for key, arm in material.arms.items():
-        cells = []
-        for point in points:
-            summary = next((s for s in material.best(point) if arm_key(s.workload) == key), None)
-            if summary is None:
-                cells.append(Cell(text=units.UNKNOWN, reason="not measured here; see the skipped points"))
-                continue
-            value = value_of(material, summary)
-            cells.append(
-                Cell(
-                    text=_written(material, value.median),
-                    detail=brackets(value, lambda x: _written(material, x).replace("$", "")),
-                    sort=value.median,
-                )
-            )
-        known = perplexities.get(key.split("/", maxsplit=1)[0])
-        quality = (
-            Cell(text=units.UNKNOWN, reason="no perplexity was given for this layer; give one with --perplexity")
-            if known is None
-            else Cell(text=f"{known.value:.1f}", detail=known.source, sort=known.value)
-        )
-        if any(not cell.reason for cell in cells):
-            rows.append(CostRow(arm=arm, perplexity=quality, cells=tuple(cells)))
     sources = tuple(dict.fromkeys(p.source for p in perplexities.values()))
     return CostTable(
         unit=unit_of(material),
-        points=tuple(panel_title(p) for p in points),
-        rows=tuple(rows),
-        has_perplexity=bool(perplexities),
-        perplexity_source=f"Perplexity (lower is better) by {listed(sources)}." if sources else "",
+        arms=arms,
+        rows=tuple(CostRow(point=panel_title(p), cells=_cells(material, p, arms)) for p in points),
+        perplexities=tuple(_perplexity(perplexities.get(arm.key.split("/", maxsplit=1)[0])) for arm in arms)
+        if perplexities
+        else (),
+        perplexity_source=f"Perplexity (lower is better): {listed(sources)}." if sources else "",
         bill=_bill(material),
         market=_market(material),
     )
+
+
+def _cells(material: Material, point: PointAnalysis, arms: tuple[Arm, ...]) -> tuple[Cell, ...]:
+    best = {arm_key(s.workload): s for s in material.best(point)}
+    cells = []
+    for arm in arms:
+        if arm.key not in best:
+            cells.append(
+                Cell(text=units.UNKNOWN, reason="not measured here; a skipped point is listed with its reason")
+            )
+            continue
+        value = value_of(material, best[arm.key])
+        cells.append(
+            Cell(
+                text=_written(material, value.median),
+                detail=brackets(value, lambda x: _written(material, x).replace("$", "")),
+                sort=value.median,
+            )
+        )
+    return tuple(cells)
+
+
+def _perplexity(known: Perplexity | None) -> Cell:
+    if known is None:
+        return Cell(text=units.UNKNOWN, reason="no perplexity was given for this layer; give one with --perplexity")
+    return Cell(text=f"{known.value:.1f}", sort=known.value)
 
 
 def _bill(material: Material) -> tuple[str, ...]:

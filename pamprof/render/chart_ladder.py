@@ -55,20 +55,17 @@ def _finding(material: Material, points: tuple[PointAnalysis, ...]) -> str:
     ladder = points[0].ladder
     if ladder is None:
         return "The overhead, decomposed"
-    phase = panel_title(points[0]).split(",")[0]
+    phase = panel_title(points[0]).split(",", maxsplit=1)[0]
     published = next((s for s in ladder.steps if s.kind is StepKind.PUBLISHED), None)
-    arithmetic = next((s for s in ladder.steps if s.kind is StepKind.ARITHMETIC), None)
     last = ladder.steps[-1]
     subject = material.title_of(material.subject_layer)
     reference = material.title_of(material.reference_layer)
-    parts = []
-    if published is not None:
-        parts.append(f"{subject} as published costs {units.ratio(published.cumulative.median)} the {reference}")
-    if arithmetic is not None:
-        parts.append(f"{units.ratio(arithmetic.factor.median)} of it is complex arithmetic")
+    if published is None:
+        return f"{phase}: {last.label} stands at {units.ratio(last.cumulative.median)} the {reference}'s cost"
+    finding = f"{phase}: {subject} as published costs {units.ratio(published.cumulative.median)} the {reference}"
     if last.kind is StepKind.IMPROVEMENT:
-        parts.append(f"the best version is at {units.ratio(last.cumulative.median)}")
-    return f"{phase}: {'; '.join(parts)}" if parts else f"{phase}: what each step does to the cost per token"
+        finding += f"; the best code brings it to {units.ratio(last.cumulative.median)}"
+    return finding
 
 
 def ladder_chart(material: Material) -> Chart:

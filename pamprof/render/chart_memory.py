@@ -37,7 +37,7 @@ def memory_chart(material: Material) -> Chart:
         axis="peak tensor storage of one step (each panel has its own scale)",
         caption=(
             "Fastest execution of each arm. The end of a bar is the measured peak; the parts are summed from tensors, "
-            "and what they leave is short-lived storage. The fixed state and the KV cache have hatches of their own. "
+            "and what they leave is short-lived storage. The fixed state and the KV cache have colours of their own. "
             "n = 1 (a peak is a maximum, it has no interval)."
         ),
         source=source(material),

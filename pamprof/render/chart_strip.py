@@ -30,6 +30,7 @@ _SIGNALS = (
     ("process_resident_bytes", "resident memory", "MiB", 1 / units.MIB, None),
 )
 _MOST_SAMPLES_A_WINDOW = 60
+_EXECUTIONS = {"compiled": "comp.", "compiled-graph": "c+graph"}
 
 
 def strip_chart(material: Material) -> Chart:
@@ -92,7 +93,13 @@ def _join(material: Material, chosen: tuple[Summary, ...]) -> tuple[tuple[Window
             continue
         phase = PHASE_NAMES[summary.workload.phase]
         windows.append(
-            Window(start=edge, end=edge + monitor.window_seconds, phase=phase, arm=material.arm(summary.workload))
+            Window(
+                start=edge,
+                end=edge + monitor.window_seconds,
+                phase=phase,
+                arm=material.arm(summary.workload),
+                execution=_EXECUTIONS.get(str(summary.workload.execution), str(summary.workload.execution)),
+            )
         )
         offsets.append((monitor, edge))
         edge += monitor.window_seconds

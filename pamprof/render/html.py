@@ -29,12 +29,10 @@ def render_html(view: ReportView) -> str:
         for chart in view.charts
         if chart.panels
     }
-    arms = {row.arm.key: row.arm for row in view.rows}
     return environment.get_template("report.html.jinja").render(
         view=view,
         pictures=pictures,
-        arms=tuple(arms.values()),
-        icons={arm.key: icon_path(arm.marker) for arm in arms.values()},
+        icons={arm.key: icon_path(arm.marker) for arm in view.arms},
         light=Markup(css_variables(LIGHT)),  # noqa: S704
         dark=Markup(css_variables(DARK)),  # noqa: S704
         style=Markup(_static("report.css")),  # noqa: S704

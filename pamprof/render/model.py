@@ -107,21 +107,30 @@ class LadderTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostRow:
-    """One arm's price per million tokens (or device-hours where no price is known), perplexity beside it."""
+    """One point's price per million tokens (or device-hours where no price is known), a cell an arm."""
 
-    arm: Arm
-    perplexity: Cell
+    point: str
     cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostTable:
-    """Cost by point. ``bill`` is the training example: (arm label, amount) sentences."""
+    """Cost by point and arm.
+
+    Attributes:
+        unit: Of every cell.
+        arms: Columns.
+        rows: Points.
+        perplexities: Quality beside the cost, one cell an arm; empty where the session has none.
+        perplexity_source: Who says so.
+        bill: The training example, one sentence an arm.
+        market: What the spread of prices does to the amounts.
+    """
 
     unit: str
-    points: tuple[str, ...]
+    arms: tuple[Arm, ...]
     rows: tuple[CostRow, ...]
-    has_perplexity: bool
+    perplexities: tuple[Cell, ...]
     perplexity_source: str
     bill: tuple[str, ...]
     market: str
@@ -167,6 +176,7 @@ class ReportView:
         alerts: What must be known before anything else: incomplete, mixed devices, unreadable lines.
         sentences: The conclusion and the largest doubt.
         tiles: Four numbers.
+        arms: Every arm with a number, in reading order: the key to all colours.
         charts: Pictures by name.
         ladders: The ladder in words.
         cost: The cost table.
@@ -184,6 +194,7 @@ class ReportView:
     alerts: tuple[str, ...]
     sentences: tuple[str, ...]
     tiles: tuple[Tile, ...]
+    arms: tuple[Arm, ...]
     charts: tuple[Chart, ...]
     ladders: tuple[LadderTable, ...]
     cost: CostTable

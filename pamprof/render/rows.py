@@ -9,10 +9,10 @@ from pamprof.render.arms import execution_label
 from pamprof.render.chart_cost import unit_of, value_of
 from pamprof.render.material import comparison_of
 from pamprof.render.model import Cell, Column, Row, Skipped, Word
-from pamprof.render.text import PHASE_NAMES, brackets, point_label
+from pamprof.render.text import PHASE_NAMES, Formatter, brackets, plural, point_label
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.analysis.results import Doubt, PointAnalysis, Summary
     from pamprof.records import Interval, Run
     from pamprof.render.material import Material
 
@@ -39,7 +39,7 @@ def columns(material: Material) -> tuple[Column, ...]:
         Column(heading="MFU", unit="of peak", meaning="model FLOPs utilisation: achieved over dense peak FLOP/s"),
         Column(heading="Busy", unit="of step", meaning="share of the step in which at least one kernel ran"),
         Column(heading="Memory", unit="peak", meaning="highest live tensor storage of a step"),
-        Column(heading="Energy", unit="per token", meaning="device energy of the monitored window over its tokens"),
+        Column(heading="Energy", unit="mJ/token", meaning="device energy of the monitored window over its tokens"),
     )
 
 
@@ -63,7 +63,7 @@ def rows(material: Material) -> tuple[Row, ...]:
                     is_baseline=is_baseline,
                     cells=_cells(material, point, summary),
                     verdict=_verdict(point, summary),
-                    doubts=tuple(Word(text=d.kind, meaning=f"{d.observation} {d.advice}") for d in summary.doubts),
+                    doubts=tuple(Word(text=d.kind, meaning=doubt_in_words(d)) for d in summary.doubts),
                 )
             )
     return tuple(made)
@@ -82,7 +82,7 @@ def _cells(material: Material, point: PointAnalysis, summary: Summary) -> tuple[
     flops = run.flops.matrix_flop_count / run.workload.tokens_per_step
     return (
         Cell(text=str(summary.sample_count), sort=float(summary.sample_count)),
-        _interval(summary.step_seconds, units.seconds, units.seconds),
+        _interval(summary.step_seconds, units.seconds, _in_unit_of(summary.step_seconds.median)),
         _interval(summary.tokens_per_second, units.si, units.si),
         ratio,
         _interval(value, money, lambda x: money(x).replace("$", "")),
@@ -104,7 +104,7 @@ def _cells(material: Material, point: PointAnalysis, summary: Summary) -> tuple[
         _known(run.memory.peak_bytes, units.binary_bytes, run, ("memory.peak_bytes",), "no peak was recorded"),
         _known(
             summary.joules_per_token,
-            lambda x: units.si(x, "J"),
+            lambda x: units.significant(x * 1e3),
             run,
             ("energy", "monitor.energy", "energy.counter_joules", "monitor"),
             _energy_reason(run),
@@ -112,11 +112,18 @@ def _cells(material: Material, point: PointAnalysis, summary: Summary) -> tuple[
     )
 
 
-def _interval(interval: Interval, formatter, bracket_formatter) -> Cell:  # type: ignore[no-untyped-def]
+def _interval(interval: Interval, formatter: Formatter, bracket_formatter: Formatter) -> Cell:
     return Cell(text=formatter(interval.median), detail=brackets(interval, bracket_formatter), sort=interval.median)
 
 
-def _known(value, formatter, run: Run, fields: tuple[str, ...], otherwise: str) -> Cell:  # type: ignore[no-untyped-def]
+def _in_unit_of(median_seconds: float) -> Formatter:
+    """A formatter of seconds without a unit, in the step that ``units.seconds`` gives the median."""
+    steps = (1.0, 1e-3, 1e-6)
+    step = next((s for s in steps if abs(median_seconds) >= s * 0.9995), 1e-9)
+    return lambda value: units.significant(value / step)
+
+
+def _known(value: float | None, formatter: Formatter, run: Run, fields: tuple[str, ...], otherwise: str) -> Cell:
     if value is not None:
         return Cell(text=formatter(value), sort=float(value))
     reason = next((u.reason for field in fields for u in run.unknowns if u.field == field), otherwise)
@@ -157,15 +164,20 @@ def skipped(material: Material) -> tuple[Skipped, ...]:
     )
 
 
+def doubt_in_words(doubt: Doubt) -> str:
+    """What was seen and what to do about it, as one sentence."""
+    return f"{doubt.observation.rstrip('.')}; {doubt.advice.rstrip('.')}."
+
+
 def doubt_words(material: Material) -> tuple[Word, ...]:
     """Each kind of doubt that occurs, with how often and what to do about it."""
-    found: dict[str, tuple[int, str, str]] = {}
+    found: dict[str, tuple[int, str]] = {}
     for point in material.analysis.points:
         for summary in point.summaries:
             for doubt in summary.doubts:
-                count, example, advice = found.get(doubt.kind, (0, doubt.observation, doubt.advice))
-                found[doubt.kind] = (count + 1, example, advice)
+                count, example = found.get(doubt.kind, (0, doubt_in_words(doubt)))
+                found[doubt.kind] = (count + 1, example)
     return tuple(
-        Word(text=kind, meaning=f"{count} of the rows above. For example: {example} {advice}")
-        for kind, (count, example, advice) in found.items()
+        Word(text=kind, meaning=f"{plural(count, 'row')} of the table. For example: {example}")
+        for kind, (count, example) in found.items()
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from contextlib import contextmanager
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING
@@ -49,8 +50,8 @@ LIGHT = {
     "gradients": "#587189",
     "optimizer": "#8199ae",
     "activations": "#aebfcd",
-    "state": "#1a9c8a",
-    "cache": "#c9a100",
+    "state": "#0e7c86",
+    "cache": "#d9ac00",
     "inputs": "#66513c",
     "transient": "#d5dbe1",
 }
@@ -85,7 +86,8 @@ DARK = {
 WIDE_INCHES = 10.0
 NARROW_INCHES = 4.1
 PNG_DOTS_PER_INCH = 200
-_MARGIN = 0.06
+_MARGIN = 0.03
+_CHARACTER_WIDTH = 0.6  # of the font size: generous for prose in the font that ships with matplotlib
 _SETTINGS = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
@@ -94,7 +96,6 @@ _SETTINGS = {
     "path.simplify_threshold": 0.2,
     "axes.unicode_minus": True,
     "text.parse_math": False,
-    "hatch.linewidth": 0.7,
 }
 
 
@@ -123,7 +124,9 @@ class Sheet:
     def text(
         self, text: str, *, size: float = 9.0, weight: str = "normal", role: str = "ink", left: float = 0.0
     ) -> None:
-        """Write one or more lines at the left edge and move below them."""
+        """Write a paragraph at the left edge, wrapped at the right one, and move below it."""
+        room = int((self.width - left) * 72 / (size * _CHARACTER_WIDTH))
+        text = "\n".join(textwrap.wrap(text, room))
         lines = text.split("\n")
         self._texts.append((left, self._top, text, size, weight, role, "left"))
         self._top += len(lines) * size * 1.32 / 72
@@ -196,6 +199,21 @@ def _set_ticks(axis: Axis, ticks: tuple[float, ...], formatter: Callable[[float]
     axis.set_minor_locator(NullLocator())
 
 
+def short_number(value: float) -> str:
+    """A tick without trailing zeros and without an exponent: ``0.005``, ``20``, ``500k``."""
+    if value >= 1000:
+        step, letter = next(
+            (s, n) for s, n in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= s
+        )
+        return f"{value / step:g}{letter}"
+    return f"{value:.10f}".rstrip("0").rstrip(".")
+
+
+def short_dollars(value: float) -> str:
+    """The same in dollars."""
+    return f"${short_number(value)}"
+
+
 def readable_ticks(low: float, high: float, *, at_most: int = 5) -> tuple[float, ...]:
     """Round values (1, 2, 5 and their decades; decades alone when there are many) between ``low`` and ``high``."""
     decades = range(floor(log10(low)) - 1, ceil(log10(high)) + 1)
@@ -245,6 +263,7 @@ _ROLE_OF = {value: role for role, value in LIGHT.items()}
 
 def _inline(svg: str, name: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
@@ -257,7 +276,14 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var(--{_ROLE_OF[m[0]]})" if m[0] in _ROLE_OF else m[0], svg)
     svg = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1var(--font)", svg)
     svg = re.sub(r"font-family: 'DejaVu Sans'[^;\"]*", "font-family: var(--font)", svg)
-    return re.sub(r"\n\s*", "\n", svg).strip()
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", svg)
+    svg = re.sub(r"<defs>\s*</defs>\s*", "", svg)
+    svg = re.sub(
+        r' id="[^"]*-(?:text|line2d|patch|xtick|ytick|matplotlib\.axis|FillBetweenPolyCollection)_\d+"', "", svg
+    )
+    svg = re.sub(r"<g/>\s*", "", svg)
+    return re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><").strip()
 
 
 def icon_path(marker: str) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.results import Basis
+from pamprof.analysis.results import Basis, CrossoverQuantity
 from pamprof.records import Phase
 from pamprof.render.chart_ladder import BASIS_WORDS
+from pamprof.render.crossing import by_bytes, in_words, measured_crossovers, modelled_crossover
 from pamprof.render.material import comparison_of
 from pamprof.render.model import Tile
 from pamprof.render.text import PHASE_NAMES, brackets, point_label
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import Crossover
+    from pamprof.records import Interval
     from pamprof.render.material import Material
 
 
@@ -54,53 +55,53 @@ def _phase_tile(material: Material, phase: Phase) -> Tile:
 
 def _crossover_tile(material: Material) -> Tile:
     heading = "Decode crossover"
-    own = [c for c in material.analysis.crossovers if c.subject_layer == material.subject_layer]
-    if not own:
-        return _unknown(heading, "decode was not measured at two lengths, and no formula applies")
-    chosen = _choose(own)
-    subject = material.title_of(chosen.subject_layer)
-    key = f"{chosen.subject_layer}/{chosen.subject_implementation}"
-    if key in material.arms:
-        subject = material.arms[key].label
-    reference = material.title_of(material.reference_layer)
-    if chosen.tokens is None:
-        words = {"always cheaper": "none: always cheaper", "always dearer": "none: always dearer"}
-        value = words.get(chosen.direction)
-        if value is None:
-            return _unknown(heading, chosen.reason)
+    measured = measured_crossovers(material, Phase.DECODE)
+    if not measured:
+        modelled = modelled_crossover(material, CrossoverQuantity.DECODE_TRAFFIC)
+        if modelled is None or modelled.tokens is None or material.main_points(Phase.DECODE):
+            return _unknown(heading, "decode was not measured against a cache that grows")
         return Tile(
             heading=heading,
-            value=value.split(": ")[1],
-            interval="",
+            value=_tokens(modelled.tokens),
+            interval=brackets(modelled.tokens),
+            basis=BASIS_WORDS[Basis.MODEL],
+            subject="context above which the fixed state moves fewer bytes than the cache; decode was not measured",
+            second=modelled.reason,
+            reason="",
+        )
+    chosen = next((c for c in measured.values() if c.tokens is not None), next(iter(measured.values())))
+    subject, reference = material.title_of(chosen.subject_layer), material.title_of(material.reference_layer)
+    arm = material.arms.get(f"{chosen.subject_layer}/{chosen.subject_implementation}")
+    rest = [f"Batch {batch}: {in_words(c)}." for batch, c in measured.items() if c is not chosen]
+    second = " ".join((*rest, by_bytes(material))).strip()
+    if chosen.tokens is None and chosen.direction == "unknown":
+        return _unknown(heading, chosen.reason)
+    name = arm.label if arm is not None else subject
+    if chosen.tokens is None:
+        return Tile(
+            heading=heading,
+            value="none",
+            interval=f"batch {chosen.batch_size}",
             basis=BASIS_WORDS[chosen.basis],
-            subject=f"{subject} against the {reference}, batch {chosen.batch_size}, at every length measured",
-            second=chosen.reason,
+            subject=f"{name} is {in_words(chosen)} than the {reference}".replace(
+                " measured than", " measured, against"
+            ),
+            second=second,
             reason="",
         )
     return Tile(
         heading=heading,
-        value=f"{units.significant(chosen.tokens.median)} tokens",
+        value=_tokens(chosen.tokens),
         interval=brackets(chosen.tokens),
         basis=BASIS_WORDS[chosen.basis],
-        subject=f"context above which {subject} is cheaper than the {reference}, batch {chosen.batch_size}",
-        second=chosen.reason,
+        subject=f"context above which {name} is cheaper than the {reference}, batch {chosen.batch_size}",
+        second=second,
         reason="",
     )
 
 
-def _choose(crossovers: list[Crossover]) -> Crossover:
-    """A measured number before a measured direction before a formula; the largest batch, the last implementation."""
-
-    def rank(c: Crossover) -> tuple[bool, bool, bool, int]:
-        measured = c.basis is Basis.MEASURED
-        return (
-            measured and c.tokens is not None,
-            measured and c.direction != "unknown",
-            c.tokens is not None,
-            c.batch_size,
-        )
-
-    return max(crossovers, key=rank)
+def _tokens(length: Interval) -> str:
+    return f"{units.significant(length.median)} tokens"
 
 
 def _unknown(heading: str, reason: str) -> Tile:

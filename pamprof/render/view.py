@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis import analyse
 from pamprof.analysis.narrative import headline
+from pamprof.render.arms import arm_key
 from pamprof.render.chart_cost import context_chart, cost_chart, cost_table
 from pamprof.render.chart_ladder import ladder_chart, ladder_tables
 from pamprof.render.chart_memory import memory_chart
@@ -47,6 +48,7 @@ def build_view(
     concluded = analyse(records) if analysis is None else analysis
     material = gather(records, concluded, quote=quote, quote_reason=quote_unknown_reason)
     session = material.session
+    measured = {arm_key(run.workload) for run in records.runs}
     return cleaned(
         ReportView(
             title=_title(material),
@@ -54,6 +56,7 @@ def build_view(
             alerts=_alerts(material),
             sentences=headline(concluded),
             tiles=tiles(material),
+            arms=tuple(arm for key, arm in material.arms.items() if key in measured),
             charts=(
                 ladder_chart(material),
                 cost_chart(material),

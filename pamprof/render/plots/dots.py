@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from pamprof import units
 from pamprof.render.plots.marks import marker, whisker
-from pamprof.render.style import LIGHT, log_axis
+from pamprof.render.style import LIGHT, log_axis, short_dollars, short_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,16 +23,16 @@ def draw(sheet: Sheet, chart: Chart) -> None:
     for first in range(0, len(panels), columns):
         group = panels[first : first + columns]
         if first:
-            sheet.space(0.18)
+            sheet.space(0.06)
         rows = max(len(panel.dots) for panel in group)
-        left, right = (1.35, 1.02) if sheet.narrow else (1.5, 1.25)
+        left, right = (1.2, 0.8)
         sheet.space(0.24)
         made = sheet.row(_ROW_INCHES * rows + 0.06, columns=columns, left=left, right=right, gap=0.3)
         for axes, panel in zip(made, group, strict=False):
             _draw_panel(axes, panel, rows, _span(panels, panel.axis_group), left=left, right=right, axis=chart.axis)
         for axes in made[len(group) :]:
             axes.set_visible(False)
-        sheet.space(0.2)
+        sheet.space(0.26)
     sheet.text(chart.axis, size=8.5, role="muted")
 
 
@@ -47,7 +46,7 @@ def _draw_panel(
     axes: Axes, panel: DotPanel, rows: int, span: tuple[float, float], *, left: float, right: float, axis: str
 ) -> None:
     dollars = axis.startswith("US dollars")
-    log_axis(axes, *span, units.usd if dollars else units.significant, at_most=4)
+    log_axis(axes, *span, short_dollars if dollars else short_number, at_most=4)
     axes.set_ylim(rows - 0.5, -0.6)
     axes.set_yticks([])
     frame = axes.get_yaxis_transform()

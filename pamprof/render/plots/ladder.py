@@ -33,7 +33,7 @@ def draw(sheet: Sheet, chart: Chart) -> None:
             (axes,) = sheet.row(0.46 * len(panel.bars) + 0.1, left=0.05, right=0.05)
         else:
             (axes,) = sheet.row(0.31 * len(panel.bars) + 0.08, left=_LABEL_INCHES, right=_VALUE_INCHES)
-        log_axis(axes, low, high, units.ratio, at_most=5 if sheet.narrow else 8)
+        log_axis(axes, low, high, _tick, at_most=5 if sheet.narrow else 8)
         axes.set_ylim(len(panel.bars) - (0.35 if not sheet.narrow else 0.3), -0.6 if not sheet.narrow else -0.75)
         axes.set_yticks([])
         axes.axvline(1.0, color=LIGHT["rule"], linewidth=1.0)
@@ -80,11 +80,21 @@ def _draw_bar(axes: Axes, row: int, bar: LadderBar, *, narrow: bool) -> None:
     factor = f"{units.ratio(bar.factor.median)} {brackets(bar.factor)}".rstrip() if row else "1 by definition"
     total = units.ratio(bar.cumulative.median)
     if narrow:
-        axes.text(0, row - 0.42, bar.label, transform=frame, fontsize=8.5, color=LIGHT["ink"], va="center")
-        axes.text(1, row - 0.42, factor, transform=frame, fontsize=8, color=LIGHT["muted"], va="center", ha="right")
+        back = {"facecolor": LIGHT["paper"], "edgecolor": "none", "pad": 0.8}
+        total = f"  →  {units.ratio(bar.cumulative.median)}" if row else ""
+        axes.text(0, row - 0.42, bar.label, transform=frame, fontsize=8.5, color=LIGHT["ink"], va="center", bbox=back)
+        axes.text(
+            1,
+            row - 0.42,
+            factor + total,
+            transform=frame,
+            fontsize=8,
+            color=LIGHT["ink"],
+            va="center",
+            ha="right",
+            bbox=back,
+        )
         return
-    width = axes.get_position().width  # a placeholder until the sheet is finished; offsets are in points instead
-    del width
     axes.annotate(
         bar.label,
         (0, row),
@@ -109,7 +119,7 @@ def _draw_bar(axes: Axes, row: int, bar: LadderBar, *, narrow: bool) -> None:
             annotation_clip=False,
         )
     axes.annotate(
-        f"{'×' if False else ''}{factor}",
+        factor,
         (1, row),
         xycoords=frame,
         xytext=(12, 0),
@@ -132,3 +142,7 @@ def _draw_bar(axes: Axes, row: int, bar: LadderBar, *, narrow: bool) -> None:
         ha="right",
         annotation_clip=False,
     )
+
+
+def _tick(value: float) -> str:
+    return f"{value:g}×"

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from pamprof import units
 from pamprof.render.plots.marks import marker, spread
-from pamprof.render.style import LIGHT, log_height
+from pamprof.render.style import LIGHT, log_height, short_dollars, short_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,21 +26,22 @@ def draw(sheet: Sheet, chart: Chart) -> None:
     sheet.text(chart.axis, size=8.5, role="muted")
     for first in range(0, len(panels), columns):
         group = panels[first : first + columns]
-        sheet.space(0.3)
+        marked = any(panel.marks or panel.note for panel in group)
+        sheet.space(0.52 if marked else 0.3)
         made = sheet.row(height, columns=columns, left=0.58, right=1.38, gap=0.25)
         for axes, panel in zip(made, group, strict=False):
-            _draw_panel(axes, panel, height, dollars="dollars" in chart.axis)
+            _draw_panel(axes, panel, height, dollars="dollars" in chart.axis, title_points=24 if marked else 8)
         for axes in made[len(group) :]:
             axes.set_visible(False)
-        sheet.space(0.42)
+        sheet.space(0.5)
 
 
-def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool) -> None:
+def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool, title_points: int) -> None:
     ends = [end for line in panel.lines for v in line.values for end in (v.low, v.high)]
     low, high = min(ends) / 1.25, max(ends) * 1.25
     if high / low < 4:
         low, high = low / 1.3, high * 1.3
-    log_height(axes, low, high, units.usd if dollars else _short, at_most=6)
+    log_height(axes, low, high, short_dollars if dollars else short_number, at_most=6)
     sizes = sorted({x for line in panel.lines for x in line.xs})
     reach = [*sizes, *(mark.x.median for mark in panel.marks)]
     axes.set_xscale("log", base=2)
@@ -54,7 +55,7 @@ def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool) -
         panel.title,
         (0, 1),
         xycoords="axes fraction",
-        xytext=(-0.55 * 72, 8),
+        xytext=(-0.55 * 72, title_points),
         textcoords="offset points",
         fontsize=9.5,
         fontweight="bold",
@@ -74,6 +75,18 @@ def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool) -
         va="top",
         annotation_clip=False,
     )
+    if panel.note:
+        axes.annotate(
+            panel.note,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(-0.55 * 72, 9),
+            textcoords="offset points",
+            fontsize=8,
+            color=LIGHT["ink"],
+            va="bottom",
+            annotation_clip=False,
+        )
     for line in panel.lines:
         medians = [v.median for v in line.values]
         axes.plot(
@@ -128,14 +141,11 @@ def _draw_mark(axes: Axes, low: float, median: float, high: float, text: str, *,
         text,
         (median, 1),
         xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
+        xytext=(0, 4),
         textcoords="offset points",
         fontsize=8,
         color=LIGHT["ink"],
-        va="top",
+        ha="center",
+        va="bottom",
         annotation_clip=False,
     )
-
-
-def _short(value: float) -> str:
-    return units.si(value, digits=2) if value >= 1000 else units.significant(value, 2)

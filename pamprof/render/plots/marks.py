@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matplotlib.transforms import ScaledTranslation
+
 from pamprof.render.style import LIGHT
 
 if TYPE_CHECKING:
@@ -25,6 +27,24 @@ def marker(axes: Axes, arm: Arm, x: float, y: float, *, measured: bool = True, s
         markeredgewidth=0.7 if measured else 1.4,
         linestyle="none",
         zorder=4,
+        clip_on=False,
+    )
+
+
+def margin_marker(axes: Axes, arm: Arm, row: float, left: float) -> None:
+    """The arm's shape in the margin, ``left`` inches before the axes, beside a row's label."""
+    figure = axes.get_figure()
+    if figure is None:
+        return
+    shift = ScaledTranslation(-left + 0.05, 0, figure.dpi_scale_trans)
+    axes.plot(
+        (0,),
+        (row,),
+        marker=arm.marker,
+        markersize=6,
+        color=LIGHT[arm.role],
+        markeredgewidth=0,
+        transform=axes.get_yaxis_transform() + shift,
         clip_on=False,
     )
 

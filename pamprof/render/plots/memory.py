@@ -1,4 +1,4 @@
-"""Peak memory stacked by component; the fixed state and the KV cache have colours and hatches of their own."""
+"""Peak memory stacked by component; the fixed state and the KV cache have colours of their own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from matplotlib.patches import Rectangle
 
 from pamprof import units
+from pamprof.render.plots.marks import margin_marker
 from pamprof.render.style import LIGHT
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
     from pamprof.render.style import Sheet
 
 COMPONENTS = (
-    ("parameters", "parameters", ""),
-    ("gradients", "gradients", ""),
-    ("optimizer", "optimizer state", ""),
-    ("activations", "saved activations", ""),
-    ("state", "fixed state", "////"),
-    ("cache", "KV cache", "...."),
-    ("inputs", "inputs and outputs", ""),
-    ("transient", "short-lived tensors, workspaces", ""),
+    ("parameters", "parameters"),
+    ("gradients", "gradients"),
+    ("optimizer", "optimizer state"),
+    ("activations", "saved activations"),
+    ("state", "fixed state"),
+    ("cache", "KV cache"),
+    ("inputs", "inputs and outputs"),
+    ("transient", "short-lived tensors, workspaces"),
 )
 
 
@@ -47,7 +48,7 @@ def draw(sheet: Sheet, chart: Chart) -> None:
     sheet.text(chart.axis, size=8.5, role="muted")
 
 
-def _draw_key(sheet: Sheet, entries: tuple[tuple[str, str, str], ...]) -> None:
+def _draw_key(sheet: Sheet, entries: tuple[tuple[str, str], ...]) -> None:
     columns = 2 if sheet.narrow else 4
     rows = -(-len(entries) // columns)
     (axes,) = sheet.row(0.2 * rows)
@@ -56,12 +57,10 @@ def _draw_key(sheet: Sheet, entries: tuple[tuple[str, str, str], ...]) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     swatch = 0.16 * columns / (4.0 if sheet.narrow else 9.9)
-    for number, (name, label, hatch) in enumerate(entries):
+    for number, (name, label) in enumerate(entries):
         x, y = number % columns, number // columns
         axes.add_patch(
-            Rectangle(
-                (x, y + 0.2), swatch, 0.6, facecolor=LIGHT[name], edgecolor=LIGHT["paper"], hatch=hatch, linewidth=0
-            )
+            Rectangle((x, y + 0.2), swatch, 0.6, facecolor=LIGHT[name], edgecolor=LIGHT["paper"], linewidth=0)
         )
         axes.text(x + swatch * 1.4, y + 0.5, label, fontsize=8, color=LIGHT["ink"], va="center")
 
@@ -89,7 +88,6 @@ def _draw_panel(axes: Axes, panel: MemoryPanel, rows: int, left: float) -> None:
         va="bottom",
         annotation_clip=False,
     )
-    hatches = {name: hatch for name, _, hatch in COMPONENTS}
     for row, bar in enumerate(panel.bars):
         edge = 0
         for name, size in bar.parts:
@@ -100,7 +98,6 @@ def _draw_panel(axes: Axes, panel: MemoryPanel, rows: int, left: float) -> None:
                     0.62,
                     facecolor=LIGHT[name],
                     edgecolor=LIGHT["paper"],
-                    hatch=hatches[name],
                     linewidth=0.6,
                     zorder=2,
                 )
@@ -110,14 +107,25 @@ def _draw_panel(axes: Axes, panel: MemoryPanel, rows: int, left: float) -> None:
             bar.label,
             (0, row),
             xycoords=frame,
-            xytext=(-left * 72 + 11, 0),
+            xytext=(-left * 72 + 12, 0),
             textcoords="offset points",
             fontsize=8.5,
             color=LIGHT["ink"],
             va="center",
             annotation_clip=False,
         )
-        axes.annotate("", (0, row), xycoords=frame, xytext=(0, 0), textcoords="offset points", annotation_clip=False)
+        margin_marker(axes, bar.arm, row, left)
+        axes.annotate(
+            bar.label,
+            (0, row),
+            xycoords=frame,
+            xytext=(-left * 72 + 12, 0),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=LIGHT["ink"],
+            va="center",
+            annotation_clip=False,
+        )
         axes.annotate(
             units.binary_bytes(bar.total_bytes),
             (max(edge, bar.total_bytes), row),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -22,15 +21,15 @@ def draw_png(chart: Chart) -> bytes:
     with drawing():
         sheet = Sheet(narrow=False, standalone=True)
         sheet.space(0.12)
-        sheet.text(textwrap.fill(chart.title, 84), size=15, weight="bold")
-        sheet.text(textwrap.fill(chart.subtitle, 130), size=9.5, role="muted")
+        sheet.text(chart.title, size=15, weight="bold")
+        sheet.text(chart.subtitle, size=9.5, role="muted")
         sheet.space(0.16)
         if chart.panels:
             _draw(sheet, chart)
         else:
-            sheet.text(textwrap.fill(chart.reason, 110), size=11)
+            sheet.text(chart.reason, size=11)
         sheet.space(0.16)
-        sheet.text(textwrap.fill(f"{chart.caption} {chart.source}", 150), size=7.5, role="muted")
+        sheet.text(f"{chart.caption} {chart.source}", size=7.5, role="muted")
         sheet.space(0.04)
         return png_bytes(sheet.finish())
 

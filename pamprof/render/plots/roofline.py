@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from pamprof import units
 from pamprof.render.plots.marks import marker
-from pamprof.render.style import LIGHT, log_axis, log_height
+from pamprof.render.style import LIGHT, log_axis, log_height, short_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,8 +57,8 @@ def _draw_key(sheet: Sheet, panels: tuple[RooflinePanel, ...]) -> None:
 
 
 def _draw_panel(axes: Axes, panel: RooflinePanel, across: tuple[float, float], up: tuple[float, float]) -> None:
-    log_axis(axes, *across, lambda value: units.significant(value, 2), at_most=5)
-    log_height(axes, *up, lambda value: units.si(value, digits=2), at_most=6)
+    log_axis(axes, *across, short_number, at_most=5)
+    log_height(axes, *up, short_number, at_most=6)
     peak, bandwidth = panel.peak_flops_per_second, panel.bandwidth_bytes_per_second
     ridge = peak / bandwidth
     axes.plot((across[0], ridge, across[1]), (across[0] * bandwidth, peak, peak), color=LIGHT["ink"], linewidth=1.4)

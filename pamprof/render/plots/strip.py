@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pamprof.render.style import Sheet
 
 
+_MOST_NAMED = 24
+
+
 def draw(sheet: Sheet, chart: Chart) -> None:
     """Draw one ``Strip``: phase names on top, signals below each other on one time axis, a band of arms, its key."""
     (strip,) = cast("tuple[Strip, ...]", chart.panels)
@@ -57,6 +60,19 @@ def draw(sheet: Sheet, chart: Chart) -> None:
             )
         )
     if not sheet.narrow:
+        for window in strip.windows if len(strip.windows) <= _MOST_NAMED else ():
+            middle = (window.start + window.end) / 2
+            band.annotate(
+                window.execution,
+                (middle, 0),
+                xytext=(0, -3),
+                textcoords="offset points",
+                fontsize=6.5,
+                color=LIGHT["muted"],
+                ha="center",
+                va="top",
+                annotation_clip=False,
+            )
         band.annotate(
             "arm",
             (0, 0.5),
@@ -68,7 +84,8 @@ def draw(sheet: Sheet, chart: Chart) -> None:
             va="center",
             annotation_clip=False,
         )
-    sheet.space(0.22)
+    band.tick_params(pad=4 if sheet.narrow else 12)
+    sheet.space(0.22 if sheet.narrow else 0.34)
     sheet.text(chart.axis, size=8.5, role="muted", left=left)
     sheet.space(0.06)
     _draw_key(sheet, strip, left)
