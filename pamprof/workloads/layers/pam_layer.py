@@ -1,0 +1,77 @@
+"""Phase-Associative Memory as a layer definition: its sizes, formulas, implementations and oracle.
+
+Source: Vishwakarma & Agostino, arXiv:2604.05030.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from pamprof.errors import UnsupportedError
+from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.workloads.layers import pam_presets
+from pamprof.workloads.layers.complex_ops import ACTIVATIONS
+from pamprof.workloads.layers.memory_definition import MemoryDefinition
+from pamprof.workloads.layers.pam_arithmetic import arithmetic
+from pamprof.workloads.layers.pam_oracle import ORACLE_CHUNK_SIZE, ORACLE_NAME, block_error, naive_block
+from pamprof.workloads.layers.pam_parameters import initialise
+from pamprof.workloads.models import MemoryLayer, PamLanguageModel
+
+if TYPE_CHECKING:
+    from pamprof.workloads.base import SequenceModel
+
+
+class PamDefinition(MemoryDefinition):
+    """Complex gate unit and phase-associative memory, in four implementations of the same parameters."""
+
+    name = "pam"
+    title = "PAM"
+    implementations: tuple[str, ...] = ("published", "planar", "gauss", "complex")
+    activations = ACTIVATIONS
+    complex_valued = True
+
+    def preset(self, name: str) -> LayerSpec:
+        """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
+        return pam_presets.preset(name)
+
+    def build(
+        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
+    ) -> SequenceModel:
+        """A block or language model with float32 parameters drawn from ``seed``, equal for every implementation."""
+        self.check_implementation(implementation)
+        self.check(spec)
+        with device:
+            if scope is Scope.MODEL:
+                return PamLanguageModel(spec, implementation=implementation, seed=seed)
+            layer = MemoryLayer(spec, arithmetic(implementation))
+        initialise(layer, seed)
+        return layer
+
+    def oracle_error(
+        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
+    ) -> tuple[float, str]:
+        """Relative rms error of one block without dropout against the naive recurrence, and the oracle's name."""
+        if implementation == "complex" and dtype is Dtype.BFLOAT16:
+            raise UnsupportedError(
+                "torch has no bfloat16 complex numbers; measure the complex implementation in float32"
+            )
+        quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
+        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
+        assert isinstance(layer, MemoryLayer)
+        error = block_error(
+            layer,
+            quiet,
+            naive_block,
+            phase=phase,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            shape=self.position_shape(spec),
+        )
+        return error, ORACLE_NAME
+
+
+DEFINITION = PamDefinition()

@@ -1,0 +1,69 @@
+"""The real twin outside its blocks: embedding, norm, projection, logits, rotations and memories over real tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pamprof.workloads.layers.pam_parameters import RealLinearParameters
+from pamprof.workloads.layers.plane_ops import compute_dtype
+from pamprof.workloads.layers.real_pam_block import RealBlock, real_norm
+
+
+class RealArithmetic:
+    """Counterpart of ``PamArithmetic`` over real hidden sequences [B, T, D]."""
+
+    name = "planar"
+    block = RealBlock
+
+    def own(self, planes: Tensor) -> Tensor:
+        """Sequences are kept as they are."""
+        return planes
+
+    def planes(self, hidden: Tensor) -> Tensor:
+        """Sequences are kept as they are."""
+        return hidden
+
+    def embed(self, ids: Tensor, table: Tensor) -> Tensor:
+        """Rows [B, T, D] of the table [V, D]."""
+        return functional.embedding(ids, table)
+
+    def norm(self, hidden: Tensor, scale: Tensor) -> Tensor:
+        """Root-mean-square norm, returned in the dtype of the products."""
+        return real_norm(hidden, scale)
+
+    def project(self, hidden: Tensor, maps: RealLinearParameters, fused: Tensor | None) -> Tensor:
+        """The head's linear map with bias."""
+        return functional.linear(hidden, maps.weight, maps.bias)
+
+    def fuse(self, maps: RealLinearParameters) -> Tensor | None:
+        """Nothing is to be fused."""
+        return None
+
+    def logits(self, hidden: Tensor, table: Tensor, bias: Tensor | None) -> Tensor:
+        """U E^T + bias."""
+        return functional.linear(hidden, table, bias)
+
+    def rotation_channels(self, head_dim: int) -> int:
+        """One angle per pair of channels."""
+        return head_dim // 2
+
+    def rotation(self, angles: Tensor, hidden: Tensor) -> Tensor:
+        """Cosines and sines [2, T, d / 2] in the dtype of the products."""
+        return torch.stack((angles.cos(), angles.sin())).to(compute_dtype(hidden))
+
+    def positions(self, rotation: Tensor, start: int, length: int) -> Tensor:
+        """[2, length, d / 2]."""
+        return rotation[:, start : start + length]
+
+    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """S^T, [B, H, d_k, d_v]."""
+        return torch.zeros(batch, heads, head_dim, head_dim, dtype=dtype, device=device)
+
+    def complex_state(self, state: Tensor) -> Tensor:
+        """The memory as real [B, H, d_v, d_k]."""
+        return state.mT
+
+
+REAL = RealArithmetic()
