@@ -9,6 +9,7 @@ from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads import matching
 from pamprof.workloads.base import ClosedForm
+from pamprof.workloads.layers.pam_layer import DEFINITION as PAM
 from pamprof.workloads.layers.transformer import DEFINITION as TRANSFORMER
 from pamprof.workloads.matching import MatchAxis, arm_facts, forward_flop_count, match
 from pamprof.workloads.size_search import nearest_shapes
@@ -81,7 +82,7 @@ class Recurrent:
 
 COMPLEX = Recurrent("wave", "modswish", complex_valued=True)
 REAL = Recurrent("real_wave", "swish", complex_valued=False)
-LAYERS = {"wave": COMPLEX, "real_wave": REAL, "transformer": TRANSFORMER}
+LAYERS = {"pam": PAM, "wave": COMPLEX, "real_wave": REAL, "transformer": TRANSFORMER}
 
 
 @pytest.fixture(autouse=True)
@@ -232,6 +233,25 @@ def test_forward_is_a_third_of_training_with_logits_everywhere():
     forward = forward_flop_count(TRANSFORMER, spec, T)
     assert 3 * forward.matrix_flop_count == train.matrix_flop_count
     assert 3 * forward.matrix_dense_flop_count == train.matrix_dense_flop_count
+
+
+def test_facts_of_the_paper_pair_reproduce_its_flop_table():
+    chunked = PAM.preset("100m")
+    full = replace(chunked, chunk_size=T)
+    (pair,) = run(chunked, ["transformer"], preset="100m")
+    facts = [
+        arm_facts(layer, spec, sequence_length=T, dtype=Dtype.BFLOAT16)
+        for layer, spec in ((PAM, full), (PAM, chunked), (TRANSFORMER, pair.spec))
+    ]
+    megaflops = [round(each.matrix_flop_count_per_token / 1e6, 1) for each in facts]
+    assert megaflops == [528.4, 355.0, 230.6]
+    assert facts[1].state_bytes == 4 * 2 * 16 * 6 * 64 * 64  # float32 planes of every block's state
+
+
+@pytest.mark.parametrize("preset", ["tiny", "5m", "10m", "25m", "100m", "1b"])
+def test_preset_run_compares_the_presets_themselves(preset):
+    arms = run(PAM.preset(preset), ["pam", "transformer"], preset=preset)
+    assert [arm.spec for arm in arms] == [PAM.preset(preset), TRANSFORMER.preset(preset)]
 
 
 def test_arm_facts_of_the_paper_transformer():

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers import transformer_block
+from pamprof.workloads.layers.pam_layer import DEFINITION as PAM
 from pamprof.workloads.layers.transformer import DEFINITION
 
 CPU = torch.device("cpu")
@@ -57,6 +58,7 @@ def ids(length, batch=2, seed=0):
 @pytest.mark.parametrize(
     ("preset", "count"),
     [
+        ("tiny", 322_352),
         ("5m", 4_979_304),
         ("10m", 10_022_112),
         ("25m", 26_026_752),
@@ -77,9 +79,16 @@ def test_parameter_count_of_a_block_equals_the_built_block():
     assert DEFINITION.parameter_count(SPEC, Scope.LAYER) == count
 
 
-@pytest.mark.parametrize(("preset", "pam_count"), [("25m", 26_172_224), ("100m", 100_395_968)])
-def test_preset_matches_pam_within_one_percent(preset, pam_count):
-    assert abs(DEFINITION.parameter_count(DEFINITION.preset(preset), Scope.MODEL) / pam_count - 1) < 0.01
+@pytest.mark.parametrize("preset", ["tiny", "5m", "10m", "25m", "100m", "1b"])
+def test_preset_matches_pam_within_one_percent(preset):
+    count = DEFINITION.parameter_count(DEFINITION.preset(preset), Scope.MODEL)
+    assert abs(count / PAM.parameter_count(PAM.preset(preset), Scope.MODEL) - 1) < 0.01
+
+
+@pytest.mark.parametrize("preset", ["tiny", "25m", "1b"])
+def test_presets_that_are_ours_have_the_depth_of_pam(preset):
+    assert DEFINITION.preset(preset).depth == PAM.preset(preset).depth
+    assert DEFINITION.preset(preset).vocabulary_size == PAM.preset(preset).vocabulary_size
 
 
 def test_forward_flops_per_token_are_those_of_the_paper_pair():

@@ -39,6 +39,7 @@ def _sizes(
     heads: int,
     depth: int,
     *,
+    hidden_dim: int | None = None,
     vocabulary_size: int = _PAPER_VOCABULARY_SIZE,
     maximum_sequence_length: int = _PAPER_SEQUENCE_LENGTH,
 ) -> LayerSpec:
@@ -48,7 +49,7 @@ def _sizes(
         heads=heads,
         head_dim=model_dim // heads,
         depth=depth,
-        hidden_dim=4 * model_dim,
+        hidden_dim=4 * model_dim if hidden_dim is None else hidden_dim,
         vocabulary_size=vocabulary_size,
         maximum_sequence_length=maximum_sequence_length,
         activation="gelu",
@@ -56,9 +57,9 @@ def _sizes(
 
 
 # 5m, 10m and 100m are the paper's. The others are matched to the PAM preset of the same name on parameters, within 1 %,
-# at PAM's own depth where one fits.
+# at PAM's own depth.
 _PRESETS = {
-    "tiny": _sizes(88, 4, 2, vocabulary_size=2_048, maximum_sequence_length=512),
+    "tiny": _sizes(72, 3, 2, hidden_dim=328, vocabulary_size=2_048, maximum_sequence_length=512),
     "5m": _sizes(88, 2, 4),
     "10m": _sizes(136, 2, 13),
     "25m": _sizes(256, 4, 16),
