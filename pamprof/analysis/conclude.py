@@ -18,7 +18,7 @@ from pamprof.records.store import RecordFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.records import Environment, LayerSpec, Point, Run, Skip
+    from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Skip
 
 _PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
 _DTYPES = (Dtype.BFLOAT16, Dtype.FLOAT32)
@@ -55,7 +55,17 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
             *modelled_crossovers(sessions),
         ),
         problems=tuple(problems),
+        ceilings=_ceilings([found for file in files for found in file.ceilings], runs),
     )
+
+
+def _ceilings(measured: Sequence[Ceilings], runs: Sequence[Run]) -> tuple[Ceilings, ...]:
+    """The latest ceilings of each dtype on the machine of ``runs``."""
+    if not runs:
+        return ()
+    machine = _machine(runs[0].environment)
+    latest = {found.dtype: found for found in measured if _machine(found.environment) == machine}
+    return tuple(latest.values())
 
 
 def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], reference_layer: str) -> PointAnalysis:

@@ -10,7 +10,7 @@ from pamprof.records import Dtype, Phase
 from pamprof.statistics import Verdict
 
 if TYPE_CHECKING:
-    from pamprof.records import Interval, Point, Run, Workload
+    from pamprof.records import Ceilings, Interval, Point, Run, Workload
 
 __all__ = [
     "Analysis",
@@ -225,8 +225,12 @@ class PointAnalysis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """Everything concluded from a set of records, ready for a view."""
+    """Everything concluded from a set of records, ready for a view.
+
+    ``ceilings`` are the latest measured on the runs' own machine, one for each dtype.
+    """
 
     points: tuple[PointAnalysis, ...]
     crossovers: tuple[Crossover, ...]
     problems: tuple[str, ...]
+    ceilings: tuple[Ceilings, ...] = ()

@@ -1,8 +1,10 @@
 """The roofline: achieved FLOP/s over arithmetic intensity, under the device's two ceilings.
 
-FLOP/s are measured. The intensity is modelled, because bytes are not counted: FLOPs over the least traffic a step can
-have, with every byte moved once where it must be moved at all (see ``minimal_traffic_bytes``). Real traffic is higher,
-so a point's true place lies to the left of where it is drawn.
+FLOP/s are measured. So are the ceilings where the session measured them (one large matrix product, one large copy);
+elsewhere they are the datasheet's dense figures, and unknown for a device without them. The intensity is modelled,
+because bytes are not counted: FLOPs over the least traffic a step can have, with every byte moved once where it must be
+moved at all (see ``minimal_traffic_bytes``). Real traffic is higher, so a point's true place lies to the left of where
+it is drawn.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.known_devices import device_peaks, peak_flops_per_second, peak_unknown_reason
 from pamprof.analysis.results import Basis
 from pamprof.records import Phase
+from pamprof.units import binary_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pamprof.analysis.results import Analysis, Summary
-    from pamprof.records import Dtype, Interval, Memory, Workload
+    from pamprof.records import Ceilings, Dtype, Interval, Memory, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,21 +91,29 @@ def rooflines(analysis: Analysis) -> tuple[Roofline, ...]:
     by_dtype: dict[Dtype, list[Summary]] = {}
     for point in analysis.points:
         by_dtype.setdefault(point.point.dtype, []).extend(point.summaries)
-    return tuple(_roofline(dtype, summaries) for dtype, summaries in by_dtype.items())
+    measured = {found.dtype: found for found in analysis.ceilings}
+    return tuple(_roofline(dtype, summaries, measured.get(dtype)) for dtype, summaries in by_dtype.items())
 
 
-def _roofline(dtype: Dtype, summaries: Iterable[Summary]) -> Roofline:
+def _roofline(dtype: Dtype, summaries: Iterable[Summary], measured: Ceilings | None) -> Roofline:
     listed = list(summaries)
     environment = listed[0].run.environment
     peak = peak_flops_per_second(environment, dtype)
     peaks = device_peaks(environment)
     bandwidth = None if peaks is None else peaks.bandwidth_bytes_per_second
+    source = None if peaks is None else peaks.source
+    if measured is not None:
+        peak, bandwidth = measured.matrix_flops_per_second, measured.copy_bytes_per_second
+        source = (
+            f"measured on this device: a {measured.matrix_size} × {measured.matrix_size} {dtype} product "
+            f"and a copy of {binary_bytes(measured.copy_bytes)}"
+        )
     return Roofline(
         dtype=dtype,
         device_name=environment.device_name,
         peak_flops_per_second=peak,
         bandwidth_bytes_per_second=bandwidth,
-        source=None if peaks is None else peaks.source,
+        source=source,
         unknown_reason=peak_unknown_reason(environment, dtype) if peak is None else None,
         points=tuple(_point(summary, peak, bandwidth) for summary in listed if _traffic(summary) > 0),
     )

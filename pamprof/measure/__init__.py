@@ -1,0 +1,1 @@
+"""Measuring: a plan, a session of fresh workers, paired sampling, FLOPs, memory, utilisation."""

@@ -7,22 +7,26 @@ memory while the arm is the newest thing on the device, and the monitored window
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pamprof.errors import PamprofError
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml import open_nvml
+from pamprof.measure.ceilings import measure_ceilings
 from pamprof.measure.flops import count_flops
 from pamprof.measure.memory import decompose, memory_unknowns
 from pamprof.measure.monitor import monitor, probes_for
 from pamprof.measure.profile import KernelProfile, profile_kernels
 from pamprof.measure.sampling import PairedSamples, sample_pairs, warm_up
 from pamprof.measure.session import utc_now
-from pamprof.measure.wire import GroupRequest
-from pamprof.records import Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
+from pamprof.records import Ceilings, Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
 from pamprof.units import binary_bytes, percent
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
+
+if TYPE_CHECKING:
+    from pamprof.measure.wire import GroupRequest
 
 # Relative rms error against the float64 oracle; above it an implementation is wrong, not imprecise.
 _GATE_TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
@@ -47,6 +51,18 @@ class ArmRunner:
         self._environment, self._environment_unknowns = read_environment(self.device, self._nvml)
         self._gates: dict[tuple[str, ...], Gate] = {}
         self._flops: dict[str, FlopCount] = {}
+
+    def ceilings(self, dtype: Dtype) -> Ceilings:
+        """What the device does at best."""
+        found = measure_ceilings(
+            self.device,
+            self._environment,
+            session_id=self._request.session_id,
+            dtype=dtype,
+            seed=self._settings.seed,
+        )
+        self.device.empty_cache()
+        return found
 
     def measure(self, workload: Workload, reference: ReadyArm | None) -> tuple[Run, ReadyArm]:
         """One run, paired with ``reference``, or with itself where there is none yet.

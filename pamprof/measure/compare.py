@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
 from pamprof.hardware.device import resolve_device
@@ -28,6 +28,9 @@ from pamprof.records import (
     SkipKind,
 )
 from pamprof.records.store import RunStore, read_records
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RECORDS_FILE = "runs.jsonl"
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
 from pamprof.records import ArmFacts, Dtype, Execution, LayerSpec, Point, Workload
-from pamprof.workloads.base import LayerDefinition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pamprof.workloads.base import LayerDefinition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,14 @@ wins over a list for all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
 from pamprof.records import Dtype, Phase, Point, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

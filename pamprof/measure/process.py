@@ -1,17 +1,21 @@
-"""The worker process as its parent holds it: started early, given one group, read line by line, killed when it hangs."""
+"""The worker process as its parent holds it: started early, given one group, killed when it hangs."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pamprof.measure.wire import GroupRequest, encode_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _READ_BYTES = 1 << 16
 _LOG_TAIL_BYTES = 4000
@@ -33,7 +37,7 @@ class WorkerProcess:
     """
 
     def __init__(self, module: str = "pamprof.measure.worker") -> None:
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process, closed by close()
         self._read_end, write_end = os.pipe()
         environment = dict(os.environ)
         package_parent = str(Path(__file__).resolve().parents[2])
@@ -58,11 +62,9 @@ class WorkerProcess:
     def send(self, request: GroupRequest) -> None:
         """Give the worker its group."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it died at once; lines() ends and the session reads why
             self._process.stdin.write(encode_request(request))
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass  # it died at once; lines() ends without a line and the session reads why
 
     def lines(self, timeout_seconds: float) -> Iterator[bytes]:
         """Lines as the worker writes them, until it closes its end.
@@ -86,10 +88,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the worker and everything it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def close(self) -> tuple[int, str]:
         """Wait for the end and free everything.

@@ -6,15 +6,18 @@ turn (reference, arm, arm, reference, ...) makes drift common to both and cancel
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pamprof.measure.settings import Settings
 from pamprof.records import StopReason
 from pamprof.statistics import half_width, ratio_interval, should_stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pamprof.measure.settings import Settings
 
 _LONGEST_WARM_UP_SECONDS = 3.0
 _WARM_UP_AGREEMENT = 0.05

@@ -5,20 +5,23 @@ from __future__ import annotations
 import signal
 import time
 import uuid
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pamprof.errors import RecordError
 from pamprof.measure.process import WorkerHung, WorkerProcess
-from pamprof.measure.settings import Settings
 from pamprof.measure.wire import GroupRequest, decode_event
-from pamprof.records import Run, Skip, SkipKind, Workload
+from pamprof.records import Ceilings, Run, Skip, SkipKind, Workload
 from pamprof.records.codec import decode
-from pamprof.records.store import RunStore
 from pamprof.statistics import median_interval, ratio_interval
 from pamprof.units import ratio, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pamprof.measure.settings import Settings
+    from pamprof.records.store import RunStore
 
 
 class Reporter(Protocol):
@@ -101,6 +104,7 @@ class SessionRunner:
         self._origin = time.perf_counter()
         self._measured = 0
         self._skipped = 0
+        self._has_ceilings = False
 
     def run(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> SessionOutcome:
         """Measure every group; ``done`` are keys that have an outcome from an earlier session in the same file."""
@@ -145,6 +149,7 @@ class SessionRunner:
                 workloads=workloads,
                 done=tuple(sorted(finished)),
                 settings=self._settings,
+                ceilings=not self._has_ceilings,
             )
         )
         try:
@@ -178,6 +183,8 @@ class SessionRunner:
             finished.add(record.workload.key)
             self._measured += 1
             self._reporter.point_finished(describe(record.workload), _outcome(record))
+        elif isinstance(record, Ceilings):
+            self._has_ceilings = True
         elif isinstance(record, Skip):
             finished.add(record.workload.key)
             self._skipped += 1

@@ -26,6 +26,7 @@ class GroupRequest:
         workloads: In order; the reference first.
         done: Keys that already have a record: a reference among them is built and paired, not recorded again.
         settings: Sampling rules.
+        ceilings: Whether to measure the device's ceilings before the first arm.
     """
 
     session_id: str
@@ -35,6 +36,7 @@ class GroupRequest:
     workloads: tuple[Workload, ...]
     done: tuple[str, ...]
     settings: Settings
+    ceilings: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,8 @@ def run_group(request: GroupRequest, pipe: Pipe) -> None:
     from pamprof.measure.arm import ArmRunner
 
     runner = ArmRunner(request)
+    if request.ceilings:
+        pipe.send(encode(runner.ceilings(request.workloads[0].dtype)))
     reference: ReadyArm | None = None
     done = set(request.done)
     for workload in request.workloads:

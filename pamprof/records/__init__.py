@@ -5,6 +5,7 @@ from pamprof.records.interval import Interval
 from pamprof.records.price import Price, PriceQuote
 from pamprof.records.run import (
     ArmFacts,
+    Ceilings,
     Energy,
     FlopCount,
     Gate,
@@ -27,6 +28,7 @@ from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSp
 __all__ = [
     "PRECISION_POLICY",
     "ArmFacts",
+    "Ceilings",
     "Dtype",
     "Energy",
     "Environment",

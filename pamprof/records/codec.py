@@ -2,8 +2,8 @@
 
 Schema history (newest first):
 
-1  First version: ``session``, ``run`` and ``skip`` records; ``crc32`` over the record's own bytes, so that a line
-   damaged on disk is refused instead of read as a different number.
+1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records; ``crc32`` over the record's own bytes, so
+   that a line damaged on disk is refused instead of read as a different number.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from typing import Any
 import msgspec
 
 from pamprof.errors import RecordError
-from pamprof.records.run import Run, Session, Skip
+from pamprof.records.run import Ceilings, Run, Session, Skip
 
 SCHEMA_VERSION = 1
 
-Record = Session | Run | Skip
+Record = Session | Run | Skip | Ceilings
 
-_TYPES: dict[str, type[Session] | type[Run] | type[Skip]] = {"session": Session, "run": Run, "skip": Skip}
+_TYPES: dict[str, type[Session] | type[Run] | type[Skip] | type[Ceilings]] = {
+    "session": Session,
+    "run": Run,
+    "skip": Skip,
+    "ceilings": Ceilings,
+}
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 
 

@@ -269,6 +269,31 @@ class SkipKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ceilings:
+    """What the device reached on the two things it does best, once per session: the roof over every measured point.
+
+    Attributes:
+        session_id: The session it belongs to.
+        started_at: UTC, ISO 8601.
+        environment: Where.
+        dtype: Operands of the matrix product (accumulated as the device does).
+        matrix_size: n of the n x n x n product, on random data.
+        matrix_flops_per_second: Median over its repetitions.
+        copy_bytes: Bytes read, and again written, by one copy.
+        copy_bytes_per_second: Bytes read plus bytes written over the median time.
+    """
+
+    session_id: str
+    started_at: str
+    environment: Environment
+    dtype: Dtype
+    matrix_size: int
+    matrix_flops_per_second: float
+    copy_bytes: int
+    copy_bytes_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
     """A planned workload without a number, and the reason in one sentence."""
 

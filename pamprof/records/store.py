@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pamprof.errors import OutputError, RecordError
 from pamprof.records.codec import Record, decode, encode
-from pamprof.records.run import Run, Session, Skip
+from pamprof.records.run import Ceilings, Run, Session, Skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +21,14 @@ class RecordFile:
         runs: Measured points, in file order.
         skips: Points without a number, in file order.
         problems: One sentence for each line that could not be read.
+        ceilings: What devices reached at best, in file order.
     """
 
     sessions: tuple[Session, ...]
     runs: tuple[Run, ...]
     skips: tuple[Skip, ...]
     problems: tuple[str, ...]
+    ceilings: tuple[Ceilings, ...] = ()
 
 
 class RunStore:
@@ -91,6 +93,7 @@ def read_records(path: Path) -> RecordFile:
     sessions: list[Session] = []
     runs: list[Run] = []
     skips: list[Skip] = []
+    ceilings: list[Ceilings] = []
     problems: list[str] = []
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
@@ -107,7 +110,15 @@ def read_records(path: Path) -> RecordFile:
                 runs.append(record)
             case Skip():
                 skips.append(record)
-    if not (sessions or runs or skips):
+            case Ceilings():
+                ceilings.append(record)
+    if not (sessions or runs or skips or ceilings):
         detail = f"; {problems[0]}" if problems else ""
         raise RecordError(f"{path} holds no readable record{detail}")
-    return RecordFile(sessions=tuple(sessions), runs=tuple(runs), skips=tuple(skips), problems=tuple(problems))
+    return RecordFile(
+        sessions=tuple(sessions),
+        runs=tuple(runs),
+        skips=tuple(skips),
+        problems=tuple(problems),
+        ceilings=tuple(ceilings),
+    )

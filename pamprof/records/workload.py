@@ -43,7 +43,7 @@ class Dtype(StrEnum):
 
 PRECISION_POLICY = (
     "float32: everything in float32, TF32 off. bfloat16: matrix products in bfloat16; norms, softmax and the PAM decay "
-    "in float32; training keeps float32 master weights, residual stream, gradients and optimizer state (torch.autocast); "
+    "in float32; training keeps float32 weights, residual stream, gradients and optimizer state (torch.autocast); "
     "prefill and decode keep weights, residual stream and KV cache in bfloat16, the PAM state in float32."
 )
 
