@@ -52,4 +52,5 @@ def merged(files: list[RecordFile]) -> RecordFile:
         runs=tuple(run for file in files for run in file.runs),
         skips=tuple(skip for file in files for skip in file.skips),
         problems=tuple(problem for file in files for problem in file.problems),
+        ceilings=tuple(ceilings for file in files for ceilings in file.ceilings),
     )

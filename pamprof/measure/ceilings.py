@@ -36,7 +36,6 @@ def measure_ceilings(device: Device, environment: Environment, *, session_id: st
     )
     product = torch.empty_like(left)
     product_seconds = _median_seconds(lambda: torch.mm(left, right, out=product), device)
-    del product
     source = torch.randint(-128, 127, (copy_bytes,), generator=generator, device=device.torch_device, dtype=torch.int8)
     target = torch.empty_like(source)
     copy_seconds = _median_seconds(lambda: target.copy_(source), device)

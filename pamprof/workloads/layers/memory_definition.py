@@ -32,6 +32,11 @@ class MemoryDefinition:
     activations: tuple[str, ...]
     fixed_state = True
 
+    def supports(self, implementation: str, dtype: Dtype) -> bool:
+        """Whether ``implementation`` can follow the precision policy ``dtype``."""
+        self.check_implementation(implementation)
+        return implementation != "complex" or dtype is Dtype.FLOAT32
+
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
         """The same depth, head_dim and ratios at another width; None where not even one head is left."""
         return pam_presets.resize(spec, model_dim)
