@@ -163,7 +163,7 @@ def _residuals(
     layer: LayerDefinition, spec: LayerSpec, targets: Mapping[MatchAxis, int], sequence_length: int, dtype: Dtype
 ) -> tuple[MatchResidual, ...]:
     return tuple(
-        MatchResidual(axis=axis, residual=_size(layer, spec, axis, sequence_length, dtype) / target - 1)
+        MatchResidual(axis=axis.value, residual=_size(layer, spec, axis, sequence_length, dtype) / target - 1)
         for axis, target in targets.items()
     )
 
