@@ -7,8 +7,8 @@ counter itself is not used: it takes a complex multiply-add for a real one, caus
 outside matrix products for work. An operator nobody has a formula for is listed as uncounted, so that a total can
 never look complete when it is not.
 
-A step may run on the meta device, where nothing is computed: the largest preset is counted on a laptop. A module under
-``torch.compile`` is counted as the eager code it was made from. Never time a step that is being counted.
+A step may run on meta or fake tensors, where nothing is computed: the largest preset is counted on a laptop. A module
+under ``torch.compile`` is counted as the eager code it was made from. Never time a step that is being counted.
 """
 
 from __future__ import annotations
