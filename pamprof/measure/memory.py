@@ -11,6 +11,7 @@ transient: intermediate results, workspaces, the allocator's rounding.
 
 from __future__ import annotations
 
+import gc
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import torch
 
 from pamprof.errors import UnsupportedError
 from pamprof.measure.activation_watch import ActivationWatch
-from pamprof.measure.storage_tracker import CpuStorageTracker, held_storages
+from pamprof.measure.storage_tracker import CpuStorageTracker, held_bytes, held_storages
 from pamprof.records import Memory, Unknown
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ def measure_peak(
     Args:
         step: One step; on CUDA it is synchronised.
         device: A CPU or CUDA device.
-        holders: On the CPU, what is alive before the step and belongs to it (modules, optimizer, state, inputs).
-        allocated_before_bytes: On CUDA, what the allocator held before any of this was built.
+        holders: What is alive before the step and belongs to it (modules, optimizer, state, inputs).
+        allocated_before_bytes: On CUDA, what the allocator held before any of this was built; more than the holders
+            leave is not believed, since garbage of an earlier arm may have been counted and freed since.
 
     Raises:
         UnsupportedError: The device has neither a storage tracker nor an allocator with a peak.
@@ -54,9 +56,9 @@ def measure_peak(
         finally:
             tracker.close()
         return tracker.peak_bytes
-    with _cuda_peak(device) as peak:
+    with _cuda_peak(device, held_bytes(*holders, device_type="cuda"), allocated_before_bytes) as peak:
         step()
-    return peak.allocated_bytes - allocated_before_bytes
+    return peak.own_bytes
 
 
 def decompose(
@@ -83,7 +85,7 @@ def decompose(
         optimizer: Its optimizer in training, None otherwise.
         state: Recurrent state or KV cache, None in training.
         inputs: Tensors the step reads and those it leaves its results in.
-        allocated_before_bytes: On CUDA, what the allocator held before the module was built.
+        allocated_before_bytes: On CUDA, what the allocator held before the module was built, as in ``measure_peak``.
         device_used_bytes: Device memory in use as the driver sees it; None where it cannot be read.
         compiled: Whether the step runs compiled code, whose allocations a CPU tracker cannot see.
 
@@ -112,10 +114,11 @@ def decompose(
         peak_bytes = tracker.peak_bytes
     else:
         watch.current_bytes = lambda: _cuda_allocated_bytes(device)
-        with _cuda_peak(device) as peak, watch.hooks(look=True):
+        held = sum(storage.nbytes() for storage in resident.storages.values()) + watch.gradient_bytes()
+        with _cuda_peak(device, held, allocated_before_bytes) as peak, watch.hooks(look=True):
             step()
             watch.look()
-        peak_bytes = peak.allocated_bytes - allocated_before_bytes
+        peak_bytes = peak.own_bytes
         reserved_bytes = peak.reserved_bytes
     replayed = optimizer is not None and not watch.has_saved
     return Memory(
@@ -208,20 +211,23 @@ class _Resident:
 class _CudaPeak:
     """Filled when its context ends."""
 
-    allocated_bytes = 0
+    own_bytes = 0
     reserved_bytes = 0
 
 
 @contextmanager
-def _cuda_peak(device: torch.device) -> Iterator[_CudaPeak]:
+def _cuda_peak(device: torch.device, held: int, allocated_before_bytes: int) -> Iterator[_CudaPeak]:
+    """Peak of this arm: the allocator's, less what others hold; what they hold is no more than ``held`` leaves."""
     if device.type != "cuda":
         raise UnsupportedError(f"no peak memory on device {device}: only cpu and cuda keep one; choose --device cpu")
     peak = _CudaPeak()
+    gc.collect()  # garbage of an earlier arm must not be freed in the middle of the step
     torch.cuda.synchronize(device)
+    foreign_bytes = max(0, min(allocated_before_bytes, torch.cuda.memory_allocated(device) - held))
     torch.cuda.reset_peak_memory_stats(device)
     yield peak
     torch.cuda.synchronize(device)
-    peak.allocated_bytes = torch.cuda.max_memory_allocated(device)
+    peak.own_bytes = torch.cuda.max_memory_allocated(device) - foreign_bytes
     peak.reserved_bytes = torch.cuda.max_memory_reserved(device)
 
 
