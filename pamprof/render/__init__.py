@@ -1,0 +1,1 @@
+"""The report in every format, from records alone: page, pictures, terminal, Markdown, CSV."""

@@ -100,9 +100,9 @@ def _finding(material: Material, points: tuple[PointAnalysis, ...]) -> str:
                 f"{panel_title(point)}: the {reference}'s {held} takes {units.binary_bytes(theirs.state_bytes)}, "
                 f"the state of {name} {units.binary_bytes(ours.state_bytes)}"
             )
+        peak = improved.run.memory.peak_bytes
         return (
-            f"{panel_title(point)}: {name} holds {units.ratio(ours.peak_bytes / theirs.peak_bytes)} "
-            f"the memory of the {reference}"
+            f"{panel_title(point)}: {name} holds {units.ratio(peak / theirs.peak_bytes)} the memory of the {reference}"
         )
     return "Peak memory by component"
 

@@ -46,7 +46,7 @@ def modelled_crossover(material: Material, quantity: CrossoverQuantity) -> Cross
 
 
 def by_bytes(material: Material) -> str:
-    """``By bytes alone (modelled) traffic is equal at 195 tokens of context and memory at 98.``; empty where unknown."""
+    """``By bytes alone (modelled) traffic is equal at 195 tokens …``; empty where unknown."""
     traffic = modelled_crossover(material, CrossoverQuantity.DECODE_TRAFFIC)
     memory = modelled_crossover(material, CrossoverQuantity.MEMORY)
     if traffic is None or memory is None or traffic.tokens is None or memory.tokens is None:
@@ -55,6 +55,15 @@ def by_bytes(material: Material) -> str:
         f"By bytes alone (modelled), decode moves as much at {units.significant(traffic.tokens.median)} tokens of "
         f"context and holds as much at {units.significant(memory.tokens.median)}."
     )
+
+
+def whose(material: Material, crossover: Crossover) -> str:
+    """The arm it holds for; where even the best arm is always dearer, it holds for all of the layer's."""
+    title = material.title_of(crossover.subject_layer)
+    if crossover.direction == "always dearer":
+        return f"every {title} arm"
+    arm = material.arms.get(f"{crossover.subject_layer}/{crossover.subject_implementation}")
+    return arm.label if arm is not None else title
 
 
 def in_words(crossover: Crossover) -> str:

@@ -76,10 +76,13 @@ def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
             (
                 arm.title,
                 f"{arm.parameter_count:,}".replace(",", "\u2009")
-                + against(arm.parameter_count, reference and reference.parameter_count),
+                + against(arm.parameter_count, reference.parameter_count if reference else None),
                 units.si(arm.matrix_flop_count_per_token)
-                + against(arm.matrix_flop_count_per_token, reference and reference.matrix_flop_count_per_token),
-                units.binary_bytes(arm.state_bytes) + against(arm.state_bytes, reference and reference.state_bytes),
+                + against(
+                    arm.matrix_flop_count_per_token, reference.matrix_flop_count_per_token if reference else None
+                ),
+                units.binary_bytes(arm.state_bytes)
+                + against(arm.state_bytes, reference.state_bytes if reference else None),
                 str(spec.model_dim),
                 f"{spec.heads} × {spec.head_dim}",
                 str(spec.depth),
@@ -160,7 +163,7 @@ def _objections(material: Material) -> tuple[str, ...]:
         objections.append(f"{plural(unpaired, 'comparison')} (marked *) were not sampled side by side in one process.")
     devices = {run.environment.device_name for run in material.records.runs}
     objections.append(
-        f"{'One device' if len(devices) == 1 else plural(len(devices), 'device')}, one software stack: another GPU, driver or "
-        "torch version moves the ratios."
+        f"{'One device' if len(devices) == 1 else plural(len(devices), 'device')}, one software stack: another GPU, "
+        "driver or torch version moves the ratios."
     )
     return tuple(objections)

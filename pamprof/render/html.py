@@ -25,7 +25,7 @@ def render_html(view: ReportView) -> str:
         keep_trailing_newline=True,
     )
     pictures = {
-        chart.name: (Markup(draw_svg(chart, narrow=False)), Markup(draw_svg(chart, narrow=True)))  # noqa: S704
+        chart.name: (Markup(draw_svg(chart, narrow=False)), Markup(draw_svg(chart, narrow=True)))
         for chart in view.charts
         if chart.panels
     }
@@ -33,10 +33,10 @@ def render_html(view: ReportView) -> str:
         view=view,
         pictures=pictures,
         icons={arm.key: icon_path(arm.marker) for arm in view.arms},
-        light=Markup(css_variables(LIGHT)),  # noqa: S704
-        dark=Markup(css_variables(DARK)),  # noqa: S704
-        style=Markup(_static("report.css")),  # noqa: S704
-        script=Markup(_static("sort.js")),  # noqa: S704
+        light=Markup(css_variables(LIGHT)),
+        dark=Markup(css_variables(DARK)),
+        style=Markup(_static("report.css")),
+        script=Markup(_static("sort.js")),
     )
 
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.pricing.cost import Cost, cost_per_million_tokens
-from pamprof.records import Phase
 from pamprof.render.arms import Arm, arm_key, assign_arms, execution_label, layer_titles
 from pamprof.render.text import day, device_label
 
 if TYPE_CHECKING:
     from pamprof.analysis.results import Analysis, Comparison, PointAnalysis, Summary
-    from pamprof.records import Environment, PriceQuote, Session, Workload
+    from pamprof.records import Environment, Phase, PriceQuote, Session, Workload
     from pamprof.records.store import RecordFile
 
 

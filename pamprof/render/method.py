@@ -32,13 +32,13 @@ def method(material: Material) -> tuple[Fact, ...]:
         Fact(name="Samples", value=_samples(material)),
         Fact(
             name="Estimator",
-            value="Arms and reference are sampled in turns in one process; intervals come from a block bootstrap of the "
-            "paired samples; tokens per second come from the median time. No sample is dropped.",
+            value="Arms and reference are sampled in turns in one process; intervals come from a block bootstrap of "
+            "the paired samples; tokens per second come from the median time. No sample is dropped.",
         ),
         Fact(
             name="FLOP convention",
-            value="A real multiply-add is 2, a complex one 8; causal attention is counted as causal. Elementwise work is "
-            "counted apart (real 1, complex multiply 6, complex add 2) and is in no ratio here.",
+            value="A real multiply-add is 2, a complex one 8; causal attention is counted as causal. Elementwise work "
+            "is counted apart (real 1, complex multiply 6, complex add 2) and is in no ratio here.",
         ),
         Fact(name="Uncounted operators", value=_uncounted(material)),
         Fact(name="Clocks and throttling", value=_clocks(material)),
@@ -90,13 +90,14 @@ def _machine(material: Material, e: Environment) -> list[Fact]:
         ),
         Fact(
             name="Software",
-            value=f"pamprof {e.pamprof_version}{f' ({e.git_commit})' if e.git_commit else ''}, torch {e.torch_version}, "
-            f"{f'Triton {e.triton_version}, ' if e.triton_version else ''}Python {e.python_version}",
+            value=f"pamprof {e.pamprof_version}{f' ({e.git_commit})' if e.git_commit else ''}, "
+            f"torch {e.torch_version}, {f'Triton {e.triton_version}, ' if e.triton_version else ''}"
+            f"Python {e.python_version}",
         ),
         Fact(
             name="Precision flags",
-            value=f"TF32 {'allowed' if e.tf32_allowed else 'off'}, float32 matmul precision {e.float32_matmul_precision}, "
-            f"SDPA backends {listed(e.sdpa_backends) if e.sdpa_backends else 'none'}",
+            value=f"TF32 {'allowed' if e.tf32_allowed else 'off'}, float32 matmul precision "
+            f"{e.float32_matmul_precision}, SDPA backends {listed(e.sdpa_backends) if e.sdpa_backends else 'none'}",
         ),
     ]
     return facts

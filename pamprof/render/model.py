@@ -1,4 +1,4 @@
-"""The report as plain words and numbers: every format (page, terminal, Markdown) is written from this and nothing else."""
+"""The report as plain words and numbers: page, terminal and Markdown are written from this and nothing else."""
 
 from __future__ import annotations
 
@@ -60,7 +60,11 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One workload of the table."""
+    """One workload of the table.
+
+    ``of_headline``: its point sums its phase up. ``is_published``: the subject as its authors run it, in its own words
+    in the tiles. ``is_subject``: of the layer the report is about.
+    """
 
     arm: Arm
     execution: str
@@ -70,6 +74,9 @@ class Row:
     sequence_length: int
     dtype: str
     first_of_point: bool
+    of_headline: bool
+    is_published: bool
+    is_subject: bool
     is_baseline: bool
     cells: tuple[Cell, ...]
     verdict: Cell

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.records import Phase
 from pamprof.render.arms import execution_label
 from pamprof.render.chart_cost import unit_of, value_of
 from pamprof.render.material import comparison_of
@@ -46,6 +47,7 @@ def columns(material: Material) -> tuple[Column, ...]:
 def rows(material: Material) -> tuple[Row, ...]:
     """Every measured workload; points in order, within a point the cheapest first."""
     made: list[Row] = []
+    headlines = tuple(material.headline_point(phase) for phase in Phase)
     for point in material.analysis.points:
         for place, summary in enumerate(sorted(point.summaries, key=lambda s: s.step_seconds.median)):
             workload = summary.workload
@@ -60,6 +62,9 @@ def rows(material: Material) -> tuple[Row, ...]:
                     sequence_length=workload.sequence_length,
                     dtype=str(workload.dtype),
                     first_of_point=place == 0,
+                    of_headline=point in headlines,
+                    is_published=summary == material.published(point),
+                    is_subject=workload.spec.layer == material.subject_layer,
                     is_baseline=is_baseline,
                     cells=_cells(material, point, summary),
                     verdict=_verdict(point, summary),
@@ -88,7 +93,7 @@ def _cells(material: Material, point: PointAnalysis, summary: Summary) -> tuple[
         _interval(value, money, lambda x: money(x).replace("$", "")),
         Cell(text=units.si(flops), detail="" if run.flops.complete else "incomplete", sort=flops),
         _known(
-            summary.model_flops_utilisation and summary.model_flops_utilisation.median,
+            summary.model_flops_utilisation.median if summary.model_flops_utilisation else None,
             units.percent,
             run,
             ("model_flops_utilisation",),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
+
+from pamprof import units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +30,13 @@ def render_terminal(view: ReportView, console: Console, *, report: Path | None =
     width = min(console.width, _WIDTH)
     head = _head(view, console, width)
     tail = [_line(f"Report: {report}", "bold")] if report is not None else []
-    room = MOST_LINES - len(head) - len(tail) - 3
+    room = MOST_LINES - len(head) - len(tail) - 2
     for line in head:
         console.print(line, soft_wrap=True)
     rows, left_out = _chosen(view, room)
     if rows:
-        console.print(_table(rows), width=width)
+        for line in _table(view, rows, width):
+            console.print(line, soft_wrap=True)
         if left_out:
             console.print(
                 _line(f"{left_out} more rows in the report, which has every interval and doubt.", "dim"), soft_wrap=True
@@ -48,19 +50,19 @@ def _head(view: ReportView, console: Console, width: int) -> list[Text]:
     for alert in view.alerts[:1]:
         lines += _wrapped(alert, console, width, "bold yellow", 2)
     for number, sentence in enumerate(view.sentences[:2]):
-        lines += _wrapped(sentence, console, width, "" if number == 0 else "dim", 4 if number == 0 else 2)
+        lines += _wrapped(sentence, console, width, "" if number == 0 else "dim", 6 if number == 0 else 3)
     for tile in view.tiles:
         shown = f"{tile.value} {tile.interval}".strip() + (f" {tile.basis}" if tile.basis else "")
         text = Text(f"{tile.heading:<17}", style="bold")
-        text.append(f"{shown}  ", style="")
-        text.append(tile.reason or tile.subject, style="dim")
+        text.append(f"{_plain(shown)}  ", style="")
+        text.append(_plain(tile.reason or tile.subject), style="dim")
         text.truncate(width, overflow="ellipsis")
         lines.append(text)
     return lines
 
 
 def _wrapped(text: str, console: Console, width: int, style: str, most: int) -> list[Text]:
-    lines = list(Text(text, style=style).wrap(console, width))
+    lines = list(Text(_plain(text), style=style).wrap(console, width))
     if len(lines) > most:
         lines = lines[:most]
         lines[-1].truncate(width - 1, pad=False)
@@ -69,39 +71,72 @@ def _wrapped(text: str, console: Console, width: int, style: str, most: int) -> 
 
 
 def _chosen(view: ReportView, room: int) -> tuple[tuple[Row, ...], int]:
-    """The fastest execution of every arm at every point, thinned to the first points that fit."""
-    best: dict[tuple[str, str, str], Row] = {}
+    """At the point that sums each phase up: baseline, as published, best of the subject, then others."""
+    phases: dict[str, list[Row]] = {}
     for row in view.rows:
-        best.setdefault((row.phase, f"{row.point} {row.dtype}", row.arm.key), row)
-    rows = list(best.values())
-    if len(rows) > room:
-        first_points = {row.phase: row.point + row.dtype for row in reversed(rows)}
-        rows = [row for row in rows if first_points[row.phase] == row.point + row.dtype]
-    if len(rows) > room:
-        rows = rows[: max(0, room - 1)]
+        if row.of_headline:
+            phases.setdefault(row.phase, []).append(row)
+    share = max(1, room // len(phases)) if phases else 0
+    rows = [row for found in phases.values() for row in _telling(found, share)]
     return tuple(rows), len(view.rows) - len(rows)
 
 
-def _table(rows: tuple[Row, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False, header_style="bold", expand=False)
-    table.add_column("arm", no_wrap=True, overflow="ellipsis", max_width=34)
-    table.add_column("point", no_wrap=True, overflow="ellipsis")
-    table.add_column("tokens/s", justify="right", no_wrap=True)
-    table.add_column("cost × [interval]", no_wrap=True)
-    table.add_column("$ or h/M", justify="right", no_wrap=True)
-    table.add_column("doubts", no_wrap=True, overflow="ellipsis")
+def _telling(rows: list[Row], most: int) -> list[Row]:
+    subjects = [row for row in rows if row.is_subject]
+    wanted = [*(r for r in rows if r.is_baseline), *(r for r in rows if r.is_published), *subjects[:1]]
+    named = {row.arm.key for row in wanted}
     for row in rows:
-        style = "bold" if row.is_baseline else ""
-        ratio = row.cells[3]
-        table.add_row(
-            Text(f"{row.arm.label} · {row.execution}", style=style),
-            Text(f"{row.phase.lower()} {row.batch_size} × {row.sequence_length}"),
-            Text(row.cells[2].text),
-            Text(f"{ratio.text} {ratio.detail}".strip()),
-            Text(row.cells[4].text),
-            Text(", ".join(word.text for word in row.doubts), style="dim"),
-        )
-    return table
+        if row.arm.key not in named:
+            wanted.append(row)
+            named.add(row.arm.key)
+    kept = list(dict.fromkeys(wanted))[:most]
+    return [row for row in rows if row in kept]
+
+
+def _table(view: ReportView, rows: tuple[Row, ...], width: int) -> list[Text]:
+    """Lines of at most ``width`` columns: the doubts give way first, then the arm."""
+    headings = ("arm", "point", "tokens/s", "cost × baseline", f"{view.columns[4].heading} tokens")
+    body = [_cells(row) for row in rows]
+    widths = [max(len(line[i]) for line in (headings, *body)) for i in range(len(headings))]
+    widths[0] = max(12, min(widths[0], width - sum(widths[1:]) - 2 * len(widths) - 13))
+    room = max(0, width - sum(widths) - 2 * len(widths))
+    lines = [_joined((*headings, "doubts"), widths, room, "bold")]
+    for row, cells in zip(rows, body, strict=True):
+        named = [word.text for word in row.doubts]
+        doubts = f"{named[0]} +{len(named) - 1}" if len(named) > 1 else "".join(named)
+        if len(doubts) > room and named:
+            doubts = named[0]
+        lines.append(_joined((*cells, doubts), widths, room, "bold" if row.is_baseline else ""))
+    return lines
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    ratio, length = row.cells[3], units.tokens(row.sequence_length)
+    return (
+        f"{row.arm.label} · {row.execution.replace(' ', '')}",
+        f"{row.phase.lower()} {row.batch_size} × {length}",
+        row.cells[2].text,
+        f"{ratio.text} {ratio.detail}".strip(),
+        row.cells[4].text,
+    )
+
+
+def _joined(cells: tuple[str, ...], widths: list[int], room: int, style: str) -> Text:
+    right = {2, 4}
+    shown = [_fit(cell, width) for cell, width in zip(cells, (*widths, room), strict=True)]
+    padded = [
+        c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(shown, (*widths, room), strict=True))
+    ]
+    return Text(_plain("  ".join(padded)).rstrip(), style=style)
+
+
+def _fit(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+
+
+def _plain(text: str) -> str:
+    """Thin spaces between thousands become commas, which no terminal breaks a line at."""
+    return text.replace("\u202f", ",").replace("\u2009", ",")
 
 
 def _line(text: str, style: str) -> Text:

@@ -21,9 +21,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def clean(text: str) -> str:
-    """``text`` with every control, bidirectional and line-separating character replaced by ``�``."""
+    """``text`` with every control, bidirectional and line-breaking character replaced by ``�``; numbers stay whole."""
     if text.isascii() and text.isprintable():
         return text
+    text = text.replace("\u2009", "\u202f")  # a thin space may break a number over two lines; the narrow one may not
     return "".join("\ufffd" if unicodedata.category(c) in _ACTING else c for c in text)
 
 

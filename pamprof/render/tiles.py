@@ -8,7 +8,7 @@ from pamprof import units
 from pamprof.analysis.results import Basis, CrossoverQuantity
 from pamprof.records import Phase
 from pamprof.render.chart_ladder import BASIS_WORDS
-from pamprof.render.crossing import by_bytes, in_words, measured_crossovers, modelled_crossover
+from pamprof.render.crossing import by_bytes, in_words, measured_crossovers, modelled_crossover, whose
 from pamprof.render.material import comparison_of
 from pamprof.render.model import Tile
 from pamprof.render.text import PHASE_NAMES, brackets, point_label
@@ -70,22 +70,19 @@ def _crossover_tile(material: Material) -> Tile:
             reason="",
         )
     chosen = next((c for c in measured.values() if c.tokens is not None), next(iter(measured.values())))
-    subject, reference = material.title_of(chosen.subject_layer), material.title_of(material.reference_layer)
-    arm = material.arms.get(f"{chosen.subject_layer}/{chosen.subject_implementation}")
+    reference = material.title_of(material.reference_layer)
     rest = [f"Batch {batch}: {in_words(c)}." for batch, c in measured.items() if c is not chosen]
     second = " ".join((*rest, by_bytes(material))).strip()
     if chosen.tokens is None and chosen.direction == "unknown":
         return _unknown(heading, chosen.reason)
-    name = arm.label if arm is not None else subject
+    name = whose(material, chosen)
     if chosen.tokens is None:
         return Tile(
             heading=heading,
             value="none",
             interval=f"batch {chosen.batch_size}",
             basis=BASIS_WORDS[chosen.basis],
-            subject=f"{name} is {in_words(chosen)} than the {reference}".replace(
-                " measured than", " measured, against"
-            ),
+            subject=f"against the {reference}, {name} is {in_words(chosen)}",
             second=second,
             reason="",
         )

@@ -8,12 +8,14 @@ from pamprof import units
 from pamprof.analysis import analyse
 from pamprof.analysis.narrative import headline
 from pamprof.render.arms import arm_key
-from pamprof.render.chart_cost import context_chart, cost_chart, cost_table
+from pamprof.render.chart_context import context_chart
+from pamprof.render.chart_cost import cost_chart
 from pamprof.render.chart_ladder import ladder_chart, ladder_tables
 from pamprof.render.chart_memory import memory_chart
 from pamprof.render.chart_roofline import roofline_chart
 from pamprof.render.chart_strip import strip_chart
 from pamprof.render.chart_throughput import throughput_chart
+from pamprof.render.cost_table import cost_table
 from pamprof.render.fairness import fairness
 from pamprof.render.material import Material, gather
 from pamprof.render.method import method
@@ -81,7 +83,8 @@ def build_view(
 
 def _title(material: Material) -> str:
     session = material.session
-    size = f" {session.preset.upper()}" if session is not None and session.preset else ""
+    preset = (session.preset or "") if session is not None else ""
+    size = f" {preset.upper() if preset[:1].isdigit() else preset}" if preset else ""
     subject, reference = material.title_of(material.subject_layer), material.title_of(material.reference_layer)
     return f"{subject}{size} against {reference}{size} · {material.device} · {material.date}"
 
@@ -104,8 +107,8 @@ def _alerts(material: Material) -> tuple[str, ...]:
     alerts = []
     if open_points:
         alerts.append(
-            f"Incomplete: {len(open_points)} of {plural(len(planned), 'planned point')} were not reached. What was measured "
-            "before stands below; the same command with --resume measures the rest."
+            f"Incomplete: {len(open_points)} of {plural(len(planned), 'planned point')} were not reached. What was "
+            "measured before stands below; the same command with --resume measures the rest."
         )
     if not records.sessions:
         alerts.append("The records hold no session header: what was planned, matched and priced is unknown.")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, cast
 from matplotlib.patches import Rectangle
 
 from pamprof import units
-from pamprof.render.style import LIGHT, log_axis
+from pamprof.render.plots.axis import log_axis
+from pamprof.render.style import LIGHT
 from pamprof.render.text import brackets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pamprof.render.chart import Chart, LadderBar, LadderPanel
-    from pamprof.render.style import Sheet
+    from pamprof.render.plots.sheet import Sheet
 
 _LABEL_INCHES = 2.75
 _VALUE_INCHES = 2.15

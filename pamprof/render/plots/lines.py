@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, cast
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from pamprof import units
+from pamprof.render.plots.axis import log_height, short_dollars, short_number
 from pamprof.render.plots.marks import marker, spread
-from pamprof.render.style import LIGHT, log_height, short_dollars, short_number
+from pamprof.render.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pamprof.render.chart import Chart, LinePanel
-    from pamprof.render.style import Sheet
+    from pamprof.render.plots.sheet import Sheet
 
 
 def draw(sheet: Sheet, chart: Chart) -> None:

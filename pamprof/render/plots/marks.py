@@ -64,7 +64,7 @@ def whisker(axes: Axes, arm: Arm, interval: Interval, y: float) -> None:
 
 
 def spread(positions: list[float], least: float, low: float, high: float) -> list[float]:
-    """``positions`` moved apart to at least ``least`` while keeping their order, inside ``low`` to ``high`` if they fit."""
+    """``positions`` moved apart to at least ``least`` in their order, inside ``low`` to ``high`` if they fit."""
     order = sorted(range(len(positions)), key=positions.__getitem__)
     placed = [positions[i] for i in order]
     for _ in range(200):

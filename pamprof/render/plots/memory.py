@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pamprof.render.chart import Chart, MemoryPanel
-    from pamprof.render.style import Sheet
+    from pamprof.render.plots.sheet import Sheet
 
 COMPONENTS = (
     ("parameters", "parameters"),
@@ -103,17 +103,6 @@ def _draw_panel(axes: Axes, panel: MemoryPanel, rows: int, left: float) -> None:
                 )
             )
             edge += size
-        axes.annotate(
-            bar.label,
-            (0, row),
-            xycoords=frame,
-            xytext=(-left * 72 + 12, 0),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=LIGHT["ink"],
-            va="center",
-            annotation_clip=False,
-        )
         margin_marker(axes, bar.arm, row, left)
         axes.annotate(
             bar.label,

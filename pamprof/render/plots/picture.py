@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pamprof.render.style import Sheet, drawing, png_bytes, svg_text
+from pamprof.render.plots.sheet import Sheet
+from pamprof.render.style import drawing, png_bytes, svg_text
 
 if TYPE_CHECKING:
     from pamprof.render.chart import Chart

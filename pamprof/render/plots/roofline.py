@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from pamprof import units
+from pamprof.render.plots.axis import log_axis, log_height, short_number
 from pamprof.render.plots.marks import marker
-from pamprof.render.style import LIGHT, log_axis, log_height, short_number
+from pamprof.render.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pamprof.render.chart import Chart, RooflinePanel
-    from pamprof.render.style import Sheet
+    from pamprof.render.plots.sheet import Sheet
 
 
 def draw(sheet: Sheet, chart: Chart) -> None:

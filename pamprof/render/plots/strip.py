@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pamprof.render.chart import Chart, Signal, Strip
-    from pamprof.render.style import Sheet
+    from pamprof.render.plots.sheet import Sheet
 
 
 _MOST_NAMED = 24

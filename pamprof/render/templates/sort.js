@@ -16,11 +16,16 @@
     return isNaN(x) || isNaN(y) ? a.localeCompare(b, "en") : x - y;
   }
   Array.prototype.forEach.call(table.tHead.rows[0].cells, function (head, column) {
-    var button = document.createElement("button");
-    button.type = "button";
+    // A span, because Chromium does not repeat a table's head on paper when there are buttons in it.
+    var button = document.createElement("span");
+    button.setAttribute("role", "button");
+    button.tabIndex = 0;
     button.title = "Sort by this column";
     while (head.firstChild) { button.appendChild(head.firstChild); }
     head.appendChild(button);
+    button.addEventListener("keydown", function (event) {
+      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); button.click(); }
+    });
     button.addEventListener("click", function () {
       var was = head.getAttribute("aria-sort");
       Array.prototype.forEach.call(table.tHead.rows[0].cells, function (h) { h.removeAttribute("aria-sort"); });

@@ -1,0 +1,32 @@
+"""Lines over batch size or context, one an arm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.render.arms import arm_key
+from pamprof.render.chart import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.records import Interval
+    from pamprof.render.material import Material
+
+
+def arm_lines(
+    material: Material,
+    points: Iterable[PointAnalysis],
+    place: Callable[[PointAnalysis], float],
+    value: Callable[[Summary], Interval],
+) -> tuple[Line, ...]:
+    """One line an arm over ``place(point)``, from its fastest execution at each point."""
+    found: dict[str, list[tuple[float, Interval]]] = {}
+    for point in points:
+        for summary in material.best(point):
+            found.setdefault(arm_key(summary.workload), []).append((place(point), value(summary)))
+    return tuple(
+        Line(arm=material.arms[key], xs=tuple(x for x, _ in pairs), values=tuple(v for _, v in pairs))
+        for key, pairs in ((key, found[key]) for key in material.arms if key in found)
+    )

@@ -1,0 +1,96 @@
+"""Cost in numbers, perplexity beside it, the bill of the paper's training run, and the spread of the market."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.pricing.cost import PAPER_RUN_TOKENS, training_bill
+from pamprof.records import Phase
+from pamprof.render.arms import arm_key
+from pamprof.render.chart_common import panel_title
+from pamprof.render.chart_cost import price_note, unit_of, value_of, written
+from pamprof.render.model import Cell, CostRow, CostTable
+from pamprof.render.text import brackets, listed, with_brackets
+
+if TYPE_CHECKING:
+    from pamprof.analysis.results import PointAnalysis
+    from pamprof.records import Perplexity
+    from pamprof.render.arms import Arm
+    from pamprof.render.material import Material
+
+
+def cost_table(material: Material) -> CostTable:
+    """Cost of every arm's fastest execution by point, perplexity above it, and the training bill of the paper's run."""
+    points = material.main_points()
+    shown = {arm_key(s.workload) for point in points for s in point.summaries}
+    arms = tuple(arm for key, arm in material.arms.items() if key in shown)
+    perplexities = {p.layer: p for p in (material.session.perplexities if material.session else ())}
+    sources = tuple(dict.fromkeys(p.source for p in perplexities.values()))
+    return CostTable(
+        unit=unit_of(material),
+        arms=arms,
+        rows=tuple(CostRow(point=panel_title(p), cells=_cells(material, p, arms)) for p in points),
+        perplexities=tuple(_perplexity(perplexities.get(arm.key.split("/", maxsplit=1)[0])) for arm in arms)
+        if perplexities
+        else (),
+        perplexity_source=f"Perplexity (lower is better): {listed(sources)}." if sources else "",
+        bill=_bill(material),
+        market=_market(material),
+    )
+
+
+def _cells(material: Material, point: PointAnalysis, arms: tuple[Arm, ...]) -> tuple[Cell, ...]:
+    best = {arm_key(s.workload): s for s in material.best(point)}
+    cells = []
+    for arm in arms:
+        if arm.key not in best:
+            cells.append(
+                Cell(text=units.UNKNOWN, reason="not measured here; a skipped point is listed with its reason")
+            )
+            continue
+        value = value_of(material, best[arm.key])
+        cells.append(
+            Cell(
+                text=written(material, value.median),
+                detail=brackets(value, lambda x: written(material, x).replace("$", "")),
+                sort=value.median,
+            )
+        )
+    return tuple(cells)
+
+
+def _perplexity(known: Perplexity | None) -> Cell:
+    if known is None:
+        return Cell(text=units.UNKNOWN, reason="no perplexity was given for this layer; give one with --perplexity")
+    return Cell(text=f"{known.value:.1f}", sort=known.value)
+
+
+def _bill(material: Material) -> tuple[str, ...]:
+    point = material.headline_point(Phase.TRAIN)
+    if point is None or point.point.scope != "model":
+        return ()
+    lines = []
+    for summary in material.best(point):
+        hours = summary.tokens_per_second.inverse().scaled(PAPER_RUN_TOKENS / 3600)
+        text = f"{with_brackets(hours)} device-hours"
+        if material.quote is not None:
+            bill = training_bill(PAPER_RUN_TOKENS, summary.tokens_per_second, material.quote)
+            text = f"{units.usd(bill.usd.median)} ({text})"
+        lines.append(f"{material.full_label(summary.workload)}: {text}")
+    return tuple(lines)
+
+
+def _market(material: Material) -> str:
+    quote = material.quote
+    if quote is None:
+        return price_note(material)
+    if quote.candidate_count < 2 or quote.low == quote.high:
+        return "One rate only: the spread of the market is not shown."
+    low, high, own = (float(p.usd_per_device_hour) for p in (quote.low, quote.high, quote.chosen))
+    return (
+        f"The market moves every dollar here together: {quote.candidate_count} comparable rates run from "
+        f"{units.usd(low)} ({quote.low.provider}) to {units.usd(high)} ({quote.high.provider}) per device-hour, that "
+        f"is {units.ratio(low / own, 2)} to {units.ratio(high / own, 2)} of the amounts shown. Ratios between arms "
+        "do not move."
+    )
