@@ -71,6 +71,7 @@ def _draw_panel(
                 (row,),
                 marker=dot.arm.marker,
                 markersize=3.6,
+                color=LIGHT[dot.arm.role],
                 markerfacecolor=LIGHT["paper"],
                 markeredgecolor=LIGHT[dot.arm.role],
                 markeredgewidth=0.8,

@@ -22,6 +22,7 @@ def marker(axes: Axes, arm: Arm, x: float, y: float, *, measured: bool = True, s
         (y,),
         marker=arm.marker,
         markersize=size,
+        color=LIGHT[arm.role],
         markerfacecolor=LIGHT[arm.role] if measured else LIGHT["paper"],
         markeredgecolor=LIGHT["paper"] if measured else LIGHT[arm.role],
         markeredgewidth=0.7 if measured else 1.4,

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+_BROWSER = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(_BROWSER is None, reason="no Chromium on this machine"),
+]
+
+# Says in the page's title what sticks out; elements inside a box that scrolls on its own are its business.
+_PROBE = """
+<script>
+window.addEventListener("load", function () {
+  var width = document.documentElement.clientWidth, out = [];
+  document.querySelectorAll("main *").forEach(function (e) {
+    if (e.closest(".scroll") || e.closest("svg") || e.closest(".skip")) { return; }
+    var box = e.getBoundingClientRect();
+    if (box.width && box.right > width + 1) { out.push(e.tagName + "." + e.className); }
+  });
+  var heads = document.querySelectorAll("#every-workload th [role=button]").length;
+  var pictures = document.querySelectorAll(".picture > div");
+  var shown = [].filter.call(pictures, function (d) { return d.offsetWidth; }).length;
+  var button = document.querySelectorAll("#every-workload th [role=button]")[3];
+  button.click();
+  var first = document.querySelector("#every-workload tbody tr").cells[3].textContent;
+  var scroll = document.documentElement.scrollWidth;
+  document.title = JSON.stringify({width: width, scroll: scroll, out: out, heads: heads, shown: shown, first: first});
+});
+</script>
+"""
+
+
+def probe(html: str, folder, width: int) -> dict:
+    # A frame of its own gives a phone's width: headless windows have a least width.
+    inner = folder / "inner.html"
+    inner.write_text(html.replace("</body>", f"{_PROBE}</body>"), encoding="utf-8")
+    outer = folder / "outer.html"
+    outer.write_text(
+        f'<!doctype html><body style="margin:0"><iframe id="f" src="inner.html" '
+        f'style="border:0;width:{width}px;height:900px"></iframe>'
+        "<script>document.getElementById('f').onload = function () { setTimeout(function () {"
+        "document.body.setAttribute('data-result', document.getElementById('f').contentDocument.title); }, 50); };"
+        "</script></body>",
+        encoding="utf-8",
+    )
+    dumped = subprocess.run(
+        [
+            _BROWSER,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--allow-file-access-from-files",
+            f"--user-data-dir={folder / 'profile'}",
+            "--window-size=1400,1000",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            outer.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    found = re.search(r'data-result="([^"]*)"', dumped)
+    assert found, dumped[:2000]
+    return json.loads(found[1].replace("&quot;", '"'))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out_and_sorting_works(width, gpu_html, gpu_view, tmp_path):
+    seen = probe(gpu_html, tmp_path, width)
+    assert seen["width"] == width
+    assert seen["out"] == []
+    assert seen["scroll"] <= width
+    assert seen["shown"] == len(gpu_view.charts)  # one of the two variants of every picture
+    assert seen["heads"] >= 17
+    assert seen["first"] == "1"  # sorted by batch, ascending

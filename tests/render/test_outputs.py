@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pamprof.analysis import analyse
+from pamprof.errors import OutputError
+from pamprof.render.csv import guard, measurements_csv
+from pamprof.render.markdown import escape, render_markdown
+from pamprof.render.plots.picture import draw_png
+from pamprof.render.progress import ProgressReporter
+from pamprof.render.terminal import render_terminal
+from pamprof.render.view import build_view
+from pamprof.render.write import write_report
+from tests.render.conftest import hostile
+
+
+def plain_console(width: int = 100) -> tuple[Console, io.StringIO]:
+    stream = io.StringIO()
+    return Console(file=stream, width=width, force_terminal=False), stream
+
+
+def test_report_is_page_pictures_summary_and_measurements(gpu_report):
+    names = {path.name for path in gpu_report.paths}
+    pictures = {f"{chart.name}.png" for chart in gpu_report.view.charts}
+    assert names == {"report.html", "summary.md", "measurements.csv"} | pictures
+    assert pictures == {
+        f"{n}.png" for n in ("ladder", "cost", "cost-context", "throughput", "memory", "roofline", "utilisation")
+    }
+    assert not list(gpu_report.html.parent.glob(".*"))
+
+
+def test_unwritable_folder_is_one_sentence(cpu_records, tmp_path, monkeypatch):
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    monkeypatch.setattr("pamprof.render.write.render_html", lambda view: "page")
+    monkeypatch.setattr("pamprof.render.write.draw_png", lambda chart: b"")
+    with pytest.raises(OutputError, match="--output-dir"):
+        write_report(cpu_records, occupied / "report")
+
+
+def test_png_is_two_thousand_pixels_wide_and_repeats_its_bytes(gpu_view):
+    chart = gpu_view.chart("roofline")
+    first = draw_png(chart)
+    assert first[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(first[16:20], "big") == 2000
+    assert first == draw_png(chart)
+    assert b"Software" not in first
+
+
+def test_terminal_tells_the_story_in_25_lines_of_100_columns(gpu_view, cpu_view):
+    for view in (gpu_view, cpu_view):
+        console, stream = plain_console()
+        render_terminal(view, console, report=Path("out/report.html"))
+        lines = stream.getvalue().splitlines()
+        assert len(lines) <= 25
+        assert max(map(len, lines)) <= 100
+        assert lines[0] == view.title
+        assert lines[-1] == "Report: out/report.html"
+        assert sum(line.startswith("transformer ·") for line in lines) == 3
+        assert "\x1b" not in stream.getvalue()
+
+
+def test_terminal_without_colour_holds_no_escape_sequence(gpu_view, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = io.StringIO()
+    render_terminal(gpu_view, Console(file=stream, width=100, force_terminal=True))
+    assert "\x1b[3" not in stream.getvalue()
+
+
+def test_hostile_names_reach_neither_terminal_nor_markdown_nor_csv(gpu_records):
+    records = hostile(gpu_records)
+    view = build_view(records)
+    console, stream = plain_console()
+    render_terminal(view, console)
+    markdown = render_markdown(view)
+    table = measurements_csv(records, analyse(records))
+    for text in (stream.getvalue(), markdown, table):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    assert "<script>" not in markdown.split("```")[0]
+    assert not re.search(r"(?<!\\)\]\(http", markdown.split("```")[0])
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_starts_a_formula(start):
+    assert guard(f"{start}1+1").startswith("'")
+
+
+def test_csv_has_a_row_a_run_and_units_in_its_names(gpu_records):
+    rows = list(csv.DictReader(io.StringIO(measurements_csv(gpu_records, analyse(gpu_records)))))
+    assert len(rows) == len(gpu_records.runs)
+    first = rows[0]
+    assert first["BillingCurrency"] == "USD"
+    assert first["PricingCategory"] == "Standard"
+    assert float(first["ListUnitPrice"]) == 3.5
+    seconds = float(first["step_median_seconds"])
+    rate = float(first["tokens_per_second_median"])
+    tokens = int(first["batch_size"]) * int(first["sequence_length_tokens"])
+    assert rate == pytest.approx(tokens / seconds, rel=1e-6)
+    assert float(first["EffectiveCost"]) == pytest.approx(3.5 / 3600 / rate * 1e6, rel=1e-6)
+    assert float(first["step_low_seconds"]) <= seconds <= float(first["step_high_seconds"])
+
+
+def test_csv_without_a_price_leaves_cells_empty_and_says_why(cpu_records):
+    row = next(csv.DictReader(io.StringIO(measurements_csv(cpu_records, analyse(cpu_records)))))
+    assert row["EffectiveCost"] == ""
+    assert "--price" in row["price_unknown_reason"]
+    assert row["chunk_size_tokens"] in {"", "256"}
+
+
+def test_markdown_holds_the_sentences_the_tiles_and_a_row_a_run(gpu_view):
+    text = render_markdown(gpu_view)
+    assert text.startswith("# PAM 100M against transformer 100M · NVIDIA H200 · 22 Nov 2026\n")
+    assert f"| Training cost | {escape(gpu_view.tiles[0].value)}" in text
+    assert text.count("| Training |") + text.count("| Prefill |") + text.count("| Decode |") == len(gpu_view.rows)
+    assert "pamprof compare --preset 100m" in text
+
+
+def test_markdown_escapes_markup():
+    assert escape("a|b <i> [c](d) `e`") == r"a\|b \<i\> \[c\](d) \`e\`"
+
+
+def test_command_with_a_fence_stays_inside_its_fence(gpu_view):
+    text = render_markdown(replace(gpu_view, command="```\n# not a heading"))
+    assert "````\n```\n# not a heading\n````" in text
+
+
+def test_progress_without_a_terminal_is_a_plain_line_a_point():
+    console, stream = plain_console()
+    reporter = ProgressReporter(console)
+    reporter.begin(2)
+    reporter.point_started("[red]pam[/red]")
+    reporter.point_finished("[red]pam[/red]", "1.2 ms\x1b[2J")
+    reporter.message("warming up")
+    reporter.end()
+    reporter.end()
+    assert stream.getvalue() == "[1/2] [red]pam[/red]: 1.2 ms\ufffd[2J\nwarming up\n"
+
+
+def test_progress_on_a_terminal_draws_a_bar_and_keeps_the_lines():
+    stream = io.StringIO()
+    reporter = ProgressReporter(Console(file=stream, width=80, force_terminal=True, color_system=None))
+    reporter.begin(1)
+    reporter.point_started("pam [bold]")
+    reporter.point_finished("pam [bold]", "done")
+    reporter.end()
+    assert "[1/1] pam [bold]: done" in stream.getvalue()
+    assert "1/1" in stream.getvalue()

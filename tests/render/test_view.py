@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from pamprof.pricing.cost import cost_per_million_tokens
+from pamprof.records import Price, PriceQuote
+from pamprof.render.text import clean
+from pamprof.render.view import build_view
+
+
+def own_quote(rate: str) -> PriceQuote:
+    price = Price(
+        provider="user",
+        instance="own rate",
+        region="unspecified",
+        purchase_option="user",
+        device_name="H200",
+        device_count=1,
+        usd_per_hour=Decimal(rate),
+        observed_on=date(2026, 11, 22),
+        observed_text="2026-11-22",
+        source="command line",
+    )
+    return PriceQuote(chosen=price, low=price, high=price, candidate_count=1)
+
+
+def test_title_names_what_where_and_when(gpu_view):
+    assert gpu_view.title == "PAM 100M against transformer 100M · NVIDIA H200 · 22 Nov 2026"
+
+
+def test_four_tiles_carry_interval_and_basis(gpu_view):
+    assert [tile.heading for tile in gpu_view.tiles] == [
+        "Training cost",
+        "Prefill cost",
+        "Decode cost",
+        "Decode crossover",
+    ]
+    for tile in gpu_view.tiles:
+        assert tile.basis == "measured"
+        assert tile.interval.startswith("[")
+
+
+def test_price_given_later_replaces_the_stored_one_and_scales_every_dollar(gpu_records, gpu_view):
+    twice = build_view(gpu_records, quote=own_quote("7.00"))  # the records were priced at 3.50
+    before = [cell.sort for row in gpu_view.cost.rows for cell in row.cells]
+    after = [cell.sort for row in twice.cost.rows for cell in row.cells]
+    assert after == pytest.approx([2 * value for value in before])
+    assert "your own rate" in twice.price
+
+
+def test_dollars_are_those_of_the_pricing_module(gpu_records, gpu_view):
+    row = gpu_view.rows[0]
+    quote = gpu_records.sessions[0].quote
+    from pamprof.analysis import analyse
+
+    summary = next(
+        s
+        for s in analyse(gpu_records).points[0].summaries
+        if s.workload.execution == row.execution and row.is_baseline and s.workload.spec.layer == "transformer"
+    )
+    expected = cost_per_million_tokens(quote, summary.tokens_per_second).usd_per_million_tokens.median
+    assert row.cells[4].sort == expected
+
+
+def test_without_a_price_costs_are_device_hours_and_say_why(cpu_view):
+    assert cpu_view.cost.unit == "device-hours per million tokens"
+    assert "--price" in cpu_view.price
+    assert not any("$" in cell.text for row in cpu_view.rows for cell in row.cells)
+
+
+def test_unreached_points_are_said_at_the_top(gpu_records):
+    view = build_view(replace(gpu_records, runs=gpu_records.runs[:-3]))
+    assert view.alerts[0].startswith("Incomplete: 3 of 135 planned points")
+
+
+def test_complete_records_raise_no_alert(gpu_view):
+    assert gpu_view.alerts == ()
+
+
+def test_mixed_devices_are_said(gpu_records):
+    first = gpu_records.runs[0]
+    other = replace(first, environment=replace(first.environment, device_name="NVIDIA L4"))
+    view = build_view(replace(gpu_records, runs=(other, *gpu_records.runs[1:])))
+    assert any("NVIDIA L4" in alert for alert in view.alerts)
+
+
+def test_skips_carry_kind_and_reason(gpu_view):
+    assert {skip.kind for skip in gpu_view.skipped} == {"unsupported", "out of memory"}
+    assert all(skip.reason for skip in gpu_view.skipped)
+
+
+def test_a_skip_that_was_measured_later_is_no_skip(gpu_records):
+    skip = replace(gpu_records.skips[0], workload=gpu_records.runs[0].workload)
+    view = build_view(replace(gpu_records, skips=(skip,)))
+    assert view.skipped == ()
+
+
+def test_every_unknown_cell_has_a_reason(gpu_view, cpu_view):
+    for view in (gpu_view, cpu_view):
+        for row in view.rows:
+            for cell in row.cells:
+                assert (cell.text == "–") == bool(cell.reason), (row.arm.label, cell)
+
+
+def test_perplexity_stands_beside_cost_for_the_layers_that_have_one(gpu_view):
+    known = {arm.key: cell for arm, cell in zip(gpu_view.cost.arms, gpu_view.cost.perplexities, strict=True)}
+    assert known["pam/published"].text == "30.0"
+    assert known["transformer/sdpa"].text == "27.1"
+    assert known["real_pam/planar"].reason
+
+
+def test_bill_is_that_of_the_papers_run(gpu_view):
+    assert len(gpu_view.cost.bill) == 5
+    assert all("$" in line and "device-hours" in line for line in gpu_view.cost.bill)
+
+
+def test_ladder_bars_chain_from_one_to_the_measured_end(gpu_view):
+    for panel in gpu_view.chart("ladder").panels:
+        assert panel.bars[0].cumulative.median == 1
+        for before, bar in zip(panel.bars, panel.bars[1:], strict=False):
+            assert bar.start == before.cumulative.median
+            assert bar.start * bar.factor.median == pytest.approx(bar.cumulative.median, rel=1e-6)
+
+
+def test_titles_state_findings_with_numbers(gpu_view):
+    for chart in gpu_view.charts:
+        assert any(character.isdigit() for character in chart.title), chart.title
+
+
+def test_captions_name_samples_and_interval(gpu_view):
+    for chart in gpu_view.charts:
+        assert "interval" in chart.caption, chart.name
+
+
+@pytest.mark.parametrize(("raw", "shown"), [("a\x1bb", "a\ufffdb"), ("a\nb", "a\ufffdb"), ("8\u2009150", "8\u202f150")])
+def test_clean_disarms(raw, shown):
+    assert clean(raw) == shown
