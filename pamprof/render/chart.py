@@ -111,12 +111,13 @@ class RooflineDot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RooflinePanel:
-    """Points of one phase under the device's ceilings (FLOP/s and byte/s)."""
+    """Points of one phase under the device's ceilings (FLOP/s and byte/s); ``ceiling`` says what kind they are."""
 
     title: str
     dots: tuple[RooflineDot, ...]
     peak_flops_per_second: float
     bandwidth_bytes_per_second: float
+    ceiling: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ def roofline_chart(material: Material) -> Chart:
     return Chart(
         name="roofline",
         kind="roofline",
-        title=_finding(material) if panels else "Peak unknown: no roofline can be drawn",
+        title=_finding(material, roof) if panels and roof is not None else "Peak unknown: no roofline can be drawn",
         subtitle=subtitle(material),
         axis="FLOP per byte (log): matrix FLOPs over the least bytes a step can move",
         caption=(
@@ -63,6 +63,7 @@ def _panels(material: Material, roof: Roofline, shown: tuple[Summary, ...]) -> t
                     dots=dots,
                     peak_flops_per_second=peak,
                     bandwidth_bytes_per_second=bandwidth,
+                    ceiling="measured" if _is_measured(material, roof) else "dense peak",
                 )
             )
     return tuple(made)
@@ -75,19 +76,23 @@ def _reason(roof: Roofline | None) -> str:
     return f"{why}. Achieved FLOP per second follow from the table and the counted FLOPs in measurements.csv."
 
 
-def _finding(material: Material) -> str:
+def _is_measured(material: Material, roof: Roofline) -> bool:
+    return any(found.dtype is roof.dtype for found in material.analysis.ceilings)
+
+
+def _finding(material: Material, roof: Roofline) -> str:
+    peak = roof.peak_flops_per_second
+    ceiling = "the fastest matrix product measured here" if _is_measured(material, roof) else "the dense peak"
     for phase in Phase:
         point = material.headline_point(phase)
         ours = None if point is None else material.published(point)
-        if point is None or ours is None or ours.model_flops_utilisation is None:
+        if point is None or ours is None or peak is None:
             continue
-        theirs = point.baseline.model_flops_utilisation
-        if theirs is not None:
-            return (
-                f"{PHASE_NAMES[phase]}: the {material.arm(point.baseline.workload).label} reaches "
-                f"{units.percent(theirs.median)} of the dense peak, {material.arm(ours.workload).label} "
-                f"{units.percent(ours.model_flops_utilisation.median)}"
-            )
+        theirs = point.baseline.flops_per_second.median / peak
+        return (
+            f"{PHASE_NAMES[phase]}: the {material.arm(point.baseline.workload).label} reaches {units.percent(theirs)} "
+            f"of {ceiling}, {material.arm(ours.workload).label} {units.percent(ours.flops_per_second.median / peak)}"
+        )
     return "Achieved FLOP per second under the device's ceilings"
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.roofline import rooflines
 from pamprof.records.codec import SCHEMA_VERSION
 from pamprof.render.model import Fact
 from pamprof.render.text import listed, plural, point_label
@@ -40,6 +41,7 @@ def method(material: Material) -> tuple[Fact, ...]:
             value="A real multiply-add is 2, a complex one 8; causal attention is counted as causal. Elementwise work "
             "is counted apart (real 1, complex multiply 6, complex add 2) and is in no ratio here.",
         ),
+        Fact(name="Ceilings", value=_ceilings(material)),
         Fact(name="Uncounted operators", value=_uncounted(material)),
         Fact(name="Clocks and throttling", value=_clocks(material)),
         Fact(name="Price", value=price_provenance(material.quote, material.quote_reason)),
@@ -131,6 +133,17 @@ def _samples(material: Material) -> str:
     cold = sum(run.timing.cold_cache for run in runs)
     cache = "warm cache" if cold == 0 else "cold cache" if cold == len(runs) else f"cold cache in {plural(cold, 'run')}"
     return f"{counts[0]} to {counts[-1]} a run, {steps[0]} to {steps[-1]} steps a sample, {cache}, random data"
+
+
+def _ceilings(material: Material) -> str:
+    found = tuple(
+        f"{roof.dtype}: {units.si(roof.peak_flops_per_second, 'FLOP/s')} and "
+        f"{units.si(roof.bandwidth_bytes_per_second, 'B/s')} ({roof.source})"
+        for roof in rooflines(material.analysis)
+        if roof.source is not None
+    )
+    reasons = dict.fromkeys(r.unknown_reason for r in rooflines(material.analysis) if r.unknown_reason is not None)
+    return "; ".join(found) or f"{units.UNKNOWN} ({'; '.join(reasons) or 'nothing was measured'})"
 
 
 def _uncounted(material: Material) -> str:

@@ -22,9 +22,9 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def clean(text: str) -> str:
     """``text`` with every control, bidirectional and line-breaking character replaced by ``�``; numbers stay whole."""
-    if text.isascii() and text.isprintable():
-        return text
-    text = text.replace("\u2009", "\u202f")  # a thin space may break a number over two lines; the narrow one may not
+    text = text.replace(" %", "\u202f%").replace(
+        "\u2009", "\u202f"
+    )  # unlike the thin space, the narrow one keeps a number on one line
     return "".join("\ufffd" if unicodedata.category(c) in _ACTING else c for c in text)
 
 

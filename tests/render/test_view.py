@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from pamprof.pricing.cost import cost_per_million_tokens
-from pamprof.records import Price, PriceQuote
+from pamprof.records import Ceilings, Price, PriceQuote
 from pamprof.render.text import clean
 from pamprof.render.view import build_view
 
@@ -136,6 +136,25 @@ def test_captions_name_samples_and_interval(gpu_view):
         assert "interval" in chart.caption, chart.name
 
 
-@pytest.mark.parametrize(("raw", "shown"), [("a\x1bb", "a\ufffdb"), ("a\nb", "a\ufffdb"), ("8\u2009150", "8\u202f150")])
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [("a\x1bb", "a\ufffdb"), ("a\nb", "a\ufffdb"), ("37 %", "37\u202f%"), ("8\u2009150", "8\u202f150")],
+)
 def test_clean_disarms(raw, shown):
     assert clean(raw) == shown
+
+
+def test_measured_ceilings_are_drawn_where_no_peak_is_listed(cpu_records):
+    ceilings = Ceilings(
+        session_id=cpu_records.sessions[0].session_id,
+        started_at=cpu_records.sessions[0].started_at,
+        environment=cpu_records.runs[0].environment,
+        dtype=cpu_records.runs[0].workload.dtype,
+        matrix_size=1024,
+        matrix_flops_per_second=2e11,
+        copy_bytes=2**28,
+        copy_bytes_per_second=2e10,
+    )
+    chart = build_view(replace(cpu_records, ceilings=(ceilings,))).chart("roofline")
+    assert [panel.ceiling for panel in chart.panels] == ["measured"] * 3
+    assert "of the fastest matrix product measured here" in chart.title

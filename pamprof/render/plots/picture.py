@@ -21,7 +21,6 @@ def draw_png(chart: Chart) -> bytes:
     """
     with drawing():
         sheet = Sheet(narrow=False, standalone=True)
-        sheet.space(0.12)
         sheet.text(chart.title, size=15, weight="bold")
         sheet.text(chart.subtitle, size=9.5, role="muted")
         sheet.space(0.16)
@@ -31,7 +30,6 @@ def draw_png(chart: Chart) -> bytes:
             sheet.text(chart.reason, size=11)
         sheet.space(0.16)
         sheet.text(f"{chart.caption} {chart.source}", size=7.5, role="muted")
-        sheet.space(0.04)
         return png_bytes(sheet.finish())
 
 

@@ -64,7 +64,7 @@ def _draw_panel(axes: Axes, panel: RooflinePanel, across: tuple[float, float], u
     ridge = peak / bandwidth
     axes.plot((across[0], ridge, across[1]), (across[0] * bandwidth, peak, peak), color=LIGHT["ink"], linewidth=1.4)
     axes.annotate(
-        f"{units.si(peak, 'FLOP/s')} dense peak",
+        f"{units.si(peak, 'FLOP/s')} {panel.ceiling}",
         (across[1], peak),
         xytext=(-2, 4),
         textcoords="offset points",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WIDE_INCHES = 10.0
 NARROW_INCHES = 4.1
 _MARGIN = 0.03
+_STANDALONE_MARGIN = 0.28
 _CHARACTER_WIDTH = 0.6  # of the font size: generous for prose in the font that ships with matplotlib
 
 
@@ -32,7 +33,8 @@ class Sheet:
         self.width = NARROW_INCHES if narrow else WIDE_INCHES
         self.figure = Figure(figsize=(self.width, 1.0))
         self.figure.patch.set_facecolor(LIGHT["paper"] if standalone else "none")
-        self._top = _MARGIN
+        self._margin = _STANDALONE_MARGIN if standalone else _MARGIN
+        self._top = self._margin
         self._axes: list[tuple[Axes, float, float, float, float]] = []
         self._texts: list[tuple[float, float, str, float, str, str, str]] = []
 
@@ -44,7 +46,7 @@ class Sheet:
         self, text: str, *, size: float = 9.0, weight: str = "normal", role: str = "ink", left: float = 0.0
     ) -> None:
         """Write a paragraph at the left edge, wrapped at the right one, and move below it."""
-        room = int((self.width - left) * 72 / (size * _CHARACTER_WIDTH))
+        room = int((self.width - left - 2 * self._margin) * 72 / (size * _CHARACTER_WIDTH))
         text = "\n".join(textwrap.wrap(text, room))
         lines = text.split("\n")
         self._texts.append((left, self._top, text, size, weight, role, "left"))
@@ -54,25 +56,27 @@ class Sheet:
         self, height: float, *, columns: int = 1, left: float = 0.0, right: float = 0.0, gap: float = 0.4
     ) -> list[Axes]:
         """Axes side by side, ``height`` inches high, with ``left`` and ``right`` inches free for the labels of each."""
-        cell = (self.width - 2 * _MARGIN - gap * (columns - 1)) / columns
+        cell = (self.width - 2 * self._margin - gap * (columns - 1)) / columns
         made = []
         for column in range(columns):
             axes = self.figure.add_axes((0.1 + 0.01 * len(self._axes), 0.1, 0.5, 0.5))
             plain(axes)
-            self._axes.append((axes, _MARGIN + column * (cell + gap) + left, self._top, cell - left - right, height))
+            self._axes.append(
+                (axes, self._margin + column * (cell + gap) + left, self._top, cell - left - right, height)
+            )
             made.append(axes)
         self._top += height
         return made
 
     def finish(self) -> Figure:
         """Fix the height and put everything in its place."""
-        height = self._top + _MARGIN
+        height = self._top + self._margin
         self.figure.set_size_inches(self.width, height)
         for axes, left, top, width, tall in self._axes:
             axes.set_position((left / self.width, 1 - (top + tall) / height, width / self.width, tall / height))
         for left, top, text, size, weight, role, align in self._texts:
             self.figure.text(
-                (_MARGIN + left) / self.width,
+                (self._margin + left) / self.width,
                 1 - top / height,
                 text,
                 fontsize=size,
