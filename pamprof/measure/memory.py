@@ -6,7 +6,7 @@ state or cache and the inputs are there throughout; saved activations climb duri
 backward pass, while gradients rise. A step whose peak is the turn from forward to backward therefore shows no gradients
 when it zeroes them to None, and one that peaks in the optimizer shows no saved activations. On the CPU the fullest
 moment is exact; on CUDA it is the fullest at which autograd saved or fetched a tensor. What remains of the peak is
-transient: intermediate results, workspaces, the allocator's rounding.
+transient: intermediate results and workspaces.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -113,7 +113,7 @@ def decompose(
             tracker.close()
         peak_bytes = tracker.peak_bytes
     else:
-        watch.current_bytes = lambda: _cuda_allocated_bytes(device)
+        watch.current_bytes = lambda: _cuda_storage_bytes(device, "current")
         held = sum(storage.nbytes() for storage in resident.storages.values()) + watch.gradient_bytes()
         with _cuda_peak(device, held, allocated_before_bytes) as peak, watch.hooks(look=True):
             step()
@@ -223,13 +223,18 @@ def _cuda_peak(device: torch.device, held: int, allocated_before_bytes: int) -> 
     peak = _CudaPeak()
     gc.collect()  # garbage of an earlier arm must not be freed in the middle of the step
     torch.cuda.synchronize(device)
-    foreign_bytes = max(0, min(allocated_before_bytes, torch.cuda.memory_allocated(device) - held))
+    foreign_bytes = max(0, min(allocated_before_bytes, _cuda_storage_bytes(device, "current") - held))
     torch.cuda.reset_peak_memory_stats(device)
     yield peak
     torch.cuda.synchronize(device)
-    peak.own_bytes = torch.cuda.max_memory_allocated(device) - foreign_bytes
+    peak.own_bytes = _cuda_storage_bytes(device, "peak") - foreign_bytes
     peak.reserved_bytes = torch.cuda.max_memory_reserved(device)
 
 
-def _cuda_allocated_bytes(device: torch.device) -> int:
-    return int(torch.cuda.memory.memory_stats_as_nested_dict(device)["allocated_bytes"]["all"]["current"])
+def _cuda_storage_bytes(device: torch.device, moment: Literal["current", "peak"]) -> int:
+    """Bytes tensors asked for; the blocks they got are larger by remainders that depend on the allocator's history.
+
+    Only torch's own allocator tells the two apart; another one's blocks are taken for what was asked.
+    """
+    kind = "requested_bytes" if torch.cuda.get_allocator_backend() == "native" else "allocated_bytes"
+    return int(torch.cuda.memory.memory_stats_as_nested_dict(device)[kind]["all"][moment])
