@@ -29,6 +29,7 @@ _SIGNALS = (
     ("resident_memory_bytes", "resident memory", "MiB", 1 / units.MIB, None),
     ("process_resident_bytes", "resident memory", "MiB", 1 / units.MIB, None),
 )
+_HOST_LABELS = {"CPU busy", "CPU busy, this process", "resident memory"}  # shown where no GPU signal was read
 _MOST_SAMPLES_A_WINDOW = 60
 _EXECUTIONS = {"compiled": "comp.", "compiled-graph": "c+graph"}
 
@@ -114,7 +115,8 @@ def _join(material: Material, chosen: tuple[Summary, ...]) -> tuple[tuple[Window
         if segments:
             peak = max(max(values) for _, values in segments)
             signals.append(Signal(label=label, unit=unit, top=top or _round_up(peak), segments=segments))
-    return tuple(windows), tuple(signals)
+    on_gpu = [signal for signal in signals if signal.label not in _HOST_LABELS]
+    return tuple(windows), tuple(on_gpu or signals)
 
 
 def _segment(

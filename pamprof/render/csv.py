@@ -115,6 +115,7 @@ def _row(material: Material, point: PointAnalysis, summary: Summary) -> dict[str
         "energy_valid": energy.valid if energy is not None else None,
         "oracle_relative_error": run.gate.relative_error,
         "doubts": "; ".join(str(doubt.kind) for doubt in summary.doubts),
+        "notes": "; ".join(run.notes),
         "unknown_reasons": "; ".join(f"{u.field}: {u.reason}" for u in run.unknowns),
         **_price(material, summary),
     }

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pamprof.records import Run, Session
     from pamprof.render.material import Material
 
+KERNEL_SHARE = (
+    "of kernel time in"  # how a run's notes say where its kernel time went; told apart from what it was given
+)
 _AXES = {
     "parameters": "the number of real parameters",
     "flops": "forward matrix FLOPs per token",
@@ -48,7 +51,7 @@ def fairness(material: Material) -> Fairness:
             "Notes",
         ),
         given=tuple(_given(material, key) for key in material.arms),
-        policy=PRECISION_POLICY,
+        policy=_policy(material),
         objections=_objections(material),
     )
 
@@ -102,7 +105,7 @@ def _given(material: Material, key: str) -> tuple[str, ...]:
             if r.workload.phase is not Phase.TRAIN and r.memory.state_kind
         )
     )
-    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
+    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes if KERNEL_SHARE not in note))
     return (
         material.arms[key].label,
         ", ".join(executions) or units.UNKNOWN,
@@ -120,6 +123,15 @@ def _worst(runs: list[Run]) -> str:
 
 def _gate(run: Run) -> str:
     return f"{run.gate.relative_error:.1e} of {run.gate.tolerance:.0e} allowed ({run.gate.oracle})"
+
+
+def _policy(material: Material) -> str:
+    backends = tuple(dict.fromkeys(name for run in material.records.runs for name in run.environment.sdpa_backends))
+    attention = f" Attention backends enabled, in order of preference: {', '.join(backends)}." if backends else ""
+    return (
+        f"{PRECISION_POLICY} Training computes the logits of every position, prefill and decode those of the last one "
+        f"alone, on every arm.{attention}"
+    )
 
 
 def _objections(material: Material) -> tuple[str, ...]:

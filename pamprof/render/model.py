@@ -190,6 +190,7 @@ class ReportView:
         columns: Headings of the numeric columns of ``rows``.
         rows: Every measured workload.
         skipped: Every planned one without a number.
+        kernels: Where the kernel time of the points that sum a phase up went, by arm.
         doubts: Each kind of doubt that occurs, once, with advice.
         fairness: See ``Fairness``.
         method: How the numbers were made.
@@ -208,6 +209,7 @@ class ReportView:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
+    kernels: tuple[Word, ...]
     doubts: tuple[Word, ...]
     fairness: Fairness
     method: tuple[Fact, ...]

@@ -8,6 +8,7 @@ from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
 from pamprof.render.chart_cost import unit_of, value_of
+from pamprof.render.fairness import KERNEL_SHARE
 from pamprof.render.material import comparison_of
 from pamprof.render.model import Cell, Column, Row, Skipped, Word
 from pamprof.render.text import PHASE_NAMES, Formatter, brackets, plural, point_label
@@ -186,3 +187,19 @@ def doubt_words(material: Material) -> tuple[Word, ...]:
         Word(text=kind, meaning=f"{plural(count, 'row')} of the table. For example: {example}")
         for kind, (count, example) in found.items()
     )
+
+
+def kernel_words(material: Material) -> tuple[Word, ...]:
+    """Where the kernel time went, for the fastest execution of every arm and the published one, a point a phase."""
+    words = []
+    for phase in Phase:
+        point = material.headline_point(phase)
+        if point is None:
+            continue
+        published = material.published(point)
+        for summary in dict.fromkeys((*material.best(point), *((published,) if published else ()))):
+            shares = [note for note in summary.run.notes if KERNEL_SHARE in note]
+            if shares:
+                label = f"{PHASE_NAMES[phase]}, {point_label(point.point)}: {material.full_label(summary.workload)}"
+                words.append(Word(text=label, meaning="; ".join(shares)))
+    return tuple(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -136,7 +137,7 @@ def _fit(text: str, width: int) -> str:
 
 def _plain(text: str) -> str:
     """Thin spaces between thousands become commas, which no terminal breaks a line at."""
-    return text.replace("\u202f", ",").replace("\u2009", ",")
+    return re.sub(r"(?<=\d)[\u202f\u2009](?=\d)", ",", text).replace("\u202f", " ")
 
 
 def _line(text: str, style: str) -> Text:

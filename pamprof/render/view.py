@@ -20,7 +20,7 @@ from pamprof.render.fairness import fairness
 from pamprof.render.material import Material, gather
 from pamprof.render.method import method
 from pamprof.render.model import ReportView
-from pamprof.render.rows import columns, doubt_words, rows, skipped
+from pamprof.render.rows import columns, doubt_words, kernel_words, rows, skipped
 from pamprof.render.text import cleaned, listed, plural
 from pamprof.render.tiles import tiles
 
@@ -73,6 +73,7 @@ def build_view(
             columns=columns(material),
             rows=rows(material),
             skipped=skipped(material),
+            kernels=kernel_words(material),
             doubts=doubt_words(material),
             fairness=fairness(material),
             method=method(material),

@@ -158,3 +158,21 @@ def test_measured_ceilings_are_drawn_where_no_peak_is_listed(cpu_records):
     chart = build_view(replace(cpu_records, ceilings=(ceilings,))).chart("roofline")
     assert [panel.ceiling for panel in chart.panels] == ["measured"] * 3
     assert "of the fastest matrix product measured here" in chart.title
+
+
+def test_kernel_shares_are_told_apart_from_what_an_arm_was_given(gpu_records):
+    share = "34 % of kernel time in elementwise_kernel"
+    runs = tuple(replace(run, notes=(share, "vocabulary padded")) for run in gpu_records.runs)
+    view = build_view(replace(gpu_records, runs=runs))
+    assert all("kernel time" not in line[-1] and "vocabulary padded" in line[-1] for line in view.fairness.given)
+    assert {word.meaning for word in view.kernels} == {clean(share)}
+
+
+def test_host_signals_stand_in_the_strip_only_without_a_gpu(gpu_view, cpu_view):
+    def labels(view):
+        return {signal.label for strip in view.chart("utilisation").panels for signal in strip.signals}
+
+    assert "CPU busy" not in labels(gpu_view)
+    assert {"GPU busy", "tensor activity", "power", "SM clock"} <= labels(gpu_view)
+    assert "CPU busy" in labels(cpu_view)
+    assert "resident memory" in labels(cpu_view)
