@@ -23,7 +23,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from pamprof.measure.elementwise_formulas import FREE_NAMESPACES, elementwise_flops
+from pamprof.measure.elementwise_convention import FREE_NAMESPACES
+from pamprof.measure.elementwise_formulas import elementwise_flops
 from pamprof.measure.flop_formulas import MATRIX_FORMULAS
 from pamprof.measure.operator_call import OperatorCall, operator_name
 from pamprof.records import FlopCount, OperatorCount
