@@ -23,7 +23,7 @@ class OperatorWork:
     Attributes:
         matrix_flop_count: Multiply-adds of matrix products, real 2, complex 8; a causal mask skips what it masks.
         matrix_dense_flop_count: The same with causal masks computed in full.
-        elementwise_flop_count: Pointwise and reduction work by the convention of ``pamprof.measure.elementwise_convention``.
+        elementwise_flop_count: Pointwise and reduction work, weighted as in ``measure.elementwise_convention``.
     """
 
     matrix_flop_count: int = 0
