@@ -41,7 +41,7 @@ def draw(sheet: Sheet, chart: Chart) -> None:
         sheet.space(0.34)
         made = sheet.row(0.27 * rows + 0.05, columns=columns, left=left, right=right, gap=0.3)
         for axes, panel in zip(made, group, strict=False):
-            _draw_panel(axes, panel, rows, left)
+            _draw_panel(axes, panel, rows, left, most_ticks=2 if sheet.narrow else 4)
         for axes in made[len(group) :]:
             axes.set_visible(False)
         sheet.space(0.22)
@@ -65,9 +65,9 @@ def _draw_key(sheet: Sheet, entries: tuple[tuple[str, str], ...]) -> None:
         axes.text(x + swatch * 1.4, y + 0.5, label, fontsize=8, color=LIGHT["ink"], va="center")
 
 
-def _draw_panel(axes: Axes, panel: MemoryPanel, rows: int, left: float) -> None:
+def _draw_panel(axes: Axes, panel: MemoryPanel, rows: int, left: float, *, most_ticks: int) -> None:
     longest = max(max(bar.total_bytes, sum(size for _, size in bar.parts)) for bar in panel.bars)
-    step = _step(longest)
+    step = _step(longest, most_ticks)
     axes.set_xlim(0, longest * 1.02)
     axes.set_xticks([step * i for i in range(int(longest // step) + 1)])
     axes.set_xticklabels([units.binary_bytes(step * i) if i else "0" for i in range(int(longest // step) + 1)])
@@ -127,9 +127,9 @@ def _draw_panel(axes: Axes, panel: MemoryPanel, rows: int, left: float) -> None:
         )
 
 
-def _step(longest: int) -> int:
-    """A round binary step that gives two to four ticks."""
+def _step(longest: int, most_ticks: int) -> int:
+    """The smallest round binary step that gives at most ``most_ticks`` ticks besides zero."""
     step = 1
-    while longest / step > 4:
+    while longest / step > most_ticks:
         step *= 2
     return step

@@ -22,14 +22,14 @@ _MOST_NAMED = 24
 def draw(sheet: Sheet, chart: Chart) -> None:
     """Draw one ``Strip``: phase names on top, signals below each other on one time axis, a band of arms, its key."""
     (strip,) = cast("tuple[Strip, ...]", chart.panels)
-    left, right = (0.45, 0.05) if sheet.narrow else (1.75, 0.12)
+    left, right = (0.66, 0.05) if sheet.narrow else (1.75, 0.12)
     end = strip.windows[-1].end
     sheet.space(0.2)
     for number, signal in enumerate(strip.signals):
         if sheet.narrow:
             sheet.text(signal.label, size=8)
         (axes,) = sheet.row(0.46 if sheet.narrow else 0.56, left=left, right=right)
-        _shade(axes, strip, names=number == 0 and not sheet.narrow)
+        _shade(axes, strip, names=number == 0)
         _draw_signal(axes, signal, end)
         if not sheet.narrow:
             axes.annotate(
