@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from pamprof.workloads.base import LayerDefinition
 
+_STEADIEST_EXECUTIONS = (Execution.COMPILED_GRAPH, Execution.GRAPH, Execution.EAGER, Execution.COMPILED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
@@ -55,7 +57,7 @@ def build_plan(
         points: Where to measure.
         implementations: Names to keep; a layer that has none of them keeps all of its own. Empty keeps everything that
             the dtype allows.
-        executions: In order; the first is the reference's.
+        executions: In order; of the reference layer, replays come first.
 
     Raises:
         UsageError: An implementation that no layer has.
@@ -78,11 +80,16 @@ def build_plan(
             )
             for arm in arms
             for implementation in _implementations(arm.definition, implementations, point.dtype)
-            for execution in executions
+            for execution in (_steadiest_first(executions) if arm is arms[0] else executions)
         )
         for point in points
     )
     return Plan(arms=tuple(arms), groups=groups)
+
+
+def _steadiest_first(executions: Sequence[Execution]) -> list[Execution]:
+    """Replays first: the host's jitter in an eager reference would widen the interval of every arm paired with it."""
+    return sorted(executions, key=_STEADIEST_EXECUTIONS.index)
 
 
 def _implementations(definition: LayerDefinition, wanted: Sequence[str], dtype: Dtype) -> Iterable[str]:
