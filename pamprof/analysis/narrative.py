@@ -193,7 +193,7 @@ def _place(crossover: Crossover, contexts: Sequence[int]) -> str:
         limits = _brackets(crossover.tokens)
         return f"cheaper above about {significant(crossover.tokens.median)} tokens of context {limits}"
     words = {"always cheaper": f"cheaper at {where}", "always dearer": f"dearer at {where}"}
-    return words.get(crossover.direction, f"undecided between {where.removeprefix('every ')}")
+    return words.get(crossover.direction, f"no cheaper one can be told at {where}")
 
 
 def _gravest_first(summaries: Sequence[Summary]) -> list[tuple[Summary, Doubt]]:
