@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 # At 64 tokens the decay matrices (C numbers per token and head) and the states (m d² / C numbers) are each about as
 # large as the queries at head_dim 64; a larger chunk costs more products, a smaller one more traffic.
@@ -63,19 +62,18 @@ def _summed_from(values: Tensor) -> Tensor:
 
 
 def _decay_inside(cumulative: Tensor, head_dim: int) -> Tensor:
-    """exp(c_t - c_s) / sqrt(d) for s <= t, else 0: [..., C] to [..., C, C]; the read's scale comes for free here."""
-    length = cumulative.shape[-1]
-    above = torch.ones(length, length, dtype=torch.bool, device=cumulative.device).triu(1)
-    difference = cumulative[..., :, None] - (cumulative + 0.5 * log(head_dim))[..., None, :]
-    return difference.masked_fill(above, float("-inf")).exp()
+    """exp(c_t - c_s) / sqrt(d) for s <= t, else 0: [..., C] to [..., C, C]; the read's scale comes for free here.
+
+    Above the diagonal the exponential may overflow; it is replaced, not multiplied, by zero, and nothing differentiates
+    through it.
+    """
+    return (cumulative[..., :, None] - (cumulative + 0.5 * log(head_dim))[..., None, :]).exp().tril()
 
 
 def _decay_across(through: Tensor) -> Tensor:
     """Decay from the end of chunk s to the start of chunk t > s, else 0: running totals [..., N] to [..., N, N]."""
-    length = through.shape[-1]
-    not_before = torch.ones(length, length, dtype=torch.bool, device=through.device).triu()
     before = torch.nn.functional.pad(through[..., :-1], (1, 0))  # through the chunk before t
-    return (before[..., :, None] - through[..., None, :]).masked_fill(not_before, float("-inf")).exp()
+    return (before[..., :, None] - through[..., None, :]).exp().tril(-1)
 
 
 def _both_planes(state: Tensor, planes: int) -> Tensor:
@@ -85,12 +83,12 @@ def _both_planes(state: Tensor, planes: int) -> Tensor:
 
 def _decayed_to_end(rows: Tensor, to_end: Tensor, planes: int) -> Tensor:
     """Rows [..., m C, d] times the decay [..., C] from their position to the end of the chunk."""
-    decayed = rows.unflatten(-2, (planes, -1)) * to_end[..., None, :, None]
+    decayed = torch.unflatten(rows, -2, (planes, -1)) * to_end[..., None, :, None]
     return decayed.flatten(-3, -2).to(rows.dtype)
 
 
 def core_forward(
-    queries: Tensor, keys: Tensor, values: Tensor, log_decay: Tensor, planes: int, initial_state: Tensor | None
+    queries: Tensor, keys: Tensor, values: Tensor, log_decay: Tensor, *, planes: int, initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Outputs of all chunks and what backward needs.
 
@@ -111,7 +109,7 @@ def core_forward(
     dtype = queries.dtype
     cumulative = summed_up_to(log_decay)
     decay = _decay_inside(cumulative, head_dim)
-    scores = (queries @ keys.mT).unflatten(-1, (planes, -1)) * decay.unsqueeze(-2)
+    scores = torch.unflatten((queries @ keys.mT), -1, (planes, -1)) * decay.unsqueeze(-2)
     scores = scores.flatten(-2).to(dtype)
     output = scores @ values
     if chunks == 1 and initial_state is None:
@@ -120,15 +118,17 @@ def core_forward(
     through = summed_up_to(total)
     to_end = (total[..., None] - cumulative).exp()
     written = _decayed_to_end(keys[..., :head_dim], to_end, planes).mT @ values
-    entering = (_decay_across(through).to(dtype) @ written.flatten(-2)).unflatten(-1, written.shape[-2:])
+    entering = torch.unflatten((_decay_across(through).to(dtype) @ written.flatten(-2)), -1, written.shape[-2:])
     if initial_state is not None:
         since_start = (through - total).exp()[..., None, None]
         entering = (entering + since_start * initial_state[:, :, None]).to(dtype)
     from_start = (cumulative - 0.5 * log(head_dim)).exp()[..., None]
     read = (queries * from_start).to(dtype)
-    output = torch.baddbmm(
-        output.flatten(0, 2), read.flatten(0, 2), _both_planes(entering, planes).flatten(0, 2)
-    ).unflatten(0, output.shape[:3])
+    output = torch.unflatten(
+        torch.baddbmm(output.flatten(0, 2), read.flatten(0, 2), _both_planes(entering, planes).flatten(0, 2)),
+        0,
+        output.shape[:3],
+    )
     return output, scores, written, entering
 
 
@@ -136,46 +136,37 @@ class ChunkCore(torch.autograd.Function):
     """``core_forward`` from an empty state, differentiable in queries, keys, values and log_decay."""
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, queries: Tensor, keys: Tensor, values: Tensor, log_decay: Tensor, planes: int
+    def forward(  # noqa: PLR0917 - autograd functions take their arguments by position
+        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, log_decay: Tensor, planes: int
     ) -> Tensor:
         """Output [B, H, N, C, m d]; arguments as ``core_forward``."""
-        output, scores, written, entering = core_forward(queries, keys, values, log_decay, planes, None)
+        output, scores, written, entering = core_forward(
+            queries, keys, values, log_decay, planes=planes, initial_state=None
+        )
         states = () if written is None or entering is None else (written, entering)
         ctx.save_for_backward(queries, keys, values, log_decay, scores, *states)
-        ctx.planes = planes  # type: ignore[attr-defined]
+        ctx.planes = planes
         return output
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         """Gradients of queries, keys, values and log_decay."""
-        queries, keys, values, log_decay, scores, *states = ctx.saved_tensors
-        with torch.autocast(queries.device.type, enabled=False):
-            return (
-                *_core_backward(gradient, queries, keys, values, log_decay, scores, tuple(states), ctx.planes),
-                None,
-            )
+        with torch.autocast(gradient.device.type, enabled=False):
+            # Laid out for the products once; each of them would otherwise copy it again.
+            return *_core_backward(gradient.contiguous(), ctx.saved_tensors, ctx.planes), None
 
 
-def _core_backward(
-    gradient: Tensor,
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    log_decay: Tensor,
-    scores: Tensor,
-    states: tuple[Tensor, ...],
-    planes: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _core_backward(gradient: Tensor, saved: tuple[Tensor, ...], planes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    queries, keys, values, log_decay, scores, *states = saved
     head_dim = queries.shape[-1] // planes
     dtype, precise = queries.dtype, log_decay.dtype
     cumulative = summed_up_to(log_decay)
     decay = _decay_inside(cumulative, head_dim)
     scores_gradient = gradient @ values.mT
     values_gradient = scores.mT @ gradient
-    pairs = (scores_gradient.to(precise) * scores).unflatten(-1, (planes, -1)).sum(-2)
+    pairs = torch.unflatten((scores_gradient.to(precise) * scores), -1, (planes, -1)).sum(-2)
     cumulative_gradient = pairs.sum(-1) - pairs.sum(-2)
-    undecayed = (scores_gradient.unflatten(-1, (planes, -1)) * decay.unsqueeze(-2)).flatten(-2).to(dtype)
+    undecayed = (torch.unflatten(scores_gradient, -1, (planes, -1)) * decay.unsqueeze(-2)).flatten(-2).to(dtype)
     queries_gradient = undecayed @ keys
     keys_gradient = undecayed.mT @ queries
     if not states:
@@ -198,17 +189,19 @@ def _core_backward(
     queries_gradient = (queries_gradient + scaled_read_gradient).to(dtype)
 
     flat_gradient = entering_gradient.flatten(-2)
-    written_gradient = (across.to(dtype).mT @ flat_gradient).unflatten(-1, written.shape[-2:])
+    written_gradient = torch.unflatten((across.to(dtype).mT @ flat_gradient), -1, written.shape[-2:])
     chunk_pairs = (flat_gradient @ written.flatten(-2).mT).to(precise) * across
     # Row t is the decay through the chunk before t, column s the decay after chunk s.
     through_gradient = torch.nn.functional.pad(chunk_pairs.sum(-1)[..., 1:], (0, 1)) - chunk_pairs.sum(-2)
     total_gradient = _summed_from(through_gradient)
 
     weighted_gradient = values @ written_gradient.mT
-    values_gradient = torch.baddbmm(
-        values_gradient.flatten(0, 2), weighted.flatten(0, 2), written_gradient.flatten(0, 2)
-    ).unflatten(0, values_gradient.shape[:3])
-    to_end_gradient = (weighted_gradient.to(precise) * weighted).sum(-1).unflatten(-1, (planes, -1)).sum(-2)
+    values_gradient = torch.unflatten(
+        torch.baddbmm(values_gradient.flatten(0, 2), weighted.flatten(0, 2), written_gradient.flatten(0, 2)),
+        0,
+        values_gradient.shape[:3],
+    )
+    to_end_gradient = torch.unflatten((weighted_gradient.to(precise) * weighted).sum(-1), -1, (planes, -1)).sum(-2)
     cumulative_gradient = cumulative_gradient - to_end_gradient
     total_gradient = total_gradient + to_end_gradient.sum(-1)
     first_plane = _decayed_to_end(weighted_gradient, to_end, planes)
@@ -224,6 +217,7 @@ def final_state(
     keys: Tensor,
     values: Tensor,
     log_decay: Tensor,
+    *,
     planes: int,
     initial_state: Tensor | None,
 ) -> Tensor:
@@ -238,7 +232,7 @@ def final_state(
         written = _decayed_to_end(keys[..., : keys.shape[-1] // planes], to_end, planes).mT @ values
     through = summed_up_to(total)
     remaining = (through[..., -1:] - through).exp()
-    state = (remaining[..., None, :].to(written.dtype) @ written.flatten(-2)).unflatten(-1, written.shape[-2:])
+    state = torch.unflatten((remaining[..., None, :].to(written.dtype) @ written.flatten(-2)), -1, written.shape[-2:])
     state = state.squeeze(2).to(log_decay.dtype)
     if initial_state is not None:
         state = state + through[..., -1].exp()[..., None, None] * initial_state

@@ -9,14 +9,16 @@ Planes: x is real [B, T, 2, in] with real parts in plane 0; out the sum of the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters
 
 
 class ComplexProduct(Protocol):
@@ -54,8 +56,8 @@ class FourProducts:
     def apply(self, x: Tensor, fused: Tensor) -> Tensor:
         """W x, planes [B, T, 2, out]."""
         if x.shape[1] > 1 or torch.is_grad_enabled():
-            return functional.linear(x.flatten(-2), fused).unflatten(-1, (2, -1))
-        return turned_sum(functional.linear(x, fused[:, : x.shape[-1]]).unflatten(-1, (2, -1)))
+            return torch.unflatten(functional.linear(x.flatten(-2), fused), -1, (2, -1))
+        return turned_sum(torch.unflatten(functional.linear(x, fused[:, : x.shape[-1]]), -1, (2, -1)))
 
 
 class ThreeProducts:
@@ -89,10 +91,12 @@ def joint_weights(
     maps: Sequence[ComplexLinearParameters], dtype: torch.dtype, scale: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """W_r and W_i of all maps stacked along the outputs, times ``scale``, in ``dtype``."""
-    reals, imags = [m.weight_real for m in maps], [m.weight_imag for m in maps]
-    if scale is not None:
-        reals, imags = [scale * w for w in reals], [scale * w for w in imags]
-    reals, imags = [w.to(dtype) for w in reals], [w.to(dtype) for w in imags]
+
+    def prepared(weight: Tensor) -> Tensor:
+        return (weight if scale is None else scale * weight).to(dtype)
+
+    reals = [prepared(linear.weight_real) for linear in maps]
+    imags = [prepared(linear.weight_imag) for linear in maps]
     return (reals[0], imags[0]) if len(maps) == 1 else (torch.cat(reals), torch.cat(imags))
 
 

@@ -96,7 +96,7 @@ class MemoryDefinition:
         dtype: torch.dtype,
         generator: torch.Generator,
     ) -> torch.Tensor:
-        """Random ids [B, T] for a model; a standard normal sequence for a block, [B, T, 2, D] complex, [B, T, D] real."""
+        """Random ids [B, T] for a model; for a block a normal sequence, [B, T, 2, D] complex or [B, T, D] real."""
         if scope is Scope.MODEL:
             shape: tuple[int, ...] = (batch_size, sequence_length)
             return torch.randint(0, spec.vocabulary_size, shape, generator=generator, device=generator.device).to(

@@ -33,7 +33,7 @@ def recurrent_pam(
         q: Queries, complex64 or complex128 [B, H, T, d], not scaled.
         k: Keys, same shape and dtype.
         v: Values, same shape and dtype.
-        decay: Real [B, H, T] of the matching precision, in [0, 1] for a memory that forgets; any value is computed.
+        decay: Real [B, H, T] of the matching precision, at least 0 (at most 1 in a memory that forgets).
         initial_state: Complex [B, H, d_v, d_k] held before the first token; zeros where None.
 
     Returns:
@@ -80,11 +80,13 @@ def chunked_pam(
     chunks = -(-q.shape[2] // chunk)
     padding = chunks * chunk - q.shape[2]
     # Padded tokens write nothing and keep everything, so the state after them is the state after the last real token.
-    padded_decay = functional.pad(decay, (0, padding), value=1.0).unflatten(-1, (chunks, chunk))
+    padded_decay = torch.unflatten(functional.pad(decay, (0, padding), value=1.0), -1, (chunks, chunk))
     inside = decay_products(functional.pad(padded_decay, (1, 0), value=1.0))  # [B, H, N, 1 + C, 1 + C]
     total = inside[..., -1, 0]
     across = decay_products(functional.pad(total, (1, 0), value=1.0))  # [B, H, 1 + N, 1 + N]
-    return _combine(*(_in_chunks(x, chunks, padding) for x in (q, k, v)), inside, across, initial_state, q.shape[2])
+    q_chunks, k_chunks, v_chunks = (_in_chunks(x, chunks, padding) for x in (q, k, v))
+    output, state = _combine(q_chunks, k_chunks, v_chunks, (inside, across), initial_state)
+    return output[:, :, : q.shape[2]], state
 
 
 def log_chunked_pam(
@@ -101,10 +103,12 @@ def log_chunked_pam(
     chunk = min(chunk_size, q.shape[2])
     chunks = -(-q.shape[2] // chunk)
     padding = chunks * chunk - q.shape[2]
-    padded = functional.pad(log_decay, (0, padding)).unflatten(-1, (chunks, chunk))
+    padded = torch.unflatten(functional.pad(log_decay, (0, padding)), -1, (chunks, chunk))
     inside = _exponential_of_differences(functional.pad(padded, (1, 0)).cumsum(-1))
     across = _exponential_of_differences(functional.pad(padded.sum(-1), (1, 0)).cumsum(-1))
-    return _combine(*(_in_chunks(x, chunks, padding) for x in (q, k, v)), inside, across, initial_state, q.shape[2])
+    q_chunks, k_chunks, v_chunks = (_in_chunks(x, chunks, padding) for x in (q, k, v))
+    output, state = _combine(q_chunks, k_chunks, v_chunks, (inside, across), initial_state)
+    return output[:, :, : q.shape[2]], state
 
 
 def decay_products(decay: Tensor) -> Tensor:
@@ -145,26 +149,31 @@ def _exponential_of_differences(cumulative: Tensor) -> Tensor:
 
 
 def _combine(
-    q: Tensor, k: Tensor, v: Tensor, inside: Tensor, across: Tensor, initial_state: Tensor | None, length: int
+    q: Tensor, k: Tensor, v: Tensor, products: tuple[Tensor, Tensor], initial_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Outputs and final state from chunks [B, H, N, C, d] and the decay products inside and across them.
 
     Index 0 of the products stands for what was there before the chunk, or before the sequence.
     """
+    inside, across = products
     conjugate = k.conj()
     scores = (q @ conjugate.mT) * inside[..., 1:, 1:]
     written = (v * inside[..., -1, 1:, None]).mT @ conjugate  # [B, H, N, d_v, d_k]: each chunk's own state at its end
     weights = across[..., 1:].to(v.dtype)  # state after n chunks, from what chunk m wrote
-    states = (weights @ written.flatten(-2)).unflatten(-1, written.shape[-2:])
+    states = torch.unflatten((weights @ written.flatten(-2)), -1, written.shape[-2:])
     if initial_state is not None:
         states = states + across[..., 0, None, None] * initial_state[:, :, None]
     output = scores @ v + (q @ states[:, :, :-1].mT) * inside[..., 1:, 0, None]
-    return output.flatten(2, 3)[:, :, :length] / sqrt(q.shape[-1]), states[:, :, -1]
+    return output.flatten(2, 3) / sqrt(q.shape[-1]), states[:, :, -1]
 
 
 def _in_chunks(x: Tensor, chunks: int, padding: int) -> Tensor:
     """[B, H, T, d] padded with zeros and split to [B, H, N, C, d]."""
-    return functional.pad(x, (0, 0, 0, padding)).unflatten(2, (chunks, -1)) if padding else x.unflatten(2, (chunks, -1))
+    return (
+        torch.unflatten(functional.pad(x, (0, 0, 0, padding)), 2, (chunks, -1))
+        if padding
+        else torch.unflatten(x, 2, (chunks, -1))
+    )
 
 
 def _state_or_zeros(q: Tensor, initial_state: Tensor | None) -> Tensor:

@@ -1,17 +1,14 @@
 """The four implementations of PAM behind one interface: how each keeps hidden sequences, and its first and last stages.
 
-A language model is the same composition whatever the arithmetic: embed, norm, blocks, norm, project, norm, logits.
-What differs is collected here per implementation; blocks are in their own modules.
-
 Axes: B batch, T time, D model_dim, H heads, d head_dim, V vocabulary.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.errors import UsageError
@@ -25,65 +22,20 @@ from pamprof.workloads.layers.complex_products import (
     joint_weights,
 )
 from pamprof.workloads.layers.pam_complex import ComplexBlock
-from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters, PamBlockParameters
+from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters
 from pamprof.workloads.layers.pam_planar import GaussBlock, PlanarBlock
 from pamprof.workloads.layers.pam_published import PublishedBlock
 from pamprof.workloads.layers.plane_ops import compute_dtype, plane_norm
 
+if TYPE_CHECKING:
+    from pamprof.records import LayerSpec
+    from pamprof.workloads.layers.arithmetic import Arithmetic
 
-class PamArithmetic(Protocol):
-    """One implementation outside its blocks. Planes are [B, T, 2, D]; what ``own`` returns is the implementation's."""
 
-    name: str
-    block: type[PamBlockParameters]
-
-    def own(self, planes: Tensor) -> Tensor:
-        """A hidden sequence as the implementation keeps it, from planes."""
-        ...
-
-    def planes(self, hidden: Tensor) -> Tensor:
-        """Back to planes [B, T, 2, D]."""
-        ...
-
-    def embed(self, ids: Tensor, real: Tensor, imag: Tensor) -> Tensor:
-        """Rows of the two tables [V, D] for ids [B, T]."""
-        ...
-
-    def norm(self, hidden: Tensor, scale: Tensor) -> Tensor:
-        """Complex norm."""
-        ...
-
-    def project(self, hidden: Tensor, maps: ComplexLinearParameters, fused: Tensor | None) -> Tensor:
-        """The head's linear map with bias; ``fused`` is what ``fuse`` returned."""
-        ...
-
-    def fuse(self, maps: ComplexLinearParameters) -> Tensor | None:
-        """The map's weight prepared once for inference; None where there is nothing to prepare."""
-        ...
-
-    def logits(self, hidden: Tensor, table: Tensor, bias: Tensor | None) -> Tensor:
-        """u_r E_r^T + u_i E_i^T + bias, [B, T, V] for ``table`` [V, 2 D], rows [E_r, E_i]."""
-        ...
-
-    def rotation(self, angles: Tensor, hidden: Tensor) -> Tensor:
-        """What the blocks want of the angles [T, d] of consecutive positions, in the dtype that suits ``hidden``."""
-        ...
-
-    def rotation_channels(self, head_dim: int) -> int:
-        """How many angles a position has: one per complex channel."""
-        ...
-
-    def positions(self, rotation: Tensor, start: int, length: int) -> Tensor:
-        """The part of a ``rotation`` that belongs to ``length`` positions from ``start``."""
-        ...
-
-    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """An empty memory of one block; ``dtype`` is real, float32 or float64."""
-        ...
-
-    def complex_state(self, state: Tensor) -> Tensor:
-        """The memory as complex [B, H, d_v, d_k]."""
-        ...
+def _complex_maps(module: nn.Module) -> ComplexLinearParameters:
+    if not isinstance(module, ComplexLinearParameters):
+        raise TypeError(f"a complex projection needs ComplexLinearParameters, not {type(module).__name__}")
+    return module
 
 
 class _OneAnglePerChannel:
@@ -97,8 +49,12 @@ class Planar(_OneAnglePerChannel):
 
     def __init__(self, name: str, block: type[PlanarBlock], product: ComplexProduct) -> None:
         self.name = name
-        self.block: type[PamBlockParameters] = block
+        self._block = block
         self._product = product
+
+    def block(self, spec: LayerSpec) -> nn.Module:
+        """A block over planes."""
+        return self._block(spec)
 
     def own(self, planes: Tensor) -> Tensor:
         """Planes are kept as they are."""
@@ -108,24 +64,26 @@ class Planar(_OneAnglePerChannel):
         """Planes are kept as they are."""
         return hidden
 
-    def embed(self, ids: Tensor, real: Tensor, imag: Tensor) -> Tensor:
+    def embed(self, ids: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
         """Planes [B, T, 2, D]."""
-        return torch.stack((functional.embedding(ids, real), functional.embedding(ids, imag)), 2)
+        return torch.stack([functional.embedding(ids, table) for table in tables], 2)
 
     def norm(self, hidden: Tensor, scale: Tensor) -> Tensor:
         """Complex norm in float32, returned in the dtype of the products."""
         return plane_norm(hidden, scale)
 
-    def project(self, hidden: Tensor, maps: ComplexLinearParameters, fused: Tensor | None) -> Tensor:
+    def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
         """One fused product and the bias."""
+        maps = _complex_maps(maps)
         assert maps.bias_real is not None
         assert maps.bias_imag is not None
         if fused is None:
             fused = self._product.fuse(*joint_weights((maps,), compute_dtype(hidden)))
         return self._product.apply(hidden, fused) + torch.stack((maps.bias_real, maps.bias_imag))
 
-    def fuse(self, maps: ComplexLinearParameters) -> Tensor | None:
+    def fuse(self, maps: nn.Module) -> Tensor | None:
         """The fused weight, of which the parameters become views."""
+        maps = _complex_maps(maps)
         return fuse_once(self._product, (maps,), maps.weight_real.dtype)
 
     def logits(self, hidden: Tensor, table: Tensor, bias: Tensor | None) -> Tensor:
@@ -154,7 +112,10 @@ class Published(_OneAnglePerChannel):
     """Interleaved pairs; see ``pam_published``."""
 
     name = "published"
-    block: type[PamBlockParameters] = PublishedBlock
+
+    def block(self, spec: LayerSpec) -> nn.Module:
+        """A block over pairs."""
+        return PublishedBlock(spec)
 
     def own(self, planes: Tensor) -> Tensor:
         """Pairs [B, T, D, 2]."""
@@ -164,19 +125,19 @@ class Published(_OneAnglePerChannel):
         """A view of the pairs."""
         return hidden.transpose(-1, -2)
 
-    def embed(self, ids: Tensor, real: Tensor, imag: Tensor) -> Tensor:
+    def embed(self, ids: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
         """Pairs [B, T, D, 2]."""
-        return torch.stack((functional.embedding(ids, real), functional.embedding(ids, imag)), dim=-1)
+        return torch.stack([functional.embedding(ids, table) for table in tables], -1)
 
     def norm(self, hidden: Tensor, scale: Tensor) -> Tensor:
         """Complex norm in separate passes."""
         return pam_published.norm(hidden, scale)
 
-    def project(self, hidden: Tensor, maps: ComplexLinearParameters, fused: Tensor | None) -> Tensor:
+    def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
         """Four products and a stack."""
-        return pam_published.linear(hidden, maps)
+        return pam_published.linear(hidden, _complex_maps(maps))
 
-    def fuse(self, maps: ComplexLinearParameters) -> Tensor | None:
+    def fuse(self, maps: nn.Module) -> Tensor | None:
         """Nothing is fused."""
         return None
 
@@ -206,7 +167,10 @@ class Complex(_OneAnglePerChannel):
     """torch complex tensors; see ``pam_complex``."""
 
     name = "complex"
-    block: type[PamBlockParameters] = ComplexBlock
+
+    def block(self, spec: LayerSpec) -> nn.Module:
+        """A block over complex tensors."""
+        return ComplexBlock(spec)
 
     def own(self, planes: Tensor) -> Tensor:
         """Complex [B, T, D]."""
@@ -216,19 +180,19 @@ class Complex(_OneAnglePerChannel):
         """Real and imaginary parts stacked."""
         return torch.stack((hidden.real, hidden.imag), 2)
 
-    def embed(self, ids: Tensor, real: Tensor, imag: Tensor) -> Tensor:
+    def embed(self, ids: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
         """Complex [B, T, D]."""
-        return torch.complex(functional.embedding(ids, real), functional.embedding(ids, imag))
+        return torch.complex(*(functional.embedding(ids, table) for table in tables))
 
     def norm(self, hidden: Tensor, scale: Tensor) -> Tensor:
         """Complex norm."""
         return complex_norm(hidden, scale)
 
-    def project(self, hidden: Tensor, maps: ComplexLinearParameters, fused: Tensor | None) -> Tensor:
+    def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
         """One complex product."""
-        return pam_complex.linear(hidden, maps)
+        return pam_complex.linear(hidden, _complex_maps(maps))
 
-    def fuse(self, maps: ComplexLinearParameters) -> Tensor | None:
+    def fuse(self, maps: nn.Module) -> Tensor | None:
         """Nothing is fused."""
         return None
 
@@ -253,7 +217,7 @@ class Complex(_OneAnglePerChannel):
         return state
 
 
-ARITHMETICS: dict[str, PamArithmetic] = {
+ARITHMETICS: dict[str, Arithmetic] = {
     arithmetic.name: arithmetic
     for arithmetic in (
         Published(),
@@ -264,7 +228,7 @@ ARITHMETICS: dict[str, PamArithmetic] = {
 }
 
 
-def arithmetic(name: str) -> PamArithmetic:
+def arithmetic(name: str) -> Arithmetic:
     """The implementation called ``name``, or a ``UsageError`` that lists the ones there are."""
     if name not in ARITHMETICS:
         raise UsageError(f"no implementation {name!r} of layer pam; there is {', '.join(ARITHMETICS)}")

@@ -8,8 +8,7 @@ Axes: B batch, T time, D model_dim, H heads, d head_dim.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from pamprof.workloads.layers.complex_ops import (
     rotate,
     rotation_angles,
 )
+from pamprof.workloads.layers.decay_gates import log_decay_and_write
 from pamprof.workloads.layers.pam import DEFAULT_CHUNK_SIZE, chunked_pam, dual_pam, log_chunked_pam, recurrent_pam
 from pamprof.workloads.layers.pam_parameters import (
     ComplexLinearParameters,
@@ -35,7 +35,9 @@ from pamprof.workloads.layers.pam_parameters import (
     load_exactly,
     tensor_of,
 )
-from pamprof.workloads.layers.pam_planar import log_decay_and_write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Form = Literal["recurrent", "dual", "chunked"]
 
@@ -114,7 +116,7 @@ def projections(
 
     ``rotation`` holds angles [T, d], or factors where it is complex.
     """
-    projected = linear(x, pam.qkv_proj).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    projected = torch.unflatten(linear(x, pam.qkv_proj), -1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     q, k, v = projected.unbind(0)
     q, k = (z * rotation if rotation.is_complex() else rotate(z, rotation) for z in (q, k))
     log_decay, write = log_decay_and_write(pam, torch.cat((x.real, x.imag), -1), magnitude(x))

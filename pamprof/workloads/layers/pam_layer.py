@@ -8,20 +8,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from pamprof.errors import UnsupportedError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers import pam_presets
 from pamprof.workloads.layers.complex_ops import ACTIVATIONS
 from pamprof.workloads.layers.memory_definition import MemoryDefinition
+from pamprof.workloads.layers.memory_model import MemoryLayer
 from pamprof.workloads.layers.pam_arithmetic import arithmetic
 from pamprof.workloads.layers.pam_oracle import ORACLE_CHUNK_SIZE, ORACLE_NAME, block_error, naive_block
 from pamprof.workloads.layers.pam_parameters import initialise
-from pamprof.workloads.models import MemoryLayer, PamLanguageModel
+from pamprof.workloads.models import PamLanguageModel
 
 if TYPE_CHECKING:
-    from pamprof.workloads.base import SequenceModel
+    import torch
+
+    from pamprof.workloads.base import LayerDefinition, SequenceModel
 
 
 class PamDefinition(MemoryDefinition):
@@ -74,4 +75,4 @@ class PamDefinition(MemoryDefinition):
         return error, ORACLE_NAME
 
 
-DEFINITION = PamDefinition()
+DEFINITION: LayerDefinition = PamDefinition()

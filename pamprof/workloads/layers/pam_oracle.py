@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pamprof.records import Dtype, Phase
-from pamprof.workloads.models import TORCH_DTYPES, MemoryLayer, MemoryState
+from pamprof.workloads.layers.memory_model import TORCH_DTYPES, MemoryLayer, MemoryState
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -58,7 +58,9 @@ def naive_block(weights: Mapping[str, Tensor], planes: Tensor, heads: int) -> tu
     opened = gate / (size(gate) + 1e-8) / (1 + torch.exp(-size(gate)))
     z = z + weights["cgu_scale"] * linear(opened * activation(linear(x, "cgu.up_proj")), "cgu.down_proj")
     x = norm(z, "norm2")
-    q, k, v = (part.unflatten(-1, (heads, -1)) for part in linear(x, "pam.qkv_proj").chunk(3, -1))  # [B, T, H, d]
+    q, k, v = (
+        torch.unflatten(part, -1, (heads, -1)) for part in linear(x, "pam.qkv_proj").chunk(3, -1)
+    )  # [B, T, H, d]
     head_dim = q.shape[-1]
     row = torch.cat((x.real, x.imag), -1)
     logits = row @ weights["pam.dt_proj.weight"].T + weights["pam.dt_proj.bias"] + weights["pam.dt_bias"]

@@ -8,13 +8,17 @@ Letters: D model_dim, H heads, d head_dim, I = H d, h hidden_dim.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from pamprof.errors import SpecError
-from pamprof.records import LayerSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pamprof.records import LayerSpec
 
 INITIAL_EMBEDDING_DEVIATION = 0.02
 INITIAL_THRESHOLD = -0.1
@@ -38,15 +42,30 @@ class ComplexLinearParameters(nn.Module):
         self.bias_imag = nn.Parameter(torch.empty(outputs)) if bias else None
 
 
-class RealLinearParameters(nn.Module):
-    """weight [out, in], with bias [out] where asked for."""
+class MatrixParameters(nn.Module):
+    """weight [out, in]."""
 
-    bias: Tensor | None
-
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
-        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+
+
+class RealLinearParameters(MatrixParameters):
+    """weight [out, in] and bias [out]."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+
+class DecayParameters(nn.Module):
+    """dt_proj [H, row width] with dt_bias [H], and protect_gate [H, D]: what the decay is computed from."""
+
+    def __init__(self, spec: LayerSpec, *, row_width: int) -> None:
+        super().__init__()
+        self.dt_proj = RealLinearParameters(row_width, spec.heads)
+        self.dt_bias = nn.Parameter(torch.empty(spec.heads))
+        self.protect_gate = RealLinearParameters(spec.model_dim, spec.heads)
 
 
 class NormParameters(nn.Module):
@@ -79,17 +98,14 @@ class GateUnitParameters(nn.Module):
         self.act = ActivationParameters(spec.hidden_dim, swish=spec.activation == "modswish")
 
 
-class MemoryParameters(nn.Module):
-    """The memory: qkv_proj D -> 3 I, o_proj I -> D, dt_proj [H, 2 D] with dt_bias [H], protect_gate [H, D]."""
+class MemoryParameters(DecayParameters):
+    """The memory: qkv_proj D -> 3 I and o_proj I -> D beside the decay's parameters."""
 
     def __init__(self, spec: LayerSpec) -> None:
-        super().__init__()
+        super().__init__(spec, row_width=2 * spec.model_dim)
         inner = spec.heads * spec.head_dim
         self.qkv_proj = ComplexLinearParameters(spec.model_dim, 3 * inner)
         self.o_proj = ComplexLinearParameters(inner, spec.model_dim)
-        self.dt_proj = RealLinearParameters(2 * spec.model_dim, spec.heads)
-        self.dt_bias = nn.Parameter(torch.empty(spec.heads))
-        self.protect_gate = RealLinearParameters(spec.model_dim, spec.heads)
 
 
 class PamBlockParameters(nn.Module):

@@ -10,11 +10,13 @@ Axes: B batch, T time, D model_dim, H heads, d head_dim, N chunks, C chunk.
 
 from __future__ import annotations
 
+from math import sqrt
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pamprof.records import LayerSpec
 from pamprof.workloads.layers.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
 from pamprof.workloads.layers.complex_products import (
     ComplexProduct,
@@ -24,8 +26,12 @@ from pamprof.workloads.layers.complex_products import (
     joint_weights,
     turned_sum,
 )
-from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters, MemoryParameters, PamBlockParameters
-from pamprof.workloads.layers.plane_ops import compute_dtype, plane_gate, plane_magnitude, plane_norm, precise
+from pamprof.workloads.layers.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters, PamBlockParameters
+from pamprof.workloads.layers.plane_ops import compute_dtype, plane_gate, plane_magnitude, plane_norm
+
+if TYPE_CHECKING:
+    from pamprof.records import LayerSpec
 
 
 class PlanarBlock(PamBlockParameters):
@@ -62,7 +68,7 @@ class PlanarBlock(PamBlockParameters):
         """
         normed = plane_norm(hidden, self.norm1.scale)
         gate_up = self._linear(normed, self.fused_gate_up, self.cgu.gate_proj, self.cgu.up_proj)
-        gated = plane_gate(gate_up.unflatten(-1, (2, -1)), self.cgu.act.bias, self.cgu.act.beta)
+        gated = plane_gate(torch.unflatten(gate_up, -1, (2, -1)), self.cgu.act.bias, self.cgu.act.beta)
         hidden = self._add(hidden, gated, self.cgu.down_proj, self.fused_down, self.cgu_scale)
         normed = plane_norm(hidden, self.norm2.scale)
         retrieved = self._remember(normed, rotation, state, begins)
@@ -90,7 +96,7 @@ class PlanarBlock(PamBlockParameters):
     def _remember(self, x: Tensor, rotation: Tensor, state: Tensor | None, begins: bool) -> Tensor:
         """Retrieved planes [B, T, 2, H d] for normed planes ``x``."""
         projected = self._linear(x, self.fused_qkv, self.pam.qkv_proj)
-        projected = projected.unflatten(-1, (3, self.heads, self.head_dim))  # [B, T, 2, 3, H, d]
+        projected = torch.unflatten(projected, -1, (3, self.heads, self.head_dim))  # [B, T, 2, 3, H, d]
         (q_real, k_real, v_real), (q_imag, k_imag, v_imag) = (plane.unbind(-3) for plane in projected.unbind(2))
         cosine, sine = rotation[:, :, None].unbind(0)
         log_decay, write = log_decay_and_write(self.pam, x.flatten(-2), plane_magnitude(x))
@@ -100,7 +106,7 @@ class PlanarBlock(PamBlockParameters):
         values = (v_real * write, v_imag * write)
         if state is not None and x.shape[1] == 1 and not begins:
             return _step(queries, keys, values, log_decay, state)
-        return _all_chunks(queries, keys, values, log_decay, state, begins)
+        return _all_chunks(queries, keys, values, log_decay, state=state, begins=begins)
 
 
 class GaussBlock(PlanarBlock):
@@ -109,26 +115,12 @@ class GaussBlock(PlanarBlock):
     product: ComplexProduct = ThreeProducts()
 
 
-def log_decay_and_write(pam: MemoryParameters, row: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithm of the decay and share of the value that is written, both [B, T, H] in float32.
-
-    log(exp(-dt)(1 - p) + p), with dt the softplus of a linear map of ``row`` [B, T, 2 D] and p the sigmoid of one of
-    the magnitudes ``size`` [B, T, D]; the share written is 1 - p. Both sides of the sum enter as logarithms, so the
-    result is finite however strongly the memory forgets.
-    """
-    assert pam.dt_proj.bias is not None
-    assert pam.protect_gate.bias is not None
-    step = precise(functional.linear(row, pam.dt_proj.weight)) + (pam.dt_proj.bias + pam.dt_bias)
-    gate = precise(functional.linear(size, pam.protect_gate.weight)) + pam.protect_gate.bias
-    forgotten = functional.logsigmoid(-gate) - functional.softplus(step)
-    return torch.logaddexp(forgotten, functional.logsigmoid(gate)), torch.sigmoid(-gate)
-
-
 def _all_chunks(
     queries: tuple[Tensor, Tensor],
     keys: tuple[Tensor, Tensor],
     values: tuple[Tensor, Tensor],
     log_decay: Tensor,
+    *,
     state: Tensor | None,
     begins: bool,
 ) -> Tensor:
@@ -143,22 +135,22 @@ def _all_chunks(
         stacked = torch.stack(planes, 3)
         if padding:
             stacked = functional.pad(stacked, (0, 0) * 3 + (0, padding))
-        rows = stacked.unflatten(3, (-1, 2)).unflatten(1, (chunks, chunk))  # [B, N, C, H, rows, 2, d]
+        rows = torch.unflatten(torch.unflatten(stacked, 3, (-1, 2)), 1, (chunks, chunk))  # [B, N, C, H, rows, 2, d]
         return rows.permute(0, 3, 1, 4, 2, 5, 6).flatten(5).flatten(3, 4)
 
     def with_turned(planes: tuple[Tensor, Tensor]) -> Tensor:
         return in_chunks(planes[0], planes[1], -planes[1], planes[0])
 
     padded = functional.pad(log_decay, (0, 0, 0, padding)) if padding else log_decay
-    chunked_decay = padded.unflatten(1, (chunks, chunk)).permute(0, 3, 1, 2).contiguous()
+    chunked_decay = torch.unflatten(padded, 1, (chunks, chunk)).permute(0, 3, 1, 2).contiguous()
     core = in_chunks(*queries), with_turned(keys), with_turned(values), chunked_decay
     if state is None:
-        output: Tensor = ChunkCore.apply(*core, 2)
+        output: Tensor = ChunkCore.apply(*core, 2)  # type: ignore[no-untyped-call]
     else:
         before = None if begins else state
-        output, _, written, _ = core_forward(*core, 2, before)
-        state.copy_(final_state(written, *core[1:], 2, before))
-    planes = output.unflatten(-1, (2, head_dim)).permute(0, 2, 3, 4, 1, 5)  # [B, N, C, 2, H, d]
+        output, _, written, _ = core_forward(*core, planes=2, initial_state=before)
+        state.copy_(final_state(written, *core[1:], planes=2, initial_state=before))
+    planes = torch.unflatten(output, -1, (2, head_dim)).permute(0, 2, 3, 4, 1, 5)  # [B, N, C, 2, H, d]
     return planes.flatten(1, 2)[:, :length].flatten(3)
 
 
@@ -179,8 +171,8 @@ def _step(
     turned_value = torch.cat((-value_imag, value_real), -1).unsqueeze(-2)
     state.mul_(log_decay.squeeze(1).exp()[..., None, None].to(state.dtype))
     state.addcmul_(key_real, value).addcmul_(key_imag, turned_value, value=-1)
-    query = torch.cat(queries, 1).transpose(1, 2).to(state.dtype) * state.shape[-2] ** -0.5  # [B, H, 2, d]
+    query = torch.cat(queries, 1).transpose(1, 2).to(state.dtype) / sqrt(state.shape[-2])  # [B, H, 2, d]
     with torch.autocast(state.device.type, enabled=False):
         rows = query @ state
-    planes = turned_sum(rows.unflatten(-1, (2, -1)))  # [B, H, 2, d]
+    planes = turned_sum(torch.unflatten(rows, -1, (2, -1)))  # [B, H, 2, d]
     return planes.transpose(1, 2).flatten(2).unsqueeze(1).to(queries[0].dtype)

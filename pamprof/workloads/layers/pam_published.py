@@ -12,11 +12,12 @@ Axes: B batch, T time, D model_dim, H heads, d head_dim, C chunk.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pamprof.records import LayerSpec
 from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 from pamprof.workloads.layers.pam_parameters import (
     ComplexLinearParameters,
@@ -25,6 +26,9 @@ from pamprof.workloads.layers.pam_parameters import (
     PamBlockParameters,
 )
 from pamprof.workloads.layers.plane_ops import precise
+
+if TYPE_CHECKING:
+    from pamprof.records import LayerSpec
 
 PUBLISHED_CHUNK_SIZE = 256
 
@@ -116,7 +120,7 @@ class PublishedBlock(PamBlockParameters):
         if state is not None and length == 1 and not begins:
             y = step(q, k, v, decay, state)
         else:
-            y, final = chunk_loop(q, k, v, decay, None if begins else state, self.causal)
+            y, final = chunk_loop(q, k, v, decay, memory=None if begins else state, causal=self.causal)
             if state is not None:
                 state.copy_(final)
         y = y.transpose(1, 2).contiguous().view(batch, length, self.heads * self.head_dim, 2)
@@ -125,8 +129,6 @@ class PublishedBlock(PamBlockParameters):
 
 def decay_and_write(pam: MemoryParameters, x: Tensor) -> tuple[Tensor, Tensor]:
     """Decay exp(-dt)(1 - p) + p and written share 1 - p, both [B, H, T] in float32."""
-    assert pam.dt_proj.bias is not None
-    assert pam.protect_gate.bias is not None
     row = torch.cat((x[..., 0], x[..., 1]), dim=-1)
     step_logits = functional.linear(row, pam.dt_proj.weight.to(row.dtype))
     dt = functional.softplus(precise(step_logits).transpose(1, 2) + (pam.dt_proj.bias + pam.dt_bias).unsqueeze(-1))
@@ -136,7 +138,7 @@ def decay_and_write(pam: MemoryParameters, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def chunk_loop(
-    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, memory: Tensor | None, causal: Tensor
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, *, memory: Tensor | None, causal: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Outputs [B, H, T, d, 2] and final memory [B, H, d, d, 2], one chunk after another.
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 
@@ -37,7 +36,7 @@ def plane_norm(planes: Tensor, scale: Tensor) -> Tensor:
     """Complex norm of planes [..., 2, D] in float32, in the dtype the products after it want."""
     dtype = compute_dtype(planes)
     if torch.is_grad_enabled():
-        normed: Tensor = _PlaneNorm.apply(planes, scale, dtype)
+        normed: Tensor = _PlaneNorm.apply(planes, scale, dtype)  # type: ignore[no-untyped-call]
         return normed
     return _norm_parts(planes, scale)[0].to(dtype)
 
@@ -54,13 +53,13 @@ def _norm_parts(planes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, 
 
 class _PlaneNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(ctx: Any, planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(planes, scale)
         return _norm_parts(planes, scale)[0].to(dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
-        """With y = s f(|z|) r z, f(x) = x / (x + e), r the reciprocal root mean square:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradient of y = s f(|z|) r z, with f(x) = x / (x + e) and r the reciprocal root mean square.
 
         dz = s f r dy + z (s r a f' / |z| - r³ / D · sum(s f a)), a = Re(dy conj z), f' = e / (x + e)².
         """
@@ -88,7 +87,7 @@ def plane_gate(gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
         sigmoid(|g|) g / (|g| + 1e-8) · act(u), planes [..., 2, h].
     """
     if torch.is_grad_enabled():
-        gated: Tensor = _PlaneGate.apply(gate_up, bias, beta)
+        gated: Tensor = _PlaneGate.apply(gate_up, bias, beta)  # type: ignore[no-untyped-call]
         return gated
     return _gate_forward(gate_up, bias, beta)
 
@@ -118,12 +117,12 @@ def _gate_forward(gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
 
 class _PlaneGate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
+    def forward(ctx: Any, gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
         ctx.save_for_backward(gate_up, bias, beta)
         return _gate_forward(gate_up, bias, beta)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """With y = s(|g|) t(|u|) g u: the product rule, and s' g / |g|, t' u / |u| for the moduli."""
         gate_up, bias, beta = ctx.saved_tensors
         gate_size, up_size, opening, weight, gate_factor, up_factor = _gate_factors(gate_up, bias, beta)

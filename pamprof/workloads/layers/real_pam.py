@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -14,13 +13,16 @@ from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers import pam_presets
 from pamprof.workloads.layers.memory_definition import MemoryDefinition
+from pamprof.workloads.layers.memory_model import MemoryLayer
 from pamprof.workloads.layers.pam_oracle import ORACLE_CHUNK_SIZE, block_error
 from pamprof.workloads.layers.pam_parameters import initialise
 from pamprof.workloads.layers.real_pam_arithmetic import REAL
-from pamprof.workloads.models import MemoryLayer, RealPamLanguageModel
+from pamprof.workloads.models import RealPamLanguageModel
 
 if TYPE_CHECKING:
-    from pamprof.workloads.base import SequenceModel
+    from collections.abc import Mapping
+
+    from pamprof.workloads.base import LayerDefinition, SequenceModel
 
 ORACLE_NAME = "naive float64 recurrence over tokens"
 
@@ -99,7 +101,7 @@ def naive_real_block(weights: Mapping[str, Tensor], z: Tensor, heads: int) -> tu
     gated = sigmoid(linear(x, "gate_unit.gate_proj")) * activation(linear(x, "gate_unit.up_proj"))
     z = z + weights["cgu_scale"] * linear(gated, "gate_unit.down_proj")
     x = norm(z, "norm2")
-    q, k, v = (part.unflatten(-1, (heads, -1)) for part in linear(x, "memory.qkv_proj").chunk(3, -1))
+    q, k, v = (torch.unflatten(part, -1, (heads, -1)) for part in linear(x, "memory.qkv_proj").chunk(3, -1))
     head_dim = q.shape[-1]
     logits = linear(x, "memory.dt_proj") + weights["memory.dt_proj.bias"] + weights["memory.dt_bias"]
     protect = sigmoid(linear(x.abs(), "memory.protect_gate") + weights["memory.protect_gate.bias"])
@@ -120,4 +122,4 @@ def naive_real_block(weights: Mapping[str, Tensor], z: Tensor, heads: int) -> tu
     return z + weights["pam_scale"] * linear(torch.stack(read, 1).flatten(2), "memory.o_proj"), memory
 
 
-DEFINITION = RealPamDefinition()
+DEFINITION: LayerDefinition = RealPamDefinition()

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.workloads.layers.pam_parameters import RealLinearParameters
 from pamprof.workloads.layers.plane_ops import compute_dtype
 from pamprof.workloads.layers.real_pam_block import RealBlock, real_norm
 
+if TYPE_CHECKING:
+    from pamprof.records import LayerSpec
+    from pamprof.workloads.layers.arithmetic import Arithmetic
+
 
 class RealArithmetic:
-    """Counterpart of ``PamArithmetic`` over real hidden sequences [B, T, D]."""
+    """``Arithmetic`` over real hidden sequences [B, T, D]."""
 
     name = "planar"
-    block = RealBlock
+
+    def block(self, spec: LayerSpec) -> nn.Module:
+        """A real block."""
+        return RealBlock(spec)
 
     def own(self, planes: Tensor) -> Tensor:
         """Sequences are kept as they are."""
@@ -25,19 +34,21 @@ class RealArithmetic:
         """Sequences are kept as they are."""
         return hidden
 
-    def embed(self, ids: Tensor, table: Tensor) -> Tensor:
-        """Rows [B, T, D] of the table [V, D]."""
-        return functional.embedding(ids, table)
+    def embed(self, ids: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
+        """Rows [B, T, D] of the one table [V, D]."""
+        return functional.embedding(ids, tables[0])
 
     def norm(self, hidden: Tensor, scale: Tensor) -> Tensor:
         """Root-mean-square norm, returned in the dtype of the products."""
         return real_norm(hidden, scale)
 
-    def project(self, hidden: Tensor, maps: RealLinearParameters, fused: Tensor | None) -> Tensor:
+    def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
         """The head's linear map with bias."""
+        if not isinstance(maps, RealLinearParameters):
+            raise TypeError(f"a real projection needs RealLinearParameters, not {type(maps).__name__}")
         return functional.linear(hidden, maps.weight, maps.bias)
 
-    def fuse(self, maps: RealLinearParameters) -> Tensor | None:
+    def fuse(self, maps: nn.Module) -> Tensor | None:
         """Nothing is to be fused."""
         return None
 
@@ -66,4 +77,4 @@ class RealArithmetic:
         return state.mT
 
 
-REAL = RealArithmetic()
+REAL: Arithmetic = RealArithmetic()

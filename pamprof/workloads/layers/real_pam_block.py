@@ -10,19 +10,26 @@ Axes: B batch, T time, D model_dim, H heads, d head_dim, N chunks, C chunk.
 
 from __future__ import annotations
 
-from typing import Any
+from math import sqrt
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from pamprof.records import LayerSpec
 from pamprof.workloads.layers.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
 from pamprof.workloads.layers.complex_ops import NORM_EPSILON
-from pamprof.workloads.layers.pam_parameters import ActivationParameters, NormParameters, RealLinearParameters
-from pamprof.workloads.layers.pam_planar import log_decay_and_write
+from pamprof.workloads.layers.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.pam_parameters import (
+    ActivationParameters,
+    DecayParameters,
+    MatrixParameters,
+    NormParameters,
+)
 from pamprof.workloads.layers.plane_ops import compute_dtype
+
+if TYPE_CHECKING:
+    from pamprof.records import LayerSpec
 
 
 class RealGateUnitParameters(nn.Module):
@@ -30,23 +37,20 @@ class RealGateUnitParameters(nn.Module):
 
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()
-        self.gate_proj = RealLinearParameters(spec.model_dim, spec.hidden_dim, bias=False)
-        self.up_proj = RealLinearParameters(spec.model_dim, spec.hidden_dim, bias=False)
-        self.down_proj = RealLinearParameters(spec.hidden_dim, spec.model_dim, bias=False)
+        self.gate_proj = MatrixParameters(spec.model_dim, spec.hidden_dim)
+        self.up_proj = MatrixParameters(spec.model_dim, spec.hidden_dim)
+        self.down_proj = MatrixParameters(spec.hidden_dim, spec.model_dim)
         self.act = ActivationParameters(spec.hidden_dim, swish=spec.activation == "swish")
 
 
-class RealMemoryParameters(nn.Module):
-    """qkv_proj D -> 3 H d, o_proj H d -> D, dt_proj [H, D] with dt_bias [H], protect_gate [H, D]."""
+class RealMemoryParameters(DecayParameters):
+    """qkv_proj D -> 3 H d and o_proj H d -> D beside the decay's parameters."""
 
     def __init__(self, spec: LayerSpec) -> None:
-        super().__init__()
+        super().__init__(spec, row_width=spec.model_dim)
         inner = spec.heads * spec.head_dim
-        self.qkv_proj = RealLinearParameters(spec.model_dim, 3 * inner, bias=False)
-        self.o_proj = RealLinearParameters(inner, spec.model_dim, bias=False)
-        self.dt_proj = RealLinearParameters(spec.model_dim, spec.heads)
-        self.dt_bias = nn.Parameter(torch.empty(spec.heads))
-        self.protect_gate = RealLinearParameters(spec.model_dim, spec.heads)
+        self.qkv_proj = MatrixParameters(spec.model_dim, 3 * inner)
+        self.o_proj = MatrixParameters(inner, spec.model_dim)
 
 
 def real_norm(hidden: Tensor, scale: Tensor) -> Tensor:
@@ -108,13 +112,13 @@ class RealBlock(nn.Module):
 
     def _remember(self, x: Tensor, rotation: Tensor, state: Tensor | None, begins: bool) -> Tensor:
         projected = functional.linear(x, self.memory.qkv_proj.weight.to(x.dtype))
-        query, key, value = projected.unflatten(-1, (3, self.heads, self.head_dim)).unbind(2)  # [B, T, H, d]
+        query, key, value = torch.unflatten(projected, -1, (3, self.heads, self.head_dim)).unbind(2)  # [B, T, H, d]
         log_decay, write = log_decay_and_write(self.memory, x, x.abs())
         query, key = rotate_pairs(query, rotation), rotate_pairs(key, rotation)
         value = value * write.to(x.dtype).unsqueeze(-1)
         if state is not None and x.shape[1] == 1 and not begins:
             return _step(query, key, value, log_decay, state)
-        return _all_chunks(query, key, value, log_decay, state, begins)
+        return _all_chunks(query, key, value, log_decay, state=state, begins=begins)
 
 
 def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
@@ -127,7 +131,7 @@ def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
 def real_gate(gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     """sigmoid(g) · act(u) for g and u beside each other in ``gate_up`` [..., 2 h]; ``bias`` and ``beta`` [h]."""
     if torch.is_grad_enabled():
-        gated: Tensor = _RealGate.apply(gate_up, bias, beta)
+        gated: Tensor = _RealGate.apply(gate_up, bias, beta)  # type: ignore[no-untyped-call]
         return gated
     return _gate_forward(gate_up, bias, beta)
 
@@ -143,12 +147,12 @@ class _RealGate(torch.autograd.Function):
     """Keeps its inputs alone and recomputes, as planar PAM's gate does."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
+    def forward(ctx: Any, gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
         ctx.save_for_backward(gate_up, bias, beta)
         return _gate_forward(gate_up, bias, beta)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         gate_up, bias, beta = ctx.saved_tensors
         gate, up = gate_up.chunk(2, -1)
         opening = torch.sigmoid(gate)
@@ -171,7 +175,7 @@ class _RealGate(torch.autograd.Function):
 
 
 def _all_chunks(
-    query: Tensor, key: Tensor, value: Tensor, log_decay: Tensor, state: Tensor | None, begins: bool
+    query: Tensor, key: Tensor, value: Tensor, log_decay: Tensor, *, state: Tensor | None, begins: bool
 ) -> Tensor:
     """[B, T, H d] read by the queries; all given as [B, T, H, d]; updates ``state``."""
     length = log_decay.shape[1]
@@ -182,15 +186,15 @@ def _all_chunks(
     def in_chunks(x: Tensor) -> Tensor:
         """[B, T, H, ...] to contiguous [B, H, N, C, ...]."""
         padded = functional.pad(x, (0, 0) * (x.ndim - 2) + (0, padding)) if padding else x
-        return padded.unflatten(1, (chunks, chunk)).movedim(3, 1).contiguous()
+        return torch.unflatten(padded, 1, (chunks, chunk)).movedim(3, 1).contiguous()
 
     core = in_chunks(query), in_chunks(key), in_chunks(value), in_chunks(log_decay)
     if state is None:
-        output: Tensor = ChunkCore.apply(*core, 1)
+        output: Tensor = ChunkCore.apply(*core, 1)  # type: ignore[no-untyped-call]
     else:
         before = None if begins else state
-        output, _, written, _ = core_forward(*core, 1, before)
-        state.copy_(final_state(written, *core[1:], 1, before))
+        output, _, written, _ = core_forward(*core, planes=1, initial_state=before)
+        state.copy_(final_state(written, *core[1:], planes=1, initial_state=before))
     return output.movedim(1, 3).flatten(1, 2)[:, :length].flatten(2)
 
 
@@ -198,7 +202,7 @@ def _step(query: Tensor, key: Tensor, value: Tensor, log_decay: Tensor, state: T
     """One token of the recurrence: [B, 1, H d] from [B, 1, H, d]; updates ``state`` [B, H, d_k, d_v] in place."""
     state.mul_(log_decay.squeeze(1).exp()[..., None, None].to(state.dtype))
     state.addcmul_(key.squeeze(1).to(state.dtype).unsqueeze(-1), value.squeeze(1).to(state.dtype).unsqueeze(-2))
-    row = query.transpose(1, 2).to(state.dtype) * state.shape[-2] ** -0.5  # [B, H, 1, d]
+    row = query.transpose(1, 2).to(state.dtype) / sqrt(state.shape[-2])  # [B, H, 1, d]
     with torch.autocast(state.device.type, enabled=False):
         read = row @ state
     return read.transpose(1, 2).flatten(2).to(query.dtype)
