@@ -149,3 +149,15 @@ def test_forms_for_a_logarithm_and_for_a_decay_agree() -> None:
     expected = chunked_pam(q, k, v, decay, held, chunk_size=32)
     found = log_chunked_pam(q, k, v, decay.log(), held, chunk_size=32)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_plane_core_forgets_without_overflow_however_small_the_decay() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries, keys, values = torch.randn(3, 1, 1, 3, 4, 2, generator=generator)
+    log_decay = torch.full((1, 1, 3, 4), -90.0).requires_grad_(True)
+    output = ChunkCore.apply(queries.requires_grad_(True), keys, values, log_decay, 1)
+    own = (queries * keys).sum(-1, keepdim=True) * values / 2**0.5
+    torch.testing.assert_close(output, own)
+    output.sum().backward()
+    assert torch.isfinite(queries.grad).all()
+    assert log_decay.grad.abs().max() < 1e-6
