@@ -62,12 +62,14 @@ def _summed_from(values: Tensor) -> Tensor:
 
 
 def _decay_inside(cumulative: Tensor, head_dim: int) -> Tensor:
-    """exp(c_t - c_s) / sqrt(d) for s <= t, else 0: [..., C] to [..., C, C]; the read's scale comes for free here.
+    """exp(c_t - c_s) / sqrt(d) for s <= t, else 0: [..., C] to [..., C, C], with the scale of the read.
 
+    The sums are subtracted before the scale enters, so that a token's own weight is exact however far they have run.
     Above the diagonal the exponential may overflow; it is replaced, not multiplied, by zero, and nothing differentiates
     through it.
     """
-    return (cumulative[..., :, None] - (cumulative + 0.5 * log(head_dim))[..., None, :]).exp().tril()
+    difference = cumulative[..., :, None] - cumulative[..., None, :]
+    return (difference - 0.5 * log(head_dim)).exp().tril()
 
 
 def _decay_across(through: Tensor) -> Tensor:
