@@ -94,7 +94,7 @@ def compare(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Measure only what --output-dir does not hold yet.")] = False,
     time_limit: Annotated[
-        float | None, typer.Option(help="Sampling time of a point, seconds. Default: 1 on a CPU, 6 on a GPU.")
+        float | None, typer.Option(help="Sampling time of a point, seconds. Default: 0.6 on a CPU, 6 on a GPU.")
     ] = None,
     half_width: Annotated[
         float, typer.Option(help="Relative half width of the ratio's interval at which sampling stops.")
@@ -102,7 +102,7 @@ def compare(
     monitor: Annotated[
         float | None,
         typer.Option(
-            help="Utilisation and energy window of a point, seconds. Default: 0.4 on a CPU, 2.2 on a GPU; 0: none."
+            help="Utilisation and energy window of a point, seconds. Default: 0.3 on a CPU, 2.2 on a GPU; 0: none."
         ),
     ] = None,
     point_timeout: Annotated[

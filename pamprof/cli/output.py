@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
 
-_PLAIN_WIDTH = 180  # columns where there is no terminal to ask, so that a pipe gets whole cells
+# Columns where there is no terminal to ask: the story's own width, and whole cells for a table in a pipe.
+_STORY_WIDTH = 100
+_PLAIN_WIDTH = 180
 
 
 def write_and_show(records: RecordFile, folder: Path, *, quote: PriceQuote | None, json: bool) -> None:
@@ -32,7 +34,7 @@ def write_and_show(records: RecordFile, folder: Path, *, quote: PriceQuote | Non
             typer.echo(encode(record).decode(), nl=False)
         typer.echo(f"Report: {written.html}", err=True)
     else:
-        render_terminal(written.view, Console(), report=written.html)
+        render_terminal(written.view, Console(width=None if sys.stdout.isatty() else _STORY_WIDTH), report=written.html)
 
 
 def print_json(value: object) -> None:

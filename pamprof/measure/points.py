@@ -36,7 +36,7 @@ _CUDA_AXES = {
 _CPU_AXES = {
     Phase.TRAIN: Axes(batch_sizes=(2,), sequence_lengths=(256,)),
     Phase.PREFILL: Axes(batch_sizes=(1,), sequence_lengths=(512,)),
-    Phase.DECODE: Axes(batch_sizes=(1,), sequence_lengths=(256, 8192)),
+    Phase.DECODE: Axes(batch_sizes=(1,), sequence_lengths=(256, 32768)),
 }
 
 

@@ -2,16 +2,18 @@
 
 Real and imaginary parts lie interleaved on the last axis, [..., D, 2]. Every complex product is four real ones on
 strided slices, stacked again afterwards; a Python loop walks over chunks of ``spec.chunk_size``; one token costs a
-recurrence of outer products. Nothing is fused by hand: the many small kernels are what is being measured. Differences
-from the published code (github.com/gowrav-vishwakarma/qllm2, v7): no epsilon inside the logarithm of the decay, the
-decay in float32 at all times, no reverse association (it is in no form of the paper), and a chunk loop that can start
-from a memory.
+recurrence of outer products. The many small kernels are what is being measured. As in the published code, norm,
+activation and gate are one Triton kernel each without gradients on a GPU, and separate operators everywhere else.
+Differences from the published code (github.com/gowrav-vishwakarma/qllm2, v7): no epsilon inside the logarithm of the
+decay, the decay in float32 at all times, no reverse association (it is in no form of the paper), and a chunk loop that
+can start from a memory.
 
 Axes: B batch, T time, D model_dim, H heads, d head_dim, C chunk.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,13 +32,26 @@ from pamprof.workloads.layers.plane_ops import precise
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
 
+if torch.cuda.is_available() and find_spec("triton") is not None:
+    from pamprof.workloads.kernels.published_elementwise import fused_activation, fused_gate, fused_norm
+
+    HAS_KERNELS = True
+else:
+    HAS_KERNELS = False
+
 PUBLISHED_CHUNK_SIZE = 256
+
+
+def _runs_kernels(z: Tensor) -> bool:
+    return HAS_KERNELS and z.is_cuda and not torch.is_grad_enabled()
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Complex product of interleaved pairs [..., 2]."""
-    real = a[..., 0] * b[..., 0] - a[..., 1] * b[..., 1]
-    imag = a[..., 0] * b[..., 1] + a[..., 1] * b[..., 0]
+    a_real, a_imag = a.unbind(-1)
+    b_real, b_imag = b.unbind(-1)
+    real = a_real * b_real - a_imag * b_imag
+    imag = a_real * b_imag + a_imag * b_real
     return torch.stack((real, imag), dim=-1)
 
 
@@ -52,6 +67,8 @@ def direction(z: Tensor, size: Tensor) -> Tensor:
 
 def norm(z: Tensor, scale: Tensor) -> Tensor:
     """Complex norm of pairs [..., D, 2]; statistics in float32."""
+    if _runs_kernels(z):
+        return fused_norm(z, scale)
     wide = precise(z)
     size = modulus(wide)
     root_mean_square = torch.sqrt(size.square().mean(dim=-1, keepdim=True) + NORM_EPSILON)
@@ -74,6 +91,9 @@ def gate_unit(x: Tensor, maps: GateUnitParameters) -> Tensor:
     """Gate, activation and product as separate passes; pairs [..., D, 2]."""
     opened = linear(x, maps.gate_proj)
     raised = linear(x, maps.up_proj)
+    if _runs_kernels(raised):
+        raised = fused_activation(raised, maps.act.bias, maps.act.beta)
+        return linear(fused_gate(opened, raised), maps.down_proj)
     size = modulus(raised)
     if maps.act.beta is None:
         activated = functional.relu(size + maps.act.bias)
@@ -203,8 +223,8 @@ def step(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, state: Tensor) -> Tenso
     written = product(v_now.unsqueeze(-2), conjugate.unsqueeze(-3))
     memory = state * decay[:, :, 0, None, None, None] + written
     state.copy_(memory)
-    m_real, m_imag = memory[..., 0], memory[..., 1]
-    q_real, q_imag = q_now[..., 0].unsqueeze(-1), q_now[..., 1].unsqueeze(-1)
-    real = (m_real @ q_real - m_imag @ q_imag).squeeze(-1)
-    imag = (m_real @ q_imag + m_imag @ q_real).squeeze(-1)
-    return torch.stack((real, imag), dim=-1).unsqueeze(2).to(q.dtype)
+    m_real, m_imag = memory.flatten(0, 1).unbind(-1)
+    q_real, q_imag = q_now.flatten(0, 1).unsqueeze(2).unbind(-1)
+    real = torch.bmm(m_real, q_real) - torch.bmm(m_imag, q_imag)
+    imag = torch.bmm(m_real, q_imag) + torch.bmm(m_imag, q_real)
+    return torch.stack((real, imag), dim=-1).view(q.shape).to(q.dtype)

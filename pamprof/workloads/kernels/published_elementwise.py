@@ -1,0 +1,144 @@
+"""The three elementwise kernels that come with the published PAM code: norm, activation and gate, forward only.
+
+The published code (github.com/gowrav-vishwakarma/qllm2, v7) runs each of these stages as one Triton kernel where it can
+and as separate operators elsewhere; its backward is separate operators everywhere. So does the implementation
+``published``: without gradients on a GPU it takes these kernels. They are registered as operators, so that the FLOP
+counter sees them and ``torch.compile`` can look inside.
+
+Interleaved pairs: z is real [..., n, 2]. One program handles one row of n complex channels, in float32.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.library import triton_op, wrap_triton
+
+from pamprof.workloads.kernel_flops import OperatorWork, register_kernel_flops
+from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MAGNITUDE_EPSILON = tl.constexpr(MAGNITUDE_EPSILON)
+_DIRECTION_EPSILON = tl.constexpr(DIRECTION_EPSILON)
+_NORM_EPSILON = tl.constexpr(NORM_EPSILON)
+
+# Real operations per complex channel by the counter's convention: every add, multiply, divide, root and sigmoid is 1.
+_NORM_FLOPS = 12
+_ACTIVATION_FLOPS = 11
+_GATE_FLOPS = 16
+
+
+@triton.jit
+def norm_kernel(z, scale, out, width, BLOCK: tl.constexpr):  # noqa: N803, D103 - Triton's convention for constants
+    row = tl.program_id(0).to(tl.int64) * width * 2
+    channel = tl.arange(0, BLOCK)
+    inside = channel < width
+    real = tl.load(z + row + 2 * channel, mask=inside, other=0.0).to(tl.float32)
+    imag = tl.load(z + row + 2 * channel + 1, mask=inside, other=0.0).to(tl.float32)
+    power = real * real + imag * imag + _MAGNITUDE_EPSILON
+    size = tl.sqrt(power)
+    mean = tl.sum(tl.where(inside, power, 0.0), axis=0) / width
+    weight = tl.load(scale + channel, mask=inside, other=0.0).to(tl.float32)
+    factor = weight * size / tl.sqrt(mean + _NORM_EPSILON) / (size + _DIRECTION_EPSILON)
+    tl.store(out + row + 2 * channel, real * factor, mask=inside)
+    tl.store(out + row + 2 * channel + 1, imag * factor, mask=inside)
+
+
+@triton.jit
+def activation_kernel(z, bias, beta, out, width, HAS_BETA: tl.constexpr, BLOCK: tl.constexpr):  # noqa: N803, D103
+    row = tl.program_id(0).to(tl.int64) * width * 2
+    channel = tl.arange(0, BLOCK)
+    inside = channel < width
+    real = tl.load(z + row + 2 * channel, mask=inside, other=0.0).to(tl.float32)
+    imag = tl.load(z + row + 2 * channel + 1, mask=inside, other=0.0).to(tl.float32)
+    shift = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)
+    size = tl.sqrt(real * real + imag * imag + _MAGNITUDE_EPSILON)
+    if HAS_BETA:
+        slope = tl.load(beta + channel, mask=inside, other=0.0).to(tl.float32)
+        activated = size * tl.sigmoid(slope * size + shift)
+    else:
+        activated = tl.maximum(size + shift, 0.0)
+    factor = activated / (size + _DIRECTION_EPSILON)
+    tl.store(out + row + 2 * channel, real * factor, mask=inside)
+    tl.store(out + row + 2 * channel + 1, imag * factor, mask=inside)
+
+
+@triton.jit
+def gate_kernel(gate, up, out, width, BLOCK: tl.constexpr):  # noqa: N803, D103
+    row = tl.program_id(0).to(tl.int64) * width * 2
+    channel = tl.arange(0, BLOCK)
+    inside = channel < width
+    gate_real = tl.load(gate + row + 2 * channel, mask=inside, other=0.0).to(tl.float32)
+    gate_imag = tl.load(gate + row + 2 * channel + 1, mask=inside, other=0.0).to(tl.float32)
+    up_real = tl.load(up + row + 2 * channel, mask=inside, other=0.0).to(tl.float32)
+    up_imag = tl.load(up + row + 2 * channel + 1, mask=inside, other=0.0).to(tl.float32)
+    size = tl.sqrt(gate_real * gate_real + gate_imag * gate_imag + _MAGNITUDE_EPSILON)
+    factor = tl.sigmoid(size) / (size + _DIRECTION_EPSILON)
+    tl.store(out + row + 2 * channel, factor * (gate_real * up_real - gate_imag * up_imag), mask=inside)
+    tl.store(out + row + 2 * channel + 1, factor * (gate_real * up_imag + gate_imag * up_real), mask=inside)
+
+
+@triton_op("pamprof::published_norm", mutates_args=())
+def fused_norm(z: Tensor, scale: Tensor) -> Tensor:
+    """Complex norm of pairs [..., D, 2] by ``scale`` [D], in the dtype of ``z``."""
+    return launch_norm(wrap_triton(norm_kernel), z, scale)
+
+
+@triton_op("pamprof::published_activation", mutates_args=())
+def fused_activation(z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
+    """ModSwish of pairs [..., h, 2], or modReLU where ``beta`` is None, in the dtype of ``z``."""
+    return launch_activation(wrap_triton(activation_kernel), z, bias, beta)
+
+
+@triton_op("pamprof::published_gate", mutates_args=())
+def fused_gate(gate: Tensor, up: Tensor) -> Tensor:
+    """sigmoid(|g|) g / (|g| + 1e-8) · u of pairs [..., h, 2], in the dtype of ``up``."""
+    return launch_gate(wrap_triton(gate_kernel), gate, up)
+
+
+def launch_norm(kernel: Callable[..., object], z: Tensor, scale: Tensor) -> Tensor:
+    """Launch ``norm_kernel``, wrapped or bare."""
+    z, out, grid, sizes = _launch_sizes(z)
+    kernel[grid](z, scale, out, *sizes)  # type: ignore[index]
+    return out
+
+
+def launch_activation(kernel: Callable[..., object], z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
+    """Launch ``activation_kernel``, wrapped or bare."""
+    z, out, grid, (width, block) = _launch_sizes(z)
+    kernel[grid](z, bias, bias if beta is None else beta, out, width, beta is not None, block)  # type: ignore[index]
+    return out
+
+
+def launch_gate(kernel: Callable[..., object], gate: Tensor, up: Tensor) -> Tensor:
+    """Launch ``gate_kernel``, wrapped or bare."""
+    up, out, grid, sizes = _launch_sizes(up)
+    kernel[grid](gate.contiguous(), up, out, *sizes)  # type: ignore[index]
+    return out
+
+
+def _launch_sizes(z: Tensor) -> tuple[Tensor, Tensor, tuple[int], tuple[int, int]]:
+    """Contiguous input, output, grid, and width with the power of two that covers it."""
+    z = z.contiguous()
+    width = z.shape[-2]
+    return z, torch.empty_like(z), (prod(z.shape[:-2]),), (width, triton.next_power_of_2(width))
+
+
+def _per_channel(flops: int) -> Callable[..., OperatorWork]:
+    def formula(z: Tensor, *_: object, output: object) -> OperatorWork:
+        del output
+        return OperatorWork(elementwise_flop_count=flops * (z.numel() // 2))
+
+    return formula
+
+
+register_kernel_flops("pamprof::published_norm", _per_channel(_NORM_FLOPS))
+register_kernel_flops("pamprof::published_activation", _per_channel(_ACTIVATION_FLOPS))
+register_kernel_flops("pamprof::published_gate", _per_channel(_GATE_FLOPS))
