@@ -172,7 +172,7 @@ def executed_flop_count(
 
     Differences from the architecture: a padded logits product; three products instead of four for ``gauss``; the
     implementation's own chunks; in decode, writing to the memory and decaying it are elementwise work, so that only the
-    read, m² d² a head, is a product.
+    read, m² d² a head, is a product, and for ``published`` not even that.
     """
     products = 3 if implementation == "gauss" else None
     if phase is Phase.DECODE:
@@ -192,7 +192,7 @@ def executed_flop_count(
         linear=linear_multiply_adds(spec, products),
         head=head_multiply_adds(spec, padded_vocabulary_size(spec.vocabulary_size), products),
         work=work,
-        decode_state_flop=2 * planes_of(spec) ** 2 * spec.heads * spec.head_dim**2,
+        decode_state_flop=0 if implementation == "published" else 2 * planes_of(spec) ** 2 * spec.heads * spec.head_dim**2,
     )
 
 

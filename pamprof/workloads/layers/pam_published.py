@@ -2,9 +2,8 @@
 
 Real and imaginary parts lie interleaved on the last axis, [..., D, 2]. Every complex product is four real ones on
 strided slices, stacked again afterwards; a Python loop walks over chunks of ``spec.chunk_size``; one token costs a
-recurrence of outer products. The many small kernels are what is being measured. As in the published code, norm,
-activation and gate are one Triton kernel each without gradients on a GPU, and separate operators everywhere else.
-Differences from the published code (github.com/gowrav-vishwakarma/qllm2, v7): no epsilon inside the logarithm of the
+recurrence of outer products and elementwise reads. The many small kernels are what is being measured; its elementwise
+stages are in ``published_stages``. Differences from the published code (github.com/gowrav-vishwakarma/qllm2, v7): no epsilon inside the logarithm of the
 decay, the decay in float32 at all times, no reverse association (it is in no form of the paper), and a chunk loop that
 can start from a memory.
 
@@ -13,14 +12,12 @@ Axes: B batch, T time, D model_dim, H heads, d head_dim, C chunk.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 from pamprof.workloads.layers.pam_parameters import (
     ComplexLinearParameters,
     GateUnitParameters,
@@ -28,52 +25,12 @@ from pamprof.workloads.layers.pam_parameters import (
     PamBlockParameters,
 )
 from pamprof.workloads.layers.plane_ops import precise
+from pamprof.workloads.layers.published_stages import activation, decay_matrix, gate, modulus, norm, product
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
 
-if torch.cuda.is_available() and find_spec("triton") is not None:
-    from pamprof.workloads.kernels.published_elementwise import fused_activation, fused_gate, fused_norm
-
-    HAS_KERNELS = True
-else:
-    HAS_KERNELS = False
-
 PUBLISHED_CHUNK_SIZE = 256
-
-
-def _runs_kernels(z: Tensor) -> bool:
-    return HAS_KERNELS and z.is_cuda and not torch.is_grad_enabled()
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """Complex product of interleaved pairs [..., 2]."""
-    a_real, a_imag = a.unbind(-1)
-    b_real, b_imag = b.unbind(-1)
-    real = a_real * b_real - a_imag * b_imag
-    imag = a_real * b_imag + a_imag * b_real
-    return torch.stack((real, imag), dim=-1)
-
-
-def modulus(z: Tensor) -> Tensor:
-    """sqrt(re² + im² + 1e-8) of pairs [..., 2], real [...]."""
-    return torch.sqrt(z[..., 0].square() + z[..., 1].square() + MAGNITUDE_EPSILON)
-
-
-def direction(z: Tensor, size: Tensor) -> Tensor:
-    """Z / (|z| + 1e-8)."""
-    return z / (size.unsqueeze(-1) + DIRECTION_EPSILON)
-
-
-def norm(z: Tensor, scale: Tensor) -> Tensor:
-    """Complex norm of pairs [..., D, 2]; statistics in float32."""
-    if _runs_kernels(z):
-        return fused_norm(z, scale)
-    wide = precise(z)
-    size = modulus(wide)
-    root_mean_square = torch.sqrt(size.square().mean(dim=-1, keepdim=True) + NORM_EPSILON)
-    scaled = size / root_mean_square * scale
-    return (direction(wide, size) * scaled.unsqueeze(-1)).to(z.dtype)
 
 
 def linear(x: Tensor, maps: ComplexLinearParameters) -> Tensor:
@@ -88,21 +45,10 @@ def linear(x: Tensor, maps: ComplexLinearParameters) -> Tensor:
 
 
 def gate_unit(x: Tensor, maps: GateUnitParameters) -> Tensor:
-    """Gate, activation and product as separate passes; pairs [..., D, 2]."""
+    """Gate, activation and product as separate stages; pairs [..., D, 2]."""
     opened = linear(x, maps.gate_proj)
-    raised = linear(x, maps.up_proj)
-    if _runs_kernels(raised):
-        raised = fused_activation(raised, maps.act.bias, maps.act.beta)
-        return linear(fused_gate(opened, raised), maps.down_proj)
-    size = modulus(raised)
-    if maps.act.beta is None:
-        activated = functional.relu(size + maps.act.bias)
-    else:
-        activated = size * torch.sigmoid(maps.act.beta * size + maps.act.bias)
-    raised = direction(raised, size) * activated.unsqueeze(-1)
-    size = modulus(opened)
-    opened = direction(opened, size) * torch.sigmoid(size).unsqueeze(-1)
-    return linear(product(opened, raised).to(x.dtype), maps.down_proj)
+    raised = activation(linear(x, maps.up_proj), maps.act.bias, maps.act.beta)
+    return linear(gate(opened, raised), maps.down_proj)
 
 
 class PublishedBlock(PamBlockParameters):
@@ -190,9 +136,7 @@ def _logarithm(decay: Tensor) -> Tensor:
 
 def _one_chunk(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, causal: Tensor) -> tuple[Tensor, Tensor]:
     """Output of a chunk from its own tokens, and what it writes, decayed to its end."""
-    cumulative = torch.cumsum(_logarithm(decay), dim=-1)
-    difference = (cumulative.unsqueeze(-1) - cumulative.unsqueeze(-2)).clamp(max=0.0)
-    weights = torch.exp(difference) * causal
+    weights = decay_matrix(torch.cumsum(_logarithm(decay), dim=-1), causal)
     q_real, q_imag, k_real, k_imag = q[..., 0], q[..., 1], k[..., 0], k[..., 1]
     v_real, v_imag = v[..., 0], v[..., 1]
     real = q_real @ k_real.transpose(-1, -2) + q_imag @ k_imag.transpose(-1, -2)
@@ -223,8 +167,5 @@ def step(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, state: Tensor) -> Tenso
     written = product(v_now.unsqueeze(-2), conjugate.unsqueeze(-3))
     memory = state * decay[:, :, 0, None, None, None] + written
     state.copy_(memory)
-    m_real, m_imag = memory.flatten(0, 1).unbind(-1)
-    q_real, q_imag = q_now.flatten(0, 1).unsqueeze(2).unbind(-1)
-    real = torch.bmm(m_real, q_real) - torch.bmm(m_imag, q_imag)
-    imag = torch.bmm(m_real, q_imag) + torch.bmm(m_imag, q_real)
-    return torch.stack((real, imag), dim=-1).view(q.shape).to(q.dtype)
+    read = product(memory, q_now.unsqueeze(-3)).sum(dim=-2)
+    return read.unsqueeze(2).to(q.dtype)
