@@ -44,24 +44,25 @@ def run_group(request: GroupRequest, pipe: Pipe) -> None:
     if request.ceilings:
         pipe.send(encode(runner.ceilings(request.workloads[0].dtype)))
     reference: ReadyArm | None = None
-    done = set(request.done)
     for workload in request.workloads:
-        if reference is not None and workload.key in done:
-            continue
-        pipe.send(encode_event(Event(event="started", key=workload.key)))
-        outcome = attempt(runner, request, workload, reference)
-        if isinstance(outcome, Skip):
-            if workload.key not in done:
-                pipe.send(encode(outcome))
-        else:
-            run, ready = outcome
-            if workload.key not in done:
-                pipe.send(encode(run))
-            if reference is None:
-                reference = ready
-        gc.collect()
-        runner.device.empty_cache()
+        if reference is None or workload.key not in request.done:
+            pipe.send(encode_event(Event(event="started", key=workload.key)))
+            # Nothing but the reference may outlive its turn: an arm kept by a variable would take the next one's memory.
+            reference = measure_and_send(runner, request, workload, reference, pipe)
+            gc.collect()
+            runner.device.empty_cache()
     pipe.send(encode_event(Event(event="finished")))
+
+
+def measure_and_send(
+    runner: ArmRunner, request: GroupRequest, workload: Workload, reference: ReadyArm | None, pipe: Pipe
+) -> ReadyArm | None:
+    """Measure one workload and report it, unless it has a record already; the reference from here on."""
+    outcome = attempt(runner, request, workload, reference)
+    record = outcome if isinstance(outcome, Skip) else outcome[0]
+    if workload.key not in request.done:
+        pipe.send(encode(record))
+    return reference if reference is not None or isinstance(outcome, Skip) else outcome[1]
 
 
 def attempt(

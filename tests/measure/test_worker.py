@@ -1,0 +1,104 @@
+import os
+import weakref
+from dataclasses import replace
+
+import pytest
+
+from pamprof.errors import PamprofError, UnsupportedError
+from pamprof.measure import arm
+from pamprof.measure.settings import Settings
+from pamprof.measure.wire import GroupRequest, decode_event
+from pamprof.measure.worker import Pipe, run_group
+from pamprof.records import Run, SkipKind
+from pamprof.records.codec import decode
+from tests.synthetic import synthetic_run, synthetic_workload
+
+
+class FakeArm:
+    """What an arm holds; only its lifetime matters."""
+
+
+class FakeDevice:
+    def empty_cache(self):
+        pass
+
+    def is_out_of_memory(self, error):
+        return isinstance(error, MemoryError)
+
+
+class FakeRunner:
+    """Measures by name: the implementation says what happens."""
+
+    alive: list
+
+    def __init__(self, request):
+        self.device = FakeDevice()
+        type(self).alive = []
+        self.most_alive = 0
+
+    def measure(self, workload, reference):
+        living = [ref for ref in self.alive if ref() is not None]
+        assert len(living) <= 1, "an arm outlived its turn"
+        match workload.implementation:
+            case "unsupported":
+                raise UnsupportedError("this compiler version fails")
+            case "wrong":
+                raise PamprofError("differs from the oracle")
+            case "large":
+                raise MemoryError
+            case "broken":
+                raise ValueError("first line\nsecond line")
+        built = FakeArm()
+        self.alive.append(weakref.ref(built))
+        paired = workload if reference is None else self.reference_workload
+        if reference is None:
+            self.reference_workload = workload
+        return replace(synthetic_run(), workload=workload, reference=paired), built
+
+    def out_of_memory_reason(self, workload):
+        return f"batch {workload.batch_size} does not fit; choose a smaller one"
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    monkeypatch.setattr(arm, "ArmRunner", FakeRunner)
+
+    def run(*implementations, done=()):
+        workloads = tuple(replace(synthetic_workload(), implementation=name) for name in implementations)
+        read_end, write_end = os.pipe()
+        request = GroupRequest(
+            session_id="s", group_id="g", origin_seconds=0.0, device="cpu", workloads=workloads,
+            done=tuple(w.key for w in workloads if w.implementation in done), settings=Settings(), ceilings=False,
+        )  # fmt: skip
+        run_group(request, Pipe(write_end))
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as stream:
+            lines = stream.readlines()
+        return [decode(line) for line in lines if decode_event(line) is None]
+
+    return run
+
+
+def test_only_the_reference_outlives_its_turn(measured):
+    assert len(measured("a", "b", "c", "d")) == 4
+
+
+def test_whatever_goes_wrong_becomes_a_skip_with_its_kind(measured):
+    records = measured("a", "unsupported", "wrong", "large", "broken", "b")
+    kinds = [None if isinstance(record, Run) else record.kind for record in records]
+    assert kinds == [
+        None, SkipKind.UNSUPPORTED, SkipKind.INCORRECT, SkipKind.OUT_OF_MEMORY, SkipKind.CRASHED, None,
+    ]  # fmt: skip
+    assert records[4].reason == "ValueError: first line"
+
+
+def test_the_next_arm_becomes_the_reference_where_the_first_fails(measured):
+    records = measured("large", "a", "b")
+    assert records[1].reference == records[1].workload
+    assert records[2].reference == records[1].workload
+
+
+def test_a_reference_that_has_a_record_is_built_again_and_not_recorded_again(measured):
+    records = measured("a", "b", "c", done=("a", "b"))
+    assert [record.workload.implementation for record in records] == ["c"]
+    assert records[0].reference.implementation == "a"
