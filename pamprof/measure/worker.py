@@ -47,7 +47,7 @@ def run_group(request: GroupRequest, pipe: Pipe) -> None:
     for workload in request.workloads:
         if reference is None or workload.key not in request.done:
             pipe.send(encode_event(Event(event="started", key=workload.key)))
-            # Nothing but the reference may outlive its turn: an arm kept by a variable would take the next one's memory.
+            # Nothing but the reference may outlive its turn: an arm that a variable keeps takes the next one's room.
             reference = measure_and_send(runner, request, workload, reference, pipe)
             gc.collect()
             runner.device.empty_cache()

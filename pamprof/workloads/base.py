@@ -72,6 +72,8 @@ class SequenceModel(Protocol):
     def prefill(self, inputs: torch.Tensor, state: State, position: int = 0) -> torch.Tensor:
         """Consume a piece of the prompt starting at ``position``, update ``state`` in place.
 
+        At position 0 a sequence begins: whatever the state held is ignored.
+
         Returns the last position's logits [B, V], or the block's whole output in scope ``layer``.
         """
         ...
@@ -84,7 +86,7 @@ class SequenceModel(Protocol):
         ...
 
     def prepare_inference(self, dtype: Dtype) -> None:
-        """Cast weights and fuse them once for prefill and decode by ``PRECISION_POLICY``; not for training afterwards."""
+        """Cast weights and fuse them once for prefill and decode by ``PRECISION_POLICY``; training ends with it."""
         ...
 
 
@@ -126,8 +128,9 @@ class LayerDefinition(Protocol):
     def implementation_flop_count(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
     ) -> ClosedForm:
-        """Closed form of what ``implementation`` executes, where it differs from the architecture's (three products
-        instead of four); equals what the FLOP counter counts, exactly.
+        """Closed form of what ``implementation`` executes; equals what the FLOP counter counts, exactly.
+
+        It differs from the architecture's where an implementation does: three products instead of four, other chunks.
         """
         ...
 
@@ -171,7 +174,8 @@ class LayerDefinition(Protocol):
         dtype: Dtype,
         seed: int,
     ) -> tuple[float, str]:
-        """Relative rms error of one block on a short random sequence against the float64 oracle on the CPU, and the
-        oracle's name. Train compares output and input gradient, prefill output and state, decode a step after a prefill.
+        """Relative rms error of one block against the float64 oracle on a short random sequence, and the oracle's name.
+
+        Train compares output and input gradient, prefill the output, decode a step after a prefill.
         """
         ...

@@ -5,7 +5,6 @@ The same three ways for every arm, so that no architecture is compared compiled 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,8 @@ from pamprof.errors import UnsupportedError
 from pamprof.records import Execution
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pamprof.workloads.base import SequenceModel
 
 # Warm-up steps on a side stream before a capture: one to build lazily made workspaces and optimizer state, two more
@@ -29,7 +30,9 @@ _RECOMPILE_LIMIT = 512
 def check_execution(execution: Execution, device: torch.device) -> None:
     """Raise ``UnsupportedError`` where ``execution`` cannot exist on ``device``."""
     if execution in (Execution.GRAPH, Execution.COMPILED_GRAPH) and device.type != "cuda":
-        raise UnsupportedError(f"execution {execution} needs a CUDA device, this is {device.type}; use eager or compiled")
+        raise UnsupportedError(
+            f"execution {execution} needs a CUDA device, this is {device.type}; use eager or compiled"
+        )
 
 
 def compile_regions(model: SequenceModel) -> None:
@@ -52,7 +55,7 @@ def capture_graph(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor
     Raises:
         UnsupportedError: The step does something a graph cannot hold, such as waiting for the device.
     """
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(_CAPTURE_WARM_UP_STEPS):

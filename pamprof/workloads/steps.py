@@ -10,7 +10,6 @@ What a step does, the same for every arm:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,8 @@ from pamprof.records import Dtype, Execution, Phase, Scope
 from pamprof.workloads.execution import capture_graph, check_execution, compile_regions, first_line, timed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pamprof.records import LayerSpec, Workload
     from pamprof.workloads.base import LayerDefinition, SequenceModel, State
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from pamprof.errors import DeviceError, UsageError
-from pamprof.hardware import cpu_device as cpu_module
-from pamprof.hardware import device as device_module
+from pamprof.hardware import cpu_device as cpu_module, device as device_module
 from pamprof.hardware.cpu_device import CpuDevice
 from pamprof.hardware.device import open_device
 from pamprof.hardware.memory import is_out_of_memory

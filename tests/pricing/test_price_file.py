@@ -5,8 +5,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pamprof.errors import PriceError
 from pamprof.pricing.sources.file import format_prices, parse_prices, read_price_file

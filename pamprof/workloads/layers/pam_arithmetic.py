@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.errors import UsageError
-from pamprof.workloads.layers import pam_complex, pam_published
+from pamprof.workloads.layers import pam_complex, pam_published, published_stages
 from pamprof.workloads.layers.complex_ops import complex_norm
 from pamprof.workloads.layers.complex_products import (
     ComplexProduct,
@@ -131,7 +131,7 @@ class Published(_OneAnglePerChannel):
 
     def norm(self, hidden: Tensor, scale: Tensor) -> Tensor:
         """Complex norm in separate passes."""
-        return pam_published.norm(hidden, scale)
+        return published_stages.norm(hidden, scale)
 
     def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
         """Four products and a stack."""

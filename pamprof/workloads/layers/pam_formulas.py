@@ -192,7 +192,9 @@ def executed_flop_count(
         linear=linear_multiply_adds(spec, products),
         head=head_multiply_adds(spec, padded_vocabulary_size(spec.vocabulary_size), products),
         work=work,
-        decode_state_flop=0 if implementation == "published" else 2 * planes_of(spec) ** 2 * spec.heads * spec.head_dim**2,
+        decode_state_flop=0
+        if implementation == "published"
+        else 2 * planes_of(spec) ** 2 * spec.heads * spec.head_dim**2,
     )
 
 

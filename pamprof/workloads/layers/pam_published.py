@@ -2,10 +2,10 @@
 
 Real and imaginary parts lie interleaved on the last axis, [..., D, 2]. Every complex product is four real ones on
 strided slices, stacked again afterwards; a Python loop walks over chunks of ``spec.chunk_size``; one token costs a
-recurrence of outer products and elementwise reads. The many small kernels are what is being measured; its elementwise
-stages are in ``published_stages``. Differences from the published code (github.com/gowrav-vishwakarma/qllm2, v7): no epsilon inside the logarithm of the
-decay, the decay in float32 at all times, no reverse association (it is in no form of the paper), and a chunk loop that
-can start from a memory.
+recurrence of outer products and elementwise reads. The many small kernels are what is being measured; the elementwise
+stages are in ``published_stages``. Differences from the published code (github.com/gowrav-vishwakarma/qllm2, v7): no
+epsilon inside the logarithm of the decay, the decay in float32 at all times, no reverse association (it is in no form
+of the paper), and a chunk loop that can start from a memory.
 
 Axes: B batch, T time, D model_dim, H heads, d head_dim, C chunk.
 """

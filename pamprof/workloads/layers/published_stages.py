@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 from pamprof.workloads.layers.plane_ops import precise
@@ -45,28 +44,32 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 def norm(z: Tensor, scale: Tensor) -> Tensor:
     """Complex norm of pairs [..., D, 2] by ``scale`` [D], statistics in float32, in the dtype of ``z``."""
-    result: Tensor = _Norm.apply(z, scale) if torch.is_grad_enabled() else _norm_forward(z, scale)
-    return result
+    if torch.is_grad_enabled():
+        result: Tensor = _Norm.apply(z, scale)  # type: ignore[no-untyped-call]
+        return result
+    return _norm_forward(z, scale)
 
 
 def activation(z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     """ModSwish of pairs [..., h, 2] with ``bias`` and ``beta`` [h], or modReLU where ``beta`` is None."""
     if torch.is_grad_enabled():
-        result: Tensor = _Activation.apply(z, bias, beta)
+        result: Tensor = _Activation.apply(z, bias, beta)  # type: ignore[no-untyped-call]
         return result
     return _activation_forward(z, bias, beta)
 
 
 def gate(g: Tensor, u: Tensor) -> Tensor:
     """sigmoid(|g|) g / (|g| + 1e-8) · u of pairs [..., h, 2], in the dtype of ``u``."""
-    result: Tensor = _Gate.apply(g, u) if torch.is_grad_enabled() else _gate_forward(g, u)
-    return result
+    if torch.is_grad_enabled():
+        result: Tensor = _Gate.apply(g, u)  # type: ignore[no-untyped-call]
+        return result
+    return _gate_forward(g, u)
 
 
 def decay_matrix(cumulative: Tensor, causal: Tensor) -> Tensor:
     """exp(c_t - c_s) for s <= t, else 0: [..., C] to [..., C, C]; ``causal`` [C, C] is 1 on and below the diagonal."""
     if torch.is_grad_enabled():
-        result: Tensor = _DecayMatrix.apply(cumulative, causal)
+        result: Tensor = _DecayMatrix.apply(cumulative, causal)  # type: ignore[no-untyped-call]
         return result
     return _decay_forward(cumulative, causal)
 
@@ -119,7 +122,7 @@ def _aligned(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _times_conjugate(a: Tensor, b: Tensor) -> Tensor:
-    """a conj(b) of pairs [..., 2]."""
+    """A conj(b) of pairs [..., 2]."""
     real = a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]
     imag = a[..., 1] * b[..., 0] - a[..., 0] * b[..., 1]
     return torch.stack((real, imag), dim=-1)
@@ -132,13 +135,13 @@ def _over_tokens(values: Tensor, like: Tensor) -> Tensor:
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, z: Tensor, scale: Tensor) -> Tensor:
+    def forward(ctx: Any, z: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(z, scale)
         return _norm_forward(z, scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """y = s f r z with f = |z| / (|z| + e): along z through f and through the root mean square, else by s f r."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Y = s f r z with f = |z| / (|z| + e): along z through f and through the root mean square, else by s f r."""
         z, scale = ctx.saved_tensors
         wide, dy = precise(z), precise(gradient)
         size = modulus(wide)
@@ -155,13 +158,13 @@ class _Norm(torch.autograd.Function):
 
 class _Activation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
+    def forward(ctx: Any, z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
         ctx.save_for_backward(z, bias, beta)
         return _activation_forward(z, bias, beta)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:  # type: ignore[override]
-        """y = t(|z|) z with t = a / (|z| + e): t dy, and t' along z."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Y = t(|z|) z with t = a / (|z| + e): t dy, and t' along z."""
         z, bias, beta = ctx.saved_tensors
         wide, dy = precise(z), precise(gradient)
         size = modulus(wide)
@@ -183,13 +186,13 @@ class _Activation(torch.autograd.Function):
 
 class _Gate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, g: Tensor, u: Tensor) -> Tensor:
+    def forward(ctx: Any, g: Tensor, u: Tensor) -> Tensor:
         ctx.save_for_backward(g, u)
         return _gate_forward(g, u)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """y = c u with c = t(|g|) g, t = sigmoid(|g|) / (|g| + e): the product rule, and t' along g."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Y = c u with c = t(|g|) g, t = sigmoid(|g|) / (|g| + e): the product rule, and t' along g."""
         g, u = ctx.saved_tensors
         wide, dy = precise(g), precise(gradient)
         size = modulus(wide)
@@ -205,13 +208,13 @@ class _Gate(torch.autograd.Function):
 
 class _DecayMatrix(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, cumulative: Tensor, causal: Tensor) -> Tensor:
+    def forward(ctx: Any, cumulative: Tensor, causal: Tensor) -> Tensor:
         weights = _decay_forward(cumulative, causal)
         ctx.save_for_backward(weights)
         return weights
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Each weight is the exponential of a difference: row sums minus column sums of gradient times weight."""
         (weights,) = ctx.saved_tensors
         pairs = gradient * weights
