@@ -25,7 +25,7 @@ from pamprof.cli.options import (
 )
 from pamprof.cli.output import print_json, print_table
 from pamprof.records import Dtype
-from pamprof.units import UNKNOWN, binary_bytes, si, significant
+from pamprof.units import UNKNOWN, binary_bytes, significant, tokens
 
 
 @spoken
@@ -116,7 +116,7 @@ def layers(
         right=frozenset({3, 4, 5, 6, 7, 8, 9}),
     )
     typer.echo(
-        f"Matched on {match}; per token at {si(sequence_length, 'tokens')}; a real multiply-add is 2 FLOP, "
+        f"Matched on {match}; per token at {tokens(sequence_length)} tokens; a real multiply-add is 2 FLOP, "
         "a complex one 8; causal attention counted as causal."
     )
     for fact in facts:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from pamprof.errors import UsageError
+from pamprof.errors import SpecError, UsageError
 from pamprof.hardware.device import resolve_device
 from pamprof.hardware.host import cpu_name
 from pamprof.hardware.nvml import open_nvml
@@ -211,14 +211,33 @@ def matched_arms(
 
 
 def _resized(spec: LayerSpec, sizes: Mapping[str, int | float | str]) -> LayerSpec:
-    """``spec`` with the user's sizes; what was not given follows from the width, as in the paper's own models."""
+    """``spec`` with the user's sizes; what was not given follows from the width, as in the paper's own models.
+
+    Raises:
+        SpecError: Heads or head_dim that do not divide the width, unless both were given.
+    """
+    width = int(sizes.get("model_dim", spec.model_dim))
+    derived: dict[str, int] = {}
     if "model_dim" in sizes:
-        width = int(sizes["model_dim"])
-        heads = int(sizes.get("heads", max(1, width // int(sizes.get("head_dim", spec.head_dim)))))
-        ratio = spec.hidden_dim // spec.model_dim
-        spec = replace(spec, model_dim=width, heads=heads, head_dim=max(1, width // heads), hidden_dim=ratio * width)
+        derived["hidden_dim"] = width * spec.hidden_dim // spec.model_dim
+    if not ("heads" in sizes and "head_dim" in sizes) and {"model_dim", "heads", "head_dim"} & set(sizes):
+        if "heads" in sizes:
+            derived["head_dim"] = width // _divisor("heads", int(sizes["heads"]), width)
+        elif "head_dim" in sizes:
+            derived["heads"] = width // _divisor("head_dim", int(sizes["head_dim"]), width)
+        else:
+            derived["head_dim"] = max(size for size in range(1, spec.head_dim + 1) if width % size == 0)
+            derived["heads"] = width // derived["head_dim"]
     known = {field.name for field in fields(LayerSpec)}
-    return replace(spec, **{name: value for name, value in sizes.items() if name in known})  # type: ignore[arg-type]
+    given = {name: value for name, value in sizes.items() if name in known}
+    return replace(spec, **{**derived, **given})  # type: ignore[arg-type]
+
+
+def _divisor(name: str, value: int, width: int) -> int:
+    if width % value:
+        near = sorted((size for size in range(1, width + 1) if width % size == 0), key=lambda size: abs(size - value))
+        raise SpecError(f"{name} {value} does not divide model_dim {width}; try {near[0]}, or give heads and head_dim")
+    return value
 
 
 def _plan(request: CompareRequest, kind: str) -> tuple[Plan, Session]:

@@ -1,6 +1,5 @@
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -93,11 +92,17 @@ def test_bad_input_is_one_sentence_and_exit_2(tmp_path, arguments, words):
     assert not (tmp_path / "out" / "runs.jsonl").exists()
 
 
-def test_a_head_dim_that_does_not_divide_is_refused_with_sizes_that_do(tmp_path):
-    result = run("compare", "-o", "out", "--model-dim", "40", "--heads", "3", "--head-dim", "16", cwd=tmp_path)
-    sentence = one_sentence(result, 2)
-    assert "head" in sentence
-    assert re.search(r"\btry\b|\buse\b|choose", sentence)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model-dim", "40", "--head-dim", "16"], "head_dim 16 does not divide model_dim 40; try 20"),
+        (["--preset", "100m", "--head-dim", "60"], "head_dim 60 does not divide model_dim 384; try 64"),
+        (["--model-dim", "40", "--heads", "3"], "heads 3 does not divide model_dim 40; try 2"),
+    ],
+)
+def test_heads_that_do_not_divide_the_width_are_refused_with_a_size_that_does(tmp_path, arguments, words):
+    assert words in one_sentence(run("layers", *arguments, cwd=tmp_path), 2)
+    assert words in one_sentence(run("compare", "-o", "out", *arguments, cwd=tmp_path), 2)
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence_and_exit_1(tmp_path):
