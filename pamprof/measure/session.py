@@ -15,7 +15,7 @@ from pamprof.measure.wire import GroupRequest, decode_event
 from pamprof.records import Ceilings, Run, Skip, SkipKind, Workload
 from pamprof.records.codec import decode
 from pamprof.statistics import median_interval, ratio_interval
-from pamprof.units import ratio, seconds
+from pamprof.units import ratio, seconds, significant, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def utc_now() -> str:
 def describe(workload: Workload) -> str:
     """A workload in a few words, for a line of progress."""
     return (
-        f"{workload.phase} B={workload.batch_size} T={workload.sequence_length} "
+        f"{workload.phase} {workload.batch_size} × {tokens(workload.sequence_length)} "
         f"{workload.spec.layer} {workload.implementation} {workload.execution}"
     )
 
@@ -225,4 +225,4 @@ def _outcome(run: Run) -> str:
     if run.workload.key == run.reference.key:
         return f"{text} (reference)"
     against = ratio_interval(run.timing.wall_time_seconds, run.timing.reference_wall_time_seconds)
-    return f"{text}, {ratio(against.median)} [{ratio(against.low)}, {ratio(against.high)}] of the reference"
+    return f"{text}, {ratio(against.median)} [{significant(against.low)}, {significant(against.high)}] the reference"
