@@ -183,8 +183,8 @@ class PreparedStep:
             )
 
     def _compile(self) -> torch.Tensor:
-        compile_regions(self.model)
         try:
+            compile_regions(self.model)
             return self.eager()
         except torch.OutOfMemoryError:
             raise

@@ -1,0 +1,91 @@
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pamprof.errors import UnsupportedError
+from pamprof.records import Dtype, Execution, Phase, Scope, Workload
+from pamprof.workloads.registry import definition
+from pamprof.workloads.steps import PreparedStep, with_room_for
+
+
+def prepare(layer="transformer", implementation="sdpa", *, phase=Phase.TRAIN, scope=Scope.MODEL, **changes):
+    spec = replace(definition(layer).preset("tiny"), depth=1, vocabulary_size=70, **changes.pop("spec", {}))
+    workload = Workload(
+        spec=spec, implementation=implementation, execution=changes.pop("execution", Execution.EAGER), phase=phase,
+        scope=scope, batch_size=2, sequence_length=changes.pop("length", 24), dtype=changes.pop("dtype", Dtype.FLOAT32),
+    )  # fmt: skip
+    return PreparedStep(workload, definition(layer), device=torch.device("cpu"), seed=0)
+
+
+ARMS = [("transformer", "sdpa"), ("real_pam", "planar")] + [
+    ("pam", name) for name in ("published", "planar", "gauss", "complex")
+]
+
+
+@pytest.mark.parametrize(("layer", "implementation"), ARMS)
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_training_step_moves_every_parameter(layer, implementation, scope):
+    step = prepare(layer, implementation, scope=scope)
+    before = {name: parameter.detach().clone() for name, parameter in step.module.named_parameters()}
+    step.run()
+    still = [name for name, parameter in step.module.named_parameters() if torch.equal(parameter, before[name])]
+    assert not still
+
+
+@pytest.mark.parametrize(("layer", "implementation"), ARMS)
+@pytest.mark.parametrize("phase", [Phase.PREFILL, Phase.DECODE])
+def test_a_step_from_the_same_state_gives_the_same_output(layer, implementation, phase):
+    step = prepare(layer, implementation, phase=phase)
+    step.reset()
+    first = step.run().clone()
+    step.reset()
+    assert torch.equal(step.run(), first)
+
+
+@pytest.mark.parametrize("phase", [Phase.PREFILL, Phase.DECODE])
+def test_every_arm_gives_the_logits_of_the_last_position_alone(phase):
+    shapes = {arm: tuple(prepare(*arm, phase=phase).run().shape) for arm in ARMS}
+    assert set(shapes.values()) == {(2, 70)}
+
+
+def test_the_same_seed_gives_every_implementation_the_same_weights_and_loss():
+    losses = [prepare("pam", name).run() for name in ("published", "planar", "gauss", "complex")]
+    torch.testing.assert_close(torch.stack(losses), losses[0].expand(4), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("execution", [Execution.GRAPH, Execution.COMPILED_GRAPH])
+def test_a_cuda_graph_on_a_cpu_is_unsupported_with_what_works_instead(execution):
+    with pytest.raises(UnsupportedError, match="use eager or compiled"):
+        prepare(execution=execution)
+
+
+def test_an_execution_that_changes_the_result_is_refused():
+    step = prepare(phase=Phase.PREFILL)
+
+    def corrupt():
+        with torch.no_grad():
+            for parameter in step.module.parameters():
+                parameter.add_(1.0)
+        step.run = lambda: torch.zeros(2, 70)
+        return step.run()
+
+    with pytest.raises(UnsupportedError, match="it is not timed"):
+        step._change(corrupt)
+
+
+def test_a_compiler_that_fails_is_unsupported_with_torchs_version(monkeypatch):
+    step = prepare(phase=Phase.PREFILL, execution=Execution.COMPILED)
+    monkeypatch.setattr("pamprof.workloads.steps.compile_regions", lambda model: 1 / 0)
+    with pytest.raises(UnsupportedError, match=re.escape(torch.__version__)):
+        step.compile()
+
+
+def test_a_longer_sequence_than_the_position_table_gets_room():
+    spec = definition("transformer").preset("tiny")
+    longer = with_room_for(spec, spec.maximum_sequence_length + 5)
+    assert longer.maximum_sequence_length == spec.maximum_sequence_length + 5
+    assert with_room_for(spec, 3) is spec
+    step = prepare(phase=Phase.DECODE, length=spec.maximum_sequence_length + 7)
+    assert step.run().isfinite().all()
