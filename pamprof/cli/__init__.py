@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pamprof import __version__
-from pamprof.cli import comparison, facts, prices, rebuild
+from pamprof.cli import comparison, diff, facts, prices, rebuild
 
 app = typer.Typer(
     name="pamprof",
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("compare")(comparison.compare)
 app.command("report")(rebuild.report)
+app.command("diff")(diff.diff)
 app.command("layers")(facts.layers)
 app.command("doctor")(facts.doctor)
 app.add_typer(prices.app, name="prices")

@@ -1,0 +1,72 @@
+"""How the reference itself fared between two files: the part that ratios taken through it cannot show."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.conditions import conditions
+from pamprof.errors import RecordError
+from pamprof.statistics import Verdict, unpaired_ratio_interval, verdict
+from pamprof.units import ratio as ratio_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pamprof.records import Interval, Run
+
+# Fewer moments show no scatter worth an interval; then the samples themselves have to do.
+_FEWEST_MOMENTS = 3
+
+
+def reference_ratio(base: Run, head: Run, base_runs: Sequence[Run], head_runs: Sequence[Run]) -> Interval:
+    """Time of the reference of ``head`` over the same reference of ``base``, unpaired.
+
+    The reference was sampled anew beside every arm of its point. Those moments lie minutes apart, so the scatter of
+    their medians holds the machine's wandering, which the samples of one moment do not.
+
+    Raises:
+        RecordError: No sample, or one that is not a positive number.
+    """
+    mine, theirs = _moments(head, head_runs), _moments(base, base_runs)
+    if min(len(mine), len(theirs)) >= _FEWEST_MOMENTS:
+        return unpaired_ratio_interval([median(moment) for moment in mine], [median(moment) for moment in theirs])
+    return unpaired_ratio_interval(
+        [sample for moment in mine for sample in moment], [sample for moment in theirs for sample in moment]
+    )
+
+
+def moved_references(
+    pairs: Sequence[tuple[Run, Run]], base_runs: Sequence[Run], head_runs: Sequence[Run]
+) -> tuple[str, ...]:
+    """One sentence for each common reference whose own time changed beyond the equivalence band."""
+    seen: set[str] = set()
+    sentences: list[str] = []
+    for base, head in pairs:
+        key = base.reference.key
+        if key in seen or key != head.reference.key or conditions(base) != conditions(head):
+            continue
+        seen.add(key)
+        try:
+            ratio = reference_ratio(base, head, base_runs, head_runs)
+        except (RecordError, OverflowError):
+            continue  # its own row, or its partners', says which sample is no time
+        if verdict(ratio) in {Verdict.FASTER, Verdict.SLOWER}:
+            sentences.append(
+                f"the reference {key} itself took {ratio_text(ratio.median)} "
+                f"[{ratio_text(ratio.low)}, {ratio_text(ratio.high)}] of its time in BASE: the machine drifted or the "
+                "reference's own code changed; ratios through it leave that out"
+            )
+    return tuple(sentences)
+
+
+def _moments(like: Run, runs: Sequence[Run]) -> list[tuple[float, ...]]:
+    """The reference's samples beside each run that has the reference and the conditions of ``like``."""
+    wanted = conditions(like)
+    return [
+        run.timing.reference_wall_time_seconds
+        for run in runs
+        if run.reference.key == like.reference.key
+        and run.timing.reference_wall_time_seconds
+        and conditions(run) == wanted
+    ]

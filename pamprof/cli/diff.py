@@ -1,0 +1,147 @@
+"""``pamprof diff``: stored measurements against each other, and the gate a pull request has to pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pamprof.cli.options import Json, choice, spoken
+from pamprof.cli.output import print_json, print_table
+from pamprof.cli.rebuild import RECORDS_FILE
+from pamprof.errors import RecordError, UsageError
+
+if TYPE_CHECKING:
+    from pamprof.analysis.difference import FileDifference
+    from pamprof.records.store import RecordFile
+
+_REGRESSION = 1
+_INCONCLUSIVE = 3
+
+
+@spoken
+def diff(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="BASE HEAD...",
+            help="Files of records, or folders that hold a runs.jsonl; with more than two, each against the first.",
+        ),
+    ],
+    metric: Annotated[
+        str, typer.Option(help="time (wall time of a step) or memory (peak bytes of a step, compared exactly).")
+    ] = "time",
+    fail_above: Annotated[
+        str | None,
+        typer.Option(
+            help="Exit 1 where HEAD (the last file) is above BASE by more than this with its whole interval, "
+            "percent, as 5%. Default: no gate."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Exit 3 where an interval lies on both sides of --fail-above (without it: no verdict)."
+        ),
+    ] = False,
+    allow_mixed_environments: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mixed-environments", help="Compare although device, software or settings differ; unpaired then."
+        ),
+    ] = False,
+    json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
+) -> None:
+    """Compare stored runs, HEAD over BASE, workload by workload; needs neither torch nor a GPU."""
+    from pamprof.analysis.difference import Metric, Outcome, difference_between
+    from pamprof.render.difference import difference_view, differing_sentence, render_difference_markdown
+    from pamprof.render.text import cleaned
+
+    threshold = None if fail_above is None else _ratio_of_percent(fail_above)
+    if json and markdown:
+        raise UsageError("--json and --markdown exclude each other; give one")
+    if len(files) < 2:
+        raise UsageError("diff needs two files of records or more; name BASE and HEAD")
+    asked = choice(Metric, metric, "--metric")
+    base, *others = [_read(path) for path in files]
+    found = tuple(
+        difference_between(base, head, base_name=str(files[0]), head_name=str(path), metric=asked, fail_above=threshold)
+        for path, head in zip(files[1:], others, strict=True)
+    )
+    for difference in found:
+        _refuse_incomparable(difference)
+        if difference.differing and not allow_mixed_environments:
+            raise UsageError(
+                f"{differing_sentence(difference.differing)}; measure both on one machine, "
+                "or give --allow-mixed-environments"
+            )
+    view = difference_view(found)
+    if json:
+        print_json(cleaned(found))
+    elif markdown:
+        typer.echo(render_difference_markdown(view), nl=False)
+    else:
+        typer.echo(view.title)
+        typer.echo(view.summary)
+        print_table(view.columns, view.rows, right=view.right)
+        for note in view.notes:
+            typer.echo(note)
+    gate = found[-1]
+    above, undecided = gate.count(Outcome.ABOVE), gate.count(Outcome.INCONCLUSIVE)
+    if above:
+        typer.echo(f"pamprof: {above} of {len(gate.differences)} workloads above --fail-above {fail_above}", err=True)
+        raise typer.Exit(_REGRESSION)
+    if strict and undecided:
+        typer.echo(
+            f"pamprof: {undecided} of {len(gate.differences)} workloads inconclusive; measure longer (--time-limit)",
+            err=True,
+        )
+        raise typer.Exit(_INCONCLUSIVE)
+
+
+def _read(path: Path) -> RecordFile:
+    """The records of a file or folder; what cannot be read is bad input here, so that exit 1 means a regression.
+
+    Raises:
+        UsageError: No readable record with a run.
+    """
+    from pamprof.records.store import read_records
+    from pamprof.render.text import clean
+
+    try:
+        records = read_records(path / RECORDS_FILE if path.is_dir() else path)
+    except RecordError as exc:
+        raise UsageError(clean(str(exc))) from exc
+    if not records.runs:
+        raise UsageError(clean(f"{path} holds no run to compare; measure with pamprof compare"))
+    return records
+
+
+def _refuse_incomparable(difference: FileDifference) -> None:
+    from pamprof.render.text import clean
+
+    if not difference.differences:
+        raise UsageError(
+            clean(
+                f"{difference.base} and {difference.head} have no workload in common; "
+                "measure both with the same pamprof compare options"
+            )
+        )
+
+
+def _ratio_of_percent(text: str) -> float:
+    """0.05 from ``5%``.
+
+    Raises:
+        UsageError: Not a percentage of 0 or more.
+    """
+    number, sign, rest = text.partition("%")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not sign or rest.strip() or not 0 <= value < float("inf"):
+        raise UsageError(f"--fail-above {text!r} is not of the form 5% with a percentage of 0 or more")
+    return value / 100

@@ -1,0 +1,185 @@
+"""Differences between record files as plain rows and as Markdown; every text comes out clean of acting characters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.difference import Metric, Outcome, RatioBasis
+from pamprof.analysis.labels import unique_labels
+from pamprof.records import Scope
+from pamprof.render.markdown import escape
+from pamprof.render.text import PHASE_NAMES, brackets, cleaned, listed, plural, point_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pamprof.analysis.conditions import DifferingCondition
+    from pamprof.analysis.difference import Difference, FileDifference, Unmatched
+    from pamprof.records import Point, Workload
+
+_RATIO_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceView:
+    """What is shown: a heading, a table (numbers of the columns set right in ``right``), and sentences below it."""
+
+    title: str
+    summary: str
+    columns: tuple[str, ...]
+    right: frozenset[int]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def difference_view(differences: Sequence[FileDifference]) -> DifferenceView:
+    """Two files in detail, or several as a trend against the first; ``differences`` all have the first file as BASE."""
+    view = _pair_view(differences[0]) if len(differences) == 1 else _trend_view(differences)
+    return cleaned(view)
+
+
+def render_difference_markdown(view: DifferenceView) -> str:
+    """The view for a CI job's summary."""
+    lines = [f"## {escape(view.title)}", "", escape(view.summary), ""]
+    lines.append(_markdown_row(view.columns))
+    lines.append("|" + "".join("---:|" if index in view.right else "---|" for index in range(len(view.columns))))
+    lines += [_markdown_row(row) for row in view.rows]
+    lines += ["", *(f"- {escape(note)}" for note in view.notes)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def differing_sentence(differing: Sequence[DifferingCondition]) -> str:
+    """``the environments differ in torch (2.12.0 in BASE, 2.13.0 in HEAD) and threads (2 in BASE, 4 in HEAD)``."""
+    words = tuple(f"{found.name} ({found.base} in BASE, {found.head} in HEAD)" for found in differing)
+    return cleaned(f"the environments differ in {listed(words)}")
+
+
+def _pair_view(found: FileDifference) -> DifferenceView:
+    gated = found.fail_above is not None
+    labels = _labels(difference.workload for difference in found.differences)
+    quantity = "step time" if found.metric is Metric.TIME else "peak memory"
+    columns = ("workload", "where", "BASE", "HEAD", "HEAD / BASE", "verdict", "basis")
+    return DifferenceView(
+        title=f"pamprof diff: {quantity}, {found.head} over {found.base}",
+        summary=_summary(found),
+        columns=(*columns, *(("gate",) if gated else ())),
+        right=frozenset({2, 3}),
+        rows=tuple(
+            (
+                labels[row.key][0],
+                labels[row.key][1],
+                _value(row.base_value, found.metric),
+                _value(row.head_value, found.metric),
+                _ratio(row),
+                row.change.value,
+                row.basis.value if row.ratio else row.reason or "",
+                *((row.outcome.value,) if gated else ()),
+            )
+            for row in found.differences
+        ),
+        notes=_notes((found,)),
+    )
+
+
+def _trend_view(found: Sequence[FileDifference]) -> DifferenceView:
+    first, last = found[0], found[-1]
+    tables = [{row.key: row for row in difference.differences} for difference in found]
+    common = [row for row in first.differences if all(row.key in table for table in tables)]
+    labels = _labels(row.workload for row in common)
+    quantity = "step time" if first.metric is Metric.TIME else "peak memory"
+    gate = ("gate",) if first.fail_above is not None else ()
+    return DifferenceView(
+        title=f"pamprof diff: {quantity} of {plural(len(found) + 1, 'file')} over {first.base}",
+        summary=f"{plural(len(common), 'workload')} in every file. Last file over the first: {_summary(last)}",
+        columns=("workload", "where", first.base, *(difference.head for difference in found), *gate),
+        right=frozenset({2}),
+        rows=tuple(
+            (
+                *labels[row.key],
+                _value(row.base_value, first.metric),
+                *(_trend_cell(table[row.key]) for table in tables),
+                *((tables[-1][row.key].outcome.value,) if gate else ()),
+            )
+            for row in common
+        ),
+        notes=_notes(found),
+    )
+
+
+def _trend_cell(row: Difference) -> str:
+    if row.ratio is None:
+        return f"{units.UNKNOWN} ({row.reason})"
+    mark = " (unpaired)" if row.basis is RatioBasis.UNPAIRED else ""
+    return f"{_ratio(row)} {row.change.value}{mark}"
+
+
+def _summary(found: FileDifference) -> str:
+    changes: dict[str, int] = defaultdict(int)
+    for row in found.differences:
+        changes[row.change.value] += 1
+    verdicts = ", ".join(f"{count} {change}" for change, count in changes.items())
+    text = f"{plural(len(found.differences), 'workload')} compared: {verdicts}."
+    if found.fail_above is not None:
+        text += (
+            f" Against a limit of +{units.percent(found.fail_above)}: {found.count(Outcome.ABOVE)} above, "
+            f"{found.count(Outcome.WITHIN)} within, {found.count(Outcome.INCONCLUSIVE)} inconclusive."
+        )
+    return text
+
+
+def _notes(found: Sequence[FileDifference]) -> tuple[str, ...]:
+    rows = [row for difference in found for row in difference.differences]
+    notes: list[str] = []
+    if any(row.basis is RatioBasis.CHAINED and row.ratio for row in rows):
+        notes.append(
+            "Chained: (HEAD / its reference) / (BASE / its reference), so that drift of the machine "
+            "between the files cancels, and so does a change of the reference itself."
+        )
+    unpaired = tuple(dict.fromkeys(row.reason for row in rows if row.basis is RatioBasis.UNPAIRED and row.ratio))
+    if unpaired:
+        reasons = "; ".join(reason for reason in unpaired if reason)
+        notes.append(f"Unpaired ({reasons}): drift of the machine between the files is not in the interval.")
+    for difference in found:
+        if difference.differing:
+            notes.append(f"{difference.head}: {differing_sentence(difference.differing)}.")
+        notes += [f"{note}." for note in difference.notes]
+        notes += _unmatched(f"Only in {difference.base}", difference.only_in_base)
+        notes += _unmatched(f"Only in {difference.head}", difference.only_in_head)
+    return tuple(dict.fromkeys(f"{note[:1].upper()}{note[1:]}" for note in notes))
+
+
+def _unmatched(where: str, workloads: Iterable[Unmatched]) -> list[str]:
+    return [f"{where}: {found.key}{f' ({found.reason})' if found.reason else ''}" for found in workloads]
+
+
+def _labels(workloads: Iterable[Workload]) -> dict[str, tuple[str, str]]:
+    """Arm and place of each workload by its key; the key itself where sizes that no label shows tell two apart."""
+    points: dict[Point, list[Workload]] = defaultdict(list)
+    for workload in workloads:
+        points[workload.point].append(workload)
+    labels: dict[str, tuple[str, str]] = {}
+    for point, arms in points.items():
+        names = unique_labels(tuple(arms))
+        scope = ", one block" if point.scope is Scope.LAYER else ""
+        where = f"{PHASE_NAMES[point.phase]}, {point_label(point)}, {point.dtype}{scope}"
+        for arm, name in zip(arms, names, strict=True):
+            labels[arm.key] = (name if names.count(name) == 1 else arm.key, where)
+    return labels
+
+
+def _value(value: float | None, metric: Metric) -> str:
+    return units.seconds(value) if metric is Metric.TIME else units.binary_bytes(value, 4)
+
+
+def _ratio(row: Difference) -> str:
+    if row.ratio is None:
+        return units.UNKNOWN
+    interval = brackets(row.ratio, lambda value: units.significant(value, _RATIO_DIGITS))
+    return f"{units.ratio(row.ratio.median, _RATIO_DIGITS)} {interval}".rstrip()
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(escape(cell) for cell in cells)} |"
