@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from pamprof.records import LayerSpec
     from pamprof.workloads.base import LayerDefinition
 
-# Tensor cores take operands in multiples of 8; a width that is not one counts as this much departure from the shape.
+# Tensor cores take operands in multiples of 8. A residual stream or head that is not one slows every product of the
+# arm, so that such shapes are a last resort; an odd hidden_dim counts as this much departure from the shape.
 _WIDTH_MULTIPLE = 8
-_ODD_WIDTH_PENALTY = 0.05
+_ODD_HIDDEN_PENALTY = 0.05
 
 # Feed-forward ratios further off than this are another architecture.
 _HIDDEN_FACTOR = 1.25
@@ -37,9 +38,10 @@ def nearest_shapes(
 ) -> tuple[LayerSpec, ...]:
     """Shapes of ``layer`` near ``target``.
 
-    Width, depth (from 1 to twice the start's) and the feed-forward ratio are free. Departure from the start is the sum
-    of the absolute logarithms of the changes of head_dim, depth and feed-forward ratio, plus the relative residual,
-    plus a penalty for widths that are no multiple of 8.
+    Width, depth (from 1 to twice the start's) and the feed-forward ratio are free. A hit whose model_dim is a multiple
+    of 8 comes before one whose is not, then one whose head_dim is. Among equals the departure from the start decides:
+    the sum of the absolute logarithms of the changes of head_dim, depth and feed-forward ratio, plus the relative
+    residual, plus a penalty for a hidden_dim that is no multiple of 8.
 
     Args:
         layer: Offers ``resize`` and ``check``.
@@ -58,7 +60,16 @@ def nearest_shapes(
     seen = set(_candidates(layer, start, target=target, size=size))
     hits = [spec for spec in seen if abs(residual(spec)) <= tolerance]
     if hits:
-        return (min(hits, key=lambda spec: (_departure(spec, start) + abs(residual(spec)), _order(spec))),)
+        return (
+            min(
+                hits,
+                key=lambda spec: (
+                    *_odd_widths(spec),
+                    _departure(spec, start) + abs(residual(spec)),
+                    *_order(spec),
+                ),
+            ),
+        )
     below = [spec for spec in seen if residual(spec) < 0]
     above = [spec for spec in seen if residual(spec) > 0]
     return tuple(
@@ -70,13 +81,17 @@ def nearest_shapes(
 
 def _departure(spec: LayerSpec, start: LayerSpec) -> float:
     ratio = (spec.hidden_dim / spec.model_dim) / (start.hidden_dim / start.model_dim)
-    odd = sum(width % _WIDTH_MULTIPLE != 0 for width in (spec.model_dim, spec.hidden_dim))
     return (
         abs(log(spec.head_dim / start.head_dim))
         + abs(log(spec.depth / start.depth))
         + abs(log(ratio))
-        + _ODD_WIDTH_PENALTY * odd
+        + (_ODD_HIDDEN_PENALTY if spec.hidden_dim % _WIDTH_MULTIPLE else 0.0)
     )
+
+
+def _odd_widths(spec: LayerSpec) -> tuple[bool, bool]:
+    """Whether model_dim, and whether head_dim, is no multiple of 8."""
+    return (spec.model_dim % _WIDTH_MULTIPLE != 0, spec.head_dim % _WIDTH_MULTIPLE != 0)
 
 
 def _order(spec: LayerSpec) -> tuple[int, int, int]:

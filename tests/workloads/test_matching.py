@@ -180,8 +180,21 @@ def test_any_reasonable_parameter_count_is_met_with_a_similar_shape(factor, pres
     assert abs(size(spec) / target - 1) <= 0.01
     assert 0.5 <= spec.head_dim / start.head_dim <= 1.5
     assert 3.2 <= spec.hidden_dim / spec.model_dim <= 5
-    if start.head_dim % 8 == 0:
-        assert spec.model_dim % 8 == 0
+    assert spec.model_dim % 8 == 0
+
+
+@pytest.mark.parametrize("model_dim", [60, 100, 300])
+def test_transformer_gets_widths_and_heads_in_multiples_of_eight(model_dim):
+    start = replace(PAM.preset("100m"), model_dim=model_dim, heads=2, head_dim=model_dim // 2, hidden_dim=3 * model_dim)
+    (arm,) = run(start, ["transformer"])
+    assert arm.spec.model_dim % 8 == 0
+    assert arm.spec.head_dim % 8 == 0
+    assert abs(residual(arm, "parameters")) <= 0.01
+
+
+def test_width_without_a_multiple_of_eight_within_tolerance_is_still_met():
+    (arm,) = run(replace(COMPLEX.preset("100m"), model_dim=50), ["transformer"], axis="width")
+    assert arm.spec.model_dim in (99, 100, 101)
 
 
 @settings(max_examples=40, deadline=None)

@@ -91,18 +91,26 @@ class TransformerDefinition:
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
         """The same depth and feed-forward ratio at another width; None where no similar head_dim divides it.
 
-        The head_dim is kept where it divides the width, else the nearest that does is taken, a multiple of 8 where it
-        was one before, as attention kernels want it.
+        The head_dim is kept where it divides the width, else the nearest multiple of 8 that does is taken, as attention
+        kernels want it. Where there is none, the nearest other one is, but only if it was no multiple of 8 before.
         """
         if model_dim < 1:
             return None
-        step = 8 if spec.head_dim % 8 == 0 else 1
-        smallest = ceil(spec.head_dim / _HEAD_DIM_FACTOR / step) * step
+        smallest = ceil(spec.head_dim / _HEAD_DIM_FACTOR)
         largest = min(model_dim, int(spec.head_dim * _HEAD_DIM_FACTOR))
-        possible = [head_dim for head_dim in range(smallest, largest + 1, step) if model_dim % head_dim == 0]
+        divisors = [head_dim for head_dim in range(smallest, largest + 1) if model_dim % head_dim == 0]
+        possible = [head_dim for head_dim in divisors if head_dim % 8 == 0 or spec.head_dim % 8]
         if not possible:
             return None
-        head_dim = min(possible, key=lambda candidate: (abs(candidate - spec.head_dim), candidate))
+        head_dim = min(
+            possible,
+            key=lambda candidate: (
+                candidate != spec.head_dim,
+                candidate % 8 != 0,
+                abs(candidate - spec.head_dim),
+                candidate,
+            ),
+        )
         hidden_dim = max(1, round(model_dim * spec.hidden_dim / spec.model_dim))
         return replace(spec, model_dim=model_dim, heads=model_dim // head_dim, head_dim=head_dim, hidden_dim=hidden_dim)
 
