@@ -74,8 +74,7 @@ def diff(
         _refuse_incomparable(difference)
         if difference.differing and not allow_mixed_environments:
             raise UsageError(
-                f"{differing_sentence(difference.differing)}; measure both on one machine, "
-                "or give --allow-mixed-environments"
+                f"{differing_sentence(difference)}; measure both on one machine, or give --allow-mixed-environments"
             )
     view = difference_view(found)
     if json:

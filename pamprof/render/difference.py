@@ -16,7 +16,6 @@ from pamprof.render.text import PHASE_NAMES, brackets, cleaned, listed, plural, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.analysis.conditions import DifferingCondition
     from pamprof.analysis.difference import Difference, FileDifference, Unmatched
     from pamprof.records import Point, Workload
 
@@ -51,10 +50,10 @@ def render_difference_markdown(view: DifferenceView) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def differing_sentence(differing: Sequence[DifferingCondition]) -> str:
-    """``the environments differ in torch (2.12.0 in BASE, 2.13.0 in HEAD) and threads (2 in BASE, 4 in HEAD)``."""
-    words = tuple(f"{found.name} ({found.base} in BASE, {found.head} in HEAD)" for found in differing)
-    return cleaned(f"the environments differ in {listed(words)}")
+def differing_sentence(found: FileDifference) -> str:
+    """``the environments of base and head differ in torch (2.12.0, 2.13.0) and threads (2, 4)``."""
+    words = tuple(f"{condition.name} ({condition.base}, {condition.head})" for condition in found.differing)
+    return cleaned(f"the environments of {found.base} and {found.head} differ in {listed(words)}")
 
 
 def _pair_view(found: FileDifference) -> DifferenceView:
@@ -144,7 +143,7 @@ def _notes(found: Sequence[FileDifference]) -> tuple[str, ...]:
         notes.append(f"Unpaired ({reasons}): drift of the machine between the files is not in the interval.")
     for difference in found:
         if difference.differing:
-            notes.append(f"{difference.head}: {differing_sentence(difference.differing)}.")
+            notes.append(f"{differing_sentence(difference)}.")
         notes += [f"{note}." for note in difference.notes]
         notes += _unmatched(f"Only in {difference.base}", difference.only_in_base)
         notes += _unmatched(f"Only in {difference.head}", difference.only_in_head)
