@@ -188,8 +188,10 @@ def _time_difference(
                 else f"paired with {base.reference.key} in BASE and with {head.reference.key} in HEAD"
             )
             ratio = unpaired_ratio_interval(mine.wall_time_seconds, theirs.wall_time_seconds)
-    except (RecordError, OverflowError) as exc:
+    except RecordError as exc:
         reason = str(exc)
+    except OverflowError:
+        reason = "the samples lie too far apart for a ratio; measure both again"
     change = Change.INCONCLUSIVE if ratio is None else Change(verdict(ratio).value)
     return Difference(
         key=base.workload.key,
