@@ -27,7 +27,7 @@ from pamprof.records import (
     Session,
     SkipKind,
 )
-from pamprof.records.store import RunStore, read_records
+from pamprof.records.store import RunStore, is_only_begun, read_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,9 +144,20 @@ def identify_device(name: str) -> tuple[str, int, str]:
 
 
 def _finished_keys(path: Path, *, resume: bool) -> frozenset[str]:
-    if not path.exists() or path.stat().st_size == 0:
+    """Keys that need no second measurement.
+
+    A comparison killed before its header was whole leaves an empty file or one unfinished line. Nothing is lost with
+    it, so both ways of going on are allowed.
+
+    Raises:
+        UsageError: ``resume`` does not fit what the folder holds.
+        RecordError: The file cannot be read.
+    """
+    if not path.exists():
         if resume:
-            raise UsageError(f"--resume needs the records of an earlier comparison, and {path} holds none")
+            raise UsageError(f"--resume needs the records of an earlier comparison, and {path} is not there")
+        return frozenset()
+    if is_only_begun(path):
         return frozenset()
     if not resume:
         raise UsageError(f"{path} holds an earlier comparison; go on with --resume or choose another --output-dir")

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pamprof.errors import OutputError
 from pamprof.measure.wire import GroupRequest, encode_request
 
 if TYPE_CHECKING:
@@ -34,10 +35,19 @@ class WorkerProcess:
 
     Args:
         module: Run as ``python -m``; given the number of the descriptor it writes to.
+
+    Raises:
+        OutputError: There is no room for a temporary file.
     """
 
     def __init__(self, module: str = "pamprof.measure.worker") -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process, closed by close()
+        try:
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process, closed by close()
+        except OSError as exc:
+            raise OutputError(
+                f"cannot make a temporary file for what the worker prints: {exc.strerror}; "
+                "free some disk, or point TMPDIR at a folder with room"
+            ) from exc
         self._read_end, write_end = os.pipe()
         environment = dict(os.environ)
         package_parent = str(Path(__file__).resolve().parents[2])
@@ -87,7 +97,9 @@ class WorkerProcess:
                 self._log.truncate(0)
 
     def kill(self) -> None:
-        """End the worker and everything it started."""
+        """End the worker and everything it started; nothing where it has ended, as its number may be another's now."""
+        if self._process.returncode is not None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

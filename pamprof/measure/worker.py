@@ -10,7 +10,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import select
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from pamprof.errors import PamprofError, UnsupportedError
@@ -84,9 +87,32 @@ def attempt(
     return Skip(session_id=request.session_id, started_at=utc_now(), workload=workload, kind=kind, reason=reason)
 
 
+def end_with_parent(descriptor: int) -> None:
+    """Kill this process group once nobody reads ``descriptor``, so that a killed comparison measures no further.
+
+    A worker in the middle of a long point would write to its parent minutes later only, one that hangs never would;
+    until then it would hold the device and disturb the comparison that goes on. The thread sleeps in the kernel.
+
+    Args:
+        descriptor: Write end of the pipe to the parent.
+    """
+
+    def wait() -> None:
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        poll.poll()  # returns for an error alone, and the pipe's only error is a reader that is gone
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+
+
 def main() -> None:
     """Read one request from standard input, write records to the descriptor named on the command line."""
-    pipe = Pipe(int(sys.argv[1]))
+    descriptor = int(sys.argv[1])
+    end_with_parent(descriptor)
+    pipe = Pipe(descriptor)
     import torch  # noqa: F401 - loaded while the parent is still planning
 
     line = sys.stdin.buffer.readline()

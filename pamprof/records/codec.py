@@ -19,6 +19,9 @@ from pamprof.records.run import Ceilings, Run, Session, Skip
 
 SCHEMA_VERSION = 1
 
+# Every line of every schema begins so, whole or torn.
+LINE_BEGINNING = b'{"schema_version":'
+
 Record = Session | Run | Skip | Ceilings
 
 _TYPES: dict[str, type[Session] | type[Run] | type[Skip] | type[Ceilings]] = {
@@ -62,6 +65,8 @@ def decode(line: bytes) -> Record:
         raise RecordError(f"not a record: {exc}") from exc
     except UnicodeDecodeError as exc:
         raise RecordError("not a record: the line is not UTF-8") from exc
+    except RecursionError as exc:
+        raise RecordError("not a record: its values are nested too deeply") from exc
     if envelope.schema_version > SCHEMA_VERSION:
         raise RecordError(
             f"schema version {envelope.schema_version} is newer than {SCHEMA_VERSION}, which this pamprof reads; "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from pamprof.errors import OutputError, RecordError
-from pamprof.records.codec import Record, decode, encode
+from pamprof.records.codec import LINE_BEGINNING, Record, decode, encode
 from pamprof.records.run import Ceilings, Run, Session, Skip
 
 
@@ -60,7 +61,9 @@ class RunStore:
 
     def _end_torn_line(self) -> None:
         size = self._file.seek(0, os.SEEK_END)
-        if size:
+        if size and is_only_begun(self.path):
+            self._file.truncate(0)
+        elif size:
             self._file.seek(size - 1)
             if self._file.read(1) != b"\n":
                 self._file.write(b"\n")
@@ -68,16 +71,39 @@ class RunStore:
     def append(self, record: Record) -> None:
         """Write one record and flush it to the disk."""
         line = memoryview(encode(record))
+        size = os.fstat(self._file.fileno()).st_size
         try:
             while line:
                 line = line[self._file.write(line) or 0 :]
             os.fsync(self._file.fileno())
         except OSError as exc:
+            with contextlib.suppress(OSError):  # what cannot be cut off is a torn line, which reading passes over
+                self._file.truncate(size)
             raise OutputError(f"cannot write {self.path}: {exc.strerror}; what was written before is safe") from exc
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def is_only_begun(path: Path) -> bool:
+    """Whether the file is empty or the torn beginning of its first record, so that going on loses nothing.
+
+    Raises:
+        RecordError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            line = file.readline() if os.fstat(file.fileno()).st_size else b""
+    except OSError as exc:
+        raise RecordError(f"cannot read {path}: {exc.strerror}") from exc
+    if line.endswith(b"\n") or not (line.startswith(LINE_BEGINNING) or LINE_BEGINNING.startswith(line)):
+        return False
+    try:
+        decode(line)
+    except RecordError:
+        return True
+    return False  # it lacks its newline alone
 
 
 def read_records(path: Path) -> RecordFile:

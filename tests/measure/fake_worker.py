@@ -7,12 +7,14 @@ import time
 from dataclasses import replace
 
 from pamprof.measure.wire import Event, decode_request, encode_event
+from pamprof.measure.worker import end_with_parent
 from pamprof.records.codec import encode
 from tests.synthetic import synthetic_run
 
 
 def main():
     descriptor = int(sys.argv[1])
+    end_with_parent(descriptor)
     line = sys.stdin.buffer.readline()
     if not line:
         return
