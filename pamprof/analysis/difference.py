@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.conditions import DifferingCondition, conditions, differing_conditions
 from pamprof.analysis.pairing import is_reference
-from pamprof.analysis.reference_drift import moved_references, reference_ratio
+from pamprof.analysis.reference_drift import moved_references, reference_times
+from pamprof.analysis.stored_runs import file_notes, latest_runs
 from pamprof.errors import RecordError
 from pamprof.records import Interval
 from pamprof.statistics import chained_ratio_interval, unpaired_ratio_interval, verdict
@@ -141,10 +142,10 @@ def difference_between(
 
     Mixed environments are compared, unpaired, and listed in ``differing``; to refuse them is the caller's choice.
     """
-    before, after = _latest(base.runs), _latest(head.runs)
+    before, after = latest_runs(base.runs), latest_runs(head.runs)
     base_runs, head_runs = tuple(before.values()), tuple(after.values())
     pairs = [(run, after[key]) for key, run in before.items() if key in after]
-    notes = [*_file_notes(base, base_runs, base_name), *_file_notes(head, head_runs, head_name)]
+    notes = [*file_notes(base, base_runs, base_name), *file_notes(head, head_runs, head_name)]
     if metric is Metric.TIME:
         differences = [_time_difference(mine, theirs, base_runs, head_runs, fail_above) for mine, theirs in pairs]
         notes.extend(moved_references(pairs, base_runs, head_runs))
@@ -168,11 +169,13 @@ def _time_difference(
 ) -> Difference:
     mine, theirs = head.timing, base.timing
     basis, reason, ratio = RatioBasis.UNPAIRED, None, None
+    base_times, head_times = theirs.wall_time_seconds, mine.wall_time_seconds
     try:
         if conditions(base) == conditions(head) and base.reference.key == head.reference.key:
             if is_reference(base):
                 reason = "it is the reference itself"
-                ratio = reference_ratio(base, head, base_runs, head_runs)
+                base_times, head_times = reference_times(base, base_runs), reference_times(head, head_runs)
+                ratio = unpaired_ratio_interval(head_times, base_times)
             else:
                 basis = RatioBasis.CHAINED
                 ratio = chained_ratio_interval(
@@ -196,8 +199,8 @@ def _time_difference(
     return Difference(
         key=base.workload.key,
         workload=base.workload,
-        base_value=median(theirs.wall_time_seconds) if theirs.wall_time_seconds else None,
-        head_value=median(mine.wall_time_seconds) if mine.wall_time_seconds else None,
+        base_value=median(base_times) if base_times else None,
+        head_value=median(head_times) if head_times else None,
         ratio=ratio,
         basis=basis,
         change=change,
@@ -239,15 +242,6 @@ def _outcome(ratio: Interval | None, change: Change, fail_above: float | None) -
     return Outcome.WITHIN if ratio.high <= 1 + fail_above else Outcome.INCONCLUSIVE
 
 
-def _latest(runs: Iterable[Run]) -> dict[str, Run]:
-    latest: dict[str, Run] = {}
-    for run in runs:
-        known = latest.get(run.workload.key)
-        if known is None or run.started_at >= known.started_at:
-            latest[run.workload.key] = run
-    return latest
-
-
 def _unmatched(runs: dict[str, Run], others: dict[str, Run], skips: Iterable[Skip]) -> tuple[Unmatched, ...]:
     reasons = {skip.workload.key: f"{skip.kind}: {skip.reason}" for skip in skips}
     return tuple(
@@ -255,14 +249,3 @@ def _unmatched(runs: dict[str, Run], others: dict[str, Run], skips: Iterable[Ski
         for key, run in runs.items()
         if key not in others
     )
-
-
-def _file_notes(file: RecordFile, used: Sequence[Run], name: str) -> list[str]:
-    notes = []
-    if file.problems:
-        count = len(file.problems)
-        notes.append(f"{name}: {count} unreadable line{'s' if count > 1 else ''} left out; first: {file.problems[0]}")
-    earlier = len(file.runs) - len(used)
-    if earlier:
-        notes.append(f"{name}: {earlier} earlier run{'s' if earlier > 1 else ''} of workloads measured again left out")
-    return notes

@@ -13,27 +13,30 @@ from pamprof.units import ratio as ratio_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.records import Interval, Run
+    from pamprof.records import Run
 
 # Fewer moments show no scatter worth an interval; then the samples themselves have to do.
 _FEWEST_MOMENTS = 3
 
 
-def reference_ratio(base: Run, head: Run, base_runs: Sequence[Run], head_runs: Sequence[Run]) -> Interval:
-    """Time of the reference of ``head`` over the same reference of ``base``, unpaired.
+def reference_times(like: Run, runs: Sequence[Run]) -> tuple[float, ...]:
+    """What the reference of ``like`` took in its file, seconds per step, in file order: a median for each moment.
 
     The reference was sampled anew beside every arm of its point. Those moments lie minutes apart, so the scatter of
-    their medians holds the machine's wandering, which the samples of one moment do not.
-
-    Raises:
-        RecordError: No sample, or one that is not a positive number.
+    their medians holds the machine's wandering, which the samples of one moment do not. With fewer than three moments
+    the samples themselves are given.
     """
-    mine, theirs = _moments(head, head_runs), _moments(base, base_runs)
-    if min(len(mine), len(theirs)) >= _FEWEST_MOMENTS:
-        return unpaired_ratio_interval([median(moment) for moment in mine], [median(moment) for moment in theirs])
-    return unpaired_ratio_interval(
-        [sample for moment in mine for sample in moment], [sample for moment in theirs for sample in moment]
-    )
+    wanted = conditions(like)
+    moments = [
+        run.timing.reference_wall_time_seconds
+        for run in runs
+        if run.reference.key == like.reference.key
+        and run.timing.reference_wall_time_seconds
+        and conditions(run) == wanted
+    ]
+    if len(moments) >= _FEWEST_MOMENTS:
+        return tuple(median(moment) for moment in moments)
+    return tuple(sample for moment in moments for sample in moment)
 
 
 def moved_references(
@@ -48,7 +51,7 @@ def moved_references(
             continue
         seen.add(key)
         try:
-            ratio = reference_ratio(base, head, base_runs, head_runs)
+            ratio = unpaired_ratio_interval(reference_times(head, head_runs), reference_times(base, base_runs))
         except (RecordError, OverflowError):
             continue  # its own row, or its partners', says which sample is no time
         if verdict(ratio) in {Verdict.FASTER, Verdict.SLOWER}:
@@ -58,15 +61,3 @@ def moved_references(
                 "reference's own code changed; ratios through it leave that out"
             )
     return tuple(sentences)
-
-
-def _moments(like: Run, runs: Sequence[Run]) -> list[tuple[float, ...]]:
-    """The reference's samples beside each run that has the reference and the conditions of ``like``."""
-    wanted = conditions(like)
-    return [
-        run.timing.reference_wall_time_seconds
-        for run in runs
-        if run.reference.key == like.reference.key
-        and run.timing.reference_wall_time_seconds
-        and conditions(run) == wanted
-    ]

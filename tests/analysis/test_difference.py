@@ -81,6 +81,7 @@ def test_a_slower_reference_shows_in_its_own_unpaired_row():
     assert row.change is Change.SLOWER
     assert row.outcome is Outcome.ABOVE
     assert row.ratio.median == pytest.approx(1.10, abs=0.02)
+    assert row.ratio.median == pytest.approx(row.head_value / row.base_value, rel=0.001)
 
 
 def test_the_interval_of_the_reference_holds_the_wandering_within_a_session():

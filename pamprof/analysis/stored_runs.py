@@ -1,0 +1,33 @@
+"""Which runs of a file of records are compared, and what is said about the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pamprof.records import Run
+    from pamprof.records.store import RecordFile
+
+
+def latest_runs(runs: Iterable[Run]) -> dict[str, Run]:
+    """The run of each workload that started last, by its key, in the order the workloads first appear."""
+    latest: dict[str, Run] = {}
+    for run in runs:
+        known = latest.get(run.workload.key)
+        if known is None or run.started_at >= known.started_at:
+            latest[run.workload.key] = run
+    return latest
+
+
+def file_notes(file: RecordFile, used: Sequence[Run], name: str) -> list[str]:
+    """A sentence on lines of ``file`` that could not be read and on runs beside those ``used``; without a full stop."""
+    notes = []
+    if file.problems:
+        count = len(file.problems)
+        notes.append(f"{name}: {count} unreadable line{'s' if count > 1 else ''} left out; first: {file.problems[0]}")
+    earlier = len(file.runs) - len(used)
+    if earlier:
+        notes.append(f"{name}: {earlier} earlier run{'s' if earlier > 1 else ''} of workloads measured again left out")
+    return notes
