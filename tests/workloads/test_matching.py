@@ -180,7 +180,8 @@ def test_any_reasonable_parameter_count_is_met_with_a_similar_shape(factor, pres
     assert abs(size(spec) / target - 1) <= 0.01
     assert 0.5 <= spec.head_dim / start.head_dim <= 1.5
     assert 3.2 <= spec.hidden_dim / spec.model_dim <= 5
-    assert spec.model_dim % 8 == 0
+    if start.head_dim % 8 == 0:
+        assert spec.model_dim % 8 == 0
 
 
 @pytest.mark.parametrize("model_dim", [60, 100, 300])
