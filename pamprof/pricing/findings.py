@@ -1,4 +1,4 @@
-"""What can be wrong with a rate or a device's figures: a closed list, each told in one sentence."""
+"""What can be wrong with a rate: a closed list, each told in one sentence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Severity(StrEnum):
 
 
 class Rule(StrEnum):
-    """The closed list of what can be wrong with a rate or a device's figures."""
+    """The closed list of what can be wrong with a rate."""
 
     NO_PRICE = "price not above zero"
     SPOT_ABOVE_ON_DEMAND = "spot above on-demand"
@@ -29,9 +29,6 @@ class Rule(StrEnum):
     OUT_OF_LINE_REGION = "out of line with other regions"
     WRONG_DEVICE = "another device's row"
     WRONG_MEMORY = "another device's memory"
-    SPARSE_PEAK = "sparse peak listed as dense"
-    WRONG_PEAK = "another device's peak"
-    WRONG_BANDWIDTH = "another device's bandwidth"
     UNKNOWN_DATE = "unknown date"
     STALE = "stale"
     FUTURE_DATE = "date in the future"
@@ -44,7 +41,7 @@ class Finding:
     Attributes:
         severity: Warning or failure.
         rule: Which fault.
-        subject: The row or device it was found in.
+        subject: The row it was found in.
         sentence: What was seen, in numbers, and what to do about it.
     """
 

@@ -11,7 +11,6 @@ from pamprof.analysis.known_devices import KNOWN_DEVICES
 from pamprof.pricing.age import staleness
 from pamprof.pricing.catalogue import Catalogue, embedded_prices
 from pamprof.pricing.device_names import canonical_device
-from pamprof.pricing.figures import check_figures
 from pamprof.pricing.findings import Rule, Severity
 from pamprof.pricing.instance_names import device_count_in_name
 from pamprof.pricing.quote import user_price
@@ -20,7 +19,6 @@ from pamprof.pricing.validate import check, validate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pamprof.analysis.known_devices import DevicePeaks
     from pamprof.records import Price
 
 TODAY = date(2026, 11, 22)
@@ -144,32 +142,10 @@ def test_one_die_of_a_b200_is_flagged(make_price: Callable[..., Price]) -> None:
     assert "another device" in validate((wrong,))[0].sentence
 
 
-def _device(name: str) -> DevicePeaks:
-    return next(device for device in KNOWN_DEVICES if canonical_device(device.reported_names[0]) == name)
-
-
 def test_every_device_with_known_peaks_has_a_name_in_the_price_list() -> None:
     for device in KNOWN_DEVICES:
         for reported in device.reported_names:
             assert canonical_device(reported) not in (None, "CPU")
-    assert check_figures(KNOWN_DEVICES) == ()
-
-
-def test_a_sparse_peak_listed_as_dense_is_flagged() -> None:
-    (finding,) = check_figures((replace(_device("H200"), bfloat16_flops_per_second=1979e12),))
-    assert finding.rule is Rule.SPARSE_PEAK
-    assert "989" in finding.sentence
-
-
-def test_an_a10_peak_under_a10g_is_flagged() -> None:
-    (finding,) = check_figures((replace(_device("A10G"), bfloat16_flops_per_second=125e12),))
-    assert finding.rule is Rule.WRONG_PEAK
-
-
-def test_one_dies_bandwidth_under_b200_is_flagged() -> None:
-    (finding,) = check_figures((replace(_device("B200"), bandwidth_bytes_per_second=4.1e12),))
-    assert finding.rule is Rule.WRONG_BANDWIDTH
-    assert "one of its two dies" in finding.sentence
 
 
 def test_a_rate_is_stale_after_ninety_days_and_not_before(make_price: Callable[..., Price]) -> None:
