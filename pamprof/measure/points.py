@@ -39,6 +39,8 @@ _CPU_AXES = {
     Phase.DECODE: Axes(batch_sizes=(1,), sequence_lengths=(256, 32768)),
 }
 
+_MOST_DIGITS = 9  # no device holds more; larger numbers would overflow what counts them
+
 
 def default_axes(device_kind: str) -> dict[Phase, Axes]:
     """The points a comparison visits when nothing is asked for; ``device_kind`` is ``cpu`` or ``cuda``."""
@@ -70,8 +72,11 @@ def parse_positive(text: str, *, option: str) -> int:
     """
     stripped = text.strip().lower()
     digits, factor = (stripped[:-1], 1024) if stripped.endswith("k") else (stripped, 1)
-    if not digits.isascii() or not digits.isdigit() or int(digits) == 0:
-        raise UsageError(f"{option} takes positive whole numbers such as 2048 or 2k, not {text.strip()!r}")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > _MOST_DIGITS or int(digits) == 0:
+        raise UsageError(
+            f"{option} takes positive whole numbers such as 2048 or 2k, of at most {_MOST_DIGITS} digits, "
+            f"not {text.strip()!r}"
+        )
     return int(digits) * factor
 
 

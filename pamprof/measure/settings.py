@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from pamprof.errors import UsageError
 
+_LONGEST_SECONDS = 1e6  # eleven days; an endless window or wait could never end by itself
+_LARGEST_SEED = 2**32 - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -38,8 +41,14 @@ class Settings:
         for name in ("target_half_width", "time_limit_seconds", "sample_seconds", "point_timeout_seconds"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.monitor_seconds < 0:
-            raise UsageError(f"monitor_seconds must be 0 or more, not {self.monitor_seconds}")
+        if not 0 <= self.monitor_seconds <= _LONGEST_SECONDS:
+            raise UsageError(f"monitor_seconds must be 0 to {_LONGEST_SECONDS:g}, not {self.monitor_seconds}")
+        if self.point_timeout_seconds > _LONGEST_SECONDS:
+            raise UsageError(
+                f"point_timeout_seconds must be at most {_LONGEST_SECONDS:g}, not {self.point_timeout_seconds}"
+            )
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise UsageError(f"seed must be 0 to {_LARGEST_SEED}, not {self.seed}")
         if not 2 <= self.minimum_samples <= self.maximum_samples:
             raise UsageError(
                 f"samples must satisfy 2 <= minimum <= maximum, not {self.minimum_samples} and {self.maximum_samples}"

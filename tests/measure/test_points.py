@@ -26,7 +26,7 @@ def test_lengths_may_be_written_in_thousands_as_people_do():
     assert parse_sizes(["2k,16k"], option="--sequence-length") == {None: (2048, 16384)}
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "1.5", "many", "", "٣"])
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "many", "", "٣", "9" * 20])
 def test_anything_but_a_positive_whole_number_is_refused_by_name(text):
     with pytest.raises(UsageError, match="--batch-size"):
         parse_positive(text, option="--batch-size")
