@@ -41,11 +41,10 @@ class GroupRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Progress: ``started`` with the key of the workload in hand, ``stage`` with what is being done, ``finished``."""
+    """Progress: ``started`` with the key of the workload in hand, or ``finished``."""
 
     event: str
     key: str = ""
-    detail: str = ""
 
 
 _EVENT_PREFIX = b'{"event":'
