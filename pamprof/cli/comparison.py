@@ -34,6 +34,7 @@ from pamprof.cli.options import (
     names,
     own_sizes,
     perplexity as parse_perplexity,
+    some_names,
     spoken,
 )
 from pamprof.cli.output import write_and_show
@@ -148,10 +149,10 @@ def compare(
             activation=activation,
             dropout=dropout,
         ),
-        layers=names(layer),
+        layers=some_names(layer, "--layer"),
         implementations=names(implementation),
         executions=tuple(choice(Execution, name, "--execution") for name in names(execution)),
-        phases=tuple(choice(Phase, name, "--phase") for name in names(phase)),
+        phases=tuple(choice(Phase, name, "--phase") for name in some_names(phase, "--phase")),
         scope=choice(Scope, scope, "--scope"),
         batch_sizes=parse_sizes(batch_size or [], option="--batch-size"),
         sequence_lengths=parse_sizes(sequence_length or [], option="--sequence-length"),
@@ -169,28 +170,29 @@ def compare(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = run_comparison(request, reporter=ProgressReporter(Console(stderr=True)), price=look_up)
     records = read_records(folder / RECORDS_FILE)
+    go_on = f"go on with --output-dir {shlex.quote(str(folder))} --resume"
+    if outcome.interrupted and not records.runs:
+        raise PamprofError(f"interrupted before a point was measured; {go_on}")
     if not records.runs:
         reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
         raise PamprofError(f"nothing could be measured{reason}; the skips are in {folder / RECORDS_FILE}")
     write_and_show(records, folder, quote=None, json=json)
     if outcome.interrupted:
-        raise PamprofError(
-            f"interrupted; the report covers the {outcome.measured} points measured, go on with "
-            f"--output-dir {shlex.quote(str(folder))} --resume"
-        )
+        measured = len({run.workload.key for run in records.runs})
+        raise PamprofError(f"interrupted; the report covers the {measured} points measured, {go_on}")
     if outcome.measured == 0 and outcome.skipped:
         raise PamprofError("nothing new could be measured; the report says why")
 
 
 def _command_line() -> str:
-    """The command that reproduces the comparison, without the folder it was written to or local files."""
+    """The command that reproduces the comparison, without paths of this machine: output folder and price file."""
     kept: list[str] = []
     skip = False
     for argument in sys.argv[1:]:
         if skip:
             skip = False
-        elif argument in ("--output-dir", "-o"):
+        elif argument in ("--output-dir", "-o", "--prices"):
             skip = True
-        elif not argument.startswith(("--output-dir=", "--resume")):
+        elif not argument.startswith(("--output-dir=", "-o", "--prices=", "--resume")):
             kept.append(argument)
     return shlex.join(["pamprof", *kept])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,13 +19,16 @@ from pamprof.cli.options import (
     ModelDim,
     VocabularySize,
     choice,
-    names,
     own_sizes,
+    some_names,
     spoken,
 )
 from pamprof.cli.output import print_json, print_table
 from pamprof.records import Dtype
 from pamprof.units import UNKNOWN, binary_bytes, significant, tokens
+
+if TYPE_CHECKING:
+    from pamprof.hardware.device import Device
 
 
 @spoken
@@ -33,7 +36,9 @@ def layers(
     preset: Annotated[str, typer.Option(help="Sizes: tiny, 5m, 10m, 25m, 100m or 1b (parameters).")] = "100m",
     layer: Layers = "transformer,real_pam,pam",
     match: Match = "parameters",
-    sequence_length: Annotated[int, typer.Option(min=1, help="Tokens the per-token figures refer to.")] = 2048,
+    sequence_length: Annotated[
+        int, typer.Option(min=1, max=2**31, help="Tokens the per-token figures refer to.")
+    ] = 2048,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16: what the state is counted in.")] = "bfloat16",
     model_dim: ModelDim = None,
     heads: Heads = None,
@@ -61,7 +66,7 @@ def layers(
             chunk_size=chunk_size,
             activation=activation,
         ),
-        layers=names(layer),
+        layers=some_names(layer, "--layer"),
         match_axis=match,
         sequence_length=sequence_length,
         dtype=choice(Dtype, dtype, "--dtype"),
@@ -128,13 +133,20 @@ def layers(
 @spoken
 def doctor(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Measure identical code against itself for 3 seconds instead.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Say what this machine can measure, and why not the rest."""
+    """Say what this machine can measure, and why not the rest; or, with --noise, how small a difference it can tell."""
     from pamprof.hardware.device import open_device
     from pamprof.measure.doctor import diagnose
 
-    found = diagnose(open_device(device))
+    opened = open_device(device)
+    if noise:
+        _noise(opened, json=json)
+        return
+    found = diagnose(opened)
     if json:
         print_json(found)
         return
@@ -145,3 +157,28 @@ def doctor(
             for capability in found
         ],
     )
+
+
+def _noise(device: Device, *, json: bool) -> None:
+    from pamprof.measure.noise import measure_noise
+
+    floor = measure_noise(device)
+    if json:
+        print_json(floor)
+        return
+    print_table(
+        ("A against A", "found", "meaning"),
+        [
+            (
+                "half width of the ratio's interval",
+                f"±{floor.half_width:.2%}",
+                f"differences below it are not resolved by {floor.samples} pairs",
+            ),
+            ("median ratio less 1", f"{floor.median_deviation:+.2%}", "nothing differs, so all of it is noise"),
+            ("a single pair's distance from 1", f"{floor.pair_deviation:.2%}", "median over the pairs"),
+            ("samples", f"{floor.samples} pairs", f"{floor.steps_per_sample} steps each"),
+            ("verdict", floor.verdict, "equivalent on a quiet machine"),
+        ],
+        right=frozenset({1}),
+    )
+    typer.echo(f"{floor.workload} on {floor.device_name}")

@@ -62,6 +62,18 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
+def some_names(text: str, option: str) -> tuple[str, ...]:
+    """The names of a list that must not be empty.
+
+    Raises:
+        UsageError: It is.
+    """
+    found = names(text)
+    if not found:
+        raise UsageError(f"{option} {text!r} names nothing; give at least one, or leave the option out")
+    return found
+
+
 def choice(kind: type[Choice], text: str, option: str) -> Choice:
     """The member called ``text``.
 

@@ -29,7 +29,12 @@ def write_and_show(records: RecordFile, folder: Path, *, quote: PriceQuote | Non
 
     written = write_report(records, folder, quote=quote)
     if json:
-        everything: tuple[Record, ...] = (*records.sessions, *records.runs, *records.skips)
+        everything: tuple[Record, ...] = (
+            *records.sessions,
+            *records.ceilings,
+            *records.runs,
+            *records.skips,
+        )
         for record in everything:
             typer.echo(encode(record).decode(), nl=False)
         typer.echo(f"Report: {written.html}", err=True)

@@ -173,3 +173,19 @@ def test_a_listed_price_file_can_be_read_again(tmp_path):
     again = run("prices", "list", "--csv", "--prices", "rates.csv", cwd=tmp_path)
     assert again.stdout == listed.stdout
     assert len(again.stdout.splitlines()) > 20
+
+
+@pytest.mark.parametrize(
+    "arguments", [("layers", "--layer", ""), ("compare", "--layer", ","), ("compare", "--phase", "")]
+)
+def test_a_list_that_names_nothing_is_refused(arguments, tmp_path):
+    assert f"{arguments[1]} {arguments[2]!r} names nothing" in one_sentence(run(*arguments, cwd=tmp_path), 2)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_recorded_command_names_no_path_of_this_machine(monkeypatch):
+    from pamprof.cli.comparison import _command_line
+
+    private = ["-o", "/home/me/a", "-o/home/me/b", "--output-dir=/home/me/c", "--prices", "/home/me/d", "--prices=/e"]
+    monkeypatch.setattr(sys, "argv", ["pamprof", "compare", *private, "--resume", "--price", "2.95", "--seed=1"])
+    assert _command_line() == "pamprof compare --price 2.95 --seed=1"
