@@ -1,7 +1,7 @@
 """The worker: a fresh process that measures one group, arm by arm, and writes every outcome to its parent.
 
-For each arm, in this order: the correctness gate, the FLOP count of the eager step, compilation or capture, warm-up,
-memory, paired samples against the reference, one profiled step, the monitored window. Reference and one arm are alive
+For each arm, in this order: the correctness gate, the FLOP count of the eager step, compilation, memory, capture,
+warm-up, paired samples against the reference, one profiled step, the monitored window. Reference and one arm are alive
 at a time; a point that does not fit becomes a skip.
 """
 
@@ -45,7 +45,7 @@ def run_group(request: GroupRequest, pipe: Pipe) -> None:
 
     runner = ArmRunner(request)
     if request.ceilings:
-        pipe.send(encode(runner.ceilings(request.workloads[0].dtype)))
+        send_ceilings(runner, request, pipe)
     reference: ReadyArm | None = None
     for workload in request.workloads:
         if reference is None or workload.key not in request.done:
@@ -55,6 +55,18 @@ def run_group(request: GroupRequest, pipe: Pipe) -> None:
             gc.collect()
             runner.device.empty_cache()
     pipe.send(encode_event(Event(event="finished")))
+
+
+def send_ceilings(runner: ArmRunner, request: GroupRequest, pipe: Pipe) -> None:
+    """Measure what the device does at best and report it; where that fails the points are measured without it."""
+    try:
+        line = encode(runner.ceilings(request.workloads[0].dtype))
+    except (PamprofError, RuntimeError) as exc:  # torch's errors, out of memory included, are RuntimeErrors
+        print(f"the ceilings could not be measured: {exc}", file=sys.stderr)  # noqa: T201 - the worker's own log
+        gc.collect()
+        runner.device.empty_cache()
+        return
+    pipe.send(line)
 
 
 def measure_and_send(

@@ -36,6 +36,9 @@ class FakeRunner:
         type(self).alive = []
         self.most_alive = 0
 
+    def ceilings(self, dtype):
+        raise RuntimeError("CUDA out of memory")
+
     def measure(self, workload, reference):
         living = [ref for ref in self.alive if ref() is not None]
         assert len(living) <= 1, "an arm outlived its turn"
@@ -63,12 +66,12 @@ class FakeRunner:
 def measured(monkeypatch):
     monkeypatch.setattr(arm, "ArmRunner", FakeRunner)
 
-    def run(*implementations, done=()):
+    def run(*implementations, done=(), ceilings=False):
         workloads = tuple(replace(synthetic_workload(), implementation=name) for name in implementations)
         read_end, write_end = os.pipe()
         request = GroupRequest(
             session_id="s", group_id="g", origin_seconds=0.0, device="cpu", workloads=workloads,
-            done=tuple(w.key for w in workloads if w.implementation in done), settings=Settings(), ceilings=False,
+            done=tuple(w.key for w in workloads if w.implementation in done), settings=Settings(), ceilings=ceilings,
         )  # fmt: skip
         run_group(request, Pipe(write_end))
         os.close(write_end)
@@ -102,3 +105,8 @@ def test_a_reference_that_has_a_record_is_built_again_and_not_recorded_again(mea
     records = measured("a", "b", "c", done=("a", "b"))
     assert [record.workload.implementation for record in records] == ["c"]
     assert records[0].reference.implementation == "a"
+
+
+def test_ceilings_that_cannot_be_measured_cost_no_point(measured, capfd):
+    assert [type(record) for record in measured("a", "b", ceilings=True)] == [Run, Run]
+    assert "the ceilings could not be measured: CUDA out of memory" in capfd.readouterr().err
