@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pamprof.analysis.results import PointAnalysis, Summary
-    from pamprof.render.chart import Chart
     from pamprof.render.material import Material
 
 MOST_PANELS = 8
@@ -52,10 +51,3 @@ def samples_and_confidence(summaries: Iterable[Summary]) -> str:
 def panel_title(point: PointAnalysis) -> str:
     """``Decode, batch 64 at 16k context``."""
     return f"{PHASE_NAMES[point.point.phase]}, {point_label(point.point)}"
-
-
-def with_reason(chart: Chart, reason: str) -> Chart:
-    """The chart without panels and with the reason instead."""
-    from dataclasses import replace
-
-    return replace(chart, panels=(), reason=reason, alt=reason)

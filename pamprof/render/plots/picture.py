@@ -11,8 +11,6 @@ from pamprof.render.style import drawing, png_bytes, svg_text
 if TYPE_CHECKING:
     from pamprof.render.chart import Chart
 
-KINDS = ("ladder", "dots", "lines", "memory", "roofline", "strip")
-
 
 def draw_png(chart: Chart) -> bytes:
     """The chart with title, subtitle and source line; where there is nothing to draw, the reason in words.
