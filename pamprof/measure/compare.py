@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -119,7 +120,10 @@ def compare(request: CompareRequest, *, reporter: Reporter, price: PriceLookup) 
     except BaseException:
         worker.kill()
         if fresh and path.stat().st_size == 0:
-            path.unlink()  # nothing was measured: leave no empty file that a second attempt would stumble over
+            # Nothing was measured: leave nothing that a second attempt would stumble over.
+            path.unlink()
+            with contextlib.suppress(OSError):  # the folder held something before
+                request.output_dir.rmdir()
         raise
     finally:
         store.close()

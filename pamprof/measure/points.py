@@ -89,7 +89,15 @@ def points(
     batch_sizes: Mapping[Phase | None, tuple[int, ...]],
     sequence_lengths: Mapping[Phase | None, tuple[int, ...]],
 ) -> tuple[Point, ...]:
-    """The points to visit, phase by phase."""
+    """The points to visit, phase by phase.
+
+    Raises:
+        UsageError: A list for a phase that is not measured.
+    """
+    for option, lists in (("--batch-size", batch_sizes), ("--sequence-length", sequence_lengths)):
+        for phase in lists:
+            if phase is not None and phase not in phases:
+                raise UsageError(f"{option} {phase}=… is for a phase that --phase leaves out; add {phase} to --phase")
     defaults = default_axes(device_kind)
     return tuple(
         Point(phase=phase, scope=scope, batch_size=batch_size, sequence_length=sequence_length, dtype=dtype)

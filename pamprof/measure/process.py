@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _READ_BYTES = 1 << 16
+_EXIT_SECONDS = 30.0
 _LOG_TAIL_BYTES = 4000
 _LOG_LIMIT_BYTES = 64 << 20
 
@@ -109,7 +110,11 @@ class WorkerProcess:
         Returns:
             The exit status (negative: the signal that ended it) and the last line it printed.
         """
-        status = self._process.wait()
+        try:
+            status = self._process.wait(timeout=_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:  # it has said everything and hangs on its way out
+            self.kill()
+            status = self._process.wait()
         size = os.fstat(self._log.fileno()).st_size
         self._log.seek(max(0, size - _LOG_TAIL_BYTES))
         printed = self._log.read().decode("utf-8", "replace").strip().splitlines()

@@ -89,7 +89,7 @@ def test_version_is_the_packages(tmp_path):
 def test_bad_input_is_one_sentence_and_exit_2(tmp_path, arguments, words):
     result = run("compare", "--output-dir", "out", *arguments, cwd=tmp_path)
     assert words in one_sentence(result, 2)
-    assert not (tmp_path / "out" / "runs.jsonl").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,11 @@ def test_anything_but_a_positive_whole_number_is_refused_by_name(text):
         parse_positive(text, option="--batch-size")
 
 
+def test_a_list_for_a_phase_that_is_not_measured_is_refused():
+    with pytest.raises(UsageError, match="add prefill to --phase"):
+        visit(sequence_lengths={Phase.PREFILL: (512,)})
+
+
 def test_an_unknown_phase_is_refused_with_the_known_ones():
     with pytest.raises(UsageError, match="train, prefill, decode"):
         parse_sizes(["traim=3"], option="--batch-size")
