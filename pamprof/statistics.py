@@ -37,6 +37,7 @@ EQUIVALENCE_BAND = 0.01
 TARGET_HALF_WIDTH = 0.01
 RESAMPLES = 500
 _SEED = 20_261_122
+_LARGEST_LOGARITHM = 700.0  # exp() of it is 1e304
 _LONGEST_CORRELATION = 0.95
 _PRESUMED_CORRELATION = 0.5
 _PRESUMED_UNTIL_SAMPLES = 25
@@ -61,11 +62,14 @@ class _Estimate:
 
     def interval(self, confidence: float) -> Interval:
         if self.freedom <= 0:
-            value = exp(self.median)
+            value = _exp(self.median)
             return Interval(low=value, median=value, high=value, confidence=0.0)
         reach = _student_quantile(0.5 + confidence / 2, self.freedom) * self.standard_error
         return Interval(
-            low=exp(self.median - reach), median=exp(self.median), high=exp(self.median + reach), confidence=confidence
+            low=_exp(self.median - reach),
+            median=_exp(self.median),
+            high=_exp(self.median + reach),
+            confidence=confidence,
         )
 
     def minus(self, other: _Estimate) -> _Estimate:
@@ -171,6 +175,11 @@ def should_stop(
     if count < max(2, minimum_samples) or (count - minimum_samples) % max(1, count // 10):
         return None
     return StopReason.PRECISION if half_width(ratio_interval(subject, reference)) <= target_half_width else None
+
+
+def _exp(logarithm: float) -> float:
+    """The exponential, held within the normal floats: absurd samples give a wide interval, not an error or a 0."""
+    return exp(min(max(logarithm, -_LARGEST_LOGARITHM), _LARGEST_LOGARITHM))
 
 
 def _checked(samples: Sequence[float], name: str) -> tuple[float, ...]:

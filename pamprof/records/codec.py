@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from pamprof.errors import RecordError
+from pamprof.records.checks import impossible
 from pamprof.records.run import Ceilings, Run, Session, Skip
 
 SCHEMA_VERSION = 1
@@ -79,6 +80,10 @@ def decode(line: bytes) -> Record:
     if envelope.crc32 != f"{zlib.crc32(body):08x}":
         raise RecordError("the record does not match its checksum; the line was changed after it was written")
     try:
-        return msgspec.json.decode(body, type=cls)
+        record = msgspec.json.decode(body, type=cls)
     except msgspec.DecodeError as exc:
         raise RecordError(f"{envelope.type} record does not fit the schema: {exc}") from exc
+    fault = impossible(record)
+    if fault is not None:
+        raise RecordError(f"{envelope.type} record cannot be true: {fault}, not a positive number; measure it again")
+    return record

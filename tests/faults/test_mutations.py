@@ -13,6 +13,7 @@ from pamprof.analysis import analyse
 from pamprof.errors import RecordError
 from pamprof.records.codec import decode, encode
 from pamprof.records.store import read_records
+from pamprof.statistics import Verdict, chained_ratio_interval, verdict
 from tests.synthetic import synthetic_records
 
 REPORTED = Path(__file__).resolve().parents[2] / "reports" / "2026-11-22-nvidia-h200" / "runs.jsonl"
@@ -186,3 +187,33 @@ def test_10000_mutated_files_give_a_sentence_at_most_and_no_other_number(tmp_pat
 def test_a_hostile_line_is_refused_with_a_sentence(line):
     with pytest.raises(RecordError, match="not a record"):
         decode(line)
+
+
+def test_absurd_samples_give_an_interval_that_says_nothing_instead_of_an_overflow():
+    absurd = (1e-300, 1e300, 1e-300)
+    interval = chained_ratio_interval(absurd, (1.0, 1.0, 1.0), absurd[::-1], (1.0, 1.0, 1.0))
+    assert 0 < interval.low < interval.median < interval.high < float("inf")
+    assert verdict(interval) is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("batch_size", ("workload", "batch_size")),
+        ("sequence_length", ("reference", "sequence_length")),
+        ("tolerance", ("gate", "tolerance")),
+        ("wall_time_seconds", ("timing", "wall_time_seconds", 3)),
+        ("window_seconds", ("monitor", "window_seconds")),
+    ],
+)
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_record_that_cannot_be_true_is_refused_by_name(name, path, value):
+    envelope = json.loads(encode(synthetic_records("cpu").runs[0]))
+    place = envelope["record"]
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    body = json.dumps(envelope["record"], separators=(",", ":"), ensure_ascii=False).encode()
+    head = f'{{"schema_version":1,"type":"run","crc32":"{zlib.crc32(body):08x}","record":'
+    with pytest.raises(RecordError, match=f"{name} is {value}"):
+        decode(head.encode() + body + b"}")

@@ -1,0 +1,70 @@
+"""What no measurement can have written: sizes, times and rates that are not positive; refused on reading."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from pamprof.records.run import Ceilings, Run, Session, Skip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pamprof.records.workload import LayerSpec, Workload
+
+
+def impossible(record: Session | Run | Skip | Ceilings) -> str | None:
+    """The first value of ``record`` that must be a positive finite number and is not, as ``name is value``."""
+    found = (f"{name} is {value}" for name, value in _positive(record) if not (isfinite(value) and value > 0))
+    return next(found, None)
+
+
+def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, float]]:
+    match record:
+        case Run():
+            yield from _workload("workload", record.workload)
+            yield from _workload("reference", record.reference)
+            yield from _run(record)
+        case Skip():
+            yield from _workload("workload", record.workload)
+        case Ceilings():
+            yield "matrix_flops_per_second", record.matrix_flops_per_second
+            yield "copy_bytes_per_second", record.copy_bytes_per_second
+        case Session():
+            yield "sequence_length", record.sequence_length
+            for arm in record.arms:
+                yield from _spec("arms.spec", arm.spec)
+                yield "arms.parameter_count", arm.parameter_count
+                yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
+
+
+def _run(run: Run) -> Iterator[tuple[str, float]]:
+    timing = run.timing
+    yield "parameter_count", run.parameter_count
+    yield "gate.tolerance", run.gate.tolerance
+    for name in ("wall_time_seconds", "host_time_seconds", "reference_wall_time_seconds"):
+        samples: tuple[float, ...] = getattr(timing, name)
+        yield f"count of timing.{name}", len(samples)
+        yield from ((f"timing.{name}", sample) for sample in samples)
+    yield "timing.steps_per_sample", timing.steps_per_sample
+    yield "timing.reference_steps_per_sample", timing.reference_steps_per_sample
+    yield "environment.device_memory_bytes", run.environment.device_memory_bytes
+    if run.monitor is not None:
+        yield "monitor.window_seconds", run.monitor.window_seconds
+        yield "monitor.steps", run.monitor.steps
+
+
+def _workload(name: str, workload: Workload) -> Iterator[tuple[str, float]]:
+    yield f"{name}.batch_size", workload.batch_size
+    yield f"{name}.sequence_length", workload.sequence_length
+    yield from _spec(f"{name}.spec", workload.spec)
+
+
+def _spec(name: str, spec: LayerSpec) -> Iterator[tuple[str, float]]:
+    yield f"{name}.model_dim", spec.model_dim
+    yield f"{name}.heads", spec.heads
+    yield f"{name}.head_dim", spec.head_dim
+    yield f"{name}.depth", spec.depth
+    yield f"{name}.vocabulary_size", spec.vocabulary_size
+    if spec.chunk_size is not None:
+        yield f"{name}.chunk_size", spec.chunk_size
