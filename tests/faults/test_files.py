@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,55 +40,43 @@ def no_price(kind, name):
     return None, "nobody asked"
 
 
-@pytest.fixture
-def file_size_limit():
-    """Limits the size of files this process writes; Python ignores the signal, so the write fails as on a full disk."""
+@contextmanager
+def largest_file(size_bytes):
+    """Limits the files this process writes; Python ignores the signal, so the write fails as on a full disk.
+
+    Held for the one write alone: the test runner's own output may well go to a larger file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size_bytes):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_is_a_sentence_and_what_was_written_before_is_safe(tmp_path, file_size_limit):
-    path = tmp_path / "runs.jsonl"
-    store = RunStore(path)
-    store.append(RUNS[0])
-    whole = path.stat().st_size
-    file_size_limit(whole + 1000)
-    with pytest.raises(OutputError, match="what was written before is safe"):
-        store.append(RUNS[1])
-    store.close()
-    assert read_records(path).runs == RUNS[:1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_comparison_goes_on_after_the_disk_has_room_again(tmp_path, file_size_limit):
-    path = tmp_path / "runs.jsonl"
-    store = RunStore(path)
-    store.append(RUNS[0])
-    file_size_limit(path.stat().st_size + 1000)
-    with pytest.raises(OutputError):
-        store.append(RUNS[1])
-    store.close()
-    file_size_limit(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-    store = RunStore(path)
-    store.append(RUNS[1])
-    store.close()
-    assert read_records(path).runs == RUNS[:2]
-
-
-def test_a_full_disk_leaves_no_torn_record_behind(tmp_path, file_size_limit):
+def test_a_full_disk_is_a_sentence_and_what_was_written_before_is_safe(tmp_path):
     path = tmp_path / "runs.jsonl"
     store = RunStore(path)
     store.append(RUNS[0])
     before = path.read_bytes()
-    file_size_limit(len(before) + 1000)
-    with pytest.raises(OutputError):
+    with largest_file(len(before) + 1000), pytest.raises(OutputError, match="what was written before is safe"):
         store.append(RUNS[1])
     store.close()
     assert path.read_bytes() == before
+    assert read_records(path).runs == RUNS[:1]
+
+
+def test_a_comparison_goes_on_after_the_disk_has_room_again(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    store = RunStore(path)
+    store.append(RUNS[0])
+    with largest_file(path.stat().st_size + 1000), pytest.raises(OutputError):
+        store.append(RUNS[1])
+    store.close()
+    store = RunStore(path)
+    store.append(RUNS[1])
+    store.close()
+    assert read_records(path).runs == RUNS[:2]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
