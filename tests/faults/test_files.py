@@ -87,7 +87,7 @@ def test_a_device_without_room_is_a_sentence():
     store.close()
 
 
-def test_a_session_ends_its_worker_when_the_disk_is_full(tmp_path, file_size_limit):
+def test_a_session_ends_its_worker_when_the_disk_is_full(tmp_path):
     spawned = []
 
     def spawn():
@@ -99,8 +99,7 @@ def test_a_session_ends_its_worker_when_the_disk_is_full(tmp_path, file_size_lim
     runner = SessionRunner(
         session_id="s", device="cpu", settings=Settings(), store=store, reporter=Teller(), spawn=spawn
     )
-    file_size_limit(25_000)
-    with pytest.raises(OutputError, match="safe"):
+    with largest_file(25_000), pytest.raises(OutputError, match="safe"):
         runner.run([workloads(["a", "b", "c", "hanging"])], frozenset())
     store.close()
     assert len(spawned) == 1
