@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pamprof.records import Run, Skip, Workload
     from pamprof.records.store import RecordFile
 
+# An interval this wide says that the samples are no times, not that they scatter.
+_WIDEST_RATIO = 1e12
+
 
 class Metric(StrEnum):
     """What is compared: wall time of a step (seconds), or peak tensor storage of a step (bytes)."""
@@ -193,8 +196,9 @@ def _time_difference(
             ratio = unpaired_ratio_interval(mine.wall_time_seconds, theirs.wall_time_seconds)
     except RecordError as exc:
         reason = str(exc)
-    except OverflowError:
+    if ratio is not None and ratio.high > _WIDEST_RATIO * ratio.low:
         reason = "the samples lie too far apart for a ratio; measure both again"
+        ratio = None
     change = Change.INCONCLUSIVE if ratio is None else Change(verdict(ratio).value)
     return Difference(
         key=base.workload.key,
