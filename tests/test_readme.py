@@ -1,0 +1,43 @@
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("pamprof ")
+]
+
+
+@cache
+def options_of(command):
+    result = subprocess.run(
+        [sys.executable, "-m", "pamprof", command, "--help"], capture_output=True, text=True, check=True,
+        cwd=REPOSITORY,
+    )  # fmt: skip
+    return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", result.stdout))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=shlex.join)
+def test_every_command_of_the_readme_has_the_options_it_is_shown_with(words):
+    used = {word.partition("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
+    assert used <= options_of(words[1])
+
+
+def test_the_script_that_ci_runs_is_the_readmes_second_command():
+    script = (REPOSITORY / "scripts" / "test").read_text(encoding="utf-8")
+    assert script.splitlines()[-1] in README.splitlines()
+
+
+def test_every_file_the_readme_links_to_is_there():
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
+    assert targets
+    assert [target for target in targets if not (REPOSITORY / target).exists()] == []
