@@ -51,7 +51,7 @@ def layers(
     json: Json = False,
 ) -> None:
     """Print every arm's sizes, parameter and FLOP counts as matched; builds and measures nothing."""
-    from pamprof.measure.compare import matched_arms
+    from pamprof.measure.arms import matched_arms
     from pamprof.workloads.registry import broken_layers
 
     arms = matched_arms(

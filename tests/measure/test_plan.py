@@ -1,7 +1,7 @@
 import pytest
 
 from pamprof.errors import UsageError
-from pamprof.measure.compare import matched_arms
+from pamprof.measure.arms import matched_arms
 from pamprof.measure.plan import build_plan
 from pamprof.records import Dtype, Execution, Phase, Point, Scope
 
