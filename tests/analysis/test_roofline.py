@@ -5,12 +5,10 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis import analyse
-from pamprof.analysis.resources import memory_stack, utilisation
 from pamprof.analysis.results import Basis
 from pamprof.analysis.roofline import minimal_traffic_bytes, rooflines
-from pamprof.analysis.summaries import summarise
-from pamprof.records import Dtype, Memory, Phase, Unknown
-from tests.synthetic import synthetic_records, synthetic_run, synthetic_workload
+from pamprof.records import Dtype, Memory, Phase
+from tests.synthetic import synthetic_records
 
 MEMORY = Memory(
     peak_bytes=1000,
@@ -68,58 +66,3 @@ def test_cpu_roofline_has_points_but_no_invented_ceiling() -> None:
     assert roof.bandwidth_bytes_per_second is None
     assert "CPU" in (roof.unknown_reason or "")
     assert all(point.bound_flops_per_second is None for point in roof.points)
-
-
-def test_memory_stack_adds_up_to_the_peak() -> None:
-    for point in analyse(synthetic_records()).points:
-        for summary in point.summaries:
-            stack = memory_stack(summary)
-            assert sum(size for _, size in stack.components) == stack.peak_bytes
-            assert stack.unaccounted_bytes == 0
-
-
-def test_state_and_cache_are_told_apart() -> None:
-    def names(layer: str) -> list[str]:
-        run = synthetic_run(synthetic_workload(layer, phase=Phase.DECODE))
-        return [name for name, _ in memory_stack(summarise(run, "arm")).components]
-
-    assert "recurrent state" in names("pam")
-    assert "KV cache" in names("transformer")
-
-
-def test_unknown_peak_keeps_its_reason_and_its_parts() -> None:
-    run = synthetic_run()
-    unknown = replace(
-        run,
-        memory=replace(run.memory, peak_bytes=None),
-        unknowns=(Unknown(field="memory.peak_bytes", reason="no tracker"),),
-    )
-    stack = memory_stack(summarise(unknown, "arm"))
-    assert (stack.peak_bytes, stack.peak_unknown_reason) == (None, "no tracker")
-    assert "transient" not in [name for name, _ in stack.components]
-    assert ("gradients", run.memory.gradient_bytes) in stack.components
-
-
-def test_parts_beyond_the_peak_are_shown_as_unaccounted() -> None:
-    run = synthetic_run()
-    small = replace(run, memory=replace(run.memory, peak_bytes=run.memory.accounted_bytes - 5))
-    assert memory_stack(summarise(small, "arm")).unaccounted_bytes == 5
-
-
-def test_utilisation_is_the_mean_of_each_signal() -> None:
-    use = utilisation(synthetic_run(step_seconds=0.13))
-    assert use.power_watts is not None
-    assert 200 < use.power_watts < 700
-    assert use.gpu_busy_ratio is not None
-    assert 0.9 < use.gpu_busy_ratio <= 1
-    assert use.sm_activity_ratio is not None
-    assert use.tensor_activity_ratio is not None
-    assert use.cpu_busy_ratio is None
-
-
-def test_unmeasured_signals_stay_unknown_with_the_reason() -> None:
-    use = utilisation(synthetic_run(device="cpu"))
-    assert use.gpu_busy_ratio is None
-    assert use.cpu_busy_ratio is not None
-    assert any("no energy counter" in reason for reason in use.unknown_reasons)
-    assert utilisation(replace(synthetic_run(), monitor=None)).power_watts is None
