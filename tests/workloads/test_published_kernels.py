@@ -34,6 +34,10 @@ for rows, width in ((1, 1), (3, 20), (2, 64), (5, 33)):
     }
     for name, (kernel, expected) in found.items():
         torch.testing.assert_close(kernel, expected, rtol=2e-6, atol=1e-7, msg=lambda text: f"{name}: {text}")
+for length in (1, 5, 64, 100):
+    cumulative = -torch.rand(2, 3, length).cumsum(-1)
+    decay = stages.decay_matrix(cumulative, torch.ones(length, length).tril())
+    torch.testing.assert_close(kernels.launch_decay(kernels.decay_kernel, cumulative), decay, rtol=2e-6, atol=1e-7)
 print("agree")
 """
 

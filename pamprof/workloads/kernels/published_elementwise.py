@@ -1,4 +1,4 @@
-"""The three elementwise kernels that come with the published PAM code: norm, activation and gate, forward only.
+"""The four elementwise kernels that come with the published PAM code: norm, activation, gate, decay; forward only.
 
 The published code (github.com/gowrav-vishwakarma/qllm2, v7) runs each of these stages as one Triton kernel where it can
 and as separate operators elsewhere; its backward is separate operators everywhere. So does the implementation
@@ -33,6 +33,8 @@ _NORM_EPSILON = tl.constexpr(NORM_EPSILON)
 _NORM_FLOPS = 12
 _ACTIVATION_FLOPS = 11
 _GATE_FLOPS = 16
+_DECAY_FLOPS = 3  # per pair of positions: subtract, bound, exponential
+_DECAY_TILE = 64
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -85,6 +87,19 @@ def gate_kernel(gate, up, out, width, BLOCK: tl.constexpr):  # type: ignore[no-u
     tl.store(out + row + 2 * channel + 1, factor * (gate_real * up_imag + gate_imag * up_real), mask=inside)
 
 
+@triton.jit  # type: ignore[untyped-decorator]
+def decay_kernel(cumulative, out, length, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
+    sequence = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    column = tl.program_id(2) * TILE + tl.arange(0, TILE)
+    until_row = tl.load(cumulative + sequence * length + row, mask=row < length, other=0.0)
+    until_column = tl.load(cumulative + sequence * length + column, mask=column < length, other=0.0)
+    difference = tl.minimum(until_row[:, None] - until_column[None, :], 0.0)
+    weight = tl.where(column[None, :] <= row[:, None], tl.exp(difference), 0.0)
+    place = (sequence * length + row[:, None]) * length + column[None, :]
+    tl.store(out + place, weight, mask=(row < length)[:, None] & (column < length)[None, :])
+
+
 def fused_norm(z: Tensor, scale: Tensor) -> Tensor:
     """Complex norm of pairs [..., D, 2] by ``scale`` [D], in the dtype of ``z``."""
     return _counted_norm(z, scale) if _is_counted() else launch_norm(norm_kernel, z, scale)
@@ -98,6 +113,11 @@ def fused_activation(z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
 def fused_gate(gate: Tensor, up: Tensor) -> Tensor:
     """sigmoid(|g|) g / (|g| + 1e-8) · u of pairs [..., h, 2], in the dtype of ``up``."""
     return _counted_gate(gate, up) if _is_counted() else launch_gate(gate_kernel, gate, up)
+
+
+def fused_decay(cumulative: Tensor) -> Tensor:
+    """exp(c_t - c_s) for s <= t, else 0: float32 [..., C] to [..., C, C]."""
+    return _counted_decay(cumulative) if _is_counted() else launch_decay(decay_kernel, cumulative)
 
 
 def _is_counted() -> bool:
@@ -118,6 +138,11 @@ def _counted_activation(z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
 @custom_op("pamprof::published_gate", mutates_args=())
 def _counted_gate(gate: Tensor, up: Tensor) -> Tensor:
     return launch_gate(gate_kernel, gate, up)
+
+
+@custom_op("pamprof::published_decay", mutates_args=())
+def _counted_decay(cumulative: Tensor) -> Tensor:
+    return launch_decay(decay_kernel, cumulative)
 
 
 def launch_norm(kernel: Callable[..., object], z: Tensor, scale: Tensor) -> Tensor:
@@ -141,6 +166,16 @@ def launch_gate(kernel: Callable[..., object], gate: Tensor, up: Tensor) -> Tens
     return out
 
 
+def launch_decay(kernel: Callable[..., object], cumulative: Tensor) -> Tensor:
+    """Launch ``decay_kernel``."""
+    cumulative = cumulative.contiguous()
+    length = cumulative.shape[-1]
+    out = cumulative.new_empty((*cumulative.shape, length))
+    tiles = triton.cdiv(length, _DECAY_TILE)
+    kernel[prod(cumulative.shape[:-1]), tiles, tiles](cumulative, out, length, _DECAY_TILE)  # type: ignore[index]
+    return out
+
+
 def _launch_sizes(z: Tensor) -> tuple[Tensor, Tensor, tuple[int], tuple[int, int]]:
     """Contiguous input, output, grid, and width with the power of two that covers it."""
     z = z.contiguous()
@@ -156,6 +191,12 @@ def _per_channel(flops: int) -> Callable[..., OperatorWork]:
     return formula
 
 
+def _decay_work(cumulative: Tensor, *, output: object) -> OperatorWork:
+    del output
+    return OperatorWork(elementwise_flop_count=_DECAY_FLOPS * cumulative.numel() * cumulative.shape[-1])
+
+
 register_kernel_flops("pamprof::published_norm", _per_channel(_NORM_FLOPS))
 register_kernel_flops("pamprof::published_activation", _per_channel(_ACTIVATION_FLOPS))
 register_kernel_flops("pamprof::published_gate", _per_channel(_GATE_FLOPS))
+register_kernel_flops("pamprof::published_decay", _decay_work)

@@ -120,7 +120,7 @@ def chunk_loop(
         log_decay = _logarithm(decay[:, :, start:end])
         cumulative = torch.exp(torch.cumsum(log_decay, dim=-1))
         if memory is not None:
-            y = y + _read_memory(memory.to(q.dtype), q_chunk, cumulative)
+            y = y + _read_memory(memory, q_chunk, cumulative)
             memory = memory * cumulative[:, :, -1, None, None, None] + written
         else:
             memory = written
@@ -152,7 +152,7 @@ def _one_chunk(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, causal: Tensor) -
 
 def _read_memory(memory: Tensor, q: Tensor, cumulative: Tensor) -> Tensor:
     """What the queries of a chunk read from the memory before it."""
-    m_real, m_imag = memory[..., 0], memory[..., 1]
+    m_real, m_imag = memory[..., 0].to(q.dtype), memory[..., 1].to(q.dtype)
     q_real, q_imag = q[..., 0].transpose(-1, -2), q[..., 1].transpose(-1, -2)
     real = (m_real @ q_real - m_imag @ q_imag).transpose(-1, -2)
     imag = (m_real @ q_imag + m_imag @ q_real).transpose(-1, -2)

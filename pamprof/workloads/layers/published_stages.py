@@ -112,6 +112,8 @@ def _gate_forward(g: Tensor, u: Tensor) -> Tensor:
 
 
 def _decay_forward(cumulative: Tensor, causal: Tensor) -> Tensor:
+    if _runs_kernels(cumulative):
+        return published_elementwise.fused_decay(cumulative)
     difference = (cumulative.unsqueeze(-1) - cumulative.unsqueeze(-2)).clamp(max=0.0)
     return torch.exp(difference) * causal
 
@@ -209,13 +211,11 @@ class _Gate(torch.autograd.Function):
 class _DecayMatrix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cumulative: Tensor, causal: Tensor) -> Tensor:
-        weights = _decay_forward(cumulative, causal)
-        ctx.save_for_backward(weights)
-        return weights
+        ctx.save_for_backward(cumulative, causal)
+        return _decay_forward(cumulative, causal)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Each weight is the exponential of a difference: row sums minus column sums of gradient times weight."""
-        (weights,) = ctx.saved_tensors
-        pairs = gradient * weights
+        pairs = gradient * _decay_forward(*ctx.saved_tensors)
         return pairs.sum(dim=-1) - pairs.sum(dim=-2), None
