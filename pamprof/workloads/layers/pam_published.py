@@ -141,21 +141,27 @@ def _one_chunk(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, causal: Tensor) -
     v_real, v_imag = v[..., 0], v[..., 1]
     real = q_real @ k_real.transpose(-1, -2) + q_imag @ k_imag.transpose(-1, -2)
     imag = q_imag @ k_real.transpose(-1, -2) - q_real @ k_imag.transpose(-1, -2)
-    real, imag = (real * weights).to(v.dtype), (imag * weights).to(v.dtype)
-    y = torch.stack((real @ v_real - imag @ v_imag, real @ v_imag + imag @ v_real), dim=-1)
+    real, imag = real * weights, imag * weights
+    y_real = _rounded_product(real, v_real) - _rounded_product(imag, v_imag)
+    y_imag = _rounded_product(real, v_imag) + _rounded_product(imag, v_real)
     last = weights[:, :, -1].unsqueeze(-1)
-    v_real, v_imag = (v_real * last).to(v.dtype), (v_imag * last).to(v.dtype)
-    written_real = v_real.transpose(-1, -2) @ k_real + v_imag.transpose(-1, -2) @ k_imag
-    written_imag = v_imag.transpose(-1, -2) @ k_real - v_real.transpose(-1, -2) @ k_imag
-    return y, torch.stack((written_real, written_imag), dim=-1)
+    v_real, v_imag = (v_real * last).transpose(-1, -2), (v_imag * last).transpose(-1, -2)
+    written_real = _rounded_product(v_real, k_real) + _rounded_product(v_imag, k_imag)
+    written_imag = _rounded_product(v_imag, k_real) - _rounded_product(v_real, k_imag)
+    return torch.stack((y_real, y_imag), dim=-1), torch.stack((written_real, written_imag), dim=-1)
+
+
+def _rounded_product(a: Tensor, b: Tensor) -> Tensor:
+    """A b in the dtype of ``b``; ``a``, in float32, is rounded anew for each product, as autocast does there."""
+    return a.to(b.dtype) @ b
 
 
 def _read_memory(memory: Tensor, q: Tensor, cumulative: Tensor) -> Tensor:
     """What the queries of a chunk read from the memory before it."""
-    m_real, m_imag = memory[..., 0].to(q.dtype), memory[..., 1].to(q.dtype)
+    m_real, m_imag = memory[..., 0], memory[..., 1]
     q_real, q_imag = q[..., 0].transpose(-1, -2), q[..., 1].transpose(-1, -2)
-    real = (m_real @ q_real - m_imag @ q_imag).transpose(-1, -2)
-    imag = (m_real @ q_imag + m_imag @ q_real).transpose(-1, -2)
+    real = (_rounded_product(m_real, q_real) - _rounded_product(m_imag, q_imag)).transpose(-1, -2)
+    imag = (_rounded_product(m_real, q_imag) + _rounded_product(m_imag, q_real)).transpose(-1, -2)
     decay = cumulative.unsqueeze(-1)
     return torch.stack((real * decay, imag * decay), dim=-1)
 
