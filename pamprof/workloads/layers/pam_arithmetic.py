@@ -144,7 +144,9 @@ class Published(_OneAnglePerChannel):
     def logits(self, hidden: Tensor, table: Tensor, bias: Tensor | None) -> Tensor:
         """Two products and a sum."""
         real, imag = table.chunk(2, 1)
-        return functional.linear(hidden[..., 0], real, bias) + functional.linear(hidden[..., 1], imag)
+        rows = functional.linear(pam_published.real_rows(hidden), real, bias)
+        rows = rows + functional.linear(pam_published.imag_rows(hidden), imag)
+        return rows.view(*hidden.shape[:-2], -1)
 
     def rotation(self, angles: Tensor, hidden: Tensor) -> Tensor:
         """Pairs [T, d, 2]."""
