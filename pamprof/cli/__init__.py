@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pamprof import __version__
-from pamprof.cli import comparison, diff, facts, prices, rebuild
+from pamprof.cli import comparison, diff, facts, prices, rebuild, trend
 
 app = typer.Typer(
     name="pamprof",
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("compare")(comparison.compare)
 app.command("report")(rebuild.report)
 app.command("diff")(diff.diff)
+app.command("trend")(trend.trend)
 app.command("layers")(facts.layers)
 app.command("doctor")(facts.doctor)
 app.add_typer(prices.app, name="prices")

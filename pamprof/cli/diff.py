@@ -9,12 +9,11 @@ import typer
 
 from pamprof.cli.options import Json, choice, spoken
 from pamprof.cli.output import print_json, print_table
-from pamprof.cli.rebuild import RECORDS_FILE
-from pamprof.errors import RecordError, UsageError
+from pamprof.cli.stored import ratio_of_percent, read_measured
+from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pamprof.analysis.difference import FileDifference
-    from pamprof.records.store import RecordFile
 
 _REGRESSION = 1
 _INCONCLUSIVE = 3
@@ -56,16 +55,17 @@ def diff(
 ) -> None:
     """Compare stored runs, HEAD over BASE, workload by workload; needs neither torch nor a GPU."""
     from pamprof.analysis.difference import Metric, Outcome, difference_between
-    from pamprof.render.difference import difference_view, differing_sentence, render_difference_markdown
+    from pamprof.render.difference import difference_view, differing_sentence
+    from pamprof.render.table_view import render_table_markdown
     from pamprof.render.text import cleaned
 
-    threshold = None if fail_above is None else _ratio_of_percent(fail_above)
+    threshold = None if fail_above is None else ratio_of_percent(fail_above, "--fail-above")
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other; give one")
     if len(files) < 2:
         raise UsageError("diff needs two files of records or more; name BASE and HEAD")
     asked = choice(Metric, metric, "--metric")
-    base, *others = [_read(path) for path in files]
+    base, *others = [read_measured(path) for path in files]
     found = tuple(
         difference_between(base, head, base_name=str(files[0]), head_name=str(path), metric=asked, fail_above=threshold)
         for path, head in zip(files[1:], others, strict=True)
@@ -80,7 +80,7 @@ def diff(
     if json:
         print_json(cleaned(found))
     elif markdown:
-        typer.echo(render_difference_markdown(view), nl=False)
+        typer.echo(render_table_markdown(view), nl=False)
     else:
         typer.echo(view.title)
         typer.echo(view.summary)
@@ -100,24 +100,6 @@ def diff(
         raise typer.Exit(_INCONCLUSIVE)
 
 
-def _read(path: Path) -> RecordFile:
-    """The records of a file or folder; what cannot be read is bad input here, so that exit 1 means a regression.
-
-    Raises:
-        UsageError: No readable record with a run.
-    """
-    from pamprof.records.store import read_records
-    from pamprof.render.text import clean
-
-    try:
-        records = read_records(path / RECORDS_FILE if path.is_dir() else path)
-    except RecordError as exc:
-        raise UsageError(clean(str(exc))) from exc
-    if not records.runs:
-        raise UsageError(clean(f"{path} holds no run to compare; measure with pamprof compare"))
-    return records
-
-
 def _refuse_incomparable(difference: FileDifference) -> None:
     from pamprof.render.text import clean
 
@@ -128,19 +110,3 @@ def _refuse_incomparable(difference: FileDifference) -> None:
                 "measure both with the same pamprof compare options"
             )
         )
-
-
-def _ratio_of_percent(text: str) -> float:
-    """0.05 from ``5%``.
-
-    Raises:
-        UsageError: Not a percentage of 0 or more.
-    """
-    number, sign, rest = text.partition("%")
-    try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    if not sign or rest.strip() or not 0 <= value < float("inf"):
-        raise UsageError(f"--fail-above {text!r} is not of the form 5% with a percentage of 0 or more")
-    return value / 100

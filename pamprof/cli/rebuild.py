@@ -9,10 +9,9 @@ import typer
 
 from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, UsdPerHour, find_quote, spoken
 from pamprof.cli.output import write_and_show
+from pamprof.cli.stored import counted_once, read_stored
 from pamprof.errors import RecordError
-from pamprof.records.store import RecordFile, read_records
-
-RECORDS_FILE = "runs.jsonl"
+from pamprof.records.store import merged
 
 
 @spoken
@@ -27,7 +26,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Rebuild the report from records, with another price if you like; needs neither torch nor a GPU."""
-    records = merged([read_records(path / RECORDS_FILE if path.is_dir() else path) for path in runs])
+    records = merged(counted_once(runs, [read_stored(path) for path in runs]))
     if not records.runs:
         raise RecordError("the records hold no run to report; measure with pamprof compare")
     quote = None
@@ -43,14 +42,3 @@ def report(
             purchase_option=purchase_option,
         )
     write_and_show(records, output_dir, quote=quote, json=json)
-
-
-def merged(files: list[RecordFile]) -> RecordFile:
-    """Several files of records as one, in the order given."""
-    return RecordFile(
-        sessions=tuple(session for file in files for session in file.sessions),
-        runs=tuple(run for file in files for run in file.runs),
-        skips=tuple(skip for file in files for skip in file.skips),
-        problems=tuple(problem for file in files for problem in file.problems),
-        ceilings=tuple(ceilings for file in files for ceilings in file.ceilings),
-    )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from pamprof.errors import OutputError, RecordError
 from pamprof.records.codec import LINE_BEGINNING, Record, decode, encode
 from pamprof.records.run import Ceilings, Run, Session, Skip
+
+_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,11 @@ class RecordFile:
     skips: tuple[Skip, ...]
     problems: tuple[str, ...]
     ceilings: tuple[Ceilings, ...] = ()
+
+    @property
+    def record_count(self) -> int:
+        """Records of every kind."""
+        return len(self.sessions) + len(self.runs) + len(self.skips) + len(self.ceilings)
 
 
 class RunStore:
@@ -148,3 +157,49 @@ def read_records(path: Path) -> RecordFile:
         problems=tuple(problems),
         ceilings=tuple(ceilings),
     )
+
+
+def merged(files: Iterable[RecordFile]) -> RecordFile:
+    """Several files of records as one, in the order given."""
+    files = tuple(files)
+    return RecordFile(
+        sessions=tuple(session for file in files for session in file.sessions),
+        runs=tuple(run for file in files for run in file.runs),
+        skips=tuple(skip for file in files for skip in file.skips),
+        problems=tuple(problem for file in files for problem in file.problems),
+        ceilings=tuple(ceilings for file in files for ceilings in file.ceilings),
+    )
+
+
+def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
+    """Each file without the records that it, or a file before it, already holds, as when one file is given twice."""
+    seen: set[tuple[str, ...]] = set()
+
+    def new(records: tuple[_Kind, ...]) -> tuple[_Kind, ...]:
+        kept = []
+        for record in records:
+            if (identity := _identity(record)) not in seen:
+                seen.add(identity)
+                kept.append(record)
+        return tuple(kept)
+
+    def distinct(file: RecordFile) -> RecordFile:
+        kept = replace(
+            file, sessions=new(file.sessions), runs=new(file.runs), skips=new(file.skips), ceilings=new(file.ceilings)
+        )
+        return kept if kept.record_count else replace(kept, problems=())  # said of the file that came before
+
+    return tuple(distinct(file) for file in files)
+
+
+def _identity(record: Record) -> tuple[str, ...]:
+    """What no two records share: kind, session, worker, moment, and what was measured."""
+    match record:
+        case Session():
+            return ("session", record.session_id, record.started_at)
+        case Run():
+            return ("run", record.session_id, record.group_id, record.started_at, record.workload.key)
+        case Skip():
+            return ("skip", record.session_id, record.started_at, record.workload.key)
+        case Ceilings():
+            return ("ceilings", record.session_id, record.started_at, record.dtype)

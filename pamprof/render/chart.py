@@ -149,6 +149,29 @@ class Strip:
     signals: tuple[Signal, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrendPanel:
+    """One workload over stored runs.
+
+    Attributes:
+        arm: Its colour and shape.
+        title: Arm and execution.
+        text: What its runs come to, such as how far they lie apart.
+        runs: The lines of each run's label, oldest first.
+        values: Ratio to the reference in each run; None where there is none.
+        changes: Number of the run before which conditions changed, and their names.
+        noise: Ends of the band in which differences are noise; None where the noise was not measured.
+    """
+
+    arm: Arm
+    title: str
+    text: str
+    runs: tuple[tuple[str, ...], ...]
+    values: tuple[Interval | None, ...]
+    changes: tuple[tuple[int, str], ...]
+    noise: tuple[float, float] | None
+
+
 Panels = (
     tuple[LadderPanel, ...]
     | tuple[DotPanel, ...]
@@ -156,6 +179,7 @@ Panels = (
     | tuple[MemoryPanel, ...]
     | tuple[RooflinePanel, ...]
     | tuple[Strip, ...]
+    | tuple[TrendPanel, ...]
 )
 
 

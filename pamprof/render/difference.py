@@ -1,53 +1,28 @@
-"""Differences between record files as plain rows and as Markdown; every text comes out clean of acting characters."""
+"""Differences between record files as a table; every text comes out clean of acting characters."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.difference import Metric, Outcome, RatioBasis
-from pamprof.analysis.labels import unique_labels
-from pamprof.records import Scope
-from pamprof.render.markdown import escape
-from pamprof.render.text import PHASE_NAMES, brackets, cleaned, listed, plural, point_label
+from pamprof.render.table_view import TableView
+from pamprof.render.text import brackets, cleaned, listed, plural
+from pamprof.render.workload_labels import workload_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pamprof.analysis.difference import Difference, FileDifference, Unmatched
-    from pamprof.records import Point, Workload
 
 _RATIO_DIGITS = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DifferenceView:
-    """What is shown: a heading, a table (numbers of the columns set right in ``right``), and sentences below it."""
-
-    title: str
-    summary: str
-    columns: tuple[str, ...]
-    right: frozenset[int]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-
-
-def difference_view(differences: Sequence[FileDifference]) -> DifferenceView:
+def difference_view(differences: Sequence[FileDifference]) -> TableView:
     """Two files in detail, or several as a trend against the first; ``differences`` all have the first file as BASE."""
     view = _pair_view(differences[0]) if len(differences) == 1 else _trend_view(differences)
     return cleaned(view)
-
-
-def render_difference_markdown(view: DifferenceView) -> str:
-    """The view for a CI job's summary."""
-    lines = [f"## {escape(view.title)}", "", escape(view.summary), ""]
-    lines.append(_markdown_row(view.columns))
-    lines.append("|" + "".join("---:|" if index in view.right else "---|" for index in range(len(view.columns))))
-    lines += [_markdown_row(row) for row in view.rows]
-    lines += ["", *(f"- {escape(note)}" for note in view.notes)]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def differing_sentence(found: FileDifference) -> str:
@@ -56,12 +31,12 @@ def differing_sentence(found: FileDifference) -> str:
     return cleaned(f"the environments of {found.base} and {found.head} differ in {listed(words)}")
 
 
-def _pair_view(found: FileDifference) -> DifferenceView:
+def _pair_view(found: FileDifference) -> TableView:
     gated = found.fail_above is not None
-    labels = _labels(difference.workload for difference in found.differences)
+    labels = workload_labels(difference.workload for difference in found.differences)
     quantity = "step time" if found.metric is Metric.TIME else "peak memory"
     columns = ("workload", "where", "BASE", "HEAD", "HEAD / BASE", "verdict", "basis")
-    return DifferenceView(
+    return TableView(
         title=f"pamprof diff: {quantity}, {found.head} over {found.base}",
         summary=_summary(found),
         columns=(*columns, *(("gate",) if gated else ())),
@@ -83,14 +58,14 @@ def _pair_view(found: FileDifference) -> DifferenceView:
     )
 
 
-def _trend_view(found: Sequence[FileDifference]) -> DifferenceView:
+def _trend_view(found: Sequence[FileDifference]) -> TableView:
     first, last = found[0], found[-1]
     tables = [{row.key: row for row in difference.differences} for difference in found]
     common = [row for row in first.differences if all(row.key in table for table in tables)]
-    labels = _labels(row.workload for row in common)
+    labels = workload_labels(row.workload for row in common)
     quantity = "step time" if first.metric is Metric.TIME else "peak memory"
     gate = ("gate",) if first.fail_above is not None else ()
-    return DifferenceView(
+    return TableView(
         title=f"pamprof diff: {quantity} of {plural(len(found) + 1, 'file')} over {first.base}",
         summary=f"{plural(len(common), 'workload')} in every file. Last file over the first: {_summary(last)}",
         columns=("workload", "where", first.base, *(difference.head for difference in found), *gate),
@@ -154,21 +129,6 @@ def _unmatched(where: str, workloads: Iterable[Unmatched]) -> list[str]:
     return [f"{where}: {found.key}{f' ({found.reason})' if found.reason else ''}" for found in workloads]
 
 
-def _labels(workloads: Iterable[Workload]) -> dict[str, tuple[str, str]]:
-    """Arm and place of each workload by its key; the key itself where sizes that no label shows tell two apart."""
-    points: dict[Point, list[Workload]] = defaultdict(list)
-    for workload in workloads:
-        points[workload.point].append(workload)
-    labels: dict[str, tuple[str, str]] = {}
-    for point, arms in points.items():
-        names = unique_labels(tuple(arms))
-        scope = ", one block" if point.scope is Scope.LAYER else ""
-        where = f"{PHASE_NAMES[point.phase]}, {point_label(point)}, {point.dtype}{scope}"
-        for arm, name in zip(arms, names, strict=True):
-            labels[arm.key] = (name if names.count(name) == 1 else arm.key, where)
-    return labels
-
-
 def _value(value: float | None, metric: Metric) -> str:
     return units.seconds(value) if metric is Metric.TIME else units.binary_bytes(value, 4)
 
@@ -178,7 +138,3 @@ def _ratio(row: Difference) -> str:
         return units.UNKNOWN
     interval = brackets(row.ratio, lambda value: units.significant(value, _RATIO_DIGITS))
     return f"{units.ratio(row.ratio.median, _RATIO_DIGITS)} {interval}".rstrip()
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(escape(cell) for cell in cells)} |"

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from pamprof.render.plots.picture import draw_svg
 from pamprof.render.style import DARK, LIGHT, css_variables, icon_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pamprof.render.chart import Chart
     from pamprof.render.model import ReportView
 
 
 def render_html(view: ReportView) -> str:
     """The whole page; equal views give equal bytes."""
+    return render_page(
+        "report.html.jinja",
+        view.charts,
+        view=view,
+        icons={arm.key: icon_path(arm.marker) for arm in view.arms},
+        script=Markup(_static("sort.js")),
+    )
+
+
+def render_page(template: str, charts: Iterable[Chart], **content: object) -> str:
+    """A template of this package with the pictures of ``charts`` and ``content``, every text of which is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("pamprof.render", "templates"),
@@ -26,17 +41,15 @@ def render_html(view: ReportView) -> str:
     )
     pictures = {
         chart.name: (Markup(draw_svg(chart, narrow=False)), Markup(draw_svg(chart, narrow=True)))
-        for chart in view.charts
+        for chart in charts
         if chart.panels
     }
-    return environment.get_template("report.html.jinja").render(
-        view=view,
+    return environment.get_template(template).render(
         pictures=pictures,
-        icons={arm.key: icon_path(arm.marker) for arm in view.arms},
         light=Markup(css_variables(LIGHT)),
         dark=Markup(css_variables(DARK)),
         style=Markup(_static("report.css")),
-        script=Markup(_static("sort.js")),
+        **content,
     )
 
 

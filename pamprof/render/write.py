@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.analysis import analyse
-from pamprof.errors import OutputError
 from pamprof.render.csv import measurements_csv
+from pamprof.render.files import write_files
 from pamprof.render.html import render_html
 from pamprof.render.markdown import render_markdown
 from pamprof.render.plots.picture import draw_png
@@ -64,18 +63,5 @@ def write_report(
     contents.append(("summary.md", render_markdown(view).encode()))
     table = measurements_csv(records, analysis, quote=quote, quote_unknown_reason=quote_unknown_reason)
     contents.append(("measurements.csv", table.encode()))
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        paths = tuple(_replace(output_dir / name, content) for name, content in contents)
-    except OSError as exc:
-        raise OutputError(
-            f"cannot write {exc.filename or output_dir}: {exc.strerror}; choose another folder with --output-dir"
-        ) from exc
+    paths = write_files(output_dir, contents)
     return WrittenReport(html=paths[0], paths=paths, view=view)
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-    return path

@@ -1,0 +1,84 @@
+"""Stored runs as commands are given them: files or folders, each record counted once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from pamprof.errors import RecordError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pamprof.records.store import RecordFile
+
+RECORDS_FILE = "runs.jsonl"
+
+
+def read_stored(path: Path) -> RecordFile:
+    """The records of a file, or of a folder that holds a ``runs.jsonl``.
+
+    Raises:
+        RecordError: No readable record.
+    """
+    from pamprof.records.store import read_records
+
+    return read_records(path / RECORDS_FILE if path.is_dir() else path)
+
+
+def read_measured(path: Path) -> RecordFile:
+    """The same where a run is needed; what cannot be read is bad input, so that exit 1 can mean a verdict.
+
+    Raises:
+        UsageError: No readable record with a run.
+    """
+    from pamprof.render.text import clean
+
+    try:
+        records = read_stored(path)
+    except RecordError as exc:
+        raise UsageError(clean(str(exc))) from exc
+    if not records.runs:
+        raise UsageError(clean(f"{path} holds no run to compare; measure with pamprof compare"))
+    return records
+
+
+def read_distinct(paths: Sequence[Path]) -> list[tuple[str, RecordFile]]:
+    """Name and records of every path that adds a run to those before it; records given twice are counted once, aloud.
+
+    Raises:
+        UsageError: As ``read_measured``.
+    """
+    distinct = counted_once(paths, [read_measured(path) for path in paths])
+    return [(str(path), file) for path, file in zip(paths, distinct, strict=True) if file.runs]
+
+
+def counted_once(paths: Sequence[Path], files: Sequence[RecordFile]) -> tuple[RecordFile, ...]:
+    """Each file without the records that one before it holds; a sentence on standard error says of how many."""
+    from pamprof.records.store import without_repeated
+    from pamprof.render.text import clean, plural
+
+    distinct = without_repeated(files)
+    for path, file, kept in zip(paths, files, distinct, strict=True):
+        repeated = file.record_count - kept.record_count
+        if repeated:
+            typer.echo(clean(f"pamprof: {path} repeats {plural(repeated, 'record')}; counted once"), err=True)
+    return distinct
+
+
+def ratio_of_percent(text: str, option: str) -> float:
+    """0.05 from ``5%``.
+
+    Raises:
+        UsageError: Not a percentage of 0 or more.
+    """
+    number, sign, rest = text.partition("%")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not sign or rest.strip() or not 0 <= value < float("inf"):
+        raise UsageError(f"{option} {text!r} is not of the form 5% with a percentage of 0 or more")
+    return value / 100
