@@ -1,0 +1,309 @@
+"""The batch at which one device serves requests within its limits, or why there is none: serving curves without money.
+
+A request is a prompt of I tokens and O generated ones. A device in full use decodes a batch of B sequences and prefills
+the prompts of those that join: in the time in which each of B sequences receives its O tokens, B prompts are read. So a
+request takes ``prefill(I) + O x step(B) / B`` seconds of the device, the sum that input and output are priced by, and
+the mean time per output token a user sees is ``step(B) + B x prefill(I) / O``. Steps are taken at the mean context for
+the cost and at the longest, I + O - 1, for the limits. Waiting in a queue is not in any of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from pamprof.analysis.results import Basis
+from pamprof.errors import PamprofError, UsageError
+from pamprof.records import Interval
+from pamprof.units import seconds, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pamprof.records import Run
+
+MEMORY = "memory"
+TIME_PER_OUTPUT_TOKEN = "time per output token"
+TIME_TO_FIRST_TOKEN = "time to first token"
+MEASURED_BATCHES = "largest batch known"
+FLAT = "no gain from a larger batch"
+
+
+class Answer(Protocol):
+    """What a curve says about one place: a value, its interval, and whether it was measured or modelled."""
+
+    @property
+    def value(self) -> float: ...  # noqa: D102
+    @property
+    def interval(self) -> Interval | None: ...  # noqa: D102
+    @property
+    def basis(self) -> str: ...  # noqa: D102
+    @property
+    def error(self) -> float | None: ...  # noqa: D102
+
+
+class Curve(Protocol):
+    """One arm's serving times on one device; asking beyond what it can tell raises ``PamprofError``."""
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def runs(self) -> Sequence[Run]: ...  # noqa: D102
+    def decode_seconds(self, batch_size: int, context: int) -> Answer: ...  # noqa: D102
+    def prefill_seconds(self, prompt_length: int) -> Answer: ...  # noqa: D102
+    def maximum_batch(self, context: int) -> Answer: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """One request: tokens of its prompt (0 or more) and tokens generated (1 or more)."""
+
+    input_tokens: int
+    output_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.input_tokens < 0 or self.output_tokens < 1:
+            raise UsageError(
+                f"a request of {self.input_tokens} input and {self.output_tokens} output tokens cannot be served; "
+                "give 0 or more input tokens and 1 or more output tokens"
+            )
+
+    @property
+    def token_count(self) -> int:
+        """All tokens of the request."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def longest_context(self) -> int:
+        """Context held by the last step: all tokens but the one it generates."""
+        return max(1, self.token_count - 1)
+
+    @property
+    def mean_context(self) -> int:
+        """Context held by a step, averaged over the tokens generated."""
+        return max(1, round(self.input_tokens + (self.output_tokens - 1) / 2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The service level: seconds a user waits at most for the first token, and on average for each one after it."""
+
+    seconds_per_output_token: float = 0.050
+    seconds_to_first_token: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """One device in full use at one batch.
+
+    Attributes:
+        batch_size: Sequences a decode step carries.
+        maximum_batch: Sequences that fit at the longest context.
+        prefill_seconds: Device time of one request's prompt.
+        decode_seconds: Device time of one request's generated tokens.
+        seconds_per_output_token: What a user sees on average, prompts of others included, at the longest context.
+        bound: What keeps the batch from growing, or that a larger one gains nothing.
+        basis: Measured (interpolated counts as measured), or model as soon as one part is modelled.
+        error: Largest error the model made where it was measured, a ratio; None where nothing is modelled.
+    """
+
+    batch_size: int
+    maximum_batch: int
+    prefill_seconds: Interval
+    decode_seconds: Interval
+    seconds_per_output_token: Interval
+    bound: str
+    basis: Basis
+    error: float | None
+
+    @property
+    def device_seconds(self) -> Interval:
+        """Device time of one request; ends are added, so that the interval holds whatever the two have in common."""
+        return summed(self.prefill_seconds, self.decode_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why there is no operating point.
+
+    Attributes:
+        limit: ``memory``, ``time per output token`` or ``time to first token`` where infeasible; None where unknown.
+        sentence: ``infeasible: …`` or ``unknown: …`` with the binding number.
+    """
+
+    limit: str | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A batch and its step times, at the longest and at the mean context."""
+
+    batch_size: int
+    longest: Answer
+    mean: Answer
+
+
+def operating_point(
+    curve: Curve, traffic: Traffic, limits: Limits, *, prefilled: bool = False
+) -> OperatingPoint | Refusal:
+    """The batch of the least device time per request among those that fit the memory and both limits.
+
+    With ``prefilled`` the prompts are already read when the request comes, and take no time.
+
+    The largest batch allowed is found by bisection, since a step only takes longer with a larger batch; it competes
+    with the powers of two below it, because throughput may stop growing earlier.
+    """
+    try:
+        prefill = None if prefilled else _prefill(curve, traffic)
+        fits = curve.maximum_batch(traffic.longest_context)
+        alone = curve.decode_seconds(1, traffic.longest_context) if fits.value >= 1 else None
+    except PamprofError as exc:
+        return Refusal(limit=None, sentence=f"unknown: {exc}")
+    refusal = _refusal(prefill, alone, traffic, limits)
+    if refusal is not None:
+        return refusal
+    maximum = int(fits.value)
+    largest, bound = _largest_batch(curve, prefill, traffic, limits, maximum)
+    steps = [step for batch in _candidates(largest) if (step := _step(curve, batch, traffic)) is not None]
+    if not steps:
+        return Refusal(limit=None, sentence=f"unknown: no step is known at {tokens(traffic.mean_context)} tokens")
+    best = min(steps, key=lambda step: step.mean.value / step.batch_size)
+    parts = [best.mean, best.longest, fits, *([prefill] if prefill is not None else [])]
+    modelled = [part.error for part in parts if part.basis == Basis.MODEL]
+    return OperatingPoint(
+        batch_size=best.batch_size,
+        maximum_batch=maximum,
+        prefill_seconds=_interval(prefill) if prefill is not None else Interval.exact(0.0),
+        decode_seconds=_interval(best.mean).scaled(traffic.output_tokens / best.batch_size),
+        seconds_per_output_token=_pace(prefill, best.longest, best.batch_size, traffic),
+        bound=bound if best.batch_size == largest else FLAT,
+        basis=Basis.MODEL if modelled else Basis.MEASURED,
+        error=max((error for error in modelled if error is not None), default=None),
+    )
+
+
+def pareto(curve: Curve, traffic: Traffic, limits: Limits) -> tuple[OperatingPoint, ...]:
+    """Operating points no other batch beats in both device time per request and time per output token, fastest first.
+
+    The limits' time per output token is replaced by that of each batch, so that the whole front is shown; the time to
+    the first token stays.
+    """
+    front: list[OperatingPoint] = []
+    try:
+        maximum = int(curve.maximum_batch(traffic.longest_context).value)
+        prefill = _prefill(curve, traffic)
+    except PamprofError:
+        return ()
+    for batch in _candidates(maximum):
+        step = _step(curve, batch, traffic)
+        if step is None:
+            continue
+        pace = _pace(prefill, step.longest, batch, traffic).median
+        loosened = replace(limits, seconds_per_output_token=pace * (1 + 1e-12))
+        point = operating_point(curve, traffic, loosened)
+        if isinstance(point, OperatingPoint) and all(
+            known.device_seconds.median > point.device_seconds.median for known in front
+        ):
+            front.append(point)
+    return tuple(front)
+
+
+def summed(first: Interval, second: Interval) -> Interval:
+    """The sum of two estimates that may err together: ends added to ends."""
+    return Interval(
+        low=first.low + second.low,
+        median=first.median + second.median,
+        high=first.high + second.high,
+        confidence=min(first.confidence, second.confidence),
+    )
+
+
+def quotient(first: Interval, second: Interval) -> Interval:
+    """``first`` over ``second``, both above zero, that may err against each other: low over high, high over low."""
+    return Interval(
+        low=first.low / second.high,
+        median=first.median / second.median,
+        high=first.high / second.low,
+        confidence=min(first.confidence, second.confidence),
+    )
+
+
+def _refusal(prefill: Answer | None, alone: Answer | None, traffic: Traffic, limits: Limits) -> Refusal | None:
+    """The limit that one sequence by itself already misses; ``alone`` is its step, None where it does not fit."""
+    if prefill is not None and prefill.value > limits.seconds_to_first_token:
+        return _infeasible(
+            TIME_TO_FIRST_TOKEN,
+            f"{seconds(prefill.value)} for a prompt of {tokens(traffic.input_tokens)} tokens against "
+            f"{seconds(limits.seconds_to_first_token)} allowed",
+        )
+    if alone is None:
+        return _infeasible(MEMORY, f"no sequence of {tokens(traffic.longest_context)} tokens fits beside the weights")
+    pace = _pace(prefill, alone, 1, traffic).median
+    if pace > limits.seconds_per_output_token:
+        return _infeasible(
+            TIME_PER_OUTPUT_TOKEN,
+            f"{seconds(pace)} for one sequence against {seconds(limits.seconds_per_output_token)} allowed",
+        )
+    return None
+
+
+def _infeasible(limit: str, detail: str) -> Refusal:
+    return Refusal(limit=limit, sentence=f"infeasible: {limit}, {detail}")
+
+
+def _prefill(curve: Curve, traffic: Traffic) -> Answer | None:
+    return curve.prefill_seconds(traffic.input_tokens) if traffic.input_tokens else None
+
+
+def _interval(answer: Answer) -> Interval:
+    return answer.interval if answer.interval is not None else Interval.exact(answer.value)
+
+
+def _pace(prefill: Answer | None, step: Answer, batch_size: int, traffic: Traffic) -> Interval:
+    """Mean time per output token of a device in full use at ``batch_size``."""
+    if prefill is None:
+        return _interval(step)
+    return summed(_interval(step), _interval(prefill).scaled(batch_size / traffic.output_tokens))
+
+
+def _step(curve: Curve, batch_size: int, traffic: Traffic) -> _Step | None:
+    try:
+        return _Step(
+            batch_size=batch_size,
+            longest=curve.decode_seconds(batch_size, traffic.longest_context),
+            mean=curve.decode_seconds(batch_size, traffic.mean_context),
+        )
+    except PamprofError:
+        return None
+
+
+def _largest_batch(
+    curve: Curve, prefill: Answer | None, traffic: Traffic, limits: Limits, maximum: int
+) -> tuple[int, str]:
+    """The largest batch up to ``maximum`` that is known and fast enough, and what stops the next one."""
+
+    def fault(batch: int) -> str | None:
+        step = _step(curve, batch, traffic)
+        if step is None:
+            return MEASURED_BATCHES
+        pace = _pace(prefill, step.longest, batch, traffic).median
+        return TIME_PER_OUTPUT_TOKEN if pace > limits.seconds_per_output_token else None
+
+    if fault(maximum) is None:
+        return maximum, MEMORY
+    good, bad = first_true(lambda batch: fault(batch) is not None, 1, maximum)
+    return good, fault(bad) or MEMORY
+
+
+def first_true(test: Callable[[int], bool], low: int, high: int) -> tuple[int, int]:
+    """Neighbours ``(n, n + 1)`` between which ``test`` turns from false to true, given it holds at ``high`` only."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if test(middle) else (middle, high)
+    return low, high
+
+
+def _candidates(largest: int) -> tuple[int, ...]:
+    """1, 2, 4, … below ``largest``, and ``largest``."""
+    return (*(1 << exponent for exponent in range(largest.bit_length()) if 1 << exponent < largest), largest)

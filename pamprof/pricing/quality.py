@@ -1,0 +1,65 @@
+"""Equal size is not equal quality: what training to the other arm's perplexity would cost, by a scaling law.
+
+Model, not measurement. The paper (arXiv:2604.05030 v2) fits validation loss, in nats, to a power of the parameter
+count, loss ~ N^-0.15 for PAM and N^-0.12 for its real twin, over 5 M to 100 M parameters on one data set and without an
+irreducible part. It gives no exponent for a transformer, so a transformer can be the goal and not the one that grows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+
+from pamprof.analysis.labels import PAM, TWIN
+from pamprof.analysis.results import Basis
+from pamprof.errors import UsageError
+
+LOSS_EXPONENTS = {PAM: 0.15, TWIN: 0.12}
+SOURCE = "loss ~ N^-0.15 (PAM) and N^-0.12 (real twin), arXiv:2604.05030 v2, fitted from 5 M to 100 M parameters"
+LIMITS = (
+    "one data set, no irreducible loss, training cost taken as proportional to parameters at the same number of "
+    "tokens; beyond the fitted sizes it is a guess"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqualQuality:
+    """How much larger an arm would have to be to reach a perplexity.
+
+    Attributes:
+        parameter_factor: Parameters needed over parameters it has; below 1 where it is already better.
+        training_cost_factor: Cost of training it to that perplexity over the cost of training it as it is, same tokens.
+        training_cost_factor_with_tokens: The same where tokens grow with the parameters.
+        basis: Always a model.
+        source: Where the exponent was read.
+        limits: What it leaves out.
+    """
+
+    parameter_factor: float
+    training_cost_factor: float
+    training_cost_factor_with_tokens: float
+    basis: Basis
+    source: str
+    limits: str
+
+
+def equal_quality(layer: str, perplexity: float, goal: float) -> EqualQuality | None:
+    """What ``layer`` at ``perplexity`` needs to reach ``goal``; None where no exponent is known for it.
+
+    Raises:
+        UsageError: A perplexity of 1 or less, whose logarithm is no loss.
+    """
+    if not (perplexity > 1 and goal > 1):
+        raise UsageError(f"perplexities {perplexity:g} and {goal:g} must both lie above 1")
+    exponent = LOSS_EXPONENTS.get(layer)
+    if exponent is None:
+        return None
+    factor = (log(perplexity) / log(goal)) ** (1 / exponent)
+    return EqualQuality(
+        parameter_factor=factor,
+        training_cost_factor=factor,
+        training_cost_factor_with_tokens=factor**2,
+        basis=Basis.MODEL,
+        source=SOURCE,
+        limits=LIMITS,
+    )
