@@ -11,15 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from pamprof.analysis.deployment import (
-    Curve,
-    Limits,
-    OperatingPoint,
-    Traffic,
-    first_true,
-    operating_point,
-    quotient,
-)
+from pamprof.analysis.deployment import OperatingPoint, first_true, operating_point
+from pamprof.analysis.deployment_terms import Curve, Limits, Traffic, quotient
 from pamprof.analysis.results import Basis
 from pamprof.errors import PamprofError
 from pamprof.records import Interval, Phase

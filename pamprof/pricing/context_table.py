@@ -18,7 +18,7 @@ from pamprof.records import Dtype, Phase
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.analysis.deployment import Curve
+    from pamprof.analysis.deployment_terms import Curve
     from pamprof.records import Run
 
 STATE = "state"

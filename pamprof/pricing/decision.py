@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.deployment import Refusal, quotient
+from pamprof.analysis.deployment import Refusal
 from pamprof.analysis.deployment_crossover import ALWAYS_CHEAPER, ALWAYS_DEARER, CHEAPER_ABOVE
+from pamprof.analysis.deployment_terms import quotient
 from pamprof.analysis.results import Basis
 from pamprof.pricing.currency import USD, Currency
 from pamprof.pricing.deployment import equal_bills_up_to

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.deployment import Limits, OperatingPoint, Refusal, Traffic, operating_point
+from pamprof.analysis.deployment import OperatingPoint, Refusal, operating_point
+from pamprof.analysis.deployment_terms import Limits, Traffic
 from pamprof.pricing.deployment_arithmetic import (
     BreakEven,
     Demand,
@@ -25,7 +26,7 @@ from pamprof.records import Interval
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pamprof.analysis.deployment import Answer, Curve
+    from pamprof.analysis.deployment_terms import Answer, Curve
     from pamprof.records import Run
 
 

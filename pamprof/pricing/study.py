@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.deployment import OperatingPoint, Traffic, pareto
+from pamprof.analysis.deployment import OperatingPoint, pareto
 from pamprof.analysis.deployment_crossover import (
     Crossing,
     capacity_ratio,
@@ -18,24 +18,23 @@ from pamprof.analysis.deployment_crossover import (
     lengths_of,
     request_ratio,
 )
+from pamprof.analysis.deployment_terms import Traffic
 from pamprof.errors import RecordError
 from pamprof.pricing.context_table import CACHE, STATE, ContextRow, context_table, holds
-from pamprof.pricing.cost import PAPER_RUN_TOKENS
 from pamprof.pricing.currency import USD, Currency
 from pamprof.pricing.decision import Decision, decide
 from pamprof.pricing.deployment import Deployment, break_even_against_api, deploy
-from pamprof.pricing.quality import EqualQuality, equal_quality
+from pamprof.pricing.quality import QualityRow, quality_rows
 from pamprof.pricing.sensitivity import Sensitivity, sensitivities
-from pamprof.records import Phase, Scope
-from pamprof.statistics import median_interval
+from pamprof.records import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pamprof.analysis.deployment import Curve, Limits
+    from pamprof.analysis.deployment_terms import Curve, Limits
     from pamprof.pricing.deployment_arithmetic import BreakEven, Demand
     from pamprof.pricing.rates import Owned, Rate, UnknownRate
-    from pamprof.records import Environment, Interval, Perplexity, Run
+    from pamprof.records import Environment, Perplexity, Run
 
 _SAME_SIZE = 1.25
 
@@ -111,27 +110,6 @@ class SizeClass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QualityRow:
-    """Quality beside cost.
-
-    Attributes:
-        layer: Registry name.
-        perplexity: Validation perplexity, lower is better.
-        source: Who says so.
-        goal: Perplexity of the best arm.
-        needed: What it takes to reach the goal; None where no exponent is known.
-        training_hours: Device-hours of the paper's training run at the measured training throughput; None unmeasured.
-    """
-
-    layer: str
-    perplexity: float
-    source: str
-    goal: float
-    needed: EqualQuality | None
-    training_hours: Interval | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CostStudy:
     """The answer of ``pamprof cost``."""
 
@@ -165,7 +143,7 @@ def study(
     classes = tuple(_size_class(members, request, rates_by_device) for members in _classes(curves))
     # A perplexity names a layer and no size: with arms of several sizes there is no telling whose training it is.
     known = [run for run in runs if _within(run, classes[0].parameter_counts)] if len(classes) == 1 else []
-    return CostStudy(request=request, classes=classes, quality=_quality(perplexities, known))
+    return CostStudy(request=request, classes=classes, quality=quality_rows(perplexities, known))
 
 
 def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
@@ -246,31 +224,3 @@ def _crossings(subject: Deployment, rival: Deployment, request: Request) -> Cros
         decode=crossing(decode_ratio(ours, theirs, request.limits), contexts),
         capacity=crossing(capacity_ratio(ours, theirs), contexts),
     )
-
-
-def _quality(perplexities: Sequence[Perplexity], runs: Sequence[Run]) -> tuple[QualityRow, ...]:
-    latest = {known.layer: known for known in perplexities}
-    if not latest:
-        return ()
-    goal = min(known.value for known in latest.values())
-    return tuple(
-        QualityRow(
-            layer=known.layer,
-            perplexity=known.value,
-            source=known.source,
-            goal=goal,
-            needed=equal_quality(known.layer, known.value, goal),
-            training_hours=_training_hours(known.layer, runs),
-        )
-        for known in latest.values()
-    )
-
-
-def _training_hours(layer: str, runs: Sequence[Run]) -> Interval | None:
-    """Device-hours of the paper's run by the fastest training measured of the layer."""
-    hours = [
-        median_interval(run.timing.wall_time_seconds).scaled(PAPER_RUN_TOKENS / run.workload.tokens_per_step / 3600)
-        for run in runs
-        if run.workload.spec.layer == layer and run.workload.phase is Phase.TRAIN and run.workload.scope is Scope.MODEL
-    ]
-    return min(hours, key=lambda found: found.median, default=None)

@@ -7,7 +7,8 @@ from math import exp, inf
 import pytest
 from hypothesis import given, strategies as st
 
-from pamprof.analysis.deployment import Limits, OperatingPoint, Refusal, Traffic, operating_point, pareto
+from pamprof.analysis.deployment import OperatingPoint, Refusal, operating_point, pareto
+from pamprof.analysis.deployment_terms import Limits, Traffic
 from pamprof.analysis.results import Basis
 from pamprof.errors import UsageError
 from pamprof.pricing.deployment import FasterCurve, bill_at, break_even_against_api, deploy, equal_bills_up_to

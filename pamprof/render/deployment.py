@@ -1,0 +1,244 @@
+"""A cost study as sentences and tables: what is decided, what each arm costs, where they cross, what moves the bill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.deployment import Refusal
+from pamprof.analysis.results import Basis
+from pamprof.pricing.rates import Rate
+from pamprof.render.deployment_details import (
+    crossover_table,
+    formula_table,
+    front_table,
+    quality_table,
+    sensitivity_table,
+)
+from pamprof.render.markdown import escape
+from pamprof.render.table_view import TableView, render_table_markdown
+from pamprof.render.text import brackets, cleaned, device_label
+
+if TYPE_CHECKING:
+    from pamprof.pricing.currency import Currency
+    from pamprof.pricing.deployment import Bill, Deployment
+    from pamprof.pricing.study import Arm, CostStudy, Request, SizeClass
+    from pamprof.records import Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentView:
+    """What is shown: a heading, what was asked for, the decisions, the tables, and how it was made."""
+
+    title: str
+    asked: str
+    decisions: tuple[str, ...]
+    tables: tuple[TableView, ...]
+    notes: tuple[str, ...]
+
+
+def deployment_view(study: CostStudy) -> DeploymentView:
+    """The whole answer, clean of acting characters."""
+    request = study.request
+    tables: list[TableView] = []
+    for found in study.classes:
+        name = _class_name(found)
+        tables += [_arms(found, request, name), _bills(found, request, name)]
+        tables += [
+            table
+            for table in (
+                crossover_table(found, name),
+                formula_table(found, name),
+                front_table(found, request.currency, name),
+                sensitivity_table(found, request.currency, name),
+            )
+            if table is not None
+        ]
+    quality = quality_table(study)
+    return cleaned(
+        DeploymentView(
+            title="What serving costs",
+            asked=_asked(request),
+            decisions=tuple(_decision(found) for found in study.classes),
+            tables=(*tables, *((quality,) if quality is not None else ())),
+            notes=_notes(study),
+        )
+    )
+
+
+def render_deployment_markdown(view: DeploymentView) -> str:
+    """The view for a CI job's summary."""
+    head = [f"# {escape(view.title)}", "", escape(view.asked), ""]
+    head += [line for decision in view.decisions for line in (f"**{escape(decision)}**", "")]
+    made = ["## How it was made", "", *(f"- {escape(note)}" for note in view.notes), ""]
+    return "\n".join((*head, *(render_table_markdown(table) for table in view.tables), *made))
+
+
+def _asked(request: Request) -> str:
+    demand, limits = request.demand, request.limits
+    duty = "" if demand.duty == 1 else f", replicas planned to {units.percent(demand.duty)} at the peak"
+    return (
+        f"{units.si(demand.tokens_per_day)} tokens a day, input and output together: requests of "
+        f"{units.tokens(demand.input_tokens)} input and {units.tokens(demand.output_tokens)} output tokens, "
+        f"{units.si(demand.requests_per_day)} a day, peak {units.ratio(demand.peak_factor)} the mean{duty}; at most "
+        f"{units.seconds(limits.seconds_per_output_token)} per output token and "
+        f"{units.seconds(limits.seconds_to_first_token)} to the first."
+    )
+
+
+def _class_name(found: SizeClass) -> str:
+    return f"{units.si(found.parameter_counts[1], digits=2)} parameters on {device_label(found.environment)}"
+
+
+def _decision(found: SizeClass) -> str:
+    if found.decision is None:
+        return f"{_class_name(found)}: nothing to decide, a fixed state or a growing cache is missing among the arms."
+    return f"{_class_name(found)}: {found.decision.sentence}"
+
+
+def _arms(found: SizeClass, request: Request, name: str) -> TableView:
+    currency = request.currency
+    return TableView(
+        title=f"Arms, {name}",
+        summary=(
+            f"{currency.code} per million tokens of working time, [interval]; with idle time in the column after. "
+            "Cheapest first."
+        ),
+        columns=(
+            "arm",
+            "batch",
+            "held back by",
+            "per output token",
+            "to first token",
+            "in",
+            "out",
+            "blended",
+            "with idle time",
+            "replicas",
+            "busy",
+            "a month",
+            "basis",
+        ),
+        right=frozenset({1, 3, 4, 5, 6, 7, 8, 9, 10, 11}),
+        rows=tuple(_arm_row(arm, currency) for arm in found.arms),
+        notes=tuple(
+            f"{arm.deployment.curve.title}: {arm.deployment.point.sentence}"
+            for arm in found.arms
+            if isinstance(arm.deployment.point, Refusal)
+        ),
+    )
+
+
+def _arm_row(arm: Arm, currency: Currency) -> tuple[str, ...]:
+    deployment = arm.deployment
+    point, bill = deployment.feasible, deployment.bill
+    if point is None or bill is None:
+        why = deployment.point.sentence if isinstance(deployment.point, Refusal) else units.UNKNOWN
+        return (deployment.curve.title, units.UNKNOWN, why.split(",", maxsplit=1)[0], *[units.UNKNOWN] * 10)
+    served, confidence = bill.served, point.device_seconds.confidence
+    prompt = bill.served.usage.input_usd_per_million_tokens
+    return (
+        deployment.curve.title,
+        str(point.batch_size),
+        point.bound,
+        units.seconds(point.seconds_per_output_token.median),
+        units.seconds(point.prefill_seconds.median) if prompt is not None else units.UNKNOWN,
+        currency.text(prompt),
+        currency.text(served.usage.output_usd_per_million_tokens),
+        money(bill.interval(lambda s: s.usage.blended_usd_per_million_tokens, confidence), currency),
+        currency.text(served.allocation.blended_usd_per_million_tokens),
+        _replicas(bill),
+        units.percent(served.busy_ratio),
+        currency.text(served.usd_per_month),
+        basis_words(point.basis, point.error),
+    )
+
+
+def _bills(found: SizeClass, request: Request, name: str) -> TableView:
+    unknown = tuple(f"{rate.option}: unknown, {rate.reason}" for rate in found.rates if not isinstance(rate, Rate))
+    api = request.api_usd_per_million
+    return TableView(
+        title=f"Monthly bills, {name}",
+        summary=(
+            f"{request.currency.code} for 730 hours: [interval of the measurement], then over the market's rates too."
+        ),
+        columns=("arm", "paid", "a device-hour", "replicas", "a month", "over the market", "with idle time, a million"),
+        right=frozenset({2, 3, 4, 5, 6}),
+        rows=tuple(
+            _bill_row(arm.deployment, bill, request.currency) for arm in found.arms for bill in arm.deployment.bills
+        ),
+        notes=(
+            *(f"{rate.option}: {rate.provenance}" for rate in found.rates if isinstance(rate, Rate)),
+            *unknown,
+            *((_api_words(arm, api, request.currency) for arm in found.arms) if api is not None else ()),
+        ),
+    )
+
+
+def _bill_row(deployment: Deployment, bill: Bill, currency: Currency) -> tuple[str, ...]:
+    point = deployment.feasible
+    confidence = point.device_seconds.confidence if point is not None else 0.0
+    month = bill.interval(lambda s: s.usd_per_month, confidence)
+    market = bill.market(lambda s: s.usd_per_month, confidence)
+    return (
+        deployment.curve.title,
+        bill.rate.option,
+        currency.text(bill.rate.usd_per_hour),
+        _replicas(bill),
+        money(month, currency),
+        f"{currency.text(market.low)} to {currency.text(market.high)}",
+        currency.text(bill.served.allocation.blended_usd_per_million_tokens),
+    )
+
+
+def _api_words(arm: Arm, api: tuple[float, float], currency: Currency) -> str:
+    title = arm.deployment.curve.title
+    price = f"an API at {currency.text(api[0])} in and {currency.text(api[1])} out per million"
+    if arm.break_even is None:
+        return f"{title}: never cheaper than {price}"
+    first, lasting = arm.break_even.first_tokens_per_day, arm.break_even.lasting_tokens_per_day
+    words = f"{title}: no dearer than {price} from {units.si(first)} tokens a day"
+    return words if first == lasting else f"{words}, at every demand from {units.si(lasting)}"
+
+
+def _replicas(bill: Bill) -> str:
+    low, high = sorted((bill.fast.replica_count, bill.slow.replica_count))
+    count = units.significant(bill.served.replica_count, 12)
+    return count if low == high else f"{count} [{low}, {high}]"
+
+
+def money(interval: Interval, currency: Currency) -> str:
+    """``$0.412 [0.410, 0.415]``."""
+    ends = brackets(interval, lambda value: currency.text(value).replace("$", "").replace(f"{currency.code} ", ""))
+    return f"{currency.text(interval.median)} {ends}".rstrip()
+
+
+def basis_words(basis: Basis, error: float | None) -> str:
+    """``measured``, or ``model (error up to 12 %)``."""
+    if basis is not Basis.MODEL or error is None:
+        return basis.value
+    return f"{basis.value} (error up to {units.percent(error)})"
+
+
+def _notes(study: CostStudy) -> tuple[str, ...]:
+    curves = [arm.deployment.curve for found in study.classes for arm in found.arms]
+    sessions = sorted({run.session_id for curve in curves for run in curve.runs})
+    days = sorted({run.started_at[:10] for curve in curves for run in curve.runs})
+    equal = [
+        f"Both bills are equal up to {units.si(found.decision.equal_bills_tokens_per_day)} tokens a day "
+        f"({_class_name(found)})"
+        for found in study.classes
+        if found.decision is not None and found.decision.equal_bills_tokens_per_day is not None
+    ]
+    currency = [study.request.currency.sentence] if study.request.currency.sentence else []
+    return (
+        *equal,
+        *currency,
+        f"Measured {days[0]}{f' to {days[-1]}' if days[-1] != days[0] else ''}, sessions {', '.join(sessions)}",
+        "A device in full use prefills the prompts of those that join between decode steps, so the time per output "
+        "token includes prompts of others; waiting in a queue is in neither limit",
+        "Input and output are priced by the device time each takes: input tokens x their rate + output tokens x theirs "
+        "= device seconds x rate",
+        "Spot machines can be taken away; what their interruptions cost is not in here",
+    )
