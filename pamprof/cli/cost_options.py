@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from math import isfinite
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pamprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from pamprof.pricing.currency import Currency
 
 CurrencyCode = Annotated[
     str, typer.Option("--currency", help="Show amounts in this currency, ISO code such as EUR; needs --exchange-rate.")
@@ -20,6 +24,13 @@ ExchangeRate = Annotated[
 
 _STEPS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 _DURATION = re.compile(r"\s*([0-9.eE+-]+)\s*(us|µs|ms|s|min)\s*")
+
+
+def currency_of(code: str, exchange_rate: str | None) -> Currency:
+    """The currency of the two options, its rate stated for today. Raises ``UsageError`` like ``stated_currency``."""
+    from pamprof.pricing.currency import stated_currency
+
+    return stated_currency(code, exchange_rate, datetime.now(UTC).date())
 
 
 def duration_seconds(text: str, option: str) -> float:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from pamprof.cli.cost_options import CurrencyCode, ExchangeRate, currency_of
 from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, names, spoken
 from pamprof.cli.output import print_json, print_table
-from pamprof.errors import PriceError
-from pamprof.units import usd
+from pamprof.errors import PriceError, UsageError
 
 app = typer.Typer(
     help="List, look up, check and refresh the rates dollars are computed from.",
@@ -25,13 +25,19 @@ def list_(
     gpu: Annotated[str | None, typer.Option(help="Only this device or family, such as H100.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
     prices: PriceFile = None,
+    currency: CurrencyCode = "USD",
+    exchange_rate: ExchangeRate = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, the format --prices reads.")] = False,
     json: Json = False,
 ) -> None:
     """List rates, the cheapest device-hour of each device first."""
     from pamprof.pricing.catalogue import list_prices, load_catalogue
+    from pamprof.pricing.currency import USD
     from pamprof.pricing.sources.file import format_prices
 
+    money = currency_of(currency, exchange_rate)
+    if money is not USD and (csv or json):
+        raise UsageError("--csv and --json print the list as it is, in USD; leave --currency out")
     catalogue = load_catalogue(prices)
     rows = list_prices(catalogue, gpu=gpu, provider=provider)
     if not rows:
@@ -42,11 +48,11 @@ def list_(
         print_json(rows)
     else:
         print_table(
-            ("device", "$/device-hour", "provider", "instance", "region", "option", "read"),
+            ("device", f"{money.code}/device-hour", "provider", "instance", "region", "option", "read"),
             [
                 (
                     f"{row.device_count} × {row.device_name}",
-                    usd(float(row.usd_per_device_hour)),
+                    money.text(float(row.usd_per_device_hour)),
                     row.provider,
                     row.instance,
                     row.region,
@@ -57,7 +63,7 @@ def list_(
             ],
             right=frozenset({1}),
         )
-        typer.echo(f"{len(rows)} rates from {catalogue.origin}")
+        typer.echo("; ".join(part for part in (f"{len(rows)} rates from {catalogue.origin}", money.sentence) if part))
 
 
 @app.command("show")
@@ -68,24 +74,38 @@ def show(
     gpu: Gpu = None,
     provider: Provider = None,
     purchase_option: PurchaseOption = "on-demand",
+    currency: CurrencyCode = "USD",
+    exchange_rate: ExchangeRate = None,
+    strict: Annotated[bool, typer.Option("--strict", help="An old or undated rate fails.")] = False,
     json: Json = False,
 ) -> None:
     """Show the rate a report would use for a device, its spread and its source."""
+    from pamprof.pricing.age import staleness
     from pamprof.pricing.catalogue import load_catalogue
+    from pamprof.pricing.currency import USD
     from pamprof.pricing.quote import quote
 
+    today = datetime.now(UTC).date()
+    money = currency_of(currency, exchange_rate)
+    if money is not USD and json:
+        raise UsageError("--json prints the rates as they are, in USD; leave --currency out")
     found = quote(
         load_catalogue(prices), device, gpu=gpu, provider=provider, purchase_option=purchase_option, device_kind="cuda"
     )
+    doubt = staleness(found.chosen, today, strict)
+    if doubt is not None:
+        typer.echo(f"pamprof: {doubt.severity}: {doubt.subject}: {doubt.sentence}", err=True)
+        if strict:
+            raise typer.Exit(1)
     if json:
         print_json(found)
         return
     for name, price in (("used", found.chosen), ("cheapest", found.low), ("dearest", found.high)):
         typer.echo(
-            f"{name:9} {usd(float(price.usd_per_device_hour))} per device-hour: {price.provider} {price.instance}, "
-            f"{price.region}, {price.purchase_option}; read {price.observed_text}; {price.source}"
+            f"{name:9} {money.text(float(price.usd_per_device_hour))} per device-hour: {price.provider} "
+            f"{price.instance}, {price.region}, {price.purchase_option}; read {price.observed_text}; {price.source}"
         )
-    typer.echo(f"{found.candidate_count} comparable rates")
+    typer.echo("; ".join(part for part in (f"{found.candidate_count} comparable rates", money.sentence) if part))
 
 
 @app.command("check")
@@ -95,13 +115,15 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail, too.")] = False,
     json: Json = False,
 ) -> None:
-    """Check the price list for rates that cannot be true or are old."""
+    """Check the price list for rates that cannot be true or are old, and the device peaks for sparse ones."""
+    from pamprof.analysis.known_devices import KNOWN_DEVICES
     from pamprof.pricing.catalogue import load_catalogue
     from pamprof.pricing.findings import Severity
     from pamprof.pricing.validate import check as find_faults
+    from pamprof.pricing.validate_peaks import validate_peaks
 
     catalogue = load_catalogue(prices)
-    findings = find_faults(catalogue, datetime.now(UTC).date(), strict=strict)
+    findings = find_faults(catalogue, datetime.now(UTC).date(), strict=strict) + validate_peaks(KNOWN_DEVICES)
     failures = sum(finding.severity is Severity.FAILURE for finding in findings)
     if json:
         print_json(findings)

@@ -1,4 +1,4 @@
-"""What can be wrong with a rate: a closed list, each told in one sentence."""
+"""What can be wrong with a rate or a device's figures: a closed list, each told in one sentence."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Rule(StrEnum):
     OUT_OF_LINE_REGION = "out of line with other regions"
     WRONG_DEVICE = "another device's row"
     WRONG_MEMORY = "another device's memory"
+    SPARSE_PEAK = "sparse peak listed as dense"
+    ONE_DIE = "one of two dies"
     UNKNOWN_DATE = "unknown date"
     STALE = "stale"
     FUTURE_DATE = "date in the future"

@@ -12,7 +12,7 @@ from pamprof.errors import PriceError, UsageError
 from pamprof.pricing.age import staleness
 from pamprof.pricing.deployment_arithmetic import mixed_usd_per_hour, owned_usd_per_hour
 from pamprof.pricing.device_names import canonical_device
-from pamprof.pricing.focus import OTHER, pricing_category
+from pamprof.pricing.focus import COMMITTED as FOCUS_COMMITTED, OTHER, pricing_category
 from pamprof.pricing.quote import quote
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ SPOT = "spot"
 COMMITTED = "committed"
 MIXED = "mixed"
 OWNED = "owned"
-# A committed row of a price list, shortest commitment first.
-_COMMITTED_OPTIONS = ("reserved-1yr", "committed-1yr", "reserved-3yr", "committed-3yr")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +145,7 @@ def mixed_rate(shares: tuple[tuple[str, float], ...], rates: tuple[Rate | Unknow
     by_name: dict[str, Rate | UnknownRate] = {}
     for rate in rates:
         by_name[rate.option] = rate
-        if isinstance(rate, Rate) and rate.category == pricing_category("committed"):
+        if isinstance(rate, Rate) and rate.category == FOCUS_COMMITTED:
             by_name[COMMITTED] = rate
     parts: list[tuple[float, Rate]] = []
     for name, share in shares:
@@ -193,9 +191,13 @@ def rate_doubts(rates: tuple[Rate | UnknownRate, ...], today: date, *, strict: b
 
 
 def _listed_option(catalogue: Catalogue, environment: Environment, gpu: str | None, option: str) -> str:
-    """What the price list calls a way of paying: a committed one has the name of its term."""
+    """What the price list calls a way of paying: a committed one has the name of its term, the shortest one here."""
     if option != COMMITTED:
         return option
     wanted = {canonical_device(environment.device_name) or environment.device_name, gpu}
-    listed = {price.purchase_option for price in catalogue.prices if price.device_name in wanted}
-    return next((name for name in _COMMITTED_OPTIONS if name in listed), _COMMITTED_OPTIONS[0])
+    listed = {
+        price.purchase_option
+        for price in catalogue.prices
+        if price.device_name in wanted and pricing_category(price.purchase_option) == FOCUS_COMMITTED
+    }
+    return min(listed, default=COMMITTED)

@@ -204,8 +204,8 @@ def _api_words(arm: Arm, api: tuple[float, float], currency: Currency) -> str:
 
 def _replicas(bill: Bill) -> str:
     low, high = sorted((bill.fast.replica_count, bill.slow.replica_count))
-    count = units.significant(bill.served.replica_count, 12)
-    return count if low == high else f"{count} [{low}, {high}]"
+    count = bill.served.replica_count
+    return str(count) if low == high else f"{count} [{low}, {high}]"
 
 
 def money(interval: Interval, currency: Currency) -> str:

@@ -35,8 +35,15 @@ def test_the_snapshot_rents_an_h200_on_demand_and_spot() -> None:
     assert spot.usd_per_hour < on_demand.usd_per_hour
     assert on_demand.quote is not None
     assert on_demand.quote.chosen.provider in on_demand.provenance
-    assert isinstance(committed, UnknownRate)
-    assert committed.reason
+    assert isinstance(committed, Rate)
+    assert (committed.option, committed.category) == ("reserved-3yr-market", "Committed")
+
+
+def test_a_list_without_a_committed_row_leaves_that_rate_unknown(make_price: Callable[..., Price]) -> None:
+    rates = rented_rates(Catalogue(prices=(make_price(device_name="H200"),), origin="test"), H200)
+    assert [isinstance(rate, UnknownRate) for rate in rates] == [False, True, True]
+    assert isinstance(rates[2], UnknownRate)
+    assert "no committed rate of H200" in rates[2].reason
 
 
 def test_a_committed_row_is_found_under_the_name_of_its_term(make_price: Callable[..., Price]) -> None:
@@ -65,7 +72,7 @@ def test_a_device_without_a_rate_has_no_bill() -> None:
 
 
 def test_a_mix_of_an_unknown_rate_is_unknown_and_of_a_wrong_name_is_refused() -> None:
-    rates = rented_rates(load_catalogue(), H200)
+    rates = (*rented_rates(load_catalogue(), H200)[:2], UnknownRate(option="committed", reason="none listed"))
     assert isinstance(mixed_rate((("on-demand", 0.5), ("committed", 0.5)), rates), UnknownRate)
     with pytest.raises(UsageError, match="'barter'"):
         mixed_rate((("barter", 1.0),), rates)
