@@ -1,0 +1,191 @@
+"""Peak memory against other bookkeepers: the resident set of a process, torch's allocator, the driver."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+
+from pamprof.measure.memory import decompose
+from pamprof.measure.validation.judge import MEMORY_TOLERANCE, judged, not_available
+from pamprof.measure.validation.known_allocation import KnownAllocation
+from pamprof.records import Dtype, Execution, Memory, Phase, Scope, Workload
+from pamprof.records.validation import Agreement, ValidationGroup, ValidationRow
+from pamprof.workloads.registry import definition
+from pamprof.workloads.steps import PreparedStep
+
+if TYPE_CHECKING:
+    from pamprof.hardware.device import Device
+    from pamprof.hardware.nvml import NvmlDevice
+
+_TIMEOUT_SECONDS = 60.0
+_ARMS = (("pam", "planar"), ("transformer", "sdpa"))
+_SEQUENCE_LENGTH = 2048
+
+
+def host_memory_rows() -> list[ValidationRow]:
+    """The storage tracker against a known allocation and against the resident set of a fresh process."""
+    subject = "three tensors of 128 MiB at once, on the CPU"
+    found = known_allocation()
+    if isinstance(found, str):
+        return [
+            not_available(ValidationGroup.MEMORY, subject, unit="B", witness_source="a fresh process", reason=found)
+        ]
+    tracked = float(found.tracked_bytes), "storage tracker"
+    rows = [_row(subject, tracked, (float(found.known_bytes), "by construction"))]
+    if found.resident_rise_bytes is None:
+        reason = f"{sys.platform} keeps no high-water mark of the resident set"
+        rows.append(not_available(ValidationGroup.MEMORY, subject, unit="B", witness_source="VmHWM", reason=reason))
+    else:
+        witness = float(found.resident_rise_bytes), "VmHWM of a fresh process, its start taken off"
+        rows.append(_row(subject, tracked, witness))
+    return rows
+
+
+def known_allocation() -> KnownAllocation | str:
+    """What a fresh process saw of its known allocation, or why it could not say."""
+    search_path = [str(Path(__file__).resolve().parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pamprof.measure.validation.known_allocation"],
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path)},
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"the process was not done after {_TIMEOUT_SECONDS:g} s"
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        return f"the process ended with status {done.returncode}: {said[-1] if said else 'it said nothing'}"
+    return msgspec.json.decode(done.stdout, type=KnownAllocation)
+
+
+def device_memory_rows(device: Device, nvml: NvmlDevice) -> list[ValidationRow]:
+    """A training step of the 100m models: our peak, reserved and device-used bytes against allocator and driver."""
+    if device.kind != "cuda":
+        return [
+            not_available(
+                ValidationGroup.MEMORY,
+                "peak of a training step on the GPU",
+                unit="B",
+                witness_source="torch.cuda.max_memory_allocated, NVML",
+                reason="the device is a CPU",
+            )
+        ]
+    rows = []
+    for layer, implementation in _ARMS:
+        _train(layer, implementation, device, nvml)  # libraries load what they keep on the device
+        rows += _train(layer, implementation, device, nvml)
+    return rows
+
+
+def _train(layer: str, implementation: str, device: Device, nvml: NvmlDevice) -> list[ValidationRow]:
+    gc.collect()
+    device.synchronise()
+    device.empty_cache()
+    allocated_before = torch.cuda.memory_allocated(device.torch_device)
+    reserved_before = torch.cuda.memory_reserved(device.torch_device)
+    used_before = nvml.memory_used_bytes()
+    found = definition(layer)
+    workload = Workload(
+        spec=found.preset("100m"),
+        implementation=implementation,
+        execution=Execution.EAGER,
+        phase=Phase.TRAIN,
+        scope=Scope.MODEL,
+        batch_size=1,
+        sequence_length=_SEQUENCE_LENGTH,
+        dtype=Dtype.BFLOAT16,
+    )
+    step = PreparedStep(workload, found, device=device.torch_device, seed=0)
+    step.eager()
+    used = nvml.memory_used_bytes()
+    memory = decompose(
+        step.eager,
+        device=device.torch_device,
+        module=step.module,
+        optimizer=step.optimizer,
+        state=step.state,
+        inputs=step.kept_tensors,
+        allocated_before_bytes=allocated_before,
+        device_used_bytes=used.value,
+    )
+    device.synchronise()
+    torch.cuda.reset_peak_memory_stats(device.torch_device)
+    step.eager()
+    device.synchronise()
+    allocated = torch.cuda.max_memory_allocated(device.torch_device) - allocated_before
+    free, total = torch.cuda.mem_get_info(device.torch_device)
+    used_after = nvml.memory_used_bytes()
+    subject = f"{found.title} {implementation}, 100m, training 1 × {_SEQUENCE_LENGTH}, eager"
+    rise = None
+    if used_before.value is not None and used_after.value is not None:
+        rise = used_after.value - used_before.value
+    reason = used_before.reason or used_after.reason or ""
+    return _training_rows(
+        subject,
+        memory,
+        allocated_bytes=allocated,
+        reserved_before_bytes=reserved_before,
+        driver_used_bytes=total - free,
+        nvml_rise_bytes=rise,
+        nvml_reason=reason,
+    )
+
+
+def _training_rows(
+    subject: str,
+    memory: Memory,
+    *,
+    allocated_bytes: int,
+    reserved_before_bytes: int,
+    driver_used_bytes: int,
+    nvml_rise_bytes: int | None,
+    nvml_reason: str,
+) -> list[ValidationRow]:
+    assert memory.peak_bytes is not None
+    peak = float(memory.peak_bytes), "peak_bytes"
+    rows = [_row(f"{subject}: peak", peak, (float(allocated_bytes), "torch.cuda.max_memory_allocated"))]
+    if memory.device_used_bytes is not None:
+        used = float(memory.device_used_bytes), "device_used_bytes"
+        rows.append(_row(f"{subject}: in use", used, (float(driver_used_bytes), "cudaMemGetInfo")))
+    if nvml_rise_bytes is None:
+        source = "rise of NVML's memory used"
+        rows.append(not_available(ValidationGroup.MEMORY, subject, unit="B", witness_source=source, reason=nvml_reason))
+        return rows
+    rise = float(nvml_rise_bytes), "rise of NVML's memory used"
+    reserved = float((memory.reserved_bytes or 0) - reserved_before_bytes), "reserved_bytes"
+    rows.append(_row(f"{subject}: reserved", reserved, rise))
+    note = "the rest is what the allocator holds beyond the fullest moment"
+    rows.append(_row(f"{subject}: peak", peak, rise, agreement=Agreement.LOWER_BOUND, note=note))
+    return rows
+
+
+def _row(
+    subject: str,
+    ours: tuple[float, str],
+    witness: tuple[float, str],
+    *,
+    agreement: Agreement = Agreement.RELATIVE,
+    note: str = "",
+) -> ValidationRow:
+    """A row from two pairs of bytes and where they come from."""
+    return judged(
+        ValidationGroup.MEMORY,
+        subject,
+        unit="B",
+        ours=ours[0],
+        ours_source=ours[1],
+        witness=witness[0],
+        witness_source=witness[1],
+        tolerance=MEMORY_TOLERANCE,
+        agreement=agreement,
+        note=note,
+    )
