@@ -77,8 +77,9 @@ def _chosen(view: ReportView, room: int) -> tuple[tuple[Row, ...], int]:
     for row in view.rows:
         if row.of_headline:
             phases.setdefault(row.phase, []).append(row)
-    share = max(1, room // len(phases)) if phases else 0
-    rows = [row for found in phases.values() for row in _telling(found, share)]
+    rows: list[Row] = []
+    for left, found in zip(range(len(phases), 0, -1), phases.values(), strict=True):
+        rows += _telling(found, max(1, -(-(room - len(rows)) // left)))
     return tuple(rows), len(view.rows) - len(rows)
 
 
