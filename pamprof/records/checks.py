@@ -68,3 +68,5 @@ def _spec(name: str, spec: LayerSpec) -> Iterator[tuple[str, float]]:
     yield f"{name}.vocabulary_size", spec.vocabulary_size
     if spec.chunk_size is not None:
         yield f"{name}.chunk_size", spec.chunk_size
+    if spec.key_value_heads is not None:
+        yield f"{name}.key_value_heads", spec.key_value_heads

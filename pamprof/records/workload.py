@@ -44,7 +44,8 @@ class Dtype(StrEnum):
 PRECISION_POLICY = (
     "float32: everything in float32, TF32 off. bfloat16: matrix products in bfloat16; norms, softmax and the PAM decay "
     "in float32; training keeps float32 weights, residual stream, gradients and optimizer state (torch.autocast); "
-    "prefill and decode keep weights, residual stream and KV cache in bfloat16, the PAM state in float32."
+    "prefill and decode keep weights, residual stream and KV cache in bfloat16, the PAM state in float32, or in "
+    "bfloat16 where the arm says so."
 )
 
 
@@ -53,7 +54,7 @@ class LayerSpec:
     """Sizes of one architecture, enough to build its block and its language model.
 
     Attributes:
-        layer: Registry name, such as ``pam``, ``real_pam`` or ``transformer``.
+        layer: Registry name, such as ``pam``, ``real_pam``, ``transformer`` or ``llama``.
         model_dim: Width of the residual stream; complex channels for a complex layer, real ones otherwise.
         heads: Number of heads.
         head_dim: Width of one head (complex channels for a complex layer).
@@ -61,9 +62,12 @@ class LayerSpec:
         hidden_dim: Width inside the feed-forward or gate unit (complex channels for a complex layer).
         vocabulary_size: Rows of the embedding as the model defines it, before any padding an implementation adds.
         maximum_sequence_length: Longest sequence the position encoding is built for, in tokens.
-        activation: ``modswish`` or ``modrelu`` for PAM, ``swish`` or ``relu`` for its real twin, ``gelu``.
+        activation: ``modswish`` or ``modrelu`` for PAM, ``swish`` or ``relu`` for its real twin, ``gelu``,
+            ``swiglu``.
         chunk_size: Chunk length C of a chunked recurrence, in tokens; None where there is none.
         dropout: Dropout probability in training.
+        key_value_heads: Heads of keys and values that groups of query heads share; None where each head has its own.
+        state_dtype: What a recurrent state is kept in between steps; None for what ``PRECISION_POLICY`` says, float32.
     """
 
     layer: str
@@ -77,6 +81,8 @@ class LayerSpec:
     activation: str
     chunk_size: int | None = None
     dropout: float = 0.0
+    key_value_heads: int | None = None
+    state_dtype: Dtype | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -136,9 +142,12 @@ class Workload:
         """The full identity as one readable line; two workloads are the same measurement when their keys are equal."""
         s = self.spec
         chunk = "-" if s.chunk_size is None else str(s.chunk_size)
+        # Written only where there is something to say: keys of earlier records stay what they were.
+        groups = "" if s.key_value_heads is None else f" G{s.key_value_heads}"
+        state = "" if s.state_dtype is None else f" S{s.state_dtype}"
         return (
             f"{s.layer}/{self.implementation}/{self.execution} {self.phase}/{self.scope} "
             f"B{self.batch_size} T{self.sequence_length} {self.dtype} "
             f"D{s.model_dim} H{s.heads}x{s.head_dim} L{s.depth} h{s.hidden_dim} V{s.vocabulary_size} "
-            f"M{s.maximum_sequence_length} {s.activation} C{chunk} p{s.dropout:g}"
+            f"M{s.maximum_sequence_length} {s.activation} C{chunk} p{s.dropout:g}{groups}{state}"
         )

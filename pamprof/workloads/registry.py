@@ -24,6 +24,7 @@ BUILT_IN_LAYERS = {
     "pam": "pamprof.workloads.layers.pam_layer:DEFINITION",
     "real_pam": "pamprof.workloads.layers.real_pam:DEFINITION",
     "transformer": "pamprof.workloads.layers.transformer:DEFINITION",
+    "llama": "pamprof.workloads.layers.llama:DEFINITION",
 }
 
 _REQUIRED = (

@@ -80,9 +80,9 @@ def without_data(layer: str):
     """A device on which nothing is computed or allocated, as a laptop counts the largest models.
 
     Autocast has no entry for meta, which the memories ask for, so they are counted on fake CPU tensors; the
-    transformer moves its modules once built, which fake parameters cannot.
+    transformers move their modules once built, which fake parameters cannot.
     """
-    if layer == "transformer":
+    if layer in ("transformer", "llama"):
         yield META
     else:
         with FakeTensorMode():

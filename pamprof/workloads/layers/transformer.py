@@ -76,10 +76,11 @@ class TransformerDefinition:
     implementations: tuple[str, ...] = ("sdpa",)
     complex_valued = False
     fixed_state = False
+    activation = "gelu"
 
     def supports(self, implementation: str, dtype: Dtype) -> bool:
         """Every dtype policy runs."""
-        self._check_implementation(implementation)
+        self.check_implementation(implementation)
         return dtype in TORCH_DTYPES
 
     def preset(self, name: str) -> LayerSpec:
@@ -126,7 +127,7 @@ class TransformerDefinition:
             "maximum_sequence_length",
         ):
             if getattr(spec, field) < 1:
-                raise SpecError(f"transformer {field} is {getattr(spec, field)}; it must be 1 or more")
+                raise SpecError(f"{self.name} {field} is {getattr(spec, field)}; it must be 1 or more")
         if spec.model_dim % spec.head_dim:
             divisors = [divisor for divisor in range(1, spec.model_dim + 1) if spec.model_dim % divisor == 0]
             nearest = min(divisors, key=lambda divisor: (abs(divisor - spec.head_dim), -divisor))
@@ -136,12 +137,12 @@ class TransformerDefinition:
                 f"{spec.heads} heads of {spec.head_dim} do not make model_dim {spec.model_dim}; "
                 f"take {spec.model_dim // spec.head_dim} heads"
             )
-        if spec.activation != "gelu":
-            raise SpecError(f"transformer activation is {spec.activation!r}; it must be 'gelu'")
+        if spec.activation != self.activation:
+            raise SpecError(f"{self.name} activation is {spec.activation!r}; it must be {self.activation!r}")
         if spec.chunk_size is not None:
-            raise SpecError(f"transformer chunk_size is {spec.chunk_size}; attention has no chunks, leave it out")
+            raise SpecError(f"{self.name} chunk_size is {spec.chunk_size}; attention has no chunks, leave it out")
         if not 0 <= spec.dropout < 1:
-            raise SpecError(f"transformer dropout is {spec.dropout:g}; it must be at least 0 and below 1")
+            raise SpecError(f"{self.name} dropout is {spec.dropout:g}; it must be at least 0 and below 1")
 
     def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
         """Real scalars, tied weights once, padding not counted; positions as in the spec's own table."""
@@ -164,7 +165,7 @@ class TransformerDefinition:
         self, spec: LayerSpec, *, implementation: str, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
     ) -> ClosedForm:
         """As ``flop_count``, with the logits product at its padded width."""
-        self._check_implementation(implementation)
+        self.check_implementation(implementation)
         return formulas.flop_count(
             spec,
             phase=phase,
@@ -202,7 +203,7 @@ class TransformerDefinition:
         self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
     ) -> SequenceModel:
         """A float32 block or language model with GPT-2's initial values drawn from ``seed`` on ``device``."""
-        self._check_implementation(implementation)
+        self.check_implementation(implementation)
         self.check(spec)
         with torch.device("meta"):
             model = TransformerLayer(spec) if scope is Scope.LAYER else TransformerLanguageModel(spec)
@@ -220,10 +221,11 @@ class TransformerDefinition:
         assert isinstance(layer, TransformerLayer)
         return oracle_error(layer, quiet, phase=phase, device=device, dtype=dtype, seed=seed), ORACLE_NAME
 
-    def _check_implementation(self, implementation: str) -> None:
+    def check_implementation(self, implementation: str) -> None:
+        """Raise ``UsageError`` for an implementation that does not exist."""
         if implementation not in self.implementations:
             raise UsageError(
-                f"no implementation {implementation!r} of layer transformer; there is {', '.join(self.implementations)}"
+                f"no implementation {implementation!r} of layer {self.name}; there is {', '.join(self.implementations)}"
             )
 
 

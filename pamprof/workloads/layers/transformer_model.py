@@ -41,11 +41,11 @@ class LanguageHead(nn.Module):
 
     padding_bias: Tensor | None
 
-    def __init__(self, spec: LayerSpec) -> None:
+    def __init__(self, spec: LayerSpec, norm: nn.Module | None = None) -> None:
         super().__init__()
         self.vocabulary_size = spec.vocabulary_size
         self.padding = padded_vocabulary_size(spec.vocabulary_size) - spec.vocabulary_size
-        self.norm = nn.LayerNorm(spec.model_dim)
+        self.norm = nn.LayerNorm(spec.model_dim) if norm is None else norm
         bias = torch.zeros(spec.vocabulary_size + self.padding) if self.padding else None
         self.register_buffer("padding_bias", bias, persistent=False)
 

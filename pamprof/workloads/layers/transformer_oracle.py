@@ -18,9 +18,12 @@ from pamprof.records import Dtype, Phase
 from pamprof.workloads.layers.transformer_model import TORCH_DTYPES, TransformerLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pamprof.records import LayerSpec
+    from pamprof.workloads.layers.llama_model import LlamaLayer
+
+    NaiveBlock = Callable[[Mapping[str, Tensor], Tensor, LayerSpec], tuple[Tensor, Tensor, Tensor]]
 
 ORACLE_NAME = "naive float64 attention block"
 
@@ -29,7 +32,7 @@ _BATCH_SIZE = 2
 _NORM_EPSILON = 1e-5
 
 
-def naive_block(parameters: Mapping[str, Tensor], hidden: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+def naive_block(parameters: Mapping[str, Tensor], hidden: Tensor, spec: LayerSpec) -> tuple[Tensor, Tensor, Tensor]:
     """Output [B, T, D], keys and values [B, H, T, d] of one block on ``hidden`` [B, T, D], all float64."""
 
     def norm(name: str, value: Tensor) -> Tensor:
@@ -42,12 +45,12 @@ def naive_block(parameters: Mapping[str, Tensor], hidden: Tensor, heads: int) ->
 
     time = hidden.shape[1]
     queries, keys, values = (
-        part.reshape(*part.shape[:2], heads, -1)
+        part.reshape(*part.shape[:2], spec.heads, -1)
         for part in linear("query_key_value", norm("attention_norm", hidden)).chunk(3, -1)
     )
     future = torch.ones(time, time, dtype=torch.bool).triu(1)
     attended = []
-    for head in range(heads):
+    for head in range(spec.heads):
         query, key, value = queries[:, :, head], keys[:, :, head], values[:, :, head]
         scores = torch.einsum("btd,bsd->bts", query, key) / sqrt(query.shape[-1])
         weights = scores.masked_fill(future, float("-inf")).exp()
@@ -59,12 +62,20 @@ def naive_block(parameters: Mapping[str, Tensor], hidden: Tensor, heads: int) ->
 
 
 def oracle_error(
-    layer: TransformerLayer, spec: LayerSpec, *, phase: Phase, device: torch.device, dtype: Dtype, seed: int
+    layer: TransformerLayer | LlamaLayer,
+    spec: LayerSpec,
+    *,
+    phase: Phase,
+    device: torch.device,
+    dtype: Dtype,
+    seed: int,
+    naive: NaiveBlock = naive_block,
 ) -> float:
     """Largest relative rms error of what one phase of ``layer`` returns and stores; overwrites its parameters.
 
-    Weights are drawn with unit gain and no bias is zero: at initial values a block is almost the identity, and a broken
-    attention would hide behind the residual.
+    ``naive`` computes the expected output, keys and values from the parameters and the input. Weights are drawn with
+    unit gain and no bias is zero: at initial values a block is almost the identity, and a broken attention would hide
+    behind the residual.
     """
     generator = torch.Generator().manual_seed(seed)
     _excite(layer, generator)
@@ -74,7 +85,7 @@ def oracle_error(
     inputs = torch.randn((_BATCH_SIZE, _SEQUENCE_LENGTH, spec.model_dim), generator=generator, dtype=torch.float64)
     projection = torch.randn(inputs.shape, generator=generator, dtype=torch.float64)
     expected_inputs = inputs.clone().requires_grad_(True)
-    expected, keys, values = naive_block(parameters, expected_inputs, spec.heads)
+    expected, keys, values = naive(parameters, expected_inputs, spec)
     if phase is Phase.TRAIN:
         (expected_gradient,) = torch.autograd.grad((expected * projection).mean(), expected_inputs)
         layer.train()
