@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pamprof import __version__
-from pamprof.cli import comparison, diff, facts, prices, rebuild, trend, validate
+from pamprof.cli import comparison, cost, diff, facts, prices, rebuild, trend, validate
 
 app = typer.Typer(
     name="pamprof",
@@ -26,6 +26,7 @@ app.command("diff")(diff.diff)
 app.command("trend")(trend.trend)
 app.command("layers")(facts.layers)
 app.command("doctor")(facts.doctor)
+app.command("cost")(cost.cost)
 app.command("validate")(validate.validate)
 app.add_typer(prices.app, name="prices")
 

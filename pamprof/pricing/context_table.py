@@ -122,7 +122,7 @@ def _caches(curve: Curve) -> list[_Variant]:
 
 def _state_dtype(run: Run) -> str:
     """A state is kept in float32 whatever the precision policy, unless the workload says otherwise."""
-    return Dtype.FLOAT32.value
+    return (run.workload.spec.state_dtype or Dtype.FLOAT32).value
 
 
 def _plain(curve: Curve) -> str:

@@ -1,0 +1,214 @@
+"""``pamprof cost``: measured serving curves, a demand and a price become replicas, bills and one decision."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pamprof.cli.cost_options import (
+    CurrencyCode,
+    ExchangeRate,
+    currency_of,
+    duration_seconds,
+    positive_number,
+    shares,
+)
+from pamprof.cli.options import Gpu, Json, PriceFile, Provider, UsdPerHour, perplexity as parse_perplexity, spoken
+from pamprof.cli.output import print_json, print_table
+from pamprof.cli.stored import counted_once, read_stored
+from pamprof.errors import PriceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pamprof.pricing.rates import Owned, Rate, UnknownRate
+    from pamprof.pricing.study import CostStudy
+    from pamprof.records import Environment, Run
+
+
+@spoken
+def cost(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUNS...", help="Files of records, or folders that hold a runs.jsonl, of a sweep."),
+    ],
+    tokens_per_day: Annotated[str, typer.Option(help="Demand, input and output tokens together, such as 1e9.")],
+    input_tokens: Annotated[int, typer.Option(help="Prompt of a request, tokens.")] = 1500,
+    output_tokens: Annotated[int, typer.Option(help="Tokens generated for a request.")] = 300,
+    peak: Annotated[float, typer.Option(help="The busiest moment's demand over the day's mean.")] = 3.0,
+    duty: Annotated[
+        float, typer.Option(help="Share of a replica's time to plan with at the peak, above 0 to 1; 1: no headroom.")
+    ] = 1.0,
+    minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = 1,
+    slo_tpot: Annotated[str, typer.Option(help="Time per output token allowed, mean, such as 50ms.")] = "50ms",
+    slo_ttft: Annotated[str, typer.Option(help="Time to the first token allowed, such as 2s.")] = "2s",
+    price: UsdPerHour = None,
+    prices: PriceFile = None,
+    provider: Provider = None,
+    region: Annotated[str | None, typer.Option(help="Only rates of this region. Default: any.")] = None,
+    gpu: Gpu = None,
+    mix: Annotated[
+        str | None,
+        typer.Option(help="Replicas paid in several ways, shares such as on-demand=0.4,spot=0.6. Default: none."),
+    ] = None,
+    capex: Annotated[
+        str | None,
+        typer.Option(
+            help="Price of one owned device with its share of host and installation, USD. Default: not owned."
+        ),
+    ] = None,
+    life_years: Annotated[float, typer.Option(help="Years an owned device is written off over.")] = 4.0,
+    kwh_price: Annotated[float, typer.Option(help="Electricity of owned devices, USD per kWh.")] = 0.10,
+    pue: Annotated[float, typer.Option(help="The building's power over the devices', 1 or more.")] = 1.3,
+    watts: Annotated[
+        float | None, typer.Option(help="Power of one owned device at work. Default: the highest mean measured.")
+    ] = None,
+    api_price_input: Annotated[
+        float | None, typer.Option(help="An API's price to beat, USD per million input tokens. Default: none.")
+    ] = None,
+    api_price_output: Annotated[float | None, typer.Option(help="The same for output tokens. Default: none.")] = None,
+    perplexity: Annotated[
+        list[str] | None, typer.Option(help="Quality beside cost, as pam=30.0. Repeatable. Default: the records' own.")
+    ] = None,
+    currency: CurrencyCode = "USD",
+    exchange_rate: ExchangeRate = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail.")] = False,
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the bills as CSV, FOCUS names where one exists.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
+) -> None:
+    """Work out replicas, monthly bills and the cheaper architecture at a demand, from measured serving curves."""
+    from pamprof.analysis.deployment_terms import Limits
+    from pamprof.analysis.serving import serving_curves
+    from pamprof.pricing.deployment_arithmetic import Demand
+    from pamprof.pricing.study import Request, study
+    from pamprof.records.store import merged
+
+    if json + csv + markdown > 1:
+        raise UsageError("--json, --csv and --markdown exclude each other; give one")
+    if (api_price_input is None) != (api_price_output is None):
+        raise UsageError("an API has two prices; give both --api-price-input and --api-price-output")
+    demand = Demand(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        tokens_per_day=positive_number(tokens_per_day, "--tokens-per-day"),
+        peak_factor=peak,
+        duty=duty,
+        minimum_replicas=minimum_replicas,
+    )
+    limits = Limits(
+        seconds_per_output_token=duration_seconds(slo_tpot, "--slo-tpot"),
+        seconds_to_first_token=duration_seconds(slo_ttft, "--slo-ttft"),
+    )
+    money = currency_of(currency, exchange_rate)
+    records = merged(counted_once(runs, [read_stored(path) for path in runs]))
+    owned = None if capex is None else _owned(records.runs, capex, life_years, kwh_price, pue, watts)
+    curves = serving_curves(records.runs)
+    environments = {curve.runs[0].environment.device_name: curve.runs[0].environment for curve in curves}
+    rates = {
+        name: _rates(found, price=price, prices=prices, gpu=gpu, provider=provider, region=region, mix=mix, owned=owned)
+        for name, found in environments.items()
+    }
+    _warn_of_age([rate for found in rates.values() for rate in found], strict=strict)
+    given = [parse_perplexity(text) for text in perplexity or ()]
+    stored = [figure for session in records.sessions for figure in session.perplexities]
+    api = None if api_price_input is None or api_price_output is None else (api_price_input, api_price_output)
+    found = study(
+        curves,
+        Request(demand=demand, limits=limits, api_usd_per_million=api, owned=owned, currency=money),
+        rates,
+        perplexities=[*stored, *given],
+        runs=records.runs,
+    )
+    _show(found, json=json, csv=csv, markdown=markdown)
+
+
+def _show(found: CostStudy, *, json: bool, csv: bool, markdown: bool) -> None:
+    from pamprof.render.deployment import deployment_view, render_deployment_markdown
+    from pamprof.render.deployment_export import deployment_csv, deployment_export
+
+    if json:
+        print_json(deployment_export(found))
+        return
+    if csv:
+        typer.echo(deployment_csv(found), nl=False)
+        return
+    view = deployment_view(found)
+    if markdown:
+        typer.echo(render_deployment_markdown(view), nl=False)
+        return
+    typer.echo(f"{view.title}: {view.asked}")
+    for decision in view.decisions:
+        typer.echo(decision)
+    for table in view.tables:
+        typer.echo(f"\n{table.title}\n{table.summary}")
+        print_table(table.columns, table.rows, right=table.right)
+        for note in table.notes:
+            typer.echo(note)
+    typer.echo("")
+    for note in view.notes:
+        typer.echo(note)
+
+
+def _rates(
+    environment: Environment,
+    *,
+    price: str | None,
+    prices: Path | None,
+    gpu: str | None,
+    provider: str | None,
+    region: str | None,
+    mix: str | None,
+    owned: Owned | None,
+) -> tuple[Rate | UnknownRate, ...]:
+    """Every way of paying for one device that was asked for or can be looked up."""
+    from pamprof.pricing.catalogue import load_catalogue
+    from pamprof.pricing.rates import mixed_rate, owned_rate, rented_rates
+
+    rented = rented_rates(
+        load_catalogue(prices), environment, gpu=gpu, provider=provider, region=region, usd_per_hour=price
+    )
+    mixed = () if mix is None else (mixed_rate(shares(mix), rented),)
+    return (*rented, *mixed, *(() if owned is None else (owned_rate(owned),)))
+
+
+def _owned(
+    runs: Sequence[Run], capex: str, life_years: float, kwh_price: float, pue: float, watts: float | None
+) -> Owned:
+    """Owned hardware from the options and the measured power.
+
+    Raises:
+        UsageError: No power was measured and none given.
+    """
+    from pamprof.pricing.deployment import measured_watts
+    from pamprof.pricing.rates import Owned
+
+    power = measured_watts(runs) if watts is None else watts
+    if power is None:
+        raise UsageError("the records hold no power, and owned hardware needs it; give the device's --watts")
+    return Owned(
+        capital_usd=positive_number(capex, "--capex"),
+        life_years=life_years,
+        usd_per_kilowatt_hour=kwh_price,
+        power_usage_effectiveness=pue,
+        watts=power,
+        watts_source="measured" if watts is None else "given by the user",
+    )
+
+
+def _warn_of_age(rates: Sequence[Rate | UnknownRate], *, strict: bool) -> None:
+    """Say on standard error which rates are old or undated.
+
+    Raises:
+        PriceError: There is one, and ``strict`` asks for none.
+    """
+    from pamprof.pricing.rates import rate_doubts
+
+    doubts = rate_doubts(tuple(rates), datetime.now(UTC).date(), strict=strict)
+    for doubt in doubts:
+        typer.echo(f"pamprof: {doubt.severity}: {doubt.subject}: {doubt.sentence}", err=True)
+    if strict and doubts:
+        raise PriceError(f"{len(doubts)} rates are old or undated and --strict asks for none; give --price or refresh")

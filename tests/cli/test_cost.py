@@ -1,0 +1,187 @@
+import csv
+import io
+import json
+import socket
+from types import ModuleType
+
+import pytest
+from typer.testing import CliRunner
+
+from pamprof.cli import app
+from pamprof.cli.cost_options import duration_seconds, positive_number, shares
+from pamprof.errors import UsageError
+from pamprof.records.codec import encode
+from tests.pricing.serving_curves import pam_curve, transformer_curve
+from tests.synthetic import synthetic_session
+
+
+@pytest.fixture
+def cost(tmp_path, monkeypatch):
+    """Run the command on the 100M pair's records, with curves that follow a formula."""
+
+    def refuse(*_, **__):
+        raise AssertionError("pamprof cost opened a socket")
+
+    curves = (pam_curve(width=0.01), transformer_curve(width=0.01))
+    serving = ModuleType("pamprof.analysis.serving")
+    serving.serving_curves = lambda runs: curves if runs else ()
+    monkeypatch.setitem(__import__("sys").modules, "pamprof.analysis.serving", serving)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    runs = [run for curve in curves for run in curve.runs]
+    (tmp_path / "runs.jsonl").write_bytes(b"".join(map(encode, (synthetic_session(), *runs))))
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["cost", "runs.jsonl", "--tokens-per-day", "1e12", *arguments])
+
+    return run
+
+
+def one_sentence(result, status):
+    assert result.exit_code == status, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("pamprof: ")
+    return line
+
+
+def test_the_decision_comes_first_and_every_table_follows(cost):
+    result = cost("--price", "0.40")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("What serving costs: 1.00T tokens a day")
+    assert "PAM planar · graph is cheaper than transformer · graph" in lines[1]
+    for title in ("Arms", "Monthly bills", "Crossover", "Crossover by bytes", "Cost against speed", "What moves"):
+        assert any(line.startswith(title) for line in lines), title
+    assert "sessions 5e55104a" in result.stdout
+
+
+def test_json_and_csv_carry_the_same_bills_under_their_focus_names(cost):
+    arguments = ("--mix", "on-demand=0.4,spot=0.6", "--capex", "40000")
+    found = json.loads(cost(*arguments, "--json").stdout)
+    rows = list(csv.DictReader(io.StringIO(cost(*arguments, "--csv").stdout)))
+    assert [row["purchase_option"] for row in found["bills"]] == [row["purchase_option"] for row in rows]
+    assert {row["purchase_option"] for row in rows} == {"on-demand", "spot", "reserved-3yr-market", "mixed", "owned"}
+    assert {row["PricingCategory"] for row in rows} == {"Standard", "Dynamic", "Committed", "Other"}
+    for bill, row in zip(found["bills"], rows, strict=True):
+        assert row["BillingCurrency"] == "USD"
+        assert float(row["EffectiveCost"]) == pytest.approx(bill["usd_per_month"])
+        assert float(row["PricingQuantity"]) == pytest.approx(bill["replica_count"] * 730)
+        assert bill["usd_per_month_market_low"] <= bill["usd_per_month"] <= bill["usd_per_month_market_high"]
+        assert row["session_ids"] == "5e55104a"
+    (decision,) = found["decisions"]
+    assert decision["outcome"] == "cheaper"
+    assert decision["cost_ratio_low"] <= decision["cost_ratio"] <= decision["cost_ratio_high"] < 1
+    assert {row["quantity"] for row in found["crossovers"]} == {
+        "request cost", "decode cost", "capacity", "memory", "decode traffic",
+    }  # fmt: skip
+    assert found["front"]
+    assert {row["change_ratio"] for row in found["sensitivities"]} == {-0.2, 0.2}
+
+
+def test_another_currency_is_shown_with_its_rate_and_its_day(cost):
+    result = cost("--price", "0.40", "--currency", "EUR", "--exchange-rate", "0.92")
+    assert "$" not in result.stdout
+    assert "EUR" in result.stdout
+    assert "1 USD = 0.92 EUR, as stated for 20" in result.stdout
+    found = json.loads(cost("--price", "0.40", "--currency", "EUR", "--exchange-rate", "0.92", "--json").stdout)
+    bill = found["bills"][0]
+    assert (bill["BillingCurrency"], found["exchange_rate_per_usd"]) == ("EUR", 0.92)
+    assert bill["EffectiveCost"] == pytest.approx(bill["usd_per_month"] * 0.92)
+    assert bill["ListUnitPrice"] == pytest.approx(0.40 * 0.92)
+    assert "needs" not in one_sentence(cost("--currency", "EUR"), 2)
+
+
+def test_a_limit_that_cannot_be_met_has_no_price_and_says_which(cost):
+    found = json.loads(cost("--price", "0.40", "--slo-tpot", "550us", "--json").stdout)
+    by_arm = {row["arm"]: row for row in found["bills"]}
+    late = by_arm["transformer · graph"]
+    assert late["infeasible"].startswith("infeasible: time per output token, ")
+    assert (late["EffectiveCost"], late["BillingCurrency"]) == (None, None)
+    assert by_arm["PAM planar · graph"]["EffectiveCost"] > 0
+    assert found["decisions"][0]["outcome"] == "infeasible"
+    text = cost("--price", "0.40", "--slo-ttft", "1ms")
+    assert "infeasible: time to first token" in text.stdout
+
+
+def test_an_api_is_broken_even_with_and_needs_both_prices(cost):
+    result = cost("--price", "0.40", "--api-price-input", "1", "--api-price-output", "4")
+    assert "no dearer than an API at $1.00 in and $4.00 out per million from" in result.stdout
+    assert "both --api-price-input and --api-price-output" in one_sentence(cost("--api-price-input", "1"), 2)
+
+
+def test_owned_hardware_takes_the_measured_power_unless_told(cost):
+    bills = json.loads(cost("--capex", "40000", "--json").stdout)["bills"]
+    measured = next(row for row in bills if row["purchase_option"] == "owned")
+    assert "W (measured)" in measured["price_provenance"]
+    told = json.loads(cost("--capex", "40000", "--watts", "700", "--json").stdout)["bills"]
+    assert any("700 W (given by the user)" in row["price_provenance"] for row in told)
+
+
+def test_quality_stands_beside_cost_and_is_called_a_model(cost):
+    result = cost("--price", "0.40", "--perplexity", "pam=30.0", "--perplexity", "transformer=27.1", "--markdown")
+    assert "## Quality beside cost" in result.stdout
+    assert "1.22×" in result.stdout
+    assert "Model: what reaching perplexity 27.1 would take" in result.stdout
+
+
+def test_undated_rates_are_warned_of_and_fail_when_strict(cost):
+    lenient = cost()
+    assert lenient.exit_code == 0
+    assert "pamprof: warning: coreweave" in lenient.stderr
+    strict = cost("--strict")
+    assert strict.exit_code == 1
+    assert "--strict asks for none" in strict.stderr
+    assert strict.stdout == ""
+    assert cost("--strict", "--price", "1").exit_code == 0
+
+
+def test_a_price_list_of_ones_own_is_used(cost, tmp_path):
+    (tmp_path / "own.csv").write_text(
+        "provider,instance,region,purchase_option,device_name,device_count,usd_per_hour,source,observed_on\n"
+        "acme,big,eu-1,on-demand,H200,8,16.00,contract 7,2026-11-20\n"
+        "acme,big,eu-1,committed-1yr,H200,8,12.00,contract 7,2026-11-20\n"
+    )
+    bills = json.loads(cost("--prices", "own.csv", "--json").stdout)["bills"]
+    assert {(row["purchase_option"], row["usd_per_device_hour"]) for row in bills} == {
+        ("on-demand", 2.0), ("committed-1yr", 1.5),
+    }  # fmt: skip
+    assert {row["ProviderName"] for row in bills} == {"acme"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--slo-tpot", "50"), "write it with its unit"),
+        (("--slo-ttft", "0s"), "duration above zero"),
+        (("--peak", "0.5"), "give 1 or more"),
+        (("--duty", "0"), "at most 1"),
+        (("--output-tokens", "0"), "1 or more output tokens"),
+        (("--mix", "on-demand"), "not of the form"),
+        (("--mix", "on-demand=0.5,spot=0.6"), "do not add up to 1"),
+        (("--json", "--csv"), "exclude each other"),
+        (("--pue", "0.5", "--capex", "1000"), "PUE 0.5"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(cost, arguments, words):
+    result = cost(*arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr.splitlines()[-1]
+    assert result.stdout == ""
+
+
+def test_records_without_a_sweep_say_how_to_make_one(cost, tmp_path):
+    (tmp_path / "runs.jsonl").write_bytes(encode(synthetic_session()))
+    assert "serve-sweep" in one_sentence(cost("--price", "1"), 1)
+
+
+def test_durations_numbers_and_shares_are_read_with_their_units():
+    assert [duration_seconds(text, "-") for text in ("50ms", "2 s", "1.5min", "20us")] == pytest.approx(
+        [0.05, 2.0, 90.0, 20e-6]
+    )
+    assert positive_number("1e9", "-") == 1e9
+    assert shares("on-demand=0.4, spot=0.6") == (("on-demand", 0.4), ("spot", 0.6))
+    for text in ("1e999", "nan", "-1"):
+        with pytest.raises(UsageError):
+            positive_number(text, "-")
