@@ -11,6 +11,7 @@ import typer
 from pamprof.cli.cost_options import (
     CurrencyCode,
     ExchangeRate,
+    api_prices,
     currency_of,
     duration_seconds,
     positive_number,
@@ -60,9 +61,15 @@ def cost(
             help="Price of one owned device with its share of host and installation, USD. Default: not owned."
         ),
     ] = None,
-    life_years: Annotated[float, typer.Option(help="Years an owned device is written off over.")] = 4.0,
-    kwh_price: Annotated[float, typer.Option(help="Electricity of owned devices, USD per kWh.")] = 0.10,
-    pue: Annotated[float, typer.Option(help="The building's power over the devices', 1 or more.")] = 1.3,
+    life_years: Annotated[
+        float | None, typer.Option(help="Years an owned device is written off over; needed with --capex.")
+    ] = None,
+    kwh_price: Annotated[
+        float | None, typer.Option(help="Electricity of owned devices, USD per kWh; needed with --capex.")
+    ] = None,
+    pue: Annotated[
+        float | None, typer.Option(help="The building's power over the devices', 1 or more; needed with --capex.")
+    ] = None,
     watts: Annotated[
         float | None, typer.Option(help="Power of one owned device at work. Default: the highest mean measured.")
     ] = None,
@@ -89,8 +96,6 @@ def cost(
 
     if json + csv + markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other; give one")
-    if (api_price_input is None) != (api_price_output is None):
-        raise UsageError("an API has two prices; give both --api-price-input and --api-price-output")
     demand = Demand(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
@@ -104,6 +109,7 @@ def cost(
         seconds_to_first_token=duration_seconds(slo_ttft, "--slo-ttft"),
     )
     money = currency_of(currency, exchange_rate)
+    api = api_prices(api_price_input, api_price_output)
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
     owned = None if capex is None else _owned(records.runs, capex, life_years, kwh_price, pue, watts)
     curves = serving_curves(records.runs)
@@ -115,7 +121,6 @@ def cost(
     _warn_of_age([rate for found in rates.values() for rate in found], strict=strict)
     given = [parse_perplexity(text) for text in perplexity or ()]
     stored = [figure for session in records.sessions for figure in session.perplexities]
-    api = None if api_price_input is None or api_price_output is None else (api_price_input, api_price_output)
     found = study(
         curves,
         Request(demand=demand, limits=limits, api_usd_per_million=api, owned=owned, currency=money),
@@ -176,16 +181,23 @@ def _rates(
 
 
 def _owned(
-    runs: Sequence[Run], capex: str, life_years: float, kwh_price: float, pue: float, watts: float | None
+    runs: Sequence[Run],
+    capex: str,
+    life_years: float | None,
+    kwh_price: float | None,
+    pue: float | None,
+    watts: float | None,
 ) -> Owned:
     """Owned hardware from the options and the measured power.
 
     Raises:
-        UsageError: No power was measured and none given.
+        UsageError: An option is missing that nobody can guess, or no power was measured and none given.
     """
     from pamprof.pricing.deployment import measured_watts
     from pamprof.pricing.rates import Owned
 
+    if life_years is None or kwh_price is None or pue is None:
+        raise UsageError("--capex alone is no rate; give --life-years, --kwh-price and --pue with it")
     power = measured_watts(runs) if watts is None else watts
     if power is None:
         raise UsageError("the records hold no power, and owned hardware needs it; give the device's --watts")

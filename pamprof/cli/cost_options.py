@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,6 +56,21 @@ def positive_number(text: str, option: str) -> float:
     if not value > 0:
         raise UsageError(f"{option} {text!r} is not a number above zero; write it like 1e9")
     return value
+
+
+def api_prices(input_usd: float | None, output_usd: float | None) -> tuple[float, float] | None:
+    """An API's two prices; None where neither was given.
+
+    Raises:
+        UsageError: One without the other, below zero, or both zero.
+    """
+    if input_usd is None and output_usd is None:
+        return None
+    if input_usd is None or output_usd is None:
+        raise UsageError("an API has two prices; give both --api-price-input and --api-price-output")
+    if not (0 <= input_usd < inf and 0 <= output_usd < inf and input_usd + output_usd > 0):
+        raise UsageError(f"an API at {input_usd:g} in and {output_usd:g} out has no price; give USD per million tokens")
+    return input_usd, output_usd
 
 
 def shares(text: str) -> tuple[tuple[str, float], ...]:

@@ -237,7 +237,7 @@ def _notes(study: CostStudy) -> tuple[str, ...]:
         *currency,
         f"Measured {days[0]}{f' to {days[-1]}' if days[-1] != days[0] else ''}, sessions {', '.join(sessions)}",
         "A device in full use prefills the prompts of those that join between decode steps, so the time per output "
-        "token includes prompts of others; waiting in a queue is in neither limit",
+        "token includes prompts of others; prompts are read one at a time, and waiting in a queue is in neither limit",
         "Input and output are priced by the device time each takes: input tokens x their rate + output tokens x theirs "
         "= device seconds x rate",
         "Spot machines can be taken away; what their interruptions cost is not in here",

@@ -39,6 +39,9 @@ def cost(tmp_path, monkeypatch):
     return run
 
 
+OWNED = ("--capex", "40000", "--life-years", "4", "--kwh-price", "0.1", "--pue", "1.3")
+
+
 def one_sentence(result, status):
     assert result.exit_code == status, result.output
     (line,) = result.stderr.splitlines()
@@ -58,7 +61,7 @@ def test_the_decision_comes_first_and_every_table_follows(cost):
 
 
 def test_json_and_csv_carry_the_same_bills_under_their_focus_names(cost):
-    arguments = ("--mix", "on-demand=0.4,spot=0.6", "--capex", "40000")
+    arguments = ("--mix", "on-demand=0.4,spot=0.6", *OWNED)
     found = json.loads(cost(*arguments, "--json").stdout)
     rows = list(csv.DictReader(io.StringIO(cost(*arguments, "--csv").stdout)))
     assert [row["purchase_option"] for row in found["bills"]] == [row["purchase_option"] for row in rows]
@@ -112,10 +115,10 @@ def test_an_api_is_broken_even_with_and_needs_both_prices(cost):
 
 
 def test_owned_hardware_takes_the_measured_power_unless_told(cost):
-    bills = json.loads(cost("--capex", "40000", "--json").stdout)["bills"]
+    bills = json.loads(cost(*OWNED, "--json").stdout)["bills"]
     measured = next(row for row in bills if row["purchase_option"] == "owned")
     assert "W (measured)" in measured["price_provenance"]
-    told = json.loads(cost("--capex", "40000", "--watts", "700", "--json").stdout)["bills"]
+    told = json.loads(cost(*OWNED, "--watts", "700", "--json").stdout)["bills"]
     assert any("700 W (given by the user)" in row["price_provenance"] for row in told)
 
 
@@ -161,7 +164,9 @@ def test_a_price_list_of_ones_own_is_used(cost, tmp_path):
         (("--mix", "on-demand"), "not of the form"),
         (("--mix", "on-demand=0.5,spot=0.6"), "do not add up to 1"),
         (("--json", "--csv"), "exclude each other"),
-        (("--pue", "0.5", "--capex", "1000"), "PUE 0.5"),
+        ((*OWNED, "--pue", "0.5"), "PUE 0.5"),
+        (("--capex", "1000"), "--life-years, --kwh-price and --pue"),
+        (("--api-price-input", "-1", "--api-price-output", "2"), "has no price"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(cost, arguments, words):
