@@ -9,7 +9,7 @@ the cost and at the longest, I + O - 1, for the limits. Waiting in a queue is no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.deployment_terms import Answer, Curve, Limits, Traffic, summed
@@ -104,45 +104,53 @@ def operating_point(
     steps = [step for batch in _candidates(largest) if (step := _step(curve, batch, traffic)) is not None]
     if not steps:
         return Refusal(limit=None, sentence=f"unknown: no step is known at {tokens(traffic.mean_context)} tokens")
-    best = min(steps, key=lambda step: step.mean.value / step.batch_size)
-    parts = [best.mean, best.longest, fits, *([prefill] if prefill is not None else [])]
+    best = min(steps, key=_cautious_cost)
+    return _point(best, prefill, fits, traffic, bound if best.batch_size == largest else FLAT)
+
+
+def pareto(curve: Curve, traffic: Traffic, limits: Limits) -> tuple[OperatingPoint, ...]:
+    """Batches no other beats in both device time per request and time per output token, fastest first.
+
+    The limit on the time per output token is left out, so that the whole front is shown; the others stay. Empty where
+    they are missed or nothing is known.
+    """
+    try:
+        prefill = _prefill(curve, traffic)
+        fits = curve.maximum_batch(traffic.longest_context)
+    except PamprofError:
+        return ()
+    if fits.value < 1 or (prefill is not None and prefill.value > limits.seconds_to_first_token):
+        return ()
+    front: list[OperatingPoint] = []
+    for batch in _candidates(int(fits.value)):
+        step = _step(curve, batch, traffic)
+        if step is None:
+            continue
+        point = _point(step, prefill, fits, traffic, MEMORY if batch == int(fits.value) else TIME_PER_OUTPUT_TOKEN)
+        if all(known.device_seconds.median > point.device_seconds.median for known in front):
+            front.append(point)
+    return tuple(front)
+
+
+def _point(step: _Step, prefill: Answer | None, fits: Answer, traffic: Traffic, bound: str) -> OperatingPoint:
+    parts = [step.mean, step.longest, fits, *([prefill] if prefill is not None else [])]
     modelled = [part.error for part in parts if part.basis == Basis.MODEL]
     return OperatingPoint(
-        batch_size=best.batch_size,
-        maximum_batch=maximum,
+        batch_size=step.batch_size,
+        maximum_batch=int(fits.value),
         prefill_seconds=_interval(prefill) if prefill is not None else Interval.exact(0.0),
-        decode_seconds=_interval(best.mean).scaled(traffic.output_tokens / best.batch_size),
-        seconds_per_output_token=_pace(prefill, best.longest, best.batch_size, traffic),
-        bound=bound if best.batch_size == largest else FLAT,
+        decode_seconds=_interval(step.mean).scaled(traffic.output_tokens / step.batch_size),
+        seconds_per_output_token=_pace(prefill, step.longest, step.batch_size, traffic),
+        bound=bound,
         basis=Basis.MODEL if modelled else Basis.MEASURED,
         error=max((error for error in modelled if error is not None), default=None),
     )
 
 
-def pareto(curve: Curve, traffic: Traffic, limits: Limits) -> tuple[OperatingPoint, ...]:
-    """Operating points no other batch beats in both device time per request and time per output token, fastest first.
-
-    The limits' time per output token is replaced by that of each batch, so that the whole front is shown; the time to
-    the first token stays.
-    """
-    front: list[OperatingPoint] = []
-    try:
-        maximum = int(curve.maximum_batch(traffic.longest_context).value)
-        prefill = _prefill(curve, traffic)
-    except PamprofError:
-        return ()
-    for batch in _candidates(maximum):
-        step = _step(curve, batch, traffic)
-        if step is None:
-            continue
-        pace = _pace(prefill, step.longest, batch, traffic).median
-        loosened = replace(limits, seconds_per_output_token=pace * (1 + 1e-12))
-        point = operating_point(curve, traffic, loosened)
-        if isinstance(point, OperatingPoint) and all(
-            known.device_seconds.median > point.device_seconds.median for known in front
-        ):
-            front.append(point)
-    return tuple(front)
+def _cautious_cost(step: _Step) -> float:
+    """Device time of a token, a model's error added: a modelled batch is chosen where it gains more than it may err."""
+    doubt = step.mean.error or 0.0 if step.mean.basis == Basis.MODEL else 0.0
+    return step.mean.value / step.batch_size * (1 + doubt)
 
 
 def _refusal(prefill: Answer | None, alone: Answer | None, traffic: Traffic, limits: Limits) -> Refusal | None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import exp, inf
 
 import pytest
@@ -26,7 +26,7 @@ from pamprof.pricing.rates import Rate
 from pamprof.pricing.sensitivity import sensitivities
 from pamprof.records import Interval
 from pamprof.statistics import median_interval
-from tests.pricing.serving_curves import pam_curve, transformer_curve
+from tests.pricing.serving_curves import Answer, FormulaCurve, pam_curve, transformer_curve
 
 SLO = Limits(seconds_per_output_token=0.050, seconds_to_first_token=2.0)
 seconds_ = st.floats(1e-6, 1e3)
@@ -234,6 +234,32 @@ def test_a_modelled_time_makes_the_dollars_modelled_and_carries_its_error() -> N
     point = deploy(pam_curve(basis=Basis.MODEL), demand(), SLO, (rate(),)).point
     assert isinstance(point, OperatingPoint)
     assert (point.basis, point.error) == (Basis.MODEL, 0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelledAbove(FormulaCurve):
+    """Measured up to a batch, modelled with an error of a tenth above it."""
+
+    measured_up_to: int
+
+    def decode_seconds(self, batch_size: int, context: int) -> Answer:
+        found = super().decode_seconds(batch_size, context)
+        return found if batch_size <= self.measured_up_to else replace(found, basis=Basis.MODEL, error=0.1)
+
+
+@pytest.mark.parametrize(("gain", "batch"), [(1.05, 64), (1.5, 128)])
+def test_a_modelled_batch_is_chosen_only_where_it_gains_more_than_it_may_err(gain: float, batch: int) -> None:
+    curve = ModelledAbove(
+        title="PAM",
+        runs=pam_curve().runs,
+        step=lambda b, _: 1e-3 * b / 64 / (gain if b > 64 else 1.0) if b >= 64 else 1e-3,
+        fits=lambda _: 128,
+        measured_up_to=64,
+    )
+    point = operating_point(curve, Traffic(input_tokens=0, output_tokens=10), SLO)
+    assert isinstance(point, OperatingPoint)
+    assert point.batch_size == batch
+    assert point.basis is (Basis.MEASURED if batch == 64 else Basis.MODEL)
 
 
 def test_the_front_falls_in_cost_as_the_token_slows_down() -> None:
