@@ -8,11 +8,10 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pamprof.errors import OutputError
+from pamprof.measure.printed import PrintedTail
 from pamprof.measure.wire import GroupRequest, encode_request
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 16
 _EXIT_SECONDS = 30.0
-_LOG_TAIL_BYTES = 4000
-_LOG_LIMIT_BYTES = 64 << 20
 
 
 class WorkerHung(Exception):  # noqa: N818 - a condition, caught by the session, not an error for users
@@ -31,39 +28,34 @@ class WorkerHung(Exception):  # noqa: N818 - a condition, caught by the session,
 class WorkerProcess:
     """A fresh interpreter that measures one group.
 
-    What the worker and the layers in it print goes to a temporary file, never into the records or the terminal. The
-    process has its own process group, so that Ctrl-C reaches the parent alone and the parent decides.
+    What the worker and the layers in it print never gets into the records or the terminal; only its last line is kept,
+    for the reason of a crash. The process has its own process group, so that Ctrl-C reaches the parent alone and the
+    parent decides.
 
     Args:
         module: Run as ``python -m``; given the number of the descriptor it writes to.
-
-    Raises:
-        OutputError: There is no room for a temporary file.
     """
 
     def __init__(self, module: str = "pamprof.measure.worker") -> None:
-        try:
-            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process, closed by close()
-        except OSError as exc:
-            raise OutputError(
-                f"cannot make a temporary file for what the worker prints: {exc.strerror}; "
-                "free some disk, or point TMPDIR at a folder with room"
-            ) from exc
+        self._printed = PrintedTail()
         self._read_end, write_end = os.pipe()
         environment = dict(os.environ)
         package_parent = str(Path(__file__).resolve().parents[2])
         search_path = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = package_parent + (os.pathsep + search_path if search_path else "")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(write_end)],
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            pass_fds=(write_end,),
-            env=environment,
-            start_new_session=True,
-        )
-        os.close(write_end)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, str(write_end)],
+                stdin=subprocess.PIPE,
+                stdout=self._printed.write_end,
+                stderr=self._printed.write_end,
+                pass_fds=(write_end,),
+                env=environment,
+                start_new_session=True,
+            )
+        finally:
+            self._printed.hand_over()
+            os.close(write_end)
 
     @property
     def pid(self) -> int:
@@ -94,8 +86,6 @@ class WorkerProcess:
             *complete, pending = (pending + chunk).split(b"\n")
             for line in complete:
                 yield line + b"\n"
-            if os.fstat(self._log.fileno()).st_size > _LOG_LIMIT_BYTES:
-                self._log.truncate(0)
 
     def kill(self) -> None:
         """End the worker and everything it started; nothing where it has ended, as its number may be another's now."""
@@ -115,9 +105,5 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:  # it has said everything and hangs on its way out
             self.kill()
             status = self._process.wait()
-        size = os.fstat(self._log.fileno()).st_size
-        self._log.seek(max(0, size - _LOG_TAIL_BYTES))
-        printed = self._log.read().decode("utf-8", "replace").strip().splitlines()
-        self._log.close()
         os.close(self._read_end)
-        return status, printed[-1] if printed else ""
+        return status, self._printed.last_line()

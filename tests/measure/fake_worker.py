@@ -34,6 +34,14 @@ def main():
                 time.sleep(60)
             case "chatty":
                 print("x" * (1 << 20))
+            case "babbling":
+                for _ in range(48):
+                    os.write(1, b"x" * (1 << 20))
+            case "babbling-to-death":
+                for _ in range(48):
+                    os.write(2, b"x" * (1 << 20))
+                os.write(2, b" and then it was lost")
+                os._exit(7)
         run = replace(
             synthetic_run(), workload=workload, reference=reference, group_id=request.group_id,
             session_id=request.session_id,

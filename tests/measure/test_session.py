@@ -1,7 +1,10 @@
+import os
+import resource
 from dataclasses import dataclass, field, replace
 
 import pytest
 
+from pamprof.measure.printed import PrintedTail
 from pamprof.measure.process import WorkerProcess
 from pamprof.measure.session import SessionRunner
 from pamprof.measure.settings import Settings
@@ -54,6 +57,10 @@ def measure(tmp_path, workloads, *, listener=None, done=frozenset(), timeout=30.
     return outcome, listener
 
 
+def peak_memory_bytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def names(records):
     return [run.workload.implementation for run in records.runs]
 
@@ -95,6 +102,48 @@ def test_a_layer_that_prints_megabytes_disturbs_neither_records_nor_terminal(tmp
     measure(tmp_path, group("a", "chatty"))
     assert names(read_records(tmp_path / "runs.jsonl")) == ["a", "chatty"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_megabytes_without_a_line_end_disturb_nothing_and_reach_no_disk(tmp_path, capfd, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    before = peak_memory_bytes()
+    measure(tmp_path, group("a", "babbling", "babbling-to-death", "b"))
+    records = read_records(tmp_path / "runs.jsonl")
+    assert names(records) == ["a", "babbling", "b"]
+    (skip,) = records.skips
+    assert skip.reason.startswith("the worker ended with exit status 7: …x")
+    assert skip.reason.endswith("x and then it was lost")
+    assert len(skip.reason) < 600
+    assert capfd.readouterr() == ("", "")
+    assert list(temporary.iterdir()) == []
+    assert peak_memory_bytes() - before < 24 << 20  # it printed 48 MiB, twice
+
+
+def test_what_is_printed_between_two_lines_of_records_is_drained_at_once():
+    tail = PrintedTail()
+    copy = os.dup(tail.write_end)
+    tail.hand_over()
+    os.write(copy, b"first line\n")
+    for _ in range(64):
+        os.write(copy, b"y" * (1 << 16))  # a pipe holds one such piece; the rest would wait for ever
+    os.write(copy, b"\nlast line\n\n")
+    os.close(copy)
+    assert tail.last_line() == "last line"
+
+
+def test_a_child_that_keeps_the_pipe_open_does_not_keep_the_session(monkeypatch):
+    monkeypatch.setattr("pamprof.measure.printed._WAIT_SECONDS", 0.05)
+    tail = PrintedTail()
+    copy = os.dup(tail.write_end)
+    tail.hand_over()
+    os.write(copy, b"still here")
+    for _ in range(100):
+        if tail.last_line():
+            break
+    assert tail.last_line() == "still here"
+    os.close(copy)
 
 
 def test_an_interrupt_keeps_what_was_measured(tmp_path):
