@@ -10,6 +10,7 @@ from pamprof.records.run import Ceilings, Run, Session, Skip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pamprof.records.price import Price
     from pamprof.records.workload import LayerSpec, Workload
 
 
@@ -36,6 +37,11 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
                 yield from _spec("arms.spec", arm.spec)
                 yield "arms.parameter_count", arm.parameter_count
                 yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
+            if record.quote is not None:
+                for name in ("chosen", "low", "high"):
+                    price: Price = getattr(record.quote, name)
+                    yield f"quote.{name}.device_count", price.device_count
+                    yield f"quote.{name}.usd_per_hour", float(price.usd_per_hour)
 
 
 def _run(run: Run) -> Iterator[tuple[str, float]]:

@@ -16,6 +16,7 @@ import msgspec
 
 from pamprof.errors import RecordError
 from pamprof.records.checks import impossible
+from pamprof.records.magnitudes import outsized
 from pamprof.records.run import Ceilings, Run, Session, Skip
 
 SCHEMA_VERSION = 1
@@ -83,6 +84,9 @@ def decode(line: bytes) -> Record:
         record = msgspec.json.decode(body, type=cls)
     except msgspec.DecodeError as exc:
         raise RecordError(f"{envelope.type} record does not fit the schema: {exc}") from exc
+    outlier = outsized(record)
+    if outlier is not None:
+        raise RecordError(f"{envelope.type} record cannot be true: {outlier}, a size nothing has; measure it again")
     fault = impossible(record)
     if fault is not None:
         raise RecordError(f"{envelope.type} record cannot be true: {fault}, not a positive number; measure it again")

@@ -90,7 +90,7 @@ def _finding(material: Material, points: tuple[PointAnalysis, ...]) -> str:
     for point in reversed(points):
         improved = material.improved(point)
         theirs = point.baseline.run.memory
-        if improved is None or improved.run.memory.peak_bytes is None or theirs.peak_bytes is None:
+        if improved is None or improved.run.memory.peak_bytes is None or not theirs.peak_bytes:
             continue
         ours = improved.run.memory
         name, reference = material.arm(improved.workload).label, material.arm(point.baseline.workload).label

@@ -156,6 +156,9 @@ def _notes(
     changed = changes_in_words(trend)
     if changed:
         notes.append(changed)
+    apart = sorted((o for o in shown if o.agreement is Agreement.OUTSIDE), key=lambda one: -(one.spread or 0.0))
+    if apart and trend.within is not None:
+        notes.append(f"Further apart than {_limit(trend.within)}: {_some(apart, labels)}.")
     by_reason: dict[str, list[TrendSeries]] = {}
     for one in shown:
         if one.reason is not None:
