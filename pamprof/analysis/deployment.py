@@ -10,6 +10,7 @@ the cost and at the longest, I + O - 1, for the limits. Waiting in a queue is no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.deployment_terms import Answer, Curve, Limits, Traffic, summed
@@ -122,18 +123,23 @@ def pareto(curve: Curve, traffic: Traffic, limits: Limits) -> tuple[OperatingPoi
     if fits.value < 1 or (prefill is not None and prefill.value > limits.seconds_to_first_token):
         return ()
     front: list[OperatingPoint] = []
+    least = inf
     for batch in _candidates(int(fits.value)):
         step = _step(curve, batch, traffic)
         if step is None:
             continue
-        point = _point(step, prefill, fits, traffic, MEMORY if batch == int(fits.value) else TIME_PER_OUTPUT_TOKEN)
-        if all(known.device_seconds.median > point.device_seconds.median for known in front):
-            front.append(point)
+        if _cautious_cost(step) < least:
+            least = step.mean.value / step.batch_size
+            bound = MEMORY if batch == int(fits.value) else TIME_PER_OUTPUT_TOKEN
+            front.append(_point(step, prefill, fits, traffic, bound))
     return tuple(front)
 
 
 def _point(step: _Step, prefill: Answer | None, fits: Answer, traffic: Traffic, bound: str) -> OperatingPoint:
-    parts = [step.mean, step.longest, fits, *([prefill] if prefill is not None else [])]
+    parts = [step.mean, step.longest, *([prefill] if prefill is not None else [])]
+    if step.batch_size == int(fits.value):
+        # Where the memory holds the batch back, the dollars rest on how many sequences were said to fit.
+        parts.append(fits)
     modelled = [part.error for part in parts if part.basis == Basis.MODEL]
     return OperatingPoint(
         batch_size=step.batch_size,

@@ -112,7 +112,7 @@ def cost(
     api = api_prices(api_price_input, api_price_output)
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
     owned = None if capex is None else _owned(records.runs, capex, life_years, kwh_price, pue, watts)
-    curves = serving_curves(records.runs)
+    curves = serving_curves(records.runs, records.skips)
     environments = {curve.runs[0].environment.device_name: curve.runs[0].environment for curve in curves}
     rates = {
         name: _rates(found, price=price, prices=prices, gpu=gpu, provider=provider, region=region, mix=mix, owned=owned)

@@ -2,7 +2,6 @@ import csv
 import io
 import json
 import socket
-from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -10,9 +9,10 @@ from typer.testing import CliRunner
 from pamprof.cli import app
 from pamprof.cli.cost_options import duration_seconds, positive_number, shares
 from pamprof.errors import UsageError
+from pamprof.records import Execution, Phase
 from pamprof.records.codec import encode
-from tests.pricing.serving_curves import pam_curve, transformer_curve
-from tests.synthetic import synthetic_session
+from tests.pricing.serving_curves import KAPPA, STATE_BYTES, pam_curve, transformer_curve
+from tests.synthetic import synthetic_run, synthetic_session, synthetic_workload
 
 
 @pytest.fixture
@@ -23,9 +23,7 @@ def cost(tmp_path, monkeypatch):
         raise AssertionError("pamprof cost opened a socket")
 
     curves = (pam_curve(width=0.01), transformer_curve(width=0.01))
-    serving = ModuleType("pamprof.analysis.serving")
-    serving.serving_curves = lambda runs: curves if runs else ()
-    monkeypatch.setitem(__import__("sys").modules, "pamprof.analysis.serving", serving)
+    monkeypatch.setattr("pamprof.analysis.serving.serving_curves", lambda runs, skips: curves if runs else ())
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("COLUMNS", "250")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -190,3 +188,38 @@ def test_durations_numbers_and_shares_are_read_with_their_units():
     for text in ("1e999", "nan", "-1"):
         with pytest.raises(UsageError):
             positive_number(text, "-")
+
+
+def swept(layer, implementation, curve, prefill):
+    """What a sweep would have recorded of a curve: batches of powers of two at five contexts, prompts at batch 1."""
+    places = [
+        (Phase.DECODE, 1 << exponent, context, curve.step(1 << exponent, context))
+        for context in (128, 512, 2048, 8192, 32768)
+        for exponent in range(0, 9, 2)
+    ]
+    places += [(Phase.PREFILL, 1, prompt, prefill(prompt)) for prompt in (128, 512, 2048, 8192)]
+    return [
+        synthetic_run(
+            synthetic_workload(layer, implementation, Execution.GRAPH, phase, batch, sequence_length=length),
+            wall_time_seconds=tuple(seconds * (1 + 1e-4 * (n % 3 - 1)) for n in range(9)),
+        )
+        for phase, batch, length, seconds in places
+    ]
+
+
+def test_a_recorded_sweep_is_decided_as_its_formula_says(tmp_path):
+    runs = swept("pam", "planar", pam_curve(), lambda prompt: prompt * 2e-6)
+    runs += swept("transformer", "sdpa", transformer_curve(), lambda prompt: prompt * 2e-6)
+    (tmp_path / "runs.jsonl").write_bytes(b"".join(map(encode, runs)))
+    arguments = ["cost", str(tmp_path), "--tokens-per-day", "1e12", "--price", "0.40", "--slo-tpot", "5ms", "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    crossover = next(row for row in found["crossovers"] if row["quantity"] == "decode cost")
+    assert crossover["tokens"] == pytest.approx(2 * STATE_BYTES / KAPPA, rel=0.1)
+    pam = next(row for row in found["bills"] if row["arm"].startswith("PAM"))
+    assert pam["basis"] == "measured"
+    exact = pam_curve().step(pam["batch_size"], 1650) * 300 / pam["batch_size"] + 1500 * 2e-6
+    assert pam["device_seconds_per_request"] == pytest.approx(exact, rel=0.02)
+    assert pam["usage_blended_usd_per_million_tokens"] == pytest.approx(exact * 0.40 / 3600 / 1800 * 1e6, rel=0.02)
+    assert found["decisions"][0]["outcome"] == "cheaper"
