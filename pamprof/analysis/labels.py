@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 TRANSFORMER = "transformer"
 TWIN = "real_pam"
 PAM = "pam"
+LLAMA = "llama"
 PUBLISHED = "published"
 
-_TITLES = {TRANSFORMER: "transformer", TWIN: "real twin", PAM: "PAM"}
+_TITLES = {TRANSFORMER: "transformer", TWIN: "real twin", PAM: "PAM", LLAMA: "Llama"}
 _EXECUTIONS = {
     Execution.EAGER: "eager",
     Execution.COMPILED: "compiled",
@@ -35,9 +36,13 @@ def execution_label(execution: Execution) -> str:
 
 
 def implementation_label(workload: Workload) -> str:
-    """An arm without its execution: ``PAM planar``; the implementation is left out where a layer has only one."""
+    """An arm without its execution: ``PAM planar``; the implementation is left out where a layer has only one.
+
+    A state in a dtype of its own is named: ``PAM planar (bfloat16 state)``.
+    """
     title = layer_title(workload.spec.layer)
-    return title if workload.spec.layer in {TRANSFORMER, TWIN} else f"{title} {workload.implementation}"
+    name = title if workload.spec.layer in {TRANSFORMER, TWIN, LLAMA} else f"{title} {workload.implementation}"
+    return name if workload.spec.state_dtype is None else f"{name} ({workload.spec.state_dtype} state)"
 
 
 def arm_label(workload: Workload) -> str:
