@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _MODULE = "pamprof.measure.validation.counted_tasks"
 _WORTH_NAMING = 0.001  # share of a task's FLOPs
+_MOST_NAMED = 4
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,10 @@ def flop_rows(device: Device, ncu: NsightCompute | None, reason: str, timeout_se
     subject = "matrix FLOPs of products and blocks"
     names = f"ncu: {TENSOR_BFLOAT16[0][0]}, {FUSED_MULTIPLY_ADDS[0][0]}"
     try:
-        existing = _usable(device, ncu, reason)
+        profiler, existing = _usable(device, ncu, reason)
         tensor = _chosen(TENSOR_BFLOAT16, existing)
         float32 = _chosen(FUSED_MULTIPLY_ADDS, existing)
-        tasks, groups = _profile(ncu, "flops", (*tensor, *float32), device, timeout_seconds)
+        tasks, groups = _profile(profiler, "flops", (*tensor, *float32), device, timeout_seconds)
         source = f"ncu: {' + '.join(tensor)}; where a kernel has none, 2 × {' + '.join(float32)}"
         remaining = iter(groups)
         return [
@@ -87,9 +90,9 @@ def flop_rows(device: Device, ncu: NsightCompute | None, reason: str, timeout_se
 def byte_rows(device: Device, ncu: NsightCompute | None, reason: str, timeout_seconds: float) -> list[ValidationRow]:
     """Bytes of a known pass over memory, and the least traffic we state, against DRAM bytes; arguments as above."""
     try:
-        existing = _usable(device, ncu, reason)
+        profiler, existing = _usable(device, ncu, reason)
         dram = _chosen(DRAM_BYTES, existing)
-        tasks, groups = _profile(ncu, "bytes", dram, device, timeout_seconds)
+        tasks, groups = _profile(profiler, "bytes", dram, device, timeout_seconds)
         return [
             judged(
                 ValidationGroup.BYTES,
@@ -117,12 +120,13 @@ def byte_rows(device: Device, ncu: NsightCompute | None, reason: str, timeout_se
         ]
 
 
-def _usable(device: Device, ncu: NsightCompute | None, reason: str) -> frozenset[str]:
+def _usable(device: Device, ncu: NsightCompute | None, reason: str) -> tuple[NsightCompute, frozenset[str]]:
+    """Nsight Compute and the counters there are."""
     if device.kind != "cuda":
         raise UnsupportedError("the device is a CPU; its counters are not read")
     if ncu is None:
         raise UnsupportedError(reason)
-    return ncu.metrics()
+    return ncu, ncu.metrics()
 
 
 def _chosen(alternatives: Alternatives, existing: frozenset[str]) -> tuple[str, ...]:
@@ -134,10 +138,9 @@ def _chosen(alternatives: Alternatives, existing: frozenset[str]) -> tuple[str, 
 
 
 def _profile(
-    ncu: NsightCompute | None, kind: str, metrics: Sequence[str], device: Device, timeout_seconds: float
+    ncu: NsightCompute, kind: str, metrics: Sequence[str], device: Device, timeout_seconds: float
 ) -> tuple[tuple[CountedTask, ...], list[list[CountedKernel]]]:
     """Our tasks, and the counted kernels behind each marker."""
-    assert ncu is not None
     with tempfile.TemporaryDirectory(prefix="pamprof-validate-") as folder:
         path = Path(folder) / "tasks.json"
         arguments = [kind, str(device.torch_device), str(path)]
@@ -204,7 +207,7 @@ def _flop_row(task: CountedTask, executed: Sequence[_Executed], source: str) -> 
         for one in executed
         if one.product.attention
     ]
-    notes += _largest_excess(executed, task.ours)
+    notes += _furthest_apart(executed, task.ours)
     return judged(
         ValidationGroup.FLOPS,
         task.subject,
@@ -214,17 +217,24 @@ def _flop_row(task: CountedTask, executed: Sequence[_Executed], source: str) -> 
         witness=total,
         witness_source=source,
         tolerance=FLOP_TOLERANCE,
-        explained=(low, high),
+        # Tiles explain the products that were seen; they do not explain a product that was not.
+        explained=(low, high) if traced == task.ours else None,
         note="; ".join(notes),
     )
 
 
-def _largest_excess(executed: Sequence[_Executed], ours: int) -> list[str]:
-    """A sentence about the product where the hardware is furthest from our count, if that is worth a word."""
-    one = max(executed, key=lambda found: abs(found.flops - found.product.flop_count), default=None)
-    if one is None or abs(one.flops - one.product.flop_count) <= _WORTH_NAMING * ours:
-        return []
-    product = one.product
-    shape = f"{product.batch} × [{product.rows} × {product.inner} × {product.columns}]"
-    excess = one.flops / product.flop_count - 1
-    return [f"furthest apart: {product.operator} {shape} by {excess:+.1%} in {one.kernel[:80]}"]
+def _furthest_apart(executed: Sequence[_Executed], ours: int) -> list[str]:
+    """Sentences about the products whose count is furthest from the hardware's, if that is worth a word."""
+    ours_by_kind: Counter[str] = Counter()
+    theirs_by_kind: Counter[str] = Counter()
+    for one in executed:
+        sizes = f"{one.product.batch} × [{one.product.rows} × {one.product.inner} × {one.product.columns}]"
+        kind = f"{one.product.operator} {sizes} in {one.kernel[:_LONGEST_NAME]}"
+        ours_by_kind[kind] += one.product.flop_count
+        theirs_by_kind[kind] += round(one.flops)
+    apart = sorted(ours_by_kind, key=lambda kind: -abs(theirs_by_kind[kind] - ours_by_kind[kind]))
+    return [
+        f"hardware {theirs_by_kind[kind] / ours_by_kind[kind] - 1:+.1%} for {kind}"
+        for kind in apart[:_MOST_NAMED]
+        if abs(theirs_by_kind[kind] - ours_by_kind[kind]) > _WORTH_NAMING * ours
+    ]

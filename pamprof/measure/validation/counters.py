@@ -99,18 +99,21 @@ class NsightCompute:
             where = f"no {executable}" if executable else "no ncu on the PATH"
             raise UnsupportedError(f"{where}; install NVIDIA Nsight Compute, or give --ncu")
         self._executable = found
+        self._metrics: frozenset[str] | None = None
 
     def metrics(self) -> frozenset[str]:
-        """Base names of the counters this GPU has.
+        """Base names of the counters this GPU has, asked once.
 
         Raises:
             UnsupportedError: ``ncu`` fails, hangs, or names none.
         """
-        output = _run([self._executable, "--query-metrics"], _QUERY_TIMEOUT_SECONDS)
-        names = frozenset(_METRIC_NAME.findall(output.text))
-        if output.status or not names:
-            raise UnsupportedError(_reason(output))
-        return names
+        if self._metrics is None:
+            output = _run([self._executable, "--query-metrics"], _QUERY_TIMEOUT_SECONDS)
+            names = frozenset(_METRIC_NAME.findall(output.text))
+            if output.status or not names:
+                raise UnsupportedError(_reason(output))
+            self._metrics = names
+        return self._metrics
 
     def profile(
         self, metrics: Sequence[str], module: str, arguments: Sequence[str], *, timeout_seconds: float
@@ -130,6 +133,8 @@ class NsightCompute:
             log = Path(folder) / "ncu.csv"
             command = [self._executable, "--csv", "--page", "raw", "--print-units", "base"]
             command += ["--profile-from-start", "off", "--clock-control", "none", "--cache-control", "none"]
+            # Compilers that the program starts are none of ours.
+            command += ["--target-processes", "application-only"]
             command += ["--metrics", ",".join(f"{metric}.sum" for metric in metrics), "--log-file", str(log)]
             output = _run([*command, sys.executable, "-m", module, *arguments], timeout_seconds)
             logged = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

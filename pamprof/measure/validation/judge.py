@@ -73,14 +73,14 @@ def judged(
 
 
 def not_available(
-    group: ValidationGroup, subject: str, *, unit: str, witness_source: str, reason: str, ours: float | None = None
+    group: ValidationGroup, subject: str, *, unit: str, witness_source: str, reason: str
 ) -> ValidationRow:
     """The row of a comparison that cannot be made here."""
     return ValidationRow(
         group=group,
         subject=subject,
         unit=unit,
-        ours=ours,
+        ours=None,
         ours_source="",
         witness=None,
         witness_source=witness_source,

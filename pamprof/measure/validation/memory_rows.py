@@ -68,7 +68,7 @@ def known_allocation() -> KnownAllocation | str:
 
 
 def device_memory_rows(device: Device, nvml: NvmlDevice) -> list[ValidationRow]:
-    """A training step of the 100m models: our peak, reserved and device-used bytes against allocator and driver."""
+    """A training step of the 100m models: our peak and reserved bytes against torch's allocator and the driver."""
     if device.kind != "cuda":
         return [
             not_available(
@@ -106,7 +106,6 @@ def _train(layer: str, implementation: str, device: Device, nvml: NvmlDevice) ->
     )
     step = PreparedStep(workload, found, device=device.torch_device, seed=0)
     step.eager()
-    used = nvml.memory_used_bytes()
     memory = decompose(
         step.eager,
         device=device.torch_device,
@@ -115,52 +114,52 @@ def _train(layer: str, implementation: str, device: Device, nvml: NvmlDevice) ->
         state=step.state,
         inputs=step.kept_tensors,
         allocated_before_bytes=allocated_before,
-        device_used_bytes=used.value,
     )
-    device.synchronise()
-    torch.cuda.reset_peak_memory_stats(device.torch_device)
+    used_after = nvml.memory_used_bytes()
+    device.reset_peak_memory()
     step.eager()
     device.synchronise()
     allocated = torch.cuda.max_memory_allocated(device.torch_device) - allocated_before
-    free, total = torch.cuda.mem_get_info(device.torch_device)
-    used_after = nvml.memory_used_bytes()
-    subject = f"{found.title} {implementation}, 100m, training 1 × {_SEQUENCE_LENGTH}, eager"
     rise = None
     if used_before.value is not None and used_after.value is not None:
         rise = used_after.value - used_before.value
-    reason = used_before.reason or used_after.reason or ""
-    return _training_rows(
-        subject,
+    return training_rows(
+        f"{found.title} {implementation}, 100m, training 1 × {_SEQUENCE_LENGTH}, eager",
         memory,
         allocated_bytes=allocated,
         reserved_before_bytes=reserved_before,
-        driver_used_bytes=total - free,
         nvml_rise_bytes=rise,
-        nvml_reason=reason,
+        nvml_reason=used_before.reason or used_after.reason or "",
     )
 
 
-def _training_rows(
+def training_rows(
     subject: str,
     memory: Memory,
     *,
     allocated_bytes: int,
     reserved_before_bytes: int,
-    driver_used_bytes: int,
     nvml_rise_bytes: int | None,
     nvml_reason: str,
 ) -> list[ValidationRow]:
+    """Rows of one training step on CUDA.
+
+    Args:
+        subject: What was run.
+        memory: As ``decompose`` found it.
+        allocated_bytes: Rise of ``max_memory_allocated`` over what was there before, reset for this.
+        reserved_before_bytes: What the allocator held before the step was built.
+        nvml_rise_bytes: Rise of the device's memory in use, None for the ``nvml_reason``.
+        nvml_reason: Why the rise is unknown.
+    """
     assert memory.peak_bytes is not None
     peak = float(memory.peak_bytes), "peak_bytes"
     rows = [_row(f"{subject}: peak", peak, (float(allocated_bytes), "torch.cuda.max_memory_allocated"))]
-    if memory.device_used_bytes is not None:
-        used = float(memory.device_used_bytes), "device_used_bytes"
-        rows.append(_row(f"{subject}: in use", used, (float(driver_used_bytes), "cudaMemGetInfo")))
+    source = "rise of NVML's memory used"
     if nvml_rise_bytes is None:
-        source = "rise of NVML's memory used"
         rows.append(not_available(ValidationGroup.MEMORY, subject, unit="B", witness_source=source, reason=nvml_reason))
         return rows
-    rise = float(nvml_rise_bytes), "rise of NVML's memory used"
+    rise = float(nvml_rise_bytes), source
     reserved = float((memory.reserved_bytes or 0) - reserved_before_bytes), "reserved_bytes"
     rows.append(_row(f"{subject}: reserved", reserved, rise))
     note = "the rest is what the allocator holds beyond the fullest moment"
