@@ -5,8 +5,8 @@
 
 Both run the paper's 100M model with modSwish, chunks of 256, no reverse association, no dropout and no checkpointing,
 the head on the last position only, on one CUDA device in bfloat16: training under autocast on both sides; inference of
-the authors' modules both under autocast and with bfloat16 weights, ours by its policy (bfloat16 weights, state and
-decay in float32).
+the authors' modules under autocast and, in prefill, where their code can, with bfloat16 weights as well; ours by its
+policy (bfloat16 weights, state and decay in float32).
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def compare(folder: Path, phases: set[str], seconds: float) -> Iterator[Row | st
                 sequence_length=sequence_length,
                 dtype=Dtype.BFLOAT16,
             )
-            for policy in ("autocast",) if phase is Phase.TRAIN else ("autocast", "bfloat16"):
+            for policy in ("autocast", "bfloat16") if phase is Phase.PREFILL else ("autocast",):
                 name = f"{phase} B={batch_size} T={sequence_length} {execution}, authors {policy}"
                 torch.cuda.empty_cache()
                 try:
