@@ -71,7 +71,8 @@ def cost(
         float | None, typer.Option(help="The building's power over the devices', 1 or more; needed with --capex.")
     ] = None,
     watts: Annotated[
-        float | None, typer.Option(help="Power of one owned device at work. Default: the highest mean measured.")
+        float | None,
+        typer.Option(help="Power of one owned device at work. Default: the highest mean of a measured step."),
     ] = None,
     api_price_input: Annotated[
         float | None, typer.Option(help="An API's price to beat, USD per million input tokens. Default: none.")
@@ -111,8 +112,9 @@ def cost(
     money = currency_of(currency, exchange_rate)
     api = api_prices(api_price_input, api_price_output)
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
-    owned = None if capex is None else _owned(records.runs, capex, life_years, kwh_price, pue, watts)
     curves = serving_curves(records.runs, records.skips)
+    swept = [run for curve in curves for run in curve.runs]
+    owned = None if capex is None else _owned(swept, capex, life_years, kwh_price, pue, watts)
     environments = {curve.runs[0].environment.device_name: curve.runs[0].environment for curve in curves}
     rates = {
         name: _rates(found, price=price, prices=prices, gpu=gpu, provider=provider, region=region, mix=mix, owned=owned)

@@ -1,9 +1,9 @@
 """Crossover contexts by bytes alone: every fixed state measured against every cache measured, and their variants.
 
-A state varies in its dtype and in one or three states a head, a cache in its own dtype or 8 bits. The bytes are those
-the measured decode steps allocated, divided by their sequences and tokens; variants nobody measured follow by their
-element's size. A step that moves as many bytes takes as long only where bytes are what bounds it, so these are models;
-what curves measured stands beside them.
+A state varies in its dtype and in one or, for PAM, three states a head; a cache in its own dtype or 8 bits. The bytes
+are those the measured decode steps allocated, divided by their sequences and tokens; variants nobody measured follow by
+their element's size. A step that moves as many bytes takes as long only where bytes are what bounds it, so these are
+models; what curves measured stands beside them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.labels import PAM, layer_title
 from pamprof.analysis.results import Basis
 from pamprof.pricing.crossover import memory_crossover_tokens, traffic_crossover_tokens
 from pamprof.records import Dtype, Phase
@@ -33,9 +34,9 @@ class ContextRow:
     """One fixed state against one cache.
 
     Attributes:
-        state: Arm and variant, such as ``PAM, float32, K = 3``.
+        state: Architecture and variant, such as ``PAM, float32 state, K = 3``.
         state_bytes: S, of one sequence.
-        cache: Arm and variant.
+        cache: Architecture and variant.
         cache_bytes_per_token: Kappa.
         memory_tokens: S / kappa, equal memory.
         traffic_tokens: 2 S / kappa, equal decode traffic.
@@ -99,11 +100,12 @@ def _states(curve: Curve) -> list[_Variant]:
     if run is None:
         return []
     element = bytes_per_sequence(run) / _ELEMENT_BYTES[_state_dtype(run)]
+    layer = run.workload.spec.layer
     return [
         _Variant(
-            name=f"{_plain(curve)}, {dtype} state, K = {count}", byte_count=element * _ELEMENT_BYTES[dtype] * count
+            name=f"{layer_title(layer)}, {dtype} state, K = {count}", byte_count=element * _ELEMENT_BYTES[dtype] * count
         )
-        for count in _STATES_PER_HEAD
+        for count in (_STATES_PER_HEAD if layer == PAM else _STATES_PER_HEAD[:1])
         for dtype in _STATE_DTYPES
     ]
 
@@ -115,7 +117,10 @@ def _caches(curve: Curve) -> list[_Variant]:
     own = run.workload.dtype.value
     per_element = cache_bytes_per_token(run) / _ELEMENT_BYTES[own]
     return [
-        _Variant(name=f"{_plain(curve)}, {dtype} cache", byte_count=per_element * _ELEMENT_BYTES[dtype])
+        _Variant(
+            name=f"{layer_title(run.workload.spec.layer)}, {dtype} cache",
+            byte_count=per_element * _ELEMENT_BYTES[dtype],
+        )
         for dtype in dict.fromkeys((own, "fp8"))
     ]
 
@@ -123,10 +128,6 @@ def _caches(curve: Curve) -> list[_Variant]:
 def _state_dtype(run: Run) -> str:
     """A state is kept in float32 whatever the precision policy, unless the workload says otherwise."""
     return (run.workload.spec.state_dtype or Dtype.FLOAT32).value
-
-
-def _plain(curve: Curve) -> str:
-    return curve.title.split(" · ", maxsplit=1)[0]
 
 
 def _distinct(variants: Iterable[_Variant]) -> list[_Variant]:

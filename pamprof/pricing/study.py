@@ -19,6 +19,7 @@ from pamprof.analysis.deployment_crossover import (
     request_ratio,
 )
 from pamprof.analysis.deployment_terms import Traffic
+from pamprof.analysis.labels import PAM
 from pamprof.errors import RecordError
 from pamprof.pricing.context_table import CACHE, STATE, ContextRow, context_table, holds
 from pamprof.pricing.currency import USD, Currency
@@ -94,7 +95,8 @@ class SizeClass:
         environment: The device.
         parameter_counts: Smallest and largest of its arms.
         arms: Cheapest first, those without an operating point last.
-        decision: Cheapest fixed state against cheapest cache; None where one of the two kinds is missing.
+        decision: Cheapest PAM arm (without one, cheapest fixed state) against the cheapest cache of any architecture;
+            None where one of the two kinds is missing.
         crossings: Of the same two.
         contexts: Crossovers by bytes alone.
         rates: Ways of paying on this device.
@@ -162,6 +164,10 @@ def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
     return classes
 
 
+def _layer(curve: Curve) -> str:
+    return curve.runs[0].workload.spec.layer
+
+
 def _device(curve: Curve) -> str:
     return curve.runs[0].environment.device_name
 
@@ -175,8 +181,10 @@ def _size_class(
 ) -> SizeClass:
     rates = rates_by_device[_device(curves[0])]
     arms = tuple(sorted((_arm(curve, request, rates) for curve in curves), key=_cost_order))
-    subject = next((arm.deployment for arm in arms if holds(arm.deployment.curve) == STATE), None)
-    rival = next((arm.deployment for arm in arms if holds(arm.deployment.curve) == CACHE), None)
+    deployments = [arm.deployment for arm in arms]
+    states = [found for found in deployments if holds(found.curve) == STATE]
+    subject = next((found for found in states if _layer(found.curve) == PAM), states[0] if states else None)
+    rival = next((found for found in deployments if holds(found.curve) == CACHE), None)
     crossings = _crossings(subject, rival, request) if subject is not None and rival is not None else None
     decision = (
         decide(subject, rival, crossings.request, request.currency)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.deployment import Refusal
 from pamprof.analysis.results import Basis
-from pamprof.pricing.rates import Rate
+from pamprof.render.deployment_bills import bill_table, money, replica_words
 from pamprof.render.deployment_details import (
     crossover_table,
     formula_table,
@@ -18,13 +18,11 @@ from pamprof.render.deployment_details import (
 )
 from pamprof.render.markdown import escape
 from pamprof.render.table_view import TableView, render_table_markdown
-from pamprof.render.text import brackets, cleaned, device_label
+from pamprof.render.text import cleaned, device_label
 
 if TYPE_CHECKING:
     from pamprof.pricing.currency import Currency
-    from pamprof.pricing.deployment import Bill, Deployment
     from pamprof.pricing.study import Arm, CostStudy, Request, SizeClass
-    from pamprof.records import Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +42,11 @@ def deployment_view(study: CostStudy) -> DeploymentView:
     tables: list[TableView] = []
     for found in study.classes:
         name = _class_name(found)
-        tables += [_arms(found, request, name), _bills(found, request, name)]
         tables += [
             table
             for table in (
+                _arms(found, request, name),
+                bill_table(found, request, name),
                 crossover_table(found, name),
                 formula_table(found, name),
                 front_table(found, request.currency, name),
@@ -134,8 +133,8 @@ def _arm_row(arm: Arm, currency: Currency) -> tuple[str, ...]:
     deployment = arm.deployment
     point, bill = deployment.feasible, deployment.bill
     if point is None or bill is None:
-        why = deployment.point.sentence if isinstance(deployment.point, Refusal) else units.UNKNOWN
-        return (deployment.curve.title, units.UNKNOWN, why.split(",", maxsplit=1)[0], *[units.UNKNOWN] * 10)
+        why = _short(deployment.point) if isinstance(deployment.point, Refusal) else units.UNKNOWN
+        return (deployment.curve.title, units.UNKNOWN, why, *[units.UNKNOWN] * 10)
     served, confidence = bill.served, point.device_seconds.confidence
     prompt = bill.served.usage.input_usd_per_million_tokens
     return (
@@ -148,70 +147,15 @@ def _arm_row(arm: Arm, currency: Currency) -> tuple[str, ...]:
         currency.text(served.usage.output_usd_per_million_tokens),
         money(bill.interval(lambda s: s.usage.blended_usd_per_million_tokens, confidence), currency),
         currency.text(served.allocation.blended_usd_per_million_tokens),
-        _replicas(bill),
+        replica_words(bill),
         units.percent(served.busy_ratio),
         currency.text(served.usd_per_month),
         basis_words(point.basis, point.error),
     )
 
 
-def _bills(found: SizeClass, request: Request, name: str) -> TableView:
-    unknown = tuple(f"{rate.option}: unknown, {rate.reason}" for rate in found.rates if not isinstance(rate, Rate))
-    api = request.api_usd_per_million
-    return TableView(
-        title=f"Monthly bills, {name}",
-        summary=(
-            f"{request.currency.code} for 730 hours: [interval of the measurement], then over the market's rates too."
-        ),
-        columns=("arm", "paid", "a device-hour", "replicas", "a month", "over the market", "with idle time, a million"),
-        right=frozenset({2, 3, 4, 5, 6}),
-        rows=tuple(
-            _bill_row(arm.deployment, bill, request.currency) for arm in found.arms for bill in arm.deployment.bills
-        ),
-        notes=(
-            *(f"{rate.option}: {rate.provenance}" for rate in found.rates if isinstance(rate, Rate)),
-            *unknown,
-            *((_api_words(arm, api, request.currency) for arm in found.arms) if api is not None else ()),
-        ),
-    )
-
-
-def _bill_row(deployment: Deployment, bill: Bill, currency: Currency) -> tuple[str, ...]:
-    point = deployment.feasible
-    confidence = point.device_seconds.confidence if point is not None else 0.0
-    month = bill.interval(lambda s: s.usd_per_month, confidence)
-    market = bill.market(lambda s: s.usd_per_month, confidence)
-    return (
-        deployment.curve.title,
-        bill.rate.option,
-        currency.text(bill.rate.usd_per_hour),
-        _replicas(bill),
-        money(month, currency),
-        f"{currency.text(market.low)} to {currency.text(market.high)}",
-        currency.text(bill.served.allocation.blended_usd_per_million_tokens),
-    )
-
-
-def _api_words(arm: Arm, api: tuple[float, float], currency: Currency) -> str:
-    title = arm.deployment.curve.title
-    price = f"an API at {currency.text(api[0])} in and {currency.text(api[1])} out per million"
-    if arm.break_even is None:
-        return f"{title}: never cheaper than {price}"
-    first, lasting = arm.break_even.first_tokens_per_day, arm.break_even.lasting_tokens_per_day
-    words = f"{title}: no dearer than {price} from {units.si(first)} tokens a day"
-    return words if first == lasting else f"{words}, at every demand from {units.si(lasting)}"
-
-
-def _replicas(bill: Bill) -> str:
-    low, high = sorted((bill.fast.replica_count, bill.slow.replica_count))
-    count = bill.served.replica_count
-    return str(count) if low == high else f"{count} [{low}, {high}]"
-
-
-def money(interval: Interval, currency: Currency) -> str:
-    """``$0.412 [0.410, 0.415]``."""
-    ends = brackets(interval, lambda value: currency.text(value).replace("$", "").replace(f"{currency.code} ", ""))
-    return f"{currency.text(interval.median)} {ends}".rstrip()
+def _short(refusal: Refusal) -> str:
+    return "unknown" if refusal.limit is None else f"infeasible: {refusal.limit}"
 
 
 def basis_words(basis: Basis, error: float | None) -> str:

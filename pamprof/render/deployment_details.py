@@ -66,9 +66,12 @@ def formula_table(found: SizeClass, name: str) -> TableView | None:
 
 
 def front_table(found: SizeClass, currency: Currency, name: str) -> TableView | None:
-    """Cost against time per output token; None where no arm has a front."""
+    """Cost against time per output token, of the two arms decided between; None where neither has a front."""
     rows = []
+    decided = None if found.decision is None else {found.decision.subject, found.decision.rival}
     for arm in found.arms:
+        if decided is not None and arm.deployment.curve.title not in decided:
+            continue
         rate = next((bill.rate for bill in arm.deployment.bills), None)
         for point in arm.front:
             per_million = None

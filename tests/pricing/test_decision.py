@@ -14,7 +14,7 @@ from pamprof.pricing.decision import Decision, Outcome, decide
 from pamprof.pricing.deployment import deploy
 from pamprof.pricing.study import Request, study
 from pamprof.records import Perplexity
-from tests.pricing.serving_curves import CONTEXTS, FormulaCurve, pam_curve, transformer_curve
+from tests.pricing.serving_curves import CONTEXTS, FormulaCurve, decode_runs, pam_curve, transformer_curve
 from tests.pricing.test_deployment import SLO, demand, rate
 from tests.synthetic import synthetic_run, synthetic_workload
 
@@ -165,10 +165,10 @@ def test_the_table_by_bytes_holds_the_published_crossovers_of_the_100m_pair() ->
         (row.state, row.cache): (round(row.memory_tokens), round(row.traffic_tokens))
         for row in context_table((pam_curve(), transformer_curve()))
     }
-    assert rows["PAM planar, float32 state, K = 1", "transformer, bfloat16 cache"] == (98, 195)
-    assert rows["PAM planar, float32 state, K = 1", "transformer, fp8 cache"] == (195, 390)
-    assert rows["PAM planar, bfloat16 state, K = 1", "transformer, bfloat16 cache"] == (49, 98)
-    assert rows["PAM planar, float32 state, K = 3", "transformer, bfloat16 cache"] == (293, 585)
+    assert rows["PAM, float32 state, K = 1", "transformer, bfloat16 cache"] == (98, 195)
+    assert rows["PAM, float32 state, K = 1", "transformer, fp8 cache"] == (195, 390)
+    assert rows["PAM, bfloat16 state, K = 1", "transformer, bfloat16 cache"] == (49, 98)
+    assert rows["PAM, float32 state, K = 3", "transformer, bfloat16 cache"] == (293, 585)
     assert len(rows) == 8
     assert context_table((pam_curve(),)) == ()
 
@@ -187,6 +187,19 @@ def test_a_study_orders_arms_by_cost_and_decides_state_against_cache() -> None:
     assert (only.decision.subject, only.decision.rival) == ("PAM planar · graph", "transformer · graph")
     assert only.crossings is not None
     assert only.arms[0].front
+
+
+def test_pam_is_decided_about_even_where_another_fixed_state_is_cheaper() -> None:
+    twin = pam_curve(
+        title="real twin", runs=decode_runs("real_pam", "planar"), step=lambda b, c: pam_curve().step(b, c) / 2
+    )
+    (only,) = study((twin, pam_curve(), transformer_curve()), request(), {DEVICE: (rate(),)}).classes
+    assert only.arms[0].deployment.curve.title == "real twin"
+    assert only.decision is not None
+    assert only.decision.subject == "PAM planar · graph"
+    (alone,) = study((twin, transformer_curve()), request(), {DEVICE: (rate(),)}).classes
+    assert alone.decision is not None
+    assert alone.decision.subject == "real twin"
 
 
 def test_arms_of_another_size_are_another_class() -> None:

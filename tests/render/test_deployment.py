@@ -11,7 +11,8 @@ from pamprof.pricing.currency import USD
 from pamprof.pricing.rates import Owned, owned_rate
 from pamprof.pricing.study import CostStudy, Request, study
 from pamprof.records import Interval, Perplexity
-from pamprof.render.deployment import basis_words, deployment_view, money, render_deployment_markdown
+from pamprof.render.deployment import basis_words, deployment_view, render_deployment_markdown
+from pamprof.render.deployment_bills import money
 from pamprof.render.deployment_export import bill_rows, deployment_csv, deployment_export
 from tests.pricing.serving_curves import FormulaCurve, pam_curve, transformer_curve
 from tests.pricing.test_deployment import SLO, demand, rate
