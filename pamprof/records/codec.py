@@ -4,6 +4,15 @@ Schema history (newest first):
 
 1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records; ``crc32`` over the record's own bytes, so
    that a line damaged on disk is refused instead of read as a different number.
+
+Records outlive the code that wrote them, so every version stays readable:
+
+- A new field with a default needs no new version. Its default says what older records know of it, as a rule ``None``.
+- Anything else does: a field without a default, another name, type, unit or meaning, a value an enumeration lost. Raise
+  ``SCHEMA_VERSION``, write a line of history above, and let ``decode`` convert the JSON of older versions before it
+  becomes a noun, so that nothing above this module knows more than the newest version.
+- Keep ``tests/records/fixtures/schema-N.jsonl``, a small real file of the new version with a record of each kind, and
+  its exact values in ``tests/records/test_schema_history.py``. A fixture is never changed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Numbers no machine has: beyond these bounds every value of a record is refused on reading, whatever its field.
 
 The bounds lie far outside anything measurable and near enough to 1 that products and quotients of a few values stay
-ordinary floats: 1e30 FLOPs keep an exaflop machine busy for 30,000 years, and light needs more than 1e-24 seconds to cross a proton.
+ordinary floats: 1e30 FLOPs keep an exaflop machine busy for 30,000 years, and light needs more than 1e-24 seconds to
+cross a proton.
 """
 
 from __future__ import annotations

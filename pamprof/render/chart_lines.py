@@ -27,6 +27,6 @@ def arm_lines(
         for summary in material.best(point):
             found.setdefault(arm_key(summary.workload), []).append((place(point), value(summary)))
     return tuple(
-        Line(arm=material.arms[key], xs=tuple(x for x, _ in pairs), values=tuple(v for _, v in pairs))
+        Line(arm=material.arms[key], xs=tuple(float(x) for x, _ in pairs), values=tuple(v for _, v in pairs))
         for key, pairs in ((key, found[key]) for key in material.arms if key in found)
     )
