@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LARGEST = 10**30
+LARGEST = 1e30
 SMALLEST = 1e-30
 
 

@@ -1,10 +1,11 @@
 import os
+from dataclasses import replace
 
 import pytest
 
 from pamprof.errors import OutputError, RecordError
 from pamprof.records.codec import encode
-from pamprof.records.store import RunStore, read_records
+from pamprof.records.store import RecordFile, RunStore, merged, read_records, without_repeated
 from tests.synthetic import synthetic_records
 
 
@@ -64,3 +65,29 @@ def test_two_writers_of_one_file_are_refused(tmp_path):
         RunStore(tmp_path / "runs.jsonl")
     first.close()
     RunStore(tmp_path / "runs.jsonl").close()
+
+
+def test_a_file_given_twice_adds_nothing_the_second_time():
+    records = replace(synthetic_records("cuda"), problems=("runs.jsonl line 3: damaged",))
+    first, second = without_repeated([records, records])
+    assert first == records
+    assert second.record_count == 0
+    assert second.problems == ()
+    assert merged([first, second]) == records
+
+
+def test_records_of_a_file_and_of_its_continuation_are_counted_once(runs):
+    begun = RecordFile(sessions=(), runs=runs[:3], skips=(), problems=())
+    continued = RecordFile(sessions=(), runs=runs[:5], skips=(), problems=("runs.jsonl line 9: torn",))
+    first, second = without_repeated([begun, continued])
+    assert first == begun
+    assert second.runs == runs[3:5]
+    assert second.problems == continued.problems
+
+
+def test_the_same_workload_measured_again_is_another_record(runs):
+    again = replace(runs[0], started_at="2026-11-23T12:00:00+00:00")
+    elsewhere = replace(runs[0], group_id="another worker")
+    both = RecordFile(sessions=(), runs=(runs[0], again, elsewhere, runs[0]), skips=(), problems=())
+    (kept,) = without_repeated([both])
+    assert kept.runs == (runs[0], again, elsewhere)
