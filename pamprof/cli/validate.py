@@ -32,6 +32,9 @@ def validate(
     ncu: Annotated[
         str | None, typer.Option(help="Nsight Compute's executable. Default: ncu from the PATH or its usual places.")
     ] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Folder in which the tables of Nsight Compute are kept. Default: none.")
+    ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds each of the two programs under ncu may take.")] = 90.0,
 ) -> None:
     """Compare the tool's own counts with what the hardware did; exit 1 where a row disagrees."""
@@ -48,6 +51,7 @@ def validate(
         groups=frozenset(asked),
         command=_command(device, only),
         ncu=ncu,
+        tables=tables,
         timeout_seconds=timeout,
         say=lambda what: typer.echo(f"pamprof: {what} …", err=True),
     )

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pamprof.errors import UnsupportedError
+from pamprof.errors import OutputError, UnsupportedError
 from pamprof.measure.validation import counters
 from pamprof.measure.validation.counters import (
     DRAM_BYTES,
@@ -124,6 +124,17 @@ def test_a_table_on_standard_output_is_taken_as_well(fake_ncu):
     assert len(profile(fake_ncu(f"print('''{RAW_PAGE}''')"))) == 2
 
 
+def test_tables_are_kept_without_the_talk_that_names_paths(fake_ncu, tmp_path):
+    fake_ncu(f"print('''{RAW_PAGE}''')")
+    ncu = NsightCompute(str(tmp_path / "ncu"), tables=tmp_path / "kept")
+    profile(ncu)
+    kept = (tmp_path / "kept" / "ncu-a.csv").read_text()
+    assert parse_kernels(kept) == parse_kernels(RAW_PAGE)
+    assert "/usr/bin" not in kept
+    with pytest.raises(OutputError, match="cannot be written: File exists; choose another folder"):
+        profile(NsightCompute(str(tmp_path / "ncu"), tables=tmp_path / "ncu"))
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -147,10 +158,11 @@ def test_a_table_on_standard_output_is_taken_as_well(fake_ncu):
             "print('==ERROR== Unknown metric dram__bytes_read'); sys.stderr.write('KeyError: 3\\n'); sys.exit(2)",
             "status 2: Unknown metric dram__bytes_read; KeyError: 3",
         ),
+        ("print('==ERROR== Odd.'); sys.exit(3)", "ncu ended with status 3: Odd."),
         ("sys.exit(5)", "status 5: it said nothing"),
         (f"print('''{RAW_PAGE}'''); sys.exit(1)", "status 1"),
     ],
-    ids=["permission", "library", "no kernel", "busy", "other error", "silent", "failed after kernels"],
+    ids=["permission", "library", "no kernel", "busy", "other error", "one word", "silent", "failed after kernels"],
 )
 def test_every_failure_has_a_sentence(fake_ncu, body, said):
     with pytest.raises(UnsupportedError) as caught:

@@ -181,6 +181,7 @@ def test_the_counted_program_finds_every_product_of_every_block(monkeypatch, tmp
     tasks = flop_tasks(torch.device("cpu"), around, sequence_length=96)
     assert len(ranges) == sum(len(task.products) for task in tasks)
     assert [task.ours for task in tasks[:2]] == [2 * 32**3, 8 * 32**3]
+    assert {task.unsupported_reason for task in tasks} == {""}
     for task in tasks:
         assert sum(one.flop_count for one in task.products) == task.ours, task.subject
         assert all(one.rows for one in task.products)
@@ -263,6 +264,7 @@ def test_flops_of_a_task_are_those_of_the_kernels_behind_its_markers(counting_nc
     causal = product(2048, 2048, 64, batch=12, attention=True, causal=True)
     tasks = (
         CountedTask(subject="aligned", ours=aligned.flop_count, products=(aligned,)),
+        CountedTask(subject="odd", ours=0, unsupported_reason="needs another GPU"),
         CountedTask(subject="ragged", ours=ragged.flop_count + causal.flop_count, products=(ragged, causal)),
         CountedTask(subject="complex", ours=single.flop_count, products=(single,)),
         CountedTask(subject="wrong", ours=2 * aligned.flop_count, products=(aligned,)),
@@ -282,6 +284,8 @@ def test_flops_of_a_task_are_those_of_the_kernels_behind_its_markers(counting_nc
         wide,
     ]
     found = flop_rows(GPU, counting_ncu(tasks, kernels, (TENSOR, FFMA)), "", 20.0)
+    odd = found.pop(1)
+    assert (odd.verdict, odd.note) == (ValidationVerdict.NOT_AVAILABLE, "needs another GPU")
     assert [one.verdict.value for one in found] == ["agrees", "explained", "agrees", "disagrees"]
     assert found[0].witness == found[0].ours
     assert found[2].witness == 8 * 512**3

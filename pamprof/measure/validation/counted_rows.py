@@ -149,7 +149,7 @@ def _profile(
             raise UnsupportedError("the program under ncu ended without a result")
         tasks = read_tasks(path)
     groups = split_at_markers(kernels)
-    expected = sum(max(1, len(task.products)) for task in tasks)
+    expected = sum(task.marker_count for task in tasks)
     if len(groups) != expected:
         raise UnsupportedError(f"ncu saw {len(groups)} of {expected} markers, so that kernels cannot be told apart")
     return tasks, groups
@@ -189,6 +189,9 @@ def _executed(
 
 
 def _flop_row(task: CountedTask, executed: Sequence[_Executed], source: str) -> ValidationRow:
+    if task.unsupported_reason:
+        reason = task.unsupported_reason
+        return not_available(ValidationGroup.FLOPS, task.subject, unit="FLOP", witness_source=source, reason=reason)
     ranges = [executed_range(one.product, tile_of(one.kernel)) for one in executed]
     low, high = sum(least for least, _ in ranges), sum(most for _, most in ranges)
     total = sum(one.flops for one in executed)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import torch
 
+from pamprof.errors import UnsupportedError
 from pamprof.measure.flops import count_flops
 from pamprof.measure.storage_tracker import held_bytes
 from pamprof.measure.validation.product_trace import Product, find_products, run_with
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # A kernel that nothing else launches: torch.tril_indices on a CUDA device.
 MARKER_KERNEL = "tril_indices_kernel"
 
+_LAYERS = ("pam", "real_pam", "transformer")
 _BFLOAT16_SIZE = 2048
 _COMPLEX_SIZE = 512
 _SEQUENCE_LENGTH = 2048
@@ -48,12 +50,19 @@ class CountedTask:
         ours: FLOPs, or bytes.
         products: In the order they ran, one marker each; empty in a byte task, which has one marker.
         lower_bound: Whether ``ours`` is the least that the hardware must do.
+        unsupported_reason: Why the task could not be run; empty where it was.
     """
 
     subject: str
     ours: int
     products: tuple[Product, ...] = ()
     lower_bound: bool = False
+    unsupported_reason: str = ""
+
+    @property
+    def marker_count(self) -> int:
+        """Markers it left in the profiled range."""
+        return 0 if self.unsupported_reason else max(1, len(self.products))
 
 
 Profiled: TypeAlias = "Callable[[], AbstractContextManager[None]]"
@@ -72,7 +81,7 @@ def profiled_range() -> Iterator[None]:
 def flop_tasks(
     device: torch.device, profiled: Profiled, *, sequence_length: int = _SEQUENCE_LENGTH
 ) -> list[CountedTask]:
-    """Two products whose FLOPs need no tool to know, then the forward pass of one block of each architecture.
+    """Two products whose FLOPs need no tool to know, then the forward pass of one block in every implementation.
 
     Args:
         device: Where they run.
@@ -85,15 +94,18 @@ def flop_tasks(
         _flop_task(f"bfloat16 product, {_BFLOAT16_SIZE}³", lambda: left @ right, profiled),
         _flop_task(f"complex64 product, {_COMPLEX_SIZE}³", lambda: complex_left @ complex_right, profiled),
     ]
-    for layer, implementation, batch_size in (
-        ("pam", "planar", 3),
-        ("pam", "published", 1),
-        ("real_pam", "planar", 3),
-        ("transformer", "sdpa", 3),
-    ):
-        step = _block(layer, implementation, batch_size, sequence_length, device)
-        subject = f"{definition(layer).title} {implementation}, one block, prefill {batch_size} × {sequence_length}"
-        tasks.append(_flop_task(subject, step.eager, profiled))
+    for layer in _LAYERS:
+        found = definition(layer)
+        for implementation in found.implementations:
+            if found.supports(implementation, Dtype.BFLOAT16):
+                # The published code launches so many products that one sequence has to do.
+                batch_size = 1 if implementation == "published" else 3
+                subject = f"{found.title} {implementation}, one block, prefill {batch_size} × {sequence_length}"
+                try:
+                    step = _block(layer, implementation, batch_size, sequence_length, device)
+                    tasks.append(_flop_task(subject, step.eager, profiled))
+                except UnsupportedError as exc:
+                    tasks.append(CountedTask(subject=subject, ours=0, unsupported_reason=str(exc)))
     return tasks
 
 

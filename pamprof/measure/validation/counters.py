@@ -8,20 +8,17 @@ https://docs.nvidia.com/nsight-compute/NsightComputeCli/ (read November 2026).
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pamprof.errors import UnsupportedError
+from pamprof.errors import OutputError, UnsupportedError
+from pamprof.measure.validation.command import CommandOutput, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,11 +83,15 @@ class CountedKernel:
 class NsightCompute:
     """One ``ncu`` executable.
 
+    Args:
+        executable: Its path or name; None to look for it.
+        tables: Folder in which the tables it printed are kept, one file for each program; None keeps none.
+
     Raises:
         UnsupportedError: None is found.
     """
 
-    def __init__(self, executable: str | None = None) -> None:
+    def __init__(self, executable: str | None = None, *, tables: Path | None = None) -> None:
         found = shutil.which(executable or "ncu")
         if found is None and executable is None:
             places = [path for place in _USUAL_PLACES for path in sorted(Path("/").glob(place.lstrip("/")))]
@@ -99,6 +100,7 @@ class NsightCompute:
             where = f"no {executable}" if executable else "no ncu on the PATH"
             raise UnsupportedError(f"{where}; install NVIDIA Nsight Compute, or give --ncu")
         self._executable = found
+        self._tables = tables
         self._metrics: frozenset[str] | None = None
 
     def metrics(self) -> frozenset[str]:
@@ -139,9 +141,12 @@ class NsightCompute:
             output = _run([*command, sys.executable, "-m", module, *arguments], timeout_seconds)
             logged = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         # Some versions write the table to standard output although there is a log file.
-        kernels = parse_kernels(logged) or parse_kernels(output.text)
+        table = "\n".join(_table_lines(logged) or _table_lines(output.text))
+        if self._tables is not None:
+            _keep(self._tables / f"ncu-{arguments[0]}.csv", table)
+        kernels = parse_kernels(table)
         if output.status or not kernels:
-            raise UnsupportedError(_reason(_Output(output.status, f"{logged}\n{output.text}", output.errors)))
+            raise UnsupportedError(_reason(CommandOutput(output.status, f"{logged}\n{output.text}", output.errors)))
         return kernels
 
 
@@ -152,10 +157,7 @@ def first_available(alternatives: Alternatives, existing: frozenset[str]) -> tup
 
 def parse_kernels(text: str) -> tuple[CountedKernel, ...]:
     """Kernels of ``ncu --csv`` output: a column for each metric (raw page) or a line for each (other pages)."""
-    lines = [line for line in text.splitlines() if line.startswith('"')]
-    if not lines:
-        return ()
-    rows = list(csv.DictReader(lines))
+    rows = list(csv.DictReader(_table_lines(text)))
     if rows and "Metric Name" in rows[0]:
         return _one_line_each(rows)
     units = [row for row in rows if not row["ID"]]
@@ -169,6 +171,19 @@ def parse_kernels(text: str) -> tuple[CountedKernel, ...]:
         for row in rows
         if row["ID"]
     )
+
+
+def _table_lines(text: str) -> list[str]:
+    """The table without what ``ncu`` says around it."""
+    return [line for line in text.splitlines() if line.startswith('"')]
+
+
+def _keep(path: Path, table: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{table}\n", encoding="utf-8")
+    except OSError as exc:
+        raise OutputError(f"{path} cannot be written: {exc.strerror}; choose another folder") from exc
 
 
 def _one_line_each(rows: Iterable[Mapping[str, str]]) -> tuple[CountedKernel, ...]:
@@ -191,55 +206,22 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """What a command said."""
-
-    status: int
-    text: str
-    errors: str
-
-
-def _run(command: Sequence[str], timeout_seconds: float) -> _Output:
-    """Run a command in a process group of its own, which ends with it, whatever happens."""
-    search_path = [str(Path(__file__).resolve().parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=errors,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path)},
-                start_new_session=True,
-            )
-        except OSError as exc:
-            raise UnsupportedError(f"{command[0]} cannot be run: {exc.strerror}") from exc
-        try:
-            process.wait(timeout_seconds)
-        except subprocess.TimeoutExpired:
-            raise UnsupportedError(
-                f"{Path(command[0]).name} was not done after {timeout_seconds:g} s and was ended; give --timeout"
-            ) from None
-        finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        texts = []
-        for stream in (out, errors):
-            stream.seek(0)
-            texts.append(stream.read().decode("utf-8", "replace"))
-    return _Output(process.returncode, texts[0], texts[1])
+def _run(command: Sequence[str], timeout_seconds: float) -> CommandOutput:
+    try:
+        return run_command(command, timeout_seconds)
+    except TimeoutError:
+        name = Path(command[0]).name
+        raise UnsupportedError(
+            f"{name} was not done after {timeout_seconds:g} s and was ended; give --timeout"
+        ) from None
 
 
-def _reason(output: _Output) -> str:
+def _reason(output: CommandOutput) -> str:
     """The sentence for an ``ncu`` that gave nothing."""
     everything = f"{output.text}\n{output.errors}"
     for sign, explanation in _EXPLANATIONS:
         if sign in everything:
             return explanation
-    told = re.findall(r"^==ERROR== *(.+)$", everything, re.MULTILINE)
-    printed = [line.strip() for line in output.errors.splitlines() if line.strip()]
-    words = [*told[:1], *printed[-1:]]
-    return f"ncu ended with status {output.status}: {'; '.join(words) or 'it said nothing'}"
+    told = re.findall(r"^==ERROR== *(.+)$", everything, re.MULTILINE)[:1]
+    words = [*told, output.last_words()] if output.errors.strip() or not told else told
+    return f"ncu ended with status {output.status}: {'; '.join(words)}"

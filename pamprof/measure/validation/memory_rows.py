@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import torch
 
+from pamprof.errors import UnsupportedError
 from pamprof.measure.memory import decompose
+from pamprof.measure.validation import known_allocation
+from pamprof.measure.validation.command import run_command
 from pamprof.measure.validation.judge import MEMORY_TOLERANCE, judged, not_available
-from pamprof.measure.validation.known_allocation import KnownAllocation
 from pamprof.records import Dtype, Execution, Memory, Phase, Scope, Workload
 from pamprof.records.validation import Agreement, ValidationGroup, ValidationRow
 from pamprof.workloads.registry import definition
@@ -32,7 +31,7 @@ _SEQUENCE_LENGTH = 2048
 def host_memory_rows() -> list[ValidationRow]:
     """The storage tracker against a known allocation and against the resident set of a fresh process."""
     subject = "three tensors of 128 MiB at once, on the CPU"
-    found = known_allocation()
+    found = _of_a_fresh_process()
     if isinstance(found, str):
         return [
             not_available(ValidationGroup.MEMORY, subject, unit="B", witness_source="a fresh process", reason=found)
@@ -48,23 +47,17 @@ def host_memory_rows() -> list[ValidationRow]:
     return rows
 
 
-def known_allocation() -> KnownAllocation | str:
+def _of_a_fresh_process() -> known_allocation.KnownAllocation | str:
     """What a fresh process saw of its known allocation, or why it could not say."""
-    search_path = [str(Path(__file__).resolve().parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pamprof.measure.validation.known_allocation"],
-            capture_output=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path)},
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        done = run_command([sys.executable, "-m", known_allocation.__name__], _TIMEOUT_SECONDS)
+    except UnsupportedError as exc:
+        return str(exc)
+    except TimeoutError:
         return f"the process was not done after {_TIMEOUT_SECONDS:g} s"
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        return f"the process ended with status {done.returncode}: {said[-1] if said else 'it said nothing'}"
-    return msgspec.json.decode(done.stdout, type=KnownAllocation)
+    if done.status:
+        return f"the process ended with status {done.status}: {done.last_words()}"
+    return msgspec.json.decode(done.text, type=known_allocation.KnownAllocation)
 
 
 def device_memory_rows(device: Device, nvml: NvmlDevice) -> list[ValidationRow]:

@@ -21,6 +21,7 @@ from pamprof.records.validation import Validation, ValidationGroup, ValidationRo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pamprof.hardware.device import Device
 
@@ -33,6 +34,7 @@ def validate(
     groups: frozenset[ValidationGroup],
     command: str,
     ncu: str | None,
+    tables: Path | None,
     timeout_seconds: float,
     say: Callable[[str], None],
 ) -> Validation:
@@ -43,6 +45,7 @@ def validate(
         groups: What to compare.
         command: Written into the result.
         ncu: Nsight Compute's executable; None to look for it.
+        tables: Folder in which Nsight Compute's own tables are kept; None keeps none.
         timeout_seconds: For each of the two programs run under it.
         say: Told what is about to happen.
 
@@ -53,7 +56,7 @@ def validate(
     opened = open_device(device)
     nvml = open_nvml(opened.uuid)
     environment, unknowns = read_environment(opened, nvml)
-    counters, reason = _counters(opened, ncu)
+    counters, reason = _counters(opened, ncu, tables)
     rows: list[ValidationRow] = []
 
     def add(group: ValidationGroup, what: str, make: Callable[[], list[ValidationRow]]) -> None:
@@ -90,11 +93,11 @@ def validate(
     )
 
 
-def _counters(device: Device, executable: str | None) -> tuple[NsightCompute | None, str]:
+def _counters(device: Device, executable: str | None, tables: Path | None) -> tuple[NsightCompute | None, str]:
     """Nsight Compute, or why there is none."""
     if device.kind != "cuda":
         return None, "the device is a CPU"
     try:
-        return NsightCompute(executable), ""
+        return NsightCompute(executable, tables=tables), ""
     except UnsupportedError as exc:
         return None, str(exc)
