@@ -123,7 +123,8 @@ class ArmRunner:
 
         The oracle sees the block with dropout off; dropout is a random mask that no oracle can share.
         """
-        key = (workload.spec.layer, workload.implementation, workload.phase, workload.dtype)
+        dtype = workload.dtype if workload.spec.state_dtype is None else workload.spec.state_dtype
+        key = (workload.spec.layer, workload.implementation, workload.phase, workload.dtype, dtype)
         if key not in self._gates:
             error, oracle = definition(workload.spec.layer).oracle_error(
                 workload.spec,
@@ -133,7 +134,7 @@ class ArmRunner:
                 dtype=workload.dtype,
                 seed=self._settings.seed,
             )
-            self._gates[key] = Gate(relative_error=error, tolerance=_GATE_TOLERANCE[workload.dtype], oracle=oracle)
+            self._gates[key] = Gate(relative_error=error, tolerance=_gate_tolerance(workload), oracle=oracle)
         gate = self._gates[key]
         if not gate.relative_error <= gate.tolerance:
             raise PamprofError(
@@ -238,6 +239,12 @@ class ArmRunner:
             minimum_seconds=self._settings.monitor_seconds,
             origin=self._request.origin_seconds,
         )
+
+
+def _gate_tolerance(workload: Workload) -> float:
+    """That of the coarser of the two: the precision policy, or the dtype the state is kept in between steps."""
+    kept = workload.spec.state_dtype
+    return max(_GATE_TOLERANCE[workload.dtype], 0.0 if kept is None else _GATE_TOLERANCE[kept])
 
 
 def _notes(kernels: KernelProfile | str) -> tuple[str, ...]:

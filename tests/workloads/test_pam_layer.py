@@ -12,6 +12,7 @@ from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers import pam_formulas as formulas
 from pamprof.workloads.layers.pam_layer import DEFINITION
 from pamprof.workloads.models import PamLanguageModel
+from pamprof.workloads.registry import definition
 
 TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
 CPU = torch.device("cpu")
@@ -155,3 +156,29 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
         DEFINITION.preset("7b")
     with pytest.raises(UsageError, match="published, planar, gauss, complex"):
         DEFINITION.build(DEFINITION.preset("tiny"), implementation="fast", scope=Scope.LAYER, device=CPU, seed=0)
+
+
+@pytest.mark.parametrize("layer", ["pam", "real_pam"])
+@pytest.mark.parametrize("phase", [Phase.PREFILL, Phase.DECODE])
+def test_bfloat16_state_halves_the_bytes_and_rounds_the_memory_alone(layer: str, phase: Phase) -> None:
+    found = definition(layer)
+    plain = found.preset("tiny")
+    kept = replace(plain, state_dtype=Dtype.BFLOAT16)
+    counts = [
+        found.state_byte_count(spec, scope=Scope.MODEL, batch_size=3, context=9, dtype=Dtype.FLOAT32)
+        for spec in (plain, kept)
+    ]
+    assert counts[0] == 2 * counts[1]
+    model = found.build(kept, implementation="planar", scope=Scope.MODEL, device=CPU, seed=0)
+    model.prepare_inference(Dtype.FLOAT32)
+    assert model.new_state(3, 9).byte_count() == counts[1]
+    error, _ = found.oracle_error(kept, implementation="planar", phase=phase, device=CPU, dtype=Dtype.FLOAT32, seed=0)
+    assert 1e-4 < error < 1e-2  # bfloat16 has eight bits; float32 stays below 1e-5
+
+
+def test_complex_implementation_refuses_a_bfloat16_state() -> None:
+    found = definition("pam")
+    spec = replace(found.preset("tiny"), state_dtype=Dtype.BFLOAT16)
+    model = found.build(spec, implementation="complex", scope=Scope.MODEL, device=CPU, seed=0)
+    with pytest.raises(UnsupportedError, match="no bfloat16 complex"):
+        model.new_state(1, 4)

@@ -35,7 +35,7 @@ _KEPT_PRECISE = ("scale", "dt_bias", "dt_proj.bias", "protect_gate.bias")
 
 
 class MemoryState:
-    """The memories of all blocks for a batch of sequences: one tensor per block, of fixed size, in float32."""
+    """The memories of all blocks for a batch of sequences: one tensor per block, of fixed size."""
 
     kind = "state"
 
@@ -67,9 +67,18 @@ class MemoryModel(nn.Module):
         self._rotation_length = 0
 
     def new_state(self, batch_size: int, maximum_length: int) -> MemoryState:
-        """Empty memories; ``maximum_length`` does not matter to a memory of fixed size."""
+        """Empty memories; ``maximum_length`` does not matter to a memory of fixed size.
+
+        They are in float32 whatever the weights, unless the spec's ``state_dtype`` says otherwise.
+
+        Raises:
+            UnsupportedError: A bfloat16 state for the complex implementation.
+        """
         weight = next(self.blocks.parameters())
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        if self.spec.state_dtype is not None:
+            self._refuse(self.spec.state_dtype is Dtype.BFLOAT16)
+            dtype = TORCH_DTYPES[self.spec.state_dtype]
         sizes = batch_size, self.spec.heads, self.spec.head_dim
         return MemoryState(tuple(self.arithmetic.new_state(*sizes, dtype, weight.device) for _ in self.blocks))
 

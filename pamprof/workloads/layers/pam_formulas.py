@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.records import Phase, Scope
+from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.base import ClosedForm
 from pamprof.workloads.layers.chunk_core import CHUNK_SIZE
 from pamprof.workloads.layers.pam import DEFAULT_CHUNK_SIZE
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VOCABULARY_MULTIPLE = 64
 PUBLISHED_CHUNK_SIZE = 256
-_STATE_ELEMENT_BYTES = 4  # float32 by every precision policy
+_STATE_ELEMENT_BYTES = {None: 4, Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2}  # float32 where the arm says nothing else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,9 +199,10 @@ def executed_flop_count(
 
 
 def state_byte_count(spec: LayerSpec, *, scope: Scope, batch_size: int) -> int:
-    """Bytes of the memories, float32: m d² numbers a head, whatever the context."""
+    """Bytes of the memories: m d² numbers a head in float32 or the spec's ``state_dtype``, whatever the context."""
     blocks = 1 if scope is Scope.LAYER else spec.depth
-    return blocks * batch_size * spec.heads * planes_of(spec) * spec.head_dim**2 * _STATE_ELEMENT_BYTES
+    numbers = blocks * batch_size * spec.heads * planes_of(spec) * spec.head_dim**2
+    return numbers * _STATE_ELEMENT_BYTES[spec.state_dtype]
 
 
 def _step_flop_count(

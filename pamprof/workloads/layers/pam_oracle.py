@@ -181,7 +181,9 @@ def open_gates(layer: torch.nn.Module, common: Tensor, generator: torch.Generato
 
 
 def _memory_error(layer: MemoryLayer, state: MemoryState, expected: Tensor) -> float:
-    return _relative_error(layer.arithmetic.complex_state(state.tensors[0]), expected)
+    kept = state.tensors[0]
+    wide = kept.float() if kept.dtype == torch.bfloat16 else kept  # torch has no bfloat16 complex numbers
+    return _relative_error(layer.arithmetic.complex_state(wide), expected)
 
 
 def _relative_error(found: Tensor, expected: Tensor) -> float:

@@ -200,7 +200,7 @@ def _all_chunks(
 
 def _step(query: Tensor, key: Tensor, value: Tensor, log_decay: Tensor, state: Tensor) -> Tensor:
     """One token of the recurrence: [B, 1, H d] from [B, 1, H, d]; updates ``state`` [B, H, d_k, d_v] in place."""
-    state.mul_(log_decay.squeeze(1).exp()[..., None, None].to(state.dtype))
+    state.mul_(log_decay.squeeze(1).exp()[..., None, None])
     state.addcmul_(key.squeeze(1).to(state.dtype).unsqueeze(-1), value.squeeze(1).to(state.dtype).unsqueeze(-2))
     row = query.transpose(1, 2).to(state.dtype) / sqrt(state.shape[-2])  # [B, H, 1, d]
     with torch.autocast(state.device.type, enabled=False):
