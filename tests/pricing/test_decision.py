@@ -13,7 +13,7 @@ from pamprof.pricing.context_table import context_table
 from pamprof.pricing.decision import Decision, Outcome, decide
 from pamprof.pricing.deployment import deploy
 from pamprof.pricing.study import Request, study
-from pamprof.records import Perplexity
+from pamprof.records import Dtype, Perplexity, Run
 from tests.pricing.serving_curves import CONTEXTS, FormulaCurve, decode_runs, pam_curve, transformer_curve
 from tests.pricing.test_deployment import SLO, demand, rate
 from tests.synthetic import synthetic_run, synthetic_workload
@@ -227,3 +227,13 @@ def test_quality_stands_beside_cost_with_the_hours_of_training() -> None:
 def test_no_curve_is_no_study() -> None:
     with pytest.raises(RecordError, match="serve-sweep"):
         study((), request(), {})
+
+
+def test_a_state_kept_in_bfloat16_is_doubled_for_its_float32_variant() -> None:
+    def halved(run: Run) -> Run:
+        spec = replace(run.workload.spec, state_dtype=Dtype.BFLOAT16)
+        memory = replace(run.memory, state_bytes=run.memory.state_bytes // 2)
+        return replace(run, workload=replace(run.workload, spec=spec), memory=memory)
+
+    half = pam_curve(title="PAM bfloat16 state", runs=tuple(map(halved, pam_curve().runs)))
+    assert context_table((half, transformer_curve())) == context_table((pam_curve(), transformer_curve()))

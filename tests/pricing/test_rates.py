@@ -31,7 +31,7 @@ def test_the_snapshot_rents_an_h200_on_demand_and_spot() -> None:
     assert isinstance(on_demand, Rate)
     assert isinstance(spot, Rate)
     assert (on_demand.category, spot.category) == ("Standard", "Dynamic")
-    assert on_demand.low <= on_demand.usd_per_hour <= on_demand.high
+    assert on_demand.low < on_demand.usd_per_hour < on_demand.high
     assert spot.usd_per_hour < on_demand.usd_per_hour
     assert on_demand.quote is not None
     assert on_demand.quote.chosen.provider in on_demand.provenance
