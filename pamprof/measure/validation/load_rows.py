@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = 3.6
 _SETTLING_SECONDS = 1.2
 _MATRIX_SIZE = 8192
-_ONE_BLOCK_LENGTH = 2**20
+_ONE_BLOCK_LENGTH = 2**22  # some milliseconds, long beside the gap between two launches
 _BUSY_TOLERANCE = 0.05
 _SM_TOLERANCE = 0.01
 _TENSOR_TOLERANCE = 0.05
