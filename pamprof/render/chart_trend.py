@@ -95,7 +95,7 @@ def _finding(shown: list[TrendSeries], labels: Mapping[str, tuple[str, str]]) ->
     if not spreads:
         return "the runs paired with different references, so their ratios do not compare"
     widest, name = max(spreads)
-    apart = f"{units.percent(widest)} apart"
+    apart = f"{units.percent(round(widest, 6))} apart"
     return f"ratios lie {apart}" if len(spreads) == 1 else f"ratios lie at most {apart} ({name})"
 
 
@@ -108,7 +108,7 @@ def _panel(
     return TrendPanel(
         arm=arm,
         title=title if labels[series.key][0] != series.key else series.key,
-        text="other reference" if series.spread is None else f"{units.percent(series.spread)} apart",
+        text="other reference" if series.spread is None else f"{units.percent(round(series.spread, 6))} apart",
         runs=run_labels(trend.runs),
         values=tuple(value.ratio for value in series.values),
         changes=tuple(

@@ -86,8 +86,8 @@ def _summary(trend: Trend, shown: tuple[TrendSeries, ...], labels: Mapping[str, 
     if spreads:
         widest, key = max(spreads)
         text += (
-            f" Spread of the median ratios: {units.percent(median(spread for spread, _ in spreads))} in the middle, "
-            f"{units.percent(widest)} at most ({', '.join(labels[key])})."
+            f" Spread of the median ratios: {_percent(median(spread for spread, _ in spreads))} in the middle, "
+            f"{_percent(widest)} at most ({', '.join(labels[key])})."
         )
     if trend.within is not None:
         counts = ", ".join(f"{trend.count(agreement)} {agreement}" for agreement in Agreement)
@@ -112,10 +112,15 @@ def _row(trend: Trend, series: TrendSeries, labels: Mapping[str, tuple[str, str]
     return (
         *labels[series.key],
         *(_ratio(ratio) for ratio in ratios),
-        units.percent(series.spread),
-        units.UNKNOWN if width is None else f"±{units.percent(width)}",
+        _percent(series.spread),
+        units.UNKNOWN if width is None else f"±{_percent(width)}",
         *(() if series.agreement is None else (series.agreement.value,)),
     )
+
+
+def _percent(value: float | None) -> str:
+    """A relative difference; what lies below a millionth is the dust of floats."""
+    return units.UNKNOWN if value is None else units.percent(round(value, 6))
 
 
 def _ratio(ratio: Interval | None) -> str:
