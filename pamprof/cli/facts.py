@@ -52,6 +52,7 @@ def layers(
 ) -> None:
     """Print every arm's sizes, parameter and FLOP counts as matched; builds and measures nothing."""
     from pamprof.measure.arms import matched_arms
+    from pamprof.render.text import clean
     from pamprof.workloads.registry import broken_layers
 
     arms = matched_arms(
@@ -72,7 +73,7 @@ def layers(
         dtype=choice(Dtype, dtype, "--dtype"),
     )
     for name, reason in broken_layers().items():
-        typer.echo(f"pamprof: layer {name} is left out: {reason}", err=True)
+        typer.echo(clean(f"pamprof: layer {name} is left out: {reason}"), err=True)
     facts = [arm.facts for arm in arms]
     if json:
         import msgspec
@@ -81,7 +82,7 @@ def layers(
             {**msgspec.to_builtins(fact), "implementations": arm.definition.implementations}
             for arm, fact in zip(arms, facts, strict=True)
         ]
-        typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        print_json(document)
         return
     print_table(
         (
@@ -127,7 +128,7 @@ def layers(
     for fact in facts:
         residuals = ", ".join(f"{residual.axis} {residual.residual:+.1%}" for residual in fact.residuals)
         if residuals:
-            typer.echo(f"{fact.title} against the matched sizes: {residuals}")
+            typer.echo(clean(f"{fact.title} against the matched sizes: {residuals}"))
 
 
 @spoken

@@ -48,7 +48,9 @@ def spoken(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
         try:
             command(*args, **kwargs)
         except PamprofError as error:
-            typer.echo(f"pamprof: {error}", err=True)
+            from pamprof.render.text import clean
+
+            typer.echo(f"pamprof: {clean(str(error))}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("pamprof: interrupted", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from json import dumps
 from typing import TYPE_CHECKING
 
 import typer
@@ -36,7 +37,8 @@ def write_and_show(records: RecordFile, folder: Path, *, quote: PriceQuote | Non
             *records.skips,
         )
         for record in everything:
-            typer.echo(encode(record).decode(), nl=False)
+            line = encode(record).decode()  # with its checksum, so that a file of it reads again
+            typer.echo(inert(line) if sys.stdout.isatty() else line, nl=False)
         typer.echo(f"Report: {written.html}", err=True)
     else:
         render_terminal(written.view, Console(width=None if sys.stdout.isatty() else _STORY_WIDTH), report=written.html)
@@ -46,20 +48,29 @@ def print_json(value: object) -> None:
     """Print a dataclass, or a sequence of them, as indented JSON."""
     import msgspec
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    typer.echo(inert(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+
+
+def inert(json: str) -> str:
+    """JSON of the same value in which no character acts on a terminal: control and bidirectional ones are escaped."""
+    from pamprof.render.text import acts
+
+    return "".join(dumps(letter)[1:-1] if letter != "\n" and acts(letter) else letter for letter in json)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
-    """Print rows under headers; columns whose number is in ``right`` are aligned right. Cells are taken literally."""
+    """Print rows under headers; columns whose number is in ``right`` are aligned right. No text in it can act."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from pamprof.render.text import clean
+
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number in right else "left", overflow="fold")
+        table.add_column(Text(clean(column)), justify="right" if number in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(clean(cell)) for cell in row))
     console.print(table)

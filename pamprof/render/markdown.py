@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from pamprof.render.model import Cell, ReportView
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~&])")
+# What makes a list, a rule, a heading or code of a paragraph that begins so.
+_BEGINNING = re.compile(r"^(\d*)([-+=.)])(?=[-=\s]|$)")
 
 
 def escape(text: str) -> str:
-    """``text`` as literal Markdown: nothing in it is markup, HTML or a table border."""
-    return _SPECIAL.sub(r"\\\1", text)
+    """``text`` as literal Markdown, wherever it stands: nothing in it is markup, HTML or a table border."""
+    return _BEGINNING.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", text).lstrip())
 
 
 def render_markdown(view: ReportView) -> str:

@@ -25,7 +25,12 @@ def clean(text: str) -> str:
     text = text.replace(" %", "\u202f%").replace(
         "\u2009", "\u202f"
     )  # unlike the thin space, the narrow one keeps a number on one line
-    return "".join("\ufffd" if unicodedata.category(c) in _ACTING else c for c in text)
+    return "".join("\ufffd" if acts(c) else c for c in text)
+
+
+def acts(character: str) -> bool:
+    """Whether a terminal or a page would do something at ``character`` instead of showing it."""
+    return unicodedata.category(character) in _ACTING
 
 
 def cleaned(view: _View) -> _View:

@@ -127,6 +127,26 @@ def test_markdown_escapes_markup():
     assert escape("a|b <i> [c](d) `e`") == r"a\|b \<i\> \[c\](d) \`e\`"
 
 
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("- item", r"\- item"),
+        ("+ item", r"\+ item"),
+        ("12. item", r"12\. item"),
+        ("3) item", r"3\) item"),
+        ("---", r"\---"),
+        ("===", r"\==="),
+        ("    code", "code"),
+        ("# heading", r"\# heading"),
+        ("1.54× the transformer", "1.54× the transformer"),
+        ("−0.3 %", "−0.3 %"),
+        ("-dirty", "-dirty"),
+    ],
+)
+def test_markdown_of_a_text_begins_no_block(text, escaped):
+    assert escape(text) == escaped
+
+
 def test_command_with_a_fence_stays_inside_its_fence(gpu_view):
     text = render_markdown(replace(gpu_view, command="```\n# not a heading"))
     assert "````\n```\n# not a heading\n````" in text
