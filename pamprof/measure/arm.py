@@ -26,10 +26,23 @@ from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pamprof.measure.wire import GroupRequest
+    from pamprof.workloads.base import SequenceModel
 
 # Relative rms error against the float64 oracle; above it an implementation is wrong, not imprecise.
 _GATE_TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
+
+_NOT_WATCHED = "a sweep watches the first and the last batches of each context alone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptModel:
+    """An inference model that serves several points, and what the allocator held before it was built."""
+
+    model: SequenceModel
+    allocated_before_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +77,21 @@ class ArmRunner:
         self.device.empty_cache()
         return found
 
-    def measure(self, workload: Workload, reference: ReadyArm | None) -> tuple[Run, ReadyArm]:
+    def measure(
+        self,
+        workload: Workload,
+        reference: ReadyArm | None,
+        *,
+        kept: KeptModel | None = None,
+        watch: Callable[[PairedSamples], bool] | None = None,
+    ) -> tuple[Run, ReadyArm]:
         """One run, paired with ``reference``, or with itself where there is none yet.
+
+        Args:
+            workload: What to measure.
+            reference: What to pair it with.
+            kept: The model of the same arm to use again; one is built where there is none.
+            watch: Decides, once the times are known, whether the step is profiled and the monitored window taken.
 
         Raises:
             UnsupportedError: The point cannot exist on this machine.
@@ -74,12 +100,13 @@ class ArmRunner:
         started_at = utc_now()
         gate = self._check(workload)
         self.device.empty_cache()
-        before = self.device.memory().allocated_bytes or 0
+        before = (self.device.memory().allocated_bytes or 0) if kept is None else kept.allocated_before_bytes
         step = PreparedStep(
             workload,
             definition(workload.spec.layer),
             device=self.device.torch_device,
             seed=self._settings.seed,
+            model=None if kept is None else kept.model,
         )
         flops = self._count(workload, step)
         step.compile()
@@ -89,9 +116,12 @@ class ArmRunner:
         warm_up_steps, steps_per_sample = warm_up(step.run, self.device, self._settings.sample_seconds)
         ready = ReadyArm(step=step, steps_per_sample=steps_per_sample)
         pairs = self._sample(ready, reference or ready)
-        kernels = self._profile(step)
+        watched = watch is None or watch(pairs)
+        kernels = self._profile(step) if watched else _NOT_WATCHED
         timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
-        window, window_unknowns = self._monitor(step)
+        window, window_unknowns = (
+            self._monitor(step) if watched else (None, (Unknown(field="monitor", reason=_NOT_WATCHED),))
+        )
         run = Run(
             session_id=self._request.session_id,
             group_id=self._request.group_id,

@@ -81,6 +81,7 @@ class SessionRunner:
         reporter: Who hears of progress.
         first_worker: A worker started early, while the parent was still planning; used for the first group.
         spawn: Starts a worker.
+        time_budget_seconds: Of a sweep: all groups together, shared equally among those still to come. None for no end.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class SessionRunner:
         reporter: Reporter,
         first_worker: WorkerProcess | None = None,
         spawn: Callable[[], WorkerProcess] = WorkerProcess,
+        time_budget_seconds: float | None = None,
     ) -> None:
         self._session_id = session_id
         self._device = device
@@ -102,6 +104,8 @@ class SessionRunner:
         self._worker = first_worker
         self._spawn = spawn
         self._origin = time.perf_counter()
+        self._time_budget_seconds = time_budget_seconds
+        self._deadline: float | None = None
         self._measured = 0
         self._skipped = 0
         self._has_ceilings = False
@@ -112,7 +116,8 @@ class SessionRunner:
         self._reporter.begin(pending)
         interrupted = False
         try:
-            for group in groups:
+            for number, group in enumerate(groups):
+                self._deadline = self._share_of_budget(len(groups) - number)
                 if any(workload.key not in done for workload in group):
                     self._run_group(group, done)
         except KeyboardInterrupt:
@@ -121,6 +126,13 @@ class SessionRunner:
             self._stop_worker()
             self._reporter.end()
         return SessionOutcome(measured=self._measured, skipped=self._skipped, interrupted=interrupted)
+
+    def _share_of_budget(self, groups_left: int) -> float | None:
+        """When the group about to begin should end, so that each of those left gets an equal share."""
+        if self._time_budget_seconds is None:
+            return None
+        now = time.perf_counter()
+        return now + max(0.0, self._origin + self._time_budget_seconds - now) / groups_left
 
     def _run_group(self, group: tuple[Workload, ...], done: frozenset[str]) -> None:
         """Measure one group, in as many workers as its crashes need."""
@@ -150,6 +162,7 @@ class SessionRunner:
                 done=tuple(sorted(finished)),
                 settings=self._settings,
                 ceilings=not self._has_ceilings,
+                deadline_seconds=self._deadline,
             )
         )
         try:
@@ -158,7 +171,7 @@ class SessionRunner:
                 if event is None:
                     self._keep(line, finished)
                 elif event.event == "started":
-                    current = by_key[event.key]
+                    current = by_key.get(event.key, current)  # a sweep finds its last batches itself
                     self._reporter.point_started(describe(current))
                 elif event.event == "finished":
                     ended_well = True

@@ -27,6 +27,8 @@ class GroupRequest:
         done: Keys that already have a record: a reference among them is built and paired, not recorded again.
         settings: Sampling rules.
         ceilings: Whether to measure the device's ceilings before the first arm.
+        deadline_seconds: Moment on the clock of ``origin_seconds`` after which a sweep begins no further point; None
+            for no such moment. A comparison ignores it.
     """
 
     session_id: str
@@ -37,6 +39,7 @@ class GroupRequest:
     done: tuple[str, ...]
     settings: Settings
     ceilings: bool
+    deadline_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pamprof.errors import PamprofError, UnsupportedError
 from pamprof.measure.session import utc_now
@@ -23,7 +23,11 @@ from pamprof.records import Run, Skip, SkipKind, Workload
 from pamprof.records.codec import encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pamprof.measure.arm import ArmRunner, ReadyArm
+
+Measured = TypeVar("Measured")
 
 
 class Pipe:
@@ -84,8 +88,15 @@ def attempt(
     runner: ArmRunner, request: GroupRequest, workload: Workload, reference: ReadyArm | None
 ) -> tuple[Run, ReadyArm] | Skip:
     """Measure one workload; whatever goes wrong becomes a skip with its reason."""
+    return attempt_with(runner, request, workload, lambda: runner.measure(workload, reference))
+
+
+def attempt_with(
+    runner: ArmRunner, request: GroupRequest, workload: Workload, measure: Callable[[], Measured]
+) -> Measured | Skip:
+    """What ``measure`` returns for ``workload``, or a skip with the reason why it could not."""
     try:
-        return runner.measure(workload, reference)
+        return measure()
     except UnsupportedError as exc:
         kind, reason = SkipKind.UNSUPPORTED, str(exc)
     except PamprofError as exc:
@@ -120,7 +131,7 @@ def end_with_parent(descriptor: int) -> None:
     threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
-def main() -> None:
+def main(measure: Callable[[GroupRequest, Pipe], None] = run_group) -> None:
     """Read one request from standard input, write records to the descriptor named on the command line."""
     descriptor = int(sys.argv[1])
     end_with_parent(descriptor)
@@ -131,7 +142,7 @@ def main() -> None:
     if not line:
         return  # the parent changed its mind
     with contextlib.suppress(BrokenPipeError):  # the parent is gone; nobody is left to tell
-        run_group(decode_request(line), pipe)
+        measure(decode_request(line), pipe)
 
 
 if __name__ == "__main__":

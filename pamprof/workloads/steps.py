@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _LEARNING_RATE = 1e-5
 _CLIP_NORM = 1.0
 
+_OBSERVED_SEQUENCES = 64
+
 # Executed and eager outputs of the same step may differ by reordered sums only.
 _EXECUTION_TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 2e-2}
 
@@ -50,7 +52,16 @@ class PreparedStep:
         compile_seconds: Time spent compiling and capturing.
     """
 
-    def __init__(self, workload: Workload, definition: LayerDefinition, *, device: torch.device, seed: int) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        definition: LayerDefinition,
+        *,
+        device: torch.device,
+        seed: int,
+        model: SequenceModel | None = None,
+    ) -> None:
+        """Build the step; ``model`` is one that an earlier inference step of the same arm built, to be used again."""
         check_execution(workload.execution, device)
         self.workload = workload
         self.device = device
@@ -60,7 +71,7 @@ class PreparedStep:
         self._seed = seed
         self._targets: torch.Tensor | None = None
         spec = with_room_for(workload.spec, workload.sequence_length + (workload.phase is Phase.DECODE))
-        self.model: SequenceModel = definition.build(
+        self.model: SequenceModel = model or definition.build(
             spec, implementation=workload.implementation, scope=workload.scope, device=device, seed=seed
         )
         generator = torch.Generator(device="cpu").manual_seed(seed + 1)
@@ -83,7 +94,8 @@ class PreparedStep:
             self.eager: Callable[[], torch.Tensor] = self._train
         else:
             module.eval().requires_grad_(False)
-            self.model.prepare_inference(workload.dtype)
+            if model is None:
+                self.model.prepare_inference(workload.dtype)
             room = workload.sequence_length + (workload.phase is Phase.DECODE)
             self.state = self.model.new_state(workload.batch_size, room)
             if workload.phase is Phase.DECODE and workload.scope is Scope.MODEL:
@@ -162,13 +174,14 @@ class PreparedStep:
 
     def _change(self, action: Callable[[], torch.Tensor]) -> None:
         """Let ``action`` change how the step runs; its output before and after must agree."""
-        values = [parameter.detach().clone() for parameter in self.module.parameters()]
+        trained = () if self.optimizer is None else tuple(self.module.parameters())
+        values = [parameter.detach().clone() for parameter in trained]
         self.reset()
         expected = _observed(self.run)
         _, seconds = timed(action, self.device)
         self.compile_seconds += seconds
         with torch.no_grad():
-            for parameter, value in zip(self.module.parameters(), values, strict=True):
+            for parameter, value in zip(trained, values, strict=True):
                 parameter.copy_(value)
         self.reset()
         found = _observed(self.run)
@@ -197,7 +210,9 @@ class PreparedStep:
 
 
 def _observed(step: Callable[[], torch.Tensor]) -> torch.Tensor:
-    return step().detach().double().cpu()
+    """What a step returns, of its first sequences: the logits of thousands would need more memory than the step."""
+    output = step().detach()
+    return (output[:_OBSERVED_SEQUENCES] if output.ndim else output).cpu().double()
 
 
 def with_room_for(spec: LayerSpec, tokens: int) -> LayerSpec:

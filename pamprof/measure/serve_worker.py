@@ -1,0 +1,192 @@
+"""The sweep's worker: one arm, one model, batches raised in each context until throughput is flat and memory ends.
+
+Every context is first visited at every second power of two, so that two neighbours are the two doublings of the rule
+that ends a line; then memory's end is found and measured; and in the time that is left the powers between are filled
+in. The model is built once and serves every point; states and caches are allocated anew for each.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pamprof.measure.arm import ArmRunner, KeptModel
+from pamprof.measure.serve_limit import MemoryLimit
+from pamprof.measure.serve_plan import is_flat, lines_of
+from pamprof.measure.session import utc_now
+from pamprof.measure.wire import Event, encode_event
+from pamprof.measure.worker import Pipe, attempt_with, main, send_ceilings
+from pamprof.records import Phase, Run, Skip, SkipKind
+from pamprof.records.codec import encode
+from pamprof.units import binary_bytes, tokens
+from pamprof.workloads.registry import definition
+from pamprof.workloads.steps import with_room_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pamprof.measure.sampling import PairedSamples
+    from pamprof.measure.wire import GroupRequest
+    from pamprof.records import Workload
+
+_STRIDE = 2  # powers of two skipped at first: every second one is visited
+
+# The largest batch found by allocating it alone may still be too large to be measured, whose passes need a little more.
+_LIMIT_ATTEMPTS = 4
+_LIMIT_STEP = 0.96
+
+
+def run_sweep(request: GroupRequest, pipe: Pipe) -> None:
+    """Visit what tells something of the group's one arm, until its deadline."""
+    runner = ArmRunner(request)
+    if request.ceilings:
+        send_ceilings(runner, request, pipe)
+    ArmSweep(runner, request, pipe).run()
+    pipe.send(encode_event(Event(event="finished")))
+
+
+class ArmSweep:
+    """The walk through one arm's prompts, contexts and batches."""
+
+    def __init__(self, runner: ArmRunner, request: GroupRequest, pipe: Pipe) -> None:
+        self._runner = runner
+        self._request = request
+        self._pipe = pipe
+        self._device = runner.device
+        self._definition = definition(request.workloads[0].spec.layer)
+        self._kept = self._build()
+        self._limit = MemoryLimit(self._device, self._kept.model, self._definition, seed=request.settings.seed)
+
+    def run(self) -> None:
+        """Prompts, then every context coarsely with its end of memory, then what lies between."""
+        for workload in self._request.workloads:
+            if workload.phase is Phase.PREFILL:
+                self._visit(workload)
+        lines = lines_of(self._request.workloads)
+        ends: dict[int, int] = {}
+        for context, line in lines.items():
+            probes = not self._definition.fixed_state or context == min(lines)
+            ends[context] = self._coarse(line, probes=probes)
+        for context, line in lines.items():
+            for workload in line:
+                if workload.batch_size < ends[context]:
+                    self._visit(workload)
+
+    def _build(self) -> KeptModel:
+        workload = self._request.workloads[0]
+        longest = max(each.sequence_length for each in self._request.workloads)
+        before = self._device.memory().allocated_bytes or 0
+        model = self._definition.build(
+            with_room_for(workload.spec, longest + 1),
+            implementation=workload.implementation,
+            scope=workload.scope,
+            device=self._device.torch_device,
+            seed=self._request.settings.seed,
+        )
+        model.prepare_inference(workload.dtype)
+        return KeptModel(model=model, allocated_before_bytes=before)
+
+    def _coarse(self, line: Sequence[Workload], *, probes: bool) -> int:
+        """Raise the batch until throughput is flat or memory ends; the largest power of two that was worth a visit."""
+        rates: dict[int, float] = {}
+        peaks: dict[int, int] = {}
+        visited = 0
+        for position in range(0, len(line), _STRIDE):
+            workload = line[position]
+            following = line[position + _STRIDE] if position + _STRIDE < len(line) else None
+            if not self._limit.allows(workload, peaks):
+                if self._device.kind == "cpu":
+                    self._refuse_by_bytes(workload)
+                break
+
+            def watch(
+                pairs: PairedSamples, workload: Workload = workload, following: Workload | None = following
+            ) -> bool:
+                reached = workload.batch_size / median(pairs.arm.wall_time_seconds)
+                last = following is None or not self._limit.allows(following, peaks)
+                return not rates or last or is_flat({**rates, workload.batch_size: reached})
+
+            outcome = self._visit(workload, watch)
+            if isinstance(outcome, Skip):
+                break
+            if outcome is None and self._over():
+                break
+            visited = workload.batch_size
+            if outcome is not None:
+                rates[visited] = visited / median(outcome.timing.wall_time_seconds)
+                if outcome.memory.peak_bytes is not None:
+                    peaks[visited] = outcome.memory.peak_bytes
+            if is_flat(rates):
+                break
+        closed = line[-1].key in self._request.done
+        if probes and visited and not closed and self._device.kind != "cpu" and not self._over():
+            self._measure_limit(line[0], visited, peaks)
+        return visited
+
+    def _measure_limit(self, workload: Workload, known: int, peaks: dict[int, int]) -> None:
+        """Find the largest batch that fits, record the smallest that does not, and measure the former."""
+        largest, refused = self._limit.search(workload, known, peaks)
+        self._skip(
+            self._limit.sized(workload, refused),
+            f"found by bisection: {refused} sequences of {tokens(workload.sequence_length)} tokens do not fit into "
+            f"{binary_bytes(self._device.memory().total_bytes)}, {largest} do",
+        )
+        for _ in range(_LIMIT_ATTEMPTS):
+            if largest <= known or self._over():
+                return
+            if isinstance(self._visit(self._limit.sized(workload, largest), _always), Run):
+                return
+            largest = max(known, int(largest * _LIMIT_STEP))
+
+    def _visit(self, workload: Workload, watch: Callable[[PairedSamples], bool] | None = None) -> Run | Skip | None:
+        """Measure and report one workload; None where it is done already or the time is up."""
+        if workload.key in self._request.done or self._over():
+            return None
+        self._pipe.send(encode_event(Event(event="started", key=workload.key)))
+
+        def measure() -> Run:
+            decide = watch if watch is not None or workload.phase is Phase.PREFILL else _never
+            return self._runner.measure(workload, None, kept=self._kept, watch=decide)[0]
+
+        outcome = attempt_with(self._runner, self._request, workload, measure)
+        self._pipe.send(encode(outcome))
+        gc.collect()
+        self._device.empty_cache()
+        return outcome
+
+    def _refuse_by_bytes(self, workload: Workload) -> None:
+        """Record a batch that was not tried: filling the memory of a machine others use would harm them."""
+        if workload.key not in self._request.done:
+            self._skip(
+                workload,
+                f"{workload.batch_size} sequences of {tokens(workload.sequence_length)} tokens need more than half of "
+                "the machine's free memory; not tried",
+            )
+
+    def _skip(self, workload: Workload, reason: str) -> None:
+        skip = Skip(
+            session_id=self._request.session_id,
+            started_at=utc_now(),
+            workload=workload,
+            kind=SkipKind.OUT_OF_MEMORY,
+            reason=reason,
+        )
+        self._pipe.send(encode(skip))
+
+    def _over(self) -> bool:
+        deadline = self._request.deadline_seconds
+        return deadline is not None and time.perf_counter() > deadline
+
+
+def _always(_: PairedSamples) -> bool:
+    return True
+
+
+def _never(_: PairedSamples) -> bool:
+    return False
+
+
+if __name__ == "__main__":
+    main(run_sweep)
