@@ -1,0 +1,140 @@
+"""How the core's kernels are cut and launched: a configuration as plain numbers, and the choice of one for a shape.
+
+The choice is a pure function, so that a run can be repeated: for a shape that was tuned the tuned configuration, else a
+rule that fills the GPU. Chunk and segments decide which products are made at all, the rest only how fast.
+
+Axes: B batch, T time, H heads, d head_dim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WHOLE = 0
+"""As a number of chunks in a segment: the sequence is one segment."""
+
+H200_MULTIPROCESSORS = 132
+"""Of an H200 and an H100 SXM; stands for any device where there is none to ask, as on meta tensors."""
+
+SCAN_GROUP = 16
+"""Segments that the scan takes at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """Sizes of tiles and launches.
+
+    Attributes:
+        chunk: Tokens whose pairs are computed at once; a power of two, at least 16.
+        value_block: Value channels that one program of a forward kernel keeps; a power of two, at least 16.
+        segment_chunks: Chunks that one forward program walks, ``WHOLE`` for all.
+        output_warps: Warps of ``output_kernel``.
+        output_stages: Its software pipeline's depth.
+        state_warps: Warps of ``state_kernel``.
+        state_stages: Its software pipeline's depth.
+        gradient_segment_chunks: Chunks that one program carries the state's gradient through, ``WHOLE`` for all.
+        gradient_walks: 1 if ``gradient_kernel`` carries it itself, 0 if ``state_kernel`` writes it for every chunk.
+        gradient_warps: Warps of ``gradient_kernel``.
+        gradient_stages: Its software pipeline's depth.
+    """
+
+    chunk: int
+    value_block: int
+    segment_chunks: int
+    output_warps: int
+    output_stages: int
+    state_warps: int
+    state_stages: int
+    gradient_segment_chunks: int
+    gradient_walks: int
+    gradient_warps: int
+    gradient_stages: int
+
+    def numbers(self) -> list[int]:
+        """The fields in order, as an operator takes them and a record keeps them."""
+        return list(astuple(self))
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> Configuration:
+        """The reverse of ``numbers``."""
+        names = cls.__dataclass_fields__
+        return cls(**dict(zip(names, numbers, strict=True)))
+
+    def forward_segments(self, length: int) -> int:
+        """Segments that the forward kernels cut ``length`` tokens into."""
+        return _parts(length, self.chunk, self.segment_chunks)
+
+    def gradient_segments(self, length: int) -> int:
+        """Segments that the state's gradient is carried through apart."""
+        return _parts(length, self.chunk, self.gradient_segment_chunks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreShape:
+    """What a configuration is chosen for; hashable."""
+
+    batch_size: int
+    length: int
+    heads: int
+    head_dim: int
+    dtype: torch.dtype
+
+
+def padded(head_dim: int) -> int:
+    """The power of two, at least 16, that covers ``head_dim``: the width of the tiles."""
+    return max(16, 1 << (head_dim - 1).bit_length())
+
+
+def _parts(length: int, chunk: int, segment_chunks: int) -> int:
+    chunks = -(-length // chunk)
+    return 1 if segment_chunks == WHOLE else -(-chunks // segment_chunks)
+
+
+def choose_configuration(shape: CoreShape, multiprocessors: int = H200_MULTIPROCESSORS) -> Configuration:
+    """A configuration that fits a Hopper or Ampere GPU's registers and shared memory and fills its multiprocessors.
+
+    Args:
+        shape: Of the call.
+        multiprocessors: Of the device.
+    """
+    width = padded(shape.head_dim)
+    wide = width > 64
+    single = shape.dtype == torch.float32
+    chunk = 32 if wide or single else 64
+    base = Configuration(
+        chunk=chunk,
+        value_block=min(width, 32),
+        segment_chunks=WHOLE,
+        output_warps=4,
+        output_stages=1 if wide or single else 2,
+        state_warps=4,
+        state_stages=1 if wide or single else 3,
+        gradient_segment_chunks=WHOLE,
+        gradient_walks=0,
+        gradient_warps=8,
+        gradient_stages=1,
+    )
+    rows = shape.batch_size * shape.heads
+    segment = _segment_chunks(rows * (width // base.value_block), -(-shape.length // chunk), multiprocessors)
+    return replace(base, segment_chunks=segment, gradient_segment_chunks=segment)
+
+
+def _segment_chunks(programs: int, chunks: int, multiprocessors: int) -> int:
+    """Chunks in a segment such that ``programs`` times the segments is about three for each multiprocessor.
+
+    From one and a half on, sequences are not cut: a second reading of keys and values would cost more than the idle
+    processors. Whole powers of two, so that few numbers of segments occur.
+    """
+    if 2 * programs >= 3 * multiprocessors:
+        return WHOLE
+    segments = max(1, 3 * multiprocessors // programs)
+    size = 1
+    while 2 * size * segments <= chunks:
+        size *= 2
+    return WHOLE if size >= chunks else size

@@ -1,0 +1,119 @@
+"""What the core's kernels do: multiply-adds of their products, elementwise work and bytes, from shapes alone.
+
+Counted is what the kernels multiply: whole chunks and both triangles of a chunk's pairs, scores once for every block of
+value channels, a second pass over segments where there are several. Not counted are channels beyond head_dim, which
+only pad a tile. A complex multiply-add is 8 operations. Elementwise work follows the counter's convention: every
+addition, product and exponential of a real number is one.
+
+Axes: B batch, T time, H heads, d head_dim, R = B · H rows, N chunks, C chunk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.workloads.kernel_flops import OperatorWork
+from pamprof.workloads.kernels.core_configuration import SCAN_GROUP, Configuration
+
+if TYPE_CHECKING:
+    from pamprof.workloads.kernels.core_configuration import CoreShape
+
+_COMPLEX = 8
+_STATE_BYTES = 4  # float32 between segments
+
+
+def forward_work(shape: CoreShape, configuration: Configuration) -> OperatorWork:
+    """Work of one forward call."""
+    rows, chunks, chunk, dim = _sizes(shape, configuration)
+    blocks = -(-dim // configuration.value_block)
+    segments = configuration.forward_segments(shape.length)
+    pairs, states = (blocks + 1) * chunk * chunk * dim, 2 * chunk * dim * dim
+    elementwise = blocks * 7 * chunk * chunk + 4 * chunk * dim + 2 * dim * dim + 8 * chunk * blocks
+    matrix = _COMPLEX * rows * chunks * (pairs + states)
+    pointwise = rows * chunks * elementwise
+    if segments > 1:
+        first = _state_pass(shape, configuration)
+        scan = _scan_flops(rows, segments, dim)
+        matrix, pointwise = matrix + first.matrix_flop_count + scan, pointwise + first.elementwise_flop_count
+    return OperatorWork(matrix_flop_count=matrix, matrix_dense_flop_count=matrix, elementwise_flop_count=pointwise)
+
+
+def backward_work(
+    shape: CoreShape, configuration: Configuration, *, has_initial: bool, wants_initial: bool
+) -> OperatorWork:
+    """Work of one backward call.
+
+    Args:
+        shape: Of the call.
+        configuration: As launched.
+        has_initial: Whether there was an initial state.
+        wants_initial: Whether its gradient is made.
+    """
+    rows, chunks, chunk, dim = _sizes(shape, configuration)
+    segments = configuration.gradient_segments(shape.length)
+    walks = bool(configuration.gradient_walks) and chunks > 1
+    reads = has_initial or chunks > 1
+    advances = walks or wants_initial
+    products = 5 * chunk * chunk * dim + (2 + reads + advances) * chunk * dim * dim
+    elementwise = 14 * chunk * chunk + 14 * chunk * dim + 16 * chunk + 4 * dim * dim * reads
+    elementwise += (2 * chunk * dim + 2 * dim * dim) * advances
+    matrix, pointwise = _COMPLEX * rows * chunks * products, rows * chunks * elementwise
+    passes = (segments > 1) + (not walks and chunks > 1)
+    once = _state_pass(shape, configuration)
+    matrix += passes * once.matrix_flop_count
+    pointwise += passes * once.elementwise_flop_count
+    if segments > 1:
+        matrix += _scan_flops(rows, segments, dim)
+    return OperatorWork(matrix_flop_count=matrix, matrix_dense_flop_count=matrix, elementwise_flop_count=pointwise)
+
+
+def forward_byte_count(shape: CoreShape, configuration: Configuration, *, keeps: bool) -> int:
+    """Bytes that one forward call must move: every tensor read or written once by every kernel that touches it."""
+    rows, chunks, _, dim = _sizes(shape, configuration)
+    planes = 2 * rows * shape.length * dim * shape.dtype.itemsize
+    segments = configuration.forward_segments(shape.length)
+    total = 4 * planes + 4 * rows * shape.length
+    if keeps:
+        total += rows * chunks * 2 * dim * dim * shape.dtype.itemsize
+    if segments > 1:
+        total += 2 * planes + 4 * rows * shape.length + 4 * _STATE_BYTES * rows * segments * 2 * dim * dim
+    return total
+
+
+def backward_byte_count(shape: CoreShape, configuration: Configuration) -> int:
+    """Bytes that one backward call must move, likewise, without gradients of states."""
+    rows, chunks, _, dim = _sizes(shape, configuration)
+    planes = 2 * rows * shape.length * dim * shape.dtype.itemsize
+    states = rows * chunks * 2 * dim * dim * shape.dtype.itemsize
+    walks = bool(configuration.gradient_walks) and chunks > 1
+    segments = configuration.gradient_segments(shape.length)
+    decays = 4 * rows * shape.length
+    total = 7 * planes + 2 * decays + (states if chunks > 1 else 0)
+    if not walks and chunks > 1:
+        total += 2 * planes + 2 * states + decays
+    if segments > 1:
+        total += 2 * planes + decays + 4 * _STATE_BYTES * rows * segments * 2 * dim * dim
+    return total
+
+
+def _sizes(shape: CoreShape, configuration: Configuration) -> tuple[int, int, int, int]:
+    return (
+        shape.batch_size * shape.heads,
+        -(-shape.length // configuration.chunk),
+        configuration.chunk,
+        shape.head_dim,
+    )
+
+
+def _state_pass(shape: CoreShape, configuration: Configuration) -> OperatorWork:
+    rows, chunks, chunk, dim = _sizes(shape, configuration)
+    blocks = -(-dim // configuration.value_block)
+    return OperatorWork(
+        matrix_flop_count=_COMPLEX * rows * chunks * chunk * dim * dim,
+        elementwise_flop_count=rows * chunks * (2 * chunk * dim + 2 * dim * dim + 5 * chunk * blocks),
+    )
+
+
+def _scan_flops(rows: int, segments: int, dim: int) -> int:
+    """Real products of the scan: a square of decays times the group's states."""
+    return 2 * rows * -(-segments // SCAN_GROUP) * SCAN_GROUP * SCAN_GROUP * 2 * dim * dim
