@@ -1,9 +1,9 @@
 """Crossover contexts by bytes alone: every fixed state measured against every cache measured, and their variants.
 
-A state varies in its dtype and in one or, for PAM, three states a head; a cache in its own dtype or 8 bits. The bytes
-are those the measured decode steps allocated, divided by their sequences and tokens; variants nobody measured follow by
-their element's size. A step that moves as many bytes takes as long only where bytes are what bounds it, so these are
-models; what curves measured stands beside them.
+A state varies in its dtype and in one or, for PAM, three states a head; a cache in its own dtype, 16 or 8 bits. The
+bytes are those the measured decode steps allocated, divided by their sequences and tokens; variants nobody measured
+follow by their element's size. A step that moves as many bytes takes as long only where bytes are what bounds it, so
+these are models; what curves measured stands beside them.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _caches(curve: Curve) -> list[_Variant]:
             name=f"{layer_title(run.workload.spec.layer)}, {dtype} cache",
             byte_count=per_element * _ELEMENT_BYTES[dtype],
         )
-        for dtype in dict.fromkeys((own, "fp8"))
+        for dtype in dict.fromkeys((own, "bfloat16", "fp8"))
     ]
 
 

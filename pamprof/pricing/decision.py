@@ -2,7 +2,8 @@
 
 The rule. Where an arm has no operating point the decision is infeasible or unknown. Otherwise the device time of a
 request decides, at one rate and therefore in dollars: the whole interval of the ratio below 1 is cheaper, above 1
-dearer, around 1 equal. The bill is told beside it: replicas come whole, and a cheaper token need not save one.
+dearer, around 1 equal, no interval unknown. The bill is told beside it: replicas come whole, and a cheaper token need
+not save one.
 """
 
 from __future__ import annotations
@@ -97,7 +98,12 @@ def decide(
 
 
 def outcome_of(ratio: Interval) -> Outcome:
-    """Cheaper where the whole interval lies below 1, dearer where all of it lies above, equal otherwise."""
+    """Cheaper where the whole interval lies below 1, dearer where all of it lies above, equal otherwise.
+
+    Unknown where there is no interval to speak of, because one of the two rests on a single sample.
+    """
+    if ratio.confidence <= 0:
+        return Outcome.UNKNOWN
     if ratio.high < 1:
         return Outcome.CHEAPER
     return Outcome.DEARER if ratio.low > 1 else Outcome.EQUAL
@@ -145,7 +151,8 @@ def _crossing_words(subject: Deployment, rival: Deployment, crossing: Crossing |
 
 def _cost_words(subject: Deployment, ratio: Interval, outcome: Outcome, basis: Basis) -> str:
     demand = subject.demand
-    verdict = "no difference" if outcome is Outcome.EQUAL else outcome.value
+    verdicts = {Outcome.EQUAL: "no difference", Outcome.UNKNOWN: "unknown, a single sample has no interval"}
+    verdict = verdicts.get(outcome, outcome.value)
     interval = "" if ratio.low == ratio.high else f" [{significant(ratio.low)}, {significant(ratio.high)}]"
     return (
         f"at {tokens(demand.input_tokens)} input and {tokens(demand.output_tokens)} output tokens a token costs "

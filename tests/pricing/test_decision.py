@@ -10,10 +10,10 @@ from pamprof.analysis.deployment_terms import Limits, Traffic
 from pamprof.analysis.results import Basis
 from pamprof.errors import RecordError
 from pamprof.pricing.context_table import context_table
-from pamprof.pricing.decision import Decision, Outcome, decide
+from pamprof.pricing.decision import Decision, Outcome, decide, outcome_of
 from pamprof.pricing.deployment import deploy
 from pamprof.pricing.study import Request, study
-from pamprof.records import Dtype, Perplexity, Run
+from pamprof.records import Dtype, Interval, Perplexity, Run
 from tests.pricing.serving_curves import CONTEXTS, FormulaCurve, decode_runs, pam_curve, transformer_curve
 from tests.pricing.test_deployment import SLO, demand, rate
 from tests.synthetic import synthetic_run, synthetic_workload
@@ -84,6 +84,13 @@ def test_overlapping_intervals_are_no_difference() -> None:
     assert "no difference" in found.sentence
 
 
+def test_a_single_sample_decides_nothing() -> None:
+    assert outcome_of(Interval(low=0.5, median=0.5, high=0.5, confidence=0.0)) is Outcome.UNKNOWN
+    assert outcome_of(Interval.exact(0.5)) is Outcome.CHEAPER
+    assert outcome_of(Interval.exact(2.0)) is Outcome.DEARER
+    assert outcome_of(Interval.exact(1.0)) is Outcome.EQUAL
+
+
 def test_an_arm_without_an_operating_point_decides_as_infeasible_or_unknown() -> None:
     full = decision(pam_curve(), transformer_curve(fits=lambda _: 0), 2048)
     assert full.outcome is Outcome.INFEASIBLE
@@ -122,8 +129,6 @@ def test_the_interval_of_a_crossover_brackets_it_and_widens_with_the_noise() -> 
     ],
 )
 def test_without_a_fall_through_one_there_is_no_crossover(ratio: object, direction: str) -> None:
-    from pamprof.records import Interval
-
     found = crossing(lambda length: (Interval.exact(ratio(length)), Basis.MEASURED), LENGTHS)
     assert (found.tokens, found.direction) == (None, direction)
 
