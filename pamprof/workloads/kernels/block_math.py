@@ -1,0 +1,93 @@
+"""Device functions that the block's kernels share: moduli, stable logarithms, the decay's gates; and launch sizes.
+
+Everything is float32; the constants are those of ``complex_ops``.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from pamprof.workloads.kernels.core_tiles import INTERPRETED, rounded
+from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
+
+MAGNITUDE = tl.constexpr(MAGNITUDE_EPSILON)
+DIRECTION = tl.constexpr(DIRECTION_EPSILON)
+NORM = tl.constexpr(NORM_EPSILON)
+
+# Programs that walk over all rows and keep a sum of their own: two for each multiprocessor of the largest devices, and
+# the same number everywhere, so that sums do not depend on the device's size. The interpreter runs them in turn.
+SUMMING_PROGRAMS = 2 if INTERPRETED.value else 264
+_INTERPRETED_ELEMENTS = 16384  # of a tile: in the interpreter an operation costs as much on many numbers as on few
+
+
+def summing_grid(tiles: int) -> int:
+    """Programs of a launch that walks ``tiles`` row tiles and sums over them."""
+    return min(tiles, SUMMING_PROGRAMS)
+
+
+def row_tile(rows: int, block: int, elements: int) -> int:
+    """Rows one program takes: a power of two, ``elements`` numbers at most, and no fewer programs than would fill."""
+    most = max(1, (_INTERPRETED_ELEMENTS if INTERPRETED.value else elements) // block)
+    filling = max(1, rows // SUMMING_PROGRAMS)
+    return min(most, 1 << (filling.bit_length() - 1))
+
+
+def power_of_two(width: int) -> int:
+    """The power of two that covers ``width``, as an axis of a tile must have."""
+    return 1 << max(0, width - 1).bit_length()
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def store(place, tile, inside):  # type: ignore[no-untyped-def]
+    """Store a float32 tile, rounded to nearest in the dtype of the place."""
+    tl.store(place, rounded(tile, place.dtype.element_ty), mask=inside)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def modulus(real, imag):  # type: ignore[no-untyped-def]
+    """sqrt(re² + im² + 1e-8)."""
+    return tl.sqrt(real * real + imag * imag + MAGNITUDE)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def log_one_plus(x):  # type: ignore[no-untyped-def]
+    """log(1 + x) to full precision near 0: the rounding of 1 + x enters numerator and denominator alike."""
+    shifted = 1.0 + x
+    rounded = shifted - 1.0
+    return tl.where(rounded == 0.0, x, tl.log(shifted) * (x / tl.where(rounded == 0.0, 1.0, rounded)))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def softplus(x):  # type: ignore[no-untyped-def]
+    """log(1 + exp(x)), linear where the exponential would overflow."""
+    return tl.maximum(x, 0.0) + log_one_plus(tl.exp(-tl.abs(x)))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def log_of_decay(step, gate):  # type: ignore[no-untyped-def]
+    """log(exp(-dt)(1 - p) + p) with dt = softplus(step) and p = sigmoid(gate).
+
+    The decay is 1 - (1 - p) sigmoid(step): near 1 the logarithm is taken of that, which keeps its digits where little is
+    forgotten, else of the sum of the two shares as logarithms, which stays finite however much is.
+    """
+    lost = tl.sigmoid(-gate) * tl.sigmoid(step)
+    forgotten = -softplus(gate) - softplus(step)
+    kept = -softplus(-gate)
+    summed = tl.maximum(forgotten, kept) + log_one_plus(tl.exp(-tl.abs(forgotten - kept)))
+    return tl.where(lost < 0.5, log_one_plus(-tl.minimum(lost, 0.5)), summed)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def decay_gradients(step, gate, decay_gradient, pairs):  # type: ignore[no-untyped-def]
+    """Gradients of ``step`` and ``gate`` from those of the log decay and of the written share.
+
+    ``pairs`` is the gradient of the written share times that share, the sum of Re(dv conj v) over the written value.
+    With r = p / decay: d log decay / d step = -(1 - r) sigmoid(step), / d gate = r (1 - p) sigmoid(step).
+    """
+    protected = tl.sigmoid(gate)
+    opening = tl.sigmoid(step)
+    ratio = tl.exp(-softplus(-gate) - log_of_decay(step, gate))
+    step_gradient = -decay_gradient * (1.0 - ratio) * opening
+    gate_gradient = decay_gradient * ratio * tl.sigmoid(-gate) * opening - pairs * protected
+    return step_gradient, gate_gradient

@@ -1,0 +1,59 @@
+"""Kernels as operators: registered while a step is counted or compiled, launched bare while it is timed.
+
+A bare launch is invisible to a counter and to fake tensors, a registered operator costs the host tens of microseconds
+a call. So every kernel is both, and the call decides: the operator wherever something watches, else the launch.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+from pamprof.workloads.kernel_flops import register_kernel_flops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pamprof.workloads.kernel_flops import KernelFormula
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def kernel_operator(
+    name: str, *, fake: Callable[_Arguments, _Result], work: KernelFormula, mutates: Sequence[str] = ()
+) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
+    """Make a function that launches kernels the operator ``pamprof::name`` as well.
+
+    Args:
+        name: Of the operator.
+        fake: Makes results of the right shapes and dtypes and launches nothing; same arguments as the launch.
+        work: What one call costs; see ``register_kernel_flops``.
+        mutates: Arguments that the launch writes to.
+    """
+
+    def register(launch: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        operator = custom_op(f"pamprof::{name}", launch, mutates_args=tuple(mutates))
+        operator.register_fake(fake)
+        register_kernel_flops(f"pamprof::{name}", work)
+
+        @wraps(launch)
+        def call(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
+            if torch.compiler.is_compiling() or _is_watched(arguments):
+                result: _Result = operator(*arguments, **keywords)
+                return result
+            return launch(*arguments, **keywords)
+
+        return call
+
+    return register
+
+
+def _is_watched(arguments: Sequence[object]) -> bool:
+    """Whether a dispatch mode counts or fakes, or the tensors have no data."""
+    first = arguments[0]
+    return torch._C._len_torch_dispatch_stack() > 0 or (isinstance(first, Tensor) and first.is_meta)
