@@ -11,7 +11,6 @@ from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, 
 from pamprof.cli.output import write_and_show
 from pamprof.cli.stored import counted_once, read_stored
 from pamprof.errors import RecordError
-from pamprof.records.store import merged
 
 
 @spoken
@@ -26,6 +25,8 @@ def report(
     json: Json = False,
 ) -> None:
     """Rebuild the report from records, with another price if you like; needs neither torch nor a GPU."""
+    from pamprof.records.store import merged
+
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
     if not records.runs:
         raise RecordError("the records hold no run to report; measure with pamprof compare")

@@ -52,6 +52,9 @@ def _run(run: Run) -> Iterator[tuple[str, float]]:
         samples: tuple[float, ...] = getattr(timing, name)
         yield f"count of timing.{name}", len(samples)
         yield from ((f"timing.{name}", sample) for sample in samples)
+    for name in ("device_time_seconds", "reference_device_time_seconds"):
+        events: tuple[float, ...] = getattr(timing, name) or ()
+        yield from ((f"timing.{name}", sample) for sample in events)
     yield "timing.steps_per_sample", timing.steps_per_sample
     yield "timing.reference_steps_per_sample", timing.reference_steps_per_sample
     yield "environment.device_memory_bytes", run.environment.device_memory_bytes

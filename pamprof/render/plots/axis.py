@@ -32,7 +32,6 @@ def log_axis(axes: Axes, low: float, high: float, formatter: Callable[[float], s
 
 def log_height(axes: Axes, low: float, high: float, formatter: Callable[[float], str], *, at_most: int = 5) -> None:
     """The same for the vertical axis."""
-    low, high = drawable(low, high)
     set_log_height(axes, low, high, readable_ticks(low, high, at_most=at_most), formatter)
 
 
@@ -51,6 +50,7 @@ def set_log_height(
     formatter: Callable[[float], str] | None = None,
 ) -> None:
     """A logarithmic vertical axis with ``ticks`` of the caller's choice."""
+    low, high = drawable(low, high)
     axes.set_yscale("log")
     axes.set_ylim(low, high)
     _set_ticks(axes.yaxis, ticks, formatter or short_number)

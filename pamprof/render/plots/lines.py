@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from pamprof import units
-from pamprof.render.plots.axis import log_height, short_dollars, short_number
+from pamprof.render.plots.axis import drawable, log_height, short_dollars, short_number
 from pamprof.render.plots.marks import marker, spread
 from pamprof.render.style import LIGHT
 
@@ -39,14 +39,14 @@ def draw(sheet: Sheet, chart: Chart) -> None:
 
 def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool, title_points: int) -> None:
     ends = [end for line in panel.lines for v in line.values for end in (v.low, v.high)]
-    low, high = min(ends) / 1.25, max(ends) * 1.25
+    low, high = drawable(min(ends) / 1.25, max(ends) * 1.25)
     if high / low < 4:
         low, high = low / 1.3, high * 1.3
     log_height(axes, low, high, short_dollars if dollars else short_number, at_most=6)
     sizes = sorted({x for line in panel.lines for x in line.xs})
     reach = [*sizes, *(mark.x.median for mark in panel.marks)]
     axes.set_xscale("log", base=2)
-    axes.set_xlim(min(reach) / 1.18, max(reach) * 1.12)
+    axes.set_xlim(*drawable(min(reach) / 1.18, max(reach) * 1.12))
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.xaxis.set_major_formatter(FixedFormatter([units.tokens(int(x)) for x in sizes]))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -116,7 +116,7 @@ def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool, t
 
 def _label_ends(axes: Axes, panel: LinePanel, height: float, low: float, high: float) -> None:
     def place(value: float) -> float:
-        return log10(value / low) / log10(high / low)
+        return log10(min(max(value, low), high) / low) / log10(high / low)
 
     wanted = [place(line.values[-1].median) for line in panel.lines]
     placed = spread(wanted, 11.5 / 72 / height, 0.02, 0.98)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from pamprof import units
-from pamprof.render.plots.axis import log_axis, log_height, short_number
+from pamprof.render.plots.axis import drawable, log_axis, log_height, short_number
 from pamprof.render.plots.marks import marker
 from pamprof.render.style import LIGHT
 
@@ -25,8 +25,8 @@ def draw(sheet: Sheet, chart: Chart) -> None:
         end for panel in panels for dot in panel.dots for end in (dot.flops_per_second.low, dot.flops_per_second.high)
     ]
     ridges = [panel.peak_flops_per_second / panel.bandwidth_bytes_per_second for panel in panels]
-    across = (min(*xs, *ridges) / 3, max(*xs, *ridges) * 4)
-    up = (min(ys) / 2.5, max(panel.peak_flops_per_second for panel in panels) * 2.2)
+    across = drawable(min(*xs, *ridges) / 3, max(*xs, *ridges) * 4)
+    up = drawable(min(ys) / 2.5, max(panel.peak_flops_per_second for panel in panels) * 2.2)
     _draw_key(sheet, panels)
     sheet.space(0.06)
     sheet.text("achieved FLOP per second (log)", size=8.5, role="muted")

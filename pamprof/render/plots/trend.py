@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
-from pamprof.render.plots.axis import near_ticks, set_log_height
+from pamprof.render.plots.axis import drawable, near_ticks, set_log_height
 from pamprof.render.plots.marks import marker
 from pamprof.render.style import LIGHT
 
@@ -82,10 +82,11 @@ def _draw_panel(axes: Axes, panel: TrendPanel) -> None:
 def _span(panel: TrendPanel) -> tuple[float, float]:
     ends = [end for value in panel.values if value is not None for end in (value.low, value.high)]
     ends += panel.noise or ()
-    middle = (min(ends) * max(ends)) ** 0.5 if min(ends) > 0 else max(ends)
-    low, high = min(*ends, middle / _LEAST_REACH), max(*ends, middle * _LEAST_REACH)
+    low, high = drawable(min(ends), max(ends))
+    middle = low**0.5 * high**0.5
+    low, high = min(low, middle / _LEAST_REACH), max(high, middle * _LEAST_REACH)
     room = (high / low) ** 0.08
-    return low / room, high * room
+    return drawable(low / room, high * room)
 
 
 def _labelled(count: int) -> frozenset[int]:
