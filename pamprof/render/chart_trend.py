@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _COMMIT_LETTERS = 7
 _MOST_NAMED = 2
+_MOST_LISTED = 6
 
 
 def trend_charts(trend: Trend, arms: Mapping[str, Arm], labels: Mapping[str, tuple[str, str]]) -> tuple[Chart, ...]:
@@ -77,12 +78,15 @@ def _chart(
                 count,
             )
         ),
-        axis="step time over the reference's in the same run (logarithmic; every panel has its own range)",
+        axis=(
+            "step time over the reference's in the same run (logarithmic, every panel with its own range; "
+            "at its right: how far the runs lie apart)"
+        ),
         caption=(
             "Dot: median of the paired ratios; whisker: 95 % interval; band: the noise floor, by which the reference "
             "differs from itself, around the first run. "
             + (f"Dashed upright: something changed. {changes} " if changes else "")
-            + (f"{listed_runs(trend)}." if len(trend.runs) <= 6 else "")
+            + (f"{listed_runs(trend)}." if len(trend.runs) <= _MOST_LISTED else "")
         ).strip(),
         source=_source(trend),
         alt=f"{place}, {count}: {finding}. {changes}".strip(),
@@ -108,7 +112,7 @@ def _panel(
     return TrendPanel(
         arm=arm,
         title=title if labels[series.key][0] != series.key else series.key,
-        text="other reference" if series.spread is None else f"{units.percent(round(series.spread, 6))} apart",
+        text=units.UNKNOWN if series.spread is None else units.percent(round(series.spread, 6)),
         runs=run_labels(trend.runs),
         values=tuple(value.ratio for value in series.values),
         changes=tuple(
@@ -148,5 +152,8 @@ def listed_runs(trend: Trend) -> str:
 
 def _source(trend: Trend) -> str:
     commits = [short_commit(run.commit) if run.commit else units.UNKNOWN for run in trend.runs]
-    known = f", commits {', '.join(commits)}" if any(run.commit for run in trend.runs) else ""
+    known = ""
+    if any(run.commit for run in trend.runs):
+        known = ", ".join(commits) if len(commits) <= _MOST_LISTED else f"{commits[0]} to {commits[-1]}"
+        known = f", commits {known}"
     return f"Source: pamprof trend, paired samples of {plural(len(trend.runs), 'stored run')}{known}."

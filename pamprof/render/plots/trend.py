@@ -22,6 +22,8 @@ _LINE_INCHES = 0.135
 # A flat series is drawn flat: a panel shows at least this much above and below its middle.
 _LEAST_REACH = 1.015
 _MOST_LABELS = 4
+_MOST_LETTERS = 34
+_MANY_RUNS = 12
 
 
 def draw(sheet: Sheet, chart: Chart) -> None:
@@ -75,7 +77,7 @@ def _draw_panel(axes: Axes, panel: TrendPanel) -> None:
         )
     for x, value in known:
         axes.plot((x, x), (value.low, value.high), color=colour, linewidth=1.4, marker="_", markersize=5, zorder=3)
-        marker(axes, panel.arm, x, value.median, size=5.5)
+        marker(axes, panel.arm, x, value.median, size=5.5 if count <= _MANY_RUNS else 4.0)
     _draw_heading(axes, panel)
 
 
@@ -114,8 +116,9 @@ def _draw_change(axes: Axes, x: float, name: str) -> None:
 
 def _draw_heading(axes: Axes, panel: TrendPanel) -> None:
     above = 12 if panel.changes else 5
+    title = panel.title if len(panel.title) <= _MOST_LETTERS else f"{panel.title[: _MOST_LETTERS - 1]}…"
     axes.annotate(
-        panel.title,
+        title,
         (0, 1),
         xycoords="axes fraction",
         xytext=(-0.47 * 72, above),
