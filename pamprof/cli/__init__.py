@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pamprof import __version__
-from pamprof.cli import comparison, cost, diff, facts, prices, rebuild, trend, validate
+from pamprof.cli import comparison, cost, diff, facts, prices, rebuild, serve, trend, validate
 
 app = typer.Typer(
     name="pamprof",
@@ -21,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command("compare")(comparison.compare)
+app.command("serve-sweep")(serve.serve_sweep)
 app.command("report")(rebuild.report)
 app.command("diff")(diff.diff)
 app.command("trend")(trend.trend)

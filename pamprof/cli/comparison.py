@@ -133,7 +133,7 @@ def compare(
     }
     folder = output_dir or Path(f"pamprof-report-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     request = CompareRequest(
-        command=_command_line(),
+        command=command_line(),
         output_dir=folder,
         resume=resume,
         device=device,
@@ -184,7 +184,7 @@ def compare(
         raise PamprofError("nothing new could be measured; the report says why")
 
 
-def _command_line() -> str:
+def command_line() -> str:
     """The command that reproduces the comparison, without paths of this machine: output folder and price file."""
     kept: list[str] = []
     skip = False

@@ -24,24 +24,30 @@ def write_and_show(records: RecordFile, folder: Path, *, quote: PriceQuote | Non
     """Write the report of ``records`` into ``folder`` and tell its story, or print the records' JSON lines."""
     from rich.console import Console
 
-    from pamprof.records.codec import Record, encode
     from pamprof.render.terminal import render_terminal
     from pamprof.render.write import write_report
 
     written = write_report(records, folder, quote=quote)
     if json:
-        everything: tuple[Record, ...] = (
-            *records.sessions,
-            *records.ceilings,
-            *records.runs,
-            *records.skips,
-        )
-        for record in everything:
-            line = encode(record).decode()  # with its checksum, so that a file of it reads again
-            typer.echo(inert(line) if sys.stdout.isatty() else line, nl=False)
+        print_records(records)
         typer.echo(f"Report: {written.html}", err=True)
     else:
         render_terminal(written.view, Console(width=None if sys.stdout.isatty() else _STORY_WIDTH), report=written.html)
+
+
+def print_records(records: RecordFile) -> None:
+    """Print the records' JSON lines."""
+    from pamprof.records.codec import Record, encode
+
+    everything: tuple[Record, ...] = (
+        *records.sessions,
+        *records.ceilings,
+        *records.runs,
+        *records.skips,
+    )
+    for record in everything:
+        line = encode(record).decode()  # with its checksum, so that a file of it reads again
+        typer.echo(inert(line) if sys.stdout.isatty() else line, nl=False)
 
 
 def print_json(value: object) -> None:

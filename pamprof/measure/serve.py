@@ -52,7 +52,7 @@ _CPU_SETTINGS = Settings(
     sample_seconds=0.01,
     monitor_seconds=0.3,
 )
-_CPU_BUDGET_SECONDS = 45.0
+_CPU_BUDGET_SECONDS = 40.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,7 @@ class ArmSweep:
         self._request = request
         self._pipe = pipe
         self._device = runner.device
+        self._done = set(request.done)
         self._definition = definition(request.workloads[0].spec.layer)
         self._kept = self._build()
         self._limit = MemoryLimit(self._device, self._kept.model, self._definition, seed=request.settings.seed)
@@ -142,8 +143,9 @@ class ArmSweep:
 
     def _visit(self, workload: Workload, watch: Callable[[PairedSamples], bool] | None = None) -> Run | Skip | None:
         """Measure and report one workload; None where it is done already or the time is up."""
-        if workload.key in self._request.done or self._over():
+        if workload.key in self._done or self._over():
             return None
+        self._done.add(workload.key)
         self._pipe.send(encode_event(Event(event="started", key=workload.key)))
 
         def measure() -> Run:
@@ -158,7 +160,7 @@ class ArmSweep:
 
     def _refuse_by_bytes(self, workload: Workload) -> None:
         """Record a batch that was not tried: filling the memory of a machine others use would harm them."""
-        if workload.key not in self._request.done:
+        if workload.key not in self._done:
             self._skip(
                 workload,
                 f"{workload.batch_size} sequences of {tokens(workload.sequence_length)} tokens need more than half of "
