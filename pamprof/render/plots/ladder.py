@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pamprof.render.plots.sheet import Sheet
 
 _LABEL_INCHES = 2.75
-_VALUE_INCHES = 2.15
+_VALUE_INCHES = 2.3
 
 
 def draw(sheet: Sheet, chart: Chart) -> None:
@@ -123,7 +123,7 @@ def _draw_bar(axes: Axes, row: int, bar: LadderBar, *, narrow: bool) -> None:
         factor,
         (1, row),
         xycoords=frame,
-        xytext=(12, 0),
+        xytext=(8, 0),
         textcoords="offset points",
         fontsize=8.5,
         color=LIGHT["ink"],
