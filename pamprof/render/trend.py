@@ -153,10 +153,20 @@ def _notes(
         f"{plural(run.workload_count, 'workload')}."
         for number, run in enumerate(trend.runs, start=1)
     ]
+    references = tuple(
+        dict.fromkeys(
+            value.reference_key.split(" ")[0]
+            for one in shown
+            for value in one.values
+            if value.reference_key is not None
+        )
+    )
+    if references:
+        notes.append(f"Reference: {listed(references)}, sampled beside every workload.")
     notes.append(
         "A ratio is the workload's step time over the reference's in the same run, the median of paired samples. "
-        "Spread: the largest of these medians over the smallest, minus 1. Widest interval: half of the widest 95 % "
-        "interval, which a spread below it may be the chance of."
+        "Spread: the largest of these medians over the smallest, minus 1. Widest interval: half width of the widest "
+        "95 % interval; a smaller spread may be chance."
     )
     changed = changes_in_words(trend)
     if changed:
