@@ -184,6 +184,7 @@ class ArmRunner:
                 scope=workload.scope,
                 batch_size=workload.batch_size,
                 sequence_length=workload.sequence_length,
+                dtype=workload.dtype,
             )
             step.reset()
             self._flops[key] = count_flops(step.eager, closed_form_matrix_flop_count=closed_form.matrix_flop_count)

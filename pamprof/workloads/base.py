@@ -126,11 +126,20 @@ class LayerDefinition(Protocol):
         ...
 
     def implementation_flop_count(
-        self, spec: LayerSpec, *, implementation: str, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
+        self,
+        spec: LayerSpec,
+        *,
+        implementation: str,
+        phase: Phase,
+        scope: Scope,
+        batch_size: int,
+        sequence_length: int,
+        dtype: Dtype | None = None,
     ) -> ClosedForm:
         """Closed form of what ``implementation`` executes; equals what the FLOP counter counts, exactly.
 
         It differs from the architecture's where an implementation does: three products instead of four, other chunks.
+        ``dtype`` is the precision policy, for kernels that cut a sequence differently for each; None for bfloat16.
         """
         ...
 

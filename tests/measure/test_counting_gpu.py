@@ -50,7 +50,7 @@ def test_count_and_parts_of_every_layer(layer, phase, scope, dtype):
         workload = Workload(spec=spec, implementation=implementation, execution=Execution.EAGER, dtype=dtype, **point)
         step = PreparedStep(workload, found, device=CUDA, seed=0)
         count = count_flops(step.eager)
-        closed = found.implementation_flop_count(spec, implementation=implementation, **point)
+        closed = found.implementation_flop_count(spec, implementation=implementation, dtype=dtype, **point)
         assert count.complete, (implementation, count.uncounted_operators)
         assert count.matrix_flop_count == closed.matrix_flop_count, implementation
         assert count.matrix_dense_flop_count == closed.matrix_dense_flop_count, implementation

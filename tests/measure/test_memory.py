@@ -279,6 +279,8 @@ def test_parts_of_every_layer_fit_into_its_peak(layer, phase, scope):
     found = definition(layer)
     spec = found.preset("tiny")
     for implementation in found.implementations:
+        if implementation == "fused":
+            continue  # needs a GPU to compute; test_counting_gpu has the same claims for it
         workload = Workload(
             spec=spec,
             implementation=implementation,

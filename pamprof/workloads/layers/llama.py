@@ -127,9 +127,18 @@ class LlamaDefinition(TransformerDefinition):
         )
 
     def implementation_flop_count(
-        self, spec: LayerSpec, *, implementation: str, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
+        self,
+        spec: LayerSpec,
+        *,
+        implementation: str,
+        phase: Phase,
+        scope: Scope,
+        batch_size: int,
+        sequence_length: int,
+        dtype: Dtype | None = None,
     ) -> ClosedForm:
-        """As ``flop_count``, with the logits product at its padded width."""
+        """As ``flop_count``, with the logits product at its padded width; the same for every ``dtype``."""
+        del dtype
         self.check_implementation(implementation)
         return formulas.flop_count(
             spec,

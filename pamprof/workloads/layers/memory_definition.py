@@ -68,7 +68,15 @@ class MemoryDefinition:
         )
 
     def implementation_flop_count(
-        self, spec: LayerSpec, *, implementation: str, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
+        self,
+        spec: LayerSpec,
+        *,
+        implementation: str,
+        phase: Phase,
+        scope: Scope,
+        batch_size: int,
+        sequence_length: int,
+        dtype: Dtype | None = None,
     ) -> ClosedForm:
         """What ``implementation`` executes in matrix products; see ``pam_formulas.executed_flop_count``."""
         self.check_implementation(implementation)
@@ -79,6 +87,7 @@ class MemoryDefinition:
             scope=scope,
             batch_size=batch_size,
             sequence_length=sequence_length,
+            dtype=dtype,
         )
 
     def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:

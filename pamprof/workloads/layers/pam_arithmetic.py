@@ -1,4 +1,4 @@
-"""The four implementations of PAM behind one interface: how each keeps hidden sequences, and its first and last stages.
+"""The implementations of PAM behind one interface: how each keeps hidden sequences, and its first and last stages.
 
 Axes: B batch, T time, D model_dim, H heads, d head_dim, V vocabulary.
 """
@@ -14,101 +14,18 @@ from torch.nn import functional
 from pamprof.errors import UsageError
 from pamprof.workloads.layers import pam_complex, pam_published, published_stages
 from pamprof.workloads.layers.complex_ops import complex_norm
-from pamprof.workloads.layers.complex_products import (
-    ComplexProduct,
-    FourProducts,
-    ThreeProducts,
-    fuse_once,
-    joint_weights,
-)
+from pamprof.workloads.layers.complex_products import FourProducts, ThreeProducts
 from pamprof.workloads.layers.pam_complex import ComplexBlock
-from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters
 from pamprof.workloads.layers.pam_planar import GaussBlock, PlanarBlock
 from pamprof.workloads.layers.pam_published import PublishedBlock
-from pamprof.workloads.layers.plane_ops import compute_dtype, plane_norm
+from pamprof.workloads.layers.planar_arithmetic import Fused, OneAnglePerChannel, Planar, complex_maps
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
     from pamprof.workloads.layers.arithmetic import Arithmetic
 
 
-def _complex_maps(module: nn.Module) -> ComplexLinearParameters:
-    if not isinstance(module, ComplexLinearParameters):
-        raise TypeError(f"a complex projection needs ComplexLinearParameters, not {type(module).__name__}")
-    return module
-
-
-class _OneAnglePerChannel:
-    def rotation_channels(self, head_dim: int) -> int:
-        """One per complex channel."""
-        return head_dim
-
-
-class Planar(_OneAnglePerChannel):
-    """Separate planes; see ``pam_planar``."""
-
-    def __init__(self, name: str, block: type[PlanarBlock], product: ComplexProduct) -> None:
-        self.name = name
-        self._block = block
-        self._product = product
-
-    def block(self, spec: LayerSpec) -> nn.Module:
-        """A block over planes."""
-        return self._block(spec)
-
-    def own(self, planes: Tensor) -> Tensor:
-        """Planes are kept as they are."""
-        return planes
-
-    def planes(self, hidden: Tensor) -> Tensor:
-        """Planes are kept as they are."""
-        return hidden
-
-    def embed(self, ids: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
-        """Planes [B, T, 2, D]."""
-        return torch.stack([functional.embedding(ids, table) for table in tables], 2)
-
-    def norm(self, hidden: Tensor, scale: Tensor) -> Tensor:
-        """Complex norm in float32, returned in the dtype of the products."""
-        return plane_norm(hidden, scale)
-
-    def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
-        """One fused product and the bias."""
-        maps = _complex_maps(maps)
-        assert maps.bias_real is not None
-        assert maps.bias_imag is not None
-        if fused is None:
-            fused = self._product.fuse(*joint_weights((maps,), compute_dtype(hidden)))
-        return self._product.apply(hidden, fused) + torch.stack((maps.bias_real, maps.bias_imag))
-
-    def fuse(self, maps: nn.Module) -> Tensor | None:
-        """The fused weight, of which the parameters become views."""
-        maps = _complex_maps(maps)
-        return fuse_once(self._product, (maps,), maps.weight_real.dtype)
-
-    def logits(self, hidden: Tensor, table: Tensor, bias: Tensor | None) -> Tensor:
-        """One product of rows [u_r, u_i]."""
-        return functional.linear(hidden.flatten(-2), table, bias)
-
-    def rotation(self, angles: Tensor, hidden: Tensor) -> Tensor:
-        """Cosines and sines [2, T, d]."""
-        return torch.stack((angles.cos(), angles.sin())).to(compute_dtype(hidden))
-
-    def positions(self, rotation: Tensor, start: int, length: int) -> Tensor:
-        """[2, length, d]."""
-        return rotation[:, start : start + length]
-
-    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """S^T as planes [B, H, d_k, 2 d_v]."""
-        return torch.zeros(batch, heads, head_dim, 2 * head_dim, dtype=dtype, device=device)
-
-    def complex_state(self, state: Tensor) -> Tensor:
-        """The memory as complex [B, H, d_v, d_k]."""
-        real, imag = state.chunk(2, -1)
-        return torch.complex(real, imag).mT
-
-
-class Published(_OneAnglePerChannel):
+class Published(OneAnglePerChannel):
     """Interleaved pairs; see ``pam_published``."""
 
     name = "published"
@@ -135,7 +52,7 @@ class Published(_OneAnglePerChannel):
 
     def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
         """Four products and a stack."""
-        return pam_published.linear(hidden, _complex_maps(maps))
+        return pam_published.linear(hidden, complex_maps(maps))
 
     def fuse(self, maps: nn.Module) -> Tensor | None:
         """Nothing is fused."""
@@ -165,7 +82,7 @@ class Published(_OneAnglePerChannel):
         return torch.view_as_complex(state)
 
 
-class Complex(_OneAnglePerChannel):
+class Complex(OneAnglePerChannel):
     """torch complex tensors; see ``pam_complex``."""
 
     name = "complex"
@@ -192,7 +109,7 @@ class Complex(_OneAnglePerChannel):
 
     def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
         """One complex product."""
-        return pam_complex.linear(hidden, _complex_maps(maps))
+        return pam_complex.linear(hidden, complex_maps(maps))
 
     def fuse(self, maps: nn.Module) -> Tensor | None:
         """Nothing is fused."""
@@ -226,6 +143,7 @@ ARITHMETICS: dict[str, Arithmetic] = {
         Planar("planar", PlanarBlock, FourProducts()),
         Planar("gauss", GaussBlock, ThreeProducts()),
         Complex(),
+        Fused(),
     )
 }
 

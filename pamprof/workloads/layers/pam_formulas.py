@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.base import ClosedForm
 from pamprof.workloads.layers.chunk_core import CHUNK_SIZE
+from pamprof.workloads.layers.fused_formulas import fused_multiply_adds
 from pamprof.workloads.layers.pam import DEFAULT_CHUNK_SIZE
 
 if TYPE_CHECKING:
@@ -166,13 +167,20 @@ def architecture_flop_count(
 
 
 def executed_flop_count(
-    spec: LayerSpec, *, implementation: str, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
+    spec: LayerSpec,
+    *,
+    implementation: str,
+    phase: Phase,
+    scope: Scope,
+    batch_size: int,
+    sequence_length: int,
+    dtype: Dtype | None = None,
 ) -> ClosedForm:
     """FLOP in matrix products that an implementation executes in one step, to the unit.
 
     Differences from the architecture: a padded logits product; three products instead of four for ``gauss``; the
     implementation's own chunks; in decode, writing to the memory and decaying it are elementwise work, so that only the
-    read, m² d² a head, is a product, and for ``published`` not even that.
+    read, m² d² a head, is a product, and for ``published`` not even that. ``dtype`` matters to ``fused`` alone.
     """
     products = 3 if implementation == "gauss" else None
     if phase is Phase.DECODE:
@@ -181,6 +189,11 @@ def executed_flop_count(
         work = loop_work(spec, sequence_length, min(spec.chunk_size or PUBLISHED_CHUNK_SIZE, sequence_length))
     elif implementation == "complex":
         work = complex_work(spec, sequence_length)
+    elif implementation == "fused":
+        forward, backward = fused_multiply_adds(
+            spec, batch_size=batch_size, sequence_length=sequence_length, dtype=dtype
+        )
+        work = Work(forward=forward, backward=backward)
     else:
         work = core_work(spec, sequence_length, final_state=phase is Phase.PREFILL)
     return _step_flop_count(

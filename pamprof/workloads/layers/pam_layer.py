@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import UnsupportedError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.layers import pam_presets
 from pamprof.workloads.layers.complex_ops import ACTIVATIONS
 from pamprof.workloads.layers.memory_definition import MemoryDefinition
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class PamDefinition(MemoryDefinition):
-    """Complex gate unit and phase-associative memory, in four implementations of the same parameters."""
+    """Complex gate unit and phase-associative memory, in five implementations of the same parameters."""
 
     name = "pam"
     title = "PAM"
-    implementations: tuple[str, ...] = ("published", "planar", "gauss", "complex")
+    implementations: tuple[str, ...] = ("published", "planar", "gauss", "complex", "fused")
     activations = ACTIVATIONS
     complex_valued = True
 
@@ -41,9 +42,16 @@ class PamDefinition(MemoryDefinition):
     def build(
         self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
     ) -> SequenceModel:
-        """A block or language model with float32 parameters drawn from ``seed``, equal for every implementation."""
+        """A block or language model with float32 parameters drawn from ``seed``, equal for every implementation.
+
+        Raises:
+            UnsupportedError: The implementation cannot run on ``device``.
+        """
         self.check_implementation(implementation)
         self.check(spec)
+        reason = unavailable_reason(device) if implementation == "fused" else None
+        if reason is not None:
+            raise UnsupportedError(reason)
         with device:
             if scope is Scope.MODEL:
                 return PamLanguageModel(spec, implementation=implementation, seed=seed)

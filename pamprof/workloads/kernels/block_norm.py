@@ -1,0 +1,269 @@
+"""The block's norm as one kernel: residual add, norm, and where asked for the decay's gates, in one pass; and backward.
+
+A row is one token's planes [2, D]. The norm's statistics, the gates' products and everything that leads to a decay are
+float32 whatever the dtypes. Gate logits are products with the normed row before it is rounded.
+
+Axes: N rows (tokens of all sequences), D model_dim, H heads, B batch, T time.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pamprof.workloads.kernel_flops import OperatorWork
+from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, log_of_decay, power_of_two, row_tile, store
+from pamprof.workloads.kernels.kernel_operator import kernel_operator
+
+# Real operations by the counter's convention: add, multiply, divide, root, exponential, sigmoid are 1 each.
+NORM_FLOPS = 12  # per channel
+ADD_FLOPS = 2  # per channel; a scale on what is added costs as much again
+SIZE_FLOPS = 5  # modulus of a normed channel
+GATE_FLOPS = 26  # log decay and written share of one head from its two logits
+
+_PLAIN_ELEMENTS, _GATED_ELEMENTS = 2048, 8192  # of one plane in one program's tile
+_PLAIN_WARPS, _GATED_WARPS = 4, 8
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _norm_kernel(planes, branch, branch_scale, scale, total, normed, step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits, log_decay, write, rows, length, width, heads, HAS_BRANCH: tl.constexpr, PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr, HAS_GATES: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    channel = tl.arange(0, BLOCK)
+    inside = (row < rows)[:, None] & (channel < width)[None, :]
+    place = row.to(tl.int64)[:, None] * (2 * width) + channel[None, :]
+    real = tl.load(planes + place, mask=inside, other=0.0).to(tl.float32)
+    imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
+    if HAS_BRANCH:
+        if PAIRED:
+            # Rows W x_r and W x_i, each as planes: W x = W x_r + i W x_i.
+            first = row.to(tl.int64)[:, None] * (4 * width) + channel[None, :]
+            added_real = tl.load(branch + first, mask=inside, other=0.0).to(tl.float32)
+            added_real -= tl.load(branch + first + 3 * width, mask=inside, other=0.0).to(tl.float32)
+            added_imag = tl.load(branch + first + width, mask=inside, other=0.0).to(tl.float32)
+            added_imag += tl.load(branch + first + 2 * width, mask=inside, other=0.0).to(tl.float32)
+        else:
+            added_real = tl.load(branch + place, mask=inside, other=0.0).to(tl.float32)
+            added_imag = tl.load(branch + place + width, mask=inside, other=0.0).to(tl.float32)
+        if HAS_BRANCH_SCALE:
+            weight = tl.load(branch_scale).to(tl.float32)
+            added_real *= weight
+            added_imag *= weight
+        real += added_real
+        imag += added_imag
+        store(total + place, real, inside)
+        store(total + place + width, imag, inside)
+    power = real * real + imag * imag + MAGNITUDE
+    mean = tl.sum(tl.where((channel < width)[None, :], power, 0.0), axis=1) / width
+    size = tl.sqrt(power)
+    channel_scale = tl.load(scale + channel, mask=channel < width, other=0.0).to(tl.float32)
+    factor = channel_scale[None, :] / tl.sqrt(mean + NORM)[:, None] * (size / (size + DIRECTION))
+    real *= factor
+    imag *= factor
+    store(normed + place, real, inside)
+    store(normed + place + width, imag, inside)
+    if HAS_GATES:
+        normed_size = tl.sqrt(real * real + imag * imag + MAGNITUDE)
+        time = row % length
+        sequence = row // length
+        for head in range(heads):
+            of_real = tl.load(step_weight + head * 2 * width + channel, mask=channel < width, other=0.0).to(tl.float32)
+            of_imag = tl.load(step_weight + (head * 2 + 1) * width + channel, mask=channel < width, other=0.0).to(tl.float32)  # fmt: skip
+            of_size = tl.load(protect_weight + head * width + channel, mask=channel < width, other=0.0).to(tl.float32)
+            step = tl.sum(real * of_real[None, :] + imag * of_imag[None, :], axis=1)
+            gate = tl.sum(normed_size * of_size[None, :], axis=1)
+            step += tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
+            gate += tl.load(protect_bias + head).to(tl.float32)
+            target = (sequence.to(tl.int64) * heads + head) * length + time
+            tl.store(step_logits + target, step, mask=row < rows)
+            tl.store(gate_logits + target, gate, mask=row < rows)
+            tl.store(log_decay + target, log_of_decay(step, gate), mask=row < rows)
+            tl.store(write + target, tl.sigmoid(-gate), mask=row < rows)
+
+
+def _norm_work(planes: Tensor, scale: Tensor, dtype: torch.dtype, *, output: object) -> OperatorWork:
+    del scale, dtype, output
+    return OperatorWork(elementwise_flop_count=NORM_FLOPS * (planes.numel() // 2))
+
+
+def _add_norm_work(
+    planes: Tensor, branch: Tensor, branch_scale: Tensor | None, scale: Tensor, dtype: torch.dtype, *, output: object
+) -> OperatorWork:
+    del scale, dtype, output
+    channels = planes.numel() // 2
+    adding = ADD_FLOPS * (1 + (branch_scale is not None) + (branch.ndim > planes.ndim))
+    return OperatorWork(elementwise_flop_count=(NORM_FLOPS + adding) * channels)
+
+
+def gate_products(rows: int, width: int, heads: int) -> int:
+    """FLOP of the gates' products with ``rows`` tokens: 3 D H multiply-adds each."""
+    return 2 * 3 * rows * width * heads
+
+
+def _gated_norm_work(
+    planes: Tensor,
+    branch: Tensor,
+    branch_scale: Tensor | None,
+    scale: Tensor,
+    step_weight: Tensor,
+    step_bias: Tensor,
+    dt_bias: Tensor,
+    protect_weight: Tensor,
+    protect_bias: Tensor,
+    dtype: torch.dtype,
+    *,
+    output: object,
+) -> OperatorWork:
+    del step_weight, step_bias, dt_bias, protect_bias
+    rows, heads = planes.numel() // (2 * planes.shape[-1]), protect_weight.shape[0]
+    norm = _add_norm_work(planes, branch, branch_scale, scale, dtype, output=output)
+    products = gate_products(rows, planes.shape[-1], heads)
+    return OperatorWork(
+        matrix_flop_count=products,
+        matrix_dense_flop_count=products,
+        elementwise_flop_count=norm.elementwise_flop_count
+        + SIZE_FLOPS * planes.numel() // 2
+        + GATE_FLOPS * rows * heads,
+    )
+
+
+def _fake_norm(planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    del scale
+    return planes.new_empty(planes.shape, dtype=dtype)
+
+
+@kernel_operator("fused_norm", fake=_fake_norm, work=_norm_work)
+def norm(planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """Norm of planes [..., 2, D] by ``scale`` [D], in ``dtype``."""
+    planes = planes.contiguous()
+    normed = planes.new_empty(planes.shape, dtype=dtype)
+    _launch(planes, None, None, scale, planes, normed)
+    return normed
+
+
+def _fake_add_norm(
+    planes: Tensor, branch: Tensor, branch_scale: Tensor | None, scale: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    del branch, branch_scale, scale
+    return planes.new_empty(planes.shape), planes.new_empty(planes.shape, dtype=dtype)
+
+
+@kernel_operator("fused_add_norm", fake=_fake_add_norm, work=_add_norm_work)
+def add_norm(
+    planes: Tensor, branch: Tensor, branch_scale: Tensor | None, scale: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Planes + branch_scale · branch in the dtype of ``planes``, and its norm in ``dtype``; all [..., 2, D].
+
+    ``branch`` may also be [..., 2 (row), 2, D]: a map's products with x_r in row 0 and x_i in row 1, still to be added.
+    """
+    planes, branch = planes.contiguous(), branch.contiguous()
+    total, normed = torch.empty_like(planes), planes.new_empty(planes.shape, dtype=dtype)
+    _launch(planes, branch, branch_scale, scale, total, normed)
+    return total, normed
+
+
+def _fake_gated(
+    planes: Tensor,
+    branch: Tensor,
+    branch_scale: Tensor | None,
+    scale: Tensor,
+    step_weight: Tensor,
+    step_bias: Tensor,
+    dt_bias: Tensor,
+    protect_weight: Tensor,
+    protect_bias: Tensor,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    del branch, branch_scale, scale, step_weight, step_bias, dt_bias, protect_bias
+    batch, length, heads = planes.shape[0], planes.shape[1], protect_weight.shape[0]
+
+    def per_head(*sizes: int) -> Tensor:
+        return planes.new_empty((*sizes, batch, heads, length), dtype=torch.float32)
+
+    normed = planes.new_empty(planes.shape, dtype=dtype)
+    return planes.new_empty(planes.shape), normed, per_head(2), per_head(), per_head()
+
+
+@kernel_operator("fused_add_norm_gates", fake=_fake_gated, work=_gated_norm_work)
+def add_norm_gates(
+    planes: Tensor,
+    branch: Tensor,
+    branch_scale: Tensor | None,
+    scale: Tensor,
+    step_weight: Tensor,
+    step_bias: Tensor,
+    dt_bias: Tensor,
+    protect_weight: Tensor,
+    protect_bias: Tensor,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """``add_norm``, and from the normed row x the gates of the memory.
+
+    Args:
+        planes: Residual stream [B, T, 2, D].
+        branch: What is added to it, same shape, or in rows as in ``add_norm``.
+        branch_scale: Scalar on ``branch``; None for 1.
+        scale: Of the norm, [D].
+        step_weight: [H, 2 D], with ``step_bias`` and ``dt_bias`` [H]: logit of the step size from [x_r, x_i].
+        step_bias: [H].
+        dt_bias: [H].
+        protect_weight: [H, D], with ``protect_bias`` [H]: logit of the protect gate from |x|.
+        protect_bias: [H].
+        dtype: Of the normed row.
+
+    Returns:
+        Sum and normed row [B, T, 2, D]; in float32 both logits [2, B, H, T], log decay and written share [B, H, T].
+    """
+    planes, branch = planes.contiguous(), branch.contiguous()
+    total, normed, logits, log_decay, write = _fake_gated(
+        planes,
+        branch,
+        branch_scale,
+        scale,
+        step_weight,
+        step_bias,
+        dt_bias,
+        protect_weight,
+        protect_bias,
+        dtype,
+    )
+    gates = (step_weight.contiguous(), step_bias, dt_bias, protect_weight.contiguous(), protect_bias)
+    _launch(planes, branch, branch_scale, scale, total, normed, (*gates, logits[0], logits[1], log_decay, write))
+    return total, normed, logits, log_decay, write
+
+
+def _launch(
+    planes: Tensor,
+    branch: Tensor | None,
+    branch_scale: Tensor | None,
+    scale: Tensor,
+    total: Tensor,
+    normed: Tensor,
+    gates: tuple[Tensor, ...] | None = None,
+) -> None:
+    width = planes.shape[-1]
+    rows = planes.numel() // (2 * width)
+    block = power_of_two(width)
+    elements, warps = (_GATED_ELEMENTS, _GATED_WARPS) if gates else (_PLAIN_ELEMENTS, _PLAIN_WARPS)
+    tile = row_tile(rows, block, elements)
+    _norm_kernel[(triton.cdiv(rows, tile),)](
+        planes,
+        planes if branch is None else branch,
+        scale if branch_scale is None else branch_scale,
+        scale,
+        total,
+        normed,
+        *(gates or (scale,) * 9),
+        rows,
+        planes.shape[1],
+        width,
+        gates[3].shape[0] if gates else 0,
+        HAS_BRANCH=branch is not None,
+        PAIRED=branch is not None and branch.ndim > planes.ndim,
+        HAS_BRANCH_SCALE=branch_scale is not None,
+        HAS_GATES=gates is not None,
+        ROWS=tile,
+        BLOCK=block,
+        num_warps=warps,
+    )

@@ -1,0 +1,278 @@
+"""Backward of the block's norm, residual add and gates as one kernel that recomputes what forward did not keep.
+
+The gradient of the sum is written twice, as the residual stream wants it and as the branch's product wants it, so that
+no pass is spent on a cast. The scale's gradient is summed by each program over the rows it walks and then over the
+programs, always in the same order.
+
+Axes: N rows (tokens of all sequences), D model_dim, H heads, B batch, T time.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pamprof.workloads.kernel_flops import OperatorWork
+from pamprof.workloads.kernels.block_math import (
+    DIRECTION,
+    MAGNITUDE,
+    NORM,
+    decay_gradients,
+    modulus,
+    power_of_two,
+    row_tile,
+    store,
+    summing_grid,
+)
+from pamprof.workloads.kernels.block_norm import gate_products
+from pamprof.workloads.kernels.kernel_operator import kernel_operator
+
+NORM_BACKWARD_FLOPS = 34  # per channel, the recomputed factor and the scale's sum included
+_RESIDUAL_FLOPS = 2  # per channel
+_SIZE_BACKWARD_FLOPS = 11  # per channel: the modulus of the normed channel, and what its gradient adds to both parts
+_GATE_BACKWARD_FLOPS = 46  # per head: both logits' gradients from the decay's and the written share's
+
+_PLAIN_ELEMENTS, _GATED_ELEMENTS = 2048, 4096  # of one plane in one program's tile
+_PLAIN_WARPS, _GATED_WARPS = 4, 8
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _norm_backward_kernel(planes, scale, gradient, residual, step_logits, gate_logits, decay_gradient, pairs, step_weight, protect_weight, planes_gradient, branch_gradient, scale_gradient, step_gradient, gate_gradient, sizes, rows, length, width, heads, HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+    channel = tl.arange(0, BLOCK)
+    within = channel < width
+    channel_scale = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32)
+    summed = tl.zeros((ROWS, BLOCK), tl.float32)
+    for tile in range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0)):
+        row = tile * ROWS + tl.arange(0, ROWS)
+        inside = (row < rows)[:, None] & within[None, :]
+        place = row.to(tl.int64)[:, None] * (2 * width) + channel[None, :]
+        real = tl.load(planes + place, mask=inside, other=0.0).to(tl.float32)
+        imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
+        along_real = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
+        along_imag = tl.load(gradient + place + width, mask=inside, other=0.0).to(tl.float32)
+        power = real * real + imag * imag + MAGNITUDE
+        reciprocal = 1.0 / tl.sqrt(tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width + NORM)
+        size = tl.sqrt(power)
+        shifted = size + DIRECTION
+        direction = reciprocal[:, None] * (size / shifted)
+        factor = channel_scale[None, :] * direction
+        if HAS_GATES:
+            normed_real = real * factor
+            normed_imag = imag * factor
+            normed_size = modulus(normed_real, normed_imag)
+            place_of_size = row.to(tl.int64)[:, None] * width + channel[None, :]
+            store(sizes + place_of_size, normed_size, inside)
+            along_size = tl.zeros((ROWS, BLOCK), tl.float32)
+            for head in range(heads):
+                source = ((row // length).to(tl.int64) * heads + head) * length + row % length
+                known = row < rows
+                of_step, of_gate = decay_gradients(
+                    tl.load(step_logits + source, mask=known, other=0.0),
+                    tl.load(gate_logits + source, mask=known, other=0.0),
+                    tl.load(decay_gradient + source, mask=known, other=0.0),
+                    tl.load(pairs + source, mask=known, other=0.0),
+                )
+                target = head * rows + row.to(tl.int64)
+                tl.store(step_gradient + target, of_step, mask=known)
+                tl.store(gate_gradient + target, of_gate, mask=known)
+                of_real = tl.load(step_weight + head * 2 * width + channel, mask=within, other=0.0).to(tl.float32)
+                of_imag = tl.load(step_weight + (head * 2 + 1) * width + channel, mask=within, other=0.0).to(tl.float32)
+                of_size = tl.load(protect_weight + head * width + channel, mask=within, other=0.0).to(tl.float32)
+                along_real += of_step[:, None] * of_real[None, :]
+                along_imag += of_step[:, None] * of_imag[None, :]
+                along_size += of_gate[:, None] * of_size[None, :]
+            along_size /= normed_size
+            along_real += along_size * normed_real
+            along_imag += along_size * normed_imag
+        aligned = along_real * real + along_imag * imag
+        summed += aligned * direction
+        shared = tl.sum(factor * aligned, axis=1) * reciprocal * reciprocal / width
+        bent = aligned * channel_scale[None, :] * reciprocal[:, None] * (DIRECTION / (shifted * shifted * size))
+        radial = bent - shared[:, None]
+        real = along_real * factor + real * radial
+        imag = along_imag * factor + imag * radial
+        if HAS_RESIDUAL:
+            real += tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
+            imag += tl.load(residual + place + width, mask=inside, other=0.0).to(tl.float32)
+        store(planes_gradient + place, real, inside)
+        store(planes_gradient + place + width, imag, inside)
+        if HAS_BRANCH:
+            store(branch_gradient + place, real, inside)
+            store(branch_gradient + place + width, imag, inside)
+    tl.store(scale_gradient + tl.program_id(0) * width + channel, tl.sum(summed, axis=0), mask=within)
+
+
+def _norm_backward_work(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor | None,
+    branch_dtype: torch.dtype | None,
+    *,
+    output: object,
+) -> OperatorWork:
+    del scale, gradient, branch_dtype, output
+    each = NORM_BACKWARD_FLOPS + (0 if residual is None else _RESIDUAL_FLOPS)
+    return OperatorWork(elementwise_flop_count=each * (planes.numel() // 2))
+
+
+def _gated_backward_work(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor,
+    logits: Tensor,
+    decay_gradient: Tensor,
+    pairs: Tensor,
+    step_weight: Tensor,
+    protect_weight: Tensor,
+    branch_dtype: torch.dtype,
+    *,
+    output: object,
+) -> OperatorWork:
+    del logits, pairs, step_weight
+    norm = _norm_backward_work(planes, scale, gradient, residual, branch_dtype, output=output)
+    rows, width, heads = planes.numel() // (2 * planes.shape[-1]), planes.shape[-1], protect_weight.shape[0]
+    elementwise = norm.elementwise_flop_count + _SIZE_BACKWARD_FLOPS * planes.numel() // 2
+    products = gate_products(rows, width, heads)
+    return OperatorWork(
+        matrix_flop_count=products,
+        matrix_dense_flop_count=products,
+        elementwise_flop_count=elementwise + _GATE_BACKWARD_FLOPS * decay_gradient.numel(),
+    )
+
+
+def _fake_backward(
+    planes: Tensor, scale: Tensor, gradient: Tensor, residual: Tensor | None, branch_dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    del gradient, residual
+    branch = planes.new_empty(0) if branch_dtype is None else planes.new_empty(planes.shape, dtype=branch_dtype)
+    return planes.new_empty(planes.shape), branch, torch.empty_like(scale)
+
+
+@kernel_operator("fused_norm_backward", fake=_fake_backward, work=_norm_backward_work)
+def norm_backward(
+    planes: Tensor, scale: Tensor, gradient: Tensor, residual: Tensor | None, branch_dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of ``norm`` and ``add_norm`` from that of the normed row and that of the sum itself.
+
+    Args:
+        planes: What was normed, [..., 2, D].
+        scale: [D].
+        gradient: Of the normed row, same shape as ``planes``.
+        residual: Gradient that reaches the sum past the norm, same shape; None for zero.
+        branch_dtype: Dtype of a second copy of the sum's gradient; None for no copy.
+
+    Returns:
+        Gradient of the sum in the dtype of ``planes``, the copy (empty where none is wanted), and the scale's.
+    """
+    return _launch(planes, scale, gradient, residual, branch_dtype, None, ())
+
+
+def _fake_gated(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor,
+    logits: Tensor,
+    decay_gradient: Tensor,
+    pairs: Tensor,
+    step_weight: Tensor,
+    protect_weight: Tensor,
+    branch_dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    del decay_gradient, pairs, step_weight, protect_weight
+    results = _fake_backward(planes, scale, gradient, residual, branch_dtype)
+    rows = planes.numel() // (2 * planes.shape[-1])
+    logits_gradient = logits.new_empty((2, logits.shape[2], rows))
+    return *results, logits_gradient, gradient.new_empty((rows, planes.shape[-1]))
+
+
+@kernel_operator("fused_add_norm_gates_backward", fake=_fake_gated, work=_gated_backward_work)
+def gated_norm_backward(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor,
+    logits: Tensor,
+    decay_gradient: Tensor,
+    pairs: Tensor,
+    step_weight: Tensor,
+    protect_weight: Tensor,
+    branch_dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of ``add_norm_gates``, up to the two small products that the gates' weights want.
+
+    Args:
+        planes: The sum that was normed, [B, T, 2, D].
+        scale: [D].
+        gradient: Of the normed row, as far as it does not come through the gates.
+        residual: Gradient that reaches the sum past the norm.
+        logits: float32 [2, B, H, T], as forward returned them.
+        decay_gradient: Of the log decay, float32 [B, H, T].
+        pairs: Gradient of the written share times that share, float32 [B, H, T].
+        step_weight: [H, 2 D].
+        protect_weight: [H, D].
+        branch_dtype: Dtype of the copy of the sum's gradient.
+
+    Returns:
+        Gradient of the sum, its copy, the scale's; the logits' [2, H, N] in float32, and |x| [N, D] in the dtype of
+        ``gradient``.
+    """
+    rows, heads = planes.numel() // (2 * planes.shape[-1]), protect_weight.shape[0]
+    logits_gradient = logits.new_empty((2, heads, rows))
+    sizes = gradient.new_empty((rows, planes.shape[-1]))
+    gates = (
+        logits[0],
+        logits[1],
+        decay_gradient.contiguous(),
+        pairs.contiguous(),
+        step_weight.contiguous(),
+        protect_weight.contiguous(),
+    )
+    outputs = (logits_gradient[0], logits_gradient[1], sizes)
+    return *_launch(planes, scale, gradient, residual, branch_dtype, gates, outputs), logits_gradient, sizes
+
+
+def _launch(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor | None,
+    branch_dtype: torch.dtype | None,
+    gates: tuple[Tensor, ...] | None,
+    outputs: tuple[Tensor, ...],
+) -> tuple[Tensor, Tensor, Tensor]:
+    planes, gradient = planes.contiguous(), gradient.contiguous()
+    width = planes.shape[-1]
+    rows = planes.numel() // (2 * width)
+    block = power_of_two(width)
+    elements, warps = (_GATED_ELEMENTS, _GATED_WARPS) if gates else (_PLAIN_ELEMENTS, _PLAIN_WARPS)
+    tile = row_tile(rows, block, elements)
+    grid = summing_grid(triton.cdiv(rows, tile))
+    planes_gradient, branch_gradient, _ = _fake_backward(planes, scale, gradient, residual, branch_dtype)
+    scale_gradient = scale.new_empty((grid, width), dtype=torch.float32)
+    _norm_backward_kernel[(grid,)](
+        planes,
+        scale,
+        gradient,
+        planes if residual is None else residual.contiguous(),
+        *(gates or (scale,) * 6),
+        planes_gradient,
+        branch_gradient,
+        scale_gradient,
+        *(outputs or (scale,) * 3),
+        rows,
+        planes.shape[1],
+        width,
+        gates[5].shape[0] if gates else 0,
+        HAS_RESIDUAL=residual is not None,
+        HAS_BRANCH=branch_dtype is not None,
+        HAS_GATES=gates is not None,
+        ROWS=tile,
+        BLOCK=block,
+        num_warps=warps,
+    )
+    return planes_gradient, branch_gradient, scale_gradient.sum(0).to(scale.dtype)

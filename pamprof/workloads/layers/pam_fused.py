@@ -1,0 +1,202 @@
+"""PAM in kernels of our own: what the other implementations leave to a compiler, or to nobody, done in one pass each.
+
+The parameters, the sequences in planes and the memory's layout are those of ``pam_planar``; so are the results. Linear
+maps are the same real block products, except at a few decoded tokens, where kernels read each weight once. There is no
+float64 here: a kernel computes in float32 whatever it is given.
+
+Axes: B batch, T time, D model_dim, H heads, d head_dim, h hidden_dim, N = B T rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pamprof.workloads.kernels.block_gate import gate_unit
+from pamprof.workloads.kernels.block_norm import add_norm, add_norm_gates, norm
+from pamprof.workloads.kernels.block_prepare import prepare
+from pamprof.workloads.kernels.block_weights import block_weight
+from pamprof.workloads.kernels.core import fused_core
+from pamprof.workloads.kernels.decode_memory import memory_step
+from pamprof.workloads.kernels.decode_projection import norm_gate_unit, norm_memory_inputs, project
+from pamprof.workloads.layers.complex_products import fuse_once, turned_sum
+from pamprof.workloads.layers.fused_training import FusedBlockFunction, FusedNormFunction, block_parameters, rows
+from pamprof.workloads.layers.pam_planar import PlanarBlock
+from pamprof.workloads.layers.plane_ops import compute_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters
+
+Hidden = Tensor | tuple[Tensor, Tensor]
+"""A residual stream [B, T, 2, D], or with it a branch that the next norm is to add: same shape, or [B, T, 2 (row), 2, D]
+for a map's products with x_r and x_i."""
+
+# From here on a weight is used often enough that a matrix product beats reading it for each sequence.
+FEWEST_PRODUCT_ROWS = 16
+
+
+class FusedBlock(PlanarBlock):
+    """One block; whole sequences end in a pair, for the next block or head to add, pieces with a state do not."""
+
+    def fuse_weights(self) -> None:
+        """Make the block matrices once, for inference; the output map's holds the memory's scale as well.
+
+        That one is a copy of its own: parameters stay what they are.
+        """
+        dtype = self.cgu.up_proj.weight_real.dtype
+        self.fused_gate_up = fuse_once(self.product, (self.cgu.gate_proj, self.cgu.up_proj), dtype)
+        self.fused_down = fuse_once(self.product, (self.cgu.down_proj,), dtype)
+        self.fused_qkv = fuse_once(self.product, (self.pam.qkv_proj,), dtype)
+        with torch.no_grad():
+            scaled = self.pam_scale * self.pam.o_proj.weight_real, self.pam_scale * self.pam.o_proj.weight_imag
+            self.fused_output = self.product.fuse(*(weight.to(dtype) for weight in scaled))
+
+    def forward(  # type: ignore[override]
+        self, hidden: Hidden, rotation: Tensor, state: Tensor | None = None, begins: bool = True
+    ) -> Hidden:
+        """The block on a residual stream [B, T, 2, D], or on a pair.
+
+        Args:
+            hidden: Planes of the residual stream, or a pair.
+            rotation: Cosines and sines [2, T, d] of the positions' angles, float32.
+            state: [B, H, d, 2 d], the memory before the first token; replaced in place by the memory after the last.
+                None keeps nothing, the differentiable case.
+            begins: Whether the sequence begins here, so that what ``state`` held is ignored.
+        """
+        stream, branch = hidden if isinstance(hidden, tuple) else (hidden, None)
+        cosine, sine = rotation.unbind(0)
+        dtype = compute_dtype(stream)
+        if state is None:
+            dropout = self.dropout if self.training else 0.0
+            parameters = block_parameters(self)
+            total, remembered = FusedBlockFunction.apply(  # type: ignore[no-untyped-call]
+                stream.contiguous(), branch, cosine, sine, self.heads, dropout, dtype, *parameters
+            )
+            return total, remembered
+        if stream.shape[1] > 1 or begins:
+            return self._consume(joined(hidden), rotation, state, begins)
+        if stream.shape[0] < FEWEST_PRODUCT_ROWS:
+            return self._step(joined(hidden), rotation, state)
+        return self._wide_step(stream, branch, rotation, state)
+
+    def _consume(self, hidden: Tensor, rotation: Tensor, state: Tensor, begins: bool) -> Tensor:
+        """A piece of a prompt."""
+        batch, length = hidden.shape[:2]
+        dtype = compute_dtype(hidden)
+        normed = norm(hidden, self.norm1.scale, dtype)
+        gate_up = rows(normed) @ self._gate_up(dtype).mT
+        gated = gate_unit(gate_up.view(batch, length, 2, 2, -1), self.cgu.act.bias, self.cgu.act.beta)
+        added = (rows(gated) @ self._down(dtype).mT).view(hidden.shape)
+        total, normed, _, log_decay, write = add_norm_gates(
+            hidden, added, self.cgu_scale, self.norm2.scale, *self._gates(), dtype
+        )
+        qkv = (rows(normed) @ self._qkv(dtype).mT).view(batch, length, 2, 3, self.heads, self.head_dim)
+        prepare(qkv, *rotation.unbind(0), write)
+        retrieved, after = fused_core(
+            *qkv.unbind(3),
+            log_decay,
+            scale=self.head_dim**-0.5,
+            initial_state=None if begins else state.float(),
+            want_final_state=True,
+        )
+        assert after is not None
+        state.copy_(after)
+        # In place: nobody else holds the sum.
+        rows(total).addmm_(rows(retrieved), self._output(dtype).mT)
+        return total
+
+    def _step(self, hidden: Tensor, rotation: Tensor, state: Tensor) -> Tensor:
+        """One token of a few sequences, five kernels."""
+        dtype = compute_dtype(hidden)
+        weights = self._gate_up(dtype), self._down(dtype), self._qkv(dtype), self._output(dtype)
+        gated = norm_gate_unit(hidden, self.norm1.scale, weights[0], self.cgu.act.bias, self.cgu.act.beta)
+        total = project(gated, weights[1], hidden, self.cgu_scale, None, None)
+        qkv, log_decay, write = norm_memory_inputs(total, self.norm2.scale, weights[2], *self._gates())
+        retrieved = memory_step(qkv, log_decay, write, *rotation.unbind(0), state)
+        return project(retrieved, weights[3], total, None, None, None)
+
+    def _wide_step(self, stream: Tensor, branch: Tensor | None, rotation: Tensor, state: Tensor) -> Hidden:
+        """One token of many sequences: products of the rows x_r and x_i, which the next kernel adds up."""
+        dtype = compute_dtype(stream)
+        batch, width = stream.shape[0], stream.shape[-1]
+        if branch is None:
+            total, normed = stream, norm(stream, self.norm1.scale, dtype)
+        else:
+            total, normed = add_norm(stream, branch, None, self.norm1.scale, dtype)
+        gate_up = _row_products(normed, self._gate_up(dtype)).view(batch, 1, 2, 2, 2, -1)
+        gated = gate_unit(gate_up, self.cgu.act.bias, self.cgu.act.beta, True)
+        added = _row_products(gated, self._down(dtype)).view(batch, 1, 2, 2, width)
+        total, normed, _, log_decay, write = add_norm_gates(
+            total, added, self.cgu_scale, self.norm2.scale, *self._gates(), dtype
+        )
+        qkv = _row_products(normed, self._qkv(dtype)).view(batch, 1, 2, 2, -1)
+        retrieved = memory_step(qkv, log_decay, write, *rotation.unbind(0), state)
+        return total, _row_products(retrieved, self._output(dtype)).view(batch, 1, 2, 2, width)
+
+    def _gates(self) -> tuple[Tensor, ...]:
+        memory = self.pam
+        return (
+            memory.dt_proj.weight,
+            memory.dt_proj.bias,
+            memory.dt_bias,
+            memory.protect_gate.weight,
+            memory.protect_gate.bias,
+        )
+
+    def _gate_up(self, dtype: torch.dtype) -> Tensor:
+        return _block(self.fused_gate_up, (self.cgu.gate_proj, self.cgu.up_proj), None, dtype)
+
+    def _down(self, dtype: torch.dtype) -> Tensor:
+        return _block(self.fused_down, (self.cgu.down_proj,), None, dtype)
+
+    def _qkv(self, dtype: torch.dtype) -> Tensor:
+        return _block(self.fused_qkv, (self.pam.qkv_proj,), None, dtype)
+
+    def _output(self, dtype: torch.dtype) -> Tensor:
+        return _block(self.fused_output, (self.pam.o_proj,), self.pam_scale, dtype)
+
+
+def _block(
+    fused: Tensor | None, maps: Sequence[ComplexLinearParameters], scale: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """The block matrix made for inference, or one made now."""
+    if fused is not None:
+        return fused
+    return block_weight([linear.weight_real for linear in maps], [linear.weight_imag for linear in maps], scale, dtype)
+
+
+def _row_products(planes: Tensor, weight: Tensor) -> Tensor:
+    """[2 B, 2 N]: products of the rows x_r and x_i of planes [B, 1, 2, K] with [W_r; W_i]."""
+    inputs = planes.shape[-1]
+    return planes.view(-1, inputs) @ weight[:, :inputs].mT
+
+
+def joined(hidden: Hidden) -> Tensor:
+    """The residual stream [B, T, 2, D] with what was still to be added, in its own dtype."""
+    if isinstance(hidden, Tensor):
+        return hidden
+    stream, branch = hidden
+    return stream + (turned_sum(branch) if branch.ndim > stream.ndim else branch).to(stream.dtype)
+
+
+def fused_norm(hidden: Hidden, scale: Tensor) -> Tensor:
+    """Complex norm [B, T, 2, D] of a residual stream or a pair, differentiable, in the dtype of products."""
+    stream, branch = hidden if isinstance(hidden, tuple) else (hidden, None)
+    dtype = compute_dtype(stream)
+    if torch.is_grad_enabled():
+        normed: Tensor = FusedNormFunction.apply(stream, branch, scale, dtype)  # type: ignore[no-untyped-call]
+        return normed
+    return norm(stream, scale, dtype) if branch is None else add_norm(stream, branch, None, scale, dtype)[1]
+
+
+def project_token(hidden: Tensor, weight: Tensor, bias_real: Tensor, bias_imag: Tensor) -> Tensor:
+    """W x + b of planes [B, 1, 2, K] by a block matrix [2 N, 2 K]: planes [B, 1, 2, N]."""
+    if hidden.shape[0] < FEWEST_PRODUCT_ROWS:
+        return project(hidden, weight, None, None, bias_real, bias_imag)
+    product = functional.linear(rows(hidden), weight, torch.cat((bias_real, bias_imag)))
+    return product.view(*hidden.shape[:-1], -1)

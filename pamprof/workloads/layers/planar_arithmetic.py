@@ -1,0 +1,148 @@
+"""How the implementations over planes keep hidden sequences, and their first and last stages: in torch, and in kernels.
+
+Axes: B batch, T time, D model_dim, H heads, d head_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pamprof.errors import UnsupportedError
+from pamprof.workloads.layers.complex_products import ComplexProduct, FourProducts, fuse_once, joint_weights
+from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters
+from pamprof.workloads.layers.pam_planar import PlanarBlock
+from pamprof.workloads.layers.plane_ops import compute_dtype, plane_norm
+
+if TYPE_CHECKING:
+    from pamprof.records import LayerSpec
+
+
+def complex_maps(module: nn.Module) -> ComplexLinearParameters:
+    """The module, if it holds the weights of a complex map."""
+    if not isinstance(module, ComplexLinearParameters):
+        raise TypeError(f"a complex projection needs ComplexLinearParameters, not {type(module).__name__}")
+    return module
+
+
+class OneAnglePerChannel:
+    """How many angles a position has in every implementation of PAM."""
+
+    def rotation_channels(self, head_dim: int) -> int:
+        """One per complex channel."""
+        return head_dim
+
+
+class Planar(OneAnglePerChannel):
+    """Separate planes; see ``pam_planar``."""
+
+    def __init__(self, name: str, block: type[PlanarBlock], product: ComplexProduct) -> None:
+        self.name = name
+        self._block = block
+        self._product = product
+
+    def block(self, spec: LayerSpec) -> nn.Module:
+        """A block over planes."""
+        return self._block(spec)
+
+    def own(self, planes: Tensor) -> Tensor:
+        """Planes are kept as they are."""
+        return planes
+
+    def planes(self, hidden: Tensor) -> Tensor:
+        """Planes are kept as they are."""
+        return hidden
+
+    def embed(self, ids: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
+        """Planes [B, T, 2, D]."""
+        return torch.stack([functional.embedding(ids, table) for table in tables], 2)
+
+    def norm(self, hidden: Tensor, scale: Tensor) -> Tensor:
+        """Complex norm in float32, returned in the dtype of the products."""
+        return plane_norm(hidden, scale)
+
+    def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
+        """One fused product and the bias."""
+        maps = complex_maps(maps)
+        assert maps.bias_real is not None
+        assert maps.bias_imag is not None
+        if fused is None:
+            fused = self._product.fuse(*joint_weights((maps,), compute_dtype(hidden)))
+        return self._product.apply(hidden, fused) + torch.stack((maps.bias_real, maps.bias_imag))
+
+    def fuse(self, maps: nn.Module) -> Tensor | None:
+        """The fused weight, of which the parameters become views."""
+        maps = complex_maps(maps)
+        return fuse_once(self._product, (maps,), maps.weight_real.dtype)
+
+    def logits(self, hidden: Tensor, table: Tensor, bias: Tensor | None) -> Tensor:
+        """One product of rows [u_r, u_i]."""
+        return functional.linear(hidden.flatten(-2), table, bias)
+
+    def rotation(self, angles: Tensor, hidden: Tensor) -> Tensor:
+        """Cosines and sines [2, T, d]."""
+        return torch.stack((angles.cos(), angles.sin())).to(compute_dtype(hidden))
+
+    def positions(self, rotation: Tensor, start: int, length: int) -> Tensor:
+        """[2, length, d]."""
+        return rotation[:, start : start + length]
+
+    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """S^T as planes [B, H, d_k, 2 d_v]."""
+        return torch.zeros(batch, heads, head_dim, 2 * head_dim, dtype=dtype, device=device)
+
+    def complex_state(self, state: Tensor) -> Tensor:
+        """The memory as complex [B, H, d_v, d_k]."""
+        real, imag = state.chunk(2, -1)
+        return torch.complex(real, imag).mT
+
+
+class Fused(Planar):
+    """Planes and kernels; see ``pam_fused``, which is imported where a block is built: it needs Triton."""
+
+    def __init__(self) -> None:
+        super().__init__("fused", PlanarBlock, FourProducts())
+
+    def block(self, spec: LayerSpec) -> nn.Module:
+        """A block of kernels.
+
+        Raises:
+            UnsupportedError: Triton is not installed.
+        """
+        if find_spec("triton") is None:
+            raise UnsupportedError(
+                "the fused implementation needs Triton, which is not installed; get pamprof[kernels]"
+            )
+        from pamprof.workloads.layers.pam_fused import FusedBlock
+
+        return FusedBlock(spec)
+
+    def planes(self, hidden: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        """What the last block left to add, added."""
+        from pamprof.workloads.layers.pam_fused import joined
+
+        return joined(hidden)
+
+    def norm(self, hidden: Tensor | tuple[Tensor, Tensor], scale: Tensor) -> Tensor:
+        """What was left to add, added on the way; returned in the dtype of the products."""
+        from pamprof.workloads.layers.pam_fused import fused_norm
+
+        return fused_norm(hidden, scale)
+
+    def project(self, hidden: Tensor, maps: nn.Module, fused: Tensor | None) -> Tensor:
+        """As over planes, but a token's product reads each weight once."""
+        maps = complex_maps(maps)
+        if fused is None or hidden.shape[1] > 1 or maps.bias_real is None or maps.bias_imag is None:
+            return super().project(hidden, maps, fused)
+        from pamprof.workloads.layers.pam_fused import project_token
+
+        return project_token(hidden, fused, maps.bias_real, maps.bias_imag)
+
+    def rotation(self, angles: Tensor, hidden: Tensor) -> Tensor:
+        """Cosines and sines [2, T, d] in float32: kernels multiply with them before they round."""
+        del hidden
+        return torch.stack((angles.cos(), angles.sin())).float()
