@@ -30,7 +30,7 @@ def test_an_eager_plan_pairs_with_the_eager_transformer():
 def test_every_implementation_meets_every_execution_once():
     group = plan().groups[0]
     arms = {(workload.spec.layer, workload.implementation, workload.execution) for workload in group}
-    assert len(arms) == len(group) == (1 + 1 + 4) * len(EVERY)
+    assert len(arms) == len(group) == (1 + 1 + 5) * len(EVERY)
 
 
 def test_an_implementation_the_dtype_rules_out_is_left_out_unless_asked_for():
