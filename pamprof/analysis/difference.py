@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.conditions import DifferingCondition, conditions, differing_conditions
 from pamprof.analysis.pairing import is_reference
 from pamprof.analysis.reference_drift import moved_references, reference_times
-from pamprof.analysis.stored_runs import file_notes, latest_runs
+from pamprof.analysis.stored_runs import file_notes, is_ratio, latest_runs
 from pamprof.errors import RecordError
 from pamprof.records import Interval
 from pamprof.statistics import chained_ratio_interval, unpaired_ratio_interval, verdict
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from pamprof.records import Run, Skip, Workload
     from pamprof.records.store import RecordFile
-
-# An interval this wide says that the samples are no times, not that they scatter.
-_WIDEST_RATIO = 1e12
 
 
 class Metric(StrEnum):
@@ -196,7 +193,7 @@ def _time_difference(
             ratio = unpaired_ratio_interval(mine.wall_time_seconds, theirs.wall_time_seconds)
     except RecordError as exc:
         reason = str(exc)
-    if ratio is not None and ratio.high > _WIDEST_RATIO * ratio.low:
+    if ratio is not None and not is_ratio(ratio):
         reason = "the samples lie too far apart for a ratio; measure both again"
         ratio = None
     change = Change.INCONCLUSIVE if ratio is None else Change(verdict(ratio).value)

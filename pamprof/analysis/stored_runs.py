@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.records import Run
+    from pamprof.records import Interval, Run
     from pamprof.records.store import RecordFile
+
+# An interval this wide says that the samples are no times, not that they scatter.
+_WIDEST_RATIO = 1e12
 
 
 def latest_runs(runs: Iterable[Run]) -> dict[str, Run]:
@@ -19,6 +22,11 @@ def latest_runs(runs: Iterable[Run]) -> dict[str, Run]:
         if known is None or run.started_at >= known.started_at:
             latest[run.workload.key] = run
     return latest
+
+
+def is_ratio(interval: Interval) -> bool:
+    """Whether the interval of a ratio says anything, unlike one of samples that are no times."""
+    return interval.high <= _WIDEST_RATIO * interval.low
 
 
 def file_notes(file: RecordFile, used: Sequence[Run], name: str) -> list[str]:

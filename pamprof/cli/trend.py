@@ -13,7 +13,7 @@ from pamprof.cli.stored import ratio_of_percent, read_distinct
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from pamprof.analysis.trend import Trend
+    from pamprof.analysis.trend_results import Trend
 
 _APART = 1
 _UNDECIDED = 3
@@ -78,7 +78,7 @@ def trend(
 
 
 def _judge(found: Trend, within: str | None) -> None:
-    from pamprof.analysis.trend import Agreement
+    from pamprof.analysis.trend_results import Agreement
 
     outside, undecided = found.count(Agreement.OUTSIDE), found.count(Agreement.UNDECIDED)
     if outside:

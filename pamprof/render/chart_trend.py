@@ -13,7 +13,7 @@ from pamprof.render.workload_labels import place_label
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pamprof.analysis.trend import Trend, TrendRun, TrendSeries
+    from pamprof.analysis.trend_results import Trend, TrendRun, TrendSeries
     from pamprof.records import Point
     from pamprof.render.arms import Arm
 

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.trend import Agreement
+from pamprof.analysis.trend_results import Agreement
 from pamprof.render.arms import assign_arms, layer_titles
 from pamprof.render.chart_trend import changes_in_words, days_in_words, short_commit, trend_charts
 from pamprof.render.table_view import TableView
@@ -17,7 +17,7 @@ from pamprof.render.workload_labels import workload_labels
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pamprof.analysis.trend import Trend, TrendRun, TrendSeries
+    from pamprof.analysis.trend_results import Trend, TrendRun, TrendSeries
     from pamprof.records import Interval, Session
     from pamprof.render.chart import Chart
 

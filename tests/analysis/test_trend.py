@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from pamprof.analysis.trend import Agreement, trend_of
+from pamprof.analysis.trend import trend_of
+from pamprof.analysis.trend_results import Agreement
 from pamprof.records import Execution, SkipKind
 from pamprof.records.run import Skip
 from pamprof.records.store import RecordFile
