@@ -23,8 +23,8 @@ def diff(tmp_path, monkeypatch):
     """Run the command in a folder of measurements: same code twice, slower, faster, borderline, another machine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    write(tmp_path / "base" / "runs.jsonl", measured(seed=1))
-    write(tmp_path / "same" / "runs.jsonl", measured(seed=2))
+    write(tmp_path / "base" / "runs.jsonl", measured(seed=1, sigma=0.002))
+    write(tmp_path / "same" / "runs.jsonl", measured(seed=2, sigma=0.002))
     write(tmp_path / "slow" / "runs.jsonl", measured(seed=3, slowdown=1.10))
     write(tmp_path / "border" / "runs.jsonl", measured(seed=4, slowdown=1.04, sigma=0.02))
     write(tmp_path / "other" / "runs.jsonl", with_environment(measured(seed=5), driver_version="1", torch_version="2"))
