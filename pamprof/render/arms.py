@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One implementation of one layer, whatever its execution.
+    """One implementation of one layer, with what it keeps its state in, whatever its execution.
 
     Attributes:
-        key: ``layer/implementation``.
+        key: ``layer/implementation``, and the state's dtype where the arm names one.
         label: Name for people, such as ``PAM planar``.
         role: Colour role of ``style.LIGHT``; also the name of the CSS variable.
         marker: matplotlib's marker letter.
@@ -37,14 +37,14 @@ _PAM = {
     "fused": ("fused", "h"),
 }
 _OTHERS = (("other1", "X"), ("other2", "p"), ("other3", "<"), ("other4", ">"))
-_TITLES = {"pam": "PAM", "real_pam": "real twin", "transformer": "transformer"}
-_ORDER = ("transformer", "real_pam", "pam")
+_TITLES = {"pam": "PAM", "real_pam": "real twin", "transformer": "transformer", "llama": "Llama"}
+_ORDER = ("transformer", "llama", "real_pam", "pam")
 _EXECUTIONS = {"eager": "eager", "compiled": "compiled", "graph": "graph", "compiled-graph": "compiled + graph"}
 
 
 def arm_key(workload: Workload) -> str:
-    """``layer/implementation``."""
-    return f"{workload.spec.layer}/{workload.implementation}"
+    """``layer/implementation``, and the state's dtype where the arm names one: ``pam/planar/bfloat16``."""
+    return _key(_identity(workload))
 
 
 def execution_label(workload: Workload) -> str:
@@ -66,13 +66,13 @@ def assign_arms(workloads: Iterable[Workload], titles: Mapping[str, str]) -> dic
 
     Built-in arms always look the same; others take the spare colours in the order of their names.
     """
-    pairs = sorted({(w.spec.layer, w.implementation) for w in workloads}, key=_reading_order)
+    identities = sorted({_identity(workload) for workload in workloads}, key=_reading_order)
     implementations: dict[str, set[str]] = {}
-    for layer, implementation in pairs:
+    for layer, implementation, _ in identities:
         implementations.setdefault(layer, set()).add(implementation)
     arms: dict[str, Arm] = {}
     spare = 0
-    for layer, implementation in pairs:
+    for layer, implementation, state_dtype in identities:
         title = titles.get(layer, layer)
         look = (
             _LAYERS.get(layer) if layer != "pam" else _PAM.get("fused" if "fused" in implementation else implementation)
@@ -81,14 +81,25 @@ def assign_arms(workloads: Iterable[Workload], titles: Mapping[str, str]) -> dic
             look = _OTHERS[spare % len(_OTHERS)]
             spare += 1
         label = f"{title} {implementation}" if layer == "pam" or len(implementations[layer]) > 1 else title
-        key = f"{layer}/{implementation}"
+        if state_dtype:
+            label += f" ({state_dtype} state)"
+        key = _key((layer, implementation, state_dtype))
         arms[key] = Arm(key=key, label=label, role=look[0], marker=look[1])
     return arms
 
 
-def _reading_order(pair: tuple[str, str]) -> tuple[int, str, int, str]:
-    layer, implementation = pair
+def _identity(workload: Workload) -> tuple[str, str, str]:
+    """Layer, implementation, and the dtype the state is kept in; empty where it is the policy's own."""
+    return workload.spec.layer, workload.implementation, str(workload.spec.state_dtype or "")
+
+
+def _key(identity: tuple[str, str, str]) -> str:
+    return "/".join(part for part in identity if part)
+
+
+def _reading_order(identity: tuple[str, str, str]) -> tuple[int, str, int, str, str]:
+    layer, implementation, state_dtype = identity
     rank = _ORDER.index(layer) if layer in _ORDER else len(_ORDER)
     names = tuple(_PAM)
     inner = names.index(implementation) if implementation in names else len(names)
-    return rank, layer, inner, implementation
+    return rank, layer, inner, implementation, state_dtype
