@@ -17,11 +17,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from pamprof.workloads.kernels.core_decay import LOG2_E, SMALLEST_LOG2
 from pamprof.workloads.kernels.core_tiles import (
-    LOG2_E,
-    SMALLEST_LOG2,
     add_product,
-    chunk_decay,
+    load_decay,
     load_rows,
     load_state,
     negated,
@@ -39,6 +38,8 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one prog
     values,
     output_gradient,
     log_decay,
+    sums,
+    cuts,
     kept,
     after,
     gradient,
@@ -78,9 +79,11 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one prog
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
 
     if HAS_AFTER:
-        real, imag = load_state(after + (row * segments + segment) * state_size, 0, HEAD_DIM, BLOCK_D, BLOCK_D)
-        left_real = real.to(tl.float32)
-        left_imag = imag.to(tl.float32)
+        after_real, after_imag = load_state(
+            after + (row * segments + segment) * state_size, 0, HEAD_DIM, BLOCK_D, BLOCK_D
+        )
+        left_real = after_real.to(tl.float32)
+        left_imag = after_imag.to(tl.float32)
     else:
         left_real = tl.zeros([BLOCK_D, BLOCK_D], tl.float32)
         left_imag = tl.zeros([BLOCK_D, BLOCK_D], tl.float32)
@@ -102,82 +105,86 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one prog
         v_imag = load_rows(values + stride_plane, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
         y_real = load_rows(output_gradient, start, length, 2 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
         y_imag = load_rows(output_gradient + width, start, length, 2 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        sums, cuts, total, total_cuts = chunk_decay(log_decay, start, length, CHUNK)
-        from_start = tl.exp2(sums - cuts) * scale
-        to_end = tl.exp2((total - sums) - (total_cuts - cuts))
+        since, since_cuts, total, total_cuts = load_decay(sums, cuts, row * chunks + chunk, CHUNK)
+        from_start = tl.exp2(since - since_cuts) * scale
+        to_end = tl.exp2((total - since) - (total_cuts - since_cuts))
         through = tl.exp2(total - total_cuts)
 
-        exponent = (sums[None, :] - sums[:, None]) - (cuts[None, :] - cuts[:, None])
-        weight = tl.where(position[None, :] >= position[:, None], tl.exp2(exponent) * scale, 0.0)
-        nothing = tl.zeros([CHUNK, CHUNK], tl.float32)
-        score_real = add_product(nothing, k_real, tl.trans(q_real), PRECISION)
-        score_real = add_product(score_real, k_imag, tl.trans(q_imag), PRECISION)
-        score_imag = add_product(nothing, k_real, tl.trans(q_imag), PRECISION)
-        score_imag = add_product(score_imag, negated(k_imag), tl.trans(q_real), PRECISION)
-        pull_real = add_product(nothing, v_real, tl.trans(y_real), PRECISION)  # the gradient of the decayed score
-        pull_real = add_product(pull_real, v_imag, tl.trans(y_imag), PRECISION)
-        pull_imag = add_product(nothing, v_real, tl.trans(y_imag), PRECISION)
-        pull_imag = add_product(pull_imag, negated(v_imag), tl.trans(y_real), PRECISION)
-        score_real *= weight
-        score_imag *= weight
-        between = score_real * pull_real + score_imag * pull_imag
-        inside_read = tl.sum(between, 0)
-        inside_written = tl.sum(between, 1)
-        pair_real = rounded(score_real, q_real.dtype)
-        pair_imag = rounded(score_imag, q_real.dtype)
-        pull_real = rounded(pull_real * weight, q_real.dtype)
-        pull_imag = rounded(pull_imag * weight, q_real.dtype)
-
-        # Values: the pairs inside the chunk, and what the chunk leaves behind.
-        after_real = rounded(left_real, q_real.dtype)
-        after_imag = rounded(left_imag, q_real.dtype)
-        nothing = tl.zeros([CHUNK, BLOCK_D], tl.float32)
-        real = add_product(nothing, k_real, after_real, PRECISION)
-        real = add_product(real, negated(k_imag), after_imag, PRECISION) * to_end[:, None]
-        imag = add_product(nothing, k_real, after_imag, PRECISION)
-        imag = add_product(imag, k_imag, after_real, PRECISION) * to_end[:, None]
-        real = add_product(real, pair_real, y_real, PRECISION)
-        real = add_product(real, pair_imag, y_imag, PRECISION)
-        imag = add_product(imag, pair_real, y_imag, PRECISION)
-        imag = add_product(imag, negated(pair_imag), y_real, PRECISION)
-        place = gradient + 2 * width
-        store_rows(place, real, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        store_rows(place + 3 * width, imag, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
-
-        # Keys, likewise.
-        real = add_product(nothing, v_real, tl.trans(after_real), PRECISION)
-        real = add_product(real, v_imag, tl.trans(after_imag), PRECISION) * to_end[:, None]
-        imag = add_product(nothing, v_imag, tl.trans(after_real), PRECISION)
-        imag = add_product(imag, negated(v_real), tl.trans(after_imag), PRECISION) * to_end[:, None]
-        left = tl.sum(real * k_real.to(tl.float32) + imag * k_imag.to(tl.float32), 1)
-        real = add_product(real, pull_real, q_real, PRECISION)
-        real = add_product(real, pull_imag, q_imag, PRECISION)
-        imag = add_product(imag, pull_real, q_imag, PRECISION)
-        imag = add_product(imag, negated(pull_imag), q_real, PRECISION)
-        place = gradient + width
-        store_rows(place, real, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        store_rows(place + 3 * width, imag, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
-
-        # Queries: the pairs inside the chunk, and what the chunk begins with.
-        real = nothing
-        imag = nothing
+        # What passes through the chunk, read and written elsewhere.
         passed = 0.0
         if HAS_KEPT:
             begin_real, begin_imag = load_state(
                 kept + (row * chunks + chunk) * state_size, 0, HEAD_DIM, BLOCK_D, BLOCK_D
             )
-            real = add_product(real, y_real, tl.trans(begin_real), PRECISION)
-            real = add_product(real, y_imag, tl.trans(begin_imag), PRECISION) * from_start[:, None]
-            imag = add_product(imag, y_imag, tl.trans(begin_real), PRECISION)
-            imag = add_product(imag, negated(y_real), tl.trans(begin_imag), PRECISION) * from_start[:, None]
             passing = left_real * begin_real.to(tl.float32) + left_imag * begin_imag.to(tl.float32)
             passed = tl.sum(tl.sum(passing, 1), 0) * through
+
+        # Scores [s, t] and their gradients, one plane after the other: what is alive at once must fit the registers.
+        exponent = (since[None, :] - since[:, None]) - (since_cuts[None, :] - since_cuts[:, None])
+        weight = tl.where(position[None, :] >= position[:, None], tl.exp2(exponent) * scale, 0.0)
+        nothing = tl.zeros([CHUNK, CHUNK], tl.float32)
+        score = add_product(nothing, k_real, tl.trans(q_real), PRECISION)
+        score = add_product(score, k_imag, tl.trans(q_imag), PRECISION) * weight
+        pull = add_product(nothing, v_real, tl.trans(y_real), PRECISION)
+        pull = add_product(pull, v_imag, tl.trans(y_imag), PRECISION)
+        between = score * pull
+        pair_real = rounded(score, q_real.dtype)
+        pull_real = rounded(pull * weight, q_real.dtype)
+        score = -add_product(nothing, k_imag, tl.trans(q_real), PRECISION)
+        score = add_product(score, k_real, tl.trans(q_imag), PRECISION) * weight
+        pull = -add_product(nothing, v_imag, tl.trans(y_real), PRECISION)
+        pull = add_product(pull, v_real, tl.trans(y_imag), PRECISION)
+        between += score * pull
+        pair_imag = rounded(score, q_real.dtype)
+        pull_imag = rounded(pull * weight, q_real.dtype)
+        inside_read = tl.sum(between, 0)
+        inside_written = tl.sum(between, 1)
+
+        # Values: what the chunk leaves behind, and the pairs inside it.
+        held_real = rounded(left_real, q_real.dtype)
+        held_imag = rounded(left_imag, q_real.dtype)
+        nothing = tl.zeros([CHUNK, BLOCK_D], tl.float32)
+        real = -add_product(nothing, k_imag, held_imag, PRECISION)
+        real = add_product(real, k_real, held_real, PRECISION) * to_end[:, None]
+        real = add_product(real, pair_real, y_real, PRECISION)
+        real = add_product(real, pair_imag, y_imag, PRECISION)
+        place = gradient + 2 * width
+        store_rows(place, real, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
+        imag = add_product(nothing, k_real, held_imag, PRECISION)
+        imag = add_product(imag, k_imag, held_real, PRECISION) * to_end[:, None]
+        imag = add_product(imag, pair_real, y_imag, PRECISION)
+        imag = add_product(imag, negated(pair_imag), y_real, PRECISION)
+        store_rows(place + 3 * width, imag, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
+
+        # Keys, likewise.
+        real = add_product(nothing, v_real, tl.trans(held_real), PRECISION)
+        real = add_product(real, v_imag, tl.trans(held_imag), PRECISION) * to_end[:, None]
+        left = tl.sum(real * k_real.to(tl.float32), 1)
+        real = add_product(real, pull_real, q_real, PRECISION)
+        real = add_product(real, pull_imag, q_imag, PRECISION)
+        place = gradient + width
+        store_rows(place, real, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
+        imag = -add_product(nothing, v_real, tl.trans(held_imag), PRECISION)
+        imag = add_product(imag, v_imag, tl.trans(held_real), PRECISION) * to_end[:, None]
+        left += tl.sum(imag * k_imag.to(tl.float32), 1)
+        imag = add_product(imag, pull_real, q_imag, PRECISION)
+        imag = add_product(imag, negated(pull_imag), q_real, PRECISION)
+        store_rows(place + 3 * width, imag, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
+
+        # Queries: what the chunk begins with, and the pairs inside it, whose scores lie across.
+        real = nothing
+        imag = nothing
+        if HAS_KEPT:
+            real = add_product(real, y_real, tl.trans(begin_real), PRECISION)
+            real = add_product(real, y_imag, tl.trans(begin_imag), PRECISION) * from_start[:, None]
+            imag = -add_product(imag, y_real, tl.trans(begin_imag), PRECISION)
+            imag = add_product(imag, y_imag, tl.trans(begin_real), PRECISION) * from_start[:, None]
         read = tl.sum(real * q_real.to(tl.float32) + imag * q_imag.to(tl.float32), 1)
+        real = -add_product(-real, tl.trans(pull_imag), k_imag, PRECISION)
         real = add_product(real, tl.trans(pull_real), k_real, PRECISION)
-        real = add_product(real, tl.trans(negated(pull_imag)), k_imag, PRECISION)
+        store_rows(gradient, real, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
         imag = add_product(imag, tl.trans(pull_real), k_imag, PRECISION)
         imag = add_product(imag, tl.trans(pull_imag), k_real, PRECISION)
-        store_rows(gradient, real, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
         store_rows(gradient + 3 * width, imag, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
 
         # A decay lies between what was written before it and what is read from it on.

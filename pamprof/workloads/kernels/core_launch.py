@@ -15,12 +15,15 @@ import triton
 from torch import Tensor
 
 from pamprof.workloads.kernels.core_configuration import SCAN_GROUP, Configuration, padded
+from pamprof.workloads.kernels.core_decay import decay_sums_kernel
 from pamprof.workloads.kernels.core_gradient import gradient_kernel
 from pamprof.workloads.kernels.core_output import output_kernel
 from pamprof.workloads.kernels.core_states import scan_kernel, state_kernel
 
 _SCAN_BLOCK = 256
 _SCAN_WARPS = 4
+_DECAY_GROUP = 8
+_DECAY_WARPS = 4
 _PRECISION = "ieee"  # of products of float32 tiles; tf32 would keep ten bits
 
 
@@ -80,19 +83,20 @@ def launch_forward(
     rows, chunk, block = batch_size * heads, configuration.chunk, configuration.value_block
     chunks = triton.cdiv(length, chunk)
     segments = configuration.forward_segments(length)
+    sums = _decay_sums(inputs, chunk)
     output = inputs.queries.new_empty(inputs.queries.shape)
     final = inputs.state() if wants_final else None
     kept = inputs.state(chunks, dtype=inputs.queries.dtype) if keeps and keeps_states(inputs, configuration) else None
     entering = inputs.initial_state
     if segments > 1:
         entering = _enter_segments(
-            inputs, configuration, (inputs.keys, inputs.values), inputs.initial_state, segments, reverse=False
+            inputs, configuration, sums, (inputs.keys, inputs.values), inputs.initial_state, segments, reverse=False
         )
     output_kernel[rows * segments * triton.cdiv(head_dim, block),](
         inputs.queries,
         inputs.keys,
         inputs.values,
-        inputs.log_decay,
+        *sums,
         entering,
         output,
         kept,
@@ -141,6 +145,7 @@ def launch_backward(
     batch_size, length, heads, head_dim = inputs.sizes
     rows, chunk = batch_size * heads, configuration.chunk
     chunks = triton.cdiv(length, chunk)
+    sums = _decay_sums(inputs, chunk)
     gradient = inputs.queries.new_empty((batch_size, length, 2, 3, heads, head_dim))
     decay_gradient = torch.empty_like(inputs.log_decay)
     initial_gradient = inputs.state() if wants_initial else None
@@ -149,16 +154,17 @@ def launch_backward(
     sources = (inputs.queries, output_gradient)
     after = final_gradient
     if segments > 1:
-        after = _enter_segments(inputs, configuration, sources, final_gradient, segments, reverse=True)
+        after = _enter_segments(inputs, configuration, sums, sources, final_gradient, segments, reverse=True)
     if not walks and chunks > 1:
         entering, after = after, inputs.state(chunks, dtype=inputs.queries.dtype)
-        _launch_state(inputs, configuration, sources, segments, reverse=True, entering=entering, kept=after)
+        _launch_state(inputs, configuration, sums, sources, segments, reverse=True, entering=entering, kept=after)
     gradient_kernel[rows * (segments if walks else chunks),](
         inputs.queries,
         inputs.keys,
         inputs.values,
         output_gradient,
         inputs.log_decay,
+        *sums,
         kept,
         after,
         gradient,
@@ -185,9 +191,21 @@ def launch_backward(
     return gradient, decay_gradient, initial_gradient
 
 
+def _decay_sums(inputs: CoreInputs, chunk: int) -> Tensor:
+    """Sums of log decays and of cuts inside chunks, float32 [2, R, N C]."""
+    batch_size, length, heads, _ = inputs.sizes
+    rows, chunks = batch_size * heads, triton.cdiv(length, chunk)
+    sums = inputs.log_decay.new_empty((2, rows, chunks * chunk))
+    decay_sums_kernel[rows * triton.cdiv(chunks, _DECAY_GROUP),](
+        inputs.log_decay, sums[0], sums[1], length, chunks, CHUNK=chunk, GROUP=_DECAY_GROUP, num_warps=_DECAY_WARPS
+    )
+    return sums
+
+
 def _enter_segments(
     inputs: CoreInputs,
     configuration: Configuration,
+    sums: Tensor,
     sources: tuple[Tensor, Tensor],
     before: Tensor | None,
     segments: int,
@@ -198,7 +216,7 @@ def _enter_segments(
     head_dim = inputs.sizes[3]
     written = inputs.state(segments)
     through = inputs.log_decay.new_empty((len(written), segments))
-    _launch_state(inputs, configuration, sources, segments, reverse=reverse, ending=written, through=through)
+    _launch_state(inputs, configuration, sums, sources, segments, reverse=reverse, ending=written, through=through)
     entering = torch.empty_like(written)
     size = 2 * head_dim * head_dim
     scan_kernel[len(written) * triton.cdiv(size, _SCAN_BLOCK),](
@@ -220,6 +238,7 @@ def _enter_segments(
 def _launch_state(
     inputs: CoreInputs,
     configuration: Configuration,
+    sums: Tensor,
     sources: tuple[Tensor, Tensor],
     segments: int,
     *,
@@ -237,7 +256,7 @@ def _launch_state(
     state_kernel[rows * segments * triton.cdiv(head_dim, configuration.value_block),](
         keys,
         values,
-        inputs.log_decay,
+        *sums,
         entering,
         kept,
         ending,

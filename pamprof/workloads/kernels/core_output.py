@@ -10,7 +10,7 @@ import triton.language as tl
 
 from pamprof.workloads.kernels.core_tiles import (
     add_product,
-    chunk_decay,
+    load_decay,
     load_rows,
     load_state,
     negated,
@@ -26,7 +26,8 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
     queries,
     keys,
     values,
-    log_decay,
+    sums,
+    cuts,
     entering,
     output,
     kept,
@@ -82,32 +83,31 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
         k_imag = load_rows(keys + stride_plane, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
         v_real = load_rows(values, start, length, stride_time, first, HEAD_DIM, CHUNK, BLOCK_V)
         v_imag = load_rows(values + stride_plane, start, length, stride_time, first, HEAD_DIM, CHUNK, BLOCK_V)
-        sums, cuts, total, total_cuts = chunk_decay(log_decay + row * length, start, length, CHUNK)
+        since, since_cuts, total, total_cuts = load_decay(sums, cuts, row * chunks + chunk, CHUNK)
         if KEEPS:
             store_state(
                 kept + (row * chunks + chunk) * state_size, state_real, state_imag, first, HEAD_DIM, BLOCK_D, BLOCK_V
             )
 
+        # Scores before the state is read, one plane after the other: what is alive at once must fit the registers.
+        exponent = (since[:, None] - since[None, :]) - (since_cuts[:, None] - since_cuts[None, :])
+        weight = tl.where(position[:, None] >= position[None, :], tl.exp2(exponent) * scale, 0.0)
+        nothing = tl.zeros([CHUNK, CHUNK], tl.float32)
+        score = add_product(nothing, q_real, tl.trans(k_real), PRECISION)
+        score = add_product(score, q_imag, tl.trans(k_imag), PRECISION)
+        pair_real = rounded(score * weight, q_real.dtype)
+        score = -add_product(nothing, q_real, tl.trans(k_imag), PRECISION)
+        score = add_product(score, q_imag, tl.trans(k_real), PRECISION)
+        pair_imag = rounded(score * weight, q_real.dtype)
+
         held_real = rounded(state_real, q_real.dtype)
         held_imag = rounded(state_imag, q_real.dtype)
         nothing = tl.zeros([CHUNK, BLOCK_V], tl.float32)
-        y_real = add_product(nothing, q_real, held_real, PRECISION)
-        y_real = add_product(y_real, negated(q_imag), held_imag, PRECISION)
+        from_start = (tl.exp2(since - since_cuts) * scale)[:, None]
+        y_real = -add_product(nothing, q_imag, held_imag, PRECISION)
+        y_real = add_product(y_real, q_real, held_real, PRECISION) * from_start
         y_imag = add_product(nothing, q_real, held_imag, PRECISION)
-        y_imag = add_product(y_imag, q_imag, held_real, PRECISION)
-        from_start = (tl.exp2(sums - cuts) * scale)[:, None]
-        y_real *= from_start
-        y_imag *= from_start
-
-        nothing = tl.zeros([CHUNK, CHUNK], tl.float32)
-        score_real = add_product(nothing, q_real, tl.trans(k_real), PRECISION)
-        score_real = add_product(score_real, q_imag, tl.trans(k_imag), PRECISION)
-        score_imag = add_product(nothing, q_imag, tl.trans(k_real), PRECISION)
-        score_imag = add_product(score_imag, negated(q_real), tl.trans(k_imag), PRECISION)
-        exponent = (sums[:, None] - sums[None, :]) - (cuts[:, None] - cuts[None, :])
-        weight = tl.where(position[:, None] >= position[None, :], tl.exp2(exponent) * scale, 0.0)
-        pair_real = rounded(score_real * weight, q_real.dtype)
-        pair_imag = rounded(score_imag * weight, q_real.dtype)
+        y_imag = add_product(y_imag, q_imag, held_real, PRECISION) * from_start
         y_real = add_product(y_real, pair_real, v_real, PRECISION)
         y_real = add_product(y_real, negated(pair_imag), v_imag, PRECISION)
         y_imag = add_product(y_imag, pair_real, v_imag, PRECISION)
@@ -115,7 +115,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
         store_rows(output, y_real, start, length, 2 * width, first, HEAD_DIM, CHUNK, BLOCK_V)
         store_rows(output + width, y_imag, start, length, 2 * width, first, HEAD_DIM, CHUNK, BLOCK_V)
 
-        to_end = tl.exp2((total - sums) - (total_cuts - cuts))
+        to_end = tl.exp2((total - since) - (total_cuts - since_cuts))
         through = tl.exp2(total - total_cuts)
         state_real, state_imag = write_to_state(
             state_real, state_imag, through, k_real, k_imag, v_real, v_imag, to_end, PRECISION

@@ -15,7 +15,7 @@ import triton.language as tl
 
 from pamprof.workloads.kernels.core_tiles import (
     add_product,
-    chunk_decay,
+    load_decay,
     load_rows,
     load_state,
     store_state,
@@ -27,7 +27,8 @@ from pamprof.workloads.kernels.core_tiles import (
 def state_kernel(  # type: ignore[no-untyped-def]
     keys,
     values,
-    log_decay,
+    sums,
+    cuts,
     entering,
     kept,
     ending,
@@ -83,9 +84,9 @@ def state_kernel(  # type: ignore[no-untyped-def]
                 kept + (row * chunks + chunk) * state_size, state_real, state_imag, first, HEAD_DIM, BLOCK_D, BLOCK_V
             )
         start = chunk * CHUNK
-        sums, cuts, total, total_cuts = chunk_decay(log_decay + row * length, start, length, CHUNK)
-        from_start = tl.exp2(sums - cuts) * scale
-        to_end = tl.exp2((total - sums) - (total_cuts - cuts))
+        since, since_cuts, total, total_cuts = load_decay(sums, cuts, row * chunks + chunk, CHUNK)
+        from_start = tl.exp2(since - since_cuts) * scale
+        to_end = tl.exp2((total - since) - (total_cuts - since_cuts))
         weight = from_start if REVERSED else to_end
         state_real, state_imag = write_to_state(
             state_real,

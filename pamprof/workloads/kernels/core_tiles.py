@@ -1,8 +1,4 @@
-"""What the core's kernels share: tiles of planes, products, and the decay inside a chunk.
-
-A decay is held as a sum of base-two logarithms since the chunk's beginning, and a decay of zero is counted beside the
-sum instead of being summed: differences of sums then never meet an infinity, a zero cuts off exactly what lies before
-it, and what lies behind it loses no digits. Decays below the smallest normal float32 count as zero.
+"""What the core's kernels share: tiles of planes, their products, and how a chunk changes the state.
 
 Axes: C chunk, d head_dim; tiles are padded to powers of two and zero where they reach past the data.
 """
@@ -12,14 +8,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-LOG2_E = tl.constexpr(1.4426950408889634)
-SMALLEST_LOG2 = tl.constexpr(-126.0)  # of a normal float32
-# One counted zero in an exponent: two to its negative is 0 in float32, and any sum of chunk-many is exact.
-CUT = tl.constexpr(8192.0)
 INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def negated(tile):  # type: ignore[no-untyped-def]
     """The tile times -1 in registers; by its sign bit, because Triton's interpreter cannot negate bfloat16."""
     if tile.dtype.primitive_bitwidth == 16:
@@ -52,10 +44,12 @@ def load_rows(  # type: ignore[no-untyped-def]
     base, start, length, stride_time, first, HEAD_DIM: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr
 ):
     """Rows from ``start`` and channels from ``first`` of one plane of one head: [C, WIDTH]."""
-    time = start + tl.arange(0, CHUNK)
+    row = tl.arange(0, CHUNK)
     channel = first + tl.arange(0, WIDTH)
-    inside = (time < length)[:, None] & (channel < HEAD_DIM)[None, :]
-    return tl.load(base + time.to(tl.int64)[:, None] * stride_time + channel[None, :], mask=inside, other=0.0)
+    inside = (row < length - start)[:, None] & (channel < HEAD_DIM)[None, :]
+    # Only the beginning of the tile is far enough to need 64 bits.
+    tile = base + tl.cast(start, tl.int64) * stride_time
+    return tl.load(tile + row[:, None] * stride_time + channel[None, :], mask=inside, other=0.0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -63,11 +57,13 @@ def store_rows(  # type: ignore[no-untyped-def]
     base, tile, start, length, stride_time, first, HEAD_DIM: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr
 ):
     """The reverse of ``load_rows``, rounding to the dtype of ``base``."""
-    time = start + tl.arange(0, CHUNK)
+    row = tl.arange(0, CHUNK)
     channel = first + tl.arange(0, WIDTH)
-    inside = (time < length)[:, None] & (channel < HEAD_DIM)[None, :]
-    place = base + time.to(tl.int64)[:, None] * stride_time + channel[None, :]
-    tl.store(place, rounded(tile, base.dtype.element_ty), mask=inside)
+    inside = (row < length - start)[:, None] & (channel < HEAD_DIM)[None, :]
+    tile_base = base + tl.cast(start, tl.int64) * stride_time
+    tl.store(
+        tile_base + row[:, None] * stride_time + channel[None, :], rounded(tile, base.dtype.element_ty), mask=inside
+    )
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -93,23 +89,23 @@ def store_state(base, real, imag, first, HEAD_DIM: tl.constexpr, HEIGHT: tl.cons
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def chunk_decay(log_decay, start, length, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Sums of logarithms and of cuts up to each position [C], and both totals; decay is kept behind the end."""
-    time = start + tl.arange(0, CHUNK)
-    logarithm = tl.load(log_decay + time, mask=time < length, other=0.0) * LOG2_E
-    is_zero = logarithm < SMALLEST_LOG2
-    step = tl.where(is_zero, 0.0, logarithm)
-    cut = tl.where(is_zero, CUT, 0.0)
-    return tl.cumsum(step, 0), tl.cumsum(cut, 0), tl.sum(step, 0), tl.sum(cut, 0)
+def load_decay(sums, cuts, chunk, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Of one chunk: both sums at each position [C], and both at its end."""
+    place = chunk * CHUNK + tl.arange(0, CHUNK)
+    end = chunk * CHUNK + CHUNK - 1
+    return tl.load(sums + place), tl.load(cuts + place), tl.load(sums + end), tl.load(cuts + end)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def write_to_state(state_real, state_imag, through, keys_real, keys_imag, values_real, values_imag, weight, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: E501  # fmt: skip
+def write_to_state(  # type: ignore[no-untyped-def]
+    state_real, state_imag, through, keys_real, keys_imag, values_real, values_imag, weight, PRECISION: tl.constexpr
+):
     """State [d_k, d_v] decayed by ``through``, plus conj(keys)^T @ (weight · values) of one chunk."""
     real = rounded(values_real.to(tl.float32) * weight[:, None], values_real.dtype)
     imag = rounded(values_imag.to(tl.float32) * weight[:, None], values_imag.dtype)
     state_real = add_product(state_real * through, tl.trans(keys_real), real, PRECISION)
     state_real = add_product(state_real, tl.trans(keys_imag), imag, PRECISION)
-    state_imag = add_product(state_imag * through, tl.trans(keys_real), imag, PRECISION)
-    state_imag = add_product(state_imag, tl.trans(keys_imag), negated(real), PRECISION)
+    # The sign of a sum is free to turn; that of an operand would cost a second copy of it.
+    state_imag = -add_product(-(state_imag * through), tl.trans(keys_imag), real, PRECISION)
+    state_imag = add_product(state_imag, tl.trans(keys_real), imag, PRECISION)
     return state_real, state_imag
