@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pamprof.errors import RecordError
+from pamprof.median_estimate import student_quantile
 from pamprof.records import Interval, StopReason
 from pamprof.statistics import (
     Verdict,
-    _student_quantile,
     chained_ratio_interval,
     half_width,
     median_interval,
@@ -45,7 +45,7 @@ def pairs(
     return [(list(map(float, s)), list(map(float, r))) for s, r in zip(subject, reference, strict=True)]
 
 
-@pytest.mark.parametrize(("count", "correlation"), [(5, 0.3), (12, 0.0), (12, 0.5), (30, 0.5), (60, 0.7)])
+@pytest.mark.parametrize(("count", "correlation"), [(5, 0.5), (12, 0.0), (12, 0.8), (30, 0.5), (60, 0.8)])
 def test_interval_covers_the_true_ratio(count: int, correlation: float) -> None:
     trials = pairs(1, 300, count, ratio=1.54, correlation=correlation)
     covered = [interval.low <= 1.54 <= interval.high for interval in (ratio_interval(*pair) for pair in trials)]
@@ -152,11 +152,25 @@ def test_verdict_compares_the_whole_interval_with_the_band(low: float, high: flo
 
 
 def test_stopping_rule_says_which_rule_fired() -> None:
-    quiet, loud = [1.0, 1.001] * 5, [1.0, 2.0] * 100
-    assert should_stop(quiet[:9], [1.0] * 9, minimum_samples=10) is None
-    assert should_stop(quiet, [1.0] * 10, minimum_samples=10) is StopReason.PRECISION
+    quiet, loud = [1.0, 1.001] * 12, [1.0, 2.0] * 100
+    assert should_stop(quiet, [1.0] * 24, minimum_samples=25) is None
+    assert should_stop(quiet, [1.0] * 24, minimum_samples=10) is StopReason.PRECISION
     assert should_stop(loud[:50], [1.0] * 50, minimum_samples=10, maximum_samples=200) is None
     assert should_stop(loud, [1.0] * 200, minimum_samples=10, maximum_samples=200) is StopReason.SAMPLE_COUNT
+
+
+def test_precision_is_not_believed_of_few_samples_or_of_samples_that_repeat_each_other() -> None:
+    alike = [1.0] * 30 + [1.0001] * 30
+    assert should_stop([1.0, 1.001] * 5, [1.0] * 10, minimum_samples=10) is None
+    assert should_stop(alike, [1.0] * 60, minimum_samples=60) is None
+    assert should_stop([1.0, 1.0001] * 30, [1.0] * 60, minimum_samples=60) is StopReason.PRECISION
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
+def test_interval_covers_the_true_ratio_whenever_precision_stopped_the_sampling(correlation: float) -> None:
+    trials = pairs(10, 200, 120, ratio=1.54, correlation=correlation, sigma=0.012)
+    intervals = [stopped(*pair, target=0.02) for pair in trials]
+    assert np.mean([interval.low <= 1.54 <= interval.high for interval in intervals]) >= 0.92
 
 
 def test_stopping_rule_is_cheap_enough_to_ask_after_every_sample() -> None:
@@ -185,8 +199,8 @@ def test_impossible_samples_are_refused(subject: list[float], reference: list[fl
 @pytest.mark.parametrize(
     ("freedom", "expected"), [(1, 12.706), (2, 4.303), (3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042), (1e6, 1.960)]
 )
-def test_student_quantile_matches_the_tables(freedom: float, expected: float) -> None:
-    assert _student_quantile(0.975, freedom) == pytest.approx(expected, rel=0.01)
+def teststudent_quantile_matches_the_tables(freedom: float, expected: float) -> None:
+    assert student_quantile(0.975, freedom) == pytest.approx(expected, rel=0.01)
 
 
 def test_numpy_stays_unloaded_until_it_is_needed() -> None:

@@ -158,7 +158,7 @@ def test_run_that_counted_no_flops_is_left_out_with_a_sentence() -> None:
 def test_noise_floor_is_the_reference_against_itself() -> None:
     for point in analyse(synthetic_records()).points:
         assert point.noise_half_width is not None
-        assert 0 < point.noise_half_width < 0.03
+        assert 0 < point.noise_half_width < 0.05
 
 
 def test_verdict_needs_more_than_one_sample() -> None:
