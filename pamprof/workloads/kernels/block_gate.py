@@ -21,8 +21,8 @@ from pamprof.workloads.kernels.kernel_operator import kernel_operator
 GATE_FLOPS = 24  # per channel: two moduli, two sigmoids, the two factors, a complex product and its scale
 GATE_BACKWARD_FLOPS = 70  # per channel, what is recomputed included
 _BLOCK = 128  # channels of a tile
-_ELEMENTS = 1024
-_WARPS = 4
+_ELEMENTS, _WARPS = 1024, 4  # of one tile
+_BACKWARD_ELEMENTS, _BACKWARD_WARPS = 2048, 8
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -47,7 +47,10 @@ def gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE: tl.co
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _gate_kernel(gate_up, bias, beta, out, rows, width, PAIRED: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _gate_kernel(  # type: ignore[no-untyped-def]
+    gate_up, bias, beta, out, rows, width,
+    PAIRED: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     within = channel < width
@@ -79,7 +82,10 @@ def _gate_kernel(gate_up, bias, beta, out, rows, width, PAIRED: tl.constexpr, HA
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _gate_backward_kernel(gate_up, gradient, bias, beta, out, bias_gradient, beta_gradient, rows, width, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _gate_backward_kernel(  # type: ignore[no-untyped-def]
+    gate_up, gradient, bias, beta, out, bias_gradient, beta_gradient, rows, width,
+    HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     within = channel < width
     shift = tl.load(bias + channel, mask=within, other=0.0).to(tl.float32)[None, :]
@@ -168,7 +174,7 @@ def gate_unit(gate_up: Tensor, bias: Tensor, beta: Tensor | None, paired: bool =
     width = bias.shape[0]
     rows = out.numel() // (2 * width)
     block = min(_BLOCK, power_of_two(width))
-    tile = row_tile(rows, block, _ELEMENTS)
+    tile = row_tile(rows, block, _ELEMENTS, columns=triton.cdiv(width, block))
     _gate_kernel[triton.cdiv(rows, tile), triton.cdiv(width, block)](
         gate_up,
         bias,
@@ -201,7 +207,7 @@ def gate_unit_backward(
     width = bias.shape[0]
     rows = gate_up.numel() // (4 * width)
     block = min(_BLOCK, power_of_two(width))
-    tile = row_tile(rows, block, _ELEMENTS)
+    tile = row_tile(rows, block, _BACKWARD_ELEMENTS, columns=triton.cdiv(width, block))
     grid = summing_grid(triton.cdiv(rows, tile))
     out = torch.empty_like(gate_up)
     sums = bias.new_empty((1 if beta is None else 2, grid, width), dtype=torch.float32)
@@ -218,7 +224,7 @@ def gate_unit_backward(
         HAS_SLOPE=beta is not None,
         ROWS=tile,
         BLOCK=block,
-        num_warps=_WARPS,
+        num_warps=_BACKWARD_WARPS,
     )
     beta_gradient = bias.new_empty(0) if beta is None else sums[1].sum(0).to(beta.dtype)
     return out, sums[0].sum(0).to(bias.dtype), beta_gradient

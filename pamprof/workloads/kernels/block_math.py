@@ -26,10 +26,13 @@ def summing_grid(tiles: int) -> int:
     return min(tiles, SUMMING_PROGRAMS)
 
 
-def row_tile(rows: int, block: int, elements: int) -> int:
-    """Rows one program takes: a power of two, ``elements`` numbers at most, and no fewer programs than would fill."""
+def row_tile(rows: int, block: int, elements: int, *, columns: int = 1) -> int:
+    """Rows one program takes: a power of two, ``elements`` numbers at most, and no fewer programs than would fill.
+
+    ``columns`` is how many programs share the same rows.
+    """
     most = max(1, (_INTERPRETED_ELEMENTS if INTERPRETED.value else elements) // block)
-    filling = max(1, rows // SUMMING_PROGRAMS)
+    filling = max(1, rows * columns // SUMMING_PROGRAMS)
     return min(most, 1 << (filling.bit_length() - 1))
 
 
@@ -38,19 +41,19 @@ def power_of_two(width: int) -> int:
     return 1 << max(0, width - 1).bit_length()
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def store(place, tile, inside):  # type: ignore[no-untyped-def]
     """Store a float32 tile, rounded to nearest in the dtype of the place."""
     tl.store(place, rounded(tile, place.dtype.element_ty), mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def modulus(real, imag):  # type: ignore[no-untyped-def]
     """sqrt(re² + im² + 1e-8)."""
     return tl.sqrt(real * real + imag * imag + MAGNITUDE)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def log_one_plus(x):  # type: ignore[no-untyped-def]
     """log(1 + x) to full precision near 0: the rounding of 1 + x enters numerator and denominator alike."""
     shifted = 1.0 + x
@@ -58,18 +61,18 @@ def log_one_plus(x):  # type: ignore[no-untyped-def]
     return tl.where(rounded == 0.0, x, tl.log(shifted) * (x / tl.where(rounded == 0.0, 1.0, rounded)))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def softplus(x):  # type: ignore[no-untyped-def]
     """log(1 + exp(x)), linear where the exponential would overflow."""
     return tl.maximum(x, 0.0) + log_one_plus(tl.exp(-tl.abs(x)))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def log_of_decay(step, gate):  # type: ignore[no-untyped-def]
     """log(exp(-dt)(1 - p) + p) with dt = softplus(step) and p = sigmoid(gate).
 
-    The decay is 1 - (1 - p) sigmoid(step): near 1 the logarithm is taken of that, which keeps its digits where little is
-    forgotten, else of the sum of the two shares as logarithms, which stays finite however much is.
+    The decay is 1 - (1 - p) sigmoid(step): near 1 the logarithm is taken of that, which keeps its digits where little
+    is forgotten, else of the sum of the two shares as logarithms, which stays finite however much is.
     """
     lost = tl.sigmoid(-gate) * tl.sigmoid(step)
     forgotten = -softplus(gate) - softplus(step)
@@ -78,7 +81,7 @@ def log_of_decay(step, gate):  # type: ignore[no-untyped-def]
     return tl.where(lost < 0.5, log_one_plus(-tl.minimum(lost, 0.5)), summed)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def decay_gradients(step, gate, decay_gradient, pairs):  # type: ignore[no-untyped-def]
     """Gradients of ``step`` and ``gate`` from those of the log decay and of the written share.
 

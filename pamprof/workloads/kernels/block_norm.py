@@ -1,4 +1,4 @@
-"""The block's norm as one kernel: residual add, norm, and where asked for the decay's gates, in one pass; and backward.
+"""The block's norm as one kernel: residual add, norm, and where asked for the logits of the decay's gates, in one pass.
 
 A row is one token's planes [2, D]. The norm's statistics, the gates' products and everything that leads to a decay are
 float32 whatever the dtypes. Gate logits are products with the normed row before it is rounded.
@@ -14,24 +14,30 @@ import triton.language as tl
 from torch import Tensor
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, log_of_decay, power_of_two, row_tile, store
+from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, modulus, power_of_two, row_tile, store
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 # Real operations by the counter's convention: add, multiply, divide, root, exponential, sigmoid are 1 each.
 NORM_FLOPS = 12  # per channel
-ADD_FLOPS = 2  # per channel; a scale on what is added costs as much again
+ADD_FLOPS = 2  # per channel; a scale on what is added, or adding up its rows, costs as much again
 SIZE_FLOPS = 5  # modulus of a normed channel
-GATE_FLOPS = 26  # log decay and written share of one head from its two logits
 
-_PLAIN_ELEMENTS, _GATED_ELEMENTS = 2048, 8192  # of one plane in one program's tile
-_PLAIN_WARPS, _GATED_WARPS = 4, 8
+_PLAIN_ELEMENTS, _PLAIN_WARPS = 2048, 4  # of one plane in one program's tile
+_GATED_ELEMENTS, _GATED_WARPS = 4096, 8
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _norm_kernel(planes, branch, branch_scale, scale, total, normed, step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits, log_decay, write, rows, length, width, heads, HAS_BRANCH: tl.constexpr, PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr, HAS_GATES: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _norm_kernel(  # type: ignore[no-untyped-def]
+    planes, branch, branch_scale, scale, total, normed,
+    step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits,
+    rows, length, width, heads,
+    HAS_BRANCH: tl.constexpr, PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr, HAS_GATES: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, BLOCK)
-    inside = (row < rows)[:, None] & (channel < width)[None, :]
+    within = channel < width
+    inside = (row < rows)[:, None] & within[None, :]
     place = row.to(tl.int64)[:, None] * (2 * width) + channel[None, :]
     real = tl.load(planes + place, mask=inside, other=0.0).to(tl.float32)
     imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
@@ -55,31 +61,29 @@ def _norm_kernel(planes, branch, branch_scale, scale, total, normed, step_weight
         store(total + place, real, inside)
         store(total + place + width, imag, inside)
     power = real * real + imag * imag + MAGNITUDE
-    mean = tl.sum(tl.where((channel < width)[None, :], power, 0.0), axis=1) / width
+    mean = tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width
     size = tl.sqrt(power)
-    channel_scale = tl.load(scale + channel, mask=channel < width, other=0.0).to(tl.float32)
+    channel_scale = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32)
     factor = channel_scale[None, :] / tl.sqrt(mean + NORM)[:, None] * (size / (size + DIRECTION))
     real *= factor
     imag *= factor
     store(normed + place, real, inside)
     store(normed + place + width, imag, inside)
     if HAS_GATES:
-        normed_size = tl.sqrt(real * real + imag * imag + MAGNITUDE)
-        time = row % length
-        sequence = row // length
+        normed_size = modulus(real, imag)
+        sequence = (row // length).to(tl.int64)
         for head in range(heads):
-            of_real = tl.load(step_weight + head * 2 * width + channel, mask=channel < width, other=0.0).to(tl.float32)
-            of_imag = tl.load(step_weight + (head * 2 + 1) * width + channel, mask=channel < width, other=0.0).to(tl.float32)  # fmt: skip
-            of_size = tl.load(protect_weight + head * width + channel, mask=channel < width, other=0.0).to(tl.float32)
+            of_step = step_weight + head * 2 * width + channel
+            of_real = tl.load(of_step, mask=within, other=0.0).to(tl.float32)
+            of_imag = tl.load(of_step + width, mask=within, other=0.0).to(tl.float32)
+            of_size = tl.load(protect_weight + head * width + channel, mask=within, other=0.0).to(tl.float32)
             step = tl.sum(real * of_real[None, :] + imag * of_imag[None, :], axis=1)
             gate = tl.sum(normed_size * of_size[None, :], axis=1)
             step += tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
             gate += tl.load(protect_bias + head).to(tl.float32)
-            target = (sequence.to(tl.int64) * heads + head) * length + time
+            target = (sequence * heads + head) * length + row % length
             tl.store(step_logits + target, step, mask=row < rows)
             tl.store(gate_logits + target, gate, mask=row < rows)
-            tl.store(log_decay + target, log_of_decay(step, gate), mask=row < rows)
-            tl.store(write + target, tl.sigmoid(-gate), mask=row < rows)
 
 
 def _norm_work(planes: Tensor, scale: Tensor, dtype: torch.dtype, *, output: object) -> OperatorWork:
@@ -91,9 +95,8 @@ def _add_norm_work(
     planes: Tensor, branch: Tensor, branch_scale: Tensor | None, scale: Tensor, dtype: torch.dtype, *, output: object
 ) -> OperatorWork:
     del scale, dtype, output
-    channels = planes.numel() // 2
     adding = ADD_FLOPS * (1 + (branch_scale is not None) + (branch.ndim > planes.ndim))
-    return OperatorWork(elementwise_flop_count=(NORM_FLOPS + adding) * channels)
+    return OperatorWork(elementwise_flop_count=(NORM_FLOPS + adding) * (planes.numel() // 2))
 
 
 def gate_products(rows: int, width: int, heads: int) -> int:
@@ -106,25 +109,18 @@ def _gated_norm_work(
     branch: Tensor,
     branch_scale: Tensor | None,
     scale: Tensor,
-    step_weight: Tensor,
-    step_bias: Tensor,
-    dt_bias: Tensor,
-    protect_weight: Tensor,
-    protect_bias: Tensor,
+    gates: list[Tensor],
     dtype: torch.dtype,
     *,
     output: object,
 ) -> OperatorWork:
-    del step_weight, step_bias, dt_bias, protect_bias
-    rows, heads = planes.numel() // (2 * planes.shape[-1]), protect_weight.shape[0]
+    channels, width = planes.numel() // 2, planes.shape[-1]
     norm = _add_norm_work(planes, branch, branch_scale, scale, dtype, output=output)
-    products = gate_products(rows, planes.shape[-1], heads)
+    products = gate_products(channels // width, width, gates[3].shape[0])
     return OperatorWork(
         matrix_flop_count=products,
         matrix_dense_flop_count=products,
-        elementwise_flop_count=norm.elementwise_flop_count
-        + SIZE_FLOPS * planes.numel() // 2
-        + GATE_FLOPS * rows * heads,
+        elementwise_flop_count=norm.elementwise_flop_count + SIZE_FLOPS * channels,
     )
 
 
@@ -138,7 +134,7 @@ def norm(planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     """Norm of planes [..., 2, D] by ``scale`` [D], in ``dtype``."""
     planes = planes.contiguous()
     normed = planes.new_empty(planes.shape, dtype=dtype)
-    _launch(planes, None, None, scale, planes, normed)
+    _launch(planes, None, None, scale, planes, normed, None)
     return normed
 
 
@@ -153,13 +149,13 @@ def _fake_add_norm(
 def add_norm(
     planes: Tensor, branch: Tensor, branch_scale: Tensor | None, scale: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Planes + branch_scale · branch in the dtype of ``planes``, and its norm in ``dtype``; all [..., 2, D].
+    """The sum of ``planes`` and ``branch_scale`` · ``branch`` in the dtype of ``planes``, and its norm in ``dtype``.
 
-    ``branch`` may also be [..., 2 (row), 2, D]: a map's products with x_r in row 0 and x_i in row 1, still to be added.
+    All are [..., 2, D], or ``branch`` [..., 2 (row), 2, D]: a map's products with x_r and with x_i, still to be added.
     """
-    planes, branch = planes.contiguous(), branch.contiguous()
-    total, normed = torch.empty_like(planes), planes.new_empty(planes.shape, dtype=dtype)
-    _launch(planes, branch, branch_scale, scale, total, normed)
+    planes = planes.contiguous()
+    total, normed = _fake_add_norm(planes, branch, branch_scale, scale, dtype)
+    _launch(planes, branch, branch_scale, scale, total, normed, None)
     return total, normed
 
 
@@ -168,21 +164,12 @@ def _fake_gated(
     branch: Tensor,
     branch_scale: Tensor | None,
     scale: Tensor,
-    step_weight: Tensor,
-    step_bias: Tensor,
-    dt_bias: Tensor,
-    protect_weight: Tensor,
-    protect_bias: Tensor,
+    gates: list[Tensor],
     dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    del branch, branch_scale, scale, step_weight, step_bias, dt_bias, protect_bias
-    batch, length, heads = planes.shape[0], planes.shape[1], protect_weight.shape[0]
-
-    def per_head(*sizes: int) -> Tensor:
-        return planes.new_empty((*sizes, batch, heads, length), dtype=torch.float32)
-
-    normed = planes.new_empty(planes.shape, dtype=dtype)
-    return planes.new_empty(planes.shape), normed, per_head(2), per_head(), per_head()
+) -> tuple[Tensor, Tensor, Tensor]:
+    total, normed = _fake_add_norm(planes, branch, branch_scale, scale, dtype)
+    batch, length = planes.shape[:2]
+    return total, normed, planes.new_empty((2, batch, gates[3].shape[0], length), dtype=torch.float32)
 
 
 @kernel_operator("fused_add_norm_gates", fake=_fake_gated, work=_gated_norm_work)
@@ -191,46 +178,27 @@ def add_norm_gates(
     branch: Tensor,
     branch_scale: Tensor | None,
     scale: Tensor,
-    step_weight: Tensor,
-    step_bias: Tensor,
-    dt_bias: Tensor,
-    protect_weight: Tensor,
-    protect_bias: Tensor,
+    gates: list[Tensor],
     dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """``add_norm``, and from the normed row x the gates of the memory.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``add_norm``, and from the normed row x the logits of the memory's gates.
 
     Args:
         planes: Residual stream [B, T, 2, D].
         branch: What is added to it, same shape, or in rows as in ``add_norm``.
         branch_scale: Scalar on ``branch``; None for 1.
         scale: Of the norm, [D].
-        step_weight: [H, 2 D], with ``step_bias`` and ``dt_bias`` [H]: logit of the step size from [x_r, x_i].
-        step_bias: [H].
-        dt_bias: [H].
-        protect_weight: [H, D], with ``protect_bias`` [H]: logit of the protect gate from |x|.
-        protect_bias: [H].
+        gates: Five tensors: step weight [H, 2 D], step bias [H] and dt bias [H], for the step's logit from [x_r, x_i];
+            protect weight [H, D] and protect bias [H], for the protect gate's from |x|.
         dtype: Of the normed row.
 
     Returns:
-        Sum and normed row [B, T, 2, D]; in float32 both logits [2, B, H, T], log decay and written share [B, H, T].
+        Sum and normed row [B, T, 2, D]; both logits, float32 [2, B, H, T].
     """
-    planes, branch = planes.contiguous(), branch.contiguous()
-    total, normed, logits, log_decay, write = _fake_gated(
-        planes,
-        branch,
-        branch_scale,
-        scale,
-        step_weight,
-        step_bias,
-        dt_bias,
-        protect_weight,
-        protect_bias,
-        dtype,
-    )
-    gates = (step_weight.contiguous(), step_bias, dt_bias, protect_weight.contiguous(), protect_bias)
-    _launch(planes, branch, branch_scale, scale, total, normed, (*gates, logits[0], logits[1], log_decay, write))
-    return total, normed, logits, log_decay, write
+    planes = planes.contiguous()
+    total, normed, logits = _fake_gated(planes, branch, branch_scale, scale, gates, dtype)
+    _launch(planes, branch, branch_scale, scale, total, normed, (*(gate.contiguous() for gate in gates), *logits))
+    return total, normed, logits
 
 
 def _launch(
@@ -240,7 +208,7 @@ def _launch(
     scale: Tensor,
     total: Tensor,
     normed: Tensor,
-    gates: tuple[Tensor, ...] | None = None,
+    gates: tuple[Tensor, ...] | None,
 ) -> None:
     width = planes.shape[-1]
     rows = planes.numel() // (2 * width)
@@ -249,12 +217,12 @@ def _launch(
     tile = row_tile(rows, block, elements)
     _norm_kernel[(triton.cdiv(rows, tile),)](
         planes,
-        planes if branch is None else branch,
+        planes if branch is None else branch.contiguous(),
         scale if branch_scale is None else branch_scale,
         scale,
         total,
         normed,
-        *(gates or (scale,) * 9),
+        *(gates or (scale,) * 7),
         rows,
         planes.shape[1],
         width,

@@ -1,4 +1,4 @@
-"""Backward of the block's norm, residual add and gates as one kernel that recomputes what forward did not keep.
+"""Backward of the block's norm, residual add and gate logits as one kernel that recomputes what forward did not keep.
 
 The gradient of the sum is written twice, as the residual stream wants it and as the branch's product wants it, so that
 no pass is spent on a cast. The scale's gradient is summed by each program over the rows it walks and then over the
@@ -19,7 +19,6 @@ from pamprof.workloads.kernels.block_math import (
     DIRECTION,
     MAGNITUDE,
     NORM,
-    decay_gradients,
     modulus,
     power_of_two,
     row_tile,
@@ -29,20 +28,48 @@ from pamprof.workloads.kernels.block_math import (
 from pamprof.workloads.kernels.block_norm import gate_products
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
-NORM_BACKWARD_FLOPS = 34  # per channel, the recomputed factor and the scale's sum included
+_NORM_BACKWARD_FLOPS = 34  # per channel, the recomputed factor and the scale's sum included
 _RESIDUAL_FLOPS = 2  # per channel
 _SIZE_BACKWARD_FLOPS = 11  # per channel: the modulus of the normed channel, and what its gradient adds to both parts
-_GATE_BACKWARD_FLOPS = 46  # per head: both logits' gradients from the decay's and the written share's
 
-_PLAIN_ELEMENTS, _GATED_ELEMENTS = 2048, 4096  # of one plane in one program's tile
-_PLAIN_WARPS, _GATED_WARPS = 4, 8
+_ELEMENTS, _WARPS = 2048, 8  # of one plane in one program's tile
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _norm_backward_kernel(planes, scale, gradient, residual, step_logits, gate_logits, decay_gradient, pairs, step_weight, protect_weight, planes_gradient, branch_gradient, scale_gradient, step_gradient, gate_gradient, sizes, rows, length, width, heads, HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _along_gates(  # type: ignore[no-untyped-def]
+    real, imag, along_real, along_imag, logits_gradient, step_weight, protect_weight, sizes,
+    row, channel, inside, rows, width, heads, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Adds to the gradient of a normed row what comes through both logits; stores the row's moduli."""
+    within = channel < width
+    size = modulus(real, imag)
+    store(sizes + row.to(tl.int64)[:, None] * width + channel[None, :], size, inside)
+    along_size = tl.zeros((ROWS, BLOCK), tl.float32)
+    for head in range(heads):
+        source = logits_gradient + head * rows + row
+        step = tl.load(source, mask=row < rows, other=0.0)
+        gate = tl.load(source + heads * rows, mask=row < rows, other=0.0)
+        of_step = step_weight + head * 2 * width + channel
+        of_real = tl.load(of_step, mask=within, other=0.0).to(tl.float32)
+        of_imag = tl.load(of_step + width, mask=within, other=0.0).to(tl.float32)
+        of_size = tl.load(protect_weight + head * width + channel, mask=within, other=0.0).to(tl.float32)
+        along_real += step[:, None] * of_real[None, :]
+        along_imag += step[:, None] * of_imag[None, :]
+        along_size += gate[:, None] * of_size[None, :]
+    along_size /= size
+    return along_real + along_size * real, along_imag + along_size * imag
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _norm_backward_kernel(  # type: ignore[no-untyped-def]
+    planes, scale, gradient, residual, logits_gradient, step_weight, protect_weight,
+    planes_gradient, branch_gradient, scale_gradient, sizes, rows, width, heads,
+    HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     channel = tl.arange(0, BLOCK)
     within = channel < width
-    channel_scale = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32)
+    channel_scale = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32)[None, :]
     summed = tl.zeros((ROWS, BLOCK), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0)):
         row = tile * ROWS + tl.arange(0, ROWS)
@@ -53,44 +80,20 @@ def _norm_backward_kernel(planes, scale, gradient, residual, step_logits, gate_l
         along_real = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
         along_imag = tl.load(gradient + place + width, mask=inside, other=0.0).to(tl.float32)
         power = real * real + imag * imag + MAGNITUDE
-        reciprocal = 1.0 / tl.sqrt(tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width + NORM)
+        reciprocal = 1.0 / tl.sqrt(tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width + NORM)[:, None]
         size = tl.sqrt(power)
         shifted = size + DIRECTION
-        direction = reciprocal[:, None] * (size / shifted)
-        factor = channel_scale[None, :] * direction
+        direction = reciprocal * (size / shifted)
+        factor = channel_scale * direction
         if HAS_GATES:
-            normed_real = real * factor
-            normed_imag = imag * factor
-            normed_size = modulus(normed_real, normed_imag)
-            place_of_size = row.to(tl.int64)[:, None] * width + channel[None, :]
-            store(sizes + place_of_size, normed_size, inside)
-            along_size = tl.zeros((ROWS, BLOCK), tl.float32)
-            for head in range(heads):
-                source = ((row // length).to(tl.int64) * heads + head) * length + row % length
-                known = row < rows
-                of_step, of_gate = decay_gradients(
-                    tl.load(step_logits + source, mask=known, other=0.0),
-                    tl.load(gate_logits + source, mask=known, other=0.0),
-                    tl.load(decay_gradient + source, mask=known, other=0.0),
-                    tl.load(pairs + source, mask=known, other=0.0),
-                )
-                target = head * rows + row.to(tl.int64)
-                tl.store(step_gradient + target, of_step, mask=known)
-                tl.store(gate_gradient + target, of_gate, mask=known)
-                of_real = tl.load(step_weight + head * 2 * width + channel, mask=within, other=0.0).to(tl.float32)
-                of_imag = tl.load(step_weight + (head * 2 + 1) * width + channel, mask=within, other=0.0).to(tl.float32)
-                of_size = tl.load(protect_weight + head * width + channel, mask=within, other=0.0).to(tl.float32)
-                along_real += of_step[:, None] * of_real[None, :]
-                along_imag += of_step[:, None] * of_imag[None, :]
-                along_size += of_gate[:, None] * of_size[None, :]
-            along_size /= normed_size
-            along_real += along_size * normed_real
-            along_imag += along_size * normed_imag
+            along_real, along_imag = _along_gates(
+                real * factor, imag * factor, along_real, along_imag, logits_gradient, step_weight, protect_weight,
+                sizes, row, channel, inside, rows, width, heads, ROWS, BLOCK,
+            )  # fmt: skip
         aligned = along_real * real + along_imag * imag
         summed += aligned * direction
-        shared = tl.sum(factor * aligned, axis=1) * reciprocal * reciprocal / width
-        bent = aligned * channel_scale[None, :] * reciprocal[:, None] * (DIRECTION / (shifted * shifted * size))
-        radial = bent - shared[:, None]
+        shared = tl.sum(factor * aligned, axis=1)[:, None] * reciprocal * reciprocal / width
+        radial = aligned * channel_scale * reciprocal * (DIRECTION / (shifted * shifted * size)) - shared
         real = along_real * factor + real * radial
         imag = along_imag * factor + imag * radial
         if HAS_RESIDUAL:
@@ -114,7 +117,7 @@ def _norm_backward_work(
     output: object,
 ) -> OperatorWork:
     del scale, gradient, branch_dtype, output
-    each = NORM_BACKWARD_FLOPS + (0 if residual is None else _RESIDUAL_FLOPS)
+    each = _NORM_BACKWARD_FLOPS + (0 if residual is None else _RESIDUAL_FLOPS)
     return OperatorWork(elementwise_flop_count=each * (planes.numel() // 2))
 
 
@@ -123,24 +126,21 @@ def _gated_backward_work(
     scale: Tensor,
     gradient: Tensor,
     residual: Tensor,
-    logits: Tensor,
-    decay_gradient: Tensor,
-    pairs: Tensor,
+    logits_gradient: Tensor,
     step_weight: Tensor,
     protect_weight: Tensor,
     branch_dtype: torch.dtype,
     *,
     output: object,
 ) -> OperatorWork:
-    del logits, pairs, step_weight
+    del logits_gradient, step_weight
     norm = _norm_backward_work(planes, scale, gradient, residual, branch_dtype, output=output)
-    rows, width, heads = planes.numel() // (2 * planes.shape[-1]), planes.shape[-1], protect_weight.shape[0]
-    elementwise = norm.elementwise_flop_count + _SIZE_BACKWARD_FLOPS * planes.numel() // 2
-    products = gate_products(rows, width, heads)
+    channels, width = planes.numel() // 2, planes.shape[-1]
+    products = gate_products(channels // width, width, protect_weight.shape[0])
     return OperatorWork(
         matrix_flop_count=products,
         matrix_dense_flop_count=products,
-        elementwise_flop_count=elementwise + _GATE_BACKWARD_FLOPS * decay_gradient.numel(),
+        elementwise_flop_count=norm.elementwise_flop_count + _SIZE_BACKWARD_FLOPS * channels,
     )
 
 
@@ -149,7 +149,7 @@ def _fake_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     del gradient, residual
     branch = planes.new_empty(0) if branch_dtype is None else planes.new_empty(planes.shape, dtype=branch_dtype)
-    return planes.new_empty(planes.shape), branch, torch.empty_like(scale)
+    return planes.new_empty(planes.shape), branch, scale.new_empty(scale.shape)
 
 
 @kernel_operator("fused_norm_backward", fake=_fake_backward, work=_norm_backward_work)
@@ -168,7 +168,7 @@ def norm_backward(
     Returns:
         Gradient of the sum in the dtype of ``planes``, the copy (empty where none is wanted), and the scale's.
     """
-    return _launch(planes, scale, gradient, residual, branch_dtype, None, ())
+    return _launch(planes, scale, gradient, residual, branch_dtype, None)
 
 
 def _fake_gated(
@@ -176,18 +176,14 @@ def _fake_gated(
     scale: Tensor,
     gradient: Tensor,
     residual: Tensor,
-    logits: Tensor,
-    decay_gradient: Tensor,
-    pairs: Tensor,
+    logits_gradient: Tensor,
     step_weight: Tensor,
     protect_weight: Tensor,
     branch_dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    del decay_gradient, pairs, step_weight, protect_weight
-    results = _fake_backward(planes, scale, gradient, residual, branch_dtype)
-    rows = planes.numel() // (2 * planes.shape[-1])
-    logits_gradient = logits.new_empty((2, logits.shape[2], rows))
-    return *results, logits_gradient, gradient.new_empty((rows, planes.shape[-1]))
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    del step_weight, protect_weight
+    sizes = gradient.new_empty((logits_gradient.shape[-1], planes.shape[-1]))
+    return *_fake_backward(planes, scale, gradient, residual, branch_dtype), sizes
 
 
 @kernel_operator("fused_add_norm_gates_backward", fake=_fake_gated, work=_gated_backward_work)
@@ -196,13 +192,11 @@ def gated_norm_backward(
     scale: Tensor,
     gradient: Tensor,
     residual: Tensor,
-    logits: Tensor,
-    decay_gradient: Tensor,
-    pairs: Tensor,
+    logits_gradient: Tensor,
     step_weight: Tensor,
     protect_weight: Tensor,
     branch_dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of ``add_norm_gates``, up to the two small products that the gates' weights want.
 
     Args:
@@ -210,30 +204,18 @@ def gated_norm_backward(
         scale: [D].
         gradient: Of the normed row, as far as it does not come through the gates.
         residual: Gradient that reaches the sum past the norm.
-        logits: float32 [2, B, H, T], as forward returned them.
-        decay_gradient: Of the log decay, float32 [B, H, T].
-        pairs: Gradient of the written share times that share, float32 [B, H, T].
+        logits_gradient: Of both logits, float32 [2, H, N], contiguous.
         step_weight: [H, 2 D].
         protect_weight: [H, D].
         branch_dtype: Dtype of the copy of the sum's gradient.
 
     Returns:
-        Gradient of the sum, its copy, the scale's; the logits' [2, H, N] in float32, and |x| [N, D] in the dtype of
-        ``gradient``.
+        Gradient of the sum, its copy, the scale's; and |x| [N, D] in the dtype of ``gradient``, for the product that
+        gives the protect weight's.
     """
-    rows, heads = planes.numel() // (2 * planes.shape[-1]), protect_weight.shape[0]
-    logits_gradient = logits.new_empty((2, heads, rows))
-    sizes = gradient.new_empty((rows, planes.shape[-1]))
-    gates = (
-        logits[0],
-        logits[1],
-        decay_gradient.contiguous(),
-        pairs.contiguous(),
-        step_weight.contiguous(),
-        protect_weight.contiguous(),
-    )
-    outputs = (logits_gradient[0], logits_gradient[1], sizes)
-    return *_launch(planes, scale, gradient, residual, branch_dtype, gates, outputs), logits_gradient, sizes
+    sizes = gradient.new_empty((logits_gradient.shape[-1], planes.shape[-1]))
+    gates = (logits_gradient, step_weight.contiguous(), protect_weight.contiguous(), sizes)
+    return *_launch(planes, scale, gradient, residual, branch_dtype, gates), sizes
 
 
 def _launch(
@@ -243,36 +225,33 @@ def _launch(
     residual: Tensor | None,
     branch_dtype: torch.dtype | None,
     gates: tuple[Tensor, ...] | None,
-    outputs: tuple[Tensor, ...],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    planes, gradient = planes.contiguous(), gradient.contiguous()
+    planes = planes.contiguous()
     width = planes.shape[-1]
     rows = planes.numel() // (2 * width)
     block = power_of_two(width)
-    elements, warps = (_GATED_ELEMENTS, _GATED_WARPS) if gates else (_PLAIN_ELEMENTS, _PLAIN_WARPS)
-    tile = row_tile(rows, block, elements)
+    tile = row_tile(rows, block, _ELEMENTS)
     grid = summing_grid(triton.cdiv(rows, tile))
     planes_gradient, branch_gradient, _ = _fake_backward(planes, scale, gradient, residual, branch_dtype)
     scale_gradient = scale.new_empty((grid, width), dtype=torch.float32)
     _norm_backward_kernel[(grid,)](
         planes,
         scale,
-        gradient,
+        gradient.contiguous(),
         planes if residual is None else residual.contiguous(),
-        *(gates or (scale,) * 6),
+        *(gates[:3] if gates else (scale,) * 3),
         planes_gradient,
         branch_gradient,
         scale_gradient,
-        *(outputs or (scale,) * 3),
+        gates[3] if gates else scale,
         rows,
-        planes.shape[1],
         width,
-        gates[5].shape[0] if gates else 0,
+        gates[2].shape[0] if gates else 0,
         HAS_RESIDUAL=residual is not None,
         HAS_BRANCH=branch_dtype is not None,
         HAS_GATES=gates is not None,
         ROWS=tile,
         BLOCK=block,
-        num_warps=warps,
+        num_warps=_WARPS,
     )
     return planes_gradient, branch_gradient, scale_gradient.sum(0).to(scale.dtype)

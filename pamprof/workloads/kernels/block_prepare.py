@@ -1,139 +1,187 @@
-"""Queries, keys and values made ready for the memory's core: q and k turned by their position, v by its written share.
+"""Queries, keys and values made ready for the memory's core, and the decay from its logits, in one kernel each way.
 
-In place on what the joint product wrote, and backward in place on the core's gradients. Backward does not need the
-values as they were: the gradient of the written share enters its logit times that share, which is a sum over the
-values as written.
+q and k are turned by their position and v is multiplied by its written share, in place on what the joint product wrote,
+and backward in place on the core's gradients. Backward does not need the values as they were: the gradient of the
+written share enters its logit times that share, which is a sum over the values as written.
 
-Axes: B batch, T time, H heads, d head_dim.
+Axes: B batch, T time, H heads, d head_dim, N = B T rows.
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
-from torch import Tensor
+from torch import Tensor  # noqa: TC002 - operators are declared from their annotations
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import power_of_two, row_tile, store
+from pamprof.workloads.kernels.block_math import decay_gradients, log_of_decay, power_of_two, row_tile, store
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 PREPARE_FLOPS = 14  # per channel of a head: two rotations of 6, and the share on both parts of v
+DECAY_FLOPS = 26  # per head: log decay and written share from both logits
 _PREPARE_BACKWARD_FLOPS = 18  # the pairs' sum besides
-_ELEMENTS = 2048
-_WARPS = 4
+_DECAY_BACKWARD_FLOPS = 47  # both logits' gradients, from the decay's and the written share's
+_ELEMENTS, _WARPS = 1024, 4
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _prepare_kernel(qkv, cosine, sine, write, rows, length, heads, head_dim, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _rows_and_turn(cosine, sine, rows, length, head_dim, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A program's rows, channels, their mask, and the rotation of each."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    head = tl.program_id(1)
     channel = tl.arange(0, BLOCK)
-    within = channel < head_dim
-    inside = (row < rows)[:, None] & within[None, :]
-    inner = heads * head_dim
-    place = row.to(tl.int64)[:, None] * (6 * inner) + head * head_dim + channel[None, :]
-    time = row % length
-    angle = time[:, None] * head_dim + channel[None, :]
+    inside = (row < rows)[:, None] & (channel < head_dim)[None, :]
+    angle = (row % length)[:, None] * head_dim + channel[None, :]
     turn_real = tl.load(cosine + angle, mask=inside, other=0.0).to(tl.float32)
     turn_imag = tl.load(sine + angle, mask=inside, other=0.0).to(tl.float32)
-    for part in tl.static_range(2):
-        source = place + part * inner
-        real = tl.load(qkv + source, mask=inside, other=0.0).to(tl.float32)
-        imag = tl.load(qkv + source + 3 * inner, mask=inside, other=0.0).to(tl.float32)
-        store(qkv + source, real * turn_real - imag * turn_imag, inside)
-        store(qkv + source + 3 * inner, real * turn_imag + imag * turn_real, inside)
-    share = tl.load(write + ((row // length).to(tl.int64) * heads + head) * length + time, mask=row < rows, other=0.0)
-    source = place + 2 * inner
-    real = tl.load(qkv + source, mask=inside, other=0.0).to(tl.float32)
-    imag = tl.load(qkv + source + 3 * inner, mask=inside, other=0.0).to(tl.float32)
-    store(qkv + source, real * share[:, None], inside)
-    store(qkv + source + 3 * inner, imag * share[:, None], inside)
+    return row, channel, inside, turn_real, turn_imag
+
+
+@triton.jit
+def _turned(planes, turn_real, turn_imag, imaginary, inside):  # type: ignore[no-untyped-def]
+    """Turns one part in place; ``imaginary`` is the distance of its imaginary plane."""
+    real = tl.load(planes, mask=inside, other=0.0).to(tl.float32)
+    imag = tl.load(planes + imaginary, mask=inside, other=0.0).to(tl.float32)
+    store(planes, real * turn_real - imag * turn_imag, inside)
+    store(planes + imaginary, real * turn_imag + imag * turn_real, inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _prepare_backward_kernel(gradient, prepared, cosine, sine, write, pairs, rows, length, heads, head_dim, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+def _prepare_kernel(  # type: ignore[no-untyped-def]
+    qkv, cosine, sine, step_logits, gate_logits, log_decay, rows, length, heads, head_dim,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, head_dim, ROWS, BLOCK)
     head = tl.program_id(1)
-    channel = tl.arange(0, BLOCK)
-    within = channel < head_dim
-    inside = (row < rows)[:, None] & within[None, :]
     inner = heads * head_dim
-    place = row.to(tl.int64)[:, None] * (6 * inner) + head * head_dim + channel[None, :]
-    time = row % length
-    angle = time[:, None] * head_dim + channel[None, :]
-    turn_real = tl.load(cosine + angle, mask=inside, other=0.0).to(tl.float32)
-    turn_imag = tl.load(sine + angle, mask=inside, other=0.0).to(tl.float32)
-    for part in tl.static_range(2):
-        source = place + part * inner
-        real = tl.load(gradient + source, mask=inside, other=0.0).to(tl.float32)
-        imag = tl.load(gradient + source + 3 * inner, mask=inside, other=0.0).to(tl.float32)
-        store(gradient + source, real * turn_real + imag * turn_imag, inside)
-        store(gradient + source + 3 * inner, imag * turn_real - real * turn_imag, inside)
-    of_head = ((row // length).to(tl.int64) * heads + head) * length + time
-    share = tl.load(write + of_head, mask=row < rows, other=0.0)
-    source = place + 2 * inner
-    real = tl.load(gradient + source, mask=inside, other=0.0).to(tl.float32)
-    imag = tl.load(gradient + source + 3 * inner, mask=inside, other=0.0).to(tl.float32)
-    written_real = tl.load(prepared + source, mask=inside, other=0.0).to(tl.float32)
-    written_imag = tl.load(prepared + source + 3 * inner, mask=inside, other=0.0).to(tl.float32)
-    tl.store(pairs + of_head, tl.sum(real * written_real + imag * written_imag, axis=1), mask=row < rows)
-    store(gradient + source, real * share[:, None], inside)
-    store(gradient + source + 3 * inner, imag * share[:, None], inside)
+    place = qkv + row.to(tl.int64)[:, None] * (6 * inner) + head * head_dim + channel[None, :]
+    _turned(place, turn_real, turn_imag, 3 * inner, inside)
+    _turned(place + inner, turn_real, turn_imag, 3 * inner, inside)
+    of_head = ((row // length).to(tl.int64) * heads + head) * length + row % length
+    step = tl.load(step_logits + of_head, mask=row < rows, other=0.0)
+    gate = tl.load(gate_logits + of_head, mask=row < rows, other=0.0)
+    tl.store(log_decay + of_head, log_of_decay(step, gate), mask=row < rows)
+    share = tl.sigmoid(-gate)[:, None]
+    real = tl.load(place + 2 * inner, mask=inside, other=0.0).to(tl.float32)
+    imag = tl.load(place + 5 * inner, mask=inside, other=0.0).to(tl.float32)
+    store(place + 2 * inner, real * share, inside)
+    store(place + 5 * inner, imag * share, inside)
 
 
-def _work(qkv: Tensor, cosine: Tensor, sine: Tensor, write: Tensor, *, output: object) -> OperatorWork:
-    del cosine, sine, write, output
-    return OperatorWork(elementwise_flop_count=PREPARE_FLOPS * (qkv.numel() // 6))
+@triton.jit  # type: ignore[untyped-decorator]
+def _prepare_backward_kernel(  # type: ignore[no-untyped-def]
+    gradient, prepared, cosine, sine, step_logits, gate_logits, decay_gradient, logits_gradient,
+    rows, length, heads, head_dim, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, head_dim, ROWS, BLOCK)
+    head = tl.program_id(1)
+    inner = heads * head_dim
+    offset = row.to(tl.int64)[:, None] * (6 * inner) + head * head_dim + channel[None, :]
+    place = gradient + offset
+    _turned(place, turn_real, -turn_imag, 3 * inner, inside)
+    _turned(place + inner, turn_real, -turn_imag, 3 * inner, inside)
+    known = row < rows
+    of_head = ((row // length).to(tl.int64) * heads + head) * length + row % length
+    step = tl.load(step_logits + of_head, mask=known, other=0.0)
+    gate = tl.load(gate_logits + of_head, mask=known, other=0.0)
+    along_decay = tl.load(decay_gradient + of_head, mask=known, other=0.0)
+    real = tl.load(place + 2 * inner, mask=inside, other=0.0).to(tl.float32)
+    imag = tl.load(place + 5 * inner, mask=inside, other=0.0).to(tl.float32)
+    written_real = tl.load(prepared + offset + 2 * inner, mask=inside, other=0.0).to(tl.float32)
+    written_imag = tl.load(prepared + offset + 5 * inner, mask=inside, other=0.0).to(tl.float32)
+    pairs = tl.sum(real * written_real + imag * written_imag, axis=1)
+    step_gradient, gate_gradient = decay_gradients(step, gate, along_decay, pairs)
+    target = logits_gradient + head * rows + row
+    tl.store(target, step_gradient, mask=known)
+    tl.store(target + heads * rows, gate_gradient, mask=known)
+    share = tl.sigmoid(-gate)[:, None]
+    store(place + 2 * inner, real * share, inside)
+    store(place + 5 * inner, imag * share, inside)
 
 
-def _backward_work(
-    gradient: Tensor, prepared: Tensor, cosine: Tensor, sine: Tensor, write: Tensor, *, output: object
-) -> OperatorWork:
-    del prepared, cosine, sine, write, output
-    return OperatorWork(elementwise_flop_count=_PREPARE_BACKWARD_FLOPS * (gradient.numel() // 6))
+def _work(qkv: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor, *, output: object) -> OperatorWork:
+    del cosine, sine, output
+    elementwise = PREPARE_FLOPS * (qkv.numel() // 6) + DECAY_FLOPS * (logits.numel() // 2)
+    return OperatorWork(elementwise_flop_count=elementwise)
 
 
-def _fake(qkv: Tensor, cosine: Tensor, sine: Tensor, write: Tensor) -> None:
-    del qkv, cosine, sine, write
+def _fake(qkv: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor) -> Tensor:
+    del qkv, cosine, sine
+    return logits.new_empty(logits.shape[1:])
 
 
 @kernel_operator("fused_qk_prepare", fake=_fake, work=_work, mutates=("qkv",))
-def prepare(qkv: Tensor, cosine: Tensor, sine: Tensor, write: Tensor) -> None:
-    """Turn q and k and weigh v, in place.
+def prepare(qkv: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor) -> Tensor:
+    """Turn q and k and weigh v, in place; and the logarithm of the decay.
 
     Args:
         qkv: Contiguous [B, T, 2 (plane), 3 (q, k, v), H, d].
         cosine: Of the positions' angles, float32 [T, d], contiguous.
         sine: Likewise.
-        write: Written share, float32 [B, H, T].
+        logits: Of step and protect gate, float32 [2, B, H, T], contiguous.
+
+    Returns:
+        log(exp(-dt)(1 - p) + p), float32 [B, H, T].
     """
     grid, sizes = _launch_sizes(qkv)
-    _prepare_kernel[grid](qkv, cosine, sine, write, *sizes, num_warps=_WARPS)
+    log_decay = _fake(qkv, cosine, sine, logits)
+    _prepare_kernel[grid](qkv, cosine, sine, logits[0], logits[1], log_decay, *sizes, num_warps=_WARPS)
+    return log_decay
 
 
-def _fake_backward(gradient: Tensor, prepared: Tensor, cosine: Tensor, sine: Tensor, write: Tensor) -> Tensor:
-    del gradient, prepared, cosine, sine
-    return write.new_empty(write.shape)
+def _backward_work(
+    gradient: Tensor,
+    prepared: Tensor,
+    cosine: Tensor,
+    sine: Tensor,
+    logits: Tensor,
+    decay_gradient: Tensor,
+    *,
+    output: object,
+) -> OperatorWork:
+    del prepared, cosine, sine, logits, output
+    elementwise = _PREPARE_BACKWARD_FLOPS * (gradient.numel() // 6) + _DECAY_BACKWARD_FLOPS * decay_gradient.numel()
+    return OperatorWork(elementwise_flop_count=elementwise)
+
+
+def _fake_backward(
+    gradient: Tensor, prepared: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor, decay_gradient: Tensor
+) -> Tensor:
+    del prepared, cosine, sine, decay_gradient
+    return logits.new_empty((2, gradient.shape[4], gradient.shape[0] * gradient.shape[1]))
 
 
 @kernel_operator("fused_qk_prepare_backward", fake=_fake_backward, work=_backward_work, mutates=("gradient",))
-def prepare_backward(gradient: Tensor, prepared: Tensor, cosine: Tensor, sine: Tensor, write: Tensor) -> Tensor:
-    """Gradient of what ``prepare`` was given, in place of that of what it made; and the written share's, times itself.
+def prepare_backward(
+    gradient: Tensor, prepared: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor, decay_gradient: Tensor
+) -> Tensor:
+    """Gradient of what ``prepare`` was given: of ``qkv`` in place of that of what it made, and of the logits.
 
     Args:
         gradient: Of the prepared tensor, contiguous [B, T, 2, 3, H, d].
         prepared: What ``prepare`` made, same shape.
         cosine: As in ``prepare``.
         sine: As in ``prepare``.
-        write: As in ``prepare``.
+        logits: As in ``prepare``.
+        decay_gradient: Of the log decay, float32 [B, H, T], contiguous.
 
     Returns:
-        Sum over channels of Re(dv conj v) with v as written, float32 [B, H, T].
+        Gradient of the logits, float32 [2, H, N].
     """
     grid, sizes = _launch_sizes(gradient)
-    pairs = write.new_empty(write.shape)
-    _prepare_backward_kernel[grid](gradient, prepared, cosine, sine, write, pairs, *sizes, num_warps=_WARPS)
-    return pairs
+    logits_gradient = _fake_backward(gradient, prepared, cosine, sine, logits, decay_gradient)
+    _prepare_backward_kernel[grid](
+        gradient,
+        prepared,
+        cosine,
+        sine,
+        logits[0],
+        logits[1],
+        decay_gradient,
+        logits_gradient,
+        *sizes,
+        num_warps=_WARPS,
+    )
+    return logits_gradient
 
 
 def _launch_sizes(qkv: Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
@@ -141,5 +189,5 @@ def _launch_sizes(qkv: Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
     batch, length, _, _, heads, head_dim = qkv.shape
     block = power_of_two(head_dim)
     rows = batch * length
-    tile = row_tile(rows, block, _ELEMENTS)
+    tile = row_tile(rows, block, _ELEMENTS, columns=heads)
     return (triton.cdiv(rows, tile), heads), (rows, length, heads, head_dim, tile, block)

@@ -19,7 +19,10 @@ _ROWS, _COLUMNS, _WARPS = 8, 128, 4
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _block_kernel(weight_real, weight_imag, scale, block, outputs, inputs, first, total, HAS_SCALE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _block_kernel(  # type: ignore[no-untyped-def]
+    weight_real, weight_imag, scale, block, outputs, inputs, first, total,
+    HAS_SCALE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (row < outputs)[:, None] & (column < inputs)[None, :]
@@ -39,7 +42,10 @@ def _block_kernel(weight_real, weight_imag, scale, block, outputs, inputs, first
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _fold_kernel(gradient, weight_real, weight_imag, scale, real_gradient, imag_gradient, scale_gradient, outputs, inputs, first, total, HAS_SCALE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _fold_kernel(  # type: ignore[no-untyped-def]
+    gradient, weight_real, weight_imag, scale, real_gradient, imag_gradient, scale_gradient,
+    outputs, inputs, first, total, HAS_SCALE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (row < outputs)[:, None] & (column < inputs)[None, :]

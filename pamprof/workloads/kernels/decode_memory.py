@@ -3,7 +3,7 @@
 The state is read once and written once, whatever its dtype; in between it is float32. A program takes some value
 channels of one head of one sequence.
 
-Axes: B batch, H heads, d head_dim.
+Axes: B batch, H heads, d head_dim, I = H d.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from math import sqrt
 
 import triton
 import triton.language as tl
-from torch import Tensor
+from torch import Tensor  # noqa: TC002 - operators are declared from their annotations
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import power_of_two, store
-from pamprof.workloads.kernels.block_prepare import PREPARE_FLOPS
+from pamprof.workloads.kernels.block_math import log_of_decay, power_of_two, store
+from pamprof.workloads.kernels.block_prepare import DECAY_FLOPS, PREPARE_FLOPS
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 _WARPS = 4
@@ -25,100 +25,96 @@ _FEW_VALUES, _MANY_VALUES = 16, 32  # value channels of one program
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _vector(qkv, channel, within, inner, stride, PAIRED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _vector(qkv, channel, head_dim, inner, PAIRED: tl.constexpr):  # type: ignore[no-untyped-def]
     """Real and imaginary part of some channels of q, k or v, rows added up where they come in pairs."""
+    within = channel < head_dim
     real = tl.load(qkv + channel, mask=within, other=0.0).to(tl.float32)
     imag = tl.load(qkv + 3 * inner + channel, mask=within, other=0.0).to(tl.float32)
     if PAIRED:
-        real -= tl.load(qkv + stride + 3 * inner + channel, mask=within, other=0.0).to(tl.float32)
-        imag += tl.load(qkv + stride + channel, mask=within, other=0.0).to(tl.float32)
+        real -= tl.load(qkv + 9 * inner + channel, mask=within, other=0.0).to(tl.float32)
+        imag += tl.load(qkv + 6 * inner + channel, mask=within, other=0.0).to(tl.float32)
     return real, imag
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _memory_kernel(qkv, log_decay, write, cosine, sine, state, out, heads, head_dim, read_scale, PAIRED: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _memory_kernel(  # type: ignore[no-untyped-def]
+    qkv, step_logits, gate_logits, cosine, sine, state, out, heads, head_dim, read_scale,
+    PAIRED: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     program = tl.program_id(0)
     sequence = (program // heads).to(tl.int64)
     head = program % heads
     key = tl.arange(0, BLOCK)
     value = tl.program_id(1) * VALUES + tl.arange(0, VALUES)
+    inside = (key < head_dim)[:, None] & (value < head_dim)[None, :]
+    place = state + program.to(tl.int64) * (2 * head_dim * head_dim) + key[:, None] * (2 * head_dim) + value[None, :]
+    real = tl.load(place, mask=inside, other=0.0).to(tl.float32)
+    imag = tl.load(place + head_dim, mask=inside, other=0.0).to(tl.float32)
     inner = heads * head_dim
-    stride = 6 * inner  # from row to row of a pair
-    first = qkv + sequence * (2 * stride if PAIRED else stride) + head * head_dim
+    first = qkv + sequence * ((12 if PAIRED else 6) * inner) + head * head_dim
     turn_real = tl.load(cosine + key, mask=key < head_dim, other=0.0).to(tl.float32)
     turn_imag = tl.load(sine + key, mask=key < head_dim, other=0.0).to(tl.float32)
-    q_real, q_imag = _vector(first, key, key < head_dim, inner, stride, PAIRED)
-    k_real, k_imag = _vector(first + inner, key, key < head_dim, inner, stride, PAIRED)
-    v_real, v_imag = _vector(first + 2 * inner, value, value < head_dim, inner, stride, PAIRED)
-    share = tl.load(write + program)
+    q_real, q_imag = _vector(first, key, head_dim, inner, PAIRED)
+    k_real, k_imag = _vector(first + inner, key, head_dim, inner, PAIRED)
+    v_real, v_imag = _vector(first + 2 * inner, value, head_dim, inner, PAIRED)
+    step = tl.load(step_logits + program)
+    gate = tl.load(gate_logits + program)
+    decay = tl.exp(log_of_decay(step, gate))
+    share = tl.sigmoid(-gate)
     v_real = (v_real * share)[None, :]
     v_imag = (v_imag * share)[None, :]
     key_real = (k_real * turn_real - k_imag * turn_imag)[:, None]
     key_imag = (k_real * turn_imag + k_imag * turn_real)[:, None]
     query_real = ((q_real * turn_real - q_imag * turn_imag) * read_scale)[:, None]
     query_imag = ((q_real * turn_imag + q_imag * turn_real) * read_scale)[:, None]
-    decay = tl.exp(tl.load(log_decay + program))
-    inside = (key < head_dim)[:, None] & (value < head_dim)[None, :]
-    place = program.to(tl.int64) * (2 * head_dim * head_dim) + key[:, None] * (2 * head_dim) + value[None, :]
-    real = tl.load(state + place, mask=inside, other=0.0).to(tl.float32) * decay
-    imag = tl.load(state + place + head_dim, mask=inside, other=0.0).to(tl.float32) * decay
-    real += key_real * v_real + key_imag * v_imag
-    imag += key_real * v_imag - key_imag * v_real
-    store(state + place, real, inside)
-    store(state + place + head_dim, imag, inside)
+    real = real * decay + key_real * v_real + key_imag * v_imag
+    imag = imag * decay + key_real * v_imag - key_imag * v_real
+    store(place, real, inside)
+    store(place + head_dim, imag, inside)
     target = out + sequence * (2 * inner) + head * head_dim + value
     store(target, tl.sum(real * query_real - imag * query_imag, axis=0), value < head_dim)
     store(target + inner, tl.sum(real * query_imag + imag * query_real, axis=0), value < head_dim)
 
 
-def _work(
-    qkv: Tensor,
-    log_decay: Tensor,
-    write: Tensor,
-    cosine: Tensor,
-    sine: Tensor,
-    state: Tensor,
-    *,
-    output: object,
-) -> OperatorWork:
+def _work(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, *, output: object) -> OperatorWork:
     """The read is a product, 8 FLOP an entry; decay 2, write 8, and what makes q, k and v ready are elementwise."""
-    del log_decay, write, cosine, sine, output
+    del logits, cosine, sine, output
     batch, heads, head_dim, _ = state.shape
     entries = batch * heads * head_dim**2
-    pairs = qkv.numel() // 2 if qkv.ndim == 5 else 0  # rows added up
+    added = qkv.numel() // 2 if qkv.ndim == 5 else 0  # rows added up
+    ready = batch * heads * ((PREPARE_FLOPS + 2) * head_dim + DECAY_FLOPS + 1)
     return OperatorWork(
         matrix_flop_count=8 * entries,
         matrix_dense_flop_count=8 * entries,
-        elementwise_flop_count=10 * entries + (PREPARE_FLOPS + 2) * batch * heads * head_dim + pairs,
+        elementwise_flop_count=10 * entries + ready + added,
     )
 
 
-def _fake(qkv: Tensor, log_decay: Tensor, write: Tensor, cosine: Tensor, sine: Tensor, state: Tensor) -> Tensor:
-    del log_decay, write, cosine, sine
+def _fake(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor) -> Tensor:
+    del logits, cosine, sine
     batch, heads, head_dim, _ = state.shape
     return qkv.new_empty((batch, 1, 2, heads * head_dim))
 
 
 @kernel_operator("fused_decode_memory", fake=_fake, work=_work, mutates=("state",))
-def memory_step(qkv: Tensor, log_decay: Tensor, write: Tensor, cosine: Tensor, sine: Tensor, state: Tensor) -> Tensor:
-    """Retrieved planes [B, 1, 2, H d] of one token; ``state`` is replaced in place.
+def memory_step(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor) -> Tensor:
+    """Retrieved planes [B, 1, 2, I] of one token; ``state`` is replaced in place.
 
     Args:
-        qkv: Planes [B, 1, 2, 3 H d] of the joint map; or [B, 1, 2 (row), 2, 3 H d], its products with x_r and x_i.
-        log_decay: float32 [B, H, 1], contiguous.
-        write: Written share, float32 [B, H, 1], contiguous.
+        qkv: Planes [B, 1, 2, 3 I] of the joint map; or [B, 1, 2 (row), 2, 3 I], its products with x_r and x_i.
+        logits: Of step and protect gate, float32 [2, B, H, 1], contiguous.
         cosine: Of the position's angles, float32 [1, d], contiguous.
         sine: Likewise.
         state: [B, H, d_k, 2 d_v], S^T as planes, contiguous; float32 or bfloat16.
     """
     batch, heads, head_dim, _ = state.shape
-    out = _fake(qkv, log_decay, write, cosine, sine, state)
+    out = _fake(qkv, logits, cosine, sine, state)
     block = power_of_two(head_dim)
     values = min(block, _FEW_VALUES if batch * heads < _FEW_HEADS else _MANY_VALUES)
     _memory_kernel[batch * heads, triton.cdiv(head_dim, values)](
         qkv.contiguous(),
-        log_decay,
-        write,
+        logits[0],
+        logits[1],
         cosine,
         sine,
         state,

@@ -1,113 +1,65 @@
-"""Linear maps of single tokens as matrix-vector kernels that read each weight once, with what surrounds them inside.
+"""Linear maps of a decoded token as one kernel: with a residual or a bias, or with the norm and the gates before it.
 
-At a few rows a product is as fast as its weights can be read. A complex map as a real block holds each weight twice;
-here one load of W_r and W_i serves both parts of the product. The norm before a map costs nothing: its row factor is
-the same for all channels, so that it multiplies the sums at the end.
-
-Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]: rows of ``in`` numbers, 2 ``in`` apart.
-
-Axes: B batch, D model_dim, h hidden_dim, H heads, K inputs, N outputs.
+Axes: B batch, D model_dim, H heads, I = H d, K inputs, N outputs.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_gate import GATE_FLOPS as GATE_UNIT_FLOPS, gated
-from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, log_of_decay, power_of_two, store
-from pamprof.workloads.kernels.block_norm import GATE_FLOPS, NORM_FLOPS, SIZE_FLOPS, gate_products
+from pamprof.workloads.kernels.block_math import modulus, store
+from pamprof.workloads.kernels.block_norm import ADD_FLOPS, NORM_FLOPS, SIZE_FLOPS, gate_products
+from pamprof.workloads.kernels.decode_tiles import WARPS, input_tile, map_work, row_factor, tile_sizes, weight_tile
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
-_FILLING_PROGRAMS = 132  # one for each multiprocessor of an H100 or H200
-_MOST_OUTPUTS = 8  # of one program
-_ELEMENTS = 1024  # of one weight tile
-_WARPS = 4
+if TYPE_CHECKING:
+    from pamprof.workloads.kernel_flops import OperatorWork
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _row_reciprocal(row, inputs, STEPS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """1 / sqrt(mean |z|² + 1e-6) of planes [2, K]."""
-    summed = tl.zeros((BLOCK,), tl.float32)
+def _logits_of_head(  # type: ignore[no-untyped-def]
+    head, x, scale, step_weight, step_bias, dt_bias, protect_weight, protect_bias, logits, inputs, heads,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Both gate logits of one head of one row. The modulus of a normed channel needs the row's factor first."""
+    row = x + tl.program_id(1).to(tl.int64) * (2 * inputs)
+    powers = tl.zeros((BLOCK,), tl.float32)
+    for step in tl.static_range(STEPS):
+        _, _, power = input_tile(row, scale, step * BLOCK + tl.arange(0, BLOCK), inputs, False)
+        powers += power
+    reciprocal = row_factor(powers, inputs)
+    steps = tl.zeros((BLOCK,), tl.float32)
+    gates = tl.zeros((BLOCK,), tl.float32)
     for step in tl.static_range(STEPS):
         channel = step * BLOCK + tl.arange(0, BLOCK)
         within = channel < inputs
-        real = tl.load(row + channel, mask=within, other=0.0).to(tl.float32)
-        imag = tl.load(row + inputs + channel, mask=within, other=0.0).to(tl.float32)
-        summed += tl.where(within, real * real + imag * imag + MAGNITUDE, 0.0)
-    return 1.0 / tl.sqrt(tl.sum(summed, axis=0) / inputs + NORM)
+        real, imag, _ = input_tile(row, scale, channel, inputs, True)
+        real *= reciprocal
+        imag *= reciprocal
+        of_step = step_weight + head * 2 * inputs + channel
+        steps += real * tl.load(of_step, mask=within, other=0.0).to(tl.float32)
+        steps += imag * tl.load(of_step + inputs, mask=within, other=0.0).to(tl.float32)
+        of_size = tl.load(protect_weight + head * inputs + channel, mask=within, other=0.0).to(tl.float32)
+        gates += modulus(real, imag) * of_size
+    logit = tl.sum(steps, axis=0) + tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
+    gate = tl.sum(gates, axis=0) + tl.load(protect_bias + head).to(tl.float32)
+    target = logits + tl.program_id(1) * heads + head
+    tl.store(target, logit)
+    tl.store(target + tl.num_programs(1) * heads, gate)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _inputs(row, scale, channel, inputs, NORMS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Both parts of the channels, normed up to the row's factor, and |z|² (0 behind the end)."""
-    within = channel < inputs
-    real = tl.load(row + channel, mask=within, other=0.0).to(tl.float32)
-    imag = tl.load(row + inputs + channel, mask=within, other=0.0).to(tl.float32)
-    power = tl.where(within, real * real + imag * imag + MAGNITUDE, 0.0)
-    if NORMS:
-        size = tl.sqrt(power)
-        factor = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32) * (size / (size + DIRECTION))
-        real *= factor
-        imag *= factor
-    return real, imag, power
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _weight_tile(weight, output, channel, outputs, inputs):  # type: ignore[no-untyped-def]
-    """Weights [N, K] of some outputs and channels, float32."""
-    inside = (output < outputs)[:, None] & (channel < inputs)[None, :]
-    place = output.to(tl.int64)[:, None] * (2 * inputs) + channel[None, :]
-    return tl.load(weight + place, mask=inside, other=0.0).to(tl.float32)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _gate_unit_kernel(hidden, scale, weight, bias, beta, out, inputs, width, HAS_SLOPE: tl.constexpr, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
-    output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
-    row = hidden + tl.program_id(1).to(tl.int64) * (2 * inputs)
-    gate_real = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    gate_imag = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    up_real = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    up_imag = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    powers = tl.zeros((BLOCK,), tl.float32)
-    plane = width * 2 * inputs
-    for step in tl.static_range(STEPS):
-        channel = step * BLOCK + tl.arange(0, BLOCK)
-        real, imag, power = _inputs(row, scale, channel, inputs, True)
-        powers += power
-        real = real[None, :]
-        imag = imag[None, :]
-        of_gate_real = _weight_tile(weight, output, channel, width, inputs)
-        of_up_real = _weight_tile(weight + plane, output, channel, width, inputs)
-        of_gate_imag = _weight_tile(weight + 2 * plane, output, channel, width, inputs)
-        of_up_imag = _weight_tile(weight + 3 * plane, output, channel, width, inputs)
-        gate_real += of_gate_real * real - of_gate_imag * imag
-        gate_imag += of_gate_imag * real + of_gate_real * imag
-        up_real += of_up_real * real - of_up_imag * imag
-        up_imag += of_up_imag * real + of_up_real * imag
-    reciprocal = 1.0 / tl.sqrt(tl.sum(powers, axis=0) / inputs + NORM)
-    within = output < width
-    shift = tl.load(bias + output, mask=within, other=0.0).to(tl.float32)
-    slope = tl.load(beta + output, mask=within, other=0.0).to(tl.float32)
-    real, imag = gated(
-        tl.sum(gate_real, axis=1) * reciprocal,
-        tl.sum(gate_imag, axis=1) * reciprocal,
-        tl.sum(up_real, axis=1) * reciprocal,
-        tl.sum(up_imag, axis=1) * reciprocal,
-        shift,
-        slope,
-        HAS_SLOPE,
-    )
-    target = out + tl.program_id(1).to(tl.int64) * (2 * width) + output
-    store(target, real, within)
-    store(target + width, imag, within)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _project_tile(first, x, scale, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs, NORMS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _project_tile(  # type: ignore[no-untyped-def]
+    first, x, scale, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
+    NORMS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
+    STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Some outputs of one row, from ``first``."""
     output = first + tl.arange(0, OUTPUTS)
     row = x + tl.program_id(1).to(tl.int64) * (2 * inputs)
     reals = tl.zeros((OUTPUTS, BLOCK), tl.float32)
@@ -116,12 +68,12 @@ def _project_tile(first, x, scale, weight, residual, residual_scale, bias_real, 
     plane = outputs * 2 * inputs
     for step in tl.static_range(STEPS):
         channel = step * BLOCK + tl.arange(0, BLOCK)
-        real, imag, power = _inputs(row, scale, channel, inputs, NORMS)
+        real, imag, power = input_tile(row, scale, channel, inputs, NORMS)
         powers += power
         real = real[None, :]
         imag = imag[None, :]
-        of_real = _weight_tile(weight, output, channel, outputs, inputs)
-        of_imag = _weight_tile(weight + plane, output, channel, outputs, inputs)
+        of_real = weight_tile(weight, output, channel, outputs, inputs)
+        of_imag = weight_tile(weight + plane, output, channel, outputs, inputs)
         reals += of_real * real - of_imag * imag
         imags += of_imag * real + of_real * imag
     real = tl.sum(reals, axis=1)
@@ -129,7 +81,7 @@ def _project_tile(first, x, scale, weight, residual, residual_scale, bias_real, 
     within = output < outputs
     target = tl.program_id(1).to(tl.int64) * (2 * outputs) + output
     if NORMS:
-        reciprocal = 1.0 / tl.sqrt(tl.sum(powers, axis=0) / inputs + NORM)
+        reciprocal = row_factor(powers, inputs)
         real *= reciprocal
         imag *= reciprocal
     if HAS_BIAS:
@@ -147,55 +99,33 @@ def _project_tile(first, x, scale, weight, residual, residual_scale, bias_real, 
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _decay_of_head(head, x, scale, step_weight, step_bias, dt_bias, protect_weight, protect_bias, log_decay, write, inputs, heads, STEPS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
-    row = x + tl.program_id(1).to(tl.int64) * (2 * inputs)
-    reciprocal = _row_reciprocal(row, inputs, STEPS, BLOCK)
-    steps = tl.zeros((BLOCK,), tl.float32)
-    gates = tl.zeros((BLOCK,), tl.float32)
-    for step in tl.static_range(STEPS):
-        channel = step * BLOCK + tl.arange(0, BLOCK)
-        within = channel < inputs
-        real, imag, _ = _inputs(row, scale, channel, inputs, True)
-        real *= reciprocal
-        imag *= reciprocal
-        steps += real * tl.load(step_weight + head * 2 * inputs + channel, mask=within, other=0.0).to(tl.float32)
-        steps += imag * tl.load(step_weight + (head * 2 + 1) * inputs + channel, mask=within, other=0.0).to(tl.float32)
-        size = tl.sqrt(real * real + imag * imag + MAGNITUDE)
-        gates += size * tl.load(protect_weight + head * inputs + channel, mask=within, other=0.0).to(tl.float32)
-    logit = tl.sum(steps, axis=0) + tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
-    gate = tl.sum(gates, axis=0) + tl.load(protect_bias + head).to(tl.float32)
-    target = tl.program_id(1) * heads + head
-    tl.store(log_decay + target, log_of_decay(logit, gate))
-    tl.store(write + target, tl.sigmoid(-gate))
+def _project_kernel(  # type: ignore[no-untyped-def]
+    x, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
+    HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
+    STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    _project_tile(
+        tl.program_id(0) * OUTPUTS, x, x, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
+        False, HAS_RESIDUAL, HAS_RESIDUAL_SCALE, HAS_BIAS, STEPS, OUTPUTS, BLOCK,
+    )  # fmt: skip
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _project_kernel(x, scale, weight, residual, residual_scale, bias_real, bias_imag, step_weight, step_bias, dt_bias, protect_weight, protect_bias, out, log_decay, write, inputs, outputs, heads, NORMS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_GATES: tl.constexpr, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _memory_inputs_kernel(  # type: ignore[no-untyped-def]
+    hidden, scale, weight, step_weight, step_bias, dt_bias, protect_weight, protect_bias, qkv, logits,
+    inputs, outputs, heads, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     program = tl.program_id(0)
-    if HAS_GATES:
-        if program < heads:
-            _decay_of_head(program, x, scale, step_weight, step_bias, dt_bias, protect_weight, protect_bias, log_decay, write, inputs, heads, STEPS, BLOCK)  # fmt: skip
-        else:
-            _project_tile((program - heads) * OUTPUTS, x, scale, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs, NORMS, HAS_RESIDUAL, HAS_RESIDUAL_SCALE, HAS_BIAS, STEPS, OUTPUTS, BLOCK)  # fmt: skip
+    if program < heads:
+        _logits_of_head(
+            program, hidden, scale, step_weight, step_bias, dt_bias, protect_weight, protect_bias, logits,
+            inputs, heads, STEPS, BLOCK,
+        )  # fmt: skip
     else:
-        _project_tile(program * OUTPUTS, x, scale, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs, NORMS, HAS_RESIDUAL, HAS_RESIDUAL_SCALE, HAS_BIAS, STEPS, OUTPUTS, BLOCK)  # fmt: skip
-
-
-def _work_of_map(x: Tensor, outputs: int, elementwise: int) -> OperatorWork:
-    rows, inputs = x.numel() // (2 * x.shape[-1]), x.shape[-1]
-    products = 8 * rows * inputs * outputs
-    return OperatorWork(
-        matrix_flop_count=products, matrix_dense_flop_count=products, elementwise_flop_count=elementwise
-    )
-
-
-def _gate_unit_work(
-    hidden: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, beta: Tensor | None, *, output: object
-) -> OperatorWork:
-    del scale, weight, beta, output
-    rows = hidden.numel() // (2 * hidden.shape[-1])
-    elementwise = NORM_FLOPS * rows * hidden.shape[-1] + GATE_UNIT_FLOPS * rows * bias.shape[0]
-    return _work_of_map(hidden, 2 * bias.shape[0], elementwise)
+        _project_tile(
+            (program - heads) * OUTPUTS, hidden, scale, weight, weight, weight, weight, weight, qkv, inputs, outputs,
+            True, False, False, False, STEPS, OUTPUTS, BLOCK,
+        )  # fmt: skip
 
 
 def _project_work(
@@ -209,70 +139,10 @@ def _project_work(
     output: object,
 ) -> OperatorWork:
     del output, bias_imag
-    outputs = weight.shape[0] // 2
-    each = sum(2 for addend in (residual, residual_scale, bias_real) if addend is not None)
-    return _work_of_map(x, outputs, each * outputs * x.numel() // (2 * x.shape[-1]))
-
-
-def _memory_inputs_work(
-    hidden: Tensor,
-    scale: Tensor,
-    weight: Tensor,
-    step_weight: Tensor,
-    step_bias: Tensor,
-    dt_bias: Tensor,
-    protect_weight: Tensor,
-    protect_bias: Tensor,
-    *,
-    output: object,
-) -> OperatorWork:
-    del scale, step_weight, step_bias, dt_bias, protect_bias, output
-    rows, width, heads = hidden.numel() // (2 * hidden.shape[-1]), hidden.shape[-1], protect_weight.shape[0]
-    elementwise = (NORM_FLOPS + SIZE_FLOPS) * rows * width + GATE_FLOPS * rows * heads
-    work = _work_of_map(hidden, weight.shape[0] // 2, elementwise)
-    products = work.matrix_flop_count + gate_products(rows, width, heads)
-    return OperatorWork(
-        matrix_flop_count=products, matrix_dense_flop_count=products, elementwise_flop_count=elementwise
-    )
-
-
-def _fake_gate_unit(hidden: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
-    del scale, beta
-    return hidden.new_empty((*hidden.shape[:-1], bias.shape[0]), dtype=weight.dtype)
-
-
-@kernel_operator("fused_decode_gate_unit", fake=_fake_gate_unit, work=_gate_unit_work)
-def norm_gate_unit(hidden: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
-    """Norm, gate and upward map, and the gate unit between them: planes [..., 2, D] to [..., 2, h].
-
-    Args:
-        hidden: Residual stream.
-        scale: Of the norm, [D].
-        weight: Block matrix of both maps, gate first, [4 h, 2 D].
-        bias: Activation bias [h].
-        beta: Slope [h] of modSwish; None for modReLU.
-    """
-    hidden = hidden.contiguous()
-    out = _fake_gate_unit(hidden, scale, weight, bias, beta)
-    inputs, width = hidden.shape[-1], bias.shape[0]
-    tile, steps, block = _tiles(width, inputs)
-    grid = (triton.cdiv(width, tile), hidden.numel() // (2 * inputs))
-    _gate_unit_kernel[grid](
-        hidden,
-        scale,
-        weight,
-        bias,
-        bias if beta is None else beta,
-        out,
-        inputs,
-        width,
-        HAS_SLOPE=beta is not None,
-        STEPS=steps,
-        OUTPUTS=tile,
-        BLOCK=block,
-        num_warps=_WARPS,
-    )
-    return out
+    outputs, inputs = weight.shape[0] // 2, x.shape[-1]
+    rows = x.numel() // (2 * inputs)
+    added = sum(addend is not None for addend in (residual, residual_scale, bias_real))
+    return map_work(rows, inputs, outputs, elementwise=ADD_FLOPS * added * rows * outputs)
 
 
 def _fake_project(
@@ -297,7 +167,7 @@ def project(
     bias_real: Tensor | None,
     bias_imag: Tensor | None,
 ) -> Tensor:
-    """Residual + residual_scale · (W x + b), planes [..., 2, K] to [..., 2, N].
+    """A residual and ``residual_scale`` · (W x + b), planes [..., 2, K] to [..., 2, N].
 
     Args:
         x: Input.
@@ -307,107 +177,78 @@ def project(
         bias_real: [N], with ``bias_imag``; None for no bias.
         bias_imag: [N].
     """
-    out = _fake_project(x, weight, residual, residual_scale, bias_real, bias_imag)
-    none = (weight,) * 5
-    _launch(x, weight, weight, (residual, residual_scale, bias_real, bias_imag), none, (out, out, out))
-    return out
-
-
-def _fake_memory_inputs(
-    hidden: Tensor,
-    scale: Tensor,
-    weight: Tensor,
-    step_weight: Tensor,
-    step_bias: Tensor,
-    dt_bias: Tensor,
-    protect_weight: Tensor,
-    protect_bias: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    del scale, step_weight, step_bias, dt_bias, protect_bias
-    heads = protect_weight.shape[0]
-    qkv = hidden.new_empty((*hidden.shape[:-1], weight.shape[0] // 2), dtype=weight.dtype)
-    log_decay = hidden.new_empty((hidden.numel() // (2 * hidden.shape[-1]), heads, 1), dtype=torch.float32)
-    return qkv, log_decay, log_decay.new_empty(log_decay.shape)
-
-
-@kernel_operator("fused_decode_memory_inputs", fake=_fake_memory_inputs, work=_memory_inputs_work)
-def norm_memory_inputs(
-    hidden: Tensor,
-    scale: Tensor,
-    weight: Tensor,
-    step_weight: Tensor,
-    step_bias: Tensor,
-    dt_bias: Tensor,
-    protect_weight: Tensor,
-    protect_bias: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Norm, joint map to q, k, v, and the decay's gates.
-
-    Args:
-        hidden: Residual stream [B, 1, 2, D].
-        scale: Of the norm, [D].
-        weight: Block matrix of the joint map, [6 I, 2 D].
-        step_weight: As in ``add_norm_gates``, like all that follows.
-        step_bias: [H].
-        dt_bias: [H].
-        protect_weight: [H, D].
-        protect_bias: [H].
-
-    Returns:
-        Planes [B, 1, 2, 3 I], not turned yet; log decay and written share, float32 [B, H, 1].
-    """
-    hidden = hidden.contiguous()
-    qkv, log_decay, write = _fake_memory_inputs(
-        hidden, scale, weight, step_weight, step_bias, dt_bias, protect_weight, protect_bias
-    )
-    gates = (step_weight.contiguous(), step_bias, dt_bias, protect_weight.contiguous(), protect_bias)
-    _launch(hidden, scale, weight, (None,) * 4, gates, (qkv, log_decay, write))
-    return qkv, log_decay, write
-
-
-def _launch(
-    x: Tensor,
-    scale: Tensor,
-    weight: Tensor,
-    added: tuple[Tensor | None, ...],
-    gates: tuple[Tensor, ...],
-    outputs: tuple[Tensor, Tensor, Tensor],
-) -> None:
-    """Launch the projection; it norms and computes gates where ``scale`` is not the weight itself."""
-    norms = scale is not weight
-    residual, residual_scale, bias_real, bias_imag = added
     x = x.contiguous()
-    inputs, width = x.shape[-1], weight.shape[0] // 2
-    heads = gates[3].shape[0] if norms else 0
-    tile, steps, block = _tiles(width, inputs)
-    _project_kernel[heads + triton.cdiv(width, tile), x.numel() // (2 * inputs)](
+    out = _fake_project(x, weight, residual, residual_scale, bias_real, bias_imag)
+    inputs, outputs = x.shape[-1], weight.shape[0] // 2
+    tile, steps, block = tile_sizes(outputs, inputs)
+    _project_kernel[triton.cdiv(outputs, tile), x.numel() // (2 * inputs)](
         x,
-        scale,
         weight,
         weight if residual is None else residual.contiguous(),
         weight if residual_scale is None else residual_scale,
         weight if bias_real is None else bias_real,
         weight if bias_imag is None else bias_imag,
-        *gates,
-        *outputs,
+        out,
         inputs,
-        width,
-        heads,
-        NORMS=norms,
+        outputs,
         HAS_RESIDUAL=residual is not None,
         HAS_RESIDUAL_SCALE=residual_scale is not None,
         HAS_BIAS=bias_real is not None,
-        HAS_GATES=norms,
         STEPS=steps,
         OUTPUTS=tile,
         BLOCK=block,
-        num_warps=_WARPS,
+        num_warps=WARPS,
     )
+    return out
 
 
-def _tiles(outputs: int, inputs: int) -> tuple[int, int, int]:
-    """Outputs of one program, steps over the inputs, and inputs of a step."""
-    share = max(1, outputs // _FILLING_PROGRAMS)
-    tile = min(_MOST_OUTPUTS, 1 << (share.bit_length() - 1))
-    block = min(power_of_two(inputs), _ELEMENTS // tile)
-    return tile, triton.cdiv(inputs, block), block
+def _memory_inputs_work(
+    hidden: Tensor, scale: Tensor, weight: Tensor, gates: list[Tensor], *, output: object
+) -> OperatorWork:
+    del scale, output
+    inputs = hidden.shape[-1]
+    rows = hidden.numel() // (2 * inputs)
+    products = gate_products(rows, inputs, gates[3].shape[0])
+    elementwise = (NORM_FLOPS + SIZE_FLOPS) * rows * inputs
+    return map_work(rows, inputs, weight.shape[0] // 2, elementwise=elementwise, products=products)
+
+
+def _fake_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: list[Tensor]) -> tuple[Tensor, Tensor]:
+    del scale
+    qkv = hidden.new_empty((*hidden.shape[:-1], weight.shape[0] // 2), dtype=weight.dtype)
+    return qkv, hidden.new_empty((2, hidden.shape[0], gates[3].shape[0], 1), dtype=torch.float32)
+
+
+@kernel_operator("fused_decode_memory_inputs", fake=_fake_memory_inputs, work=_memory_inputs_work)
+def norm_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Norm, joint map to q, k, v, and the logits of the memory's gates.
+
+    Args:
+        hidden: Residual stream [B, 1, 2, D].
+        scale: Of the norm, [D].
+        weight: Block matrix of the joint map, [6 I, 2 D].
+        gates: As in ``add_norm_gates``.
+
+    Returns:
+        Planes [B, 1, 2, 3 I], not turned yet; both logits, float32 [2, B, H, 1].
+    """
+    hidden = hidden.contiguous()
+    qkv, logits = _fake_memory_inputs(hidden, scale, weight, gates)
+    inputs, outputs, heads = hidden.shape[-1], weight.shape[0] // 2, gates[3].shape[0]
+    tile, steps, block = tile_sizes(outputs, inputs)
+    _memory_inputs_kernel[heads + triton.cdiv(outputs, tile), hidden.shape[0]](
+        hidden,
+        scale,
+        weight,
+        *(gate.contiguous() for gate in gates),
+        qkv,
+        logits,
+        inputs,
+        outputs,
+        heads,
+        STEPS=steps,
+        OUTPUTS=tile,
+        BLOCK=block,
+        num_warps=WARPS,
+    )
+    return qkv, logits

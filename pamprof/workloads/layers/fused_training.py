@@ -1,9 +1,8 @@
 """One block over planes, forward and backward, as a single autograd function around kernels and matrix products.
 
-A block is eleven kernels and four products forward, eleven and twelve backward. As one function it decides itself what
-is kept (what the products read, and the sums that were normed), writes the gradients of queries, keys and values where
-the joint product's backward wants them, and hands the gradient of a residual sum to the product before it in the
-product's own dtype.
+As one function a block decides itself what is kept (what the products read, and the sums that were normed), writes the
+gradients of queries, keys and values where the joint product's backward wants them, and hands the gradient of a
+residual sum to the product before it in the product's own dtype.
 
 A block ends in a pair: the residual stream and the branch still to be added to it. The next norm adds them on its way.
 
@@ -65,7 +64,7 @@ class FusedBlockFunction(torch.autograd.Function):
     """Residual stream and branch of the next block from those of the last."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917 - autograd functions take their arguments by position
         ctx: Any,
         hidden: Tensor,
         branch: Tensor | None,
@@ -102,18 +101,17 @@ class FusedBlockFunction(torch.autograd.Function):
         gated = gate_unit(gate_up, bias, beta)
         to_hidden = block_weight([down_real], [down_imag], gate_unit_scale, dtype)
         added, gate_mask = _drop((rows(gated) @ to_hidden.mT).view(hidden.shape), dropout)
-        second_total, second_normed, logits, log_decay, write = add_norm_gates(
-            total, added, None, scale2, step_weight, step_bias, dt_bias, protect_weight, protect_bias, dtype
-        )
+        gates = [step_weight, step_bias, dt_bias, protect_weight, protect_bias]
+        second_total, second_normed, logits = add_norm_gates(total, added, None, scale2, gates, dtype)
         to_qkv = block_weight([qkv_real], [qkv_imag], None, dtype)
         qkv = (rows(second_normed) @ to_qkv.mT).view(batch, length, 2, 3, heads, -1)
-        prepare(qkv, cosine, sine, write)
+        log_decay = prepare(qkv, cosine, sine, logits)
         retrieved, kept = packed_forward(qkv, log_decay)
         to_output = block_weight([output_real], [output_imag], memory_scale, dtype)
         remembered, memory_mask = _drop((rows(retrieved) @ to_output.mT).view(hidden.shape), dropout)
         ctx.save_for_backward(
             total, normed, to_gate_up, gate_up, gated, to_hidden, gate_mask, second_total, second_normed, logits,
-            log_decay, write, to_qkv, qkv, retrieved, kept, to_output, memory_mask, cosine, sine, *parameters
+            log_decay, to_qkv, qkv, retrieved, kept, to_output, memory_mask, cosine, sine, *parameters
         )  # fmt: skip
         ctx.dropout = dropout
         ctx.has_branch = branch is not None
@@ -123,10 +121,10 @@ class FusedBlockFunction(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         """Gradients of everything, from those of both results."""
         (total, normed, to_gate_up, gate_up, gated, to_hidden, gate_mask, second_total, second_normed, logits,
-         log_decay, write, to_qkv, qkv, retrieved, kept, to_output, memory_mask, cosine, sine,
+         log_decay, to_qkv, qkv, retrieved, kept, to_output, memory_mask, cosine, sine,
          *parameters) = ctx.saved_tensors  # fmt: skip
         (scale1, gate_real, gate_imag, up_real, up_imag, bias, beta, down_real, down_imag, gate_unit_scale, scale2,
-         qkv_real, qkv_imag, step_weight, step_bias, dt_bias, protect_weight, protect_bias, output_real, output_imag,
+         qkv_real, qkv_imag, step_weight, _, _, protect_weight, _, output_real, output_imag,
          memory_scale) = parameters  # fmt: skip
         total_gradient, remembered_gradient = gradients
         dtype = normed.dtype
@@ -135,12 +133,12 @@ class FusedBlockFunction(torch.autograd.Function):
         output_gradient = along.mT @ rows(retrieved)
         retrieved_gradient = (along @ to_output).view(retrieved.shape)
         qkv_gradient, decay_gradient = packed_backward(qkv, log_decay, kept, retrieved_gradient)
-        pairs = prepare_backward(qkv_gradient, qkv, cosine, sine, write)
+        logits_gradient = prepare_backward(qkv_gradient, qkv, cosine, sine, logits, decay_gradient)
         along = rows(qkv_gradient)
         joint_gradient = along.mT @ rows(second_normed)
-        total_gradient, added_gradient, scale2_gradient, logits_gradient, sizes = gated_norm_backward(
-            second_total, scale2, (along @ to_qkv).view(second_normed.shape), total_gradient, logits, decay_gradient,
-            pairs, step_weight, protect_weight, dtype
+        total_gradient, added_gradient, scale2_gradient, sizes = gated_norm_backward(
+            second_total, scale2, (along @ to_qkv).view(second_normed.shape), total_gradient, logits_gradient,
+            step_weight, protect_weight, dtype
         )  # fmt: skip
         step_logits, gate_logits = logits_gradient.to(dtype).unbind(0)
         step_gradient = (step_logits @ rows(second_normed)).to(step_weight.dtype)

@@ -20,8 +20,9 @@ from pamprof.workloads.kernels.block_norm import add_norm, add_norm_gates, norm
 from pamprof.workloads.kernels.block_prepare import prepare
 from pamprof.workloads.kernels.block_weights import block_weight
 from pamprof.workloads.kernels.core import fused_core
+from pamprof.workloads.kernels.decode_gate_unit import norm_gate_unit
 from pamprof.workloads.kernels.decode_memory import memory_step
-from pamprof.workloads.kernels.decode_projection import norm_gate_unit, norm_memory_inputs, project
+from pamprof.workloads.kernels.decode_projection import norm_memory_inputs, project
 from pamprof.workloads.layers.complex_products import fuse_once, turned_sum
 from pamprof.workloads.layers.fused_training import FusedBlockFunction, FusedNormFunction, block_parameters, rows
 from pamprof.workloads.layers.pam_planar import PlanarBlock
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters
 
 Hidden = Tensor | tuple[Tensor, Tensor]
-"""A residual stream [B, T, 2, D], or with it a branch that the next norm is to add: same shape, or [B, T, 2 (row), 2, D]
-for a map's products with x_r and x_i."""
+"""A residual stream [B, T, 2, D], or with it a branch that the next norm is to add: of the same shape, or
+[B, T, 2 (row), 2, D] for a map's products with x_r and x_i."""
 
 # From here on a weight is used often enough that a matrix product beats reading it for each sequence.
 FEWEST_PRODUCT_ROWS = 16
@@ -92,13 +93,15 @@ class FusedBlock(PlanarBlock):
         gate_up = rows(normed) @ self._gate_up(dtype).mT
         gated = gate_unit(gate_up.view(batch, length, 2, 2, -1), self.cgu.act.bias, self.cgu.act.beta)
         added = (rows(gated) @ self._down(dtype).mT).view(hidden.shape)
-        total, normed, _, log_decay, write = add_norm_gates(
-            hidden, added, self.cgu_scale, self.norm2.scale, *self._gates(), dtype
-        )
+        total, normed, logits = add_norm_gates(hidden, added, self.cgu_scale, self.norm2.scale, self._gates(), dtype)
         qkv = (rows(normed) @ self._qkv(dtype).mT).view(batch, length, 2, 3, self.heads, self.head_dim)
-        prepare(qkv, *rotation.unbind(0), write)
+        cosine, sine = rotation.unbind(0)
+        log_decay = prepare(qkv, cosine, sine, logits)
+        queries, keys, values = qkv.unbind(3)
         retrieved, after = fused_core(
-            *qkv.unbind(3),
+            queries,
+            keys,
+            values,
             log_decay,
             scale=self.head_dim**-0.5,
             initial_state=None if begins else state.float(),
@@ -116,8 +119,8 @@ class FusedBlock(PlanarBlock):
         weights = self._gate_up(dtype), self._down(dtype), self._qkv(dtype), self._output(dtype)
         gated = norm_gate_unit(hidden, self.norm1.scale, weights[0], self.cgu.act.bias, self.cgu.act.beta)
         total = project(gated, weights[1], hidden, self.cgu_scale, None, None)
-        qkv, log_decay, write = norm_memory_inputs(total, self.norm2.scale, weights[2], *self._gates())
-        retrieved = memory_step(qkv, log_decay, write, *rotation.unbind(0), state)
+        qkv, logits = norm_memory_inputs(total, self.norm2.scale, weights[2], self._gates())
+        retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state)
         return project(retrieved, weights[3], total, None, None, None)
 
     def _wide_step(self, stream: Tensor, branch: Tensor | None, rotation: Tensor, state: Tensor) -> Hidden:
@@ -131,22 +134,15 @@ class FusedBlock(PlanarBlock):
         gate_up = _row_products(normed, self._gate_up(dtype)).view(batch, 1, 2, 2, 2, -1)
         gated = gate_unit(gate_up, self.cgu.act.bias, self.cgu.act.beta, True)
         added = _row_products(gated, self._down(dtype)).view(batch, 1, 2, 2, width)
-        total, normed, _, log_decay, write = add_norm_gates(
-            total, added, self.cgu_scale, self.norm2.scale, *self._gates(), dtype
-        )
+        total, normed, logits = add_norm_gates(total, added, self.cgu_scale, self.norm2.scale, self._gates(), dtype)
         qkv = _row_products(normed, self._qkv(dtype)).view(batch, 1, 2, 2, -1)
-        retrieved = memory_step(qkv, log_decay, write, *rotation.unbind(0), state)
+        retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state)
         return total, _row_products(retrieved, self._output(dtype)).view(batch, 1, 2, 2, width)
 
-    def _gates(self) -> tuple[Tensor, ...]:
+    def _gates(self) -> list[Tensor]:
         memory = self.pam
-        return (
-            memory.dt_proj.weight,
-            memory.dt_proj.bias,
-            memory.dt_bias,
-            memory.protect_gate.weight,
-            memory.protect_gate.bias,
-        )
+        step, protect = memory.dt_proj, memory.protect_gate
+        return [step.weight, step.bias, memory.dt_bias, protect.weight, protect.bias]
 
     def _gate_up(self, dtype: torch.dtype) -> Tensor:
         return _block(self.fused_gate_up, (self.cgu.gate_proj, self.cgu.up_proj), None, dtype)

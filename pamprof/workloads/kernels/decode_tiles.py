@@ -1,0 +1,66 @@
+"""What the matrix-vector kernels of a decode step share: inputs normed on the way, weight tiles, launch sizes.
+
+At a few rows a product is as fast as its weights can be read. A complex map as a real block holds each weight twice;
+here one load of W_r and W_i serves both parts of the product. The norm before a map costs nothing: its row factor is
+the same for all channels, so that it multiplies the sums at the end.
+
+Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]: rows of ``in`` numbers, 2 ``in`` apart.
+
+Axes: K inputs, N outputs.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from pamprof.workloads.kernel_flops import OperatorWork
+from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, power_of_two
+
+WARPS = 4
+_FILLING_PROGRAMS = 132  # one for each multiprocessor of an H100 or H200
+_MOST_OUTPUTS = 8  # of one program
+_ELEMENTS = 1024  # of one weight tile
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def input_tile(row, scale, channel, inputs, NORMS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Both parts of some channels of a row of planes, normed up to the row's factor, and |z|² (0 behind the end)."""
+    within = channel < inputs
+    real = tl.load(row + channel, mask=within, other=0.0).to(tl.float32)
+    imag = tl.load(row + inputs + channel, mask=within, other=0.0).to(tl.float32)
+    power = tl.where(within, real * real + imag * imag + MAGNITUDE, 0.0)
+    if NORMS:
+        size = tl.sqrt(power)
+        factor = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32) * (size / (size + DIRECTION))
+        real *= factor
+        imag *= factor
+    return real, imag, power
+
+
+@triton.jit
+def row_factor(powers, inputs):  # type: ignore[no-untyped-def]
+    """1 / sqrt(mean |z|² + 1e-6) from sums of |z|²."""
+    return 1.0 / tl.sqrt(tl.sum(powers, axis=0) / inputs + NORM)
+
+
+@triton.jit
+def weight_tile(weight, output, channel, outputs, inputs):  # type: ignore[no-untyped-def]
+    """Weights of some outputs and channels, [N, K] in float32."""
+    inside = (output < outputs)[:, None] & (channel < inputs)[None, :]
+    place = output.to(tl.int64)[:, None] * (2 * inputs) + channel[None, :]
+    return tl.load(weight + place, mask=inside, other=0.0).to(tl.float32)
+
+
+def tile_sizes(outputs: int, inputs: int) -> tuple[int, int, int]:
+    """Outputs of one program, steps over the inputs, and inputs of a step."""
+    share = max(1, outputs // _FILLING_PROGRAMS)
+    tile = min(_MOST_OUTPUTS, 1 << (share.bit_length() - 1))
+    block = min(power_of_two(inputs), _ELEMENTS // tile)
+    return tile, -(-inputs // block), block
+
+
+def map_work(rows: int, inputs: int, outputs: int, *, elementwise: int, products: int = 0) -> OperatorWork:
+    """Work of a complex map on ``rows`` tokens, beside ``products`` FLOP of other products."""
+    total = 8 * rows * inputs * outputs + products
+    return OperatorWork(matrix_flop_count=total, matrix_dense_flop_count=total, elementwise_flop_count=elementwise)
