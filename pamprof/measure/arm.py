@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Relative rms error against the float64 oracle; above it an implementation is wrong, not imprecise.
 _GATE_TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
 
-_NOT_WATCHED = "a sweep watches the first and the last batches of each context alone"
+_NOT_WATCHED = "a sweep watches the energy of one sequence and of the batch that ends each context alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

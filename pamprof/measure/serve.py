@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from pamprof.measure.session import Reporter, SessionOutcome, SessionRunner, utc
 from pamprof.measure.settings import Settings
 from pamprof.records import Dtype, Execution, Phase, Scope, Session, SkipKind
 from pamprof.records.store import RunStore, is_only_begun, read_records
+from pamprof.units import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,6 +117,8 @@ def sweep(request: SweepRequest, *, reporter: Reporter, price: PriceLookup) -> S
         quote, unknown_reason = price(kind, name)
         store.append(replace(header, session_id=session_id, quote=quote, quote_unknown_reason=unknown_reason))
         budget = request.time_budget_seconds
+        if budget is None and not cuda:
+            budget = _CPU_BUDGET_SECONDS
         runner = SessionRunner(
             session_id=session_id,
             device="cpu" if kind == "cpu" else f"cuda:{ordinal}",
@@ -123,9 +127,13 @@ def sweep(request: SweepRequest, *, reporter: Reporter, price: PriceLookup) -> S
             reporter=reporter,
             first_worker=worker,
             spawn=lambda: WorkerProcess(WORKER_MODULE),
-            time_budget_seconds=budget if budget is not None or cuda else _CPU_BUDGET_SECONDS,
+            time_budget_seconds=budget,
         )
-        return runner.run(groups, finished_keys(earlier, groups))
+        begun = time.perf_counter()
+        outcome = runner.run(groups, finished_keys(earlier, groups, finds_memory_end=cuda))
+        if budget is not None and time.perf_counter() - begun > budget:
+            reporter.message(f"the time budget of {seconds(budget)} is used up; --resume measures what is missing")
+        return outcome
     except BaseException:
         worker.kill()
         if fresh and path.stat().st_size == 0:
@@ -137,10 +145,13 @@ def sweep(request: SweepRequest, *, reporter: Reporter, price: PriceLookup) -> S
         store.close()
 
 
-def finished_keys(earlier: RecordFile | None, groups: Sequence[tuple[Workload, ...]]) -> frozenset[str]:
+def finished_keys(
+    earlier: RecordFile | None, groups: Sequence[tuple[Workload, ...]], *, finds_memory_end: bool
+) -> frozenset[str]:
     """Keys that need no second visit: measured, without room, or beyond the end of a line that has one.
 
-    A line has an end where its last doublings gained nothing or memory ran out.
+    A line has an end where memory ran out or, on a device whose end of memory is not sought, where its last doublings
+    gained nothing.
     """
     if earlier is None:
         return frozenset()
@@ -148,16 +159,15 @@ def finished_keys(earlier: RecordFile | None, groups: Sequence[tuple[Workload, .
     rates: dict[str, dict[int, float]] = defaultdict(dict)
     for run in earlier.runs:
         if run.workload.phase is Phase.DECODE:
-            seconds = median(run.timing.wall_time_seconds)
-            rates[_line_key(run.workload)][run.workload.batch_size] = run.workload.batch_size / seconds
+            step = median(run.timing.wall_time_seconds)
+            rates[_line_key(run.workload)][run.workload.batch_size] = run.workload.batch_size / step
     full = {_line_key(skip.workload) for skip in earlier.skips if skip.kind is SkipKind.OUT_OF_MEMORY}
     done |= {skip.workload.key for skip in earlier.skips if skip.kind in (SkipKind.OUT_OF_MEMORY, SkipKind.UNSUPPORTED)}
     for group in groups:
-        cuda = group[0].execution is Execution.GRAPH  # there the end of memory is part of the line
         for workload in group:
             key = _line_key(workload)
             found = rates.get(key, {})
-            ended = key in full or (not cuda and is_flat(found))
+            ended = key in full or (not finds_memory_end and is_flat(found))
             if workload.phase is Phase.DECODE and ended and workload.batch_size > max(found, default=0):
                 done.add(workload.key)
     return frozenset(done)
@@ -206,11 +216,13 @@ def _plan(request: SweepRequest, *, cuda: bool) -> tuple[tuple[tuple[Workload, .
         )
         for arm in _with_state_dtypes(matched, request.state_dtypes)
     ]
-    groups = tuple(
+    groups = [
         candidates(arm, axes, implementation=implementation, execution=execution, dtype=dtype)
         for arm in arms
         for implementation in _implementations(arm, request.implementations)
-    )
+    ]
+    # Of a time budget, what the short sweeps leave is there for the long ones.
+    groups.sort(key=len)
     header = Session(
         session_id="",
         started_at=utc_now(),
@@ -228,7 +240,7 @@ def _plan(request: SweepRequest, *, cuda: bool) -> tuple[tuple[tuple[Workload, .
         quote=None,
         quote_unknown_reason=None,
     )
-    return groups, header
+    return tuple(groups), header
 
 
 def _with_state_dtypes(arm: Arm, state_dtypes: Sequence[Dtype]) -> list[Arm]:

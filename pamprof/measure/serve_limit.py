@@ -27,13 +27,18 @@ _CPU_SHARE = 0.5  # of the free host memory
 
 
 class MemoryLimit:
-    """Predicts and finds the largest batch that fits beside one model."""
+    """Predicts and finds the largest batch that fits beside one model.
+
+    Attributes:
+        tried: The batch tried last.
+    """
 
     def __init__(self, device: Device, model: SequenceModel, definition: LayerDefinition, *, seed: int) -> None:
         self._device = device
         self._model = model
         self._definition = definition
         self._seed = seed
+        self.tried = 0
         device.empty_cache()
         now = device.memory()
         self._free_bytes = now.total_bytes - now.used_bytes
@@ -87,6 +92,7 @@ class MemoryLimit:
 
     def _fits(self, workload: Workload) -> bool:
         """Allocate the state and run one step as the workload executes it."""
+        self.tried = workload.batch_size
         try:
             step = PreparedStep(
                 workload,

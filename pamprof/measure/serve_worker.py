@@ -21,6 +21,7 @@ from pamprof.measure.worker import Pipe, attempt_with, main, send_ceilings
 from pamprof.records import Phase, Run, Skip, SkipKind
 from pamprof.records.codec import encode
 from pamprof.units import binary_bytes, tokens
+from pamprof.workloads.execution import first_line
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import with_room_for
 
@@ -62,18 +63,18 @@ class ArmSweep:
 
     def run(self) -> None:
         """Prompts, then every context coarsely with its end of memory, then what lies between."""
-        for workload in self._request.workloads:
-            if workload.phase is Phase.PREFILL:
-                self._visit(workload)
+        prompts = [workload for workload in self._request.workloads if workload.phase is Phase.PREFILL]
+        for workload in prompts:
+            self._visit(workload, _always if workload in (prompts[0], prompts[-1]) else _never)
         lines = lines_of(self._request.workloads)
         ends: dict[int, int] = {}
         for context, line in lines.items():
             probes = not self._definition.fixed_state or context == min(lines)
-            ends[context] = self._coarse(line, probes=probes)
+            ends[context] = self._coarse(line, probes=probes, watches_first=context == min(lines))
         for context, line in lines.items():
             for workload in line:
                 if workload.batch_size < ends[context]:
-                    self._visit(workload)
+                    self._visit(workload, _never)
 
     def _build(self) -> KeptModel:
         workload = self._request.workloads[0]
@@ -89,8 +90,11 @@ class ArmSweep:
         model.prepare_inference(workload.dtype)
         return KeptModel(model=model, allocated_before_bytes=before)
 
-    def _coarse(self, line: Sequence[Workload], *, probes: bool) -> int:
-        """Raise the batch until throughput is flat or memory ends; the largest power of two that was worth a visit."""
+    def _coarse(self, line: Sequence[Workload], *, probes: bool, watches_first: bool) -> int:
+        """Raise the batch until throughput is flat or memory ends; returns the largest batch worth filling up to.
+
+        Energy is watched where it is asked for most: at the batch that ends the line, and once for a single sequence.
+        """
         rates: dict[int, float] = {}
         peaks: dict[int, int] = {}
         visited = 0
@@ -107,7 +111,8 @@ class ArmSweep:
             ) -> bool:
                 reached = workload.batch_size / median(pairs.arm.wall_time_seconds)
                 last = following is None or not self._limit.allows(following, peaks)
-                return not rates or last or is_flat({**rates, workload.batch_size: reached})
+                alone = watches_first and workload is line[0]
+                return alone or last or is_flat({**rates, workload.batch_size: reached})
 
             outcome = self._visit(workload, watch)
             if isinstance(outcome, Skip):
@@ -123,25 +128,37 @@ class ArmSweep:
                 break
         closed = line[-1].key in self._request.done
         if probes and visited and not closed and self._device.kind != "cpu" and not self._over():
-            self._measure_limit(line[0], visited, peaks)
+            largest = self._measure_limit(line[0], visited, peaks)
+            return visited if is_flat(rates) else largest
         return visited
 
-    def _measure_limit(self, workload: Workload, known: int, peaks: dict[int, int]) -> None:
-        """Find the largest batch that fits, record the smallest that does not, and measure the former."""
-        largest, refused = self._limit.search(workload, known, peaks)
+    def _measure_limit(self, workload: Workload, known: int, peaks: dict[int, int]) -> int:
+        """Find the largest batch that fits, record the smallest that does not, and measure the former.
+
+        Returns:
+            The largest batch measured.
+        """
+        try:
+            largest, refused = self._limit.search(workload, known, peaks)
+        except Exception as exc:  # noqa: BLE001 - a kernel may fail on sizes nobody tried; the other lines go on
+            reason = f"the end of memory could not be found: {type(exc).__name__}: {first_line(exc)}"
+            self._skip(self._limit.sized(workload, self._limit.tried), SkipKind.CRASHED, reason)
+            return known
         self._skip(
             self._limit.sized(workload, refused),
+            SkipKind.OUT_OF_MEMORY,
             f"found by bisection: {refused} sequences of {tokens(workload.sequence_length)} tokens do not fit into "
             f"{binary_bytes(self._device.memory().total_bytes)}, {largest} do",
         )
         for _ in range(_LIMIT_ATTEMPTS):
             if largest <= known or self._over():
-                return
-            if isinstance(self._visit(self._limit.sized(workload, largest), _always), Run):
-                return
+                return known
+            if isinstance(self._visit(self._limit.sized(workload, largest), _never), Run):
+                return largest
             largest = max(known, int(largest * _LIMIT_STEP))
+        return known
 
-    def _visit(self, workload: Workload, watch: Callable[[PairedSamples], bool] | None = None) -> Run | Skip | None:
+    def _visit(self, workload: Workload, watch: Callable[[PairedSamples], bool]) -> Run | Skip | None:
         """Measure and report one workload; None where it is done already or the time is up."""
         if workload.key in self._done or self._over():
             return None
@@ -149,8 +166,7 @@ class ArmSweep:
         self._pipe.send(encode_event(Event(event="started", key=workload.key)))
 
         def measure() -> Run:
-            decide = watch if watch is not None or workload.phase is Phase.PREFILL else _never
-            return self._runner.measure(workload, None, kept=self._kept, watch=decide)[0]
+            return self._runner.measure(workload, None, kept=self._kept, watch=watch)[0]
 
         outcome = attempt_with(self._runner, self._request, workload, measure)
         self._pipe.send(encode(outcome))
@@ -163,16 +179,17 @@ class ArmSweep:
         if workload.key not in self._done:
             self._skip(
                 workload,
+                SkipKind.OUT_OF_MEMORY,
                 f"{workload.batch_size} sequences of {tokens(workload.sequence_length)} tokens need more than half of "
                 "the machine's free memory; not tried",
             )
 
-    def _skip(self, workload: Workload, reason: str) -> None:
+    def _skip(self, workload: Workload, kind: SkipKind, reason: str) -> None:
         skip = Skip(
             session_id=self._request.session_id,
             started_at=utc_now(),
             workload=workload,
-            kind=SkipKind.OUT_OF_MEMORY,
+            kind=kind,
             reason=reason,
         )
         self._pipe.send(encode(skip))

@@ -99,6 +99,8 @@ def attempt_with(
         return measure()
     except UnsupportedError as exc:
         kind, reason = SkipKind.UNSUPPORTED, str(exc)
+        if runner.device.is_out_of_memory(exc):  # during a capture
+            kind, reason = SkipKind.OUT_OF_MEMORY, runner.out_of_memory_reason(workload)
     except PamprofError as exc:
         kind, reason = SkipKind.INCORRECT, str(exc)
     except Exception as exc:  # noqa: BLE001 - a layer may raise anything; the other arms must still be measured
