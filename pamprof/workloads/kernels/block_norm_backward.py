@@ -32,7 +32,8 @@ _NORM_BACKWARD_FLOPS = 34  # per channel, the recomputed factor and the scale's 
 _RESIDUAL_FLOPS = 2  # per channel
 _SIZE_BACKWARD_FLOPS = 11  # per channel: the modulus of the normed channel, and what its gradient adds to both parts
 
-_ELEMENTS, _WARPS = 2048, 8  # of one plane in one program's tile
+_PLAIN_ELEMENTS, _PLAIN_WARPS = 2048, 8  # of one plane in one program's tile
+_GATED_ELEMENTS, _GATED_WARPS = 1024, 8
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -230,7 +231,8 @@ def _launch(
     width = planes.shape[-1]
     rows = planes.numel() // (2 * width)
     block = power_of_two(width)
-    tile = row_tile(rows, block, _ELEMENTS)
+    elements, warps = (_GATED_ELEMENTS, _GATED_WARPS) if gates else (_PLAIN_ELEMENTS, _PLAIN_WARPS)
+    tile = row_tile(rows, block, elements)
     grid = summing_grid(triton.cdiv(rows, tile))
     planes_gradient, branch_gradient, _ = _fake_backward(planes, scale, gradient, residual, branch_dtype)
     scale_gradient = scale.new_empty((grid, width), dtype=torch.float32)
@@ -252,6 +254,6 @@ def _launch(
         HAS_GATES=gates is not None,
         ROWS=tile,
         BLOCK=block,
-        num_warps=_WARPS,
+        num_warps=warps,
     )
     return planes_gradient, branch_gradient, scale_gradient.sum(0).to(scale.dtype)

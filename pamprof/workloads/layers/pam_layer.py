@@ -16,8 +16,15 @@ from pamprof.workloads.layers.complex_ops import ACTIVATIONS
 from pamprof.workloads.layers.memory_definition import MemoryDefinition
 from pamprof.workloads.layers.memory_model import MemoryLayer
 from pamprof.workloads.layers.pam_arithmetic import arithmetic
-from pamprof.workloads.layers.pam_oracle import ORACLE_CHUNK_SIZE, ORACLE_NAME, block_error, naive_block
+from pamprof.workloads.layers.pam_oracle import (
+    ORACLE_BATCH_SIZE,
+    ORACLE_CHUNK_SIZE,
+    ORACLE_NAME,
+    block_error,
+    naive_block,
+)
 from pamprof.workloads.layers.pam_parameters import initialise
+from pamprof.workloads.layers.planar_arithmetic import MANY_SEQUENCES
 from pamprof.workloads.models import PamLanguageModel
 
 if TYPE_CHECKING:
@@ -68,19 +75,26 @@ class PamDefinition(MemoryDefinition):
                 "torch has no bfloat16 complex numbers; measure the complex implementation in float32"
             )
         quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
-        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
-        assert isinstance(layer, MemoryLayer)
-        error = block_error(
-            layer,
-            quiet,
-            naive_block,
-            phase=phase,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-            shape=self.position_shape(spec),
-        )
-        return error, ORACLE_NAME
+        # A fused decode step of many sequences runs other kernels than one of few.
+        both = implementation == "fused" and phase is Phase.DECODE
+        errors = []
+        for batch_size in (ORACLE_BATCH_SIZE, MANY_SEQUENCES) if both else (ORACLE_BATCH_SIZE,):
+            layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
+            assert isinstance(layer, MemoryLayer)
+            errors.append(
+                block_error(
+                    layer,
+                    quiet,
+                    naive_block,
+                    phase=phase,
+                    device=device,
+                    dtype=dtype,
+                    seed=seed,
+                    shape=self.position_shape(spec),
+                    batch_size=batch_size,
+                )
+            )
+        return max(errors), ORACLE_NAME
 
 
 DEFINITION: LayerDefinition = PamDefinition()

@@ -25,7 +25,7 @@ ORACLE_NAME = "naive complex128 recurrence over tokens"
 ORACLE_CHUNK_SIZE = 64
 
 _SEQUENCE_LENGTH = ORACLE_CHUNK_SIZE + 37  # two chunks, the second one not full
-_BATCH_SIZE = 2
+ORACLE_BATCH_SIZE = 2
 
 NaiveBlock = Callable[[Mapping[str, Tensor], Tensor, int], tuple[Tensor, Tensor]]
 
@@ -88,6 +88,7 @@ def block_error(
     dtype: Dtype,
     seed: int,
     shape: tuple[int, ...],
+    batch_size: int = ORACLE_BATCH_SIZE,
 ) -> float:
     """Largest relative rms error of what one phase of ``layer`` returns and stores; overwrites its parameters.
 
@@ -101,6 +102,7 @@ def block_error(
         dtype: Precision policy of the block.
         seed: Of parameters and inputs.
         shape: Of one position's input: (2, D) planes, or (D,).
+        batch_size: Sequences; some kernels are chosen by it.
 
     Returns:
         Root mean square of the difference over root mean square of the oracle.
@@ -111,7 +113,7 @@ def block_error(
     excite(layer, generator)
     open_gates(layer, common, generator)
     weights = {name.removeprefix("blocks.0."): p.detach().cpu().double() for name, p in layer.named_parameters()}
-    noise = torch.randn((_BATCH_SIZE, _SEQUENCE_LENGTH, *shape), generator=generator, dtype=torch.float64)
+    noise = torch.randn((batch_size, _SEQUENCE_LENGTH, *shape), generator=generator, dtype=torch.float64)
     inputs = common + 0.5 * noise
     if phase is Phase.TRAIN:
         projection = torch.randn(inputs.shape, generator=generator, dtype=torch.float64)
@@ -130,7 +132,7 @@ def block_error(
         layer.eval()
         layer.prepare_inference(dtype)
         given = inputs.to(device, TORCH_DTYPES[dtype])
-        state = layer.new_state(_BATCH_SIZE, _SEQUENCE_LENGTH)
+        state = layer.new_state(batch_size, _SEQUENCE_LENGTH)
         if phase is Phase.DECODE:
             layer.prefill(given[:, :-1], state)
             found = layer.decode(given[:, -1:], state, _SEQUENCE_LENGTH - 1)

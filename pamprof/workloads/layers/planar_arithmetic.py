@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from pamprof.records import LayerSpec
 
 
+# From here on a decode step of the fused implementation multiplies matrices: a weight is then used often enough that a
+# product beats reading it for each sequence.
+MANY_SEQUENCES = 16
+
+
 def complex_maps(module: nn.Module) -> ComplexLinearParameters:
     """The module, if it holds the weights of a complex map."""
     if not isinstance(module, ComplexLinearParameters):
