@@ -9,10 +9,10 @@ Prefill: ``flop(T) / a + t0``, the counted FLOPs being a polynomial of second de
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.serving_memory import StateBytes, state_bytes_of
+from pamprof.records import Dtype
 from pamprof.statistics import median_interval
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pamprof.records import Run
+
+_ELEMENT_BYTES = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2}
 
 _FEWEST_STEPS = 4  # one more than there are numbers to fit
 _FEWEST_PROMPTS = 3
@@ -92,7 +94,9 @@ def fit_decode(runs: Sequence[Run]) -> DecodeRoofline | None:
     state = state_bytes_of(runs)
     batches = np.array([run.workload.batch_size for run in runs], dtype=float)
     contexts = np.array([run.workload.sequence_length for run in runs], dtype=float)
-    weights = median(run.memory.parameter_bytes for run in runs)
+    # Of the weights each is read once; what an implementation keeps besides, such as a table of positions made longer
+    # for the sweep, is not, and what it reads twice lands in the fixed time.
+    weights = float(runs[0].parameter_count * _ELEMENT_BYTES[runs[0].workload.dtype])
     per_token = np.array([run.flops.matrix_flop_count for run in runs]) / batches
     base, slope = _line(contexts, per_token)
     moved = weights + batches * np.array([state.moved_bytes(run.workload.sequence_length) for run in runs])
