@@ -62,15 +62,18 @@ class ArmSweep:
         self._limit = MemoryLimit(self._device, self._kept.model, self._definition, seed=request.settings.seed)
 
     def run(self) -> None:
-        """Prompts, then every context coarsely with its end of memory, then what lies between."""
-        prompts = [workload for workload in self._request.workloads if workload.phase is Phase.PREFILL]
-        for workload in prompts:
-            self._visit(workload, _always if workload in (prompts[0], prompts[-1]) else _never)
+        """Every context coarsely with its end of memory, then the prompts, then what lies between.
+
+        A time budget that ends early has then cost detail rather than a whole phase.
+        """
         lines = lines_of(self._request.workloads)
         ends: dict[int, int] = {}
         for context, line in lines.items():
             probes = not self._definition.fixed_state or context == min(lines)
             ends[context] = self._coarse(line, probes=probes, watches_first=context == min(lines))
+        prompts = [workload for workload in self._request.workloads if workload.phase is Phase.PREFILL]
+        for workload in prompts:
+            self._visit(workload, _always if workload in (prompts[0], prompts[-1]) else _never)
         for context, line in lines.items():
             for workload in line:
                 if workload.batch_size < ends[context]:
