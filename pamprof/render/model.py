@@ -194,6 +194,7 @@ class ReportView:
         doubts: Each kind of doubt that occurs, once, with advice.
         fairness: See ``Fairness``.
         method: How the numbers were made.
+        noise: The noise floor in a few words, or why there is none.
         command: What reproduces them.
     """
 
@@ -213,6 +214,7 @@ class ReportView:
     doubts: tuple[Word, ...]
     fairness: Fairness
     method: tuple[Fact, ...]
+    noise: str
     command: str
 
     def chart(self, name: str) -> Chart:

@@ -59,7 +59,10 @@ def _head(view: ReportView, console: Console, width: int) -> list[Text]:
         text.append(_plain(tile.reason or tile.subject), style="dim")
         text.truncate(width, overflow="ellipsis")
         lines.append(text)
-    return lines
+    floor = Text(f"{'Noise floor':<17}", style="bold")
+    floor.append(_plain(view.noise))
+    floor.truncate(width, overflow="ellipsis")
+    return [*lines, floor]
 
 
 def _wrapped(text: str, console: Console, width: int, style: str, most: int) -> list[Text]:

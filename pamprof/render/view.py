@@ -18,7 +18,7 @@ from pamprof.render.chart_throughput import throughput_chart
 from pamprof.render.cost_table import cost_table
 from pamprof.render.fairness import fairness
 from pamprof.render.material import Material, gather
-from pamprof.render.method import method
+from pamprof.render.method import method, noise
 from pamprof.render.model import ReportView
 from pamprof.render.rows import columns, doubt_words, kernel_words, rows, skipped
 from pamprof.render.text import cleaned, listed, plural
@@ -77,6 +77,7 @@ def build_view(
             doubts=doubt_words(material),
             fairness=fairness(material),
             method=method(material),
+            noise=noise(material),
             command=session.command if session is not None else "",
         )
     )

@@ -67,6 +67,23 @@ def test_terminal_tells_the_story_in_25_lines_of_100_columns(gpu_view, cpu_view)
         assert "\x1b" not in stream.getvalue()
 
 
+def test_noise_floor_and_its_samples_stand_in_terminal_and_method(gpu_view):
+    console, stream = plain_console()
+    render_terminal(gpu_view, console)
+    told = re.search(r"Noise floor +±[\d.]+ % on this machine, \d+ samples", stream.getvalue())
+    assert told is not None
+    fact = next(fact for fact in gpu_view.method if fact.name == "Noise floor")
+    assert fact.value.startswith(gpu_view.noise)
+    assert "noisiest of" in fact.value
+
+
+def test_terminal_says_why_there_is_no_noise_floor(gpu_records):
+    runs = tuple(run for run in gpu_records.runs if run.workload.key != run.reference.key)
+    console, stream = plain_console()
+    render_terminal(build_view(replace(gpu_records, runs=runs)), console)
+    assert re.search(r"Noise floor +– \(the reference was not paired with itself", stream.getvalue())
+
+
 def test_terminal_without_colour_holds_no_escape_sequence(gpu_view, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     stream = io.StringIO()

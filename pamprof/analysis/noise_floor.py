@@ -1,0 +1,61 @@
+"""The noise floor of a comparison: how far from 1 the reference against itself can be told, on the machine that ran it.
+
+Every group of a comparison begins with its reference, sampled against itself like any other arm; that A-against-A run
+is stored with its raw samples (its ``reference`` is its own workload), and the floor is computed from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.doubts import noise_half_width
+from pamprof.analysis.pairing import is_reference
+from pamprof.statistics import ratio_interval
+
+if TYPE_CHECKING:
+    from pamprof.analysis.results import Analysis
+    from pamprof.records import Point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseFloor:
+    """The noisiest A-against-A run; differences smaller than ``half_width`` mean nothing at its point.
+
+    Attributes:
+        point: Where it was taken.
+        half_width: Relative half width of the reference's ratio to itself.
+        median_deviation: That ratio's median less 1, signed: what a comparison of equals came out off by.
+        samples: Pairs it was taken from.
+        measured_points: Points with an A-against-A run.
+        smallest_half_width: Half width at the quietest of them.
+    """
+
+    point: Point
+    half_width: float
+    median_deviation: float
+    samples: int
+    measured_points: int
+    smallest_half_width: float
+
+
+def noise_floor(analysis: Analysis) -> NoiseFloor | None:
+    """The floor of everything in ``analysis``; None where no reference was sampled against itself at least twice."""
+    found = [
+        (noise_half_width(summary.run), summary)
+        for point in analysis.points
+        for summary in point.summaries
+        if is_reference(summary.run) and summary.sample_count >= 2
+    ]
+    if not found:
+        return None
+    half_width, worst = max(found, key=lambda pair: pair[0])
+    timing = worst.run.timing
+    return NoiseFloor(
+        point=worst.workload.point,
+        half_width=half_width,
+        median_deviation=ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds).median - 1,
+        samples=worst.sample_count,
+        measured_points=len({summary.workload.point for _, summary in found}),
+        smallest_half_width=min(width for width, _ in found),
+    )
