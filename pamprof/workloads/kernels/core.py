@@ -237,12 +237,13 @@ def _backward_work(
     *,
     output: object,
 ) -> OperatorWork:
-    del k, v, log_decay, kept, output_gradient, final_gradient, scale, output
+    del k, v, log_decay, kept, output_gradient, scale, output
     return backward_work(
         _shape(q),
         Configuration.of(configuration),
         has_initial=initial_state is not None,
         wants_initial=wants_initial,
+        has_final=final_gradient is not None,
     )
 
 

@@ -91,6 +91,11 @@ def padded(head_dim: int) -> int:
     return max(16, 1 << (head_dim - 1).bit_length())
 
 
+def gradient_block(dtype: torch.dtype) -> int:
+    """Most channels of a head that the backward kernel takes at once: what its registers hold."""
+    return 32 if dtype == torch.float32 else 64
+
+
 def _parts(length: int, chunk: int, segment_chunks: int) -> int:
     chunks = -(-length // chunk)
     return 1 if segment_chunks == WHOLE else -(-chunks // segment_chunks)
@@ -104,20 +109,20 @@ def choose_configuration(shape: CoreShape, multiprocessors: int = H200_MULTIPROC
         multiprocessors: Of the device.
     """
     width = padded(shape.head_dim)
-    wide = width > 64
     single = shape.dtype == torch.float32
-    chunk = 32 if wide or single else 64
+    # Products of exact float32 tiles are made without matrix units, whose operands all stay in registers.
+    chunk = 16 if single else 64
     base = Configuration(
         chunk=chunk,
-        value_block=min(width, 32),
+        value_block=min(width, 16 if single and width > 64 else 32),
         segment_chunks=WHOLE,
         output_warps=4,
-        output_stages=1 if wide or single else 2,
+        output_stages=1 if single else 2,
         state_warps=4,
-        state_stages=1 if wide or single else 3,
+        state_stages=1 if single else 3,
         gradient_segment_chunks=WHOLE,
         gradient_walks=0,
-        gradient_warps=8,
+        gradient_warps=4,
         gradient_stages=1,
     )
     rows = shape.batch_size * shape.heads

@@ -2,7 +2,8 @@
 
 All gradients of a chunk need the same scores, so one kernel makes them all from one load of the chunk. What a chunk
 read before it was kept by the forward kernel; the gradient of what it left behind is carried in registers, or was kept
-per chunk by ``state_kernel``.
+for every chunk by ``state_kernel``. Heads wider than a block of channels are taken block by block, with tiles loaded
+where they are needed; those of narrower heads are loaded once.
 
 The gradient of a log decay is the sum over all pairs of writing and reading that it lies between. Inside a chunk these
 are sums over the same products, so that they cancel exactly; the pairs that begin or end outside enter as what the
@@ -26,13 +27,12 @@ from pamprof.workloads.kernels.core_tiles import (
     negated,
     rounded,
     store_rows,
-    store_state,
     write_to_state,
 )
 
 
 @triton.jit(do_not_specialize=["length", "segment_chunks"])  # type: ignore[untyped-decorator]
-def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one program, read from top to bottom
+def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one program, read from top to bottom
     queries,
     keys,
     values,
@@ -44,7 +44,6 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one prog
     after,
     gradient,
     decay_gradient,
-    initial_gradient,
     scale,
     length,
     segment_chunks,
@@ -54,40 +53,40 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one prog
     stride_head,
     heads,
     HEAD_DIM: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    BLOCK: tl.constexpr,
     CHUNK: tl.constexpr,
     HAS_KEPT: tl.constexpr,
     HAS_AFTER: tl.constexpr,
     WALKS: tl.constexpr,
-    HAS_INITIAL: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
+    tl.static_assert(not WALKS or HEAD_DIM <= BLOCK)
+    blocks: tl.constexpr = (HEAD_DIM + BLOCK - 1) // BLOCK
     chunks = tl.cdiv(length, CHUNK)
     segments = tl.cdiv(chunks, segment_chunks) if WALKS else chunks
     segment = tl.program_id(0) % segments
     row = (tl.program_id(0) // segments).to(tl.int64)
-    batch = row // heads
-    head = row % heads
-    offset = batch * stride_batch + head * stride_head
+    offset = row // heads * stride_batch + row % heads * stride_head
     queries += offset
     keys += offset
     values += offset
     log_decay += row * length
     width = heads * HEAD_DIM
-    output_gradient += batch * length * (2 * width) + head * HEAD_DIM
-    gradient += batch * length * (6 * width) + head * HEAD_DIM
+    output_gradient += row // heads * length * (2 * width) + row % heads * HEAD_DIM
+    gradient += row // heads * length * (6 * width) + row % heads * HEAD_DIM
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
-
     if HAS_AFTER:
-        after_real, after_imag = load_state(
-            after + (row * segments + segment) * state_size, 0, HEAD_DIM, BLOCK_D, BLOCK_D
-        )
-        left_real = after_real.to(tl.float32)
-        left_imag = after_imag.to(tl.float32)
-    else:
-        left_real = tl.zeros([BLOCK_D, BLOCK_D], tl.float32)
-        left_imag = tl.zeros([BLOCK_D, BLOCK_D], tl.float32)
+        after += (row * segments + segment) * state_size
+    dtype = queries.dtype.element_ty
+
     if WALKS:
+        if HAS_AFTER:
+            after_real, after_imag = load_state(after, 0, 0, HEAD_DIM, BLOCK, BLOCK)
+            left_real = after_real.to(tl.float32)
+            left_imag = after_imag.to(tl.float32)
+        else:
+            left_real = tl.zeros([BLOCK, BLOCK], tl.float32)
+            left_imag = tl.zeros([BLOCK, BLOCK], tl.float32)
         end = tl.minimum((segment + 1) * segment_chunks, chunks)
         steps = end - segment * segment_chunks
     else:
@@ -97,109 +96,215 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one prog
     for step in range(0, steps):
         chunk = end - 1 - step
         start = chunk * CHUNK
-        k_real = load_rows(keys, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        k_imag = load_rows(keys + stride_plane, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        q_real = load_rows(queries, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        q_imag = load_rows(queries + stride_plane, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        v_real = load_rows(values, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        v_imag = load_rows(values + stride_plane, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        y_real = load_rows(output_gradient, start, length, 2 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        y_imag = load_rows(output_gradient + width, start, length, 2 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
         since, since_cuts, total, total_cuts = load_decay(sums, cuts, row * chunks + chunk, CHUNK)
         from_start = tl.exp2(since - since_cuts) * scale
         to_end = tl.exp2((total - since) - (total_cuts - since_cuts))
         through = tl.exp2(total - total_cuts)
-
-        # What passes through the chunk, read and written elsewhere.
-        passed = 0.0
         if HAS_KEPT:
-            begin_real, begin_imag = load_state(
-                kept + (row * chunks + chunk) * state_size, 0, HEAD_DIM, BLOCK_D, BLOCK_D
-            )
-            passing = left_real * begin_real.to(tl.float32) + left_imag * begin_imag.to(tl.float32)
-            passed = tl.sum(tl.sum(passing, 1), 0) * through
+            begin = kept + (row * chunks + chunk) * state_size
+
+        if blocks == 1:
+            k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK)
+            q_real, q_imag = _planes(queries, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK)
+            v_real, v_imag = _planes(values, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK)
+            y_real, y_imag = _planes(output_gradient, start, length, 2 * width, width, 0, HEAD_DIM, CHUNK, BLOCK)
 
         # Scores [s, t] and their gradients, one plane after the other: what is alive at once must fit the registers.
         exponent = (since[None, :] - since[:, None]) - (since_cuts[None, :] - since_cuts[:, None])
         weight = tl.where(position[None, :] >= position[:, None], tl.exp2(exponent) * scale, 0.0)
-        nothing = tl.zeros([CHUNK, CHUNK], tl.float32)
-        score = add_product(nothing, k_real, tl.trans(q_real), PRECISION)
-        score = add_product(score, k_imag, tl.trans(q_imag), PRECISION) * weight
-        pull = add_product(nothing, v_real, tl.trans(y_real), PRECISION)
-        pull = add_product(pull, v_imag, tl.trans(y_imag), PRECISION)
+        score = tl.zeros([CHUNK, CHUNK], tl.float32)
+        pull = tl.zeros([CHUNK, CHUNK], tl.float32)
+        for block in range(blocks):
+            if blocks > 1:
+                k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK)
+            if blocks > 1:
+                q_real, q_imag = _planes(
+                    queries, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
+                )
+            score = add_product(score, k_real, tl.trans(q_real), PRECISION)
+            score = add_product(score, k_imag, tl.trans(q_imag), PRECISION)
+        for block in range(blocks):
+            if blocks > 1:
+                v_real, v_imag = _planes(
+                    values, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
+                )
+            if blocks > 1:
+                y_real, y_imag = _planes(
+                    output_gradient, start, length, 2 * width, width, block, HEAD_DIM, CHUNK, BLOCK
+                )
+            pull = add_product(pull, v_real, tl.trans(y_real), PRECISION)
+            pull = add_product(pull, v_imag, tl.trans(y_imag), PRECISION)
+        score *= weight
         between = score * pull
-        pair_real = rounded(score, q_real.dtype)
-        pull_real = rounded(pull * weight, q_real.dtype)
-        score = -add_product(nothing, k_imag, tl.trans(q_real), PRECISION)
-        score = add_product(score, k_real, tl.trans(q_imag), PRECISION) * weight
-        pull = -add_product(nothing, v_imag, tl.trans(y_real), PRECISION)
-        pull = add_product(pull, v_real, tl.trans(y_imag), PRECISION)
+        pair_real = rounded(score, dtype)
+        pull_real = rounded(pull * weight, dtype)
+        score = tl.zeros([CHUNK, CHUNK], tl.float32)
+        pull = tl.zeros([CHUNK, CHUNK], tl.float32)
+        for block in range(blocks):
+            if blocks > 1:
+                k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK)
+            if blocks > 1:
+                q_real, q_imag = _planes(
+                    queries, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
+                )
+            score = -add_product(-score, k_imag, tl.trans(q_real), PRECISION)
+            score = add_product(score, k_real, tl.trans(q_imag), PRECISION)
+        for block in range(blocks):
+            if blocks > 1:
+                v_real, v_imag = _planes(
+                    values, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
+                )
+            if blocks > 1:
+                y_real, y_imag = _planes(
+                    output_gradient, start, length, 2 * width, width, block, HEAD_DIM, CHUNK, BLOCK
+                )
+            pull = -add_product(-pull, v_imag, tl.trans(y_real), PRECISION)
+            pull = add_product(pull, v_real, tl.trans(y_imag), PRECISION)
+        score *= weight
         between += score * pull
-        pair_imag = rounded(score, q_real.dtype)
-        pull_imag = rounded(pull * weight, q_real.dtype)
+        pair_imag = rounded(score, dtype)
+        pull_imag = rounded(pull * weight, dtype)
         inside_read = tl.sum(between, 0)
         inside_written = tl.sum(between, 1)
 
         # Values: what the chunk leaves behind, and the pairs inside it.
-        held_real = rounded(left_real, q_real.dtype)
-        held_imag = rounded(left_imag, q_real.dtype)
-        nothing = tl.zeros([CHUNK, BLOCK_D], tl.float32)
-        real = -add_product(nothing, k_imag, held_imag, PRECISION)
-        real = add_product(real, k_real, held_real, PRECISION) * to_end[:, None]
-        real = add_product(real, pair_real, y_real, PRECISION)
-        real = add_product(real, pair_imag, y_imag, PRECISION)
-        place = gradient + 2 * width
-        store_rows(place, real, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        imag = add_product(nothing, k_real, held_imag, PRECISION)
-        imag = add_product(imag, k_imag, held_real, PRECISION) * to_end[:, None]
-        imag = add_product(imag, pair_real, y_imag, PRECISION)
-        imag = add_product(imag, negated(pair_imag), y_real, PRECISION)
-        store_rows(place + 3 * width, imag, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
+        for block in range(blocks):
+            if blocks > 1:
+                y_real, y_imag = _planes(
+                    output_gradient, start, length, 2 * width, width, block, HEAD_DIM, CHUNK, BLOCK
+                )
+            real = tl.zeros([CHUNK, BLOCK], tl.float32)
+            imag = tl.zeros([CHUNK, BLOCK], tl.float32)
+            for other in range(blocks):
+                if blocks > 1:
+                    k_real, k_imag = _planes(
+                        keys, start, length, stride_time, stride_plane, other, HEAD_DIM, CHUNK, BLOCK
+                    )
+                if WALKS:
+                    held_real = rounded(left_real, dtype)
+                    held_imag = rounded(left_imag, dtype)
+                elif HAS_AFTER:
+                    held_real, held_imag = load_state(after, other * BLOCK, block * BLOCK, HEAD_DIM, BLOCK, BLOCK)
+                    held_real = rounded(held_real.to(tl.float32), dtype)
+                    held_imag = rounded(held_imag.to(tl.float32), dtype)
+                if WALKS or HAS_AFTER:
+                    real = -add_product(-real, k_imag, held_imag, PRECISION)
+                    real = add_product(real, k_real, held_real, PRECISION)
+                    imag = add_product(imag, k_real, held_imag, PRECISION)
+                    imag = add_product(imag, k_imag, held_real, PRECISION)
+            real = add_product(real * to_end[:, None], pair_real, y_real, PRECISION)
+            real = add_product(real, pair_imag, y_imag, PRECISION)
+            imag = add_product(imag * to_end[:, None], pair_real, y_imag, PRECISION)
+            imag = add_product(imag, negated(pair_imag), y_real, PRECISION)
+            place = gradient + 2 * width
+            store_rows(place, real, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(place + 3 * width, imag, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
 
         # Keys, likewise.
-        real = add_product(nothing, v_real, tl.trans(held_real), PRECISION)
-        real = add_product(real, v_imag, tl.trans(held_imag), PRECISION) * to_end[:, None]
-        left = tl.sum(real * k_real.to(tl.float32), 1)
-        real = add_product(real, pull_real, q_real, PRECISION)
-        real = add_product(real, pull_imag, q_imag, PRECISION)
-        place = gradient + width
-        store_rows(place, real, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        imag = -add_product(nothing, v_real, tl.trans(held_imag), PRECISION)
-        imag = add_product(imag, v_imag, tl.trans(held_real), PRECISION) * to_end[:, None]
-        left += tl.sum(imag * k_imag.to(tl.float32), 1)
-        imag = add_product(imag, pull_real, q_imag, PRECISION)
-        imag = add_product(imag, negated(pull_imag), q_real, PRECISION)
-        store_rows(place + 3 * width, imag, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
+        left = tl.zeros([CHUNK], tl.float32)
+        for block in range(blocks):
+            real = tl.zeros([CHUNK, BLOCK], tl.float32)
+            imag = tl.zeros([CHUNK, BLOCK], tl.float32)
+            for other in range(blocks):
+                if blocks > 1:
+                    v_real, v_imag = _planes(
+                        values, start, length, stride_time, stride_plane, other, HEAD_DIM, CHUNK, BLOCK
+                    )
+                if WALKS:
+                    held_real = rounded(left_real, dtype)
+                    held_imag = rounded(left_imag, dtype)
+                elif HAS_AFTER:
+                    held_real, held_imag = load_state(after, block * BLOCK, other * BLOCK, HEAD_DIM, BLOCK, BLOCK)
+                    held_real = rounded(held_real.to(tl.float32), dtype)
+                    held_imag = rounded(held_imag.to(tl.float32), dtype)
+                if WALKS or HAS_AFTER:
+                    real = add_product(real, v_real, tl.trans(held_real), PRECISION)
+                    real = add_product(real, v_imag, tl.trans(held_imag), PRECISION)
+                    imag = -add_product(-imag, v_real, tl.trans(held_imag), PRECISION)
+                    imag = add_product(imag, v_imag, tl.trans(held_real), PRECISION)
+            if blocks > 1:
+                k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK)
+                q_real, q_imag = _planes(
+                    queries, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
+                )
+            real *= to_end[:, None]
+            imag *= to_end[:, None]
+            left += tl.sum(real * k_real.to(tl.float32) + imag * k_imag.to(tl.float32), 1)
+            real = add_product(real, pull_real, q_real, PRECISION)
+            real = add_product(real, pull_imag, q_imag, PRECISION)
+            imag = add_product(imag, pull_real, q_imag, PRECISION)
+            imag = add_product(imag, negated(pull_imag), q_real, PRECISION)
+            place = gradient + width
+            store_rows(place, real, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(place + 3 * width, imag, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
 
-        # Queries: what the chunk begins with, and the pairs inside it, whose scores lie across.
-        real = nothing
-        imag = nothing
-        if HAS_KEPT:
-            real = add_product(real, y_real, tl.trans(begin_real), PRECISION)
-            real = add_product(real, y_imag, tl.trans(begin_imag), PRECISION) * from_start[:, None]
-            imag = -add_product(imag, y_real, tl.trans(begin_imag), PRECISION)
-            imag = add_product(imag, y_imag, tl.trans(begin_real), PRECISION) * from_start[:, None]
-        read = tl.sum(real * q_real.to(tl.float32) + imag * q_imag.to(tl.float32), 1)
-        real = -add_product(-real, tl.trans(pull_imag), k_imag, PRECISION)
-        real = add_product(real, tl.trans(pull_real), k_real, PRECISION)
-        store_rows(gradient, real, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        imag = add_product(imag, tl.trans(pull_real), k_imag, PRECISION)
-        imag = add_product(imag, tl.trans(pull_imag), k_real, PRECISION)
-        store_rows(gradient + 3 * width, imag, start, length, 6 * width, 0, HEAD_DIM, CHUNK, BLOCK_D)
+        # Queries: what the chunk begins with, and the pairs inside it, whose scores lie across; and what passes through
+        # the chunk, read and written elsewhere.
+        read = tl.zeros([CHUNK], tl.float32)
+        passed = 0.0
+        for block in range(blocks):
+            real = tl.zeros([CHUNK, BLOCK], tl.float32)
+            imag = tl.zeros([CHUNK, BLOCK], tl.float32)
+            for other in range(blocks):
+                if blocks > 1:
+                    y_real, y_imag = _planes(
+                        output_gradient, start, length, 2 * width, width, other, HEAD_DIM, CHUNK, BLOCK
+                    )
+                if HAS_KEPT:
+                    begin_real, begin_imag = load_state(begin, block * BLOCK, other * BLOCK, HEAD_DIM, BLOCK, BLOCK)
+                    if WALKS:
+                        passing = left_real * begin_real.to(tl.float32) + left_imag * begin_imag.to(tl.float32)
+                        passed += tl.sum(tl.sum(passing, 1), 0)
+                    elif HAS_AFTER:
+                        after_real, after_imag = load_state(after, block * BLOCK, other * BLOCK, HEAD_DIM, BLOCK, BLOCK)
+                        passing = after_real.to(tl.float32) * begin_real.to(tl.float32)
+                        passing += after_imag.to(tl.float32) * begin_imag.to(tl.float32)
+                        passed += tl.sum(tl.sum(passing, 1), 0)
+                    real = add_product(real, y_real, tl.trans(begin_real), PRECISION)
+                    real = add_product(real, y_imag, tl.trans(begin_imag), PRECISION)
+                    imag = -add_product(-imag, y_real, tl.trans(begin_imag), PRECISION)
+                    imag = add_product(imag, y_imag, tl.trans(begin_real), PRECISION)
+            if blocks > 1:
+                k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK)
+                q_real, q_imag = _planes(
+                    queries, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
+                )
+            real *= from_start[:, None]
+            imag *= from_start[:, None]
+            read += tl.sum(real * q_real.to(tl.float32) + imag * q_imag.to(tl.float32), 1)
+            real = -add_product(-real, tl.trans(pull_imag), k_imag, PRECISION)
+            real = add_product(real, tl.trans(pull_real), k_real, PRECISION)
+            imag = add_product(imag, tl.trans(pull_real), k_imag, PRECISION)
+            imag = add_product(imag, tl.trans(pull_imag), k_real, PRECISION)
+            store_rows(gradient, real, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(gradient + 3 * width, imag, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
 
         # A decay lies between what was written before it and what is read from it on.
         time = start + position
         reads = read + inside_read - inside_written
         change = left - reads
-        decay_sum = tl.sum(reads, 0) + passed + tl.cumsum(change, 0) - change
+        decay_sum = tl.sum(reads, 0) + passed * through + tl.cumsum(change, 0) - change
         logarithm = tl.load(log_decay + time, mask=time < length, other=0.0) * LOG2_E
         decay_sum = tl.where(logarithm < SMALLEST_LOG2, 0.0, decay_sum)
         tl.store(decay_gradient + row * length + time, decay_sum, mask=time < length)
 
-        if WALKS or HAS_INITIAL:
+        if WALKS:
             left_real, left_imag = write_to_state(
                 left_real, left_imag, through, q_real, q_imag, y_real, y_imag, from_start, PRECISION
             )
-    if HAS_INITIAL:  # noqa: SIM102 - left out when the kernel is compiled, unlike the next
-        if segment == 0:
-            store_state(initial_gradient + row * state_size, left_real, left_imag, 0, HEAD_DIM, BLOCK_D, BLOCK_D)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _planes(  # type: ignore[no-untyped-def]
+    base,
+    start,
+    length,
+    stride_time,
+    stride_plane,
+    block,
+    HEAD_DIM: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    real = load_rows(base, start, length, stride_time, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
+    return real, load_rows(base + stride_plane, start, length, stride_time, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)

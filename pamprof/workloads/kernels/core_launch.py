@@ -14,7 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
-from pamprof.workloads.kernels.core_configuration import SCAN_GROUP, Configuration, padded
+from pamprof.workloads.kernels.core_configuration import SCAN_GROUP, Configuration, gradient_block, padded
 from pamprof.workloads.kernels.core_decay import decay_sums_kernel
 from pamprof.workloads.kernels.core_gradient import gradient_kernel
 from pamprof.workloads.kernels.core_output import output_kernel
@@ -148,16 +148,28 @@ def launch_backward(
     sums = _decay_sums(inputs, chunk)
     gradient = inputs.queries.new_empty((batch_size, length, 2, 3, heads, head_dim))
     decay_gradient = torch.empty_like(inputs.log_decay)
-    initial_gradient = inputs.state() if wants_initial else None
     segments = configuration.gradient_segments(length)
     walks = bool(configuration.gradient_walks) and chunks > 1
     sources = (inputs.queries, output_gradient)
     after = final_gradient
     if segments > 1:
         after = _enter_segments(inputs, configuration, sums, sources, final_gradient, segments, reverse=True)
+    entering, ending = after, inputs.state(segments) if wants_initial else None
     if not walks and chunks > 1:
-        entering, after = after, inputs.state(chunks, dtype=inputs.queries.dtype)
-        _launch_state(inputs, configuration, sums, sources, segments, reverse=True, entering=entering, kept=after)
+        after = inputs.state(chunks, dtype=inputs.queries.dtype)
+    if after is not entering or ending is not None:
+        _launch_state(
+            inputs,
+            configuration,
+            sums,
+            sources,
+            segments,
+            reverse=True,
+            entering=entering,
+            kept=None if after is entering else after,
+            ending=ending,
+            through=None if ending is None else inputs.log_decay.new_empty((rows, segments)),
+        )
     gradient_kernel[rows * (segments if walks else chunks),](
         inputs.queries,
         inputs.keys,
@@ -169,25 +181,23 @@ def launch_backward(
         after,
         gradient,
         decay_gradient,
-        initial_gradient,
         inputs.scale,
         length,
         configuration.gradient_segment_chunks or chunks,
         *inputs.queries.stride()[:4],
         heads,
         HEAD_DIM=head_dim,
-        BLOCK_D=padded(head_dim),
+        BLOCK=min(padded(head_dim), gradient_block(inputs.queries.dtype)),
         CHUNK=chunk,
         HAS_KEPT=kept is not None,
         HAS_AFTER=after is not None,
         WALKS=walks,
-        HAS_INITIAL=wants_initial,
         PRECISION=_PRECISION,
         num_warps=configuration.gradient_warps,
         num_stages=configuration.gradient_stages,
     )
-    if initial_gradient is not None:
-        initial_gradient = torch.unflatten(initial_gradient, 0, (batch_size, heads))
+    # Backward, a sequence ends where its first segment begins.
+    initial_gradient = None if ending is None else torch.unflatten(ending[:, 0].contiguous(), 0, (batch_size, heads))
     return gradient, decay_gradient, initial_gradient
 
 

@@ -67,7 +67,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
 
     if ENTERS:
         state_real, state_imag = load_state(
-            entering + (row * segments + segment) * state_size, first, HEAD_DIM, BLOCK_D, BLOCK_V
+            entering + (row * segments + segment) * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V
         )
     else:
         state_real = tl.zeros([BLOCK_D, BLOCK_V], tl.float32)

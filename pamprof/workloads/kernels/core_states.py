@@ -67,7 +67,9 @@ def state_kernel(  # type: ignore[no-untyped-def]
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
 
     if ENTERS:
-        real, imag = load_state(entering + (row * segments + segment) * state_size, first, HEAD_DIM, BLOCK_D, BLOCK_V)
+        real, imag = load_state(
+            entering + (row * segments + segment) * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V
+        )
         state_real = real.to(tl.float32)
         state_imag = imag.to(tl.float32)
     else:

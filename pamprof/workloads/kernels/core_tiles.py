@@ -67,10 +67,12 @@ def store_rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def load_state(base, first, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Both planes [d_k, d_v] of a state [d_k, 2 d_v], value channels from ``first``, in the dtype they are kept in."""
-    row = tl.arange(0, HEIGHT)[:, None]
-    column = (first + tl.arange(0, WIDTH))[None, :]
+def load_state(  # type: ignore[no-untyped-def]
+    base, first_key, first_value, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr
+):
+    """Both planes of a block of a state [d_k, 2 d_v], in the dtype it is kept in: [HEIGHT, WIDTH]."""
+    row = (first_key + tl.arange(0, HEIGHT))[:, None]
+    column = (first_value + tl.arange(0, WIDTH))[None, :]
     inside = (row < HEAD_DIM) & (column < HEAD_DIM)
     place = base + row * (2 * HEAD_DIM) + column
     real = tl.load(place, mask=inside, other=0.0)
@@ -78,10 +80,10 @@ def load_state(base, first, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def store_state(base, real, imag, first, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The reverse of ``load_state``."""
+def store_state(base, real, imag, first_value, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+    """All key channels and some value channels of a state, rounded to the dtype it is kept in."""
     row = tl.arange(0, HEIGHT)[:, None]
-    column = (first + tl.arange(0, WIDTH))[None, :]
+    column = (first_value + tl.arange(0, WIDTH))[None, :]
     inside = (row < HEAD_DIM) & (column < HEAD_DIM)
     place = base + row * (2 * HEAD_DIM) + column
     tl.store(place, rounded(real, base.dtype.element_ty), mask=inside)

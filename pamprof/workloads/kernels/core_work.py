@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pamprof.workloads.kernels.core_configuration import CoreShape
 
 _COMPLEX = 8
+_SUMS = 3  # a change of base and two running sums, per position
 _STATE_BYTES = 4  # float32 between segments
 
 
@@ -28,7 +29,7 @@ def forward_work(shape: CoreShape, configuration: Configuration) -> OperatorWork
     blocks = -(-dim // configuration.value_block)
     segments = configuration.forward_segments(shape.length)
     pairs, states = (blocks + 1) * chunk * chunk * dim, 2 * chunk * dim * dim
-    elementwise = blocks * 7 * chunk * chunk + 4 * chunk * dim + 2 * dim * dim + 8 * chunk * blocks
+    elementwise = blocks * 7 * chunk * chunk + 4 * chunk * dim + 2 * dim * dim + 8 * chunk * blocks + _SUMS * chunk
     matrix = _COMPLEX * rows * chunks * (pairs + states)
     pointwise = rows * chunks * elementwise
     if segments > 1:
@@ -39,7 +40,7 @@ def forward_work(shape: CoreShape, configuration: Configuration) -> OperatorWork
 
 
 def backward_work(
-    shape: CoreShape, configuration: Configuration, *, has_initial: bool, wants_initial: bool
+    shape: CoreShape, configuration: Configuration, *, has_initial: bool, wants_initial: bool, has_final: bool
 ) -> OperatorWork:
     """Work of one backward call.
 
@@ -48,17 +49,17 @@ def backward_work(
         configuration: As launched.
         has_initial: Whether there was an initial state.
         wants_initial: Whether its gradient is made.
+        has_final: Whether the final state has a gradient.
     """
     rows, chunks, chunk, dim = _sizes(shape, configuration)
     segments = configuration.gradient_segments(shape.length)
     walks = bool(configuration.gradient_walks) and chunks > 1
-    reads = has_initial or chunks > 1
-    advances = walks or wants_initial
-    products = 5 * chunk * chunk * dim + (2 + reads + advances) * chunk * dim * dim
-    elementwise = 14 * chunk * chunk + 14 * chunk * dim + 16 * chunk + 4 * dim * dim * reads
-    elementwise += (2 * chunk * dim + 2 * dim * dim) * advances
+    reads, leaves = has_initial or chunks > 1, has_final or chunks > 1
+    products = 5 * chunk * chunk * dim + (reads + 2 * leaves + walks) * chunk * dim * dim
+    elementwise = 14 * chunk * chunk + 14 * chunk * dim + 16 * chunk + _SUMS * chunk + 4 * dim * dim * reads
+    elementwise += (2 * chunk * dim + 2 * dim * dim) * walks
     matrix, pointwise = _COMPLEX * rows * chunks * products, rows * chunks * elementwise
-    passes = (segments > 1) + (not walks and chunks > 1)
+    passes = (segments > 1) + ((not walks and chunks > 1) or wants_initial)
     once = _state_pass(shape, configuration)
     matrix += passes * once.matrix_flop_count
     pointwise += passes * once.elementwise_flop_count
