@@ -16,9 +16,10 @@ import triton.language as tl
 
 from pamprof.workloads.kernel_flops import OperatorWork
 from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, power_of_two
+from pamprof.workloads.kernels.core_tiles import INTERPRETED
 
 WARPS = 4
-_FILLING_PROGRAMS = 132  # one for each multiprocessor of an H100 or H200
+_FILLING_PROGRAMS = 4 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
 _MOST_OUTPUTS = 8  # of one program
 _ELEMENTS = 1024  # of one weight tile
 

@@ -1,0 +1,86 @@
+"""The fused block and model in Triton's interpreter: the planar ones, step for step; and where they cannot run."""
+
+import importlib.util
+import os
+
+import pytest
+import torch
+
+from pamprof.errors import UnsupportedError
+from pamprof.records import Scope
+from pamprof.workloads.kernels.availability import unavailable_reason
+from pamprof.workloads.layers.pam_layer import DEFINITION
+from tests.workloads.interpreted import assert_below, measured
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+
+
+@pytest.fixture(scope="module")
+def errors():
+    return measured("tests.workloads.fused_block_cases")
+
+
+@needs_triton
+class TestInTheInterpreter:
+    def test_output_and_every_gradient_of_a_block_are_planar_in_float32(self, errors):
+        assert_below(errors, "train", 1e-5)
+
+    def test_a_bfloat16_block_is_no_less_exact_than_planar(self, errors):
+        assert_below(errors, "train_bfloat16_ratio", 1.5)
+        chosen = {case: error for case, error in errors.items() if case.startswith("train_bfloat16 ")}
+        assert max(chosen["train_bfloat16 output"], chosen["train_bfloat16 input"]) <= 1e-2
+
+    @pytest.mark.parametrize("quantity", ["prefill", "decode", "state"])
+    def test_pieces_and_tokens_continue_each_others_state(self, errors, quantity):
+        exact = {case: error for case, error in errors.items() if " float32 " in case}
+        rounded = {case: error for case, error in errors.items() if " bfloat16 " in case}
+        assert_below(exact, quantity, 1e-5)
+        assert_below(rounded, quantity, 2e-2)
+
+    def test_inference_leaves_the_parameters_what_they_were(self, errors):
+        assert_below(errors, "parameters_kept", 0.0)
+
+    def test_the_language_model_is_the_planar_one(self, errors):
+        assert_below(errors, "model_gradient", 1e-5)
+        assert_below(errors, "logits", 1e-5)
+
+    def test_dropout_drops_its_share_keeps_the_scale_and_has_the_gradient_of_its_mask(self, errors):
+        assert_below(errors, "dropped", 0.02)
+        assert_below(errors, "dropout_scale", 1e-5)
+        assert_below(errors, "dropout_off", 0.0)
+        assert_below(errors, "dropout_gradient", 1e-2)
+
+    @pytest.mark.slow
+    def test_compiled_steps_trace_whole_and_compute_the_same(self):
+        assert_below(measured("tests.workloads.fused_compiled_cases"), "compiled", 1e-6)
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter runs the kernels on a CPU")
+def test_without_a_gpu_the_implementation_is_unsupported_with_a_reason():
+    with pytest.raises(UnsupportedError, match="needs a CUDA device, this is cpu; measure the planar implementation"):
+        DEFINITION.build(
+            DEFINITION.preset("tiny"), implementation="fused", scope=Scope.LAYER, device=torch.device("cpu"), seed=0
+        )
+
+
+def test_an_old_gpu_is_unsupported_by_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    reason = unavailable_reason(torch.device("cuda"))
+    assert reason == (
+        "the fused implementation needs a GPU of compute capability 8.0 or later, Tesla T4 has 7.5; "
+        "measure the planar implementation"
+    )
+
+
+@needs_triton
+def test_a_recent_gpu_is_supported(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert unavailable_reason(torch.device("cuda")) is None
+
+
+def test_without_triton_the_reason_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("pamprof.workloads.kernels.availability.find_spec", lambda name: None)
+    reason = unavailable_reason(torch.device("cuda"))
+    assert reason is not None
+    assert "install pamprof[kernels]" in reason
