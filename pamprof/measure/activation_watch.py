@@ -62,6 +62,17 @@ class ActivationWatch:
         gradients = self.gradients()
         return held_bytes(gradients, device_type=self._device_type) if gradients else 0
 
+    @property
+    def bytes_at_peak(self) -> int:
+        """Saved activations and gradients at the fullest moment."""
+        return self.saved_bytes_at_peak + self.gradient_bytes_at_peak
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients of the last step."""
+        for leaf in self._leaves:
+            if leaf.is_leaf:
+                leaf.grad = None
+
     def look(self) -> None:
         """Remember the parts if this is the fullest moment so far."""
         current = self.current_bytes()

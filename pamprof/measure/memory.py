@@ -1,32 +1,31 @@
 """Peak tensor storage of one step, and what it is made of.
 
-The peak is measured: from the allocator on CUDA, from a storage tracker on the CPU. Its parts are the bytes alive at
-the step's fullest moment, so that they never add up to more than the peak: parameters, optimizer state, the recurrent
-state or cache and the inputs are there throughout; saved activations climb during the forward pass and fall during the
-backward pass, while gradients rise. A step whose peak is the turn from forward to backward therefore shows no gradients
-when it zeroes them to None, and one that peaks in the optimizer shows no saved activations. On the CPU the fullest
-moment is exact; on CUDA it is the fullest at which autograd saved or fetched a tensor. What remains of the peak is
-transient: intermediate results and workspaces.
+The peak is the allocator's own figure. The parts are the bytes alive at the step's fullest moment, each counted from
+the storages that belong to it: parameters, optimizer state, the recurrent state or cache and the inputs are there
+throughout; saved activations climb during the forward pass and fall during the backward pass, while gradients rise. A
+step whose peak is the turn from forward to backward therefore shows no gradients when it zeroes them to None, and one
+that peaks in the optimizer shows no saved activations. Short-lived tensors are the storages of that moment that are
+none of these, followed from the operator that made them. What the allocator gave out beyond all that is unaccounted
+for: buffers that a kernel takes inside one operator. Compiled code makes tensors where nothing sees them; there the
+fullest moment is the fullest at which autograd saved or fetched a tensor, and the rest of the peak is not taken apart.
 """
 
 from __future__ import annotations
 
-import gc
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
-from pamprof.errors import UnsupportedError
 from pamprof.measure.activation_watch import ActivationWatch
-from pamprof.measure.storage_tracker import CpuStorageTracker, held_bytes, held_storages
+from pamprof.measure.allocator_peak import cpu_allocation_peak, cuda_peak, cuda_storage_bytes
+from pamprof.measure.storage_tracker import StorageTracker, held_bytes, held_storages
 from pamprof.records import Memory, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
@@ -49,14 +48,14 @@ def measure_peak(
         UnsupportedError: The device has neither a storage tracker nor an allocator with a peak.
     """
     if device.type == "cpu":
-        tracker = CpuStorageTracker(*holders)
+        tracker = StorageTracker(*holders)
         try:
             with tracker:
                 step()
         finally:
             tracker.close()
         return tracker.peak_bytes
-    with _cuda_peak(device, held_bytes(*holders, device_type="cuda"), allocated_before_bytes) as peak:
+    with cuda_peak(device, held_bytes(*holders, device_type="cuda"), allocated_before_bytes) as peak:
         step()
     return peak.own_bytes
 
@@ -73,7 +72,7 @@ def decompose(
     device_used_bytes: int | None = None,
     compiled: bool = False,
 ) -> Memory:
-    """Run ``step`` once and take its peak apart.
+    """Run ``step`` and take its peak apart; on the CPU twice, once under either way of counting.
 
     The step should have run before, so that lazily made optimizer state and workspaces exist. Give the plain or
     compiled step, not the replay of a CUDA graph: a replay allocates nothing, its pool was filled at capture.
@@ -94,35 +93,13 @@ def decompose(
     """
     resident = _Resident.of(module, optimizer, state, inputs, device_type=device.type)
     watch = ActivationWatch(module, inputs, resident.storages, device_type=device.type)
-    reserved_bytes: int | None = None
-    peak_bytes: int | None
-    if device.type == "cpu" and compiled:
-        watch.current_bytes = lambda: watch.saved.live_bytes + watch.gradient_bytes()
-        with watch.hooks(look=True):
-            step()
-        watch.look()
-        peak_bytes = None
-    elif device.type == "cpu":
-        tracker = CpuStorageTracker(*resident.storages.values(), *watch.gradients(), at_new_peak=watch.look)
-        watch.current_bytes = lambda: tracker.live_bytes
-        watch.at_save = tracker.follow
-        try:
-            with watch.hooks(look=False), tracker:
-                step()
-        finally:
-            tracker.close()
-        peak_bytes = tracker.peak_bytes
+    if device.type == "cpu":
+        found = _on_cpu(step, resident, watch, compiled=compiled)
     else:
-        watch.current_bytes = lambda: _cuda_storage_bytes(device, "current")
-        held = sum(storage.nbytes() for storage in resident.storages.values()) + watch.gradient_bytes()
-        with _cuda_peak(device, held, allocated_before_bytes) as peak, watch.hooks(look=True):
-            step()
-            watch.look()
-        peak_bytes = peak.own_bytes
-        reserved_bytes = peak.reserved_bytes
+        found = _on_cuda(step, device, resident, watch, allocated_before_bytes, compiled=compiled)
     replayed = optimizer is not None and not watch.has_saved
     return Memory(
-        peak_bytes=peak_bytes,
+        peak_bytes=found.peak_bytes,
         parameter_bytes=resident.parameter_bytes,
         gradient_bytes=watch.gradient_bytes_at_peak,
         optimizer_bytes=resident.optimizer_bytes,
@@ -130,7 +107,9 @@ def decompose(
         state_bytes=resident.state_bytes,
         state_kind=None if state is None else state.kind,
         input_bytes=resident.input_bytes,
-        reserved_bytes=reserved_bytes,
+        short_lived_bytes=found.short_lived_bytes,
+        workspace_bytes=found.workspace_bytes,
+        reserved_bytes=found.reserved_bytes,
         device_used_bytes=device_used_bytes,
         process_peak_bytes=process_peak_bytes(),
     )
@@ -145,7 +124,9 @@ def memory_unknowns(memory: Memory, device: torch.device, *, device_used_reason:
         device_used_reason: Why the driver's figure is missing, if it is.
     """
     reasons = {
-        "peak_bytes": f"compiled code allocates where no tracker of {device.type} storage sees it",
+        "peak_bytes": f"torch {torch.__version__} reports no allocations of its {device.type} allocator",
+        "short_lived_bytes": "compiled code makes tensors where no operator returns them",
+        "workspace_bytes": f"{device.type} libraries take their workspaces from the system, not from torch",
         "saved_activation_bytes": "autograd saved nothing while the step ran: it was a replay",
         "reserved_bytes": f"{device.type} has no caching allocator that reserves memory",
         "device_used_bytes": device_used_reason,
@@ -173,6 +154,82 @@ def process_peak_bytes() -> int | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Peak:
+    """What one run of the step showed beside the parts that ``ActivationWatch`` remembers."""
+
+    peak_bytes: int | None
+    short_lived_bytes: int | None
+    workspace_bytes: int | None = None
+    reserved_bytes: int | None = None
+
+
+def _on_cpu(step: Callable[[], object], resident: _Resident, watch: ActivationWatch, *, compiled: bool) -> _Peak:
+    short_lived_bytes: int | None = None
+    found_bytes = 0
+    if compiled:
+        watch.current_bytes = lambda: watch.saved.live_bytes + watch.gradient_bytes()
+        with watch.hooks(look=True):
+            step()
+        watch.look()
+    else:
+        tracker = _tracked(step, resident, watch, device_type="cpu")
+        found_bytes = tracker.found_bytes
+        short_lived_bytes = tracker.peak_bytes - resident.byte_count - watch.bytes_at_peak
+    # Gradients of the step before would be freed unseen in the middle of this one.
+    watch.drop_gradients()
+    allocated_bytes = cpu_allocation_peak(step)
+    return _Peak(
+        peak_bytes=None if allocated_bytes is None else resident.byte_count + found_bytes + allocated_bytes,
+        short_lived_bytes=short_lived_bytes,
+    )
+
+
+def _on_cuda(
+    step: Callable[[], object],
+    device: torch.device,
+    resident: _Resident,
+    watch: ActivationWatch,
+    allocated_before_bytes: int,
+    *,
+    compiled: bool,
+) -> _Peak:
+    held = resident.byte_count + watch.gradient_bytes()
+    short_lived_bytes: int | None = None
+    with cuda_peak(device, held, allocated_before_bytes) as peak:
+        if compiled:
+            watch.current_bytes = lambda: cuda_storage_bytes(device, "current")
+            with watch.hooks(look=True):
+                step()
+            watch.look()
+        else:
+            tracker = _tracked(step, resident, watch, device_type="cuda")
+            short_lived_bytes = tracker.peak_bytes - resident.byte_count - watch.bytes_at_peak
+    return _Peak(
+        peak_bytes=peak.own_bytes,
+        short_lived_bytes=short_lived_bytes,
+        workspace_bytes=max(0, peak.before_bytes - held),
+        reserved_bytes=peak.reserved_bytes,
+    )
+
+
+def _tracked(
+    step: Callable[[], object], resident: _Resident, watch: ActivationWatch, *, device_type: str
+) -> StorageTracker:
+    """Run the step with every storage followed; the watch looks whenever they reach a new height."""
+    tracker = StorageTracker(
+        *resident.storages.values(), *watch.gradients(), at_new_peak=watch.look, device_type=device_type
+    )
+    watch.current_bytes = lambda: tracker.live_bytes
+    watch.at_save = tracker.follow
+    try:
+        with watch.hooks(look=False), tracker:
+            step()
+    finally:
+        tracker.close()
+    return tracker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Resident:
     """What is alive before, during and after the step; a storage belongs to the first part that holds it."""
 
@@ -181,6 +238,11 @@ class _Resident:
     state_bytes: int
     input_bytes: int
     storages: dict[int, torch.UntypedStorage]
+
+    @property
+    def byte_count(self) -> int:
+        """All of it."""
+        return sum(storage.nbytes() for storage in self.storages.values())
 
     @classmethod
     def of(
@@ -206,35 +268,3 @@ class _Resident:
             input_bytes=part_bytes[3],
             storages=storages,
         )
-
-
-class _CudaPeak:
-    """Filled when its context ends."""
-
-    own_bytes = 0
-    reserved_bytes = 0
-
-
-@contextmanager
-def _cuda_peak(device: torch.device, held: int, allocated_before_bytes: int) -> Iterator[_CudaPeak]:
-    """Peak of this arm: the allocator's, less what others hold; what they hold is no more than ``held`` leaves."""
-    if device.type != "cuda":
-        raise UnsupportedError(f"no peak memory on device {device}: only cpu and cuda keep one; choose --device cpu")
-    peak = _CudaPeak()
-    gc.collect()  # garbage of an earlier arm must not be freed in the middle of the step
-    torch.cuda.synchronize(device)
-    foreign_bytes = max(0, min(allocated_before_bytes, _cuda_storage_bytes(device, "current") - held))
-    torch.cuda.reset_peak_memory_stats(device)
-    yield peak
-    torch.cuda.synchronize(device)
-    peak.own_bytes = _cuda_storage_bytes(device, "peak") - foreign_bytes
-    peak.reserved_bytes = torch.cuda.max_memory_reserved(device)
-
-
-def _cuda_storage_bytes(device: torch.device, moment: Literal["current", "peak"]) -> int:
-    """Bytes tensors asked for; the blocks they got are larger by remainders that depend on the allocator's history.
-
-    Only torch's own allocator tells the two apart; another one's blocks are taken for what was asked.
-    """
-    kind = "requested_bytes" if torch.cuda.get_allocator_backend() == "native" else "allocated_bytes"
-    return int(torch.cuda.memory.memory_stats_as_nested_dict(device)[kind]["all"][moment])

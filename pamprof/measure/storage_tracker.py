@@ -1,9 +1,9 @@
-"""Bytes of live tensor storage: who holds them now, and how high they climbed during a step on the CPU.
+"""Bytes of live tensor storage: who holds them now, and how high they climbed during a step.
 
 Storages are counted, not tensors: a view shares its base's storage and costs nothing, and half a view of a large buffer
 still keeps all of it. Resident-set size answers another question (it never shrinks, and a freed block is reused without
-trace), so a CPU's peak is taken from the storages themselves: each is followed from the operator that returned it until
-it is freed. Buffers that a kernel allocates and frees inside one operator stay invisible.
+trace), so storages themselves are followed, from the operator that returned them until they are freed. Buffers that a
+kernel allocates and frees inside one operator stay invisible.
 """
 
 from __future__ import annotations
@@ -101,25 +101,31 @@ class StorageSet:
         self._finalizers.clear()
 
 
-class CpuStorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows every CPU storage that operators return or read while the mode is active.
+class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows every storage on one kind of device that operators return or read while the mode is active.
 
     Attributes:
         peak_bytes: Highest live storage so far, storages held before included.
+        found_bytes: Storage that operators read and nobody had announced or returned: constants kept elsewhere.
 
     Args:
         holders: What is alive before the step and belongs to it: modules, optimizer, state, inputs.
         at_new_peak: Called whenever the peak has risen.
+        device_type: Which storages to follow, ``cpu`` or ``cuda``.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self, *holders: object, at_new_peak: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, *holders: object, at_new_peak: Callable[[], None] | None = None, device_type: str = "cpu"
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._storages = StorageSet()
         self._at_new_peak = at_new_peak
+        self._device_type = device_type
         self.peak_bytes = 0
-        for storage in held_storages(*holders, device_type="cpu").values():
+        self.found_bytes = 0
+        for storage in held_storages(*holders, device_type=device_type).values():
             self._storages.add(storage)
         self._note()
 
@@ -145,15 +151,21 @@ class CpuStorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return parts
         output = func(*args, **keywords)
         # What was read is still alive, so the moment after the call is the operator's fullest.
-        self.follow(args, keywords, output)
+        before = self.live_bytes
+        self._add(args, keywords)
+        self.found_bytes += self.live_bytes - before
+        self.follow(output)
         return output
 
     def follow(self, *values: object) -> None:
-        """Follow the storages of all CPU tensors in ``values``."""
-        for tensor in tensors_in(values):
-            if tensor.device.type == "cpu":
-                self._storages.add(tensor.untyped_storage())
+        """Follow the storages of all tensors in ``values`` that lie on the device."""
+        self._add(*values)
         self._note()
+
+    def _add(self, *values: object) -> None:
+        for tensor in tensors_in(values):
+            if tensor.device.type == self._device_type:
+                self._storages.add(tensor.untyped_storage())
 
     def close(self) -> None:
         """Stop following; the figures stay."""

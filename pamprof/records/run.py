@@ -118,6 +118,9 @@ class Memory:
         reserved_bytes: What the caching allocator holds (CUDA).
         device_used_bytes: Device memory in use by NVML, context and workspaces included.
         process_peak_bytes: Highest resident set of the worker process (VmHWM).
+        short_lived_bytes: Tensors alive at the peak that are none of the above, such as intermediate results; None
+            where no operator returns them, and in records made before they were told apart from the rest.
+        workspace_bytes: What libraries keep from torch's allocator between steps (CUDA).
     """
 
     peak_bytes: int | None
@@ -131,6 +134,8 @@ class Memory:
     reserved_bytes: int | None
     device_used_bytes: int | None
     process_peak_bytes: int | None
+    short_lived_bytes: int | None = None
+    workspace_bytes: int | None = None
 
     @property
     def accounted_bytes(self) -> int:
@@ -146,8 +151,15 @@ class Memory:
 
     @property
     def transient_bytes(self) -> int | None:
-        """The rest of the peak: short-lived tensors and workspaces."""
+        """The rest of the peak: short-lived tensors, workspaces, and what is unaccounted for."""
         return None if self.peak_bytes is None else self.peak_bytes - self.accounted_bytes
+
+    @property
+    def unaccounted_bytes(self) -> int | None:
+        """What the allocator gave out beyond every part; None where short-lived tensors could not be told apart."""
+        if self.transient_bytes is None or self.short_lived_bytes is None:
+            return None
+        return self.transient_bytes - self.short_lived_bytes - (self.workspace_bytes or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

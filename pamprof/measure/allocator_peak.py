@@ -1,0 +1,92 @@
+"""The allocator's own word on how much a step held: independent of any tracking of tensors.
+
+On CUDA it is the caching allocator's statistics. torch's CPU allocator keeps none, but tells a profiler of every block
+it gives and takes back, those that a kernel uses inside one operator included; summed in order they give the peak.
+"""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from pamprof.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def cpu_allocation_peak(step: Callable[[], object]) -> int | None:
+    """Highest sum of bytes that torch's CPU allocator gave out during one run of ``step`` and had not got back.
+
+    What was allocated before counts neither when it is held nor when it is freed. Memory that a library takes from the
+    system by itself (packed operands of a matrix product) is not seen. None where this torch has no such profiler.
+    """
+    # torch's private interface, pinned by a test: the public profiler reports the same blocks, but starts a tracing
+    # library that costs seconds and writes to standard error.
+    try:
+        from torch._C._autograd import _disable_profiler_legacy, _enable_profiler_legacy
+        from torch._C._profiler import ProfilerConfig, ProfilerState, _ExperimentalConfig
+    except ImportError:
+        return None
+    shapes, memory, stack, flops, modules = False, True, False, False, False
+    _enable_profiler_legacy(
+        ProfilerConfig(ProfilerState.CPU, shapes, memory, stack, flops, modules, _ExperimentalConfig())
+    )
+    try:
+        step()
+    finally:
+        threads = _disable_profiler_legacy()
+    events = [event for thread in threads for event in thread if str(event.kind()) == "memory_alloc"]
+    live = peak = 0
+    for event in events:
+        live += event.cpu_memory_usage()
+        peak = max(peak, live)
+    return peak
+
+
+class CudaPeak:
+    """Filled while and after its context.
+
+    Attributes:
+        before_bytes: What this arm held when the context began.
+        own_bytes: Highest it held until the context ended.
+        reserved_bytes: Highest the allocator had reserved.
+    """
+
+    before_bytes = 0
+    own_bytes = 0
+    reserved_bytes = 0
+
+
+@contextmanager
+def cuda_peak(device: torch.device, held: int, allocated_before_bytes: int) -> Iterator[CudaPeak]:
+    """Peak of this arm: the allocator's, less what others hold; what they hold is no more than ``held`` leaves.
+
+    Raises:
+        UnsupportedError: Not a CUDA device.
+    """
+    if device.type != "cuda":
+        raise UnsupportedError(f"no peak memory on device {device}: only cpu and cuda keep one; choose --device cpu")
+    peak = CudaPeak()
+    gc.collect()  # garbage of an earlier arm must not be freed in the middle of the step
+    torch.cuda.synchronize(device)
+    current = cuda_storage_bytes(device, "current")
+    foreign_bytes = max(0, min(allocated_before_bytes, current - held))
+    peak.before_bytes = current - foreign_bytes
+    torch.cuda.reset_peak_memory_stats(device)
+    yield peak
+    torch.cuda.synchronize(device)
+    peak.own_bytes = cuda_storage_bytes(device, "peak") - foreign_bytes
+    peak.reserved_bytes = torch.cuda.max_memory_reserved(device)
+
+
+def cuda_storage_bytes(device: torch.device, moment: Literal["current", "peak"]) -> int:
+    """Bytes tensors asked for; the blocks they got are larger by remainders that depend on the allocator's history.
+
+    Only torch's own allocator tells the two apart; another one's blocks are taken for what was asked.
+    """
+    kind = "requested_bytes" if torch.cuda.get_allocator_backend() == "native" else "allocated_bytes"
+    return int(torch.cuda.memory.memory_stats_as_nested_dict(device)[kind]["all"][moment])
