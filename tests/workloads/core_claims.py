@@ -80,7 +80,7 @@ def compare(
     if change is not None:
         change(log_decay)
     shape = CoreShape(batch_size=1, length=length, heads=heads, head_dim=head_dim, dtype=dtype)
-    select_configuration(shape, CPU, configuration)
+    select_configuration(replace(shape, differentiates=True), CPU, configuration)
     leaves = [x.requires_grad_(True) for x in (qkv, log_decay, state)[: 2 + with_states]]
     output, final = core.fused_core(
         *qkv.unbind(3),
@@ -229,7 +229,7 @@ def fake_results_have_the_real_shapes_and_the_count_is_the_closed_form() -> None
         replace(SMALL, gradient_walks=1, gradient_segment_chunks=2),
     ):
         for device in (CPU, torch.device("meta")):
-            select_configuration(shape, device, configuration)
+            select_configuration(replace(shape, differentiates=True), device, configuration)
 
         def step(device: str) -> list[object]:
             leaves = [x.to(device).requires_grad_(True) for x in given(37, 16)[:3]]

@@ -72,7 +72,7 @@ def fused_core(
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
         output, final = _FusedCore.apply(*tensors, scale, want_final_state)  # type: ignore[no-untyped-call]
     else:
-        output, final, _ = _forward(*tensors, scale, want_final_state, False, _configuration(q))
+        output, final, _ = _forward(*tensors, scale, want_final_state, False, _configuration(q, False))
     return output, final if want_final_state else None
 
 
@@ -93,7 +93,7 @@ def packed_forward(qkv: Tensor, log_decay: Tensor) -> tuple[Tensor, Tensor]:
     """
     q, k, v = qkv.unbind(3)
     _check((q, k, v), log_decay, None)
-    output, _, kept = _forward(q, k, v, log_decay, None, q.shape[-1] ** -0.5, False, True, _configuration(q))
+    output, _, kept = _forward(q, k, v, log_decay, None, q.shape[-1] ** -0.5, False, True, _configuration(q, True))
     return output, kept
 
 
@@ -106,7 +106,7 @@ def packed_backward(qkv: Tensor, log_decay: Tensor, kept: Tensor, output_gradien
     q, k, v = qkv.unbind(3)
     scale = q.shape[-1] ** -0.5
     gradient, decay_gradient, _ = _backward(
-        q, k, v, log_decay, None, kept, output_gradient.contiguous(), None, scale, False, _configuration(q)
+        q, k, v, log_decay, None, kept, output_gradient.contiguous(), None, scale, False, _configuration(q, True)
     )
     return gradient, decay_gradient
 
@@ -123,7 +123,9 @@ class _FusedCore(torch.autograd.Function):
         scale: float,
         wants_final: bool,
     ) -> tuple[Tensor, Tensor]:
-        output, final, kept = _forward(q, k, v, log_decay, initial_state, scale, wants_final, True, _configuration(q))
+        numbers = _configuration(q, True)
+        output, final, kept = _forward(q, k, v, log_decay, initial_state, scale, wants_final, True, numbers)
+        ctx.numbers = numbers
         ctx.save_for_backward(q, k, v, log_decay, initial_state, kept)
         ctx.scale = scale
         ctx.wants_final = wants_final
@@ -141,7 +143,7 @@ class _FusedCore(torch.autograd.Function):
         wants_initial = ctx.needs_input_grad[4]
         gradient, decay_gradient, initial_gradient = _backward(
             q, k, v, log_decay, initial_state, kept, output_gradient.contiguous(), final_gradient, ctx.scale,
-            wants_initial, _configuration(q),
+            wants_initial, ctx.numbers,
         )  # fmt: skip
         return *gradient.unbind(3), decay_gradient, initial_gradient if wants_initial else None, None, None
 
@@ -281,9 +283,9 @@ def _shape(q: Tensor) -> CoreShape:
     return CoreShape(batch_size=batch_size, length=length, heads=heads, head_dim=head_dim, dtype=q.dtype)
 
 
-def _configuration(q: Tensor) -> list[int]:
+def _configuration(q: Tensor, differentiates: bool) -> list[int]:
     batch_size, length, _, heads, head_dim = q.shape
-    numbers: list[int] = configuration_numbers(batch_size, length, heads, head_dim, q.dtype, q.device)
+    numbers: list[int] = configuration_numbers(batch_size, length, heads, head_dim, q.dtype, q.device, differentiates)
     return numbers
 
 

@@ -8,7 +8,7 @@ Axes: B batch, T time, H heads, d head_dim.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -60,6 +60,10 @@ class Configuration:
         """The fields in order, as an operator takes them and a record keeps them."""
         return list(astuple(self))
 
+    def described(self) -> str:
+        """The fields by name, for a record."""
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(self).items())
+
     @classmethod
     def of(cls, numbers: Sequence[int]) -> Configuration:
         """The reverse of ``numbers``."""
@@ -77,13 +81,23 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreShape:
-    """What a configuration is chosen for; hashable."""
+    """What a configuration is chosen for; hashable.
+
+    Attributes:
+        batch_size: B.
+        length: T.
+        heads: H.
+        head_dim: d.
+        dtype: Of queries, keys and values.
+        differentiates: Whether a backward call follows.
+    """
 
     batch_size: int
     length: int
     heads: int
     head_dim: int
     dtype: torch.dtype
+    differentiates: bool = False
 
 
 def padded(head_dim: int) -> int:

@@ -14,6 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
+from pamprof.errors import UsageError
 from pamprof.workloads.kernels.core_configuration import SCAN_GROUP, Configuration, gradient_block, padded
 from pamprof.workloads.kernels.core_decay import decay_sums_kernel
 from pamprof.workloads.kernels.core_gradient import gradient_kernel
@@ -141,10 +142,18 @@ def launch_backward(
 
     Returns:
         [B, T, 2, 3, H, d] in the queries' dtype, float32 [B, H, T], float32 [B, H, d, 2 d] or None.
+
+    Raises:
+        UsageError: Another configuration was selected since the forward call, with another chunk.
     """
     batch_size, length, heads, head_dim = inputs.sizes
     rows, chunk = batch_size * heads, configuration.chunk
     chunks = triton.cdiv(length, chunk)
+    if kept is not None and kept.shape[1] != chunks:
+        raise UsageError(
+            f"the forward call kept {kept.shape[1]} chunks, the backward call has {chunks}; select a configuration "
+            "before a step, not inside it"
+        )
     sums = _decay_sums(inputs, chunk)
     gradient = inputs.queries.new_empty((batch_size, length, 2, 3, heads, head_dim))
     decay_gradient = torch.empty_like(inputs.log_decay)

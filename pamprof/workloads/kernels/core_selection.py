@@ -36,10 +36,23 @@ def configuration_for(shape: CoreShape, device: torch.device) -> Configuration:
 # A compiler takes the answer as it is instead of tracing how it was found.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def configuration_numbers(
-    batch_size: int, length: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
+    batch_size: int,
+    length: int,
+    heads: int,
+    head_dim: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    differentiates: bool,
 ) -> list[int]:
     """``configuration_for`` as plain numbers, for an operator's argument."""
-    shape = CoreShape(batch_size=batch_size, length=length, heads=heads, head_dim=head_dim, dtype=dtype)
+    shape = CoreShape(
+        batch_size=batch_size,
+        length=length,
+        heads=heads,
+        head_dim=head_dim,
+        dtype=dtype,
+        differentiates=differentiates,
+    )
     return configuration_for(shape, device).numbers()
 
 

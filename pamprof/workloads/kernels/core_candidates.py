@@ -1,0 +1,92 @@
+"""Which configurations of the core are worth trying, group of fields by group of fields.
+
+Fields of one kernel are independent of the others' except through the chunk, which all share; so a search needs not
+the product of all choices but their sum, once for every chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+
+from pamprof.workloads.kernels.core_configuration import (
+    WHOLE,
+    Configuration,
+    CoreShape,
+    choose_configuration,
+    gradient_block,
+    padded,
+)
+
+Group = Callable[[Configuration], Iterator[Configuration]]
+
+_OUTPUT_LAUNCHES = ((4, 1), (4, 2), (4, 3), (8, 1), (8, 2))
+_STATE_LAUNCHES = ((4, 2), (4, 3), (4, 4), (8, 3))
+_GRADIENT_LAUNCHES = ((4, 1), (4, 2), (8, 1), (8, 2))
+
+
+def starting_points(shape: CoreShape, multiprocessors: int) -> tuple[Configuration, ...]:
+    """The rule's choice, and the same with every other chunk that may be faster."""
+    chosen = choose_configuration(shape, multiprocessors)
+    chunks = (16, 32) if shape.dtype == torch.float32 else (64, 32, 128)
+    others = [chunk for chunk in chunks if chunk != chosen.chunk]
+    return chosen, *(_with_chunk(chosen, chunk) for chunk in others)
+
+
+def candidate_groups(shape: CoreShape) -> tuple[Group, ...]:
+    """For each group of fields, a function from the best configuration so far to others worth a trial."""
+    width = padded(shape.head_dim)
+
+    def output(best: Configuration) -> Iterator[Configuration]:
+        for block in (16, 32, 64, 128):
+            if width // 4 <= block <= width:
+                for warps, stages in _OUTPUT_LAUNCHES:
+                    yield replace(best, value_block=block, output_warps=warps, output_stages=stages)
+
+    def segments(best: Configuration) -> Iterator[Configuration]:
+        for size in _sizes(shape, best):
+            yield replace(best, segment_chunks=size)
+
+    def states(best: Configuration) -> Iterator[Configuration]:
+        if shape.differentiates or best.segment_chunks != WHOLE:
+            for warps, stages in _STATE_LAUNCHES:
+                yield replace(best, state_warps=warps, state_stages=stages)
+
+    def gradients(best: Configuration) -> Iterator[Configuration]:
+        for walks in (0, 1) if width <= gradient_block(shape.dtype) else (0,):
+            for warps, stages in _GRADIENT_LAUNCHES:
+                yield replace(best, gradient_walks=walks, gradient_warps=warps, gradient_stages=stages)
+
+    def gradient_segments(best: Configuration) -> Iterator[Configuration]:
+        for size in _sizes(shape, best):
+            yield replace(best, gradient_segment_chunks=size)
+
+    forward = (output, segments, states)
+    return (*forward, gradients, gradient_segments) if shape.differentiates else forward
+
+
+def _with_chunk(configuration: Configuration, chunk: int) -> Configuration:
+    """Another chunk, with segments of about as many tokens."""
+
+    def resized(chunks: int) -> int:
+        return WHOLE if chunks == WHOLE else max(1, chunks * configuration.chunk // chunk)
+
+    return replace(
+        configuration,
+        chunk=chunk,
+        segment_chunks=resized(configuration.segment_chunks),
+        gradient_segment_chunks=resized(configuration.gradient_segment_chunks),
+    )
+
+
+def _sizes(shape: CoreShape, configuration: Configuration) -> Iterator[int]:
+    """Chunks in a segment: the whole sequence, and powers of two that leave each row at most 64 segments."""
+    chunks = -(-shape.length // configuration.chunk)
+    yield WHOLE
+    size = 1
+    while size < chunks:
+        if chunks <= 64 * size:
+            yield size
+        size *= 2
