@@ -22,9 +22,13 @@ from pamprof.workloads.kernels.core_configuration import (
 
 Group = Callable[[Configuration], Iterator[Configuration]]
 
-_OUTPUT_LAUNCHES = ((4, 1), (4, 2), (4, 3), (8, 1), (8, 2))
+# Warps and pipeline stages. Four warps own the 64 rows that a matrix unit takes at once; eight share them, or own 128.
+_OUTPUT_LAUNCHES = ((4, 1), (4, 2), (4, 3), (8, 2))
+_TALL_OUTPUT_LAUNCHES = ((8, 1), (8, 2))
 _STATE_LAUNCHES = ((4, 2), (4, 3), (4, 4), (8, 3))
-_GRADIENT_LAUNCHES = ((4, 1), (4, 2), (8, 1), (8, 2))
+_GRADIENT_LAUNCHES = ((4, 1), (8, 1))
+_LOOPING_GRADIENT_LAUNCHES = ((4, 1), (4, 2), (8, 1), (8, 2))
+_TALL_CHUNK = 128
 
 
 def starting_points(shape: CoreShape, multiprocessors: int) -> tuple[Configuration, ...]:
@@ -42,7 +46,7 @@ def candidate_groups(shape: CoreShape) -> tuple[Group, ...]:
     def output(best: Configuration) -> Iterator[Configuration]:
         for block in (16, 32, 64, 128):
             if width // 4 <= block <= width:
-                for warps, stages in _OUTPUT_LAUNCHES:
+                for warps, stages in _TALL_OUTPUT_LAUNCHES if best.chunk >= _TALL_CHUNK else _OUTPUT_LAUNCHES:
                     yield replace(best, value_block=block, output_warps=warps, output_stages=stages)
 
     def segments(best: Configuration) -> Iterator[Configuration]:
@@ -55,8 +59,10 @@ def candidate_groups(shape: CoreShape) -> tuple[Group, ...]:
                 yield replace(best, state_warps=warps, state_stages=stages)
 
     def gradients(best: Configuration) -> Iterator[Configuration]:
-        for walks in (0, 1) if width <= gradient_block(shape.dtype) else (0,):
-            for warps, stages in _GRADIENT_LAUNCHES:
+        narrow = width <= gradient_block(shape.dtype)
+        for walks in (0, 1) if narrow else (0,):
+            # A pipeline needs a loop: over chunks where the kernel walks, over blocks of channels in a wide head.
+            for warps, stages in _LOOPING_GRADIENT_LAUNCHES if walks or not narrow else _GRADIENT_LAUNCHES:
                 yield replace(best, gradient_walks=walks, gradient_warps=warps, gradient_stages=stages)
 
     def gradient_segments(best: Configuration) -> Iterator[Configuration]:
