@@ -130,7 +130,7 @@ class ServingCurve:
             value=self.memory.sequences_that_fit(context),
             interval=None,
             basis=EstimateBasis.INTERPOLATED if inside else EstimateBasis.MODEL,
-            error=self._limit_error(),
+            error=self.limit_error,
         )
 
     def memory_bytes(self, batch_size: int, context: int) -> Estimate:
@@ -160,7 +160,8 @@ class ServingCurve:
                 f"{binary_bytes(self.memory.capacity_bytes)}; {int(most)} fit ({fits.basis})"
             )
 
-    def _limit_error(self) -> float | None:
+    @property
+    def limit_error(self) -> float | None:
         """Largest relative error of the predicted limits where limits were measured."""
         return max(
             (abs(self.memory.sequences_that_fit(context) / largest - 1) for context, largest, _ in self.limits),

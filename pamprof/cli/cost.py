@@ -23,11 +23,12 @@ from pamprof.cli.stored import counted_once, read_stored
 from pamprof.errors import PriceError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from pamprof.analysis.serving_curve import ServingCurve
     from pamprof.pricing.rates import Owned, Rate, UnknownRate
     from pamprof.pricing.study import CostStudy
-    from pamprof.records import Environment, Run
+    from pamprof.records import Environment, Run, Session
 
 
 @spoken
@@ -87,6 +88,12 @@ def cost(
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the bills as CSV, FOCUS names where one exists.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir", "-o", help="Also write cost.html, a page with live inputs, and its pictures. Default: no."
+        ),
+    ] = None,
 ) -> None:
     """Work out replicas, monthly bills and the cheaper architecture at a demand, from measured serving curves."""
     from pamprof.analysis.deployment_terms import Limits
@@ -120,7 +127,7 @@ def cost(
         name: _rates(found, price=price, prices=prices, gpu=gpu, provider=provider, region=region, mix=mix, owned=owned)
         for name, found in environments.items()
     }
-    _warn_of_age([rate for found in rates.values() for rate in found], strict=strict)
+    doubts = _warn_of_age([rate for found in rates.values() for rate in found], strict=strict)
     given = [parse_perplexity(text) for text in perplexity or ()]
     stored = [figure for session in records.sessions for figure in session.perplexities]
     found = study(
@@ -131,6 +138,33 @@ def cost(
         runs=records.runs,
     )
     _show(found, json=json, csv=csv, markdown=markdown)
+    if output_dir is not None:
+        offered = _offered(environments.values(), prices)
+        _write_page(found, curves, offered, records.sessions, doubts, output_dir)
+
+
+def _offered(environments: Iterable[Environment], prices: Path | None) -> dict[str, tuple[Rate, ...]]:
+    """What every provider in the list charges for the measured devices."""
+    from pamprof.pricing.catalogue import load_catalogue
+    from pamprof.render.cost_rates import offered_rates
+
+    catalogue = load_catalogue(prices)
+    return {found.device_name: offered_rates(catalogue, found) for found in environments}
+
+
+def _write_page(
+    found: CostStudy,
+    curves: Sequence[ServingCurve],
+    offered: Mapping[str, Sequence[Rate]],
+    sessions: Sequence[Session],
+    doubts: Sequence[str],
+    folder: Path,
+) -> None:
+    from pamprof.render.cost_page import write_cost_page
+    from pamprof.render.cost_view import cost_page_view
+
+    page, *_ = write_cost_page(cost_page_view(found, curves, offered=offered, sessions=sessions, alerts=doubts), folder)
+    typer.echo(f"Page: {page}", err=True)
 
 
 def _show(found: CostStudy, *, json: bool, csv: bool, markdown: bool) -> None:
@@ -213,8 +247,8 @@ def _owned(
     )
 
 
-def _warn_of_age(rates: Sequence[Rate | UnknownRate], *, strict: bool) -> None:
-    """Say on standard error which rates are old or undated.
+def _warn_of_age(rates: Sequence[Rate | UnknownRate], *, strict: bool) -> tuple[str, ...]:
+    """Say on standard error which rates are old or undated, and return the sentences.
 
     Raises:
         PriceError: There is one, and ``strict`` asks for none.
@@ -226,3 +260,4 @@ def _warn_of_age(rates: Sequence[Rate | UnknownRate], *, strict: bool) -> None:
         typer.echo(f"pamprof: {doubt.severity}: {doubt.subject}: {doubt.sentence}", err=True)
     if strict and doubts:
         raise PriceError(f"{len(doubts)} rates are old or undated and --strict asks for none; give --price or refresh")
+    return tuple(f"{doubt.subject}: {doubt.sentence}" for doubt in doubts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.render.serving_panels import CurvePanel, TornadoPanel
+
 if TYPE_CHECKING:
     from pamprof.records import Interval
     from pamprof.render.arms import Arm
@@ -180,6 +182,8 @@ Panels = (
     | tuple[RooflinePanel, ...]
     | tuple[Strip, ...]
     | tuple[TrendPanel, ...]
+    | tuple[CurvePanel, ...]
+    | tuple[TornadoPanel, ...]
 )
 
 

@@ -23,7 +23,7 @@ def render_html(view: ReportView) -> str:
         view.charts,
         view=view,
         icons={arm.key: icon_path(arm.marker) for arm in view.arms},
-        script=Markup(_static("sort.js")),
+        script=Markup(static("sort.js")),
     )
 
 
@@ -48,12 +48,13 @@ def render_page(template: str, charts: Iterable[Chart], **content: object) -> st
         pictures=pictures,
         light=Markup(css_variables(LIGHT)),
         dark=Markup(css_variables(DARK)),
-        style=Markup(_static("report.css")),
+        style=Markup(static("report.css")),
         **content,
     )
 
 
-def _static(name: str) -> str:
+def static(name: str) -> str:
+    """A script or a style sheet of this package's templates."""
     from importlib.resources import files
 
     return files("pamprof.render").joinpath("templates", name).read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from pamprof import units
 from pamprof.render.plots.axis import drawable, log_height, short_dollars, short_number
-from pamprof.render.plots.marks import marker, spread
+from pamprof.render.plots.marks import marker, spread, vertical_mark
 from pamprof.render.style import LIGHT
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool, t
             marker(axes, line.arm, x, value.median, measured=line.measured)
     _label_ends(axes, panel, height, low, high)
     for mark in panel.marks:
-        _draw_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, measured=mark.measured)
+        vertical_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, measured=mark.measured)
 
 
 def _label_ends(axes: Axes, panel: LinePanel, height: float, low: float, high: float) -> None:
@@ -132,21 +132,3 @@ def _label_ends(axes: Axes, panel: LinePanel, height: float, low: float, high: f
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": LIGHT[line.arm.role], "linewidth": 0.8, "shrinkA": 1, "shrinkB": 5},
         )
-
-
-def _draw_mark(axes: Axes, low: float, median: float, high: float, text: str, *, measured: bool) -> None:
-    if low < high:
-        axes.axvspan(low, high, color=LIGHT["band"], zorder=0)
-    axes.axvline(median, color=LIGHT["ink"], linewidth=1.0, linestyle="-" if measured else (0, (4, 2.5)), zorder=2)
-    axes.annotate(
-        text,
-        (median, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 4),
-        textcoords="offset points",
-        fontsize=8,
-        color=LIGHT["ink"],
-        ha="center",
-        va="bottom",
-        annotation_clip=False,
-    )

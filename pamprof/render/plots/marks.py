@@ -64,6 +64,25 @@ def whisker(axes: Axes, arm: Arm, interval: Interval, y: float) -> None:
     )
 
 
+def vertical_mark(axes: Axes, low: float, median: float, high: float, text: str, *, measured: bool) -> None:
+    """A named place on the horizontal axis, such as a crossover, with its interval as a shade."""
+    if low < high:
+        axes.axvspan(low, high, color=LIGHT["band"], zorder=0)
+    axes.axvline(median, color=LIGHT["ink"], linewidth=1.0, linestyle="-" if measured else (0, (4, 2.5)), zorder=2)
+    axes.annotate(
+        text,
+        (median, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        fontsize=8,
+        color=LIGHT["ink"],
+        ha="center",
+        va="bottom",
+        annotation_clip=False,
+    )
+
+
 def spread(positions: list[float], least: float, low: float, high: float) -> list[float]:
     """``positions`` moved apart to at least ``least`` in their order, inside ``low`` to ``high`` if they fit."""
     order = sorted(range(len(positions)), key=positions.__getitem__)

@@ -1,0 +1,47 @@
+"""The cost page as files: one page with live inputs that needs no network, and one PNG a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from pamprof.render.files import write_files
+from pamprof.render.html import render_page, static
+from pamprof.render.plots.picture import draw_png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pamprof.render.cost_view import CostPageView
+
+PAGE = "cost.html"
+# In this order: each uses those before it.
+_SCRIPTS = ("cost_words.js", "cost_curves.js", "cost_points.js", "cost_study.js", "cost_form.js", "cost_page.js")
+
+
+def render_cost_html(view: CostPageView) -> str:
+    """The whole page; equal views give equal bytes."""
+    return render_page(
+        "cost.html.jinja",
+        view.charts,
+        view=view,
+        cost_style=Markup(static("cost.css")),
+        script=Markup(cost_script(view.data)),
+    )
+
+
+def cost_script(data: str) -> str:
+    """The page's arithmetic and form, started on ``data``."""
+    return "\n".join((*(static(name) for name in _SCRIPTS), f"const costData = {data};\ncostPage.start(costData);"))
+
+
+def write_cost_page(view: CostPageView, output_dir: Path) -> tuple[Path, ...]:
+    """Write ``cost.html`` and one PNG a picture into ``output_dir``; their paths, the page first.
+
+    Raises:
+        OutputError: The folder cannot be made or a file in it not written.
+    """
+    contents = [(PAGE, render_cost_html(view).encode())]
+    contents += [(f"{chart.name}.png", draw_png(chart)) for chart in view.charts]
+    return write_files(output_dir, contents)

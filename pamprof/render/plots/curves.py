@@ -1,0 +1,169 @@
+"""Curves on logarithmic axes with the band of their interval: solid where measured, dashed where modelled."""
+
+from __future__ import annotations
+
+from math import log10
+from typing import TYPE_CHECKING, cast
+
+from pamprof import units
+from pamprof.render.plots.axis import drawable, log_axis, log_height, short_dollars, short_number
+from pamprof.render.plots.marks import marker, spread, vertical_mark
+from pamprof.render.style import LIGHT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+
+    from pamprof.render.chart import Chart
+    from pamprof.render.plots.sheet import Sheet
+    from pamprof.render.serving_panels import Curve, CurvePanel, Unit
+
+_DASHED = (0, (4, 2.5))
+_LINE_INCHES = 11.5 / 72
+
+
+def draw(sheet: Sheet, chart: Chart) -> None:
+    """Draw ``CurvePanel``s, two to a row where there is room."""
+    panels = cast("tuple[CurvePanel, ...]", chart.panels)
+    columns = 1 if sheet.narrow else min(2, len(panels))
+    height = 2.4 if sheet.narrow else 2.8
+    sheet.text(chart.axis, size=8.5, role="muted")
+    for first in range(0, len(panels), columns):
+        group = panels[first : first + columns]
+        above = max(_lines_above(panel) for panel in group)
+        sheet.space(0.32 + above * 0.17)
+        made = sheet.row(height, columns=columns, left=0.62, right=1.42, gap=0.25)
+        for axes, panel in zip(made, group, strict=False):
+            _draw_panel(axes, panel, height, dollars="dollars" in chart.axis, title_points=8 + 12.5 * above)
+        for axes in made[len(group) :]:
+            axes.set_visible(False)
+        sheet.space(0.5)
+
+
+def _lines_above(panel: CurvePanel) -> int:
+    return bool(panel.marks) + bool(panel.note)
+
+
+def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, title_points: float) -> None:
+    values = [value for curve in panel.curves for piece in curve.pieces for value in piece.values]
+    values += [spot.value for curve in panel.curves for spot in curve.spots]
+    low, high = drawable(min(v.low for v in values) / 1.25, max(v.high for v in values) * 1.25)
+    if high / low < 4:
+        low, high = low / 1.4, high * 1.4
+    log_height(axes, low, high, short_dollars if dollars else short_number, at_most=6)
+    reach = [x for curve in panel.curves for piece in curve.pieces for x in piece.xs]
+    reach += [spot.x for curve in panel.curves for spot in curve.spots]
+    reach += [mark.x.median for mark in panel.marks]
+    across = drawable(min(reach) / 1.12, max(reach) * 1.08)
+    log_axis(axes, *across, _formatter(panel.x_unit), at_most=5)
+    if panel.x_unit == "tokens":
+        ticks = _powers(*across)
+        axes.set_xticks(ticks, [units.tokens(tick) for tick in ticks])
+    axes.spines["bottom"].set_visible(True)
+    axes.spines["bottom"].set_color(LIGHT["rule"])
+    _write(axes, panel.title, title_points, size=9.5, weight="bold")
+    if panel.note:
+        _write(axes, panel.note, title_points - 13, size=8)
+    axes.annotate(
+        panel.x_label,
+        (0.5, 0),
+        xycoords="axes fraction",
+        xytext=(0, -18),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=LIGHT["muted"],
+        ha="center",
+        va="top",
+        annotation_clip=False,
+    )
+    for curve in panel.curves:
+        _draw_curve(axes, curve)
+    _label(axes, panel, height, low, high)
+    for mark in panel.marks:
+        vertical_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, measured=mark.measured)
+
+
+def _write(axes: Axes, text: str, above: float, *, size: float, weight: str = "normal") -> None:
+    axes.annotate(
+        text,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(-0.6 * 72, above),
+        textcoords="offset points",
+        fontsize=size,
+        fontweight=weight,
+        color=LIGHT["ink"],
+        va="bottom",
+        annotation_clip=False,
+    )
+
+
+def _draw_curve(axes: Axes, curve: Curve) -> None:
+    colour = LIGHT[curve.arm.role]
+    for piece in curve.pieces:
+        if any(value.low < value.high for value in piece.values):
+            lows, highs = [value.low for value in piece.values], [value.high for value in piece.values]
+            axes.fill_between(piece.xs, lows, highs, color=colour, alpha=0.18, linewidth=0, zorder=1)
+        axes.plot(
+            piece.xs,
+            [value.median for value in piece.values],
+            color=colour,
+            linewidth=1.8,
+            linestyle="-" if piece.measured else _DASHED,
+            zorder=3,
+        )
+    for spot in curve.spots:
+        axes.plot(
+            (spot.x, spot.x), (spot.value.low, spot.value.high), color=colour, linewidth=1.4, marker="_", markersize=4
+        )
+        marker(axes, curve.arm, spot.x, spot.value.median, measured=spot.measured, size=5.5)
+
+
+def _label(axes: Axes, panel: CurvePanel, height: float, low: float, high: float) -> None:
+    """Names at the right edge, moved apart, each with a line to the end of its curve."""
+
+    def place(value: float) -> float:
+        return log10(min(max(value, low), high) / low) / log10(high / low)
+
+    ends = [_end(curve) for curve in panel.curves]
+    # The dtype of a state goes on a line of its own: the margin is narrow.
+    labels = [curve.label.replace(" (", "\n(") for curve in panel.curves]
+    lines = max(label.count("\n") + 1 for label in labels)
+    placed = spread([place(y) for _, y in ends], _LINE_INCHES * (1 + 0.45 * (lines - 1)) / height, 0.03, 0.97)
+    for curve, label, (x, y), now in zip(panel.curves, labels, ends, placed, strict=True):
+        axes.annotate(
+            label,
+            (x, y),
+            xytext=(1.03, now),
+            textcoords="axes fraction",
+            fontsize=8.5,
+            color=LIGHT["ink"],
+            va="center",
+            linespacing=0.95,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": LIGHT[curve.arm.role],
+                "linewidth": 0.8,
+                "shrinkA": 1,
+                "shrinkB": 4,
+            },
+        )
+
+
+def _end(curve: Curve) -> tuple[float, float]:
+    ends = [(piece.xs[-1], piece.values[-1].median) for piece in curve.pieces]
+    ends += [(spot.x, spot.value.median) for spot in curve.spots]
+    return max(ends)
+
+
+def _formatter(unit: Unit) -> Callable[[float], str]:
+    return units.seconds if unit == "seconds" else short_number
+
+
+def _powers(low: float, high: float) -> list[int]:
+    """Powers of two between the ends, at most seven of them."""
+    found = [1 << exponent for exponent in range(60) if low <= 1 << exponent <= high]
+    stride = -(-len(found) // 7) if found else 1
+    return found[::stride]

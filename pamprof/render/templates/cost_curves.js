@@ -1,0 +1,153 @@
+// Serving curves: what one arm takes for a step and a prompt, and how many sequences fit.
+// Inside the measured hull it interpolates in logarithms; beyond, a calibrated model answers, says so, or refuses.
+const costCurves = (() => {
+  "use strict";
+  const w = costWords;
+  const MEASURED = "measured", INTERPOLATED = "interpolated", MODEL = "model";
+  const LARGEST_MODEL_ERROR = 0.3;
+
+  // What a curve cannot tell, with its reason.
+  class Unknown extends Error {}
+
+  // An interval is [low, median, high, confidence]; a point of a line is [batch, low, median, high, confidence].
+  const scaled = (interval, factor) => [interval[0] * factor, interval[1] * factor, interval[2] * factor, interval[3]];
+
+  function between(before, after, fraction) {
+    const middle = (first, second) => Math.exp((1 - fraction) * Math.log(first) + fraction * Math.log(second));
+    return [
+      middle(before[0], after[0]), middle(before[1], after[1]), middle(before[2], after[2]),
+      Math.min(before[3], after[3]),
+    ];
+  }
+
+  function lineAt(points, batch) {
+    if (batch === points[0][0]) { return points[0].slice(1); }
+    for (let i = 1; i < points.length; i += 1) {
+      const low = points[i - 1], high = points[i];
+      if (low[0] < batch && batch <= high[0]) {
+        return between(low.slice(1), high.slice(1), Math.log(batch / low[0]) / Math.log(high[0] / low[0]));
+      }
+    }
+    return null;
+  }
+
+  const largestOf = (line) => line.points[line.points.length - 1][0];
+
+  function across(below, above, batch, fraction) {
+    const shared = Math.min(batch, largestOf(below), largestOf(above));
+    const low = lineAt(below.points, shared), high = lineAt(above.points, shared);
+    if (low === null || high === null) { return null; }
+    const found = between(low, high, fraction);
+    if (batch === shared) { return found; }
+    const edge = Math.exp((1 - fraction) * Math.log(largestOf(below)) + fraction * Math.log(largestOf(above)));
+    const [longer, atEnd] = largestOf(below) > largestOf(above) ? [below, low] : [above, high];
+    const beyond = lineAt(longer.points, batch);
+    if (batch > edge * (1 + 1e-12) || beyond === null) { return null; }
+    return scaled(beyond, found[1] / atEnd[1]);
+  }
+
+  function interpolate(lines, batch, context) {
+    const exact = lines.find((line) => line.context === context);
+    if (exact) { return lineAt(exact.points, batch); }
+    for (let i = 1; i < lines.length; i += 1) {
+      const below = lines[i - 1], above = lines[i];
+      if (below.context < context && context < above.context) {
+        return across(below, above, batch, Math.log(context / below.context) / Math.log(above.context / below.context));
+      }
+    }
+    return null;
+  }
+
+  function modelled(value, fit, place) {
+    const error = fit.largest_error;
+    if (error > LARGEST_MODEL_ERROR) {
+      throw new Unknown(
+        place + " lies beyond what was measured, and the model is off by up to " + w.percent(error) +
+        " at the measured places, more than " + w.percent(LARGEST_MODEL_ERROR) + "; measure there");
+    }
+    const confidence = fit.places / (fit.places + 1);
+    return {
+      value, interval: [value * (1 - error), value, value * (1 + error), confidence], basis: MODEL, error,
+    };
+  }
+
+  const faster = (found, speed) => speed === 1 ? found : {
+    value: found.value / speed, interval: found.interval && scaled(found.interval, 1 / speed), basis: found.basis,
+    error: found.error,
+  };
+
+  function decodeSeconds(curve, batch, context) {
+    const [first, last] = curve.context_range;
+    const found = curve.one_line && first <= context && context <= last
+      ? lineAt(curve.decode_lines[0].points, batch) : interpolate(curve.decode_lines, batch, context);
+    if (found !== null) {
+      const measured = curve.measured.some((place) => place.context === context && place.batches.includes(batch));
+      return {
+        value: found[1], interval: found, basis: measured ? MEASURED : INTERPOLATED,
+        error: measured ? null : curve.decode_error,
+      };
+    }
+    refuseWhatDoesNotFit(curve, batch, context);
+    const model = curve.decode_model;
+    const place = "decode at batch " + batch + " and " + w.tokens(context) + " tokens of context";
+    if (model === null) {
+      throw new Unknown(place + " lies beyond what was measured of " + curve.title + ", too little for a model");
+    }
+    const kept = model.bytes_per_token * (context + 1);
+    const moved = model.weight_bytes + batch * (2 * model.fixed_bytes + kept);
+    const flop = batch * (model.flops[0] + model.flops[1] * context);
+    const value = Math.max(moved / model.bytes_per_second, flop / model.flops_per_second) + model.fixed_seconds;
+    return modelled(value, model.fit, place + " of " + curve.title);
+  }
+
+  function prefillSeconds(curve, prompt) {
+    const found = curve.prompts === null ? null : lineAt(curve.prompts, prompt);
+    if (found !== null) {
+      const measured = curve.prompts.some((point) => point[0] === prompt);
+      return {
+        value: found[1], interval: found, basis: measured ? MEASURED : INTERPOLATED,
+        error: measured ? null : curve.prompt_error,
+      };
+    }
+    const place = "a prompt of " + w.tokens(prompt) + " tokens", model = curve.prefill_model;
+    if (model === null) {
+      throw new Unknown(place + " lies beyond what was measured of " + curve.title + ", too little for a model");
+    }
+    const flop = model.linear * prompt + model.square * prompt ** 2;
+    return modelled(flop / model.flops_per_second + model.fixed_seconds, model.fit, place + " of " + curve.title);
+  }
+
+  const bytesEach = (memory, context) =>
+    memory.fixed_bytes + memory.bytes_per_token * (context + 1) + memory.step_bytes_per_sequence;
+
+  function maximumBatch(curve, context) {
+    const limit = curve.limits.find(([at]) => at === context || curve.fixed_state);
+    if (limit) {
+      return { value: limit[1], interval: [limit[1], limit[1], limit[2] - 1, 1], basis: MEASURED, error: null };
+    }
+    const ends = curve.limits.map(([at]) => at), memory = curve.memory;
+    const inside = ends.length > 0 && Math.min(...ends) <= context && context <= Math.max(...ends);
+    const room = memory.capacity_bytes - memory.constant_bytes;
+    return {
+      value: Math.max(0, Math.floor(room / bytesEach(memory, context))), interval: null,
+      basis: inside ? INTERPOLATED : MODEL, error: curve.limit_error,
+    };
+  }
+
+  function refuseWhatDoesNotFit(curve, batch, context) {
+    const fits = maximumBatch(curve, context), memory = curve.memory;
+    const most = fits.interval === null ? fits.value : fits.interval[2];
+    if (batch > most) {
+      throw new Unknown(
+        "infeasible: memory, " + batch + " sequences of " + w.tokens(context) + " tokens need " +
+        w.binaryBytes(memory.constant_bytes + batch * bytesEach(memory, context)) + " of " +
+        w.binaryBytes(memory.capacity_bytes) + "; " + Math.trunc(most) + " fit (" + fits.basis + ")");
+    }
+  }
+
+  return {
+    MODEL, MEASURED, Unknown, scaled, maximumBatch,
+    decodeSeconds: (curve, batch, context, speed) => faster(decodeSeconds(curve, batch, context), speed),
+    prefillSeconds: (curve, prompt, speed) => faster(prefillSeconds(curve, prompt), speed),
+  };
+})();

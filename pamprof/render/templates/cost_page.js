@@ -1,0 +1,185 @@
+// The page: the form, and the answer in words and tables.
+const costPage = (() => {
+  "use strict";
+  const w = costWords, f = costForm;
+
+  function element(tag, text, className) {
+    const made = document.createElement(tag);
+    if (text !== undefined) { made.textContent = text; }
+    if (className) { made.className = className; }
+    return made;
+  }
+
+  const money = (data, interval) => w.money(data.currency, interval[1]) +
+    w.brackets(interval[0], interval[2], (value) => w.money(data.currency, value, true));
+
+  function basisWords(point) {
+    return point.error === null ? point.basis : point.basis + " (error up to " + w.percent(point.error) + ")";
+  }
+
+  function armCells(arm, data) {
+    if (arm.point.refused) {
+      const why = arm.point.limit === null ? "unknown" : "infeasible: " + arm.point.limit;
+      return [arm.curve.title, w.UNKNOWN, why].concat(new Array(10).fill(w.UNKNOWN));
+    }
+    const { point, bill } = arm, cash = (value) => w.money(data.currency, value);
+    const ends = [bill.fast.replica_count, bill.slow.replica_count].sort((a, b) => a - b);
+    return [
+      arm.curve.title, String(point.batch_size), point.bound, w.seconds(point.seconds_per_output_token[1]),
+      bill.served.usage[0] === null ? w.UNKNOWN : w.seconds(point.prefill_seconds[1]), cash(bill.served.usage[0]),
+      cash(bill.served.usage[1]), money(data, costStudy.interval(bill, (s) => s.usage[2])),
+      cash(bill.served.allocation[2]), bill.served.replica_count + w.brackets(ends[0], ends[1], String),
+      w.percent(bill.served.busy_ratio), money(data, costStudy.interval(bill, (s) => s.usd_per_month)),
+      basisWords(point),
+    ];
+  }
+
+  function crossingText(at) {
+    if (at.first === null) { return "unknown: the two arms share no length that both can serve within the limits"; }
+    const where = at.tokens === null ? "" : w.significant(at.tokens[1]) + " tokens" +
+      w.brackets(at.tokens[0], at.tokens[2], w.significant) + ", ";
+    return where + at.direction + ", between " + w.tokens(at.first) + " and " + w.tokens(at.last) + " tokens (" +
+      at.basis + ")";
+  }
+
+  // Term and sentence of what is not in the table of arms.
+  function facts(answer, scenario, provenance, data) {
+    const rows = [["rate", w.money(data.currency, scenario.rate.usd_per_hour) + " a device-hour; " + provenance]];
+    for (const arm of answer.arms.filter((one) => one.point.refused)) {
+      rows.push([arm.curve.title, arm.point.sentence]);
+    }
+    const priced = answer.arms.filter((arm) => arm.bill !== null);
+    if (scenario.rate.low !== scenario.rate.high && priced.length) {
+      const span = costStudy.interval(priced[0].bill, (s) => s.usd_per_month, "cheapest", "dearest");
+      rows.push(["over the market", priced[0].curve.title + " costs " + w.money(data.currency, span[0]) + " to " +
+        w.money(data.currency, span[2]) + " a month over the listed rates and the measurement's interval"]);
+    }
+    if (answer.decision && answer.decision.equal_bills_tokens_per_day !== null) {
+      rows.push(["equal bills", "up to " + w.si(answer.decision.equal_bills_tokens_per_day) + " tokens a day both need " +
+        "the minimum of replicas"]);
+    }
+    if (answer.crossings) {
+      const of = answer.decision.subject + " against " + answer.decision.rival + ": ";
+      rows.push(["crossover, whole request by prompt", of + crossingText(answer.crossings.request)]);
+      rows.push(["crossover, one decoded token by context", of + crossingText(answer.crossings.decode)]);
+      rows.push(["crossover, sequences that fit by context", of + crossingText(answer.crossings.capacity)]);
+    }
+    if (scenario.api !== null) {
+      for (const arm of priced) {
+        const even = arm.break_even;
+        rows.push(["against the API, " + arm.curve.title, even === null ? "never cheaper than the API"
+          : "no dearer from " + w.si(even.first_tokens_per_day) + " tokens a day" +
+            (even.first_tokens_per_day === even.lasting_tokens_per_day ? ""
+              : ", at every demand from " + w.si(even.lasting_tokens_per_day))]);
+      }
+    }
+    return rows;
+  }
+
+  function fillTable(body, rows, { left = [], modelled = () => false } = {}) {
+    body.replaceChildren(...rows.map((cells, number) => {
+      const row = element("tr", undefined, modelled(number) ? "modelled" : "");
+      row.append(...cells.map((text, column) => {
+        const [shown, detail] = text.split(/ (?=\[)/);
+        const cell = element(column ? "td" : "th", shown, left.includes(column) ? "left" : "");
+        if (detail) { cell.append(" ", element("span", detail, "detail")); }
+        if (!column) { cell.scope = "row"; }
+        return cell;
+      }));
+      return row;
+    }));
+  }
+
+  function start(data) {
+    const form = document.getElementById("cost-form"), at = (name) => document.getElementById("cost-" + name);
+    const usual = f.initial(data);
+    const values = () => Object.fromEntries(f.controls.map((name) => [name, at("in-" + name).value]));
+    const ratesOf = (measured) => f.entry(data.classes, measured).rates;
+
+    function offerRates() {
+      const chosen = at("in-pay").value, rates = ratesOf(at("in-measured").value);
+      at("in-pay").replaceChildren(...rates.map((rate, number) => new Option(rate.label, String(number))),
+        new Option("a rate of your own", f.OWN), new Option("hardware of your own", f.OWNED));
+      const kept = f.entry(rates, chosen) || chosen === f.OWN || chosen === f.OWNED;
+      at("in-pay").value = kept ? chosen : rates.length ? "0" : f.OWN;
+    }
+
+    function show(words) {
+      at("in-measured").value = words.measured;
+      offerRates();
+      for (const name of f.controls) { at("in-" + name).value = words[name]; }
+    }
+
+    function tell(answer, scenario, words) {
+      const listed = f.entry(ratesOf(words.measured), words.pay);
+      const provenance = words.pay === f.OWNED ? "from the inputs of owned hardware; staff and space left out"
+        : listed && listed.usd_per_hour === scenario.rate.usd_per_hour ? listed.provenance : "as you gave it";
+      at("sentence").textContent = answer.decision ? answer.decision.sentence
+        : "Nothing to decide: a fixed state or a growing cache is missing among the arms.";
+      fillTable(at("arms").tBodies[0], answer.arms.map((arm) => armCells(arm, data)), {
+        left: [0, 2, 12],
+        modelled: (number) => answer.arms[number].point.basis === "model",
+      });
+      at("facts").replaceChildren(...facts(answer, scenario, provenance, data).flatMap(
+        ([term, sentence]) => [element("dt", term), element("dd", sentence)]));
+      const cash = (value) => w.money(data.currency, value);
+      fillTable(at("moves").tBodies[0], answer.sensitivities.map((row) => [
+        row.name, cash(row.lower.usd_per_month), cash(row.higher.usd_per_month), cash(row.lower.usage),
+        cash(row.higher.usage),
+      ]), { left: [0] });
+      at("moves-of").textContent = answer.sensitivities.length
+        ? answer.arms[0].curve.title + ": each input a fifth lower and a fifth higher, all else equal."
+        : "No arm serves this demand within the limits.";
+    }
+
+    function update() {
+      const words = values(), { scenario, faults } = f.read(words, data);
+      at("owned").hidden = words.pay !== f.OWNED;
+      at("in-price").disabled = words.pay === f.OWNED;
+      for (const name of f.names) {
+        at("in-" + name).setAttribute("aria-invalid", String(name in faults));
+        at("fault-" + name).textContent = faults[name] || "";
+      }
+      const faulty = Object.keys(faults).length > 0;
+      at("answer").hidden = faulty;
+      if (faulty) {
+        at("sentence").textContent = "No answer: an input is missing or cannot be. It is marked above.";
+        return;
+      }
+      tell(costStudy.answer(f.entry(data.classes, words.measured).arms, scenario, data.currency), scenario, words);
+      at("link").href = f.encode(words);
+    }
+
+    function changed() {
+      update();
+      history.replaceState(null, "", f.encode(values()));
+    }
+
+    let waiting = 0;
+    form.addEventListener("input", (event) => {
+      if (event.target === at("in-measured")) { offerRates(); }
+      const listed = f.entry(ratesOf(at("in-measured").value), at("in-pay").value);
+      if (event.target.tagName === "SELECT" && listed) { at("in-price").value = String(listed.usd_per_hour); }
+      if (event.target === at("in-price") && listed) { at("in-pay").value = f.OWN; }
+      clearTimeout(waiting);
+      waiting = setTimeout(changed, 120);
+    });
+    form.addEventListener("submit", (event) => { event.preventDefault(); changed(); });
+    form.addEventListener("reset", (event) => {
+      event.preventDefault();
+      show(usual);
+      update();
+      history.replaceState(null, "", location.pathname + location.search);
+    });
+    window.addEventListener("hashchange", () => {
+      const given = f.decode(location.hash, usual, data);
+      if (given) { show(given); update(); }
+    });
+    at("in-measured").replaceChildren(...data.classes.map((found, number) => new Option(found.name, String(number))));
+    show(f.decode(location.hash, usual, data) || usual);
+    document.getElementById("cost-live").hidden = false;
+    update();
+  }
+
+  return { start };
+})();

@@ -1,0 +1,197 @@
+// The batch at which one device serves requests within its limits, or why there is none; and where two arms cross.
+const costPoints = (() => {
+  "use strict";
+  const w = costWords, c = costCurves;
+  const STEPS_BETWEEN = 4;
+
+  const exact = (value) => [value, value, value, 1];
+  const intervalOf = (found) => found.interval === null ? exact(found.value) : found.interval;
+  const summed = (a, b) => [a[0] + b[0], a[1] + b[1], a[2] + b[2], Math.min(a[3], b[3])];
+  const quotient = (a, b) => [a[0] / b[2], a[1] / b[1], a[2] / b[0], Math.min(a[3], b[3])];
+  const longestContext = (traffic) => Math.max(1, traffic.input_tokens + traffic.output_tokens - 1);
+  const meanContext = (traffic) => Math.max(1, traffic.input_tokens + Math.floor(traffic.output_tokens / 2));
+
+  function attempt(ask) {
+    try {
+      return ask();
+    } catch (error) {
+      if (error instanceof c.Unknown) { return null; }
+      throw error;
+    }
+  }
+
+  function stepOf(curve, batch, traffic, speed) {
+    return attempt(() => ({
+      batch,
+      longest: c.decodeSeconds(curve, batch, longestContext(traffic), speed),
+      mean: c.decodeSeconds(curve, batch, meanContext(traffic), speed),
+    }));
+  }
+
+  function pace(prefill, step, batch, traffic) {
+    return prefill === null ? intervalOf(step)
+      : summed(intervalOf(step), c.scaled(intervalOf(prefill), batch / traffic.output_tokens));
+  }
+
+  function cautiousCost(step) {
+    const doubt = step.mean.basis === c.MODEL ? step.mean.error || 0 : 0;
+    return step.mean.value / step.batch * (1 + doubt);
+  }
+
+  const infeasible = (limit, detail) => ({ refused: true, limit, sentence: "infeasible: " + limit + ", " + detail });
+  const unknown = (reason) => ({ refused: true, limit: null, sentence: "unknown: " + reason });
+
+  function refusal(prefill, alone, traffic, limits) {
+    if (prefill !== null && prefill.value > limits.seconds_to_first_token) {
+      return infeasible("time to first token",
+        w.seconds(prefill.value) + " for a prompt of " + w.tokens(traffic.input_tokens) + " tokens against " +
+        w.seconds(limits.seconds_to_first_token) + " allowed");
+    }
+    if (alone === null) {
+      return infeasible("memory",
+        "no sequence of " + w.tokens(longestContext(traffic)) + " tokens fits beside the weights");
+    }
+    const each = pace(prefill, alone, 1, traffic)[1];
+    return each <= limits.seconds_per_output_token ? null : infeasible("time per output token",
+      w.seconds(each) + " for one sequence against " + w.seconds(limits.seconds_per_output_token) + " allowed");
+  }
+
+  // Neighbours (n, n + 1) between which `test` turns from false to true, given that it holds at `high` only.
+  function firstTrue(test, low, high) {
+    while (high - low > 1) {
+      const middle = Math.floor((low + high) / 2);
+      if (test(middle)) { high = middle; } else { low = middle; }
+    }
+    return [low, high];
+  }
+
+  function largestBatch(curve, prefill, traffic, limits, maximum, speed) {
+    const fault = (batch) => {
+      const step = stepOf(curve, batch, traffic, speed);
+      if (step === null) { return "largest batch known"; }
+      const slow = pace(prefill, step.longest, batch, traffic)[1] > limits.seconds_per_output_token;
+      return slow ? "time per output token" : null;
+    };
+    if (fault(maximum) === null) { return [maximum, "memory"]; }
+    const [good, bad] = firstTrue((batch) => fault(batch) !== null, 1, maximum);
+    return [good, fault(bad) || "memory"];
+  }
+
+  function candidates(largest) {
+    const found = [];
+    for (let batch = 1; batch < largest; batch *= 2) { found.push(batch); }
+    return found.concat([largest]);
+  }
+
+  function point(step, prefill, fits, traffic, bound) {
+    const parts = [step.mean, step.longest].concat(prefill === null ? [] : [prefill]);
+    const maximum = Math.trunc(fits.value);
+    if (step.batch === maximum) { parts.push(fits); }
+    const modelled = parts.filter((part) => part.basis === c.MODEL).map((part) => part.error);
+    const errors = modelled.filter((error) => error !== null);
+    const prefillSeconds = prefill === null ? exact(0) : intervalOf(prefill);
+    const decodeSeconds = c.scaled(intervalOf(step.mean), traffic.output_tokens / step.batch);
+    return {
+      refused: false, batch_size: step.batch, maximum_batch: maximum, prefill_seconds: prefillSeconds,
+      decode_seconds: decodeSeconds, device_seconds: summed(prefillSeconds, decodeSeconds),
+      seconds_per_output_token: pace(prefill, step.longest, step.batch, traffic), bound,
+      basis: modelled.length ? c.MODEL : c.MEASURED, error: errors.length ? Math.max(...errors) : null,
+    };
+  }
+
+  // A request's best batch; with `prefilled` its prompt is there already and takes no time.
+  function operatingPoint(curve, traffic, limits, { prefilled = false, speed = 1 } = {}) {
+    let prefill, fits, alone;
+    try {
+      prefill = prefilled || !traffic.input_tokens ? null : c.prefillSeconds(curve, traffic.input_tokens, speed);
+      fits = c.maximumBatch(curve, longestContext(traffic));
+      alone = fits.value >= 1 ? c.decodeSeconds(curve, 1, longestContext(traffic), speed) : null;
+    } catch (error) {
+      if (error instanceof c.Unknown) { return unknown(error.message); }
+      throw error;
+    }
+    const refused = refusal(prefill, alone, traffic, limits);
+    if (refused !== null) { return refused; }
+    const [largest, bound] = largestBatch(curve, prefill, traffic, limits, Math.trunc(fits.value), speed);
+    const steps = candidates(largest).map((batch) => stepOf(curve, batch, traffic, speed)).filter((s) => s !== null);
+    if (!steps.length) { return unknown("no step is known at " + w.tokens(meanContext(traffic)) + " tokens"); }
+    const best = steps.reduce((a, b) => cautiousCost(b) < cautiousCost(a) ? b : a);
+    return point(best, prefill, fits, traffic, best.batch === largest ? bound : "no gain from a larger batch");
+  }
+
+  const either = (...bases) => bases.includes(c.MODEL) ? c.MODEL : c.MEASURED;
+
+  // Device time of a whole request, subject over rival, by prompt length.
+  const requestRatio = (subject, rival, traffic, limits) => (prompt) => {
+    const request = { input_tokens: prompt, output_tokens: traffic.output_tokens };
+    const ours = operatingPoint(subject, request, limits), theirs = operatingPoint(rival, request, limits);
+    if (ours.refused || theirs.refused) { return null; }
+    return { at: quotient(ours.device_seconds, theirs.device_seconds), basis: either(ours.basis, theirs.basis) };
+  };
+
+  // Device time of one decoded token, subject over rival, by the context that is there already.
+  const decodeRatio = (subject, rival, limits) => (context) => {
+    const token = { input_tokens: context, output_tokens: 1 };
+    const [ours, theirs] = [subject, rival].map((curve) => operatingPoint(curve, token, limits, { prefilled: true }));
+    if (ours.refused || theirs.refused) { return null; }
+    return { at: quotient(ours.decode_seconds, theirs.decode_seconds), basis: either(ours.basis, theirs.basis) };
+  };
+
+  const capacityRatio = (subject, rival) => (context) => {
+    const ours = c.maximumBatch(subject, context), theirs = c.maximumBatch(rival, context);
+    if (ours.value < 1 || theirs.value < 1) { return null; }
+    return { at: exact(theirs.value / ours.value), basis: either(ours.basis, theirs.basis) };
+  };
+
+  // A half is rounded to the even number, as Python does.
+  function rounded(value) {
+    const below = Math.floor(value), rest = value - below;
+    if (rest !== 0.5) { return rest < 0.5 ? below : below + 1; }
+    return below % 2 === 0 ? below : below + 1;
+  }
+
+  // Lengths measured of any of the curves, with steps between them in equal ratios.
+  function lengthsOf(curves, names) {
+    const measured = [...new Set(curves.flatMap((curve) => names.flatMap((name) => curve[name])))].sort((a, b) => a - b);
+    const found = new Set(measured);
+    for (let i = 1; i < measured.length; i += 1) {
+      const low = measured[i - 1], high = measured[i];
+      for (let step = 0; step < STEPS_BETWEEN; step += 1) {
+        found.add(rounded(low * (high / low) ** (step / STEPS_BETWEEN)));
+      }
+    }
+    return [...found].sort((a, b) => a - b);
+  }
+
+  function fall(ratio, known, end, otherwise) {
+    for (let i = 1; i < known.length; i += 1) {
+      if (known[i - 1].at[end] > 1 && known[i].at[end] <= 1) {
+        const below = (length) => { const found = ratio(length); return found === null || found.at[end] <= 1; };
+        return firstTrue(below, known[i - 1].length, known[i].length)[1];
+      }
+    }
+    return otherwise;
+  }
+
+  // Where a ratio comes down through 1 among the lengths, once and for good.
+  function crossing(ratio, lengths) {
+    const known = lengths.map((length) => ({ length, ...ratio(length) })).filter((found) => found.at);
+    if (!known.length) { return { tokens: null, direction: "unknown", first: null, last: null, basis: c.MODEL }; }
+    const first = known[0].length, last = known[known.length - 1].length;
+    const basis = either(...known.map((found) => found.basis));
+    const say = (direction, tokens = null) => ({ tokens, direction, first, last, basis });
+    if (known.every((found) => found.at[1] <= 1)) {
+      return say(known.every((found) => found.at[2] < 1) ? "always cheaper" : "unknown");
+    }
+    if (known.every((found) => found.at[1] > 1)) {
+      return say(known.every((found) => found.at[0] > 1) ? "always dearer" : "unknown");
+    }
+    const turns = known.slice(1).filter((found, i) => (known[i].at[1] > 1) !== (found.at[1] > 1));
+    if (known[0].at[1] <= 1 || turns.length !== 1) { return say("unknown"); }
+    const confidence = Math.min(...known.map((found) => found.at[3]));
+    return say("cheaper above",
+      [fall(ratio, known, 0, first), fall(ratio, known, 1, last), fall(ratio, known, 2, last), confidence]);
+  }
+
+  return { capacityRatio, crossing, decodeRatio, either, lengthsOf, operatingPoint, quotient, requestRatio, rounded };
+})();
