@@ -181,8 +181,11 @@ def test_the_counted_program_finds_every_product_of_every_block(monkeypatch, tmp
     tasks = flop_tasks(torch.device("cpu"), around, sequence_length=96)
     assert len(ranges) == sum(len(task.products) for task in tasks)
     assert [task.ours for task in tasks[:2]] == [2 * 32**3, 8 * 32**3]
-    assert {task.unsupported_reason for task in tasks} == {""}
+    missing = [task.subject for task in tasks if task.unsupported_reason]
+    assert missing == ["PAM fused, one block, prefill 3 × 96"]  # kernels need a GPU
     for task in tasks:
+        if task.subject in missing:
+            continue
         assert sum(one.flop_count for one in task.products) == task.ours, task.subject
         assert all(one.rows for one in task.products)
     path = tmp_path / "tasks.json"
@@ -484,8 +487,11 @@ def test_a_process_that_cannot_allocate_is_a_reason(monkeypatch):
 
 def test_every_built_in_layer_counts_its_closed_form():
     rows = closed_form_rows()
-    assert {one.verdict for one in rows} == {ValidationVerdict.AGREES}
-    assert {one.deviation for one in rows} == {0.0}
+    missing = [one for one in rows if one.verdict is ValidationVerdict.NOT_AVAILABLE]
+    assert [one.subject.split(",")[0] for one in missing] == ["PAM fused"]  # kernels need a GPU
+    agreeing = [one for one in rows if one not in missing]
+    assert {one.verdict for one in agreeing} == {ValidationVerdict.AGREES}
+    assert {one.deviation for one in agreeing} == {0.0}
     subjects = " ".join(one.subject for one in rows)
     for name in ("complex64", "PAM planar", "PAM published", "real twin", "transformer"):
         assert name in subjects

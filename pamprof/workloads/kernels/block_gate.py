@@ -22,7 +22,7 @@ GATE_FLOPS = 24  # per channel: two moduli, two sigmoids, the two factors, a com
 GATE_BACKWARD_FLOPS = 70  # per channel, what is recomputed included
 _BLOCK = 128  # channels of a tile
 _ELEMENTS, _WARPS = 1024, 4  # of one tile
-_BACKWARD_ELEMENTS, _BACKWARD_WARPS = 2048, 8
+_BACKWARD_ELEMENTS, _BACKWARD_WARPS = 1024, 8
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def fused_multiply_adds(
-    spec: LayerSpec, *, batch_size: int, sequence_length: int, dtype: Dtype | None
+    spec: LayerSpec, *, batch_size: int, sequence_length: int, dtype: Dtype | None, differentiates: bool
 ) -> tuple[int, int]:
     """Real multiply-adds of one head over one sequence, forward and what backward adds.
 
@@ -28,6 +28,7 @@ def fused_multiply_adds(
         batch_size: Sequences of the step; more of them are cut into fewer segments.
         sequence_length: Tokens of each.
         dtype: Precision policy; None for bfloat16.
+        differentiates: Whether a backward follows, for which sequences may be cut otherwise.
     """
     shape = CoreShape(
         batch_size=batch_size,
@@ -35,10 +36,11 @@ def fused_multiply_adds(
         heads=spec.heads,
         head_dim=spec.head_dim,
         dtype=torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16,
+        differentiates=differentiates,
     )
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     configuration = configuration_for(shape, device)
     forward = forward_work(shape, configuration).matrix_flop_count
-    backward = backward_work(shape, configuration, has_initial=False, wants_initial=False).matrix_flop_count
+    backward = backward_work(shape, configuration, has_initial=False, wants_initial=False, has_final=False)
     flop_per_multiply_add = 2 * batch_size * spec.heads
-    return forward // flop_per_multiply_add, backward // flop_per_multiply_add
+    return forward // flop_per_multiply_add, backward.matrix_flop_count // flop_per_multiply_add

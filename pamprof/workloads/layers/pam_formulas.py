@@ -191,7 +191,11 @@ def executed_flop_count(
         work = complex_work(spec, sequence_length)
     elif implementation == "fused":
         forward, backward = fused_multiply_adds(
-            spec, batch_size=batch_size, sequence_length=sequence_length, dtype=dtype
+            spec,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            dtype=dtype,
+            differentiates=phase is Phase.TRAIN,
         )
         work = Work(forward=forward, backward=backward)
     else:

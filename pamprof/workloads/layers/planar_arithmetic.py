@@ -126,6 +126,16 @@ class Fused(Planar):
 
         return FusedBlock(spec)
 
+    def embed(self, ids: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
+        """As over planes; where inference has made both tables halves of one, its rows in one look-up."""
+        real, imag = tables
+        joint_width = 2 * real.shape[1]
+        beside = real.stride() == imag.stride() == (joint_width, 1) and torch._C._is_alias_of(real, imag)  # type: ignore[attr-defined]
+        if torch.is_grad_enabled() or not beside or imag.storage_offset() - real.storage_offset() != real.shape[1]:
+            return super().embed(ids, tables)
+        joint = real.as_strided((real.shape[0], joint_width), (joint_width, 1))
+        return torch.unflatten(functional.embedding(ids, joint), -1, (2, -1))
+
     def planes(self, hidden: Tensor | tuple[Tensor, Tensor]) -> Tensor:
         """What the last block left to add, added."""
         from pamprof.workloads.layers.pam_fused import joined
