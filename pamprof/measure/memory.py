@@ -72,7 +72,7 @@ def decompose(
     device_used_bytes: int | None = None,
     compiled: bool = False,
 ) -> Memory:
-    """Run ``step`` and take its peak apart; on the CPU twice, once under either way of counting.
+    """Run ``step`` twice and take its peak apart: once with its tensors followed, once for the allocator's peak.
 
     The step should have run before, so that lazily made optimizer state and workspaces exist. Give the plain or
     compiled step, not the replay of a CUDA graph: a replay allocates nothing, its pool was filled at capture.
@@ -193,17 +193,18 @@ def _on_cuda(
     *,
     compiled: bool,
 ) -> _Peak:
-    held = resident.byte_count + watch.gradient_bytes()
     short_lived_bytes: int | None = None
+    if compiled:
+        watch.current_bytes = lambda: cuda_storage_bytes(device, "current")
+        with watch.hooks(look=True):
+            step()
+        watch.look()
+    else:
+        tracker = _tracked(step, resident, watch, device_type="cuda")
+        short_lived_bytes = tracker.peak_bytes - resident.byte_count - watch.bytes_at_peak
+    held = resident.byte_count + watch.gradient_bytes()
     with cuda_peak(device, held, allocated_before_bytes) as peak:
-        if compiled:
-            watch.current_bytes = lambda: cuda_storage_bytes(device, "current")
-            with watch.hooks(look=True):
-                step()
-            watch.look()
-        else:
-            tracker = _tracked(step, resident, watch, device_type="cuda")
-            short_lived_bytes = tracker.peak_bytes - resident.byte_count - watch.bytes_at_peak
+        step()
     return _Peak(
         peak_bytes=peak.own_bytes,
         short_lived_bytes=short_lived_bytes,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from torch._ops import OpOverload
+from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pamprof.measure.operator_call import tensors_in
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # How deep objects inside objects are searched for tensors; a cache of layers of planes needs four.
 _SEARCH_DEPTH = 6
+# The one tensor on it, and the Python object that asks.
+_SOLE_HOLDER_COUNT = 2
 
 
 def held_storages(*holders: object, device_type: str | None = None) -> dict[int, torch.UntypedStorage]:
@@ -154,7 +157,9 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         before = self.live_bytes
         self._add(args, keywords)
         self.found_bytes += self.live_bytes - before
-        self.follow(output)
+        self._add(output)
+        if not _sums_in_place(func, args):
+            self._note()
         return output
 
     def follow(self, *values: object) -> None:
@@ -176,3 +181,17 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.peak_bytes = self.live_bytes
             if self._at_new_peak is not None:
                 self._at_new_peak()
+
+
+def _sums_in_place(func: Callable[..., object], args: Sequence[object]) -> bool:
+    """Whether autograd's engine adds up two gradients of one tensor here, and would do so in place without a tracker.
+
+    The engine adds into the first where nobody else holds its storage, but never under a dispatch mode. A backward
+    written in Python adds as it says.
+    """
+    if func is not torch.ops.aten.add.Tensor or torch._C._current_graph_task_id() == -1:
+        return False
+    if isinstance(torch._C._current_autograd_node(), BackwardCFunction) or not isinstance(args[0], torch.Tensor):
+        return False
+    storage = args[0].untyped_storage()
+    return bool(torch._C._storage_Use_Count(storage._cdata) <= _SOLE_HOLDER_COUNT)

@@ -365,6 +365,28 @@ def test_parts_of_every_layer_fit_into_its_peak(layer, phase, scope):
             assert memory.saved_activation_bytes == memory.gradient_bytes == 0
 
 
+@pytest.mark.parametrize(("layer", "implementation"), [("transformer", "sdpa"), ("pam", "planar")])
+def test_gradients_that_autograd_sums_in_place_or_not_are_followed_to_the_byte(layer, implementation):
+    """The tables are tied, so the peak is the sum of their two gradients: in place for one layer, not for the other."""
+    found = definition(layer)
+    workload = Workload(
+        spec=replace(found.preset("tiny"), depth=1, vocabulary_size=20_000),
+        implementation=implementation,
+        execution=Execution.EAGER,
+        phase=Phase.TRAIN,
+        scope=Scope.MODEL,
+        batch_size=1,
+        sequence_length=8,
+        dtype=Dtype.FLOAT32,
+    )
+    step = PreparedStep(workload, found, device=CPU, seed=0)
+    step.eager()
+    memory = decompose(
+        step.eager, device=CPU, module=step.module, optimizer=step.optimizer, state=None, inputs=step.kept_tensors
+    )
+    assert memory.unaccounted_bytes == 0
+
+
 @pytest.mark.parametrize("layer", BUILT_IN_LAYERS)
 def test_state_is_constant_and_cache_linear_in_the_context_to_the_byte(layer):
     found = definition(layer)
