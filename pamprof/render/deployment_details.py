@@ -12,8 +12,9 @@ from pamprof.render.text import with_brackets
 
 if TYPE_CHECKING:
     from pamprof.pricing.currency import Currency
+    from pamprof.pricing.quality import QualityRow
     from pamprof.pricing.sensitivity import Outcome
-    from pamprof.pricing.study import CostStudy, QualityRow, SizeClass
+    from pamprof.pricing.study import CostStudy, SizeClass
 
 _TORNADO_ROWS = 10
 

@@ -127,3 +127,21 @@ def made_study(*rates: Rate | UnknownRate, limits: Limits | None = None, owned=N
     asked = Demand(**{"input_tokens": 1500, "output_tokens": 300, "tokens_per_day": 1e11, "peak_factor": 3.0, **demand})
     request = Request(demand=asked, limits=limits or Limits(), api_usd_per_million=api, owned=owned)
     return study(curves(), request, {DEVICE: rates or (rate(3.5, low=2.3, high=6.31),)})
+
+
+@cache
+def thin_records() -> RecordFile:
+    """Two batches at two contexts without the end of memory.
+
+    One state's times wander and it has no prompts; another's larger batch gains nothing.
+    """
+    runs = []
+    factors = {ARMS[2]: (1.0, 1.6, 2.2, 1.0), ARMS[3]: (1.0, 90.0, 1.0, 90.0)}
+    for arm in ARMS:
+        for number, (context, batch) in enumerate(((2048, 1), (2048, 64), (16384, 1), (16384, 64))):
+            workload = _workload(arm, Phase.DECODE, batch, context)
+            runs.append(_run(workload, decode_seconds(workload) * factors.get(arm, (1.0,) * 4)[number]))
+        for length in () if arm is ARMS[2] else (512, 2048, 16384):
+            workload = _workload(arm, Phase.PREFILL, 1, length)
+            runs.append(_run(workload, prefill_seconds(workload)))
+    return RecordFile(sessions=(synthetic_session(),), runs=tuple(runs), skips=(), problems=())

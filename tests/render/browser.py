@@ -1,0 +1,54 @@
+"""Headless Chromium, for tests that ask a page what it shows."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+BROWSER = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
+]
+
+_LAST = """
+<script>
+window.addEventListener("load", async function () {
+  document.body.setAttribute("data-result", JSON.stringify(await (%s)()));
+});
+</script>
+"""
+
+
+def asked(page: str, function: str, folder, *, fragment: str = "", width: int = 1280, delay_ms: int = 4000):
+    """What the JavaScript ``function`` returns in ``page``, opened with ``fragment`` in a window ``width`` wide."""
+    file = folder / "page.html"
+    file.write_text(page.replace("</body>", f"{_LAST % function}</body>"), encoding="utf-8")
+    dumped = subprocess.run(
+        [
+            BROWSER,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--allow-file-access-from-files",
+            f"--user-data-dir={folder / 'profile'}",
+            f"--window-size={width},1000",
+            f"--virtual-time-budget={delay_ms}",
+            "--dump-dom",
+            f"{file.as_uri()}{fragment}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    found = re.search(r'<body[^>]*data-result="([^"]*)"', dumped)
+    assert found, dumped[:2000]
+    return json.loads(html.unescape(found[1]))
