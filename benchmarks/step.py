@@ -47,7 +47,10 @@ NAMED_KERNELS = 15
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One implementation at one point; ``kernels`` are (name, launches, microseconds) of one step."""
+    """One implementation at one point; ``kernels`` are (name, launches, microseconds) of one step.
+
+    What the profiler could not tell is None or empty.
+    """
 
     phase: str
     batch_size: int
@@ -58,8 +61,8 @@ class Row:
     fastest_ms: float
     samples: int
     tokens_per_second: float
-    kernel_ms: float
-    kernel_count: int
+    kernel_ms: float | None
+    kernel_count: int | None
     peak_gib: float
     kernels: tuple[tuple[str, int, float], ...]
 
@@ -100,7 +103,12 @@ def measure(workload: Workload, device: torch.device, seconds: float) -> Row:
         after.synchronize()
         times.append(before.elapsed_time(after))
     tokens = workload.batch_size * (1 if workload.phase is Phase.DECODE else workload.sequence_length)
-    kernels, kernel_ms, kernel_count = breakdown(step)
+    kernels: tuple[tuple[str, int, float], ...] = ()
+    kernel_ms = kernel_count = None
+    try:
+        kernels, kernel_ms, kernel_count = breakdown(step)
+    except (RuntimeError, AssertionError) as exc:
+        print(f"the profiler failed: {exc}")
     median_ms = statistics.median(times)
     return Row(
         phase=workload.phase,
@@ -141,7 +149,8 @@ def show(row: Row, kernels: bool) -> None:
     print(
         f"{row.phase:8s} B={row.batch_size:<3d} T={row.sequence_length:<6d} {row.implementation:10s} "
         f"{row.execution:14s} {row.median_ms:9.3f} ms  {row.tokens_per_second:11,.0f} tokens/s  "
-        f"kernels {row.kernel_ms:9.3f} ms in {row.kernel_count:5d}  peak {row.peak_gib:6.2f} GiB  n={row.samples}"
+        f"kernels {'unknown' if row.kernel_ms is None else f'{row.kernel_ms:.3f} ms in {row.kernel_count}'}  "
+        f"peak {row.peak_gib:6.2f} GiB  n={row.samples}"
     )
     if kernels:
         for name, count, microseconds in row.kernels:
