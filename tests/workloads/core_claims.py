@@ -16,8 +16,9 @@ import torch
 
 from pamprof.errors import SpecError
 from pamprof.measure.flops import count_flops
-from pamprof.workloads.kernels import core
+from pamprof.workloads.kernels import core, core_check
 from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape, choose_configuration
+from pamprof.workloads.kernels.core_launch import CoreInputs
 from pamprof.workloads.kernels.core_selection import select_configuration
 from pamprof.workloads.kernels.core_work import backward_work, forward_work
 from pamprof.workloads.layers.pam import recurrent_pam
@@ -247,6 +248,36 @@ def fake_results_have_the_real_shapes_and_the_count_is_the_closed_form() -> None
         assert count.matrix_flop_count == forward.matrix_flop_count + backward.matrix_flop_count
 
 
+def a_wrong_kernel_is_found_and_named() -> None:
+    qkv, log_decay, state, *_ = given(37, 16)
+    q, k, v = qkv.unbind(3)
+    inputs = CoreInputs(queries=q, keys=k, values=v, log_decay=log_decay, initial_state=state, scale=0.25)
+    right = core_check.check_for(inputs, SMALL, wants_final=True, keeps=True)
+    assert right.fault is None
+    assert {name for name, _ in right.errors} == {
+        "output",
+        "final state",
+        "q gradient",
+        "k gradient",
+        "v gradient",
+        "log_decay gradient",
+        "initial state gradient",
+    }
+    launch = core_check.launch_backward
+
+    def wrong(*arguments: object, **keywords: object) -> Tensors:
+        gradient, decay_gradient, initial_gradient = launch(*arguments, **keywords)
+        gradient[:, -1, 0, 1] = 0.0
+        return gradient, decay_gradient * float("nan"), initial_gradient
+
+    core_check.launch_backward = wrong
+    try:
+        fault = core_check.check_for(inputs, SMALL, wants_final=True, keeps=True).fault
+    finally:
+        core_check.launch_backward = launch
+    assert re.fullmatch(r"k gradient is off by \S+, log_decay gradient is off by nan", fault), fault
+
+
 def what_the_kernels_cannot_take_is_refused_with_a_sentence() -> None:
     qkv, log_decay, state, *_ = given(5, 16)
     q, k, v = qkv.unbind(3)
@@ -277,6 +308,7 @@ CLAIMS = (
     planes_that_share_no_tensor_are_packed_first,
     a_compiler_takes_the_core_whole,
     fake_results_have_the_real_shapes_and_the_count_is_the_closed_form,
+    a_wrong_kernel_is_found_and_named,
     what_the_kernels_cannot_take_is_refused_with_a_sentence,
 )
 

@@ -6,17 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import pamprof
+from pamprof.errors import UnsupportedError
 from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape, choose_configuration
 from pamprof.workloads.kernels.core_work import backward_work, forward_work
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed", allow_module_level=True)
+
+from pamprof.workloads.kernels import core_check, core_selection, core_tuning
+from pamprof.workloads.kernels.core_check import CheckResult
 
 CLAIMS = Path(__file__).with_name("core_claims.py")
 
@@ -85,3 +92,98 @@ def test_a_configuration_survives_as_numbers() -> None:
     shape = CoreShape(batch_size=1, length=100, heads=2, head_dim=72, dtype=torch.bfloat16)
     chosen = choose_configuration(shape)
     assert Configuration.of(chosen.numbers()) == chosen
+
+
+GPU = torch.device("cuda")
+SHAPE = CoreShape(batch_size=1, length=2048, heads=2, head_dim=64, dtype=torch.bfloat16, differentiates=True)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A device whose kernels are exact unless ``wrong`` says so, and take ``seconds`` by configuration."""
+    device = SimpleNamespace(wrong=lambda configuration: False, seconds=lambda configuration: 1.0, current=None)
+    planes = torch.empty(1, 2048, 2, 2, 64, dtype=torch.bfloat16, device="meta")
+
+    def check(case: object) -> CheckResult:
+        fault = "output is off by 3.1e-01" if device.wrong(case.configuration) else None
+        return CheckResult(configuration=case.configuration, errors=(("output", 0.3 if fault else 0.001),), fault=fault)
+
+    def launch(_: object, configuration: Configuration, *rest: object, **keywords: object) -> tuple[None, None, None]:
+        device.current = configuration
+        return None, None, None
+
+    def seconds(call: Callable[[], object]) -> float:
+        call()
+        return device.seconds(device.current)
+
+    monkeypatch.setattr(core_check, "_check", check)
+    monkeypatch.setattr(core_check, "_exact", {})
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a GPU")
+    inputs = SimpleNamespace(queries=SimpleNamespace(device=GPU, dtype=torch.bfloat16, shape=planes.shape))
+    inputs.sizes, inputs.initial_state = (1, 2048, 2, 64), None
+    device.inputs = inputs
+    monkeypatch.setattr(core_tuning, "random_inputs", lambda *_: inputs)
+    monkeypatch.setattr(core_tuning, "multiprocessors", lambda _: 132)
+    monkeypatch.setattr(core_tuning, "launch_forward", launch)
+    monkeypatch.setattr(core_tuning, "launch_backward", launch)
+    monkeypatch.setattr(core_tuning, "graph_seconds", seconds)
+    monkeypatch.setattr(core_tuning, "_tunings", {})
+    monkeypatch.setattr(core_selection, "_selected", {})
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: planes)
+    return device
+
+
+def test_a_wrong_configuration_is_replaced_by_one_that_makes_the_same_products(gpu: SimpleNamespace) -> None:
+    chosen = choose_configuration(SHAPE)
+    gpu.wrong = lambda configuration: configuration == chosen
+    used = core_check.ensure_exact(gpu.inputs, chosen, wants_final=False, keeps=True)
+    assert used != chosen
+    assert forward_work(SHAPE, used) == forward_work(SHAPE, chosen)
+    plain = {"has_initial": False, "wants_initial": False, "has_final": False}
+    assert backward_work(SHAPE, used, **plain) == backward_work(SHAPE, chosen, **plain)
+
+
+def test_where_no_configuration_is_exact_the_arm_is_unsupported(gpu: SimpleNamespace) -> None:
+    gpu.wrong = lambda configuration: True
+    with pytest.raises(UnsupportedError, match=r"no configuration .* a GPU .* off by 3\.1e-01.*planar"):
+        core_check.ensure_exact(gpu.inputs, choose_configuration(SHAPE), wants_final=False, keeps=True)
+    with pytest.raises(UnsupportedError, match=r"off by 3\.1e-01"):
+        core_tuning.tune(SHAPE, GPU)
+
+
+def test_nothing_is_compared_while_a_graph_is_captured(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = choose_configuration(SHAPE)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(UnsupportedError, match="run the step once before the capture"):
+        core_check.ensure_exact(gpu.inputs, chosen, wants_final=False, keeps=True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    core_check.ensure_exact(gpu.inputs, chosen, wants_final=False, keeps=True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert core_check.ensure_exact(gpu.inputs, chosen, wants_final=False, keeps=True) == chosen
+
+
+def test_tuning_selects_the_fastest_exact_configuration_and_lists_the_wrong_ones(gpu: SimpleNamespace) -> None:
+    gpu.seconds = lambda configuration: configuration.value_block / 64 + configuration.gradient_warps / 8
+    gpu.wrong = lambda configuration: configuration.value_block == 16
+    tuning = core_tuning.tune(SHAPE, GPU)
+    best = tuning.best.configuration
+    assert tuning.complete
+    assert (best.value_block, best.gradient_warps) == (32, 4)
+    assert core_selection.configuration_for(SHAPE, GPU) == best
+    assert core_selection.configuration_for(SHAPE, torch.device("meta")) == best
+    refused = [trial for trial in tuning.trials if trial.fault is not None]
+    assert {trial.configuration.value_block for trial in refused} == {16}
+    assert all(trial.forward_seconds is None for trial in refused)
+    assert core_tuning.tune(SHAPE, GPU) is tuning
+
+
+def test_tuning_stops_when_its_time_is_up(gpu: SimpleNamespace) -> None:
+    tuning = core_tuning.tune(SHAPE, GPU, time_limit_seconds=0.0)
+    assert not tuning.complete
+    assert len(tuning.trials) == 1
+
+
+def test_tuning_needs_a_gpu() -> None:
+    with pytest.raises(UnsupportedError, match="this is cpu"):
+        core_tuning.tune(SHAPE, torch.device("cpu"))
