@@ -36,8 +36,8 @@ def memory_chart(material: Material) -> Chart:
         subtitle=subtitle(material),
         axis="peak tensor storage of one step (each panel has its own scale)",
         caption=(
-            "Fastest execution of each arm. The end of a bar is the measured peak; the parts are summed from tensors, "
-            "and what they leave is short-lived storage. The fixed state and the KV cache have colours of their own. "
+            "Fastest execution of each arm. The end of a bar is the peak by the allocator; the parts are summed from "
+            f"tensors. {_left_over(material, points)} The fixed state and the KV cache have colours of their own. "
             "n = 1 (a peak is a maximum, it has no interval)."
         ),
         source=source(material),
@@ -68,6 +68,7 @@ def _points(material: Material) -> tuple[PointAnalysis, ...]:
 
 
 def _parts(memory: Memory) -> tuple[tuple[str, int], ...]:
+    unaccounted = max(0, memory.unaccounted_bytes or 0)
     return (
         ("parameters", memory.parameter_bytes),
         ("gradients", memory.gradient_bytes),
@@ -75,8 +76,27 @@ def _parts(memory: Memory) -> tuple[tuple[str, int], ...]:
         ("activations", memory.saved_activation_bytes or 0),
         ("cache" if memory.state_kind == "kv-cache" else "state", memory.state_bytes),
         ("inputs", memory.input_bytes),
-        ("transient", max(0, memory.transient_bytes or 0)),
+        ("transient", max(0, (memory.transient_bytes or 0) - unaccounted)),
+        ("unaccounted", unaccounted),
     )
+
+
+def _left_over(material: Material, points: tuple[PointAnalysis, ...]) -> str:
+    """How much of a peak no part explains, at most."""
+    memories = [summary.run.memory for point in points for summary in material.best(point)]
+    shares = [
+        abs(memory.unaccounted_bytes) / memory.peak_bytes
+        for memory in memories
+        if memory.peak_bytes and memory.unaccounted_bytes is not None
+    ]
+    together = sum(memory.peak_bytes is not None and memory.unaccounted_bytes is None for memory in memories)
+    sentences = [
+        f"What no part explains is at most {units.percent(max(shares))} of a peak." if shares else "",
+        "Where no operator returns the short-lived tensors, as in compiled code, they are the rest of the peak."
+        if together
+        else "",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _bar(material: Material, summary: Summary) -> MemoryBar:

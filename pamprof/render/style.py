@@ -51,6 +51,7 @@ LIGHT = {
     "cache": "#d9ac00",
     "inputs": "#66513c",
     "transient": "#d5dbe1",
+    "unaccounted": "#c8452d",
 }
 DARK = {
     "ink": "#eceff2",
@@ -78,6 +79,7 @@ DARK = {
     "cache": "#e0bb29",
     "inputs": "#b39474",
     "transient": "#363f47",
+    "unaccounted": "#ff7d5c",
 }
 
 PNG_DOTS_PER_INCH = 200

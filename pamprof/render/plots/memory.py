@@ -25,6 +25,7 @@ COMPONENTS = (
     ("cache", "KV cache"),
     ("inputs", "inputs and outputs"),
     ("transient", "short-lived tensors, workspaces"),
+    ("unaccounted", "unaccounted for"),
 )
 
 
