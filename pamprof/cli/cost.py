@@ -248,7 +248,7 @@ def _owned(
 
 
 def _warn_of_age(rates: Sequence[Rate | UnknownRate], *, strict: bool) -> tuple[str, ...]:
-    """Say on standard error which rates are old or undated, and return the sentences.
+    """Say on standard error which rates are old or undated, and return that as an alert.
 
     Raises:
         PriceError: There is one, and ``strict`` asks for none.
@@ -260,4 +260,4 @@ def _warn_of_age(rates: Sequence[Rate | UnknownRate], *, strict: bool) -> tuple[
         typer.echo(f"pamprof: {doubt.severity}: {doubt.subject}: {doubt.sentence}", err=True)
     if strict and doubts:
         raise PriceError(f"{len(doubts)} rates are old or undated and --strict asks for none; give --price or refresh")
-    return tuple(f"{doubt.subject}: {doubt.sentence}" for doubt in doubts)
+    return (" ".join(f"{doubt.subject}: {doubt.sentence}" for doubt in doubts),) if doubts else ()

@@ -42,6 +42,14 @@ const costPage = (() => {
       at.basis + ")";
   }
 
+  function evenWords(arm) {
+    const even = arm.break_even;
+    if (even === null) { return "at no demand"; }
+    return "from " + w.si(even.first_tokens_per_day) + " tokens a day" +
+      (even.first_tokens_per_day === even.lasting_tokens_per_day ? ""
+        : ", for good from " + w.si(even.lasting_tokens_per_day));
+  }
+
   // Term and sentence of what is not in the table of arms.
   function facts(answer, scenario, provenance, data) {
     const rows = [["rate", w.money(data.currency, scenario.rate.usd_per_hour) + " a device-hour; " + provenance]];
@@ -64,14 +72,8 @@ const costPage = (() => {
       rows.push(["crossover, one decoded token by context", of + crossingText(answer.crossings.decode)]);
       rows.push(["crossover, sequences that fit by context", of + crossingText(answer.crossings.capacity)]);
     }
-    if (scenario.api !== null) {
-      for (const arm of priced) {
-        const even = arm.break_even;
-        rows.push(["against the API, " + arm.curve.title, even === null ? "never cheaper than the API"
-          : "no dearer from " + w.si(even.first_tokens_per_day) + " tokens a day" +
-            (even.first_tokens_per_day === even.lasting_tokens_per_day ? ""
-              : ", at every demand from " + w.si(even.lasting_tokens_per_day))]);
-      }
+    if (scenario.api !== null && priced.length) {
+      rows.push(["against the API, no dearer", priced.map((arm) => arm.curve.title + " " + evenWords(arm)).join("; ")]);
     }
     return rows;
   }
