@@ -18,7 +18,7 @@ from pamprof.errors import SpecError
 from pamprof.measure.flops import count_flops
 from pamprof.workloads.kernels import core, core_check
 from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape, choose_configuration
-from pamprof.workloads.kernels.core_launch import CoreInputs
+from pamprof.workloads.kernels.core_inputs import CoreInputs
 from pamprof.workloads.kernels.core_selection import select_configuration
 from pamprof.workloads.kernels.core_work import backward_work, forward_work
 from pamprof.workloads.layers.pam import recurrent_pam

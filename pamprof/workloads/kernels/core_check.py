@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pamprof.errors import UnsupportedError
 from pamprof.workloads.kernels.core_configuration import WHOLE, Configuration
-from pamprof.workloads.kernels.core_launch import CoreInputs, launch_backward, launch_forward
+from pamprof.workloads.kernels.core_inputs import CoreInputs
+from pamprof.workloads.kernels.core_launch import launch_backward, launch_forward
 from pamprof.workloads.layers.pam import chunked_pam
 
 if TYPE_CHECKING:

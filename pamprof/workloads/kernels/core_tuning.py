@@ -19,7 +19,8 @@ import torch
 from pamprof.errors import UnsupportedError
 from pamprof.workloads.kernels.core_candidates import candidate_groups, starting_points
 from pamprof.workloads.kernels.core_check import check_for
-from pamprof.workloads.kernels.core_launch import CoreInputs, launch_backward, launch_forward
+from pamprof.workloads.kernels.core_inputs import CoreInputs
+from pamprof.workloads.kernels.core_launch import launch_backward, launch_forward
 from pamprof.workloads.kernels.core_selection import multiprocessors, select_configuration
 
 if TYPE_CHECKING:

@@ -1,0 +1,117 @@
+"""Launch what comes before outputs and gradients: the decay's sums, what segments write, and what each begins with.
+
+Axes: B batch, T time, H heads, d head_dim, R = B · H rows, N chunks, M segments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import triton
+from torch import Tensor
+
+from pamprof.workloads.kernels.core_configuration import SCAN_GROUP, Configuration, padded
+from pamprof.workloads.kernels.core_decay import decay_sums_kernel
+from pamprof.workloads.kernels.core_states import scan_kernel, state_kernel
+
+if TYPE_CHECKING:
+    from pamprof.workloads.kernels.core_inputs import CoreInputs
+
+PRECISION = "ieee"
+"""Of products of float32 tiles; tf32 would keep ten bits."""
+
+_SCAN_BLOCK = 256
+_SCAN_WARPS = 4
+_DECAY_GROUP = 8
+_DECAY_WARPS = 4
+
+
+def decay_sums(inputs: CoreInputs, chunk: int) -> Tensor:
+    """Sums of log decays and of cuts inside chunks, float32 [2, R, N C]."""
+    batch_size, length, heads, _ = inputs.sizes
+    rows, chunks = batch_size * heads, triton.cdiv(length, chunk)
+    sums = inputs.log_decay.new_empty((2, rows, chunks * chunk))
+    decay_sums_kernel[rows * triton.cdiv(chunks, _DECAY_GROUP),](
+        inputs.log_decay, sums[0], sums[1], length, chunks, CHUNK=chunk, GROUP=_DECAY_GROUP, num_warps=_DECAY_WARPS
+    )
+    return sums
+
+
+def enter_segments(
+    inputs: CoreInputs,
+    configuration: Configuration,
+    sums: Tensor,
+    sources: tuple[Tensor, Tensor],
+    before: Tensor | None,
+    segments: int,
+    *,
+    reverse: bool,
+) -> Tensor:
+    """What each segment begins with, float32 [R, segments, d, 2 d], given what is held before the first one."""
+    head_dim = inputs.sizes[3]
+    written = inputs.state(segments)
+    through = inputs.log_decay.new_empty((len(written), segments))
+    launch_state(inputs, configuration, sums, sources, segments, reverse=reverse, ending=written, through=through)
+    entering = torch.empty_like(written)
+    size = 2 * head_dim * head_dim
+    scan_kernel[len(written) * triton.cdiv(size, _SCAN_BLOCK),](
+        written,
+        through,
+        before,
+        entering,
+        segments,
+        SIZE=size,
+        REVERSED=reverse,
+        HAS_INITIAL=before is not None,
+        GROUP=SCAN_GROUP,
+        BLOCK=_SCAN_BLOCK,
+        num_warps=_SCAN_WARPS,
+    )
+    return entering
+
+
+def launch_state(
+    inputs: CoreInputs,
+    configuration: Configuration,
+    sums: Tensor,
+    sources: tuple[Tensor, Tensor],
+    segments: int,
+    *,
+    reverse: bool,
+    entering: Tensor | None = None,
+    kept: Tensor | None = None,
+    ending: Tensor | None = None,
+    through: Tensor | None = None,
+) -> None:
+    _, length, heads, head_dim = inputs.sizes
+    chunks = triton.cdiv(length, configuration.chunk)
+    keys, values = sources
+    segment_chunks = configuration.gradient_segment_chunks if reverse else configuration.segment_chunks
+    rows = len(inputs.log_decay) * heads
+    state_kernel[rows * segments * triton.cdiv(head_dim, configuration.value_block),](
+        keys,
+        values,
+        *sums,
+        entering,
+        kept,
+        ending,
+        through,
+        inputs.scale,
+        length,
+        segment_chunks or chunks,
+        *keys.stride()[:4],
+        *values.stride()[:4],
+        heads,
+        HEAD_DIM=head_dim,
+        BLOCK_D=padded(head_dim),
+        BLOCK_V=configuration.value_block,
+        CHUNK=configuration.chunk,
+        REVERSED=reverse,
+        ENTERS=entering is not None,
+        KEEPS=kept is not None,
+        ENDS=ending is not None,
+        PRECISION=PRECISION,
+        num_warps=configuration.state_warps,
+        num_stages=configuration.state_stages,
+    )
