@@ -181,7 +181,8 @@ def compile_ahead(shapes: list[CoreShape], workers: int, until: float) -> Iterat
         for future in futures:
             try:
                 yield future.result(timeout=max(0.1, until - perf_counter()))
-            except TimeoutError:
+            except (TimeoutError, RuntimeError) as exc:  # late, or a worker died; what is missing is compiled later
+                print(f"compiling ahead ends: {type(exc).__name__} {exc}", flush=True)
                 for waiting in futures:
                     waiting.cancel()
                 return
