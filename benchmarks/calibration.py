@@ -202,6 +202,9 @@ operators), each trial with arms of its own, up to {seconds:g} s of sampling and
 named by first-order correlation, tails and number of samples, or `stopped` where the product's rule ended them. A kind
 misses when the whole interval of its share lies below {covered:.0%}. The CSV files hold every trial.
 
+`memory-*` is what `python benchmarks/memory_adds_up.py --csv FILE` printed and wrote: the parts of the peak memory of
+every arm, block and model, in every phase.
+
 {table}
 
 {details}
