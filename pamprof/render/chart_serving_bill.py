@@ -140,7 +140,7 @@ def _places(asked: float, carried: float) -> tuple[float, ...]:
 
 def _bill_note(material: CostMaterial, found: SizeClass) -> str:
     equal = None if found.decision is None else found.decision.equal_bills_tokens_per_day
-    return "" if equal is None else f"both decided between cost the same up to {units.si(equal)} tokens a day"
+    return "" if equal is None else f"the two decided on cost the same up to {units.si(equal)} tokens a day"
 
 
 def _bill_finding(material: CostMaterial) -> str:

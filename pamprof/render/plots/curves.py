@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _DASHED = (0, (4, 2.5))
 _LINE_INCHES = 11.5 / 72
+_WIDEST = 10.0
 
 
 def draw(sheet: Sheet, chart: Chart) -> None:
@@ -48,7 +49,12 @@ def _lines_above(panel: CurvePanel) -> int:
 def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, title_points: float) -> None:
     values = [value for curve in panel.curves for piece in curve.pieces for value in piece.values]
     values += [spot.value for curve in panel.curves for spot in curve.spots]
-    low, high = drawable(min(v.low for v in values) / 1.25, max(v.high for v in values) * 1.25)
+    # An interval that a few noisy samples left open may not flatten what was found; its band runs out of the picture.
+    lowest, highest = min(v.median for v in values), max(v.median for v in values)
+    low, high = drawable(
+        max(min(v.low for v in values), lowest / _WIDEST) / 1.25,
+        min(max(v.high for v in values), highest * _WIDEST) * 1.25,
+    )
     if high / low < 4:
         low, high = low / 1.4, high * 1.4
     log_height(axes, low, high, short_dollars if dollars else short_number, at_most=6)
