@@ -37,7 +37,8 @@ class Crossing:
             interval cross; an end that crosses nowhere lies at the end of the lengths examined. None without crossing.
         direction: ``cheaper above``, ``always cheaper``, ``always dearer`` or ``unknown``, of the subject.
         first, last: Lengths examined, tokens; None where none could be.
-        basis: Model as soon as one of the two arms was modelled beside the crossing.
+        basis: Model as soon as one of the two arms was modelled at the lengths beside the crossing; without a crossing,
+            at any length examined.
     """
 
     tokens: Interval | None
@@ -116,7 +117,7 @@ def crossing(ratio: Ratio, lengths: Sequence[int]) -> Crossing:
     first, last = known[0][0], known[-1][0]
     basis = _either(*(found[1] for _, found in known))
 
-    def say(direction: str, at: Interval | None = None) -> Crossing:
+    def say(direction: str, at: Interval | None = None, basis: Basis = basis) -> Crossing:
         return Crossing(tokens=at, direction=direction, first=first, last=last, basis=basis)
 
     if all(found[0].median <= 1 for _, found in known):
@@ -133,7 +134,8 @@ def crossing(ratio: Ratio, lengths: Sequence[int]) -> Crossing:
         high=_fall(ratio, known, lambda found: found.high, otherwise=last),
         confidence=min(found[0].confidence for _, found in known),
     )
-    return say(CHEAPER_ABOVE, at)
+    turn = turns.index(True)
+    return say(CHEAPER_ABOVE, at, _either(known[turn][1][1], known[turn + 1][1][1]))
 
 
 def _fall(

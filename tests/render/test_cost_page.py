@@ -150,6 +150,15 @@ def test_costs_against_context_are_what_the_study_says_at_its_own_length(view):
     assert value.low < value.median < value.high
 
 
+def test_a_crossover_between_measured_lengths_is_marked_as_measured():
+    two = [curve for curve in curves() if curve.title in {"PAM planar · graph", "transformer · graph"}]
+    made = study(two, Request(demand=demand(1e11), limits=SLO), {DEVICE: (rate(3.5),)})
+    (mark,) = chart(cost_page_view(made, two), "serving-context").panels[0].marks
+    assert mark.x.median == pytest.approx(2 * 3_145_728 / 32_256, rel=0.01)
+    assert mark.x.low < mark.x.median < mark.x.high
+    assert mark.measured
+
+
 def test_the_front_falls_to_the_right(view):
     (panel,) = chart(view, "serving-front").panels
     for curve in panel.curves:

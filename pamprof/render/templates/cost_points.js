@@ -179,18 +179,20 @@ const costPoints = (() => {
     if (!known.length) { return { tokens: null, direction: "unknown", first: null, last: null, basis: c.MODEL }; }
     const first = known[0].length, last = known[known.length - 1].length;
     const basis = either(...known.map((found) => found.basis));
-    const say = (direction, tokens = null) => ({ tokens, direction, first, last, basis });
+    const say = (direction, tokens = null, beside = basis) => ({ tokens, direction, first, last, basis: beside });
     if (known.every((found) => found.at[1] <= 1)) {
       return say(known.every((found) => found.at[2] < 1) ? "always cheaper" : "unknown");
     }
     if (known.every((found) => found.at[1] > 1)) {
       return say(known.every((found) => found.at[0] > 1) ? "always dearer" : "unknown");
     }
-    const turns = known.slice(1).filter((found, i) => (known[i].at[1] > 1) !== (found.at[1] > 1));
-    if (known[0].at[1] <= 1 || turns.length !== 1) { return say("unknown"); }
+    const turns = known.slice(1).map((found, i) => (known[i].at[1] > 1) !== (found.at[1] > 1));
+    if (known[0].at[1] <= 1 || turns.filter(Boolean).length !== 1) { return say("unknown"); }
+    const turn = turns.indexOf(true);
     const confidence = Math.min(...known.map((found) => found.at[3]));
     return say("cheaper above",
-      [fall(ratio, known, 0, first), fall(ratio, known, 1, last), fall(ratio, known, 2, last), confidence]);
+      [fall(ratio, known, 0, first), fall(ratio, known, 1, last), fall(ratio, known, 2, last), confidence],
+      either(known[turn].basis, known[turn + 1].basis));
   }
 
   return { capacityRatio, crossing, decodeRatio, either, lengthsOf, operatingPoint, quotient, requestRatio, rounded };
