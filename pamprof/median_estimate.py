@@ -115,7 +115,8 @@ def estimate(samples: tuple[float, ...], reference: tuple[float, ...] | None) ->
 def _correlation(values: NDArray[np.float64]) -> float:
     """Upper 90 % bound of the first-order autocorrelation, within 0..0.95.
 
-    The estimate is first corrected for its bias towards negative values in short series.
+    The estimate is first corrected for its bias towards negative values in short series. However alike, samples are
+    worth at least one independent sample: ``count * (1 - correlation) / (1 + correlation) >= 1``.
     """
     count = len(values)
     centred = values - values.mean()
@@ -124,7 +125,8 @@ def _correlation(values: NDArray[np.float64]) -> float:
     corrected = observed + (1 + 4 * max(observed, 0.0)) / count
     error = sqrt((1 - min(max(corrected, 0.0), _LONGEST_CORRELATION) ** 2) / count)
     presumed = _PRESUMED_CORRELATION * max(0.0, 1 - count / _PRESUMED_UNTIL_SAMPLES)
-    return min(max(corrected + _CORRELATION_ERRORS * error, presumed, 0.0), _LONGEST_CORRELATION)
+    bound = min(corrected + _CORRELATION_ERRORS * error, (count - 1) / (count + 1))
+    return min(max(bound, presumed, 0.0), _LONGEST_CORRELATION)
 
 
 def _block_length(count: int, correlation: float) -> int:
