@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 _ELEMENT_BYTES = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2}
 
-_FEWEST_STEPS = 4  # one more than there are numbers to fit
-_FEWEST_PROMPTS = 3
+# Twice as many as there are numbers to fit: a model meets fewer places whatever the truth, and its errors say nothing.
+_FEWEST_STEPS = 6
+_FEWEST_PROMPTS = 4
 # The search: a grid over both rates around what the steps reached, then finer grids around the best.
 _GRID = 33
 _SPAN = 100.0
