@@ -111,7 +111,12 @@ def noise(material: Material) -> str:
     floor = noise_floor(material.analysis)
     if floor is None:
         return f"{units.UNKNOWN} (the reference was not paired with itself at any point)"
-    return f"±{units.percent(floor.half_width)} on this machine, {plural(floor.samples, 'sample')}"
+    return f"{_plus_minus(floor.half_width)} on this machine, {plural(floor.samples, 'sample')}"
+
+
+def _plus_minus(half_width: float) -> str:
+    """Beyond a factor of two a percentage says nothing more."""
+    return f"±{units.percent(half_width)}" if half_width <= 1 else f"more than ±{units.percent(1.0, 3)}"
 
 
 def _noise(material: Material) -> str:
@@ -120,7 +125,7 @@ def _noise(material: Material) -> str:
         return noise(material)
     where = f"{floor.point.phase}, {point_label(floor.point)}"
     others = (
-        f"the noisiest of {floor.measured_points} points, the quietest has ±{units.percent(floor.smallest_half_width)}"
+        f"the noisiest of {floor.measured_points} points, the quietest has {_plus_minus(floor.smallest_half_width)}"
         if floor.measured_points > 1
         else "the only point"
     )
