@@ -95,7 +95,7 @@ def compare(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Measure only what --output-dir does not hold yet.")] = False,
     time_limit: Annotated[
-        float | None, typer.Option(help="Sampling time of a point, seconds. Default: 0.6 on a CPU, 6 on a GPU.")
+        float | None, typer.Option(help="Sampling time of a point, seconds. Default: 0.5 on a CPU, 6 on a GPU.")
     ] = None,
     half_width: Annotated[
         float, typer.Option(help="Relative half width of the ratio's interval at which sampling stops.")

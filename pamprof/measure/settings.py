@@ -58,5 +58,5 @@ class Settings:
 def default_settings(device_kind: str) -> Settings:
     """Settings that finish a default comparison within a minute on a CPU, and give valid energy on a GPU."""
     if device_kind == "cpu":
-        return Settings(time_limit_seconds=0.6, monitor_seconds=0.3, sample_seconds=0.01)
+        return Settings(time_limit_seconds=0.5, monitor_seconds=0.3, sample_seconds=0.01)
     return Settings()
