@@ -9,6 +9,7 @@ import torch
 from pamprof.errors import UnsupportedError
 from pamprof.records import Scope
 from pamprof.workloads.kernels.availability import unavailable_reason
+from pamprof.workloads.layers.pam_arithmetic import arithmetic
 from pamprof.workloads.layers.pam_layer import DEFINITION
 from tests.workloads.interpreted import assert_below, measured
 
@@ -79,8 +80,27 @@ def test_a_recent_gpu_is_supported(monkeypatch):
     assert unavailable_reason(torch.device("cuda")) is None
 
 
-def test_without_triton_the_reason_says_what_to_install(monkeypatch):
+@pytest.fixture
+def without_triton(monkeypatch):
     monkeypatch.setattr("pamprof.workloads.kernels.availability.find_spec", lambda name: None)
+
+
+def test_without_triton_the_reason_says_what_to_install(monkeypatch, without_triton):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     reason = unavailable_reason(torch.device("cuda"))
     assert reason is not None
     assert "install pamprof[kernels]" in reason
+    with pytest.raises(UnsupportedError, match=r"install pamprof\[kernels\]"):
+        arithmetic("fused").block(DEFINITION.preset("tiny"))
+
+
+def test_a_device_that_does_not_serve_is_named_before_triton_is(monkeypatch, without_triton):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    reasons = [unavailable_reason(torch.device(kind)) for kind in ("cpu", "cuda")]
+    assert reasons == [
+        "the fused implementation needs a CUDA device, this is cpu; measure the planar implementation",
+        "the fused implementation needs a GPU of compute capability 8.0 or later, Tesla T4 has 7.5; "
+        "measure the planar implementation",
+    ]

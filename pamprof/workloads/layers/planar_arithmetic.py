@@ -5,7 +5,6 @@ Axes: B batch, T time, D model_dim, H heads, d head_dim, V vocabulary.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.errors import UnsupportedError
+from pamprof.workloads.kernels.availability import missing_triton
 from pamprof.workloads.layers.complex_products import ComplexProduct, FourProducts, fuse_once, joint_weights
 from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters
 from pamprof.workloads.layers.pam_planar import PlanarBlock
@@ -118,10 +118,9 @@ class Fused(Planar):
         Raises:
             UnsupportedError: Triton is not installed.
         """
-        if find_spec("triton") is None:
-            raise UnsupportedError(
-                "the fused implementation needs Triton, which is not installed; get pamprof[kernels]"
-            )
+        reason = missing_triton()
+        if reason is not None:
+            raise UnsupportedError(reason)
         from pamprof.workloads.layers.pam_fused import FusedBlock
 
         return FusedBlock(spec)
