@@ -32,7 +32,8 @@ def unavailable_reason(device: torch.device) -> str | None:
         faked = device.type == "meta" or torch._C._len_torch_dispatch_stack() > 0
         interpreted = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
         if not (faked or interpreted):
-            return f"the fused implementation needs a CUDA device, this is {device.type}; measure the planar implementation"
+            needed = f"the fused implementation needs a CUDA device, this is {device.type}"
+            return f"{needed}; measure the planar implementation"
     return missing_triton()
 
 
