@@ -22,7 +22,7 @@ from pamprof.workloads.kernels.core_decay import LOG2_E, SMALLEST_LOG2
 from pamprof.workloads.kernels.core_tiles import (
     add_product,
     load_decay,
-    load_rows,
+    load_planes,
     load_state,
     negated,
     rounded,
@@ -47,10 +47,10 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
     scale,
     length,
     segment_chunks,
-    stride_batch,
-    stride_time,
-    stride_plane,
-    stride_head,
+    qkv_batch,
+    qkv_time,
+    qkv_plane,
+    qkv_head,
     heads,
     HEAD_DIM: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -66,7 +66,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
     segments = tl.cdiv(chunks, segment_chunks) if WALKS else chunks
     segment = tl.program_id(0) % segments
     row = (tl.program_id(0) // segments).to(tl.int64)
-    offset = row // heads * stride_batch + row % heads * stride_head
+    offset = row // heads * qkv_batch + row % heads * qkv_head
     queries += offset
     keys += offset
     values += offset
@@ -81,15 +81,14 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
 
     if WALKS:
         if HAS_AFTER:
-            after_real, after_imag = load_state(after, 0, 0, HEAD_DIM, BLOCK, BLOCK)
-            left_real = after_real.to(tl.float32)
-            left_imag = after_imag.to(tl.float32)
+            left_real, left_imag = load_state(after, 0, 0, HEAD_DIM, BLOCK, BLOCK)
         else:
             left_real = tl.zeros([BLOCK, BLOCK], tl.float32)
             left_imag = tl.zeros([BLOCK, BLOCK], tl.float32)
         end = tl.minimum((segment + 1) * segment_chunks, chunks)
         steps = end - segment * segment_chunks
     else:
+        left_real, left_imag = 0.0, 0.0
         end = segment + 1
         steps = 1
     position = tl.arange(0, CHUNK)
@@ -104,10 +103,10 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             begin = kept + (row * chunks + chunk) * state_size
 
         if blocks == 1:
-            k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK)
-            q_real, q_imag = _planes(queries, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK)
-            v_real, v_imag = _planes(values, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK)
-            y_real, y_imag = _planes(output_gradient, start, length, 2 * width, width, 0, HEAD_DIM, CHUNK, BLOCK)
+            k_real, k_imag = load_planes(keys, start, length, qkv_time, qkv_plane, 0, HEAD_DIM, CHUNK, BLOCK)
+            q_real, q_imag = load_planes(queries, start, length, qkv_time, qkv_plane, 0, HEAD_DIM, CHUNK, BLOCK)
+            v_real, v_imag = load_planes(values, start, length, qkv_time, qkv_plane, 0, HEAD_DIM, CHUNK, BLOCK)
+            y_real, y_imag = load_planes(output_gradient, start, length, 2 * width, width, 0, HEAD_DIM, CHUNK, BLOCK)
 
         # Scores [s, t] and their gradients, one plane after the other: what is alive at once must fit the registers.
         exponent = (since[None, :] - since[:, None]) - (since_cuts[None, :] - since_cuts[:, None])
@@ -115,22 +114,18 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
         score = tl.zeros([CHUNK, CHUNK], tl.float32)
         pull = tl.zeros([CHUNK, CHUNK], tl.float32)
         for block in range(blocks):
+            here = block * BLOCK
             if blocks > 1:
-                k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK)
-            if blocks > 1:
-                q_real, q_imag = _planes(
-                    queries, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
-                )
+                k_real, k_imag = load_planes(keys, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
+                q_real, q_imag = load_planes(queries, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             score = add_product(score, k_real, tl.trans(q_real), PRECISION)
             score = add_product(score, k_imag, tl.trans(q_imag), PRECISION)
         for block in range(blocks):
+            here = block * BLOCK
             if blocks > 1:
-                v_real, v_imag = _planes(
-                    values, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
-                )
-            if blocks > 1:
-                y_real, y_imag = _planes(
-                    output_gradient, start, length, 2 * width, width, block, HEAD_DIM, CHUNK, BLOCK
+                v_real, v_imag = load_planes(values, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
+                y_real, y_imag = load_planes(
+                    output_gradient, start, length, 2 * width, width, here, HEAD_DIM, CHUNK, BLOCK
                 )
             pull = add_product(pull, v_real, tl.trans(y_real), PRECISION)
             pull = add_product(pull, v_imag, tl.trans(y_imag), PRECISION)
@@ -141,22 +136,18 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
         score = tl.zeros([CHUNK, CHUNK], tl.float32)
         pull = tl.zeros([CHUNK, CHUNK], tl.float32)
         for block in range(blocks):
+            here = block * BLOCK
             if blocks > 1:
-                k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK)
-            if blocks > 1:
-                q_real, q_imag = _planes(
-                    queries, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
-                )
+                k_real, k_imag = load_planes(keys, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
+                q_real, q_imag = load_planes(queries, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             score = -add_product(-score, k_imag, tl.trans(q_real), PRECISION)
             score = add_product(score, k_real, tl.trans(q_imag), PRECISION)
         for block in range(blocks):
+            here = block * BLOCK
             if blocks > 1:
-                v_real, v_imag = _planes(
-                    values, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
-                )
-            if blocks > 1:
-                y_real, y_imag = _planes(
-                    output_gradient, start, length, 2 * width, width, block, HEAD_DIM, CHUNK, BLOCK
+                v_real, v_imag = load_planes(values, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
+                y_real, y_imag = load_planes(
+                    output_gradient, start, length, 2 * width, width, here, HEAD_DIM, CHUNK, BLOCK
                 )
             pull = -add_product(-pull, v_imag, tl.trans(y_real), PRECISION)
             pull = add_product(pull, v_real, tl.trans(y_imag), PRECISION)
@@ -169,25 +160,23 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
 
         # Values: what the chunk leaves behind, and the pairs inside it.
         for block in range(blocks):
+            here = block * BLOCK
             if blocks > 1:
-                y_real, y_imag = _planes(
-                    output_gradient, start, length, 2 * width, width, block, HEAD_DIM, CHUNK, BLOCK
+                y_real, y_imag = load_planes(
+                    output_gradient, start, length, 2 * width, width, here, HEAD_DIM, CHUNK, BLOCK
                 )
             real = tl.zeros([CHUNK, BLOCK], tl.float32)
             imag = tl.zeros([CHUNK, BLOCK], tl.float32)
             for other in range(blocks):
+                there = other * BLOCK
                 if blocks > 1:
-                    k_real, k_imag = _planes(
-                        keys, start, length, stride_time, stride_plane, other, HEAD_DIM, CHUNK, BLOCK
+                    k_real, k_imag = load_planes(
+                        keys, start, length, qkv_time, qkv_plane, there, HEAD_DIM, CHUNK, BLOCK
                     )
-                if WALKS:
-                    held_real = rounded(left_real, dtype)
-                    held_imag = rounded(left_imag, dtype)
-                elif HAS_AFTER:
-                    held_real, held_imag = load_state(after, other * BLOCK, block * BLOCK, HEAD_DIM, BLOCK, BLOCK)
-                    held_real = rounded(held_real.to(tl.float32), dtype)
-                    held_imag = rounded(held_imag.to(tl.float32), dtype)
                 if WALKS or HAS_AFTER:
+                    held_real, held_imag = _held(
+                        after, left_real, left_imag, there, here, dtype, HEAD_DIM, BLOCK, WALKS
+                    )
                     real = -add_product(-real, k_imag, held_imag, PRECISION)
                     real = add_product(real, k_real, held_real, PRECISION)
                     imag = add_product(imag, k_real, held_imag, PRECISION)
@@ -197,36 +186,32 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             imag = add_product(imag * to_end[:, None], pair_real, y_imag, PRECISION)
             imag = add_product(imag, negated(pair_imag), y_real, PRECISION)
             place = gradient + 2 * width
-            store_rows(place, real, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
-            store_rows(place + 3 * width, imag, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(place, real, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(place + 3 * width, imag, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
 
         # Keys, likewise.
         left = tl.zeros([CHUNK], tl.float32)
         for block in range(blocks):
+            here = block * BLOCK
             real = tl.zeros([CHUNK, BLOCK], tl.float32)
             imag = tl.zeros([CHUNK, BLOCK], tl.float32)
             for other in range(blocks):
+                there = other * BLOCK
                 if blocks > 1:
-                    v_real, v_imag = _planes(
-                        values, start, length, stride_time, stride_plane, other, HEAD_DIM, CHUNK, BLOCK
+                    v_real, v_imag = load_planes(
+                        values, start, length, qkv_time, qkv_plane, there, HEAD_DIM, CHUNK, BLOCK
                     )
-                if WALKS:
-                    held_real = rounded(left_real, dtype)
-                    held_imag = rounded(left_imag, dtype)
-                elif HAS_AFTER:
-                    held_real, held_imag = load_state(after, block * BLOCK, other * BLOCK, HEAD_DIM, BLOCK, BLOCK)
-                    held_real = rounded(held_real.to(tl.float32), dtype)
-                    held_imag = rounded(held_imag.to(tl.float32), dtype)
                 if WALKS or HAS_AFTER:
+                    held_real, held_imag = _held(
+                        after, left_real, left_imag, here, there, dtype, HEAD_DIM, BLOCK, WALKS
+                    )
                     real = add_product(real, v_real, tl.trans(held_real), PRECISION)
                     real = add_product(real, v_imag, tl.trans(held_imag), PRECISION)
                     imag = -add_product(-imag, v_real, tl.trans(held_imag), PRECISION)
                     imag = add_product(imag, v_imag, tl.trans(held_real), PRECISION)
             if blocks > 1:
-                k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK)
-                q_real, q_imag = _planes(
-                    queries, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
-                )
+                k_real, k_imag = load_planes(keys, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
+                q_real, q_imag = load_planes(queries, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             real *= to_end[:, None]
             imag *= to_end[:, None]
             left += tl.sum(real * k_real.to(tl.float32) + imag * k_imag.to(tl.float32), 1)
@@ -235,28 +220,30 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             imag = add_product(imag, pull_real, q_imag, PRECISION)
             imag = add_product(imag, negated(pull_imag), q_real, PRECISION)
             place = gradient + width
-            store_rows(place, real, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
-            store_rows(place + 3 * width, imag, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(place, real, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(place + 3 * width, imag, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
 
         # Queries: what the chunk begins with, and the pairs inside it, whose scores lie across; and what passes through
         # the chunk, read and written elsewhere.
         read = tl.zeros([CHUNK], tl.float32)
         passed = 0.0
         for block in range(blocks):
+            here = block * BLOCK
             real = tl.zeros([CHUNK, BLOCK], tl.float32)
             imag = tl.zeros([CHUNK, BLOCK], tl.float32)
             for other in range(blocks):
+                there = other * BLOCK
                 if blocks > 1:
-                    y_real, y_imag = _planes(
-                        output_gradient, start, length, 2 * width, width, other, HEAD_DIM, CHUNK, BLOCK
+                    y_real, y_imag = load_planes(
+                        output_gradient, start, length, 2 * width, width, there, HEAD_DIM, CHUNK, BLOCK
                     )
                 if HAS_KEPT:
-                    begin_real, begin_imag = load_state(begin, block * BLOCK, other * BLOCK, HEAD_DIM, BLOCK, BLOCK)
+                    begin_real, begin_imag = load_state(begin, here, there, HEAD_DIM, BLOCK, BLOCK)
                     if WALKS:
                         passing = left_real * begin_real.to(tl.float32) + left_imag * begin_imag.to(tl.float32)
                         passed += tl.sum(tl.sum(passing, 1), 0)
                     elif HAS_AFTER:
-                        after_real, after_imag = load_state(after, block * BLOCK, other * BLOCK, HEAD_DIM, BLOCK, BLOCK)
+                        after_real, after_imag = load_state(after, here, there, HEAD_DIM, BLOCK, BLOCK)
                         passing = after_real.to(tl.float32) * begin_real.to(tl.float32)
                         passing += after_imag.to(tl.float32) * begin_imag.to(tl.float32)
                         passed += tl.sum(tl.sum(passing, 1), 0)
@@ -265,10 +252,8 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
                     imag = -add_product(-imag, y_real, tl.trans(begin_imag), PRECISION)
                     imag = add_product(imag, y_imag, tl.trans(begin_real), PRECISION)
             if blocks > 1:
-                k_real, k_imag = _planes(keys, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK)
-                q_real, q_imag = _planes(
-                    queries, start, length, stride_time, stride_plane, block, HEAD_DIM, CHUNK, BLOCK
-                )
+                k_real, k_imag = load_planes(keys, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
+                q_real, q_imag = load_planes(queries, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             real *= from_start[:, None]
             imag *= from_start[:, None]
             read += tl.sum(real * q_real.to(tl.float32) + imag * q_imag.to(tl.float32), 1)
@@ -276,8 +261,8 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             real = add_product(real, tl.trans(pull_real), k_real, PRECISION)
             imag = add_product(imag, tl.trans(pull_real), k_imag, PRECISION)
             imag = add_product(imag, tl.trans(pull_imag), k_real, PRECISION)
-            store_rows(gradient, real, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
-            store_rows(gradient + 3 * width, imag, start, length, 6 * width, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(gradient, real, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(gradient + 3 * width, imag, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
 
         # A decay lies between what was written before it and what is read from it on.
         time = start + position
@@ -295,16 +280,13 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _planes(  # type: ignore[no-untyped-def]
-    base,
-    start,
-    length,
-    stride_time,
-    stride_plane,
-    block,
-    HEAD_DIM: tl.constexpr,
-    CHUNK: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    real = load_rows(base, start, length, stride_time, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
-    return real, load_rows(base + stride_plane, start, length, stride_time, block * BLOCK, HEAD_DIM, CHUNK, BLOCK)
+def _held(  # type: ignore[no-untyped-def]
+    after, left_real, left_imag, first_key, first_value,
+    dtype: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK: tl.constexpr, WALKS: tl.constexpr,
+):  # fmt: skip
+    """A block of the gradient of what the chunk leaves behind, as products take it: carried here, or kept for it."""
+    if WALKS:
+        real, imag = left_real, left_imag
+    else:
+        real, imag = load_state(after, first_key, first_value, HEAD_DIM, BLOCK, BLOCK)
+    return rounded(real.to(tl.float32), dtype), rounded(imag.to(tl.float32), dtype)

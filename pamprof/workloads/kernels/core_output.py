@@ -11,7 +11,7 @@ import triton.language as tl
 from pamprof.workloads.kernels.core_tiles import (
     add_product,
     load_decay,
-    load_rows,
+    load_planes,
     load_state,
     negated,
     rounded,
@@ -77,12 +77,9 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
     position = tl.arange(0, CHUNK)
     for chunk in range(begin, end):
         start = chunk * CHUNK
-        q_real = load_rows(queries, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        q_imag = load_rows(queries + stride_plane, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        k_real = load_rows(keys, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        k_imag = load_rows(keys + stride_plane, start, length, stride_time, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        v_real = load_rows(values, start, length, stride_time, first, HEAD_DIM, CHUNK, BLOCK_V)
-        v_imag = load_rows(values + stride_plane, start, length, stride_time, first, HEAD_DIM, CHUNK, BLOCK_V)
+        q_real, q_imag = load_planes(queries, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
+        k_real, k_imag = load_planes(keys, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
+        v_real, v_imag = load_planes(values, start, length, stride_time, stride_plane, first, HEAD_DIM, CHUNK, BLOCK_V)
         since, since_cuts, total, total_cuts = load_decay(sums, cuts, row * chunks + chunk, CHUNK)
         if KEEPS:
             store_state(

@@ -67,11 +67,9 @@ def state_kernel(  # type: ignore[no-untyped-def]
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
 
     if ENTERS:
-        real, imag = load_state(
+        state_real, state_imag = load_state(
             entering + (row * segments + segment) * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V
         )
-        state_real = real.to(tl.float32)
-        state_imag = imag.to(tl.float32)
     else:
         state_real = tl.zeros([BLOCK_D, BLOCK_V], tl.float32)
         state_imag = tl.zeros([BLOCK_D, BLOCK_V], tl.float32)

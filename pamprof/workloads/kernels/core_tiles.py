@@ -53,6 +53,23 @@ def load_rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def load_planes(  # type: ignore[no-untyped-def]
+    base,
+    start,
+    length,
+    stride_time,
+    stride_plane,
+    first,
+    HEAD_DIM: tl.constexpr,
+    CHUNK: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """``load_rows`` of both planes."""
+    real = load_rows(base, start, length, stride_time, first, HEAD_DIM, CHUNK, WIDTH)
+    return real, load_rows(base + stride_plane, start, length, stride_time, first, HEAD_DIM, CHUNK, WIDTH)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def store_rows(  # type: ignore[no-untyped-def]
     base, tile, start, length, stride_time, first, HEAD_DIM: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr
 ):
