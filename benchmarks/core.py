@@ -96,10 +96,10 @@ def cold_seconds(call: Callable[[], object]) -> float:
 
 
 def copy_bandwidth() -> float:
-    """Bytes read and written per second by a copy of a gigabyte."""
-    source = torch.empty(1 << 30, dtype=torch.int8, device="cuda")
+    """Bytes read and written per second by a kernel that passes over two gigabytes; a copy would be no kernel."""
+    source = torch.randint(-128, 127, (1 << 31,), dtype=torch.int8, device="cuda")
     target = torch.empty_like(source)
-    return 2 * source.numel() / graph_seconds(lambda: target.copy_(source))
+    return 2 * source.numel() / graph_seconds(lambda: torch.bitwise_not(source, out=target))
 
 
 def calls(shape: CoreShape, configuration: Configuration) -> tuple[Callable[[], object], Callable[[], object] | None]:
@@ -154,6 +154,11 @@ def row(tuning: Tuning, bandwidth: float) -> Row:
     )
 
 
+def tuned_row(shape: CoreShape, seconds: float, bandwidth: float) -> Row:
+    """Tune one shape and time its best configuration; runs in a worker."""
+    return row(tune(shape, torch.device("cuda"), time_limit_seconds=seconds), bandwidth)
+
+
 def warm_jobs(shapes: list[CoreShape]) -> list[tuple[CoreShape, list[int]]]:
     """One of every set of candidates that are compiled alike: segments only matter in being one or several."""
     jobs: dict[object, tuple[CoreShape, list[int]]] = {}
@@ -174,9 +179,16 @@ def warm_one(job: tuple[CoreShape, list[int]]) -> CheckResult:
     return check_for(inputs, Configuration.of(numbers), wants_final=not keeps, keeps=keeps)
 
 
+def processes(workers: int) -> ProcessPoolExecutor:
+    """Processes that do one thing each: a kernel that reads outside its tensors ends the one it ran in, no other."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "pamprof.workloads.kernels.core_tuning"])
+    return ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1)
+
+
 def compile_ahead(shapes: list[CoreShape], workers: int, until: float) -> Iterator[CheckResult]:
     """Results of all candidates as they come, until the time is up."""
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with processes(workers) as pool:
         futures = [pool.submit(warm_one, job) for job in warm_jobs(shapes)]
         for future in futures:
             try:
@@ -230,7 +242,6 @@ def main() -> None:
         raise SystemExit("core.py runs the GPU kernels and torch finds no CUDA device; run it where there is one")
     began = perf_counter()
     until = began + options.seconds
-    device = torch.device("cuda")
     bandwidth = copy_bandwidth()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, copy {bandwidth / 1e12:.2f} TB/s", flush=True)
     sizes = [tuple(map(int, text.split("x"))) for text in options.shapes.split(",")]
@@ -265,8 +276,9 @@ def main() -> None:
         name = f"B={shape.batch_size} T={shape.length}"
         share = max(5.0, (until - perf_counter()) / (len(shapes) - index))
         try:
-            found = row(tune(shape, device, time_limit_seconds=share), bandwidth)
-        except PamprofError as exc:
+            with processes(1) as pool:
+                found = pool.submit(tuned_row, shape, share, bandwidth).result()
+        except (PamprofError, RuntimeError) as exc:  # torch's errors on a GPU are RuntimeErrors
             print(f"{name}: {exc}", flush=True)
             continue
         report["rows"].append(dataclasses.asdict(found))  # type: ignore[attr-defined]

@@ -25,6 +25,7 @@ class Agreement(StrEnum):
     RELATIVE = "relative"  # the distance of ours / witness from 1
     ABSOLUTE = "absolute"  # the distance of two ratios 0..1
     LOWER_BOUND = "lower bound"  # how far ours, which promises to be the least, may exceed the witness, relative
+    UPPER_BOUND = "upper bound"  # how far ours, which promises to be no less, may fall short of the witness, relative
 
 
 class ValidationVerdict(StrEnum):

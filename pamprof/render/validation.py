@@ -58,6 +58,8 @@ def _legend(validation: Validation) -> list[str]:
     said = ["Deviation: pamprof / witness − 1; of ratios between 0 and 1, pamprof − witness."]
     if Agreement.LOWER_BOUND in agreements:
         said.append("A tolerance “at most” belongs to a bound: pamprof states the least there can be.")
+    if Agreement.UPPER_BOUND in agreements:
+        said.append("A tolerance “at least” belongs to a bound: what was achieved is the least that pamprof can read.")
     if ValidationVerdict.EXPLAINED in verdicts:
         said.append(
             "Explained: outside the tolerance, but what the hardware adds to the arithmetic (whole tiles, read from "
@@ -107,3 +109,5 @@ def _tolerance(row: ValidationRow) -> str:
             return f"±{limit} points"
         case Agreement.LOWER_BOUND:
             return f"at most +{limit} %"
+        case Agreement.UPPER_BOUND:
+            return f"at least −{limit} %"

@@ -123,6 +123,7 @@ def test_the_table_states_units_tolerances_and_sources():
     rows = (
         a_row(2.0**30),
         a_row(2.0**20, agreement=Agreement.LOWER_BOUND),
+        a_row(2.0**30, agreement=Agreement.UPPER_BOUND),
         judged(
             ValidationGroup.UTILISATION,
             "idle",
@@ -146,10 +147,10 @@ def test_the_table_states_units_tolerances_and_sources():
             seconds=2.5,
         )
     )
-    assert [row[4] for row in view.rows] == ["±2\u202f%", "at most +2\u202f%", "±5 points", "–"]
-    assert view.rows[2][3] == "+1.20 points"
+    assert [row[4] for row in view.rows] == ["±2\u202f%", "at most +2\u202f%", "at least −2\u202f%", "±5 points", "–"]
+    assert view.rows[3][3] == "+1.20 points"
     assert view.rows[0][1] == "1.0000 GiB (known size)"
-    assert view.rows[3][2] == "– (power)"
-    assert "\x1b" not in view.rows[3][0]
+    assert view.rows[4][2] == "– (power)"
+    assert "\x1b" not in view.rows[4][0]
     assert view.notes[0] == "1: no sensor."
     assert "driver" in view.summary

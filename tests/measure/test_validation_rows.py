@@ -69,6 +69,8 @@ def row(ours, witness, agreement=Agreement.RELATIVE, tolerance=0.01, explained=N
         (0.5, 0.4, Agreement.ABSOLUTE, "disagrees", 0.1),
         (10.0, 100.0, Agreement.LOWER_BOUND, "agrees", -0.9),
         (102.0, 100.0, Agreement.LOWER_BOUND, "disagrees", 0.02),
+        (900.0, 100.0, Agreement.UPPER_BOUND, "agrees", 8.0),
+        (98.0, 100.0, Agreement.UPPER_BOUND, "disagrees", -0.02),
     ],
 )
 def test_the_verdict_follows_from_the_tolerance(ours, witness, agreement, verdict, deviation):
@@ -369,8 +371,8 @@ def window(name, *, energy=None, unknowns=(), throttle=(), steps=1, **signals):
 
 def loads(**product_signals):
     return (
-        window("idle", gpu_busy_ratio=0.0, sm_activity_ratio=0.001),
-        window("one block", gpu_busy_ratio=1.0, sm_activity_ratio=1 / 132),
+        window("idle", gpu_busy_ratio=0.0, sm_activity_ratio=0.0, tensor_activity_ratio=0.0),
+        window("one block", gpu_busy_ratio=1.0, sm_activity_ratio=1 / 132, tensor_activity_ratio=0.0),
         window("bfloat16 product", **{"gpu_busy_ratio": 1.0, "sm_clock_hertz": 1.5e9} | product_signals),
     )
 
@@ -382,15 +384,27 @@ def utilisation(windows, compute_capability="9.0"):
 def test_known_loads_are_judged_by_their_settled_samples():
     steps = 2000  # of 2 · 8192³ FLOP in 4 s: 549.8 TFLOP/s of the 811.0 that 132 · 4096 · 1.5 GHz allow
     *_, product_window = loads(tensor_activity_ratio=0.66)
-    windows = (*loads()[:2], window("bfloat16 product", steps=steps, **{
-        "gpu_busy_ratio": 1.0, "sm_clock_hertz": 1.5e9, "tensor_activity_ratio": 0.66,
-    }))  # fmt: skip
-    rows = utilisation(windows)
-    assert [one.verdict for one in rows] == [ValidationVerdict.AGREES] * 6
+
+    def with_tensor_activity(value):
+        return (*loads()[:2], window("bfloat16 product", steps=steps, **{
+            "gpu_busy_ratio": 1.0, "sm_clock_hertz": 1.5e9, "tensor_activity_ratio": value,
+        }))  # fmt: skip
+
+    rows = utilisation(with_tensor_activity(0.66))
+    assert [one.verdict for one in rows] == [ValidationVerdict.AGREES] * 8
     assert rows[0].ours == 0
-    assert rows[3].witness == 1 / 132
-    assert rows[5].witness == pytest.approx(2000 * 2 * 8192**3 / 4 / (132 * 4096 * 1.5e9))
+    assert rows[4].witness == 1 / 132
+    assert rows[7].witness == pytest.approx(2000 * 2 * 8192**3 / 4 / (132 * 4096 * 1.5e9))
+    assert utilisation(with_tensor_activity(0.9))[7].verdict is ValidationVerdict.AGREES  # active is not filled
+    assert utilisation(with_tensor_activity(0.6))[7].verdict is ValidationVerdict.DISAGREES
     assert product_window.mean("tensor_activity_ratio") == pytest.approx(0.66)
+
+
+def test_one_block_is_told_from_none_and_from_two():
+    idle, _, product = loads()
+    for share in (0.0, 2 / 132):
+        block = window("one block", gpu_busy_ratio=1.0, sm_activity_ratio=share)
+        assert utilisation((idle, block, product))[4].verdict is ValidationVerdict.DISAGREES
 
 
 def test_a_busy_idle_disagrees_and_says_what_held_the_clocks():
@@ -405,8 +419,8 @@ def test_a_signal_that_is_missing_is_not_available_for_its_own_reason():
     rows = utilisation((window("idle", unknowns=(why,)), *loads()[1:]), compute_capability="8.0")
     assert rows[0].note == "MIG: meaningless"
     assert rows[1].note == "no sample fell into the settled part of the window"
-    assert rows[5].note == "no tensor peak per clock is listed (compute capability 8.0)"
-    assert all(rows[i].verdict is ValidationVerdict.NOT_AVAILABLE for i in (0, 1, 5))
+    assert rows[7].note == "no tensor peak per clock is listed (compute capability 8.0)"
+    assert all(rows[i].verdict is ValidationVerdict.NOT_AVAILABLE for i in (0, 1, 7))
 
 
 def energy(counter, integrated, reasons=()):

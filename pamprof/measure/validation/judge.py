@@ -49,6 +49,8 @@ def judged(
         agrees = ours == witness
     elif agreement is Agreement.LOWER_BOUND:
         agrees = deviation <= tolerance
+    elif agreement is Agreement.UPPER_BOUND:
+        agrees = deviation >= -tolerance
     else:
         agrees = abs(deviation) <= tolerance
     verdict = ValidationVerdict.AGREES if agrees else ValidationVerdict.DISAGREES

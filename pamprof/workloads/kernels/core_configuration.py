@@ -131,13 +131,13 @@ def choose_configuration(shape: CoreShape, multiprocessors: int = H200_MULTIPROC
         value_block=min(width, 16 if single and width > 64 else 32),
         segment_chunks=WHOLE,
         output_warps=4,
-        output_stages=1 if single else 2,
+        output_stages=2,
         state_warps=4,
-        state_stages=1 if single else 3,
+        state_stages=2 if single else 3,
         gradient_segment_chunks=WHOLE,
         gradient_walks=0,
         gradient_warps=4,
-        gradient_stages=1,
+        gradient_stages=1 if width <= gradient_block(shape.dtype) else 2,  # a loop has two stages at least
     )
     rows = shape.batch_size * shape.heads
     segment = _segment_chunks(rows * (width // base.value_block), -(-shape.length // chunk), multiprocessors)
