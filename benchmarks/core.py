@@ -70,7 +70,7 @@ class Row:
     configuration: str
     numbers: list[int]
     errors: dict[str, float]
-    tried: int
+    trials: list[tuple[list[int], float | None, float | None]]  # numbers, seconds forward and backward
     refused: list[str]
     complete: bool
 
@@ -97,9 +97,9 @@ def cold_seconds(call: Callable[[], object]) -> float:
 
 def copy_bandwidth() -> float:
     """Bytes read and written per second by a kernel that passes over two gigabytes; a copy would be no kernel."""
-    source = torch.randint(-128, 127, (1 << 31,), dtype=torch.int8, device="cuda")
+    source = torch.randint(-(2**31), 2**31 - 1, (1 << 29,), dtype=torch.int32, device="cuda")
     target = torch.empty_like(source)
-    return 2 * source.numel() / graph_seconds(lambda: torch.bitwise_not(source, out=target))
+    return 2 * source.nbytes / graph_seconds(lambda: torch.bitwise_not(source, out=target))
 
 
 def calls(shape: CoreShape, configuration: Configuration) -> tuple[Callable[[], object], Callable[[], object] | None]:
@@ -148,7 +148,9 @@ def row(tuning: Tuning, bandwidth: float) -> Row:
         configuration=best.configuration.described(),
         numbers=best.configuration.numbers(),
         errors=dict(best.errors),
-        tried=len(tuning.trials),
+        trials=[
+            (trial.configuration.numbers(), trial.forward_seconds, trial.backward_seconds) for trial in tuning.trials
+        ],
         refused=[f"{trial.configuration.numbers()}: {trial.fault}" for trial in tuning.trials if trial.fault],
         complete=tuning.complete,
     )
@@ -288,7 +290,7 @@ def main() -> None:
             f"cold {1e6 * found.cold_seconds:7.1f} us  floor {1e6 * found.floor_seconds:6.1f} us  target {target} us  "
             f"{found.matrix_flop_count / found.warm_seconds / 1e12:5.0f} TFLOP/s  "
             f"{found.byte_count / found.warm_seconds / 1e12:4.2f} TB/s  worst error "
-            f"{max(found.errors.values()):.1e}  {found.tried} tried, {len(found.refused)} refused"
+            f"{max(found.errors.values()):.1e}  {len(found.trials)} tried, {len(found.refused)} refused"
             f"{'' if found.complete else ', cut short'}\n    {found.configuration}",
             flush=True,
         )

@@ -16,6 +16,7 @@ from pamprof.workloads.kernels.core_configuration import (
     Configuration,
     CoreShape,
     choose_configuration,
+    filling_segment,
     gradient_block,
     padded,
 )
@@ -33,11 +34,16 @@ _TALL_CHUNK = 128
 
 
 def starting_points(shape: CoreShape, multiprocessors: int) -> tuple[Configuration, ...]:
-    """The rule's choice, and the same with every other chunk that may be faster."""
+    """The rule's choice, and others with every chunk and block of value channels that may be faster.
+
+    Both decide how many programs there are and what one holds, and so which segments and launches are good.
+    """
     chosen = choose_configuration(shape, multiprocessors)
     chunks = (16, 32) if shape.dtype == torch.float32 else (64, 32, 128)
-    others = [chunk for chunk in chunks if chunk != chosen.chunk]
-    return chosen, *(_with_chunk(chosen, chunk) for chunk in others)
+    width = padded(shape.head_dim)
+    blocks = [block for block in (16, 32, 64, 128) if width // 4 <= block <= width]
+    others = (_filling(chosen, shape, chunk, block, multiprocessors) for chunk in chunks for block in blocks)
+    return chosen, *(other for other in others if other != chosen)
 
 
 def candidate_groups(shape: CoreShape) -> tuple[Group, ...]:
@@ -45,10 +51,8 @@ def candidate_groups(shape: CoreShape) -> tuple[Group, ...]:
     width = padded(shape.head_dim)
 
     def output(best: Configuration) -> Iterator[Configuration]:
-        for block in (16, 32, 64, 128):
-            if width // 4 <= block <= width:
-                for warps, stages in _TALL_OUTPUT_LAUNCHES if best.chunk >= _TALL_CHUNK else _OUTPUT_LAUNCHES:
-                    yield replace(best, value_block=block, output_warps=warps, output_stages=stages)
+        for warps, stages in _TALL_OUTPUT_LAUNCHES if best.chunk >= _TALL_CHUNK else _OUTPUT_LAUNCHES:
+            yield replace(best, output_warps=warps, output_stages=stages)
 
     def segments(best: Configuration) -> Iterator[Configuration]:
         for size in _sizes(shape, best):
@@ -74,17 +78,18 @@ def candidate_groups(shape: CoreShape) -> tuple[Group, ...]:
     return (*forward, gradients, gradient_segments) if shape.differentiates else forward
 
 
-def _with_chunk(configuration: Configuration, chunk: int) -> Configuration:
-    """Another chunk, with segments of about as many tokens."""
-
-    def resized(chunks: int) -> int:
-        return WHOLE if chunks == WHOLE else max(1, chunks * configuration.chunk // chunk)
-
+def _filling(
+    configuration: Configuration, shape: CoreShape, chunk: int, value_block: int, multiprocessors: int
+) -> Configuration:
+    """Another chunk and block, with as many segments as fill the multiprocessors."""
+    programs = shape.batch_size * shape.heads * (padded(shape.head_dim) // value_block)
+    segment = filling_segment(programs, -(-shape.length // chunk), multiprocessors)
     return replace(
         configuration,
         chunk=chunk,
-        segment_chunks=resized(configuration.segment_chunks),
-        gradient_segment_chunks=resized(configuration.gradient_segment_chunks),
+        value_block=value_block,
+        segment_chunks=segment,
+        gradient_segment_chunks=segment,
     )
 
 

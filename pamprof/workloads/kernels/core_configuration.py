@@ -124,7 +124,7 @@ def choose_configuration(shape: CoreShape, multiprocessors: int = H200_MULTIPROC
     """
     width = padded(shape.head_dim)
     single = shape.dtype == torch.float32
-    # Products of exact float32 tiles are made without matrix units, whose operands all stay in registers.
+    # A float32 product is made of three, whose operands all stay in registers.
     chunk = 16 if single else 64
     base = Configuration(
         chunk=chunk,
@@ -140,11 +140,11 @@ def choose_configuration(shape: CoreShape, multiprocessors: int = H200_MULTIPROC
         gradient_stages=1 if width <= gradient_block(shape.dtype) else 2,  # a loop has two stages at least
     )
     rows = shape.batch_size * shape.heads
-    segment = _segment_chunks(rows * (width // base.value_block), -(-shape.length // chunk), multiprocessors)
+    segment = filling_segment(rows * (width // base.value_block), -(-shape.length // chunk), multiprocessors)
     return replace(base, segment_chunks=segment, gradient_segment_chunks=segment)
 
 
-def _segment_chunks(programs: int, chunks: int, multiprocessors: int) -> int:
+def filling_segment(programs: int, chunks: int, multiprocessors: int) -> int:
     """Chunks in a segment such that ``programs`` times the segments is about three for each multiprocessor.
 
     From one and a half on, sequences are not cut: a second reading of keys and values would cost more than the idle

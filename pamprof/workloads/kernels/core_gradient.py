@@ -25,6 +25,7 @@ from pamprof.workloads.kernels.core_tiles import (
     load_planes,
     load_state,
     negated,
+    pair_weight,
     rounded,
     store_rows,
     write_to_state,
@@ -109,8 +110,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             y_real, y_imag = load_planes(output_gradient, start, length, 2 * width, width, 0, HEAD_DIM, CHUNK, BLOCK)
 
         # Scores [s, t] and their gradients, one plane after the other: what is alive at once must fit the registers.
-        exponent = (since[None, :] - since[:, None]) - (since_cuts[None, :] - since_cuts[:, None])
-        weight = tl.where(position[None, :] >= position[:, None], tl.exp2(exponent) * scale, 0.0)
+        weight = pair_weight(since, since_cuts, scale, True, CHUNK)
         score = tl.zeros([CHUNK, CHUNK], tl.float32)
         pull = tl.zeros([CHUNK, CHUNK], tl.float32)
         for block in range(blocks):

@@ -14,6 +14,7 @@ from pamprof.workloads.kernels.core_tiles import (
     load_planes,
     load_state,
     negated,
+    pair_weight,
     rounded,
     store_rows,
     store_state,
@@ -74,7 +75,6 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
         state_imag = tl.zeros([BLOCK_D, BLOCK_V], tl.float32)
     begin = segment * segment_chunks
     end = tl.minimum(begin + segment_chunks, chunks)
-    position = tl.arange(0, CHUNK)
     for chunk in range(begin, end):
         start = chunk * CHUNK
         q_real, q_imag = load_planes(queries, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
@@ -87,8 +87,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
             )
 
         # Scores before the state is read, one plane after the other: what is alive at once must fit the registers.
-        exponent = (since[:, None] - since[None, :]) - (since_cuts[:, None] - since_cuts[None, :])
-        weight = tl.where(position[:, None] >= position[None, :], tl.exp2(exponent) * scale, 0.0)
+        weight = pair_weight(since, since_cuts, scale, False, CHUNK)
         nothing = tl.zeros([CHUNK, CHUNK], tl.float32)
         score = add_product(nothing, q_real, tl.trans(k_real), PRECISION)
         score = add_product(score, q_imag, tl.trans(k_imag), PRECISION)

@@ -116,6 +116,23 @@ def load_decay(sums, cuts, chunk, CHUNK: tl.constexpr):  # type: ignore[no-untyp
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def pair_weight(since, cuts, scale, WRITTEN_FIRST: tl.constexpr, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """What a pair of tokens weighs, scale times the decay in between: [read, written], or transposed; zero if not read.
+
+    One difference of sums: a pair with a decay of zero in between has counts that differ, and is left out as a whole.
+    """
+    position = tl.arange(0, CHUNK)
+    read = since + tl.log2(scale)
+    if WRITTEN_FIRST:
+        exponent = read[None, :] - since[:, None]
+        reaches = (position[None, :] >= position[:, None]) & (cuts[None, :] == cuts[:, None])
+    else:
+        exponent = read[:, None] - since[None, :]
+        reaches = (position[:, None] >= position[None, :]) & (cuts[:, None] == cuts[None, :])
+    return tl.where(reaches, tl.exp2(exponent), 0.0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def write_to_state(  # type: ignore[no-untyped-def]
     state_real, state_imag, through, keys_real, keys_imag, values_real, values_imag, weight, PRECISION: tl.constexpr
 ):
