@@ -16,6 +16,7 @@ from pamprof.workloads.kernels import (
     block_norm_backward,
     block_prepare,
     block_weights,
+    cross_entropy,
     decode_gate_unit,
     decode_memory,
     decode_projection,
@@ -164,6 +165,21 @@ def preparation(case: object, batch: int, length: int, heads: int, head_dim: int
     record("logits_gradient", case, found, gradients[1].transpose(1, 2).flatten(2))
 
 
+def losses(case: object, vocabulary: int, padding: int, dtype: torch.dtype) -> None:
+    logits = 4 * torch.randn(3, vocabulary + padding)
+    logits[1, : vocabulary // 2] -= 200.0  # a first tile that vanishes beside a later one
+    logits[:, vocabulary:] = 50.0
+    logits = logits.to(dtype)
+    targets = torch.tensor([0, vocabulary - 1, vocabulary // 2])
+    wide = leaf(logits[:, :vocabulary])
+    expected = functional.cross_entropy(wide, targets, reduction="none")
+    (gradient,) = torch.autograd.grad(expected.mean(), wide)
+    found = cross_entropy.cross_entropy_(logits, targets, vocabulary)
+    record("loss", case, found, expected)
+    record("loss_gradient", case, logits[:, :vocabulary], gradient)
+    assert not logits[:, vocabulary:].any()
+
+
 def extreme_decays() -> None:
     """From nothing forgotten to everything, far beyond what float32 exponentials hold."""
     values = torch.tensor([-300.0, -60.0, -20.0, -12.0, -4.0, -0.1, 0.0, 2.0, 9.0, 30.0, 110.0, 300.0])
@@ -264,6 +280,8 @@ def main() -> None:
             preparation(case, batch, length, heads, head_dim, dtype)
             weights(case, width, hidden, dtype)
             decoding(case, batch, width, heads, head_dim, hidden, dtype)
+        for vocabulary, padding in ((37, 27), (9001, 23)):
+            losses(f"{str(dtype).removeprefix('torch.')} {vocabulary}", vocabulary, padding, dtype)
     extreme_decays()
     print(json.dumps(errors))
 

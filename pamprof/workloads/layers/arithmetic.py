@@ -57,6 +57,12 @@ class Arithmetic(Protocol):
         """Real product with the tied ``table`` [V, width] plus ``bias`` [V]; complex tables have rows [E_r, E_i]."""
         ...
 
+    def fused_cross_entropy(
+        self, hidden: Tensor, table: Tensor, targets: Tensor, vocabulary_size: int
+    ) -> Tensor | None:
+        """Mean cross-entropy against ``targets`` [B, T] without logits; None where they are made and then compared."""
+        ...
+
     def rotation(self, angles: Tensor, hidden: Tensor) -> Tensor:
         """What the blocks want of the angles [T, d] of consecutive positions, in the dtype that suits ``hidden``."""
         ...

@@ -51,8 +51,13 @@ class LanguageHead(nn.Module):
         hidden = self.arithmetic.norm(hidden, norms[0])
         hidden = self.arithmetic.norm(self.arithmetic.project(hidden, projection, self.fused), norms[1])
         dtype = compute_dtype(tables[0])
+        table = joint_table(tables, dtype)
+        if targets is not None:
+            loss = self.arithmetic.fused_cross_entropy(hidden, table, targets, self.vocabulary_size)
+            if loss is not None:
+                return loss
         bias = None if self.padding_bias is None else self.padding_bias.to(dtype)
-        logits = self.arithmetic.logits(hidden, joint_table(tables, dtype), bias)
+        logits = self.arithmetic.logits(hidden, table, bias)
         if targets is None:
             return logits[..., : self.vocabulary_size]
         return functional.cross_entropy(logits.flatten(0, -2).float(), targets.flatten())

@@ -18,14 +18,14 @@ from pamprof.workloads.layers.complex_products import FourProducts, ThreeProduct
 from pamprof.workloads.layers.pam_complex import ComplexBlock
 from pamprof.workloads.layers.pam_planar import GaussBlock, PlanarBlock
 from pamprof.workloads.layers.pam_published import PublishedBlock
-from pamprof.workloads.layers.planar_arithmetic import Fused, OneAnglePerChannel, Planar, complex_maps
+from pamprof.workloads.layers.planar_arithmetic import ComplexArithmetic, Fused, Planar, complex_maps
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
     from pamprof.workloads.layers.arithmetic import Arithmetic
 
 
-class Published(OneAnglePerChannel):
+class Published(ComplexArithmetic):
     """Interleaved pairs; see ``pam_published``."""
 
     name = "published"
@@ -82,7 +82,7 @@ class Published(OneAnglePerChannel):
         return torch.view_as_complex(state)
 
 
-class Complex(OneAnglePerChannel):
+class Complex(ComplexArithmetic):
     """torch complex tensors; see ``pam_complex``."""
 
     name = "complex"

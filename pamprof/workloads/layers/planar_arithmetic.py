@@ -34,15 +34,22 @@ def complex_maps(module: nn.Module) -> ComplexLinearParameters:
     return module
 
 
-class OneAnglePerChannel:
-    """How many angles a position has in every implementation of PAM."""
+class ComplexArithmetic:
+    """What every implementation of PAM has in common unless it says otherwise."""
 
     def rotation_channels(self, head_dim: int) -> int:
-        """One per complex channel."""
+        """One angle per complex channel."""
         return head_dim
 
+    def fused_cross_entropy(
+        self, hidden: Tensor, table: Tensor, targets: Tensor, vocabulary_size: int
+    ) -> Tensor | None:
+        """Nothing is fused."""
+        del hidden, table, targets, vocabulary_size
+        return None
 
-class Planar(OneAnglePerChannel):
+
+class Planar(ComplexArithmetic):
     """Separate planes; see ``pam_planar``."""
 
     def __init__(self, name: str, block: type[PlanarBlock], product: ComplexProduct) -> None:
@@ -155,6 +162,14 @@ class Fused(Planar):
         from pamprof.workloads.layers.pam_fused import project_token
 
         return project_token(hidden, fused, maps.bias_real, maps.bias_imag)
+
+    def fused_cross_entropy(self, hidden: Tensor, table: Tensor, targets: Tensor, vocabulary_size: int) -> Tensor:
+        """The product with the table, its loss and its gradient, in one function."""
+        from pamprof.workloads.layers.fused_loss import FusedCrossEntropyFunction
+
+        rows = hidden.flatten(0, 1).flatten(1)
+        loss: Tensor = FusedCrossEntropyFunction.apply(rows, table, targets.flatten(), vocabulary_size)  # type: ignore[no-untyped-call]
+        return loss
 
     def rotation(self, angles: Tensor, hidden: Tensor) -> Tensor:
         """Cosines and sines [2, T, d] in float32: kernels multiply with them before they round."""
