@@ -15,7 +15,16 @@ import triton.language as tl
 from torch import Tensor
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import DIRECTION, modulus, power_of_two, row_tile, store, summing_grid
+from pamprof.workloads.kernels.block_math import (
+    DIRECTION,
+    await_inputs,
+    modulus,
+    overlaps,
+    power_of_two,
+    row_tile,
+    store,
+    summing_grid,
+)
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 GATE_FLOPS = 24  # per channel: two moduli, two sigmoids, the two factors, a complex product and its scale
@@ -49,8 +58,9 @@ def gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE: tl.co
 @triton.jit  # type: ignore[untyped-decorator]
 def _gate_kernel(  # type: ignore[no-untyped-def]
     gate_up, bias, beta, out, rows, width,
-    PAIRED: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    PAIRED: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
+    await_inputs(OVERLAPS)
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     within = channel < width
@@ -186,7 +196,9 @@ def gate_unit(gate_up: Tensor, bias: Tensor, beta: Tensor | None, paired: bool =
         HAS_SLOPE=beta is not None,
         ROWS=tile,
         BLOCK=block,
+        OVERLAPS=overlaps(gate_up.device),
         num_warps=_WARPS,
+        launch_pdl=overlaps(gate_up.device),
     )
     return out
 

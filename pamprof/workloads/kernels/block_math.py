@@ -1,12 +1,20 @@
 """Device functions that the block's kernels share: moduli, stable logarithms, the decay's gates; and launch sizes.
 
 Everything is float32; the constants are those of ``complex_ops``.
+
+From Hopper on a kernel may be launched while the one before still runs (programmatic dependent launch, "griddepcontrol"
+in the PTX ISA). Every kernel launched so waits before it reads or writes anything that another one writes; a kernel
+launched otherwise begins when all before it have ended, as ever.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
+import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from pamprof.workloads.kernels.core_tiles import INTERPRETED, rounded
 from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
@@ -19,6 +27,20 @@ NORM = tl.constexpr(NORM_EPSILON)
 # the same number everywhere, so that sums do not depend on the device's size. The interpreter runs them in turn.
 SUMMING_PROGRAMS = 2 if INTERPRETED.value else 264
 _INTERPRETED_ELEMENTS = 16384  # of a tile: in the interpreter an operation costs as much on many numbers as on few
+
+
+@cache
+def overlaps(device: torch.device) -> bool:
+    """Whether kernels on the device may be launched before the one they depend on has ended."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def await_inputs(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Let the next kernel be launched, and wait for what the one before writes."""
+    if OVERLAPS:
+        gdc_launch_dependents()
+        gdc_wait()
 
 
 def summing_grid(tiles: int) -> int:

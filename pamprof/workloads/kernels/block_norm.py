@@ -14,7 +14,17 @@ import triton.language as tl
 from torch import Tensor
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, modulus, power_of_two, row_tile, store
+from pamprof.workloads.kernels.block_math import (
+    DIRECTION,
+    MAGNITUDE,
+    NORM,
+    await_inputs,
+    modulus,
+    overlaps,
+    power_of_two,
+    row_tile,
+    store,
+)
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 # Real operations by the counter's convention: add, multiply, divide, root, exponential, sigmoid are 1 each.
@@ -32,8 +42,9 @@ def _norm_kernel(  # type: ignore[no-untyped-def]
     step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits,
     rows, length, width, heads,
     HAS_BRANCH: tl.constexpr, PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr, HAS_GATES: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
+    await_inputs(OVERLAPS)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, BLOCK)
     within = channel < width
@@ -233,5 +244,7 @@ def _launch(
         HAS_GATES=gates is not None,
         ROWS=tile,
         BLOCK=block,
+        OVERLAPS=overlaps(planes.device),
         num_warps=warps,
+        launch_pdl=overlaps(planes.device),
     )

@@ -80,6 +80,9 @@ def _norm_backward_kernel(  # type: ignore[no-untyped-def]
         imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
         along_real = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
         along_imag = tl.load(gradient + place + width, mask=inside, other=0.0).to(tl.float32)
+        if HAS_RESIDUAL:  # sent for before the first sum is waited for
+            past_real = tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
+            past_imag = tl.load(residual + place + width, mask=inside, other=0.0).to(tl.float32)
         power = real * real + imag * imag + MAGNITUDE
         reciprocal = 1.0 / tl.sqrt(tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width + NORM)[:, None]
         size = tl.sqrt(power)
@@ -98,8 +101,8 @@ def _norm_backward_kernel(  # type: ignore[no-untyped-def]
         real = along_real * factor + real * radial
         imag = along_imag * factor + imag * radial
         if HAS_RESIDUAL:
-            real += tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
-            imag += tl.load(residual + place + width, mask=inside, other=0.0).to(tl.float32)
+            real += past_real
+            imag += past_imag
         store(planes_gradient + place, real, inside)
         store(planes_gradient + place + width, imag, inside)
         if HAS_BRANCH:

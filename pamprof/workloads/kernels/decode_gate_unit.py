@@ -12,9 +12,17 @@ import triton.language as tl
 from torch import Tensor  # noqa: TC002 - operators are declared from their annotations
 
 from pamprof.workloads.kernels.block_gate import GATE_FLOPS, gated
-from pamprof.workloads.kernels.block_math import store
+from pamprof.workloads.kernels.block_math import overlaps, store
 from pamprof.workloads.kernels.block_norm import NORM_FLOPS
-from pamprof.workloads.kernels.decode_tiles import WARPS, input_tile, map_work, row_factor, tile_sizes, weight_tile
+from pamprof.workloads.kernels.decode_tiles import (
+    WARPS,
+    input_tile,
+    map_work,
+    overlap_weights,
+    row_factor,
+    tile_sizes,
+    weight_tile,
+)
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 if TYPE_CHECKING:
@@ -25,8 +33,11 @@ if TYPE_CHECKING:
 def _gate_unit_kernel(  # type: ignore[no-untyped-def]
     hidden, scale, weight, bias, beta, out, inputs, width,
     HAS_SLOPE: tl.constexpr, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
+    if OVERLAPS:
+        overlap_weights(weight, output, width, inputs, 4, STEPS, BLOCK)
     row = hidden + tl.program_id(1).to(tl.int64) * (2 * inputs)
     gate_real = tl.zeros((OUTPUTS, BLOCK), tl.float32)
     gate_imag = tl.zeros((OUTPUTS, BLOCK), tl.float32)
@@ -106,6 +117,8 @@ def norm_gate_unit(hidden: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, 
         STEPS=steps,
         OUTPUTS=tile,
         BLOCK=block,
+        OVERLAPS=overlaps(hidden.device),
         num_warps=WARPS,
+        launch_pdl=overlaps(hidden.device),
     )
     return out

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor  # noqa: TC002 - operators are declared from their annotations
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import log_of_decay, power_of_two, store
+from pamprof.workloads.kernels.block_math import await_inputs, log_of_decay, overlaps, power_of_two, store
 from pamprof.workloads.kernels.block_prepare import DECAY_FLOPS, PREPARE_FLOPS
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
@@ -39,8 +39,9 @@ def _vector(qkv, channel, head_dim, inner, PAIRED: tl.constexpr):  # type: ignor
 @triton.jit  # type: ignore[untyped-decorator]
 def _memory_kernel(  # type: ignore[no-untyped-def]
     qkv, step_logits, gate_logits, cosine, sine, state, out, heads, head_dim, read_scale,
-    PAIRED: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr,
+    PAIRED: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
+    await_inputs(OVERLAPS)
     program = tl.program_id(0)
     sequence = (program // heads).to(tl.int64)
     head = program % heads
@@ -125,6 +126,8 @@ def memory_step(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state
         PAIRED=qkv.ndim == 5,
         VALUES=values,
         BLOCK=block,
+        OVERLAPS=overlaps(qkv.device),
         num_warps=_WARPS,
+        launch_pdl=overlaps(qkv.device),
     )
     return out

@@ -12,9 +12,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pamprof.workloads.kernels.block_math import modulus, store
+from pamprof.workloads.kernels.block_math import await_inputs, modulus, overlaps, store
 from pamprof.workloads.kernels.block_norm import ADD_FLOPS, NORM_FLOPS, SIZE_FLOPS, gate_products
-from pamprof.workloads.kernels.decode_tiles import WARPS, input_tile, map_work, row_factor, tile_sizes, weight_tile
+from pamprof.workloads.kernels.decode_tiles import (
+    WARPS,
+    input_tile,
+    map_work,
+    overlap_weights,
+    row_factor,
+    tile_sizes,
+    weight_tile,
+)
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 if TYPE_CHECKING:
@@ -57,10 +65,12 @@ def _logits_of_head(  # type: ignore[no-untyped-def]
 def _project_tile(  # type: ignore[no-untyped-def]
     first, x, scale, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
     NORMS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
-    STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
+    STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     """Some outputs of one row, from ``first``."""
     output = first + tl.arange(0, OUTPUTS)
+    if OVERLAPS:
+        overlap_weights(weight, output, outputs, inputs, 2, STEPS, BLOCK)
     row = x + tl.program_id(1).to(tl.int64) * (2 * inputs)
     reals = tl.zeros((OUTPUTS, BLOCK), tl.float32)
     imags = tl.zeros((OUTPUTS, BLOCK), tl.float32)
@@ -102,21 +112,23 @@ def _project_tile(  # type: ignore[no-untyped-def]
 def _project_kernel(  # type: ignore[no-untyped-def]
     x, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
     HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
-    STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
+    STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     _project_tile(
         tl.program_id(0) * OUTPUTS, x, x, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
-        False, HAS_RESIDUAL, HAS_RESIDUAL_SCALE, HAS_BIAS, STEPS, OUTPUTS, BLOCK,
+        False, HAS_RESIDUAL, HAS_RESIDUAL_SCALE, HAS_BIAS, STEPS, OUTPUTS, BLOCK, OVERLAPS,
     )  # fmt: skip
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _memory_inputs_kernel(  # type: ignore[no-untyped-def]
     hidden, scale, weight, step_weight, step_bias, dt_bias, protect_weight, protect_bias, qkv, logits,
-    inputs, outputs, heads, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
+    inputs, outputs, heads,
+    STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     if program < heads:
+        await_inputs(OVERLAPS)
         _logits_of_head(
             program, hidden, scale, step_weight, step_bias, dt_bias, protect_weight, protect_bias, logits,
             inputs, heads, STEPS, BLOCK,
@@ -124,7 +136,7 @@ def _memory_inputs_kernel(  # type: ignore[no-untyped-def]
     else:
         _project_tile(
             (program - heads) * OUTPUTS, hidden, scale, weight, weight, weight, weight, weight, qkv, inputs, outputs,
-            True, False, False, False, STEPS, OUTPUTS, BLOCK,
+            True, False, False, False, STEPS, OUTPUTS, BLOCK, OVERLAPS,
         )  # fmt: skip
 
 
@@ -197,7 +209,9 @@ def project(
         STEPS=steps,
         OUTPUTS=tile,
         BLOCK=block,
+        OVERLAPS=overlaps(x.device),
         num_warps=WARPS,
+        launch_pdl=overlaps(x.device),
     )
     return out
 
@@ -249,6 +263,8 @@ def norm_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: lis
         STEPS=steps,
         OUTPUTS=tile,
         BLOCK=block,
+        OVERLAPS=overlaps(hidden.device),
         num_warps=WARPS,
+        launch_pdl=overlaps(hidden.device),
     )
     return qkv, logits

@@ -6,6 +6,9 @@ the same for all channels, so that it multiplies the sums at the end.
 
 Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]: rows of ``in`` numbers, 2 ``in`` apart.
 
+Each kernel is over in a few microseconds, much of which is waiting for the first weights. Where kernels overlap it
+sends for its weights, which nobody writes, before it waits for the results of the kernel before.
+
 Axes: K inputs, N outputs.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from pamprof.workloads.kernel_flops import OperatorWork
 from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, power_of_two
@@ -51,6 +55,31 @@ def weight_tile(weight, output, channel, outputs, inputs):  # type: ignore[no-un
     inside = (output < outputs)[:, None] & (channel < inputs)[None, :]
     place = output.to(tl.int64)[:, None] * (2 * inputs) + channel[None, :]
     return tl.load(weight + place, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def prefetch(pointers):  # type: ignore[no-untyped-def]
+    """Send for the lines that hold these addresses, into the L2 cache."""
+    tl.inline_asm_elementwise(
+        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], dtype=tl.int32, is_pure=False, pack=1
+    )
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def overlap_weights(  # type: ignore[no-untyped-def]
+    weight, output, outputs, inputs, PARTS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Let the next kernel begin, send for this program's weights of each part, and wait for the kernel before."""
+    gdc_launch_dependents()
+    line: tl.constexpr = 1024 // weight.dtype.element_ty.primitive_bitwidth  # elements of 128 bytes
+    lines: tl.constexpr = max(1, BLOCK // line)
+    # Behind the end stands the last one: sent for twice, never out of bounds.
+    row = weight + tl.minimum(output, outputs - 1).to(tl.int64)[:, None] * (2 * inputs)
+    for step in tl.static_range(STEPS):
+        channel = tl.minimum(step * BLOCK + tl.arange(0, lines) * line, inputs - 1)
+        for part in tl.static_range(PARTS):
+            prefetch(row + part * (2 * outputs * inputs) + channel[None, :])
+    gdc_wait()
 
 
 def tile_sizes(outputs: int, inputs: int) -> tuple[int, int, int]:
