@@ -25,7 +25,7 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from pamprof.errors import PamprofError
-from pamprof.measure.profile import short_name
+from pamprof.measure.profile import short_name, union_length
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
@@ -134,14 +134,17 @@ def breakdown(step: PreparedStep) -> tuple[tuple[tuple[str, int, float], ...], f
         torch.cuda.synchronize()
     times: Counter[str] = Counter()
     launches: Counter[str] = Counter()
+    spans = []
     for event in profiler.events() or []:
         duration = event.time_range.end - event.time_range.start
         if event.device_type == DeviceType.CUDA and duration > 0:
             name = short_name(event.name)
             times[name] += duration
             launches[name] += 1
+            spans.append((event.time_range.start, event.time_range.end))
     largest = tuple((name, launches[name], float(time)) for name, time in times.most_common(NAMED_KERNELS))
-    return largest, sum(times.values()) / 1e3, sum(launches.values())
+    busy = union_length(sorted(spans)) / 1e3 if spans else 0.0  # kernels may overlap
+    return largest, busy, len(spans)
 
 
 def show(row: Row, kernels: bool) -> None:

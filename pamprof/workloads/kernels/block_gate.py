@@ -30,8 +30,8 @@ from pamprof.workloads.kernels.kernel_operator import kernel_operator
 GATE_FLOPS = 24  # per channel: two moduli, two sigmoids, the two factors, a complex product and its scale
 GATE_BACKWARD_FLOPS = 70  # per channel, what is recomputed included
 _BLOCK = 128  # channels of a tile
-_ELEMENTS, _WARPS = 1024, 4  # of one tile
-_BACKWARD_ELEMENTS, _BACKWARD_WARPS = 1024, 8
+_ELEMENTS, _WARPS = 1024, 8  # of one tile
+_BACKWARD_ELEMENTS, _BACKWARD_WARPS = 512, 4
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -32,24 +32,24 @@ _NORM_BACKWARD_FLOPS = 34  # per channel, the recomputed factor and the scale's 
 _RESIDUAL_FLOPS = 2  # per channel
 _SIZE_BACKWARD_FLOPS = 11  # per channel: the modulus of the normed channel, and what its gradient adds to both parts
 
-_PLAIN_ELEMENTS, _PLAIN_WARPS = 2048, 8  # of one plane in one program's tile
-_GATED_ELEMENTS, _GATED_WARPS = 1024, 8
+_PLAIN_ELEMENTS, _PLAIN_WARPS = 512, 4  # of one plane in one program's tile
+_GATED_ELEMENTS, _GATED_WARPS = 1024, 4
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _along_gates(  # type: ignore[no-untyped-def]
     real, imag, along_real, along_imag, logits_gradient, step_weight, protect_weight, sizes,
-    row, channel, inside, rows, width, heads, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    row, channel, inside, rows, width, HEADS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Adds to the gradient of a normed row what comes through both logits; stores the row's moduli."""
     within = channel < width
     size = modulus(real, imag)
     store(sizes + row.to(tl.int64)[:, None] * width + channel[None, :], size, inside)
     along_size = tl.zeros((ROWS, BLOCK), tl.float32)
-    for head in range(heads):
+    for head in tl.static_range(HEADS):
         source = logits_gradient + head * rows + row
         step = tl.load(source, mask=row < rows, other=0.0)
-        gate = tl.load(source + heads * rows, mask=row < rows, other=0.0)
+        gate = tl.load(source + HEADS * rows, mask=row < rows, other=0.0)
         of_step = step_weight + head * 2 * width + channel
         of_real = tl.load(of_step, mask=within, other=0.0).to(tl.float32)
         of_imag = tl.load(of_step + width, mask=within, other=0.0).to(tl.float32)
@@ -64,7 +64,7 @@ def _along_gates(  # type: ignore[no-untyped-def]
 @triton.jit  # type: ignore[untyped-decorator]
 def _norm_backward_kernel(  # type: ignore[no-untyped-def]
     planes, scale, gradient, residual, logits_gradient, step_weight, protect_weight,
-    planes_gradient, branch_gradient, scale_gradient, sizes, rows, width, heads,
+    planes_gradient, branch_gradient, scale_gradient, sizes, rows, width, HEADS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -92,7 +92,7 @@ def _norm_backward_kernel(  # type: ignore[no-untyped-def]
         if HAS_GATES:
             along_real, along_imag = _along_gates(
                 real * factor, imag * factor, along_real, along_imag, logits_gradient, step_weight, protect_weight,
-                sizes, row, channel, inside, rows, width, heads, ROWS, BLOCK,
+                sizes, row, channel, inside, rows, width, HEADS, ROWS, BLOCK,
             )  # fmt: skip
         aligned = along_real * real + along_imag * imag
         summed += aligned * direction

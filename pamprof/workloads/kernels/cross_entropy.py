@@ -17,7 +17,7 @@ from pamprof.workloads.kernels.block_math import power_of_two, store
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 _FLOPS = 11  # per logit, as counted apart: log-softmax 5 and its backward 4, the target taken off, the mean's weight
-_BLOCK, _WARPS = 4096, 8
+_BLOCK, _WARPS = 2048, 8
 
 
 @triton.jit  # type: ignore[untyped-decorator]

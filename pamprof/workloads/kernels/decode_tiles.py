@@ -22,9 +22,9 @@ from pamprof.workloads.kernel_flops import OperatorWork
 from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, power_of_two
 from pamprof.workloads.kernels.core_tiles import INTERPRETED
 
-WARPS = 4
+WARPS = 2
 _FILLING_PROGRAMS = 4 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
-_MOST_OUTPUTS = 8  # of one program
+_MOST_OUTPUTS = 2  # of one program
 _ELEMENTS = 1024  # of one weight tile
 
 
