@@ -2,7 +2,7 @@
 
 transformer (fastest execution) -> the real twin (architecture) -> the same work in complex numbers at the twin's
 efficiency (arithmetic, counted) -> as published (how the published code runs, eager) -> what other executions and
-implementations win back. Measured factors come from one additive scale (see ``pairing.time_ratio``), so their product
+implementations win back, and at the end kernels written by hand. Measured factors come from one additive scale (see ``pairing.time_ratio``), so their product
 is the measured end ratio exactly. A rung that was not measured is named in ``missing`` and the next spans its place.
 """
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pamprof.records import Run, Skip
 
 _PLANAR = "planar"
+_FUSED = "fused"
 
 
 class _Builder:
@@ -173,17 +174,24 @@ def _improvements(builder: _Builder, pam: Sequence[Run], published: Sequence[Run
         if run.workload.implementation != PUBLISHED:
             by_implementation.setdefault(run.workload.implementation, []).append(run)
     candidates = {name: best for name, runs in by_implementation.items() if (best := fastest(runs)) is not None}
-    planar = candidates.pop(_PLANAR, None)
-    if planar is None:
-        builder.missing.append(f"planar: not measured here{_skip_reason(skips, PAM, _PLANAR)}")
-    else:
-        _improve(builder, planar)
+    planar, fused = candidates.pop(_PLANAR, None), candidates.pop(_FUSED, None)
+    _improve_or_say(builder, _PLANAR, planar, skips)
     # From the slowest to the fastest, so that each one that is better than all before it gets its rung.
     anchor = builder.baseline
     ordered = sorted(candidates.values(), key=lambda run: -time_ratio(run, anchor).interval.median)
     for run in ordered:
         if _is_better(builder, run, run.workload.implementation):
             _improve(builder, run)
+    # Last whatever it wins: what is left when nothing is left to a compiler is what the ladder is climbed for.
+    _improve_or_say(builder, _FUSED, fused, skips)
+
+
+def _improve_or_say(builder: _Builder, name: str, run: Run | None, skips: Sequence[Skip]) -> None:
+    """A rung that every ladder should have, or why it is missing."""
+    if run is None:
+        builder.missing.append(f"{name}: not measured here{_skip_reason(skips, PAM, name)}")
+    else:
+        _improve(builder, run)
 
 
 def _improve(builder: _Builder, run: Run) -> None:

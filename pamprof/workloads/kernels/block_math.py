@@ -23,8 +23,8 @@ MAGNITUDE = tl.constexpr(MAGNITUDE_EPSILON)
 DIRECTION = tl.constexpr(DIRECTION_EPSILON)
 NORM = tl.constexpr(NORM_EPSILON)
 
-# Programs that walk over all rows and keep a sum of their own: eight for each multiprocessor of an H100 or H200, and the
-# same number everywhere, so that sums do not depend on the device's size. The interpreter runs them in turn.
+# Programs that walk over all rows and keep a sum of their own: eight for each multiprocessor of an H100 or H200, the
+# same number everywhere so that sums do not depend on the device. The interpreter runs them in turn.
 SUMMING_PROGRAMS = 2 if INTERPRETED.value else 1056
 _INTERPRETED_ELEMENTS = 16384  # of a tile: in the interpreter an operation costs as much on many numbers as on few
 

@@ -33,7 +33,7 @@ _RESIDUAL_FLOPS = 2  # per channel
 _SIZE_BACKWARD_FLOPS = 11  # per channel: the modulus of the normed channel, and what its gradient adds to both parts
 
 _PLAIN_ELEMENTS, _PLAIN_WARPS = 512, 4  # of one plane in one program's tile
-_GATED_ELEMENTS, _GATED_WARPS = 1024, 4
+_GATED_ELEMENTS, _GATED_WARPS = 1024, 2
 
 
 @triton.jit  # type: ignore[untyped-decorator]
