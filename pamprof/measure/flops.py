@@ -59,6 +59,8 @@ def count_flops(step: Callable[[], object], *, closed_form_matrix_flop_count: in
             OperatorCount(operator=name, count=count) for name, count in sorted(counter.uncounted.items())
         ),
         complete=not counter.uncounted,
+        kernel_byte_count=counter.kernel_byte_count,
+        attention_operators=tuple(dict.fromkeys(counter.attention)),
     )
 
 
@@ -103,6 +105,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.matrix_dense_flop_count = 0
         self.elementwise_flop_count = 0
         self.operator_count = 0
+        self.kernel_byte_count: int | None = None
+        self.attention: list[str] = []
         self.uncounted: Counter[str] = Counter()
         self._torch_formulas: Mapping[object, Callable[..., int]] = FlopCounterMode(display=False).flop_registry
 
@@ -149,6 +153,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.matrix_flop_count += work.matrix_flop_count
         self.matrix_dense_flop_count += work.matrix_dense_flop_count
         self.elementwise_flop_count += work.elementwise_flop_count
+        if work.byte_count is not None:
+            self.kernel_byte_count = (self.kernel_byte_count or 0) + work.byte_count
+        if "attention" in name and "backward" not in name:
+            self.attention.append(name)
 
 
 def _kernel_of(operator: HigherOrderOperator, keywords: Mapping[str, object]) -> object:

@@ -91,6 +91,10 @@ class FlopCount:
         operator_count: Operators dispatched by one eager step.
         uncounted_operators: Operators that do arithmetic the counter has no formula for.
         complete: True when ``uncounted_operators`` is empty.
+        kernel_byte_count: Least bytes that the kernels of our own move, summed over those with a formula; None where no
+            such kernel ran, and in older records.
+        attention_operators: Fused attention operators that the eager step dispatched, which name the backend torch
+            chose; empty where there were none, None in older records.
     """
 
     matrix_flop_count: int
@@ -100,6 +104,8 @@ class FlopCount:
     operator_count: int
     uncounted_operators: tuple[OperatorCount, ...]
     complete: bool
+    kernel_byte_count: int | None = None
+    attention_operators: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +257,11 @@ class Run:
         monitor: Utilisation and energy window; None where it was switched off.
         unknowns: The reason for every None above.
         notes: Facts that explain the number, such as the attention backend that ran.
+        logits_width: Columns of the product that makes the logits, padding included; None without a language model's
+            head, and in older records.
+        kernel_configurations: How each kernel of our own that can be cut in several ways was launched, a sentence each;
+            None in older records.
+        refused_configurations: Configurations that were tried before and refused, each with its fault; None likewise.
     """
 
     session_id: str
@@ -267,6 +278,9 @@ class Run:
     monitor: Monitor | None
     unknowns: tuple[Unknown, ...]
     notes: tuple[str, ...]
+    logits_width: int | None = None
+    kernel_configurations: tuple[str, ...] | None = None
+    refused_configurations: tuple[str, ...] | None = None
 
 
 class SkipKind(StrEnum):

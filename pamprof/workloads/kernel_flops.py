@@ -1,4 +1,4 @@
-"""What an operator of our own costs: formulas that keep the FLOP count complete when a step runs custom kernels.
+"""What an operator of our own costs: formulas that keep the count complete when a step runs custom kernels.
 
 A kernel launched bare, as ``kernel[grid](...)``, is invisible to any counter. Wrap it as an operator with
 ``torch.library`` and register what it does; an operator without a formula is reported as uncounted.
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorWork:
-    """Floating-point operations of one operator call.
+    """Floating-point operations, and bytes, of one operator call.
 
     Attributes:
         matrix_flop_count: Multiply-adds of matrix products, real 2, complex 8; a causal mask skips what it masks.
         matrix_dense_flop_count: The same with causal masks computed in full.
         elementwise_flop_count: Pointwise and reduction work, weighted as in ``measure.elementwise_convention``.
+        byte_count: Least bytes moved to and from memory: every tensor read or written once by each kernel that touches
+            it; None where nobody says.
     """
 
     matrix_flop_count: int = 0
     matrix_dense_flop_count: int = 0
     elementwise_flop_count: int = 0
+    byte_count: int | None = None
 
 
 KernelFormula = Callable[..., OperatorWork]

@@ -96,6 +96,11 @@ class LlamaBlock(nn.Module):
         dropout = self.dropout if self.training else 0.0
         grouped = self.key_value_heads != self.heads
         time, length = query.shape[2], key.shape[2]
+        if grouped and time > 1 and query.is_cuda and query.dtype == torch.float32:
+            # No fused kernel of torch takes groups in float32; without one, masked pairs would be computed as well.
+            shared = self.heads // self.key_value_heads
+            key, value = (part.repeat_interleave(shared, 1) for part in (key, value))
+            grouped = False
         if time in (1, length):
             # One new position sees all there are; without the flag every attention kernel accepts it.
             return functional.scaled_dot_product_attention(
