@@ -70,6 +70,10 @@ class Configuration:
         names = cls.__dataclass_fields__
         return cls(**dict(zip(names, numbers, strict=True)))
 
+    def state_block(self, segments: int) -> int:
+        """Value channels of one program of ``state_kernel``: few where whole sequences leave multiprocessors idle."""
+        return min(16, self.value_block) if segments == 1 else self.value_block
+
     def forward_segments(self, length: int) -> int:
         """Segments that the forward kernels cut ``length`` tokens into."""
         return _parts(length, self.chunk, self.segment_chunks)

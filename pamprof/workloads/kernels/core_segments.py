@@ -89,7 +89,8 @@ def launch_state(
     keys, values = sources
     segment_chunks = configuration.gradient_segment_chunks if reverse else configuration.segment_chunks
     rows = len(inputs.log_decay) * heads
-    state_kernel[rows * segments * triton.cdiv(head_dim, configuration.value_block),](
+    block = configuration.state_block(segments)
+    state_kernel[rows * segments * triton.cdiv(head_dim, block),](
         keys,
         values,
         *sums,
@@ -105,7 +106,7 @@ def launch_state(
         heads,
         HEAD_DIM=head_dim,
         BLOCK_D=padded(head_dim),
-        BLOCK_V=configuration.value_block,
+        BLOCK_V=block,
         CHUNK=configuration.chunk,
         REVERSED=reverse,
         ENTERS=entering is not None,

@@ -33,7 +33,7 @@ def forward_work(shape: CoreShape, configuration: Configuration) -> OperatorWork
     matrix = _COMPLEX * rows * chunks * (pairs + states)
     pointwise = rows * chunks * elementwise
     if segments > 1:
-        first = _state_pass(shape, configuration)
+        first = _state_pass(shape, configuration, segments)
         scan = _scan_flops(rows, segments, dim)
         matrix, pointwise = matrix + first.matrix_flop_count + scan, pointwise + first.elementwise_flop_count
     return OperatorWork(matrix_flop_count=matrix, matrix_dense_flop_count=matrix, elementwise_flop_count=pointwise)
@@ -60,7 +60,7 @@ def backward_work(
     elementwise += (2 * chunk * dim + 2 * dim * dim) * walks
     matrix, pointwise = _COMPLEX * rows * chunks * products, rows * chunks * elementwise
     passes = (segments > 1) + ((not walks and chunks > 1) or wants_initial)
-    once = _state_pass(shape, configuration)
+    once = _state_pass(shape, configuration, segments)
     matrix += passes * once.matrix_flop_count
     pointwise += passes * once.elementwise_flop_count
     if segments > 1:
@@ -106,9 +106,9 @@ def _sizes(shape: CoreShape, configuration: Configuration) -> tuple[int, int, in
     )
 
 
-def _state_pass(shape: CoreShape, configuration: Configuration) -> OperatorWork:
+def _state_pass(shape: CoreShape, configuration: Configuration, segments: int) -> OperatorWork:
     rows, chunks, chunk, dim = _sizes(shape, configuration)
-    blocks = -(-dim // configuration.value_block)
+    blocks = -(-dim // configuration.state_block(segments))
     return OperatorWork(
         matrix_flop_count=_COMPLEX * rows * chunks * chunk * dim * dim,
         elementwise_flop_count=rows * chunks * (2 * chunk * dim + 2 * dim * dim + 5 * chunk * blocks),
