@@ -1,0 +1,168 @@
+"""The ``fused`` implementation against this project's targets for an H200, from records: target, feasible, reached.
+
+    python benchmarks/targets.py RUN… --core core.json -o targets.md
+
+RUN is a folder or file of ``pamprof compare``, one for each independent run; core.json comes from ``core.py``.
+"Feasible" is what a first study of custom kernels reached on one NVIDIA H200 with the 100M pair; both columns were set
+before these kernels existed. Ratios are PAM over transformer in time per token, each in its fastest execution.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.comparisons import compare
+from pamprof.analysis.labels import TRANSFORMER
+from pamprof.analysis.pairing import fastest
+from pamprof.analysis.summaries import summarise
+from pamprof.records import Phase, Run
+from pamprof.records.store import read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One figure at one point; ``value`` finds it in a run's fused and transformer records."""
+
+    title: str
+    phase: Phase
+    batch_size: int
+    length: int
+    feasible: float
+    target: float
+    value: Callable[[Run, Run], float]
+    more_is_better: bool = False
+
+
+def _ratio(fused: Run, transformer: Run) -> float:
+    return compare(fused, transformer).time_ratio.median
+
+
+def _tokens(fused: Run, _: Run) -> float:
+    return summarise(fused, "fused").tokens_per_second.median
+
+
+def _milliseconds(fused: Run, _: Run) -> float:
+    return 1e3 * summarise(fused, "fused").step_seconds.median
+
+
+def _ratio_target(phase: Phase, batch_size: int, length: int, feasible: float, target: float) -> Target:
+    title = f"{phase}, {batch_size} × {length}: ratio"
+    return Target(
+        title=title,
+        phase=phase,
+        batch_size=batch_size,
+        length=length,
+        feasible=feasible,
+        target=target,
+        value=_ratio,
+    )
+
+
+TARGETS = (
+    Target(
+        title="train, 18 × 2048: tokens/s",
+        phase=Phase.TRAIN,
+        batch_size=18,
+        length=2048,
+        feasible=344e3,
+        target=440e3,
+        value=_tokens,
+        more_is_better=True,
+    ),
+    _ratio_target(Phase.TRAIN, 18, 2048, 1.50, 1.20),
+    _ratio_target(Phase.TRAIN, 9, 4096, 1.32, 1.05),
+    _ratio_target(Phase.TRAIN, 4, 8192, 1.04, 0.82),
+    _ratio_target(Phase.TRAIN, 2, 16384, 0.71, 0.56),
+    _ratio_target(Phase.TRAIN, 1, 32768, 0.45, 0.36),
+    _ratio_target(Phase.PREFILL, 1, 2048, 1.70, 1.30),
+    _ratio_target(Phase.PREFILL, 1, 16384, 0.77, 0.50),
+    Target(
+        title="decode, 1 × 2048: ms per token",
+        phase=Phase.DECODE,
+        batch_size=1,
+        length=2048,
+        feasible=0.306,
+        target=0.20,
+        value=_milliseconds,
+    ),
+    _ratio_target(Phase.DECODE, 1, 2048, 0.62, 0.40),
+    _ratio_target(Phase.DECODE, 1, 16384, 0.41, 0.27),
+    _ratio_target(Phase.DECODE, 64, 2048, 0.50, 0.20),
+    _ratio_target(Phase.DECODE, 64, 16384, 0.09, 0.035),
+)
+# Microseconds of the core: sequences, length, direction, feasible, target.
+CORE_TARGETS = (
+    (18, 2048, "forward", 111.0, 75.0),
+    (3, 2048, "forward", 39.0, 20.0),
+    (1, 16384, "forward", 72.0, 42.0),
+    (18, 2048, "forward and backward", 440.0, 250.0),
+)
+
+
+def reached(target: Target, runs: Sequence[Run]) -> float | None:
+    """The figure in one run's records; None where fused or transformer was not measured there."""
+    here = [
+        run
+        for run in runs
+        if (run.workload.phase, run.workload.batch_size, run.workload.sequence_length)
+        == (target.phase, target.batch_size, target.length)
+    ]
+    fused = fastest(run for run in here if run.workload.implementation == "fused")
+    transformer = fastest(run for run in here if run.workload.spec.layer == TRANSFORMER)
+    return None if fused is None or transformer is None else target.value(fused, transformer)
+
+
+def line(title: str, feasible: float, target: float, found: list[float | None], more_is_better: bool) -> str:
+    """A row of the table."""
+    known = [value for value in found if value is not None]
+    cells = [
+        title,
+        *("–" if v is None else f"{v:,.0f}" if v >= 1000 else f"{v:.3g}" for v in (feasible, target, *found)),
+    ]
+    if not known:
+        return " | ".join((*cells, "not measured", ""))
+    sign = -1 if more_is_better else 1
+    worst = max(sign * value for value in known)
+    word = "target" if worst <= sign * target else "feasible" if worst <= sign * feasible else "missed"
+    return " | ".join((*cells, word, f"{max(known) / min(known) - 1:.1%}" if len(known) > 1 else ""))
+
+
+def main() -> None:
+    """Print the table, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="folders or files of records, one a run")
+    parser.add_argument("--core", type=Path, action="append", default=[], help="JSON of core.py, one or several")
+    parser.add_argument("-o", "--output", type=Path, help="also write the table to this file")
+    options = parser.parse_args()
+    runs = [read_records(path / "runs.jsonl" if path.is_dir() else path).runs for path in options.runs]
+    names = [f"run {index + 1}" for index in range(len(runs))]
+    rows = [
+        line(target.title, target.feasible, target.target, [reached(target, run) for run in runs],
+             target.more_is_better)
+        for target in TARGETS
+    ]  # fmt: skip
+    times = [
+        {(row["batch_size"], row["length"], row["direction"]): 1e6 * row["warm_seconds"] for row in content["rows"]}
+        for content in (json.loads(path.read_text(encoding="utf-8")) for path in options.core)
+    ]
+    for batch_size, length, direction, feasible, target in CORE_TARGETS if times else ():
+        found = [time.get((batch_size, length, direction)) for time in times]
+        found += [None] * (len(runs) - len(found))
+        rows.append(line(f"core {direction}, {batch_size} × {length}: µs", feasible, target, found, False))
+    head = " | ".join(("", "feasible", "target", *names, "reaches", "spread"))
+    text = "\n".join((head, " | ".join(["---", *["--:"] * (2 + len(names)), "---", "--:"]), *rows))
+    text = "\n".join(f"| {row} |" for row in text.splitlines()) + "\n"
+    print(text, end="")
+    if options.output is not None:
+        options.output.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
