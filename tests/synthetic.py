@@ -614,3 +614,28 @@ def synthetic_records(device: DeviceKind = "cuda", seed: int = 0) -> RecordFile:
             )
         )
     return RecordFile(sessions=(session,), runs=tuple(runs), skips=tuple(skips), problems=())
+
+
+FUSED_FACTOR = 0.5
+
+
+def with_fused(records: RecordFile, factor: float = FUSED_FACTOR) -> RecordFile:
+    """``records`` with a ``fused`` arm beside every ``planar`` one that is not compiled, ``factor`` of its time."""
+    made = []
+    for run in records.runs:
+        workload = run.workload
+        planar = (workload.spec.layer, workload.implementation) == ("pam", "planar")
+        if planar and workload.execution in (Execution.EAGER, Execution.GRAPH):
+            samples = tuple(factor * sample for sample in run.timing.wall_time_seconds)
+            made.append(
+                replace(
+                    run,
+                    workload=replace(workload, implementation="fused"),
+                    timing=replace(run.timing, wall_time_seconds=samples),
+                    flops=replace(run.flops, kernel_byte_count=10**9, attention_operators=()),
+                    logits_width=50304,
+                    kernel_configurations=("core: chunk 64, value block 32",),
+                    refused_configurations=("core: chunk 128: output is off by 1.0e+00",),
+                )
+            )
+    return replace(records, runs=(*records.runs, *made))

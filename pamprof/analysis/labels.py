@@ -15,6 +15,8 @@ TWIN = "real_pam"
 PAM = "pam"
 LLAMA = "llama"
 PUBLISHED = "published"
+PLANAR = "planar"
+FUSED = "fused"
 
 _TITLES = {TRANSFORMER: "transformer", TWIN: "real twin", PAM: "PAM", LLAMA: "Llama"}
 _EXECUTIONS = {

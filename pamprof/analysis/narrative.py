@@ -7,9 +7,11 @@ when nothing can be concluded.
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.labels import (
+    FUSED,
     PAM,
     PUBLISHED,
     execution_label,
@@ -221,8 +223,18 @@ def _best_sentence(point: PointAnalysis, best: Comparison) -> str:
     reference = layer_title(point.baseline.workload.spec.layer)
     return (
         f"The fastest {layer_title(best.subject.spec.layer)} there, {best.subject.implementation} "
-        f"({execution_label(best.subject.execution)}), costs {value} the {reference}."
+        f"({execution_label(best.subject.execution)}), costs {value} the {reference}{_won_by_hand(point, best)}."
     )
+
+
+def _won_by_hand(point: PointAnalysis, best: Comparison) -> str:
+    """What kernels written by hand make of the rung before theirs; nothing where the best code has none."""
+    steps = () if point.ladder is None else point.ladder.steps
+    for before, step in pairwise(steps):
+        if step.workload == best.subject and best.subject.implementation == FUSED and before.workload is not None:
+            factor = f"{ratio(step.factor.median)} {_brackets(step.factor)}"
+            return f"; kernels written by hand take {factor} of the time of {_name(before.workload)}"
+    return ""
 
 
 def _name(workload: Workload) -> str:

@@ -2,8 +2,9 @@
 
 transformer (fastest execution) -> the real twin (architecture) -> the same work in complex numbers at the twin's
 efficiency (arithmetic, counted) -> as published (how the published code runs, eager) -> what other executions and
-implementations win back, and at the end kernels written by hand. Measured factors come from one additive scale (see ``pairing.time_ratio``), so their product
-is the measured end ratio exactly. A rung that was not measured is named in ``missing`` and the next spans its place.
+implementations win back, and at the end kernels written by hand. Measured factors come from one additive scale (see
+``pairing.time_ratio``), so their product is the measured end ratio exactly. A rung that was not measured is named in
+``missing`` and the next spans its place.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.labels import (
+    FUSED,
     PAM,
+    PLANAR,
     PUBLISHED,
     TRANSFORMER,
     TWIN,
@@ -29,9 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pamprof.records import Run, Skip
-
-_PLANAR = "planar"
-_FUSED = "fused"
 
 
 class _Builder:
@@ -94,7 +94,7 @@ def build_ladder(runs: Sequence[Run], skips: Sequence[Skip], baseline: Run) -> L
     builder = _Builder(baseline)
     _architecture(builder, runs, skips)
     published = [run for run in pam if run.workload.implementation == PUBLISHED]
-    planar = [run for run in pam if run.workload.implementation == _PLANAR]
+    planar = [run for run in pam if run.workload.implementation == PLANAR]
     _arithmetic(builder, (published or planar or pam)[0])
     _published(builder, published, skips)
     _improvements(builder, pam, published, skips)
@@ -174,8 +174,8 @@ def _improvements(builder: _Builder, pam: Sequence[Run], published: Sequence[Run
         if run.workload.implementation != PUBLISHED:
             by_implementation.setdefault(run.workload.implementation, []).append(run)
     candidates = {name: best for name, runs in by_implementation.items() if (best := fastest(runs)) is not None}
-    planar, fused = candidates.pop(_PLANAR, None), candidates.pop(_FUSED, None)
-    _improve_or_say(builder, _PLANAR, planar, skips)
+    planar, fused = candidates.pop(PLANAR, None), candidates.pop(FUSED, None)
+    _improve_or_say(builder, PLANAR, planar, skips)
     # From the slowest to the fastest, so that each one that is better than all before it gets its rung.
     anchor = builder.baseline
     ordered = sorted(candidates.values(), key=lambda run: -time_ratio(run, anchor).interval.median)
@@ -183,7 +183,7 @@ def _improvements(builder: _Builder, pam: Sequence[Run], published: Sequence[Run
         if _is_better(builder, run, run.workload.implementation):
             _improve(builder, run)
     # Last whatever it wins: what is left when nothing is left to a compiler is what the ladder is climbed for.
-    _improve_or_say(builder, _FUSED, fused, skips)
+    _improve_or_say(builder, FUSED, fused, skips)
 
 
 def _improve_or_say(builder: _Builder, name: str, run: Run | None, skips: Sequence[Skip]) -> None:

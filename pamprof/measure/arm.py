@@ -20,8 +20,9 @@ from pamprof.measure.monitor import monitor, probes_for
 from pamprof.measure.profile import KernelProfile, profile_kernels
 from pamprof.measure.sampling import PairedSamples, sample_pairs, warm_up
 from pamprof.measure.session import utc_now
+from pamprof.measure.treatment import kernel_notes, kernel_shares, logits_width
 from pamprof.records import Ceilings, Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
-from pamprof.units import binary_bytes, percent
+from pamprof.units import binary_bytes
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
 
@@ -122,6 +123,7 @@ class ArmRunner:
         window, window_unknowns = (
             self._monitor(step) if watched else (None, (Unknown(field="monitor", reason=_NOT_WATCHED),))
         )
+        launched = kernel_notes(workload, self.device.torch_device)
         run = Run(
             session_id=self._request.session_id,
             group_id=self._request.group_id,
@@ -136,7 +138,10 @@ class ArmRunner:
             memory=memory,
             monitor=window,
             unknowns=(*self._environment_unknowns, *unknowns, *timing_unknowns, *window_unknowns),
-            notes=_notes(kernels),
+            notes=kernel_shares(kernels),
+            logits_width=logits_width(step.module),
+            kernel_configurations=launched.configurations,
+            refused_configurations=launched.refused,
         )
         return run, ready
 
@@ -276,9 +281,3 @@ def _gate_tolerance(workload: Workload) -> float:
     """That of the coarser of the two: the precision policy, or the dtype the state is kept in between steps."""
     kept = workload.spec.state_dtype
     return max(_GATE_TOLERANCE[workload.dtype], 0.0 if kept is None else _GATE_TOLERANCE[kept])
-
-
-def _notes(kernels: KernelProfile | str) -> tuple[str, ...]:
-    if isinstance(kernels, str):
-        return ()
-    return tuple(f"{percent(share)} of kernel time in {name}" for name, share in kernels.largest)

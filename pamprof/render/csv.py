@@ -49,11 +49,17 @@ def measurements_csv(
     return str(frame.convert_dtypes().to_csv(index=False, lineterminator="\n"))
 
 
+def _joined(values: tuple[str, ...] | None) -> str | None:
+    """Texts in one cell; an empty cell where nothing was recorded."""
+    return None if values is None else "; ".join(values)
+
+
 def _row(material: Material, point: PointAnalysis, summary: Summary) -> dict[str, Value]:
     run = summary.run
     workload, spec, environment = run.workload, run.workload.spec, run.environment
     comparison = comparison_of(point, summary)
     energy = run.monitor.energy if run.monitor is not None else None
+    rung = next((s for s in point.ladder.steps if s.workload == workload), None) if point.ladder is not None else None
     return {
         "key": workload.key,
         "layer": spec.layer,
@@ -95,12 +101,17 @@ def _row(material: Material, point: PointAnalysis, summary: Summary) -> dict[str
         **_interval("cost_against_baseline", "ratio", comparison.time_ratio if comparison else None),
         "flops_against_baseline_ratio": comparison.flop_ratio if comparison else None,
         **_interval("efficiency_against_baseline", "ratio", comparison.efficiency_ratio if comparison else None),
+        "ladder_rung": rung.label if rung else None,
+        **_interval("ladder_factor", "ratio", rung.factor if rung else None),
         "verdict": str(comparison.verdict) if comparison else "baseline",
         "paired": comparison.paired if comparison else None,
         "matrix_flop_count_per_step": run.flops.matrix_flop_count,
         "elementwise_flop_count_per_step": run.flops.elementwise_flop_count,
         "flop_count_complete": run.flops.complete,
         "operator_count_per_step": run.flops.operator_count,
+        "kernel_byte_count_per_step": run.flops.kernel_byte_count,
+        "attention_operators": _joined(run.flops.attention_operators),
+        "logits_width": run.logits_width,
         "kernel_busy_ratio": summary.kernel_busy_ratio,
         "peak_memory_bytes": run.memory.peak_bytes,
         "parameter_bytes": run.memory.parameter_bytes,
@@ -119,6 +130,8 @@ def _row(material: Material, point: PointAnalysis, summary: Summary) -> dict[str
         "oracle_relative_error": run.gate.relative_error,
         "doubts": "; ".join(str(doubt.kind) for doubt in summary.doubts),
         "notes": "; ".join(run.notes),
+        "kernel_configurations": _joined(run.kernel_configurations),
+        "refused_configurations": _joined(run.refused_configurations),
         "unknown_reasons": "; ".join(f"{u.field}: {u.reason}" for u in run.unknowns),
         **_price(material, summary),
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.records import PRECISION_POLICY, Phase
+from pamprof.records import PRECISION_POLICY, Phase, Scope
 from pamprof.render.arms import arm_key, execution_label
 from pamprof.render.model import Fairness
 from pamprof.render.text import listed, plural
+from pamprof.render.treatment import attention, hand_written, logits_columns, logits_policy
 
 if TYPE_CHECKING:
     from pamprof.records import Run, Session
@@ -44,6 +45,8 @@ def fairness(material: Material) -> Fairness:
         given_headings=(
             "Arm",
             "Executions measured",
+            "Attention kernel",
+            "Logits columns",
             "Dropout",
             "Precision",
             "Decode keeps",
@@ -102,13 +105,15 @@ def _given(material: Material, key: str) -> tuple[str, ...]:
         dict.fromkeys(
             {"state": "fixed state", "kv-cache": "preallocated KV cache"}.get(r.memory.state_kind, r.memory.state_kind)
             for r in runs
-            if r.workload.phase is not Phase.TRAIN and r.memory.state_kind
+            if r.workload.phase is not Phase.TRAIN and r.memory.state_kind and r.memory.state_bytes > 0
         )
     )
     notes = tuple(dict.fromkeys(note for run in runs for note in run.notes if KERNEL_SHARE not in note))
     return (
         material.arms[key].label,
         ", ".join(executions) or units.UNKNOWN,
+        attention(runs),
+        logits_columns(runs),
         ", ".join(dict.fromkeys(f"{run.workload.spec.dropout:g}" for run in runs)) or units.UNKNOWN,
         ", ".join(dict.fromkeys(str(run.workload.dtype) for run in runs)) or units.UNKNOWN,
         listed(kinds) if kinds else units.UNKNOWN,
@@ -127,16 +132,16 @@ def _gate(run: Run) -> str:
 
 def _policy(material: Material) -> str:
     backends = tuple(dict.fromkeys(name for run in material.records.runs for name in run.environment.sdpa_backends))
-    attention = f" Attention backends enabled, in order of preference: {', '.join(backends)}." if backends else ""
-    return (
-        f"{PRECISION_POLICY} Training computes the logits of every position, prefill and decode those of the last one "
-        f"alone, on every arm.{attention}"
-    )
+    backends_named = f"Attention backends enabled, in order of preference: {', '.join(backends)}." if backends else ""
+    models = [run for run in material.records.runs if run.workload.scope is Scope.MODEL]
+    return " ".join(filter(None, (PRECISION_POLICY, logits_policy(models), backends_named)))
 
 
 def _objections(material: Material) -> tuple[str, ...]:
     session = material.session
+    by_hand = hand_written(material)
     objections = [
+        *(() if by_hand is None else (by_hand,)),
         "Equal size is not equal quality: cost is per token, whatever the token is worth. "
         + (
             "Perplexity stands beside the cost."

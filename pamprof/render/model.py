@@ -94,20 +94,22 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LadderRow:
-    """A rung as a table row."""
+    """A rung as a table row; ``price`` is the cost of a million tokens after it, in the report's unit."""
 
     label: str
     explanation: str
     factor: str
     cumulative: str
+    price: str
     basis: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LadderTable:
-    """The ladder of one point in words, with what could not be built."""
+    """The ladder of one point in words, with what could not be built; ``unit`` is that of the rows' prices."""
 
     title: str
+    unit: str
     rows: tuple[LadderRow, ...]
     missing: tuple[str, ...]
 
@@ -191,6 +193,7 @@ class ReportView:
         rows: Every measured workload.
         skipped: Every planned one without a number.
         kernels: Where the kernel time of the points that sum a phase up went, by arm.
+        launches: How kernels of our own were launched, by run.
         doubts: Each kind of doubt that occurs, once, with advice.
         fairness: See ``Fairness``.
         method: How the numbers were made.
@@ -211,6 +214,7 @@ class ReportView:
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
     kernels: tuple[Word, ...]
+    launches: tuple[Word, ...]
     doubts: tuple[Word, ...]
     fairness: Fairness
     method: tuple[Fact, ...]

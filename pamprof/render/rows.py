@@ -203,3 +203,17 @@ def kernel_words(material: Material) -> tuple[Word, ...]:
                 label = f"{PHASE_NAMES[phase]}, {point_label(point.point)}: {material.full_label(summary.workload)}"
                 words.append(Word(text=label, meaning="; ".join(shares)))
     return tuple(words)
+
+
+def launch_words(material: Material) -> tuple[Word, ...]:
+    """How kernels of our own were launched, and which configurations were refused, by run; alike ones together."""
+    said: dict[str, list[str]] = {}
+    for point in material.analysis.points:
+        for summary in point.summaries:
+            run = summary.run
+            refused = tuple(f"refused: {text}" for text in run.refused_configurations or ())
+            lines = "; ".join((*(run.kernel_configurations or ()), *refused))
+            if lines:
+                where = f"{PHASE_NAMES[run.workload.phase]}, {point_label(run.workload.point)}"
+                said.setdefault(lines, []).append(f"{where}: {material.full_label(run.workload)}")
+    return tuple(Word(text="; ".join(names), meaning=lines) for lines, names in said.items())

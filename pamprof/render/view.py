@@ -20,7 +20,7 @@ from pamprof.render.fairness import fairness
 from pamprof.render.material import Material, gather
 from pamprof.render.method import method, noise
 from pamprof.render.model import ReportView
-from pamprof.render.rows import columns, doubt_words, kernel_words, rows, skipped
+from pamprof.render.rows import columns, doubt_words, kernel_words, launch_words, rows, skipped
 from pamprof.render.text import cleaned, listed, plural
 from pamprof.render.tiles import tiles
 
@@ -74,6 +74,7 @@ def build_view(
             rows=rows(material),
             skipped=skipped(material),
             kernels=kernel_words(material),
+            launches=launch_words(material),
             doubts=doubt_words(material),
             fairness=fairness(material),
             method=method(material),

@@ -9,12 +9,12 @@ Axes: B batch, T time, D model_dim, H heads, d head_dim, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
 
-    from pamprof.records import Dtype, LayerSpec, Phase, Scope
+    from pamprof.records import Dtype, LayerSpec, Phase, Scope, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,28 @@ class ClosedForm:
 
     matrix_flop_count: int
     matrix_dense_flop_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelNotes:
+    """How kernels of a layer's own were launched for one workload, in words for its record.
+
+    Attributes:
+        configurations: A sentence for each kernel that can be cut in several ways.
+        refused: Configurations tried in this process and refused, each with its fault.
+    """
+
+    configurations: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class NotesKernels(Protocol):
+    """What a definition may offer besides, where an implementation runs kernels of its own."""
+
+    def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
+        """How they were launched for ``workload``, asked after it ran in this process."""
+        ...
 
 
 class State(Protocol):

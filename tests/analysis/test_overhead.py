@@ -9,7 +9,7 @@ import pytest
 from pamprof.analysis import analyse
 from pamprof.analysis.results import Basis, Ladder, StepKind
 from pamprof.records import Execution, Phase
-from tests.synthetic import synthetic_records
+from tests.synthetic import synthetic_records, with_fused
 
 if TYPE_CHECKING:
     from pamprof.records.store import RecordFile
@@ -68,7 +68,36 @@ def test_rungs_stand_in_order() -> None:
         "planar, graph",
         "gauss, graph",
     ]
-    assert ladder.missing == ()
+    assert ladder.missing == ("fused: not measured here",)
+
+
+def test_kernels_written_by_hand_are_the_last_rung_at_every_point() -> None:
+    records = with_fused(synthetic_records())
+    for point in analyse(records).points:
+        assert point.ladder is not None
+        last, before = point.ladder.steps[-1], point.ladder.steps[-2]
+        assert last.label == "fused, graph"
+        assert last.workload is not None
+        assert last.workload.implementation == "fused"
+        assert last.cumulative.median == pytest.approx(before.cumulative.median * last.factor.median)
+        assert "fused" not in " ".join(point.ladder.missing)
+        end = next(c for c in point.comparisons if c.subject == last.workload)
+        assert prod(step.factor.median for step in point.ladder.steps) == pytest.approx(end.time_ratio.median)
+
+
+def test_kernels_that_win_nothing_keep_their_rung() -> None:
+    ladder = ladder_of(with_fused(synthetic_records(), 2.0), Phase.TRAIN, 18)
+    assert ladder.steps[-1].label == "fused, graph"
+    assert ladder.steps[-1].factor.low > 1
+
+
+def test_fused_that_cannot_run_is_missing_with_its_reason() -> None:
+    records = synthetic_records()
+    skip = records.skips[0]
+    workload = replace(skip.workload, implementation="fused")
+    skipped = replace(skip, workload=workload, reason="it needs a CUDA device")
+    ladder = ladder_of(replace(records, skips=(*records.skips, skipped)), workload.phase, workload.batch_size)
+    assert "fused: not measured here (unsupported: it needs a CUDA device)" in ladder.missing
 
 
 def test_arithmetic_is_counted_and_everything_else_measured() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import UnsupportedError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.workloads.base import KernelNotes
 from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.layers import pam_presets
 from pamprof.workloads.layers.complex_ops import ACTIVATIONS
@@ -30,6 +31,7 @@ from pamprof.workloads.models import PamLanguageModel
 if TYPE_CHECKING:
     import torch
 
+    from pamprof.records import Workload
     from pamprof.workloads.base import LayerDefinition, SequenceModel
 
 
@@ -95,6 +97,14 @@ class PamDefinition(MemoryDefinition):
                 )
             )
         return max(errors), ORACLE_NAME
+
+    def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
+        """How the memory's core was launched for ``workload``; nothing but ``fused`` has kernels to say it of."""
+        if workload.implementation != "fused" or unavailable_reason(device) is not None:
+            return KernelNotes()
+        from pamprof.workloads.kernels.core_notes import core_notes  # Triton, which a CPU machine may lack
+
+        return core_notes(workload, device)
 
 
 DEFINITION: LayerDefinition = PamDefinition()

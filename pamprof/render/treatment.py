@@ -1,0 +1,114 @@
+"""What an arm was given, in words: attention kernel, width of the logits; and what to object to kernels by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.labels import FUSED, PLANAR
+from pamprof.records import Execution, Phase
+from pamprof.render.material import comparison_of
+from pamprof.render.text import PHASE_NAMES, brackets, listed, point_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.records import Run
+    from pamprof.render.material import Material
+
+_COMPILED = {Execution.COMPILED, Execution.COMPILED_GRAPH}
+# Parts of torch's operator names, the longer ones first.
+_KERNELS = (
+    ("cudnn", "cuDNN"),
+    ("flash_attention_for_cpu", "flash on CPU"),
+    ("flash", "flash"),
+    ("efficient", "memory-efficient"),
+)
+
+
+def attention(runs: Iterable[Run]) -> str:
+    """``cuDNN``, or by phase where it differs: ``cuDNN (training, prefill), flash (decode)``; a dash if unrecorded."""
+    phases: dict[str, list[str]] = {}
+    for run in runs:
+        operators = run.flops.attention_operators
+        if operators is not None:
+            for name in dict.fromkeys(_kernel_name(operator) for operator in operators) or ("none",):
+                phases.setdefault(name, []).append(PHASE_NAMES[run.workload.phase].lower())
+    if len(phases) <= 1:
+        return next(iter(phases), units.UNKNOWN)
+    return ", ".join(f"{name} ({', '.join(dict.fromkeys(where))})" for name, where in phases.items())
+
+
+def _kernel_name(operator: str) -> str:
+    return next((name for part, name in _KERNELS if part in operator), operator)
+
+
+def logits_columns(runs: Iterable[Run]) -> str:
+    """``50304, 47 of them padding``; a dash where no width was recorded."""
+    widths = dict.fromkeys(
+        (run.logits_width, run.logits_width - run.workload.spec.vocabulary_size)
+        for run in runs
+        if run.logits_width is not None
+    )
+    words = (f"{width}, {f'{padding} of them padding' if padding else 'not padded'}" for width, padding in widths)
+    return "; ".join(words) or units.UNKNOWN
+
+
+def logits_policy(runs: Iterable[Run]) -> str:
+    """Of which positions logits are made, for the phases that were measured."""
+    phases = {run.workload.phase for run in runs}
+    last = tuple(PHASE_NAMES[phase].lower() for phase in (Phase.PREFILL, Phase.DECODE) if phase in phases)
+    parts = ["training of every position"] if Phase.TRAIN in phases else []
+    parts += [f"{listed(last)} of the last one alone"] if last else []
+    return f"Logits are made, on every arm, in {', in '.join(parts)}." if parts else ""
+
+
+def hand_written(material: Material) -> str | None:
+    """The objection to kernels written by hand, with what they and the compiled code cost; None without such an arm.
+
+    It is quoted where they win most by it: decode at batch 1 and the shortest context, or the first point they have.
+    """
+    points = [p for p in material.main_points() if _fastest(material, p, FUSED) is not None]
+    if not points:
+        return None
+    decode = [p for p in points if p.point.phase is Phase.DECODE]
+    point = min(decode, key=lambda p: (p.point.batch_size, p.point.sequence_length)) if decode else points[0]
+    fused, planar = _fastest(material, point, FUSED), _fastest(material, point, PLANAR)
+    assert fused is not None
+    baseline = point.baseline
+    kernel = attention([baseline.run])
+    given = "" if kernel in {units.UNKNOWN, "none"} else f", with attention by torch ({kernel})"
+    compiled = baseline.workload.execution in _COMPILED
+    how = "compiled by torch" if compiled else "as torch runs it"
+    sentence = (
+        f"{material.arm(fused.workload).label} is kernels written by hand for this model, against "
+        f"{material.full_label(baseline.workload)}: {how}{given}. "
+    )
+    if point.point.phase is Phase.DECODE and point.point.batch_size == 1:
+        sentence += "Nobody fused the other side's decode step by hand, and at batch 1 that counts most: "
+    else:
+        sentence += "Nobody wrote the other side's step by hand: "
+    costs = [f"at {point_label(point.point)} it costs {_cost(point, fused)}"]
+    if planar is not None:
+        equal = compiled and planar.workload.execution in _COMPILED
+        same = "left to the same compiler" if equal else "without such kernels"
+        costs.append(f"{material.full_label(planar.workload)}, {same}, costs {_cost(point, planar)}")
+        return f"{sentence}{', '.join(costs)}. For equal care compare the latter."
+    return f"{sentence}{costs[0]}."
+
+
+def _cost(point: PointAnalysis, summary: Summary) -> str:
+    comparison = comparison_of(point, summary)
+    return (
+        "1×" if comparison is None else f"{units.ratio(comparison.time_ratio.median)} {brackets(comparison.time_ratio)}"
+    )
+
+
+def _fastest(material: Material, point: PointAnalysis, implementation: str) -> Summary | None:
+    found = (
+        s
+        for s in material.best(point)
+        if (s.workload.spec.layer, s.workload.implementation) == (material.subject_layer, implementation)
+    )
+    return next(found, None)

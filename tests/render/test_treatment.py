@@ -1,0 +1,122 @@
+"""What the report says of an arm's kernels: the last rung, the objection first, what each arm had, from records alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pamprof.analysis import analyse
+from pamprof.records import Execution, Phase
+from pamprof.render.csv import measurements_csv
+from pamprof.render.html import render_html
+from pamprof.render.treatment import attention, logits_columns, logits_policy
+from pamprof.render.view import build_view
+from tests.synthetic import with_fused
+
+
+@pytest.fixture(scope="module")
+def fused_records(gpu_records):
+    return with_fused(gpu_records)
+
+
+@pytest.fixture(scope="module")
+def fused_view(fused_records):
+    return build_view(fused_records)
+
+
+def test_the_ladder_ends_in_kernels_by_hand_with_their_dollars(fused_view):
+    for ladder in fused_view.ladders:
+        assert ladder.rows[-1].label == "fused, graph"
+        assert ladder.rows[-1].price.startswith("$")
+        assert ladder.unit == "US dollars per million tokens"
+    assert "(fused, graph)" in fused_view.chart("ladder").title
+
+
+def test_a_rung_costs_what_its_arm_costs_and_a_counted_one_a_multiple_of_the_baseline(fused_view):
+    ladder = fused_view.ladders[0]
+    dollars = [float(row.price.split(" ")[0].removeprefix("$")) for row in ladder.rows]
+    factors = [float(row.cumulative.split("×")[0]) for row in ladder.rows]
+    assert [d / dollars[0] for d in dollars] == pytest.approx(factors, rel=0.02)
+
+
+def test_the_objection_to_kernels_by_hand_stands_first_and_quotes_decode_at_batch_1(fused_view, gpu_view):
+    first = fused_view.fairness.objections[0]
+    assert first.startswith("PAM fused is kernels written by hand for this model, against transformer · graph")
+    assert "at batch 1 at 2k context it costs 0.65" in first
+    assert "PAM planar · graph, without such kernels, costs 1.3" in first
+    assert not any("by hand" in text for text in gpu_view.fairness.objections)
+
+
+def test_without_decode_the_objection_quotes_another_point(fused_records):
+    runs = tuple(run for run in fused_records.runs if run.workload.phase is Phase.TRAIN)
+    first = build_view(replace(fused_records, runs=runs)).fairness.objections[0]
+    assert "at batch 3 × 2k tokens it costs" in first
+    assert "batch 1 that counts" not in first
+
+
+def test_planar_is_left_to_the_same_compiler_only_where_both_were_compiled(fused_records):
+    graph, compiled = Execution.GRAPH, Execution.COMPILED_GRAPH
+
+    def renamed(run):
+        if run.workload.execution is not graph or run.workload.implementation == "fused":
+            return run
+        return replace(run, workload=replace(run.workload, execution=compiled))
+
+    first = build_view(replace(fused_records, runs=tuple(map(renamed, fused_records.runs)))).fairness.objections[0]
+    assert "left to the same compiler" in first
+    assert "compiled by torch" in first
+
+
+def test_attention_is_that_of_the_counted_operators(gpu_records):
+    run = gpu_records.runs[0]
+
+    def seen(phase, operators):
+        return replace(
+            run,
+            workload=replace(run.workload, phase=phase),
+            flops=replace(run.flops, attention_operators=operators),
+        )
+
+    cudnn, flash = "aten::_scaled_dot_product_cudnn_attention", "aten::_scaled_dot_product_flash_attention"
+    assert attention([seen(Phase.TRAIN, None)]) == "–"
+    assert attention([seen(Phase.TRAIN, ())]) == "none"
+    assert attention([seen(Phase.TRAIN, (cudnn,)), seen(Phase.DECODE, (cudnn,))]) == "cuDNN"
+    assert attention([seen(Phase.TRAIN, (cudnn,)), seen(Phase.DECODE, (flash,))]) == "cuDNN (training), flash (decode)"
+
+
+def test_padding_is_the_recorded_width_less_the_vocabulary(gpu_records):
+    run = gpu_records.runs[0]
+    assert logits_columns([run]) == "–"
+    assert logits_columns([replace(run, logits_width=50304)]) == "50304, 47 of them padding"
+    assert logits_columns([replace(run, logits_width=50257)]) == "50257, not padded"
+
+
+def test_logits_are_spoken_of_only_for_phases_that_were_measured(gpu_records):
+    train = [run for run in gpu_records.runs if run.workload.phase is Phase.TRAIN]
+    decode = [run for run in gpu_records.runs if run.workload.phase is Phase.DECODE]
+    assert logits_policy(train) == "Logits are made, on every arm, in training of every position."
+    assert logits_policy(decode) == "Logits are made, on every arm, in decode of the last one alone."
+    assert logits_policy([]) == ""
+
+
+def test_the_opening_sentences_say_what_the_kernels_won(fused_view):
+    assert any("kernels written by hand take 0.5" in sentence for sentence in fused_view.sentences)
+
+
+def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
+    assert any("refused: core: chunk 128" in word.meaning for word in fused_view.launches)
+    page = render_html(fused_view)
+    assert "How kernels of our own were launched" in page
+    assert "core: chunk 64, value block 32" in page
+    header, *lines = measurements_csv(fused_records, analyse(fused_records)).splitlines()
+    for name in ("kernel_configurations", "refused_configurations", "kernel_byte_count_per_step", "ladder_rung"):
+        assert name in header.split(",")
+    (line,) = (x for x in lines if ",fused,graph,train," in x and "B18" in x)
+    assert "core: chunk 64, value block 32" in line
+    assert '"fused, graph"' in line
+
+
+def test_a_report_without_such_kernels_has_no_launches(gpu_view):
+    assert gpu_view.launches == ()
+    assert "How kernels of our own were launched" not in render_html(gpu_view)
