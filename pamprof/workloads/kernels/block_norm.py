@@ -35,6 +35,7 @@ SIZE_FLOPS = 5  # modulus of a normed channel
 # Of one plane in one program's tile: the fastest on an H200, as all such sizes of these kernels.
 _PLAIN_ELEMENTS, _PLAIN_WARPS = 512, 4
 _GATED_ELEMENTS, _GATED_WARPS = 1024, 1
+_FEW_ROWS_WARPS = 4  # where a row is a program of its own, and there is nothing to wait for but itself
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -227,6 +228,8 @@ def _launch(
     block = power_of_two(width)
     elements, warps = (_GATED_ELEMENTS, _GATED_WARPS) if gates else (_PLAIN_ELEMENTS, _PLAIN_WARPS)
     tile = row_tile(rows, block, elements)
+    if tile == 1:
+        warps = _FEW_ROWS_WARPS
     _norm_kernel[(triton.cdiv(rows, tile),)](
         planes,
         planes if branch is None else branch.contiguous(),
