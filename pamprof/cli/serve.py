@@ -76,9 +76,10 @@ def serve_sweep(
     largest_batch: Annotated[
         int | None, typer.Option(min=1, max=1 << 20, help="No batch beyond it. Default: 256 on a CPU, 64k on a GPU.")
     ] = None,
-    execution: Annotated[str | None, typer.Option(help="eager or graph. Default: eager on a CPU, graph on a GPU.")] = (
-        None
-    ),
+    execution: Annotated[
+        str | None,
+        typer.Option(help="eager, compiled, graph or compiled-graph. Default: eager on a CPU, graph on a GPU."),
+    ] = (None),
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: float32 on a CPU, bfloat16 on a GPU.")
     ] = None,

@@ -18,10 +18,10 @@ from pamprof.measure.serve_plan import is_flat, lines_of
 from pamprof.measure.session import utc_now
 from pamprof.measure.wire import Event, encode_event
 from pamprof.measure.worker import Pipe, attempt_with, main, send_ceilings
-from pamprof.records import Phase, Run, Skip, SkipKind
+from pamprof.records import Execution, Phase, Run, Skip, SkipKind
 from pamprof.records.codec import encode
 from pamprof.units import binary_bytes, tokens
-from pamprof.workloads.execution import first_line
+from pamprof.workloads.execution import first_line, plain_regions
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import with_room_for
 
@@ -173,6 +173,8 @@ class ArmSweep:
 
         outcome = attempt_with(self._runner, self._request, workload, measure)
         self._pipe.send(encode(outcome))
+        if workload.execution in (Execution.COMPILED, Execution.COMPILED_GRAPH):
+            plain_regions(self._kept.model)  # compiled for this batch alone
         gc.collect()
         self._device.empty_cache()
         return outcome

@@ -49,6 +49,13 @@ def compile_regions(model: SequenceModel) -> None:
         region.compile(dynamic=False)
 
 
+def plain_regions(model: SequenceModel) -> None:
+    """Undo ``compile_regions``, so that the model's next step is plain, or compiled for its own sizes."""
+    for region in (*model.blocks, *model.compiled_regions()):
+        region._compiled_call_impl = None
+    torch._dynamo.reset()
+
+
 def capture_graph(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
     """Capture ``step`` into a CUDA graph; the returned callable replays it and returns the step's static output.
 

@@ -113,7 +113,7 @@ def test_a_sweep_is_priced_and_reported_like_any_records(swept):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--execution", "compiled"], "a sweep runs eager or graph, not compiled"),
+        (["--execution", "fast"], "--execution 'fast' is not known"),
         (["--context", "0"], "--context takes positive whole numbers"),
         (["--state-dtype", "int8"], "--state-dtype 'int8' is not known"),
         (["--preset", "7b"], "presets are"),

@@ -89,7 +89,10 @@ class FakeRunner:
 
 @pytest.fixture
 def swept(monkeypatch):
-    def run(runner, *, contexts=(128, 1024, 8192), largest_batch=1 << 14, done=(), deadline=None, fits=None):
+    def run(
+        runner, *, contexts=(128, 1024, 8192), largest_batch=1 << 14, done=(), deadline=None, fits=None,
+        execution=Execution.GRAPH,
+    ):  # fmt: skip
         definition = Definition(runner.fixed_state)
         monkeypatch.setattr(serve_worker, "definition", lambda name: definition)
         monkeypatch.setattr(serve_worker, "gc", SimpleNamespace(collect=lambda: 0))  # a test's heap is large
@@ -99,7 +102,7 @@ def swept(monkeypatch):
         )
         axes = SweepAxes(contexts=contexts, prompts=(128, 512, 2048), largest_batch=largest_batch)
         arm = Arm(definition=definition, spec=synthetic_spec("transformer"), facts=None)
-        group = candidates(arm, axes, implementation="sdpa", execution=Execution.GRAPH, dtype=Dtype.BFLOAT16)
+        group = candidates(arm, axes, implementation="sdpa", execution=execution, dtype=Dtype.BFLOAT16)
         request = GroupRequest(
             session_id="s", group_id="g", origin_seconds=0.0, device="cuda", workloads=group,
             done=tuple(each.key for each in group if done(each)) if done else (), settings=Settings(),
@@ -187,6 +190,15 @@ def test_one_model_serves_every_point(swept):
     runner = FakeRunner(FakeDevice())
     swept(runner)
     assert len(runner.kept) == 1
+
+
+def test_what_was_compiled_for_one_batch_serves_no_other(swept, monkeypatch):
+    undone = []
+    monkeypatch.setattr(serve_worker, "plain_regions", undone.append)
+    swept(FakeRunner(FakeDevice()))
+    assert not undone
+    records = swept(FakeRunner(FakeDevice()), execution=Execution.COMPILED_GRAPH)
+    assert len(undone) == sum(isinstance(record, Run) for record in records)
 
 
 def test_a_fixed_state_seeks_its_memory_once(swept):

@@ -6,6 +6,7 @@ import torch
 
 from pamprof.errors import UnsupportedError
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
+from pamprof.workloads.execution import compile_regions, plain_regions
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep, with_room_for
 
@@ -80,6 +81,19 @@ def test_a_compiler_that_fails_is_unsupported_with_torchs_version(monkeypatch):
     monkeypatch.setattr("pamprof.workloads.steps.compile_regions", lambda model: 1 / 0)
     with pytest.raises(UnsupportedError, match=re.escape(torch.__version__)):
         step.compile()
+
+
+def test_regions_marked_for_a_compiler_can_be_made_plain_again():
+    step = prepare(phase=Phase.PREFILL)
+    compiled = []
+    compile_regions(step.model)
+    assert all(region._compiled_call_impl is not None for region in step.model.blocks)
+    plain_regions(step.model)
+    for region in (*step.model.blocks, *step.model.compiled_regions()):
+        region.register_forward_hook(lambda *_: compiled.append(torch.compiler.is_compiling()))
+    step.run()
+    assert compiled
+    assert not any(compiled)
 
 
 def test_a_longer_sequence_than_the_position_table_gets_room():
