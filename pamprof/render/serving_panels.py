@@ -52,6 +52,7 @@ class CurvePanel:
         curves: One an arm.
         marks: Named places, such as a crossover or a limit.
         note: A sentence under the title, such as why there is no crossover; empty without one.
+        level: A value that is drawn as a horizontal line, such as the 1 of a ratio; None for none.
     """
 
     title: str
@@ -60,6 +61,7 @@ class CurvePanel:
     curves: tuple[Curve, ...]
     marks: tuple[Mark, ...] = ()
     note: str = ""
+    level: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

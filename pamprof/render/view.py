@@ -12,6 +12,7 @@ from pamprof.render.chart_context import context_chart
 from pamprof.render.chart_cost import cost_chart
 from pamprof.render.chart_ladder import ladder_chart, ladder_tables
 from pamprof.render.chart_memory import memory_chart
+from pamprof.render.chart_ratio import ratio_chart
 from pamprof.render.chart_roofline import roofline_chart
 from pamprof.render.chart_strip import strip_chart
 from pamprof.render.chart_throughput import throughput_chart
@@ -63,6 +64,7 @@ def build_view(
                 ladder_chart(material),
                 cost_chart(material),
                 context_chart(material),
+                ratio_chart(material),
                 throughput_chart(material),
                 memory_chart(material),
                 roofline_chart(material),

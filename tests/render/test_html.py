@@ -75,6 +75,7 @@ def test_sections_stand_in_the_order_a_reader_needs(gpu_html):
         'id="ladder"',
         'id="cost"',
         'id="cost-context"',
+        'id="ratio-context"',
         'id="throughput"',
         'id="memory"',
         'id="roofline"',

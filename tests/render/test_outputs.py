@@ -31,7 +31,8 @@ def test_report_is_page_pictures_summary_and_measurements(gpu_report):
     pictures = {f"{chart.name}.png" for chart in gpu_report.view.charts}
     assert names == {"report.html", "summary.md", "measurements.csv"} | pictures
     assert pictures == {
-        f"{n}.png" for n in ("ladder", "cost", "cost-context", "throughput", "memory", "roofline", "utilisation")
+        f"{n}.png"
+        for n in ("ladder", "cost", "cost-context", "ratio-context", "throughput", "memory", "roofline", "utilisation")
     }
     assert not list(gpu_report.html.parent.glob(".*"))
 

@@ -49,11 +49,13 @@ def _lines_above(panel: CurvePanel) -> int:
 def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, title_points: float) -> None:
     values = [value for curve in panel.curves for piece in curve.pieces for value in piece.values]
     values += [spot.value for curve in panel.curves for spot in curve.spots]
+    levels = () if panel.level is None else (panel.level,)
     # An interval that a few noisy samples left open may not flatten what was found; its band runs out of the picture.
-    lowest, highest = min(v.median for v in values), max(v.median for v in values)
+    medians = [*(v.median for v in values), *levels]
+    lowest, highest = min(medians), max(medians)
     low, high = drawable(
-        max(min(v.low for v in values), lowest / _WIDEST) / 1.25,
-        min(max(v.high for v in values), highest * _WIDEST) * 1.25,
+        max(min([*(v.low for v in values), *levels]), lowest / _WIDEST) / 1.25,
+        min(max([*(v.high for v in values), *levels]), highest * _WIDEST) * 1.25,
     )
     if high / low < 4:
         low, high = low / 1.4, high * 1.4
@@ -83,6 +85,8 @@ def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, 
         va="top",
         annotation_clip=False,
     )
+    for level in levels:
+        axes.axhline(level, color=LIGHT["rule"], linewidth=1.2, zorder=2)
     for curve in panel.curves:
         _draw_curve(axes, curve)
     _label(axes, panel, height, low, high)

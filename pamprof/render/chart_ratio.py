@@ -1,0 +1,166 @@
+"""The subject's cost over the reference's against context: as published and with kernels by hand, with crossovers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.labels import FUSED, PAM, PLANAR, PUBLISHED
+from pamprof.analysis.results import Basis, CrossoverQuantity
+from pamprof.records import Interval, Phase
+from pamprof.render.arms import arm_key
+from pamprof.render.chart import Chart, Mark
+from pamprof.render.chart_common import samples_and_confidence, source, subtitle
+from pamprof.render.chart_cost import price_note
+from pamprof.render.material import comparison_of
+from pamprof.render.serving_panels import Curve, CurvePanel, Piece, Spot
+from pamprof.render.text import PHASE_NAMES, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pamprof.analysis.results import Crossover, PointAnalysis
+    from pamprof.render.arms import Arm
+    from pamprof.render.material import Material
+
+_SHOWN = (PUBLISHED, PLANAR, FUSED)
+
+
+def ratio_chart(material: Material) -> Chart:
+    """A panel for each phase and batch with at least two contexts; one line an implementation."""
+    panels: list[CurvePanel] = []
+    used: list[PointAnalysis] = []
+    for phase in (Phase.DECODE, Phase.PREFILL, Phase.TRAIN):
+        of_phase = material.main_points(phase)
+        for batch in sorted({p.point.batch_size for p in of_phase}):
+            points = sorted((p for p in of_phase if p.point.batch_size == batch), key=lambda p: p.point.sequence_length)
+            curves = _curves(material, points)
+            if curves:
+                used += points
+                panels.append(_panel(material, phase, batch, curves))
+    subject, reference = material.title_of(material.subject_layer), material.title_of(material.reference_layer)
+    return Chart(
+        name="ratio-context",
+        kind="curves",
+        title=_finding(material, panels),
+        subtitle=subtitle(material),
+        axis=f"cost of {subject} over that of the {reference}, per token (factor, logarithmic)",
+        caption=(
+            f"Fastest execution of each arm over the {reference}'s fastest at the same length; bands are intervals, and "
+            "below the line at 1 the subject is the cheaper one. Both sides run on one device at one rate, so the "
+            "factor holds for time and for money. A vertical line is where a curve comes down through 1, interpolated "
+            f"between measured lengths and never beyond them, its shade the interval. {price_note(material)} "
+            f"{samples_and_confidence(s for p in used for s in p.summaries)}."
+        ),
+        source=source(material),
+        alt=f"{_finding(material, panels)}. {_spoken(panels)}",
+        panels=tuple(panels),
+        reason="" if panels else "a line needs two lengths of one phase and batch; give several with --sequence-length",
+    )
+
+
+def _curves(material: Material, points: Sequence[PointAnalysis]) -> tuple[Curve, ...]:
+    """Lines of at least two lengths."""
+    found: dict[str, list[tuple[float, Interval]]] = {}
+    for point in points:
+        for summary in material.best(point):
+            workload = summary.workload
+            shown = workload.spec.layer != PAM or workload.implementation in _SHOWN
+            if workload.spec.layer == material.subject_layer != material.reference_layer and shown:
+                comparison = comparison_of(point, summary)
+                ratio = Interval.exact(1.0) if comparison is None else comparison.time_ratio
+                found.setdefault(arm_key(workload), []).append((float(point.point.sequence_length), ratio))
+    return tuple(_curve(material.arms[key], found[key]) for key in material.arms if len(dict(found.get(key, ()))) > 1)
+
+
+def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> Curve:
+    xs, values = tuple(x for x, _ in pairs), tuple(value for _, value in pairs)
+    return Curve(
+        arm=arm,
+        label=arm.label,
+        pieces=(Piece(xs=xs, values=values, measured=True),),
+        spots=tuple(Spot(x=x, value=value, measured=True) for x, value in pairs),
+    )
+
+
+def _panel(material: Material, phase: Phase, batch: int, curves: tuple[Curve, ...]) -> CurvePanel:
+    crossings = _crossings(material, phase, batch, curves)
+    # Names of several lines that lie close would cover each other: then the note has them.
+    marked = [crossing for crossing in crossings if crossing.tokens is not None]
+    return CurvePanel(
+        title=f"{PHASE_NAMES[phase]}, batch {batch}",
+        x_label="tokens of context (log)" if phase is Phase.DECODE else "tokens per sequence (log)",
+        x_unit="tokens",
+        curves=curves,
+        marks=tuple(
+            Mark(
+                x=crossing.tokens,
+                text=_place(crossing) if len(marked) == 1 else "",
+                measured=True,
+            )
+            for crossing in marked
+            if crossing.tokens is not None
+        ),
+        note="; ".join(filter(None, (*(map(_place, marked) if len(marked) > 1 else ()), _note(crossings)))),
+        level=1.0,
+    )
+
+
+def _crossings(material: Material, phase: Phase, batch: int, curves: Iterable[Curve]) -> tuple[Crossover, ...]:
+    """The analysis's own crossovers of the arms that are drawn."""
+    drawn = {curve.arm.key for curve in curves}
+    dtypes = {p.point.dtype for p in material.main_points(phase)}
+    return tuple(
+        c
+        for c in material.analysis.crossovers
+        if c.basis is Basis.MEASURED
+        and c.quantity is CrossoverQuantity.TIME
+        and (c.phase, c.batch_size) == (phase, batch)
+        and c.dtype in dtypes
+        and f"{c.subject_layer}/{c.subject_implementation}" in drawn
+    )
+
+
+def _place(crossing: Crossover) -> str:
+    tokens = "" if crossing.tokens is None else units.significant(crossing.tokens.median)
+    return f"{crossing.subject_implementation} equal at {tokens}"
+
+
+def _note(crossings: Iterable[Crossover]) -> str:
+    """Arms without a crossing, by what they are instead."""
+    words = {"always cheaper": "cheaper throughout", "always dearer": "dearer throughout", "unknown": "undecided"}
+    found: dict[str, list[str]] = {}
+    for crossing in crossings:
+        if crossing.tokens is None and crossing.direction in words:
+            found.setdefault(words[crossing.direction], []).append(crossing.subject_implementation)
+    return "; ".join(f"{listed(tuple(names))} {word}" for word, names in found.items())
+
+
+def _finding(material: Material, panels: Sequence[CurvePanel]) -> str:
+    """What happens to the arm that is the cheapest at the longest context of the first panel."""
+    if not panels:
+        return "Cost ratio against context was not measured"
+    decode = [panel for panel in panels if panel.title.startswith(PHASE_NAMES[Phase.DECODE])]
+    panel = (decode or panels)[-1 if decode else 0]
+    best = min(panel.curves, key=lambda curve: curve.pieces[-1].values[-1].median)
+    (piece,) = best.pieces
+    return (
+        f"{panel.title}: from {units.tokens(int(piece.xs[0]))} to {units.tokens(int(piece.xs[-1]))} tokens "
+        f"{best.label} goes from {units.ratio(piece.values[0].median)} to {units.ratio(piece.values[-1].median)} the "
+        f"{material.title_of(material.reference_layer)}'s cost"
+    )
+
+
+def _spoken(panels: Iterable[CurvePanel]) -> str:
+    sentences = []
+    for panel in panels:
+        lines = ", ".join(
+            f"{curve.label} {' to '.join(units.ratio(piece.values[i].median) for i in (0, -1))}"
+            for curve in panel.curves
+            for piece in curve.pieces
+        )
+        marks = "; ".join(
+            (*(f"equal to 1 for {mark.text} tokens" for mark in panel.marks), *filter(None, (panel.note,)))
+        )
+        sentences.append(f"{panel.title}: {lines}{f'; {marks}' if marks else ''}.")
+    return " ".join(sentences)
