@@ -32,8 +32,10 @@ _CLIP_NORM = 1.0
 
 _OBSERVED_SEQUENCES = 64
 
-# Executed and eager outputs of the same step may differ by reordered sums only.
-_EXECUTION_TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 2e-2}
+# Executed and eager outputs of the same step may differ by reordered sums and by where they are rounded. In bfloat16 a
+# decode step of the 100M Llama lies 1.9 % from the same step in float32 when eager and 1.7 % when compiled, and the two
+# 2.1 % from each other; what is wrong rather than rounded is off by far more.
+_EXECUTION_TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 4e-2}
 
 
 class PreparedStep:
