@@ -46,7 +46,7 @@ def ratio_chart(material: Material) -> Chart:
         subtitle=subtitle(material),
         axis=f"cost of {subject} over that of the {reference}, per token (factor, logarithmic)",
         caption=(
-            f"Fastest execution of each arm over the {reference}'s fastest at the same length; bands are intervals, and "
+            f"Fastest execution of each arm over the {reference}'s fastest at the same length; bands are intervals; "
             "below the line at 1 the subject is the cheaper one. Both sides run on one device at one rate, so the "
             "factor holds for time and for money. A vertical line is where a curve comes down through 1, interpolated "
             f"between measured lengths and never beyond them, its shade the interval. {price_note(material)} "
@@ -55,7 +55,7 @@ def ratio_chart(material: Material) -> Chart:
         source=source(material),
         alt=f"{_finding(material, panels)}. {_spoken(panels)}",
         panels=tuple(panels),
-        reason="" if panels else "a line needs two lengths of one phase and batch; give several with --sequence-length",
+        reason="" if panels else "a line needs two lengths at one batch size; give several with --sequence-length",
     )
 
 

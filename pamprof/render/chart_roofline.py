@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.labels import FUSED
 from pamprof.analysis.roofline import rooflines
 from pamprof.records import Phase
 from pamprof.render.chart import Chart, RooflineDot, RooflinePanel
@@ -35,13 +36,26 @@ def roofline_chart(material: Material) -> Chart:
         caption=(
             "Fastest execution of each arm at every batch and length measured. FLOP/s are measured; the intensity is "
             "modelled from what the arm holds, each byte moved once, so a mark's true place lies to the left. "
-            f"{described} {samples_and_confidence(shown)}."
+            f"{described} {_moved_by_hand(material)}{samples_and_confidence(shown)}."
         ),
         source=source(material),
         alt=" ".join(_spoken(material, point) for point in points) or "Nothing was measured.",
         panels=panels,
         reason="" if panels else _reason(roof),
     )
+
+
+def _moved_by_hand(material: Material) -> str:
+    """What kernels written by hand move by their own formulas, at the point that sums each phase up."""
+    found = []
+    for phase in Phase:
+        point = material.headline_point(phase)
+        for summary in () if point is None else material.best(point):
+            moved = summary.run.flops.kernel_byte_count
+            if moved is not None and summary.workload.implementation == FUSED:
+                rate = units.si(moved / summary.step_seconds.median, "B/s")
+                found.append(f"{PHASE_NAMES[phase].lower()} {units.si(moved, 'B')} a step, {rate}")
+    return f"Kernels by hand alone, library products apart, move at least: {'; '.join(found)}. " if found else ""
 
 
 def _panels(material: Material, roof: Roofline, shown: tuple[Summary, ...]) -> tuple[RooflinePanel, ...]:

@@ -120,3 +120,11 @@ def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
 def test_a_report_without_such_kernels_has_no_launches(gpu_view):
     assert gpu_view.launches == ()
     assert "How kernels of our own were launched" not in render_html(gpu_view)
+
+
+def test_bytes_of_kernels_by_hand_stand_beside_the_roofline_with_their_rate(fused_view, gpu_view):
+    caption = fused_view.chart("roofline").caption
+    # 10^9 bytes a step in half of 130 ms, 3.5 ms and 1.40 ms
+    for phase, rate in (("training", "15."), ("prefill", "57"), ("decode", "1.4")):
+        assert f"{phase} 1.00 GB a step, {rate}" in caption.replace("\u202f", " ")
+    assert "by hand" not in gpu_view.chart("roofline").caption

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pamprof.workloads.kernel_flops import OperatorWork
 from pamprof.workloads.kernels.block_math import store
-from pamprof.workloads.kernels.kernel_operator import kernel_operator
+from pamprof.workloads.kernels.kernel_operator import kernel_operator, tensor_bytes
 
 _ROWS, _COLUMNS, _WARPS = 8, 128, 4
 
@@ -79,8 +79,15 @@ def _block_work(
 def _fold_work(
     gradient: Tensor, weight_real: Tensor, weight_imag: Tensor, scale: Tensor | None, first: int, *, output: object
 ) -> OperatorWork:
-    del gradient, weight_imag, first, output
-    return OperatorWork(elementwise_flop_count=(2 if scale is None else 8) * weight_real.numel())
+    del first
+    # The map's own rows of the gradient alone; the weights only where the scale has a gradient.
+    read = 4 * weight_real.numel() * gradient.element_size()
+    if scale is not None:
+        read += tensor_bytes(weight_real, weight_imag, scale)
+    return OperatorWork(
+        elementwise_flop_count=(2 if scale is None else 8) * weight_real.numel(),
+        byte_count=read + tensor_bytes(output),
+    )
 
 
 def _fake_block(reals: list[Tensor], imags: list[Tensor], scale: Tensor | None, dtype: torch.dtype) -> Tensor:

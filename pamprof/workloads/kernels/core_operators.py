@@ -8,6 +8,7 @@ Axes: B batch, T time, H heads, d head_dim, R = B · H rows, N chunks.
 from __future__ import annotations
 
 from collections.abc import Sequence  # noqa: TC003 - operators are declared from their annotations
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor  # noqa: TC002 - as the sequences
@@ -16,7 +17,12 @@ from pamprof.workloads.kernels.core_check import ensure_exact
 from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape
 from pamprof.workloads.kernels.core_inputs import CoreInputs, keeps_states
 from pamprof.workloads.kernels.core_launch import launch_backward, launch_forward
-from pamprof.workloads.kernels.core_work import backward_work, forward_work
+from pamprof.workloads.kernels.core_work import (
+    backward_byte_count,
+    backward_work,
+    forward_byte_count,
+    forward_work,
+)
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 if TYPE_CHECKING:
@@ -57,8 +63,12 @@ def _forward_work(
     *,
     output: object,
 ) -> OperatorWork:
-    del k, v, log_decay, initial_state, scale, wants_final, keeps, output
-    return forward_work(_shape(q), Configuration.of(configuration))
+    del k, v, log_decay, scale, output
+    shape, chosen = _shape(q), Configuration.of(configuration)
+    moved = forward_byte_count(
+        shape, chosen, keeps=keeps, has_initial=initial_state is not None, wants_final=wants_final
+    )
+    return replace(forward_work(shape, chosen), byte_count=moved)
 
 
 @kernel_operator("fused_core", fake=_fake_forward, work=_forward_work)
@@ -115,13 +125,15 @@ def _backward_work(
     output: object,
 ) -> OperatorWork:
     del k, v, log_decay, kept, output_gradient, scale, output
-    return backward_work(
-        _shape(q),
-        Configuration.of(configuration),
+    shape, chosen = _shape(q), Configuration.of(configuration)
+    work = backward_work(
+        shape,
+        chosen,
         has_initial=initial_state is not None,
         wants_initial=wants_initial,
         has_final=final_gradient is not None,
     )
+    return replace(work, byte_count=backward_byte_count(shape, chosen))
 
 
 @kernel_operator("fused_core_backward", fake=_fake_backward, work=_backward_work)

@@ -68,13 +68,28 @@ def backward_work(
     return OperatorWork(matrix_flop_count=matrix, matrix_dense_flop_count=matrix, elementwise_flop_count=pointwise)
 
 
-def forward_byte_count(shape: CoreShape, configuration: Configuration, *, keeps: bool) -> int:
-    """Bytes that one forward call must move: every tensor read or written once by every kernel that touches it."""
+def forward_byte_count(
+    shape: CoreShape,
+    configuration: Configuration,
+    *,
+    keeps: bool,
+    has_initial: bool = False,
+    wants_final: bool = False,
+) -> int:
+    """Bytes that one forward call must move: every tensor read or written once by every kernel that touches it.
+
+    Args:
+        shape: Of the call.
+        configuration: As launched.
+        keeps: Whether each chunk's entering state is kept for a backward call.
+        has_initial: Whether there is an initial state.
+        wants_final: Whether the final state is written.
+    """
     rows, chunks, _, dim = _sizes(shape, configuration)
     planes = 2 * rows * shape.length * dim * shape.dtype.itemsize
     segments = configuration.forward_segments(shape.length)
-    total = 4 * planes + 4 * rows * shape.length
-    if keeps:
+    total = 4 * planes + 4 * rows * shape.length + _STATE_BYTES * rows * 2 * dim * dim * (has_initial + wants_final)
+    if keeps and (chunks > 1 or has_initial):
         total += rows * chunks * 2 * dim * dim * shape.dtype.itemsize
     if segments > 1:
         total += 2 * planes + 4 * rows * shape.length + 4 * _STATE_BYTES * rows * segments * 2 * dim * dim

@@ -6,7 +6,9 @@ a call. So every kernel is both, and the call decides: the operator wherever som
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import wraps
+from inspect import signature
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
@@ -18,7 +20,7 @@ from pamprof.workloads.kernel_flops import register_kernel_flops
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pamprof.workloads.kernel_flops import KernelFormula
+    from pamprof.workloads.kernel_flops import KernelFormula, OperatorWork
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -32,14 +34,15 @@ def kernel_operator(
     Args:
         name: Of the operator.
         fake: Makes results of the right shapes and dtypes and launches nothing; same arguments as the launch.
-        work: What one call costs; see ``register_kernel_flops``.
+        work: What one call costs; see ``register_kernel_flops``. Where it gives no bytes they are those of
+            ``tensor_bytes``: right for kernels that touch each tensor once.
         mutates: Arguments that the launch writes to.
     """
 
     def register(launch: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
         operator = custom_op(f"pamprof::{name}", launch, mutates_args=tuple(mutates))
         operator.register_fake(fake)
-        register_kernel_flops(f"pamprof::{name}", work)
+        register_kernel_flops(f"pamprof::{name}", with_bytes(work, tuple(signature(launch).parameters), mutates))
 
         @wraps(launch)
         def call(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
@@ -51,6 +54,37 @@ def kernel_operator(
         return call
 
     return register
+
+
+def with_bytes(work: KernelFormula, names: Sequence[str], mutates: Sequence[str]) -> KernelFormula:
+    """``work`` with the bytes of every tensor that is read and written, where it does not say other bytes itself.
+
+    Args:
+        work: The formula.
+        names: Of the operator's arguments, in order.
+        mutates: Those that are written besides being read.
+    """
+
+    def formula(*arguments: object, output: object, **keywords: object) -> OperatorWork:
+        found = work(*arguments, **keywords, output=output)
+        if found.byte_count is not None:
+            return found
+        given = {**dict(zip(names, arguments, strict=False)), **keywords}
+        written = [given[name] for name in mutates if name in given]
+        return replace(found, byte_count=tensor_bytes(*given.values(), *written, output))
+
+    return formula
+
+
+def tensor_bytes(*values: object) -> int:
+    """Bytes of all tensors among ``values``, however deep in lists; a view counts what it shows."""
+    total = 0
+    for value in values:
+        if isinstance(value, Tensor):
+            total += value.numel() * value.element_size()
+        elif isinstance(value, (list, tuple)):
+            total += tensor_bytes(*value)
+    return total
 
 
 def _is_watched(arguments: Sequence[object]) -> bool:

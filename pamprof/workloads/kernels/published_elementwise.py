@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from pamprof.workloads.kernel_flops import OperatorWork, register_kernel_flops
+from pamprof.workloads.kernels.kernel_operator import tensor_bytes
 from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 
 if TYPE_CHECKING:
@@ -184,16 +185,17 @@ def _launch_sizes(z: Tensor) -> tuple[Tensor, Tensor, tuple[int], tuple[int, int
 
 
 def _per_channel(flops: int) -> Callable[..., OperatorWork]:
-    def formula(z: Tensor, *_: object, output: object) -> OperatorWork:
-        del output
-        return OperatorWork(elementwise_flop_count=flops * (z.numel() // 2))
+    def formula(z: Tensor, *others: object, output: object) -> OperatorWork:
+        return OperatorWork(elementwise_flop_count=flops * (z.numel() // 2), byte_count=tensor_bytes(z, others, output))
 
     return formula
 
 
 def _decay_work(cumulative: Tensor, *, output: object) -> OperatorWork:
-    del output
-    return OperatorWork(elementwise_flop_count=_DECAY_FLOPS * cumulative.numel() * cumulative.shape[-1])
+    return OperatorWork(
+        elementwise_flop_count=_DECAY_FLOPS * cumulative.numel() * cumulative.shape[-1],
+        byte_count=tensor_bytes(cumulative, output),
+    )
 
 
 register_kernel_flops("pamprof::published_norm", _per_channel(_NORM_FLOPS))
