@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 LARGEST_MODEL_ERROR = 0.3
 
-# Step times of a fixed state at several contexts are one curve when they agree to this; else the contexts stay apart.
-_CONSTANT_WITHIN = 0.1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingCurve:

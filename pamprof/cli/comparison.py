@@ -15,6 +15,8 @@ from pamprof.cli.options import (
     Activation,
     ChunkSize,
     Depth,
+    DeviceName,
+    DtypeName,
     Gpu,
     HeadDim,
     Heads,
@@ -27,19 +29,20 @@ from pamprof.cli.options import (
     PriceFile,
     Provider,
     PurchaseOption,
+    Resume,
     UsdPerHour,
     VocabularySize,
     choice,
-    find_quote,
     names,
     own_sizes,
     perplexity as parse_perplexity,
+    price_lookup,
     some_names,
     spoken,
 )
 from pamprof.cli.output import write_and_show
 from pamprof.errors import PamprofError
-from pamprof.records import Dtype, Execution, Phase, PriceQuote, Scope
+from pamprof.records import Dtype, Execution, Phase, Scope
 
 
 @spoken
@@ -55,12 +58,8 @@ def compare(
     ] = None,
     phase: Annotated[str, typer.Option(help="Phases, comma-separated.")] = "train,prefill,decode",
     scope: Annotated[str, typer.Option(help="layer (one block) or model (the full language model).")] = "model",
-    dtype: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16. Default: float32 on a CPU, bfloat16 on a GPU.")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.")
-    ] = "auto",
+    dtype: DtypeName = None,
+    device: DeviceName = "auto",
     implementation: Annotated[
         str, typer.Option(help="Implementations, comma-separated. Default: all the dtype allows.")
     ] = "",
@@ -93,7 +92,7 @@ def compare(
         Path | None,
         typer.Option("--output-dir", "-o", help="Folder of report and records. Default: pamprof-report-<UTC time>."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Measure only what --output-dir does not hold yet.")] = False,
+    resume: Resume = False,
     time_limit: Annotated[
         float | None, typer.Option(help="Sampling time of a point, seconds. Default: 0.5 on a CPU, 6 on a GPU.")
     ] = None,
@@ -118,8 +117,9 @@ def compare(
     """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
     from rich.console import Console
 
-    from pamprof.measure.compare import RECORDS_FILE, CompareRequest, compare as run_comparison
+    from pamprof.measure.compare import CompareRequest, compare as run_comparison
     from pamprof.measure.points import parse_sizes
+    from pamprof.measure.request import RECORDS_FILE
     from pamprof.records.store import read_records
     from pamprof.render.progress import ProgressReporter
 
@@ -162,11 +162,7 @@ def compare(
         settings={name: value for name, value in changes.items() if value is not None},
     )
 
-    def look_up(kind: str, name: str) -> tuple[PriceQuote | None, str | None]:
-        return find_quote(
-            kind, name, price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option
-        )
-
+    look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = run_comparison(request, reporter=ProgressReporter(Console(stderr=True)), price=look_up)
     records = read_records(folder / RECORDS_FILE)

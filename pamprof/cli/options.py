@@ -37,6 +37,13 @@ PriceFile = Annotated[
 ]
 Gpu = Annotated[str | None, typer.Option(help="Price it as this device, such as H100-SXM. Default: the one measured.")]
 Provider = Annotated[str | None, typer.Option(help="Provider of the rate, such as aws. Default: the median provider.")]
+DtypeName = Annotated[
+    str | None, typer.Option("--dtype", help="float32 or bfloat16. Default: float32 on a CPU, bfloat16 on a GPU.")
+]
+DeviceName = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Measure only what --output-dir does not hold yet.")]
 PurchaseOption = Annotated[str, typer.Option(help="on-demand, spot, or a committed option of the price list.")]
 
 
@@ -119,6 +126,25 @@ def perplexity(text: str) -> Perplexity:
     if not (equals and layer and 1 <= value < float("inf")):
         raise UsageError(f"--perplexity {text!r} is not of the form pam=30.0 with a perplexity of 1 or more")
     return Perplexity(layer=layer.strip(), value=value, source="given on the command line")
+
+
+def price_lookup(
+    *, price: str | None, prices: Path | None, gpu: str | None, provider: str | None, purchase_option: str
+) -> Callable[[str, str], tuple[PriceQuote | None, str | None]]:
+    """``find_quote`` with everything but the device, which is known once measuring begins."""
+
+    def look_up(device_kind: str, device_name: str) -> tuple[PriceQuote | None, str | None]:
+        return find_quote(
+            device_kind,
+            device_name,
+            price=price,
+            prices=prices,
+            gpu=gpu,
+            provider=provider,
+            purchase_option=purchase_option,
+        )
+
+    return look_up
 
 
 def find_quote(

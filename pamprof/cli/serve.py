@@ -12,22 +12,25 @@ import typer
 
 from pamprof.cli.comparison import command_line
 from pamprof.cli.options import (
+    DeviceName,
+    DtypeName,
     Gpu,
     Json,
     Preset,
     PriceFile,
     Provider,
     PurchaseOption,
+    Resume,
     UsdPerHour,
     choice,
-    find_quote,
     names,
+    price_lookup,
     some_names,
     spoken,
 )
 from pamprof.cli.output import print_records, print_table
 from pamprof.errors import PamprofError
-from pamprof.records import Dtype, Execution, PriceQuote
+from pamprof.records import Dtype, Execution
 from pamprof.units import UNKNOWN, binary_bytes, percent, seconds, significant, tokens
 
 if TYPE_CHECKING:
@@ -58,7 +61,11 @@ def serve_sweep(
         str, typer.Option(help="Arms, comma-separated registry names, matched to PAM on parameters.")
     ] = "transformer,llama,pam",
     implementation: Annotated[
-        str, typer.Option(help="Implementations, comma-separated. Default: planar where there is one, else the first.")
+        str,
+        typer.Option(
+            help="Implementations, comma-separated. Default: of PAM fused on a GPU that can run it, else planar; of "
+            "other arms the first."
+        ),
     ] = "",
     state_dtype: Annotated[
         str, typer.Option(help="What a fixed state is kept in: float32, bfloat16 or both; each is an arm.")
@@ -67,7 +74,7 @@ def serve_sweep(
         str | None,
         typer.Option(
             help="Tokens held in decode, comma-separated, 2k means 2048. A fixed state is swept at the first and "
-            "checked at the last. Default: 128 to 2k on a CPU, 128 to 64k on a GPU."
+            "checked at the last. Default: 128 to 2k on a CPU, 128 to 32k on a GPU."
         ),
     ] = None,
     prompt: Annotated[
@@ -78,14 +85,13 @@ def serve_sweep(
     ] = None,
     execution: Annotated[
         str | None,
-        typer.Option(help="eager, compiled, graph or compiled-graph. Default: eager on a CPU, graph on a GPU."),
-    ] = (None),
-    dtype: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16. Default: float32 on a CPU, bfloat16 on a GPU.")
+        typer.Option(
+            help="eager, compiled, graph or compiled-graph, of every arm. Default: eager on a CPU; on a GPU graph for "
+            "fused PAM, whose kernels leave a compiler nothing, and compiled-graph for everything else."
+        ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.")
-    ] = "auto",
+    dtype: DtypeName = None,
+    device: DeviceName = "auto",
     time_budget: Annotated[
         float | None,
         typer.Option(
@@ -110,7 +116,7 @@ def serve_sweep(
         Path | None,
         typer.Option("--output-dir", "-o", help="Folder of the records. Default: pamprof-sweep-<UTC time>."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Measure only what --output-dir does not hold yet.")] = False,
+    resume: Resume = False,
     every: Annotated[bool, typer.Option("--every", help="Print every point, not the best of each context.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights, inputs and states.")] = 0,
     json: Json = False,
@@ -118,7 +124,7 @@ def serve_sweep(
     """Measure decode over batch and context and prompts over length, until throughput is flat and memory ends."""
     from rich.console import Console
 
-    from pamprof.measure.compare import RECORDS_FILE
+    from pamprof.measure.request import RECORDS_FILE
     from pamprof.measure.serve import SweepRequest, sweep
     from pamprof.records.store import read_records
     from pamprof.render.progress import ProgressReporter
@@ -146,11 +152,7 @@ def serve_sweep(
         settings=settings,
     )
 
-    def look_up(kind: str, name: str) -> tuple[PriceQuote | None, str | None]:
-        return find_quote(
-            kind, name, price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option
-        )
-
+    look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = sweep(request, reporter=ProgressReporter(Console(stderr=True)), price=look_up)
     records = read_records(folder / RECORDS_FILE)
@@ -214,6 +216,8 @@ def _mark(basis: str) -> str:
 
 
 def _model_sentence(curve: ServingCurve) -> str:
+    from pamprof.analysis.serving_curve import LARGEST_MODEL_ERROR
+
     if curve.decode_model is None:
         return f"{curve.title}: too few steps for a model beyond the measured places"
     fit = curve.decode_model.fit
@@ -222,7 +226,7 @@ def _model_sentence(curve: ServingCurve) -> str:
         if curve.context_deviation is None
         else f"; step times of its contexts differ by {percent(curve.context_deviation)} at most"
     )
-    refused = ", too far off to be used" if fit.largest_error > 0.3 else ""
+    refused = ", too far off to be used" if fit.largest_error > LARGEST_MODEL_ERROR else ""
     return (
         f"{curve.title}: beyond the measured places a roofline, off by {percent(fit.median_error)} in the median and "
         f"{percent(fit.largest_error)} at most at the {fit.places} measured ones{refused}{constant}"

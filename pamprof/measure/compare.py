@@ -2,85 +2,50 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pamprof.errors import UsageError
-from pamprof.hardware.device import resolve_device
-from pamprof.hardware.host import cpu_name
-from pamprof.hardware.nvml import open_nvml
 from pamprof.measure.arms import matched_arms
 from pamprof.measure.plan import Plan, build_plan
 from pamprof.measure.points import points
 from pamprof.measure.process import WorkerProcess
+from pamprof.measure.request import MATCHED_LENGTH, MeasuringRequest, identify_device, keeping
 from pamprof.measure.session import Reporter, SessionOutcome, SessionRunner, utc_now
 from pamprof.measure.settings import Settings, default_settings
-from pamprof.records import (
-    Dtype,
-    Execution,
-    Perplexity,
-    Phase,
-    PriceQuote,
-    Scope,
-    Session,
-    SkipKind,
-)
-from pamprof.records.store import RunStore, is_only_begun, read_records
+from pamprof.records import Execution, Perplexity, Phase, Scope, Session, SkipKind
+from pamprof.records.store import RunStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-RECORDS_FILE = "runs.jsonl"
+    from pamprof.measure.request import PriceLookup
+    from pamprof.records.store import RecordFile
 
 # Skips that a second attempt may well turn into a run.
 _WORTH_ANOTHER_TRY = (SkipKind.TIMEOUT, SkipKind.CRASHED, SkipKind.INTERRUPTED)
 
-# Device kind and name to a quote, or None with the reason.
-PriceLookup = Callable[[str, str], tuple[PriceQuote | None, str | None]]
-
-_MATCHED_LENGTH = 2048
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompareRequest:
+class CompareRequest(MeasuringRequest):
     """What was asked for; None and empty mean the default of the device.
 
     Attributes:
-        command: The command line that reproduces it.
-        output_dir: Folder of the records.
-        resume: Go on with the records that are there.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        preset: Sizes by name.
         sizes: Own sizes of the PAM arm that replace the preset's, by ``LayerSpec`` field.
-        layers: Arms; the first that is a transformer, or else the first, is the reference.
-        implementations: Names to keep.
         executions: In order.
-        phases, scope, batch_sizes, sequence_lengths, dtype: The points.
+        phases, scope, batch_sizes, sequence_lengths: The points.
         match_axis: What the arms are matched on.
         perplexities: Quality figures to carry.
-        settings: Changes to the device's default sampling rules, by ``Settings`` field.
     """
 
-    command: str
-    output_dir: Path
-    resume: bool
-    device: str
-    preset: str | None
     sizes: Mapping[str, int | float | str]
-    layers: tuple[str, ...]
-    implementations: tuple[str, ...]
     executions: tuple[Execution, ...]
     phases: tuple[Phase, ...]
     scope: Scope
     batch_sizes: Mapping[Phase | None, tuple[int, ...]]
     sequence_lengths: Mapping[Phase | None, tuple[int, ...]]
-    dtype: Dtype | None
     match_axis: str
     perplexities: tuple[Perplexity, ...]
-    settings: Mapping[str, int | float | bool]
 
 
 def compare(request: CompareRequest, *, reporter: Reporter, price: PriceLookup) -> SessionOutcome:
@@ -96,12 +61,11 @@ def compare(request: CompareRequest, *, reporter: Reporter, price: PriceLookup) 
         OutputError: The folder cannot be written.
         DeviceError: A GPU was asked for and is not there.
     """
-    path = request.output_dir / RECORDS_FILE
-    done = _finished_keys(path, resume=request.resume)
-    fresh = not path.exists()
-    store = RunStore(path)
+    done = _finished_keys(request.earlier_records("comparison"))
+    fresh = not request.path.exists()
+    store = RunStore(request.path)
     worker = WorkerProcess()  # imports torch while this process plans
-    try:
+    with keeping(store, worker, fresh=fresh):
         kind, ordinal, name = identify_device(request.device)
         settings = _settings(kind, request.settings)
         session_id = uuid.uuid4().hex[:12]
@@ -117,55 +81,12 @@ def compare(request: CompareRequest, *, reporter: Reporter, price: PriceLookup) 
             first_worker=worker,
         )
         return runner.run(plan.groups, done)
-    except BaseException:
-        worker.kill()
-        if fresh and path.stat().st_size == 0:
-            # Nothing was measured: leave nothing that a second attempt would stumble over.
-            path.unlink()
-            with contextlib.suppress(OSError):  # the folder held something before
-                request.output_dir.rmdir()
-        raise
-    finally:
-        store.close()
 
 
-def identify_device(name: str) -> tuple[str, int, str]:
-    """Kind, number and product name of a device, without opening it: this process must not occupy the GPU it measures.
-
-    Raises:
-        UsageError: No device is called that.
-        DeviceError: It is not there.
-    """
-    kind, ordinal = resolve_device(name)
-    if kind == "cpu":
-        return kind, ordinal, cpu_name()
-    product = open_nvml(ordinal=ordinal).name().value
-    if product is None:
-        import torch
-
-        product = torch.cuda.get_device_name(ordinal)
-    return kind, ordinal, product
-
-
-def _finished_keys(path: Path, *, resume: bool) -> frozenset[str]:
-    """Keys that need no second measurement.
-
-    A comparison killed before its header was whole leaves an empty file or one unfinished line. Nothing is lost with
-    it, so both ways of going on are allowed.
-
-    Raises:
-        UsageError: ``resume`` does not fit what the folder holds.
-        RecordError: The file cannot be read.
-    """
-    if not path.exists():
-        if resume:
-            raise UsageError(f"--resume needs the records of an earlier comparison, and {path} is not there")
+def _finished_keys(records: RecordFile | None) -> frozenset[str]:
+    """Keys that need no second measurement."""
+    if records is None:
         return frozenset()
-    if is_only_begun(path):
-        return frozenset()
-    if not resume:
-        raise UsageError(f"{path} holds an earlier comparison; go on with --resume or choose another --output-dir")
-    records = read_records(path)
     return frozenset(
         [run.workload.key for run in records.runs]
         + [skip.workload.key for skip in records.skips if skip.kind not in _WORTH_ANOTHER_TRY]
@@ -178,14 +99,13 @@ def _settings(kind: str, changes: Mapping[str, int | float | bool]) -> Settings:
 
 def _plan(request: CompareRequest, kind: str) -> tuple[Plan, Session]:
     cuda = kind == "cuda"
-    dtype = request.dtype or (Dtype.BFLOAT16 if cuda else Dtype.FLOAT32)
-    preset = request.preset or ("100m" if cuda else "tiny")
+    dtype, preset = request.dtype_on(cuda=cuda), request.preset_on(cuda=cuda)
     arms = matched_arms(
         preset=preset,
         sizes=request.sizes,
         layers=request.layers,
         match_axis=request.match_axis,
-        sequence_length=_MATCHED_LENGTH,
+        sequence_length=MATCHED_LENGTH,
         dtype=dtype,
     )
     executions = request.executions or (
@@ -211,7 +131,7 @@ def _plan(request: CompareRequest, kind: str) -> tuple[Plan, Session]:
         preset=None if request.sizes else preset,
         match_axis=request.match_axis,
         arms=tuple(arm.facts for arm in arms),
-        sequence_length=_MATCHED_LENGTH,
+        sequence_length=MATCHED_LENGTH,
         planned=tuple(workload.key for workload in plan.workloads),
         reference_layer=arms[0].definition.name,
         phases=request.phases,

@@ -62,10 +62,7 @@ def build_plan(
     Raises:
         UsageError: An implementation that no layer has.
     """
-    known = {name for arm in arms for name in arm.definition.implementations}
-    for name in implementations:
-        if name not in known:
-            raise UsageError(f"no layer has an implementation {name!r}; there are {', '.join(sorted(known))}")
+    check_implementations(arms, implementations)
     groups = tuple(
         tuple(
             Workload(
@@ -85,6 +82,14 @@ def build_plan(
         for point in points
     )
     return Plan(arms=tuple(arms), groups=groups)
+
+
+def check_implementations(arms: Iterable[Arm], names: Iterable[str]) -> None:
+    """Raise ``UsageError`` for an implementation that none of ``arms`` has."""
+    known = {name for arm in arms for name in arm.definition.implementations}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no layer has an implementation {name!r}; there are {', '.join(sorted(known))}")
 
 
 def _steadiest_first(executions: Sequence[Execution]) -> list[Execution]:

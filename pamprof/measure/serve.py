@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
 from collections import defaultdict
@@ -10,35 +9,31 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pamprof.errors import UsageError
 from pamprof.measure.arms import matched_arms
-from pamprof.measure.compare import RECORDS_FILE, identify_device
 from pamprof.measure.process import WorkerProcess
-from pamprof.measure.serve_plan import SweepAxes, candidates, is_flat
+from pamprof.measure.request import MATCHED_LENGTH, MeasuringRequest, identify_device, keeping
+from pamprof.measure.serve_arms import sweep_groups, with_state_dtypes
+from pamprof.measure.serve_plan import SweepAxes, alternatives_of, is_flat
 from pamprof.measure.session import Reporter, SessionOutcome, SessionRunner, utc_now
 from pamprof.measure.settings import Settings
 from pamprof.records import Dtype, Execution, Phase, Scope, Session, SkipKind
-from pamprof.records.store import RunStore, is_only_begun, read_records
+from pamprof.records.store import RunStore
 from pamprof.units import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from pamprof.measure.compare import PriceLookup
-    from pamprof.measure.plan import Arm
+    from pamprof.measure.request import PriceLookup
     from pamprof.records import Workload
     from pamprof.records.store import RecordFile
 
 WORKER_MODULE = "pamprof.measure.serve_worker"
 
-_MATCHED_LENGTH = 2048
-_PREFERRED_IMPLEMENTATIONS = ("planar",)
-
-# From a short chat to a long document, by factors of 4, and 64k as the last.
+# From a short chat to a long document, by factors of 4. What is compiled for each takes the most part of four minutes
+# an arm at 100M parameters on an H200, by the times its comparisons recorded.
 CUDA_AXES = SweepAxes(
-    contexts=(128, 512, 2048, 8192, 32_768, 65_536),
-    prompts=(128, 512, 2048, 8192, 32_768, 65_536),
+    contexts=(128, 512, 2048, 8192, 32_768),
+    prompts=(128, 512, 2048, 8192, 32_768),
     largest_batch=1 << 16,
 )
 CPU_AXES = SweepAxes(contexts=(128, 512, 2048), prompts=(128, 512, 2048), largest_batch=256)
@@ -57,41 +52,23 @@ _CPU_BUDGET_SECONDS = 40.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweepRequest:
+class SweepRequest(MeasuringRequest):
     """What was asked for; None and empty mean the default of the device.
 
     Attributes:
-        command: The command line that reproduces it.
-        output_dir: Folder of the records.
-        resume: Go on with the records that are there.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        preset: Sizes by name, those of PAM; every other arm is matched to them on parameters.
-        layers: Registry names.
-        implementations: Names to keep; planar PAM by default.
         state_dtypes: Of arms with a fixed state, each an arm of its own.
-        execution: Eager or graph.
-        dtype: Precision policy.
+        execution: Of every arm; by default the fastest known way of each.
         contexts, prompts: Tokens.
         largest_batch: No batch beyond it is tried.
         time_budget_seconds: Of the whole sweep, after which no further point is begun.
-        settings: Changes to the device's sampling rules, by ``Settings`` field.
     """
 
-    command: str
-    output_dir: Path
-    resume: bool
-    device: str
-    preset: str | None
-    layers: tuple[str, ...]
-    implementations: tuple[str, ...]
     state_dtypes: tuple[Dtype, ...]
     execution: Execution | None
-    dtype: Dtype | None
     contexts: tuple[int, ...]
     prompts: tuple[int, ...]
     largest_batch: int | None
     time_budget_seconds: float | None
-    settings: Mapping[str, int | float | bool]
 
 
 def sweep(request: SweepRequest, *, reporter: Reporter, price: PriceLookup) -> SessionOutcome:
@@ -102,12 +79,11 @@ def sweep(request: SweepRequest, *, reporter: Reporter, price: PriceLookup) -> S
         OutputError: The folder cannot be written.
         DeviceError: A GPU was asked for and is not there.
     """
-    path = request.output_dir / RECORDS_FILE
-    earlier = _earlier_records(path, resume=request.resume)
-    fresh = not path.exists()
-    store = RunStore(path)
+    earlier = request.earlier_records("sweep")
+    fresh = not request.path.exists()
+    store = RunStore(request.path)
     worker = WorkerProcess(WORKER_MODULE)  # imports torch while this process plans
-    try:
+    with keeping(store, worker, fresh=fresh):
         kind, ordinal, name = identify_device(request.device)
         cuda = kind == "cuda"
         settings = replace(_CUDA_SETTINGS if cuda else _CPU_SETTINGS, **request.settings)  # type: ignore[arg-type]
@@ -128,20 +104,13 @@ def sweep(request: SweepRequest, *, reporter: Reporter, price: PriceLookup) -> S
             spawn=lambda: WorkerProcess(WORKER_MODULE),
             time_budget_seconds=budget,
         )
+        for group in groups:
+            reporter.message(_plan_sentence(group))
         begun = time.perf_counter()
         outcome = runner.run(groups, finished_keys(earlier, groups, finds_memory_end=cuda))
         if budget is not None and time.perf_counter() - begun > budget:
             reporter.message(f"the time budget of {seconds(budget)} is used up; --resume measures what is missing")
         return outcome
-    except BaseException:
-        worker.kill()
-        if fresh and path.stat().st_size == 0:
-            path.unlink()
-            with contextlib.suppress(OSError):  # the folder held something before
-                request.output_dir.rmdir()
-        raise
-    finally:
-        store.close()
 
 
 def finished_keys(
@@ -176,22 +145,16 @@ def _line_key(workload: Workload) -> str:
     return replace(workload, batch_size=1).key
 
 
-def _earlier_records(path: Path, *, resume: bool) -> RecordFile | None:
-    if not path.exists():
-        if resume:
-            raise UsageError(f"--resume needs the records of an earlier sweep, and {path} is not there")
-        return None
-    if is_only_begun(path):
-        return None
-    if not resume:
-        raise UsageError(f"{path} holds earlier records; go on with --resume or choose another --output-dir")
-    return read_records(path)
+def _plan_sentence(group: tuple[Workload, ...]) -> str:
+    """What a group will sweep: its arm, and in which implementation and execution."""
+    spec = group[0].spec
+    ways = " or else ".join(f"{each[0].implementation} as {each[0].execution}" for each in alternatives_of(group))
+    kept = "" if spec.state_dtype is None else f" with a {spec.state_dtype} state"
+    return f"{spec.layer}{kept}: {ways}"
 
 
 def _plan(request: SweepRequest, *, cuda: bool) -> tuple[tuple[tuple[Workload, ...], ...], Session]:
-    dtype = request.dtype or (Dtype.BFLOAT16 if cuda else Dtype.FLOAT32)
-    preset = request.preset or ("100m" if cuda else "tiny")
-    execution = request.execution or (Execution.GRAPH if cuda else Execution.EAGER)
+    dtype, preset = request.dtype_on(cuda=cuda), request.preset_on(cuda=cuda)
     default = CUDA_AXES if cuda else CPU_AXES
     axes = SweepAxes(
         contexts=request.contexts or default.contexts,
@@ -205,18 +168,19 @@ def _plan(request: SweepRequest, *, cuda: bool) -> tuple[tuple[tuple[Workload, .
             sizes={},
             layers=request.layers,
             match_axis="parameters",
-            sequence_length=_MATCHED_LENGTH,
+            sequence_length=MATCHED_LENGTH,
             dtype=dtype,
         )
-        for arm in _with_state_dtypes(matched, request.state_dtypes)
+        for arm in with_state_dtypes(matched, request.state_dtypes, context=MATCHED_LENGTH)
     ]
-    groups = [
-        candidates(arm, axes, implementation=implementation, execution=execution, dtype=dtype)
-        for arm in arms
-        for implementation in _implementations(arm, request.implementations)
-    ]
-    # Of a time budget, what the short sweeps leave is there for the long ones.
-    groups.sort(key=len)
+    groups = sweep_groups(
+        arms,
+        axes,
+        implementations=request.implementations,
+        execution=request.execution,
+        dtype=dtype,
+        cuda=cuda,
+    )
     header = Session(
         session_id="",
         started_at=utc_now(),
@@ -224,7 +188,7 @@ def _plan(request: SweepRequest, *, cuda: bool) -> tuple[tuple[tuple[Workload, .
         preset=preset,
         match_axis="parameters",
         arms=tuple(arm.facts for arm in arms),
-        sequence_length=_MATCHED_LENGTH,
+        sequence_length=MATCHED_LENGTH,
         planned=(),  # a sweep decides on the way where to go
         reference_layer=arms[0].definition.name,
         phases=(Phase.PREFILL, Phase.DECODE),
@@ -234,25 +198,4 @@ def _plan(request: SweepRequest, *, cuda: bool) -> tuple[tuple[tuple[Workload, .
         quote=None,
         quote_unknown_reason=None,
     )
-    return tuple(groups), header
-
-
-def _with_state_dtypes(arm: Arm, state_dtypes: Sequence[Dtype]) -> list[Arm]:
-    """The arm once for each dtype of its state; float32 is what an arm that says nothing has."""
-    if not arm.definition.fixed_state:
-        return [arm]
-    found = []
-    for dtype in dict.fromkeys(state_dtypes):
-        spec = replace(arm.spec, state_dtype=None if dtype is Dtype.FLOAT32 else dtype)
-        state_bytes = arm.definition.state_byte_count(
-            spec, scope=Scope.MODEL, batch_size=1, context=_MATCHED_LENGTH, dtype=dtype
-        )
-        found.append(replace(arm, spec=spec, facts=replace(arm.facts, spec=spec, state_bytes=state_bytes)))
-    return found
-
-
-def _implementations(arm: Arm, wanted: Sequence[str]) -> Sequence[str]:
-    """Those asked for; else the best plain one, or the layer's first."""
-    offered = arm.definition.implementations
-    chosen = [name for name in offered if name in (wanted or _PREFERRED_IMPLEMENTATIONS)]
-    return chosen or offered[:1]
+    return groups, header

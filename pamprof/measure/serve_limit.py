@@ -91,7 +91,10 @@ class MemoryLimit:
         return kept + max(0.0, (peaks[largest] - self._weight_bytes) / largest - kept)
 
     def _fits(self, workload: Workload) -> bool:
-        """Allocate the state and run one step as the workload executes it."""
+        """Allocate the state and run one step as the workload executes it, short of compiling it.
+
+        The plain step keeps every intermediate that a compiled one fuses away; what holds it holds the other.
+        """
         self.tried = workload.batch_size
         try:
             step = PreparedStep(
@@ -101,7 +104,8 @@ class MemoryLimit:
                 seed=self._seed,
                 model=self._model,
             )
-            run = capture_graph(step.eager) if workload.execution is Execution.GRAPH else step.eager
+            replayed = workload.execution in (Execution.GRAPH, Execution.COMPILED_GRAPH)
+            run = capture_graph(step.eager) if replayed else step.eager
             run()
             self._device.synchronise()
         except Exception as exc:

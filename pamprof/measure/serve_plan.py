@@ -1,4 +1,4 @@
-"""Where a serving sweep may go: prompts, contexts and powers of two of batches, and the rule by which it stops early.
+"""Where a serving sweep may go: prompts, contexts and batches rising by a factor, and the rule by which it stops early.
 
 A sweep is asked for as groups of workloads like any comparison, one group an arm, so that records, workers and
 resuming are the same. The group holds every batch that may be visited; the worker visits those that tell something.
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 LEAST_GAIN = 0.03
 _DOUBLINGS = 4  # two of them
 
+# Compiling for one more batch takes longer than measuring at it.
+_BATCH_FACTORS = {
+    Execution.EAGER: 2,
+    Execution.GRAPH: 2,
+    Execution.COMPILED: 4,
+    Execution.COMPILED_GRAPH: 4,
+}
+
 # A fixed state cannot tell contexts apart; a few batches at a second context show that it does not.
 WITNESS_BATCHES = (1, 16, 256)
 
@@ -38,10 +46,13 @@ class SweepAxes:
         if not self.contexts or self.largest_batch < 1:
             raise UsageError("a sweep needs at least one context and a largest batch of 1 or more")
 
-    @property
-    def batches(self) -> tuple[int, ...]:
-        """Powers of two up to the largest batch."""
-        return tuple(1 << power for power in range(self.largest_batch.bit_length()))
+    def batches(self, execution: Execution) -> tuple[int, ...]:
+        """Up to the largest batch, powers of two, or of four where each is compiled for."""
+        factor = _BATCH_FACTORS[execution]
+        found = [1]
+        while found[-1] * factor <= self.largest_batch:
+            found.append(found[-1] * factor)
+        return tuple(found)
 
 
 def candidates(
@@ -61,13 +72,22 @@ def candidates(
             dtype=dtype,
         )
 
+    batches = axes.batches(execution)
     prompts = tuple(workload(Phase.PREFILL, 1, length) for length in sorted(axes.prompts))
     contexts = sorted(axes.contexts)
     if arm.definition.fixed_state:
-        first = tuple(workload(Phase.DECODE, batch, contexts[0]) for batch in axes.batches)
+        first = tuple(workload(Phase.DECODE, batch, contexts[0]) for batch in batches)
         witnesses = [batch for batch in WITNESS_BATCHES if batch <= axes.largest_batch] if len(contexts) > 1 else []
         return (*prompts, *first, *(workload(Phase.DECODE, batch, contexts[-1]) for batch in witnesses))
-    return (*prompts, *(workload(Phase.DECODE, batch, context) for context in contexts for batch in axes.batches))
+    return (*prompts, *(workload(Phase.DECODE, batch, context) for context in contexts for batch in batches))
+
+
+def alternatives_of(workloads: Iterable[Workload]) -> tuple[tuple[Workload, ...], ...]:
+    """A group by implementation, in the order in which they are to be tried."""
+    found: dict[str, list[Workload]] = {}
+    for workload in workloads:
+        found.setdefault(workload.implementation, []).append(workload)
+    return tuple(tuple(each) for each in found.values())
 
 
 def lines_of(workloads: Iterable[Workload]) -> dict[int, tuple[Workload, ...]]:

@@ -1,8 +1,9 @@
 """The sweep's worker: one arm, one model, batches raised in each context until throughput is flat and memory ends.
 
-Every context is first visited at every second power of two, so that two neighbours are the two doublings of the rule
-that ends a line; then memory's end is found and measured; and in the time that is left the powers between are filled
-in. The model is built once and serves every point; states and caches are allocated anew for each.
+Every context is first visited at every second of its batches, and memory's end is found and measured; both ends of the
+range of contexts come first, then the prompts, then the contexts between. In the time that is left the batches between
+are filled in, so that a sweep cut short has a coarse curve rather than a part of a fine one. The model is built once
+and serves every point; states and caches are allocated anew for each.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.measure.arm import ArmRunner, KeptModel
 from pamprof.measure.serve_limit import MemoryLimit
-from pamprof.measure.serve_plan import is_flat, lines_of
+from pamprof.measure.serve_plan import alternatives_of, is_flat, lines_of
 from pamprof.measure.session import utc_now
 from pamprof.measure.wire import Event, encode_event
 from pamprof.measure.worker import Pipe, attempt_with, main, send_ceilings
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from pamprof.measure.wire import GroupRequest
     from pamprof.records import Workload
 
-_STRIDE = 2  # powers of two skipped at first: every second one is visited
+_STRIDE = 2  # every second batch of a line is visited at first
+_ENDS = 2  # contexts visited before the prompts: the shortest and the longest
 
 # The largest batch found by allocating it alone may still be too large to be measured, whose passes need a little more.
 _LIMIT_ATTEMPTS = 4
@@ -40,48 +42,80 @@ _LIMIT_STEP = 0.96
 
 
 def run_sweep(request: GroupRequest, pipe: Pipe) -> None:
-    """Visit what tells something of the group's one arm, until its deadline."""
+    """Visit what tells something of the group's one arm, in the first implementation that can be built."""
     runner = ArmRunner(request)
     if request.ceilings:
         send_ceilings(runner, request, pipe)
-    ArmSweep(runner, request, pipe).run()
+    for workloads in alternatives_of(request.workloads):
+        if ArmSweep(runner, request, workloads, pipe).run():
+            break
     pipe.send(encode_event(Event(event="finished")))
 
 
 class ArmSweep:
     """The walk through one arm's prompts, contexts and batches."""
 
-    def __init__(self, runner: ArmRunner, request: GroupRequest, pipe: Pipe) -> None:
+    def __init__(self, runner: ArmRunner, request: GroupRequest, workloads: tuple[Workload, ...], pipe: Pipe) -> None:
         self._runner = runner
         self._request = request
+        self._workloads = workloads
         self._pipe = pipe
         self._device = runner.device
         self._done = set(request.done)
-        self._definition = definition(request.workloads[0].spec.layer)
-        self._kept = self._build()
-        self._limit = MemoryLimit(self._device, self._kept.model, self._definition, seed=request.settings.seed)
+        self._definition = definition(workloads[0].spec.layer)
 
-    def run(self) -> None:
-        """Every context coarsely with its end of memory, then the prompts, then what lies between.
+    def run(self) -> bool:
+        """Every context coarsely with its end of memory, the prompts, then what lies between.
 
-        A time budget that ends early has then cost detail rather than a whole phase.
+        Returns:
+            Whether the arm could be built; where not, that is recorded of its first workload.
         """
-        lines = lines_of(self._request.workloads)
+        first = self._workloads[0]
+        built = attempt_with(self._runner, self._request, first, self._build)
+        if isinstance(built, Skip):
+            if first.key not in self._done:
+                self._pipe.send(encode(built))
+            return False
+        self._kept = built
+        self._limit = MemoryLimit(self._device, built.model, self._definition, seed=self._request.settings.seed)
+        lines = lines_of(self._workloads)
         ends: dict[int, int] = {}
-        for context, line in lines.items():
+        for position, (context, line) in enumerate(lines.items()):
+            if position == _ENDS:
+                self._read_prompts()
             probes = not self._definition.fixed_state or context == min(lines)
             ends[context] = self._coarse(line, probes=probes, watches_first=context == min(lines))
-        prompts = [workload for workload in self._request.workloads if workload.phase is Phase.PREFILL]
+        self._read_prompts()
+        self._fill(
+            {
+                context: [workload for workload in line if workload.batch_size < ends[context]]
+                for context, line in lines.items()
+            }
+        )
+        return True
+
+    def _read_prompts(self) -> None:
+        """Visit every prompt that has not been; energy is watched at the shortest and the longest."""
+        prompts = [workload for workload in self._workloads if workload.phase is Phase.PREFILL]
         for workload in prompts:
             self._visit(workload, _always if workload in (prompts[0], prompts[-1]) else _never)
-        for context, line in lines.items():
-            for workload in line:
-                if workload.batch_size < ends[context]:
-                    self._visit(workload, _never)
+
+    def _fill(self, lines: dict[int, list[Workload]]) -> None:
+        """Visit what was left out of each context's line, always in the one of which least is known."""
+        missing = {
+            context: [workload for workload in line if workload.key not in self._done]
+            for context, line in lines.items()
+        }
+        while any(missing.values()):
+            sparsest = min(
+                (context for context in missing if missing[context]),
+                key=lambda context: len(lines[context]) - len(missing[context]),
+            )
+            self._visit(missing[sparsest].pop(0), _never)
 
     def _build(self) -> KeptModel:
-        workload = self._request.workloads[0]
-        longest = max(each.sequence_length for each in self._request.workloads)
+        workload = self._workloads[0]
+        longest = max(each.sequence_length for each in self._workloads)
         before = self._device.memory().allocated_bytes or 0
         model = self._definition.build(
             with_room_for(workload.spec, longest + 1),

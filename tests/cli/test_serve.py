@@ -131,4 +131,4 @@ def test_a_wrong_request_is_one_sentence_and_leaves_nothing(tmp_path, arguments,
 def test_a_folder_with_records_is_not_overwritten(swept):
     result = pamprof_command(*SMALL, "-o", "out", cwd=swept[0])
     assert result.returncode == 2
-    assert "holds earlier records" in result.stderr
+    assert "holds records of an earlier sweep" in result.stderr

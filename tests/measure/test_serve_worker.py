@@ -114,7 +114,7 @@ def swept(monkeypatch):
             # Small records, but many: the pipe is emptied while it is written.
             reader = threading.Thread(target=lambda: chunks.append(stream.read()))
             reader.start()
-            serve_worker.ArmSweep(runner, request, Pipe(write_end)).run()
+            assert serve_worker.ArmSweep(runner, request, group, Pipe(write_end)).run()
             os.close(write_end)
             reader.join()
         lines = chunks[0].splitlines(keepends=True)
