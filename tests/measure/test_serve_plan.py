@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pamprof.errors import UsageError
+from pamprof.measure.arms import matched_arms
 from pamprof.measure.plan import Arm
 from pamprof.measure.serve import finished_keys
-from pamprof.measure.serve_plan import SweepAxes, candidates, is_flat, lines_of
+from pamprof.measure.serve_arms import sweep_groups, with_state_dtypes
+from pamprof.measure.serve_plan import SweepAxes, alternatives_of, candidates, is_flat, lines_of
 from pamprof.records import Dtype, Execution, Phase, Scope, Skip, SkipKind
 from pamprof.records.store import RecordFile
 from tests.synthetic import synthetic_run, synthetic_spec
@@ -35,6 +37,68 @@ def test_a_cache_is_swept_at_every_context_in_powers_of_two():
     assert places(found, Phase.PREFILL) == [(128, 1), (512, 1)]
     assert places(found) == [(context, batch) for context in (128, 512, 2048) for batch in (1, 2, 4, 8, 16, 32)]
     assert {each.scope for each in found} == {Scope.MODEL}
+
+
+@pytest.mark.parametrize("execution", [Execution.COMPILED, Execution.COMPILED_GRAPH])
+def test_what_is_compiled_for_each_batch_rises_by_fours(execution):
+    found = plan(execution=execution)
+    assert [batch for context, batch in places(found) if context == 512] == [1, 4, 16]
+
+
+def groups(*, cuda, implementations=(), execution=None, layers=("transformer", "llama", "pam")):
+    arms = matched_arms(
+        preset="tiny", sizes={}, layers=layers, match_axis="parameters", sequence_length=2048, dtype=Dtype.BFLOAT16
+    )
+    return sweep_groups(
+        arms, AXES, implementations=implementations, execution=execution, dtype=Dtype.BFLOAT16, cuda=cuda
+    )
+
+
+def ways(found):
+    """Of each group's layer the implementations in the order in which they are tried, with their execution."""
+    return {
+        group[0].spec.layer: [(each[0].implementation, str(each[0].execution)) for each in alternatives_of(group)]
+        for group in found
+    }
+
+
+def test_on_a_gpu_every_arm_is_swept_in_its_fastest_execution():
+    assert ways(groups(cuda=True)) == {
+        "transformer": [("sdpa", "compiled-graph")],
+        "llama": [("sdpa", "compiled-graph")],
+        "pam": [("fused", "graph"), ("planar", "compiled-graph")],
+    }
+    for group in groups(cuda=True):
+        for each in alternatives_of(group):
+            assert len({workload.execution for workload in each}) == 1
+
+
+def test_on_a_cpu_every_arm_is_swept_eagerly():
+    assert ways(groups(cuda=False)) == {
+        "transformer": [("sdpa", "eager")],
+        "llama": [("sdpa", "eager")],
+        "pam": [("planar", "eager")],
+    }
+
+
+def test_what_was_asked_for_is_swept_each_in_a_group_of_its_own():
+    found = groups(cuda=True, implementations=("planar", "fused"), execution=Execution.GRAPH, layers=("pam",))
+    assert sorted((group[0].implementation, str(group[0].execution)) for group in found) == [
+        ("fused", "graph"),
+        ("planar", "graph"),
+    ]
+    assert all(len(alternatives_of(group)) == 1 for group in found)
+    with pytest.raises(UsageError, match="no layer has an implementation 'fast'; there are"):
+        groups(cuda=True, implementations=("fast",))
+
+
+def test_every_state_dtype_is_an_arm_with_its_own_bytes():
+    (pam,) = matched_arms(
+        preset="tiny", sizes={}, layers=("pam",), match_axis="parameters", sequence_length=2048, dtype=Dtype.BFLOAT16
+    )
+    wide, narrow = with_state_dtypes(pam, (Dtype.FLOAT32, Dtype.BFLOAT16, Dtype.FLOAT32), context=2048)
+    assert (wide.spec.state_dtype, narrow.spec.state_dtype) == (None, Dtype.BFLOAT16)
+    assert wide.facts.state_bytes == 2 * narrow.facts.state_bytes
 
 
 def test_a_fixed_state_is_swept_once_and_witnessed_at_the_last_context():

@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from pamprof.errors import UnsupportedError
 from pamprof.measure import serve_worker
 from pamprof.measure.plan import Arm
+from pamprof.measure.serve import CUDA_AXES
 from pamprof.measure.serve_limit import MemoryLimit
 from pamprof.measure.serve_plan import SweepAxes, candidates
 from pamprof.measure.settings import Settings
@@ -90,8 +91,8 @@ class FakeRunner:
 @pytest.fixture
 def swept(monkeypatch):
     def run(
-        runner, *, contexts=(128, 1024, 8192), largest_batch=1 << 14, done=(), deadline=None, fits=None,
-        execution=Execution.GRAPH,
+        runner, *, contexts=(128, 1024, 8192), prompts=(128, 512, 2048), largest_batch=1 << 14, done=(), deadline=None,
+        fits=None, execution=Execution.GRAPH,
     ):  # fmt: skip
         definition = Definition(runner.fixed_state)
         monkeypatch.setattr(serve_worker, "definition", lambda name: definition)
@@ -100,7 +101,7 @@ def swept(monkeypatch):
         monkeypatch.setattr(
             MemoryLimit, "_fits", fits or (lambda self, workload: runner.needed(workload) <= runner.device.total)
         )
-        axes = SweepAxes(contexts=contexts, prompts=(128, 512, 2048), largest_batch=largest_batch)
+        axes = SweepAxes(contexts=contexts, prompts=prompts, largest_batch=largest_batch)
         arm = Arm(definition=definition, spec=synthetic_spec("transformer"), facts=None)
         group = candidates(arm, axes, implementation="sdpa", execution=execution, dtype=Dtype.BFLOAT16)
         request = GroupRequest(
@@ -108,19 +109,24 @@ def swept(monkeypatch):
             done=tuple(each.key for each in group if done(each)) if done else (), settings=Settings(),
             ceilings=False, deadline_seconds=deadline,
         )  # fmt: skip
-        read_end, write_end = os.pipe()
-        with os.fdopen(read_end, "rb") as stream:
-            chunks = []
-            # Small records, but many: the pipe is emptied while it is written.
-            reader = threading.Thread(target=lambda: chunks.append(stream.read()))
-            reader.start()
-            assert serve_worker.ArmSweep(runner, request, group, Pipe(write_end)).run()
-            os.close(write_end)
-            reader.join()
-        lines = chunks[0].splitlines(keepends=True)
-        return [decode(line) for line in lines if decode_event(line) is None]
+        return sent(lambda pipe: serve_worker.ArmSweep(runner, request, group, pipe).run())
 
     return run
+
+
+def sent(send):
+    """The records that ``send`` writes into a pipe."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, "rb") as stream:
+        chunks = []
+        # Small records, but many: the pipe is emptied while it is written.
+        reader = threading.Thread(target=lambda: chunks.append(stream.read()))
+        reader.start()
+        send(Pipe(write_end))
+        os.close(write_end)
+        reader.join()
+    lines = chunks[0].splitlines(keepends=True)
+    return [decode(line) for line in lines if decode_event(line) is None]
 
 
 def batches(records, context, kind=Run):
@@ -199,6 +205,118 @@ def test_what_was_compiled_for_one_batch_serves_no_other(swept, monkeypatch):
     assert not undone
     records = swept(FakeRunner(FakeDevice()), execution=Execution.COMPILED_GRAPH)
     assert len(undone) == sum(isinstance(record, Run) for record in records)
+
+
+class SlowRunner(FakeRunner):
+    """Each point takes ``point_seconds`` of a clock that nobody waits for, each try of a batch ``try_seconds``."""
+
+    point_seconds = 6.0
+    try_seconds = 0.5
+    now = 0.0
+
+    def measure(self, workload, reference, *, kept, watch):
+        self.now += self.point_seconds
+        return super().measure(workload, reference, kept=kept, watch=watch)
+
+
+@pytest.fixture
+def within(swept, monkeypatch):
+    """The default sweep of a GPU, cut off by a budget: keys and values of a 100M transformer's proportions to it."""
+
+    def run(seconds):
+        # 3.8M tokens of cache: 36 KiB a token (two of 768 channels in 12 layers, two bytes each) in 140 GB.
+        runner = SlowRunner(FakeDevice(total=3_800_000 * KAPPA))
+
+        def fits(self, workload):
+            runner.now += runner.try_seconds
+            return runner.needed(workload) <= runner.device.total
+
+        monkeypatch.setattr(serve_worker, "time", SimpleNamespace(perf_counter=lambda: runner.now))
+        monkeypatch.setattr(serve_worker, "plain_regions", lambda model: None)
+        return swept(
+            runner, contexts=CUDA_AXES.contexts, prompts=CUDA_AXES.prompts, largest_batch=CUDA_AXES.largest_batch,
+            deadline=seconds, fits=fits, execution=Execution.COMPILED_GRAPH,
+        )  # fmt: skip
+
+    return run
+
+
+def prompts_of(records):
+    return [each.workload.sequence_length for each in records if each.workload.phase is Phase.PREFILL]
+
+
+def test_two_hundred_seconds_of_compiled_points_reach_memory_s_end_in_every_context(within):
+    records = within(205.0)  # of 220, what starting the process and building the model leaves
+    for context in (128, 512, 2048, 8192, 32_768):
+        assert len(batches(records, context)) >= 4, context
+        assert len(batches(records, context, Skip)) == 1, context
+    assert len(prompts_of(records)) >= 4
+
+
+def test_a_sweep_cut_off_early_has_a_model_of_decode_and_of_prompts(within):
+    records = within(80.0)
+    decode = [each for each in records if isinstance(each, Run) and each.workload.phase is Phase.DECODE]
+    assert len(decode) >= 6
+    assert {each.workload.sequence_length for each in decode} == {128, 32_768}
+    assert len(prompts_of(records)) >= 4
+
+
+def test_without_a_budget_compiled_batches_rise_by_fours_and_none_is_left_out(within):
+    records = within(None)
+    powers = [batch for batch in batches(records, 128) if batch & (batch - 1) == 0]
+    assert powers[:4] == [1, 16, 256, 4096]
+    assert sorted(powers) == [4**power for power in range(8)]
+
+
+def test_the_context_of_which_least_is_known_is_filled_in_first(swept):
+    found = swept(FakeRunner(FakeDevice()))
+    filled = [each.workload for each in found if isinstance(each, Run) and each.workload.batch_size == 2]
+    assert [each.sequence_length for each in filled] == [8192, 1024, 128]
+
+
+def sweep_of(monkeypatch, runner, workloads, *, done=()):
+    monkeypatch.setattr(serve_worker, "ArmRunner", lambda request: runner)
+    monkeypatch.setattr(serve_worker, "definition", lambda name: Definition(fixed_state=False))
+    monkeypatch.setattr(MemoryLimit, "_fits", lambda self, workload: runner.needed(workload) <= runner.device.total)
+    request = GroupRequest(
+        session_id="s", group_id="g", origin_seconds=0.0, device="cuda", workloads=workloads, done=done,
+        settings=Settings(), ceilings=False, deadline_seconds=None,
+    )  # fmt: skip
+    return sent(lambda pipe: serve_worker.run_sweep(request, pipe))
+
+
+def both_implementations():
+    one = synthetic_run().workload
+    decode = replace(one, phase=Phase.DECODE, batch_size=1, sequence_length=128)
+    return tuple(
+        replace(decode, implementation=name, batch_size=batch) for name in ("fused", "planar") for batch in (1, 4)
+    )
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_the_first_implementation_that_the_device_can_run_is_swept(monkeypatch, available):
+    def build(self):
+        if self._workloads[0].implementation == "fused" and not available:
+            raise UnsupportedError("the fused implementation needs something else")
+        return SimpleNamespace(model=None)
+
+    monkeypatch.setattr(serve_worker.ArmSweep, "_build", build)
+    records = sweep_of(monkeypatch, FakeRunner(FakeDevice()), both_implementations())
+    runs = {each.workload.implementation for each in records if isinstance(each, Run)}
+    refused = [each for each in records if isinstance(each, Skip) and each.kind is SkipKind.UNSUPPORTED]
+    assert runs == ({"fused"} if available else {"planar"})
+    assert [each.reason for each in refused] == ([] if available else ["the fused implementation needs something else"])
+
+
+def test_an_arm_that_cannot_be_built_is_one_skip_and_is_not_said_again(monkeypatch):
+    def build(self):
+        raise MemoryError
+
+    monkeypatch.setattr(serve_worker.ArmSweep, "_build", build)
+    workloads = both_implementations()[:2]
+    (skip,) = sweep_of(monkeypatch, FakeRunner(FakeDevice()), workloads)
+    assert (skip.kind, skip.workload) == (SkipKind.OUT_OF_MEMORY, workloads[0])
+    assert sweep_of(monkeypatch, FakeRunner(FakeDevice()), workloads, done=(workloads[0].key,)) == []
 
 
 def test_a_fixed_state_seeks_its_memory_once(swept):
