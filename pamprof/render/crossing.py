@@ -16,7 +16,7 @@ _BEST_FIRST = ("always cheaper", "cheaper above", "unknown", "always dearer")
 
 
 def measured_crossovers(material: Material, phase: Phase) -> dict[int, Crossover]:
-    """By batch size, the crossover of the subject's arm that becomes the cheaper one first."""
+    """By batch size, the crossover of the subject's arm that becomes the cheaper one first, the fastest of equals."""
     chosen: dict[int, Crossover] = {}
     points = material.main_points(phase)
     for crossover in material.analysis.crossovers:
@@ -28,7 +28,7 @@ def measured_crossovers(material: Material, phase: Phase) -> dict[int, Crossover
             and any(crossover.dtype is p.point.dtype for p in points)
         ):
             known = chosen.get(crossover.batch_size)
-            if known is None or _rank(crossover) < _rank(known):
+            if known is None or _rank(material, crossover) < _rank(material, known):
                 chosen[crossover.batch_size] = crossover
     return dict(sorted(chosen.items()))
 
@@ -75,6 +75,17 @@ def in_words(crossover: Crossover) -> str:
     return words.get(crossover.direction, f"undecided: {crossover.reason}")
 
 
-def _rank(crossover: Crossover) -> tuple[int, float]:
+def _rank(material: Material, crossover: Crossover) -> tuple[int, float, float]:
     place = _BEST_FIRST.index(crossover.direction) if crossover.direction in _BEST_FIRST else len(_BEST_FIRST)
-    return place, crossover.tokens.median if crossover.tokens is not None else 0.0
+    most_tokens_per_second = max(
+        (
+            summary.tokens_per_second.median
+            for point in material.analysis.points
+            if (point.point.phase, point.point.batch_size) == (crossover.phase, crossover.batch_size)
+            for summary in point.summaries
+            if (summary.workload.spec.layer, summary.workload.implementation)
+            == (crossover.subject_layer, crossover.subject_implementation)
+        ),
+        default=0.0,
+    )
+    return place, crossover.tokens.median if crossover.tokens is not None else 0.0, -most_tokens_per_second

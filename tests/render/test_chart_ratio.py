@@ -94,3 +94,8 @@ def test_picture_is_drawn_and_its_words_name_ends_and_crossovers(chart):
 def test_training_at_one_length_has_no_panel_and_prefill_is_read_along_its_length(chart):
     assert panel_of(chart, "Prefill, batch 1").x_label == "tokens per sequence (log)"
     assert not any(panel.title.startswith("Training") for panel in chart.panels)
+
+
+def test_of_arms_that_are_cheaper_throughout_the_fastest_is_named(view):
+    panel = panel_of(view.chart("cost-context"), "Decode, batch 64")
+    assert panel.note == "no crossover: PAM fused is cheaper at every length"
