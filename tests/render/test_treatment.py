@@ -1,4 +1,4 @@
-"""What the report says of kernels by hand: the last rung, the objection first, what each arm had, from records."""
+"""What the report says of an arm's kernels: the last rung, the objection first, what each arm had, from its records."""
 
 from __future__ import annotations
 
