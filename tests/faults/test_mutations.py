@@ -1,6 +1,7 @@
 """Mutated record files: an error with a sentence at most, and never a number that was not measured."""
 
 import contextlib
+import copy
 import json
 import random
 import zlib
@@ -101,6 +102,7 @@ def mutate_envelope(rng, content):
 
 def set_somewhere(rng, record, value):
     """Put ``value`` at a random path of ``record``, or remove what is there."""
+    value = copy.deepcopy(value)  # a list of its own, so that none is ever put into itself
     while True:
         key = rng.choice(tuple(record)) if isinstance(record, dict) else rng.randrange(len(record))
         below = record[key]
