@@ -123,7 +123,7 @@ def _crossings(material: Material, phase: Phase, batch: int, curves: Iterable[Cu
 
 def _place(crossing: Crossover) -> str:
     tokens = "" if crossing.tokens is None else units.significant(crossing.tokens.median)
-    return f"{crossing.subject_implementation} equal at {tokens}"
+    return f"{crossing.subject_implementation} equal at {tokens} tokens"
 
 
 def _note(crossings: Iterable[Crossover]) -> str:
@@ -159,8 +159,6 @@ def _spoken(panels: Iterable[CurvePanel]) -> str:
             for curve in panel.curves
             for piece in curve.pieces
         )
-        marks = "; ".join(
-            (*(f"equal to 1 for {mark.text} tokens" for mark in panel.marks), *filter(None, (panel.note,)))
-        )
+        marks = "; ".join(filter(None, (*(mark.text for mark in panel.marks), panel.note)))
         sentences.append(f"{panel.title}: {lines}{f'; {marks}' if marks else ''}.")
     return " ".join(sentences)

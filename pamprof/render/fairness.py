@@ -164,7 +164,11 @@ def _objections(material: Material) -> tuple[str, ...]:
         if had != everything
     )
     if short:
-        objections.append(f"Not every arm has every execution: {listed(short)} missing; see the skipped points.")
+        skipped = {arm_key(skip.workload) for skip in material.records.skips}
+        why = (
+            "; see the skipped points" if any(executions[k] != everything and k in skipped for k in executions) else ""
+        )
+        objections.append(f"Not every arm has every execution: {listed(short)} missing{why}.")
     if any(run.workload.scope == "layer" for run in material.records.runs):
         objections.append(
             "A single block fits the cache and leaves out embedding and head; a full model behaves differently."

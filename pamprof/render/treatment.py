@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pamprof.records import Run
     from pamprof.render.material import Material
 
+NOT_RECORDED = "not recorded"
 _COMPILED = {Execution.COMPILED, Execution.COMPILED_GRAPH}
 # Parts of torch's operator names, the longer ones first.
 _KERNELS = (
@@ -28,7 +29,7 @@ _KERNELS = (
 
 
 def attention(runs: Iterable[Run]) -> str:
-    """``cuDNN``, or by phase where it differs: ``cuDNN (training, prefill), flash (decode)``; a dash if unrecorded."""
+    """The kernel by name, or names by phase where they differ: ``cuDNN (training), flash (decode)``."""
     phases: dict[str, list[str]] = {}
     for run in runs:
         operators = run.flops.attention_operators
@@ -36,7 +37,7 @@ def attention(runs: Iterable[Run]) -> str:
             for name in dict.fromkeys(_kernel_name(operator) for operator in operators) or ("none",):
                 phases.setdefault(name, []).append(PHASE_NAMES[run.workload.phase].lower())
     if len(phases) <= 1:
-        return next(iter(phases), units.UNKNOWN)
+        return next(iter(phases), NOT_RECORDED)
     return ", ".join(f"{name} ({', '.join(dict.fromkeys(where))})" for name, where in phases.items())
 
 
@@ -45,14 +46,14 @@ def _kernel_name(operator: str) -> str:
 
 
 def logits_columns(runs: Iterable[Run]) -> str:
-    """``50304, 47 of them padding``; a dash where no width was recorded."""
+    """``50304, 47 of them padding``."""
     widths = dict.fromkeys(
         (run.logits_width, run.logits_width - run.workload.spec.vocabulary_size)
         for run in runs
         if run.logits_width is not None
     )
     words = (f"{width}, {f'{padding} of them padding' if padding else 'not padded'}" for width, padding in widths)
-    return "; ".join(words) or units.UNKNOWN
+    return "; ".join(words) or NOT_RECORDED
 
 
 def logits_policy(runs: Iterable[Run]) -> str:
@@ -70,7 +71,7 @@ def hand_written(material: Material) -> str | None:
     It is quoted where they win most by it: decode at batch 1 and the shortest context, or the first point they have.
     """
     points = [p for p in material.main_points() if _fastest(material, p, FUSED) is not None]
-    if not points:
+    if not points or any(p.baseline.workload.implementation == FUSED for p in points):
         return None
     decode = [p for p in points if p.point.phase is Phase.DECODE]
     point = min(decode, key=lambda p: (p.point.batch_size, p.point.sequence_length)) if decode else points[0]
@@ -78,18 +79,18 @@ def hand_written(material: Material) -> str | None:
     assert fused is not None
     baseline = point.baseline
     kernel = attention([baseline.run])
-    given = "" if kernel in {units.UNKNOWN, "none"} else f", with attention by torch ({kernel})"
+    given = "" if kernel in {NOT_RECORDED, "none"} else f", its attention torch's own ({kernel})"
     compiled = baseline.workload.execution in _COMPILED
-    how = "compiled by torch" if compiled else "as torch runs it"
+    how = "compiled by torch" if compiled else "run by torch"
     sentence = (
-        f"{material.arm(fused.workload).label} is kernels written by hand for this model, against "
-        f"{material.full_label(baseline.workload)}: {how}{given}. "
+        f"{material.arm(fused.workload).label} runs kernels written by hand for this model; "
+        f"{material.full_label(baseline.workload)} is {how}{given}. "
     )
     if point.point.phase is Phase.DECODE and point.point.batch_size == 1:
-        sentence += "Nobody fused the other side's decode step by hand, and at batch 1 that counts most: "
+        sentence += "Nobody fused its decode step by hand, and at batch 1 that counts most: "
     else:
-        sentence += "Nobody wrote the other side's step by hand: "
-    costs = [f"at {point_label(point.point)} it costs {_cost(point, fused)}"]
+        sentence += "Nobody wrote its step by hand: "
+    costs = [f"at {point_label(point.point)} {material.arm(fused.workload).label} costs {_cost(point, fused)}"]
     if planar is not None:
         equal = compiled and planar.workload.execution in _COMPILED
         same = "left to the same compiler" if equal else "without such kernels"

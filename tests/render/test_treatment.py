@@ -42,8 +42,10 @@ def test_a_rung_costs_what_its_arm_costs_and_a_counted_one_a_multiple_of_the_bas
 
 def test_the_objection_to_kernels_by_hand_stands_first_and_quotes_decode_at_batch_1(fused_view, gpu_view):
     first = fused_view.fairness.objections[0]
-    assert first.startswith("PAM fused is kernels written by hand for this model, against transformer · graph")
-    assert "at batch 1 at 2k context it costs 0.65" in first
+    assert first.startswith(
+        "PAM fused runs kernels written by hand for this model; transformer · graph is run by torch"
+    )
+    assert "at batch 1 at 2k context PAM fused costs 0.65" in first
     assert "PAM planar · graph, without such kernels, costs 1.3" in first
     assert not any("by hand" in text for text in gpu_view.fairness.objections)
 
@@ -51,7 +53,7 @@ def test_the_objection_to_kernels_by_hand_stands_first_and_quotes_decode_at_batc
 def test_without_decode_the_objection_quotes_another_point(fused_records):
     runs = tuple(run for run in fused_records.runs if run.workload.phase is Phase.TRAIN)
     first = build_view(replace(fused_records, runs=runs)).fairness.objections[0]
-    assert "at batch 3 × 2k tokens it costs" in first
+    assert "at batch 3 × 2k tokens PAM fused costs" in first
     assert "batch 1 that counts" not in first
 
 
@@ -79,7 +81,7 @@ def test_attention_is_that_of_the_counted_operators(gpu_records):
         )
 
     cudnn, flash = "aten::_scaled_dot_product_cudnn_attention", "aten::_scaled_dot_product_flash_attention"
-    assert attention([seen(Phase.TRAIN, None)]) == "–"
+    assert attention([seen(Phase.TRAIN, None)]) == "not recorded"
     assert attention([seen(Phase.TRAIN, ())]) == "none"
     assert attention([seen(Phase.TRAIN, (cudnn,)), seen(Phase.DECODE, (cudnn,))]) == "cuDNN"
     assert attention([seen(Phase.TRAIN, (cudnn,)), seen(Phase.DECODE, (flash,))]) == "cuDNN (training), flash (decode)"
@@ -87,7 +89,7 @@ def test_attention_is_that_of_the_counted_operators(gpu_records):
 
 def test_padding_is_the_recorded_width_less_the_vocabulary(gpu_records):
     run = gpu_records.runs[0]
-    assert logits_columns([run]) == "–"
+    assert logits_columns([run]) == "not recorded"
     assert logits_columns([replace(run, logits_width=50304)]) == "50304, 47 of them padding"
     assert logits_columns([replace(run, logits_width=50257)]) == "50257, not padded"
 
@@ -128,3 +130,13 @@ def test_bytes_of_kernels_by_hand_stand_beside_the_roofline_with_their_rate(fuse
     for phase, rate in (("training", "15."), ("prefill", "57"), ("decode", "1.4")):
         assert f"{phase} 1.00 GB a step, {rate}" in caption.replace("\u202f", " ")
     assert "by hand" not in gpu_view.chart("roofline").caption
+
+
+def test_missing_executions_point_at_skips_only_where_there_are_any(fused_records):
+    def said(records):
+        return next(text for text in build_view(records).fairness.objections if text.startswith("Not every arm"))
+
+    assert "see the skipped points" not in said(replace(fused_records, skips=()))
+    (skip, *_) = fused_records.skips
+    skip = replace(skip, workload=replace(skip.workload, implementation="fused"))
+    assert said(replace(fused_records, skips=(skip,))).endswith("missing; see the skipped points.")

@@ -55,7 +55,8 @@ def _used(wanted: Configuration, results: Sequence[CheckResult]) -> Configuratio
 
 
 def _described(shape: CoreShape, used: Configuration, results: Sequence[CheckResult]) -> str:
-    parts = [f"{used.forward_segments(shape.length)} segments forward"]
+    segments = used.forward_segments(shape.length)
+    parts = [f"{segments} segment{'s' if segments > 1 else ''} forward"]
     if shape.differentiates:
         parts.append(f"{used.gradient_segments(shape.length)} backward")
     errors = [error for result in results if result.configuration == used for _, error in result.errors]
