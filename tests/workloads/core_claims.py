@@ -278,6 +278,34 @@ def a_wrong_kernel_is_found_and_named() -> None:
     assert re.fullmatch(r"k gradient is off by \S+, log_decay gradient is off by nan", fault), fault
 
 
+def a_comparison_can_be_made_inside_an_operator_and_inside_a_backward_pass() -> None:
+    qkv, log_decay, state, *_ = given(37, 16)
+    q, k, v = qkv.unbind(3)
+    inputs = CoreInputs(queries=q, keys=k, values=v, log_decay=log_decay, initial_state=state, scale=0.25)
+    case = core_check._case(inputs, SMALL, wants_final=True, keeps=True)
+    faults = []
+
+    class Around(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
+            faults.append(core_check._check_apart(case).fault)
+            return gradient
+
+    Around.apply(torch.ones(1, requires_grad=True)).sum().backward()
+
+    @torch.library.custom_op("pamprof_claims::around", mutates_args=())
+    def around(x: torch.Tensor) -> torch.Tensor:
+        faults.append(core_check._check_apart(case).fault)
+        return x.clone()
+
+    around(torch.ones(1))
+    assert faults == [None, None]
+
+
 def what_the_kernels_cannot_take_is_refused_with_a_sentence() -> None:
     qkv, log_decay, state, *_ = given(5, 16)
     q, k, v = qkv.unbind(3)
@@ -309,6 +337,7 @@ CLAIMS = (
     a_compiler_takes_the_core_whole,
     fake_results_have_the_real_shapes_and_the_count_is_the_closed_form,
     a_wrong_kernel_is_found_and_named,
+    a_comparison_can_be_made_inside_an_operator_and_inside_a_backward_pass,
     what_the_kernels_cannot_take_is_refused_with_a_sentence,
 )
 

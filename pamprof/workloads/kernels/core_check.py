@@ -238,7 +238,7 @@ def _errors(case: _Case, generator: torch.Generator) -> tuple[tuple[str, float],
         found |= dict(zip(("q gradient", "k gradient", "v gradient"), gradient.unbind(3), strict=True))
         found |= {"log_decay gradient": decay_gradient, "initial state gradient": initial_gradient}
     return tuple(
-        (name, float((tensor.double() - exact[name]).norm() / exact[name].norm()))
+        (name, float((tensor.cpu().double() - exact[name]).norm() / exact[name].norm()))
         for name, tensor in found.items()
         if tensor is not None
     )
@@ -253,22 +253,25 @@ def _oracle(
     *,
     differentiates: bool,
 ) -> dict[str, Tensor]:
-    """The exact results by name, in float64."""
-    qkv, log_decay = qkv.double().requires_grad_(True), log_decay.double().requires_grad_(True)
+    """The exact results by name, in float64.
+
+    On the CPU: the derivative of a graph on the GPU would wait for the very backward pass this may be called from.
+    """
+    qkv, log_decay = (tensor.cpu().double().requires_grad_(True) for tensor in (qkv, log_decay))
     initial = None
     with torch.enable_grad():
         q, k, v = (torch.complex(*part.unbind(2)).transpose(1, 2) for part in qkv.unbind(3))
         if state is not None:
-            state = state.double().requires_grad_(True)
+            state = state.cpu().double().requires_grad_(True)
             initial = torch.complex(*state.chunk(2, -1)).mT
         complex_output, complex_final = chunked_pam(q, k, v, log_decay.exp(), initial, chunk_size=_ORACLE_CHUNK)
         output = torch.view_as_real(complex_output).permute(0, 2, 4, 1, 3)
         final = torch.cat((complex_final.mT.real, complex_final.mT.imag), -1)
     exact = {"output": output.detach(), "final state": final.detach()}
     if differentiates:
-        objective = (output * output_gradient.double()).sum()
+        objective = (output * output_gradient.cpu().double()).sum()
         if final_gradient is not None:
-            objective = objective + (final * final_gradient.double()).sum()
+            objective = objective + (final * final_gradient.cpu().double()).sum()
         wanted = [qkv, log_decay] if state is None else [qkv, log_decay, state]
         gradient, decay_gradient, *rest = torch.autograd.grad(objective, wanted)
         exact |= dict(zip(("q gradient", "k gradient", "v gradient"), gradient.unbind(3), strict=True))
