@@ -17,6 +17,7 @@ from pamprof.analysis.serving_roofline import fit_decode, fit_prefill
 from pamprof.analysis.serving_terms import Estimate, EstimateBasis
 from pamprof.records import Phase, Scope, SkipKind
 from pamprof.statistics import median_interval
+from pamprof.units import si
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +45,15 @@ def serving_curves(runs: Sequence[Run], skips: Sequence[Skip] = ()) -> tuple[Ser
     for run in runs:
         if id(run) in chosen:
             arms[run.environment.device_name, _arm_key(run.workload)].append(run)
-    refused = [skip.workload for skip in skips if skip.kind is SkipKind.OUT_OF_MEMORY]
+    # A skip names no device, the runs of its session do; another machine's memory ends elsewhere.
+    device_of = {run.session_id: run.environment.device_name for run in runs}
+    refused = [(device_of.get(skip.session_id), skip.workload) for skip in skips if skip.kind is SkipKind.OUT_OF_MEMORY]
     curves = [
-        _curve(found, [workload for workload in refused if _arm_key(workload) == key])
-        for (_, key), found in arms.items()
+        _curve(
+            found,
+            [workload for where, workload in refused if where in (None, device) and _arm_key(workload) == key],
+        )
+        for (device, key), found in arms.items()
         if any(run.workload.phase is Phase.DECODE for run in found)
     ]
     return tuple(replace(curve, title=title) for curve, title in zip(curves, _titles(curves), strict=True))
@@ -145,16 +151,17 @@ def _arm_key(workload: Workload) -> str:
 
 
 def _titles(curves: Sequence[ServingCurve]) -> list[str]:
-    """Labels; where two are alike, the parameters, dtype or device tell them apart."""
+    """Labels; where some are alike, all get the parameters, dtype or device that tell those apart."""
     titles = [curve.title for curve in curves]
     for detail in (
-        [f"{curve.runs[0].parameter_count / 1e6:,.0f}M" for curve in curves],
+        [si(curve.runs[0].parameter_count, digits=2) for curve in curves],
         [str(curve.arm.dtype) for curve in curves],
         [curve.environment.device_name for curve in curves],
-        [curve.arm.key for curve in curves],
     ):
-        titles = [
-            title if titles.count(title) == 1 else f"{title}, {more}"
-            for title, more in zip(titles, detail, strict=True)
-        ]
-    return titles
+        longer = [f"{title}, {more}" for title, more in zip(titles, detail, strict=True)]
+        if len(set(longer)) > len(set(titles)):
+            titles = longer
+    return [
+        title if titles.count(title) == 1 else f"{title}, {curve.arm.key}"
+        for title, curve in zip(titles, curves, strict=True)
+    ]

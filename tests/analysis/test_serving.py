@@ -6,6 +6,7 @@ from math import sqrt
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from pamprof import units
 from pamprof.analysis.serving import EstimateBasis, serving_curves
 from pamprof.analysis.serving_grid import Line, interpolate
 from pamprof.errors import UnsupportedError
@@ -256,7 +257,47 @@ def test_arms_devices_and_state_dtypes_are_curves_of_their_own():
     elsewhere = replace(runs[0], environment=replace(runs[0].environment, device_name="NVIDIA L4"))
     titles = [curve.title for curve in serving_curves([*runs, elsewhere])]
     assert len(titles) == len(set(titles)) == 5
-    assert "PAM planar (bfloat16 state) · graph" in titles
+    assert "PAM planar (bfloat16 state) · graph, 100M, NVIDIA H200" in titles
+
+
+@pytest.mark.parametrize("count", [320_000, 5_000_000, 1_030_000_000])
+def test_where_sizes_tell_some_arms_apart_every_arm_says_its_size(count):
+    runs = [
+        decode_run(1, 128, fixed_state=True),
+        decode_run(1, 128, fixed_state=False),
+        replace(decode_run(1, 128, fixed_state=True, depth=24), parameter_count=count),
+    ]
+    titles = [curve.title for curve in serving_curves(runs)]
+    own = units.si(runs[0].parameter_count, digits=2)
+    assert titles == [
+        f"PAM planar · graph, {own}",
+        f"transformer · graph, {own}",
+        f"PAM planar · graph, {units.si(count, digits=2)}",
+    ]
+    assert ", 0" not in "".join(titles)
+
+
+def test_arms_that_their_names_tell_apart_say_nothing_else():
+    runs = [decode_run(1, 128, fixed_state=True), decode_run(1, 128, fixed_state=False)]
+    assert [curve.title for curve in serving_curves(runs)] == ["PAM planar · graph", "transformer · graph"]
+
+
+def test_memory_that_ended_on_one_machine_ends_nothing_on_another():
+    here = [decode_run(batch, 128, fixed_state=False) for batch in (1, 4, 16)]
+    elsewhere = [
+        replace(run, session_id="b", environment=replace(run.environment, device_name="NVIDIA L4")) for run in here
+    ]
+    full = Skip(
+        session_id="b",
+        started_at=here[0].started_at,
+        workload=replace(here[0].workload, batch_size=20),
+        kind=SkipKind.OUT_OF_MEMORY,
+        reason="found by bisection",
+    )
+    limits = {curve.environment.device_name: curve.limits for curve in serving_curves([*here, *elsewhere], [full])}
+    assert limits == {"NVIDIA H200": (), "NVIDIA L4": ((128, 16, 20),)}
+    (alone,) = serving_curves(here, [replace(full, session_id="of a session without a run")])
+    assert alone.limits == ((128, 16, 20),)
 
 
 def test_of_a_workload_measured_twice_the_later_run_counts():

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import socket
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -205,6 +206,32 @@ def swept(layer, implementation, curve, prefill):
         )
         for phase, batch, length, seconds in places
     ]
+
+
+def test_arms_swept_into_different_folders_are_decided_as_if_swept_into_one(tmp_path):
+    arms = {
+        "pam": swept("pam", "planar", pam_curve(), lambda prompt: prompt * 2e-6),
+        "cache": swept("transformer", "sdpa", transformer_curve(), lambda prompt: prompt * 2e-6),
+    }
+    apart = []
+    for name, runs in arms.items():
+        session = replace(synthetic_session(), session_id=name)
+        (tmp_path / name).mkdir()
+        lines = [encode(session), *(encode(replace(run, session_id=name)) for run in runs)]
+        (tmp_path / name / "runs.jsonl").write_bytes(b"".join(lines))
+        apart += lines
+    (tmp_path / "runs.jsonl").write_bytes(b"".join(apart))
+
+    def decided(*folders):
+        arguments = ["cost", *map(str, folders), "--tokens-per-day", "1e12", "--price", "0.40", "--json"]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    together = decided(tmp_path)
+    assert decided(tmp_path / "pam", tmp_path / "cache") == together
+    assert [row["outcome"] for row in together["decisions"]] == ["cheaper"]
+    assert {row["session_ids"] for row in together["bills"]} == {"pam", "cache"}
 
 
 def test_a_recorded_sweep_is_decided_as_its_formula_says(tmp_path):
