@@ -47,7 +47,12 @@ def _panels(material: CostMaterial, found: SizeClass) -> list[TornadoPanel]:
     title = material.look(arm).label
     return [
         _panel(
-            material, arm, f"{title}: {what}", usual, of, measured=point.basis is Basis.MEASURED
+            material,
+            arm,
+            material.named(found, f"{title}, {what}"),
+            usual,
+            of,
+            measured=point.basis is Basis.MEASURED,
         )
         for what, usual, of in (
             ("a month", bill.served.usd_per_month, lambda outcome: outcome.usd_per_month),

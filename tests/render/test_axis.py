@@ -3,7 +3,7 @@ from math import inf, isfinite, nan
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from pamprof.render.plots.axis import drawable, near_ticks, readable_ticks, short_number
+from pamprof.render.plots.axis import drawable, near_ticks, readable_ticks, short_number, short_seconds
 
 ENDS = st.one_of(st.floats(), st.floats(min_value=1e-6, max_value=1e6), st.sampled_from([0.0, -1.0, 1e300, 5e-324]))
 
@@ -54,3 +54,11 @@ def test_ends_without_a_logarithm_become_the_outermost(low, high):
 )
 def test_a_tick_has_few_letters(value, text):
     assert short_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3e-3, "3 ms"), (1.5e-3, "1.5 ms"), (0.1, "100 ms"), (2.0, "2 s"), (5e-6, "5 µs"), (2e-9, "2 ns"), (1e-3, "1 ms")],
+)
+def test_a_tick_of_time_has_its_unit_and_no_zeros_behind(value, text):
+    assert short_seconds(value) == text

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pamprof.analysis.serving import serving_curves
 from pamprof.cli import app
 from pamprof.pricing.catalogue import Catalogue, embedded_prices
 from pamprof.pricing.rates import UnknownRate
@@ -173,6 +174,20 @@ def test_the_tornado_has_the_largest_swing_on_top(view):
     swings = [max(abs(end - bills.usual) for end in (bar.lower, bar.higher) if end) for bar in bills.bars]
     assert swings == sorted(swings, reverse=True)
     assert swings[0] > 0
+
+
+def test_of_two_sizes_every_picture_and_every_decision_says_which():
+    larger = [replace(run, parameter_count=10 * run.parameter_count) for run in sweep_records().runs]
+    larger = [replace(run, workload=replace(run.workload, spec=replace(run.workload.spec, depth=40))) for run in larger]
+    both = serving_curves([*sweep_records().runs, *larger])
+    asked = made_study().request
+    found = cost_page_view(study(both, asked, {DEVICE: (rate(3.5),)}), both)
+    sizes = ("100M", "1.0G")
+    for drawn in found.charts:
+        assert drawn.panels, drawn.name
+        assert {panel.title.split(" parameters: ")[0] for panel in drawn.panels} == set(sizes), drawn.name
+    assert len({panel.title for panel in chart(found, "serving-tornado").panels}) == 4
+    assert [decision.split(" parameters on ")[0] for decision in found.decisions] == list(sizes)
 
 
 def test_a_study_without_a_rate_or_an_operating_point_says_why_there_are_no_pictures():

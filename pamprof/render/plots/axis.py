@@ -81,6 +81,14 @@ def short_dollars(value: float) -> str:
     return f"${short_number(value)}"
 
 
+def short_seconds(value: float) -> str:
+    """The same in the largest unit of time that gives 1 or more: ``1.5 ms``, ``30 s``."""
+    for step, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if value >= step * (1 - 1e-9):
+            return f"{short_number(value / step)} {unit}"
+    return f"{short_number(value / 1e-9)} ns"
+
+
 def readable_ticks(low: float, high: float, *, at_most: int = 5) -> tuple[float, ...]:
     """Round values (1, 2, 5 and their decades; decades alone when there are many) between ``low`` and ``high``.
 

@@ -6,7 +6,7 @@ from math import log10
 from typing import TYPE_CHECKING, cast
 
 from pamprof import units
-from pamprof.render.plots.axis import drawable, log_axis, log_height, short_dollars, short_number
+from pamprof.render.plots.axis import drawable, log_axis, log_height, short_dollars, short_number, short_seconds
 from pamprof.render.plots.marks import marker, spread, vertical_mark
 from pamprof.render.style import LIGHT
 
@@ -154,6 +154,7 @@ def _label(axes: Axes, panel: CurvePanel, height: float, low: float, high: float
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
+                "relpos": (0, 0.5),  # from the name's near edge: a line from its middle would cross its neighbours
                 "color": LIGHT[curve.arm.role],
                 "linewidth": 0.8,
                 "shrinkA": 1,
@@ -169,7 +170,7 @@ def _end(curve: Curve) -> tuple[float, float]:
 
 
 def _formatter(unit: Unit) -> Callable[[float], str]:
-    return units.seconds if unit == "seconds" else short_number
+    return short_seconds if unit == "seconds" else short_number
 
 
 def _powers(low: float, high: float) -> list[int]:
