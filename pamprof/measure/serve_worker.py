@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _STRIDE = 2  # every second batch of a line is visited at first
 _ENDS = 2  # contexts visited before the prompts: the shortest and the longest
 
+_COMPILED = (Execution.COMPILED, Execution.COMPILED_GRAPH)
+
 # The largest batch found by allocating it alone may still be too large to be measured, whose passes need a little more.
 _LIMIT_ATTEMPTS = 4
 _LIMIT_STEP = 0.96
@@ -181,11 +183,12 @@ class ArmSweep:
             reason = f"the end of memory could not be found: {type(exc).__name__}: {first_line(exc)}"
             self._skip(self._limit.sized(workload, self._limit.tried), SkipKind.CRASHED, reason)
             return known
+        how = " with the step not compiled" if workload.execution in _COMPILED else ""
         self._skip(
             self._limit.sized(workload, refused),
             SkipKind.OUT_OF_MEMORY,
-            f"found by bisection: {refused} sequences of {tokens(workload.sequence_length)} tokens do not fit into "
-            f"{binary_bytes(self._device.memory().total_bytes)}, {largest} do",
+            f"found by bisection{how}: {refused} sequences of {tokens(workload.sequence_length)} tokens do not fit "
+            f"into {binary_bytes(self._device.memory().total_bytes)}, {largest} do",
         )
         for _ in range(_LIMIT_ATTEMPTS):
             if largest <= known or self._over():
@@ -207,7 +210,7 @@ class ArmSweep:
 
         outcome = attempt_with(self._runner, self._request, workload, measure)
         self._pipe.send(encode(outcome))
-        if workload.execution in (Execution.COMPILED, Execution.COMPILED_GRAPH):
+        if workload.execution in _COMPILED:
             plain_regions(self._kept.model)  # compiled for this batch alone
         gc.collect()
         self._device.empty_cache()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure import serve_worker
+from pamprof.measure import serve_limit, serve_worker
 from pamprof.measure.plan import Arm
 from pamprof.measure.serve import CUDA_AXES
 from pamprof.measure.serve_limit import MemoryLimit
@@ -205,6 +205,21 @@ def test_what_was_compiled_for_one_batch_serves_no_other(swept, monkeypatch):
     assert not undone
     records = swept(FakeRunner(FakeDevice()), execution=Execution.COMPILED_GRAPH)
     assert len(undone) == sum(isinstance(record, Run) for record in records)
+    reasons = [record.reason for record in records if isinstance(record, Skip)]
+    assert reasons
+    assert all(reason.startswith("found by bisection with the step not compiled: ") for reason in reasons)
+
+
+@pytest.mark.parametrize("execution", list(Execution))
+def test_memory_s_end_is_sought_as_the_step_is_replayed_but_without_compiling(monkeypatch, execution):
+    captured = []
+    step = SimpleNamespace(eager=lambda: None)
+    monkeypatch.setattr(serve_limit, "PreparedStep", lambda *_, **__: step)
+    monkeypatch.setattr(serve_limit, "capture_graph", lambda run: captured.append(run) or run)
+    monkeypatch.setattr(serve_limit, "gc", SimpleNamespace(collect=lambda: 0))
+    limit = MemoryLimit(FakeDevice(), None, Definition(fixed_state=False), seed=0)
+    assert limit._fits(replace(synthetic_run().workload, execution=execution))
+    assert bool(captured) is (execution in (Execution.GRAPH, Execution.COMPILED_GRAPH))
 
 
 class SlowRunner(FakeRunner):
