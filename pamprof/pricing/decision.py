@@ -146,7 +146,7 @@ def _crossing_words(subject: Deployment, rival: Deployment, crossing: Crossing |
         )
     if crossing.direction in {ALWAYS_CHEAPER, ALWAYS_DEARER}:
         return f"{ours} is {crossing.direction.removeprefix('always ')} than {theirs} at every prompt {within}"
-    return f"{ours} and {theirs} cannot be told apart at every prompt {within}, so no crossover is resolved"
+    return f"{ours} and {theirs} cannot be told apart at some prompt {within}, so no crossover is resolved"
 
 
 def _cost_words(subject: Deployment, ratio: Interval, outcome: Outcome, basis: Basis) -> str:

@@ -74,7 +74,7 @@ const costStudy = (() => {
     if (at.direction !== "unknown") {
       return ours + " is " + at.direction.replace("always ", "") + " than " + theirs + " at every prompt " + within;
     }
-    return ours + " and " + theirs + " cannot be told apart at every prompt " + within +
+    return ours + " and " + theirs + " cannot be told apart at some prompt " + within +
       ", so no crossover is resolved";
   }
 
