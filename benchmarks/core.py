@@ -182,7 +182,7 @@ def warm_one(job: tuple[CoreShape, list[int]]) -> CheckResult:
 
 
 def processes(workers: int) -> ProcessPoolExecutor:
-    """Processes that do one thing each: a kernel that reads outside its tensors ends the one it ran in, no other."""
+    """Processes that do one thing each: a kernel that reaches outside its memory ends its own, no other."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "pamprof.workloads.kernels.core_tuning"])
     return ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1)

@@ -7,7 +7,7 @@ and docstrings), ``fused`` beside ``planar``, with the same initial parameters a
 autocast. Rounding makes two exact implementations drift apart; how far is too far is measured as well: the distance
 between two ``planar`` runs whose initial parameters come from different seeds. The curves are indistinguishable where
 neither the largest nor the mean difference exceeds that distance's; else the exit status is 1. Writes
-``loss-curve.json``, ``loss-curve.csv`` and ``loss-curve.png``. On one CUDA device it takes less than a minute.
+``loss-curve.json``, ``loss-curve.csv`` and ``loss-curve.png`` after each precision; float32 took 41 s on an H200.
 """
 
 from __future__ import annotations
@@ -236,8 +236,8 @@ def main(arguments: list[str] | None = None, spec: LayerSpec = SPEC) -> int:
         except PamprofError as exc:
             print(f"{dtype}: {exc}", file=sys.stderr)
             return 1
-        print(f"{said(outcomes[-1])} ({perf_counter() - start:.1f} s)")
-    write(outcomes, name, options.output_dir)
+        print(f"{said(outcomes[-1])} ({perf_counter() - start:.1f} s)", flush=True)
+        write(outcomes, name, options.output_dir)
     return 0 if all(outcome.indistinguishable for outcome in outcomes) else 1
 
 

@@ -141,6 +141,8 @@ def main() -> None:
     parser.add_argument("--core", type=Path, action="append", default=[], help="JSON of core.py, one or several")
     parser.add_argument("-o", "--output", type=Path, help="also write the table to this file")
     options = parser.parse_args()
+    if len(options.core) > len(options.runs):
+        parser.error("there are more --core than runs; give one for each run at most")
     runs = [read_records(path / "runs.jsonl" if path.is_dir() else path).runs for path in options.runs]
     names = [f"run {index + 1}" for index in range(len(runs))]
     rows = [

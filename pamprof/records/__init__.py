@@ -4,25 +4,22 @@ from pamprof.records.environment import Environment
 from pamprof.records.interval import Interval
 from pamprof.records.price import Price, PriceQuote
 from pamprof.records.run import (
-    ArmFacts,
     Ceilings,
     Energy,
     FlopCount,
     Gate,
-    MatchResidual,
     Memory,
     Monitor,
     OperatorCount,
-    Perplexity,
     Run,
     Series,
-    Session,
     Skip,
     SkipKind,
     StopReason,
     Timing,
     Unknown,
 )
+from pamprof.records.session import ArmFacts, MatchResidual, Perplexity, Session
 from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
 
 __all__ = [

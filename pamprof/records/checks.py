@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from pamprof.records.run import Ceilings, Run, Session, Skip
+from pamprof.records.run import Ceilings, Run, Skip
+from pamprof.records.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,8 @@ import msgspec
 from pamprof.errors import RecordError
 from pamprof.records.checks import impossible
 from pamprof.records.magnitudes import outsized
-from pamprof.records.run import Ceilings, Run, Session, Skip
+from pamprof.records.run import Ceilings, Run, Skip
+from pamprof.records.session import Session
 
 SCHEMA_VERSION = 1
 

@@ -1,4 +1,4 @@
-"""What a session writes: runs with their raw samples, skips with their reason, and the session's own header."""
+"""What a session measures: runs with their raw samples, ceilings, and skips with their reason."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pamprof.records.environment import Environment
-from pamprof.records.price import PriceQuote
-from pamprof.records.workload import Dtype, LayerSpec, Phase, Scope, Workload
+from pamprof.records.workload import Dtype, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,87 +327,3 @@ class Skip:
     workload: Workload
     kind: SkipKind
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatchResidual:
-    """How far an arm's size lies from the one it was matched to: ``residual`` is their quotient minus 1, signed.
-
-    ``axis`` is ``parameters``, ``flops``, ``width`` (real scalars of the residual stream) or ``state-bytes``.
-    """
-
-    axis: str
-    residual: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmFacts:
-    """Sizes of one matched arm as planned: what ``pamprof layers`` prints and the fairness block shows.
-
-    Attributes:
-        title: Name for people, such as ``PAM``.
-        spec: Sizes.
-        parameter_count: Real scalars of the full model.
-        matrix_flop_count_per_token: Forward, full model, logits at all positions, ``sequence_length`` tokens, causal.
-        state_bytes: State or KV cache of one sequence at ``sequence_length`` tokens, in the session's dtype policy.
-        matrix_dense_flop_count_per_token: The same forward with causal attention counted as dense.
-        train_matrix_flop_count_per_token: Forward and backward at ``sequence_length`` tokens.
-        decode_matrix_flop_count_per_token: One new token after ``sequence_length`` tokens of context.
-        residuals: Distance to the reference on every axis; empty where nothing was matched.
-    """
-
-    title: str
-    spec: LayerSpec
-    parameter_count: int
-    matrix_flop_count_per_token: float
-    state_bytes: int
-    matrix_dense_flop_count_per_token: float | None = None
-    train_matrix_flop_count_per_token: float | None = None
-    decode_matrix_flop_count_per_token: float | None = None
-    residuals: tuple[MatchResidual, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Perplexity:
-    """A quality figure beside the cost: which layer, the value, and who says so."""
-
-    layer: str
-    value: float
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """The header of a comparison: what was asked for, so that a report can tell what is missing.
-
-    Attributes:
-        session_id: Random identifier.
-        started_at: UTC, ISO 8601.
-        command: The command line that reproduces it, without paths of the machine.
-        preset: Preset name, None for own sizes.
-        match_axis: Axis the sizes were matched on: ``parameters``, ``flops``, ``width`` or ``state-bytes``.
-        arms: The matched arms.
-        sequence_length: Tokens the per-token facts of ``arms`` refer to.
-        planned: Keys of all planned workloads, in order.
-        reference_layer: Layer every arm is paired with.
-        phases, scope, dtype: As asked.
-        perplexities: Quality figures to show beside the cost.
-        quote: Price in force when it was measured; None with ``quote_unknown_reason``.
-        quote_unknown_reason: Why there is no price.
-    """
-
-    session_id: str
-    started_at: str
-    command: str
-    preset: str | None
-    match_axis: str
-    arms: tuple[ArmFacts, ...]
-    sequence_length: int
-    planned: tuple[str, ...]
-    reference_layer: str
-    phases: tuple[Phase, ...]
-    scope: Scope
-    dtype: Dtype
-    perplexities: tuple[Perplexity, ...]
-    quote: PriceQuote | None
-    quote_unknown_reason: str | None

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from pamprof.errors import OutputError, RecordError
 from pamprof.records.codec import LINE_BEGINNING, Record, decode, encode
-from pamprof.records.run import Ceilings, Run, Session, Skip
+from pamprof.records.run import Ceilings, Run, Skip
+from pamprof.records.session import Session
 
 _Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings)
 

@@ -12,7 +12,8 @@ import pytest
 from pamprof.errors import RecordError
 from pamprof.records import Execution, LayerSpec, Phase, SkipKind, StopReason, codec
 from pamprof.records.codec import SCHEMA_VERSION, decode, encode
-from pamprof.records.run import Ceilings, Run, Session, Skip
+from pamprof.records.run import Ceilings, Run, Skip
+from pamprof.records.session import Session
 from pamprof.records.store import read_records
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -22,6 +22,7 @@ from pamprof.workloads.kernels.core import packed_backward, packed_forward
 from pamprof.workloads.kernels.core_configuration import CoreShape, choose_configuration
 from pamprof.workloads.kernels.core_work import backward_byte_count, forward_byte_count
 from pamprof.workloads.kernels.decode_memory import memory_step
+from pamprof.workloads.kernels.decode_projection import project
 from pamprof.workloads.kernels.kernel_operator import tensor_bytes
 
 
@@ -51,6 +52,12 @@ def test_what_is_changed_in_place_is_read_and_written():
     qkv, turn, logits = meta(2, 7, 2, 3, 4, 8), meta(7, 8), meta(2, 2, 4, 7)
     expected = 2 * 4 * qkv.numel() + 2 * 4 * 56 + 4 * logits.numel() + 4 * (2 * 4 * 7)
     assert moved(lambda: prepare(qkv, turn, turn, logits)) == expected
+
+
+def test_a_decoded_token_reads_each_weight_of_a_map_once_though_its_block_matrix_holds_it_twice():
+    x, weight, residual = meta(3, 1, 2, 8, dtype=torch.bfloat16), meta(24, 16, dtype=torch.bfloat16), meta(3, 1, 2, 12)
+    expected = 2 * 48 + 2 * (24 * 8) + 4 * 72 + 4 * 72
+    assert moved(lambda: project(x, weight, residual, None, None, None)) == expected
 
 
 def test_a_decoded_token_reads_and_writes_the_state_in_its_own_dtype():
@@ -120,8 +127,8 @@ def test_a_fused_decode_step_moves_at_least_its_blocks_weights_and_states():
         step = PreparedStep(workload, definition("pam"), device=torch.device("cpu"), seed=0)
         count = count_flops(step.eager)
     assert step.state is not None
-    # Block matrices hold every weight twice, in bfloat16.
-    weights = 2 * 2 * 2 * spec.depth * (3 * spec.hidden_dim * spec.model_dim + 4 * spec.model_dim**2)
+    # Both parts of every weight once, in bfloat16.
+    weights = 2 * 2 * spec.depth * (3 * spec.hidden_dim * spec.model_dim + 4 * spec.model_dim**2)
     least = weights + 2 * step.state.byte_count()
     assert count.kernel_byte_count is not None
     assert least < count.kernel_byte_count < 1.5 * least

@@ -24,7 +24,7 @@ from pamprof.workloads.kernels.core_configuration import (
 Group = Callable[[Configuration], Iterator[Configuration]]
 
 # Warps and pipeline stages. Four warps own the 64 rows that a matrix unit takes at once; eight share them, or own 128.
-# Loops have two stages at least: with one, Triton 3.6 makes kernels read outside their tensors (seen on an H200).
+# Loops have two stages at least: with one, Triton 3.6 lets kernels reach outside shared memory (seen on an H200).
 _OUTPUT_LAUNCHES = ((4, 2), (4, 3), (8, 2))
 _TALL_OUTPUT_LAUNCHES = ((8, 2), (8, 3))
 _STATE_LAUNCHES = ((4, 2), (4, 3), (4, 4), (8, 3))

@@ -78,10 +78,10 @@ def _gate_unit_kernel(  # type: ignore[no-untyped-def]
 def _work(
     hidden: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, beta: Tensor | None, *, output: object
 ) -> OperatorWork:
-    del scale, weight, beta, output
     width, inputs = bias.shape[0], hidden.shape[-1]
     rows = hidden.numel() // (2 * inputs)
-    return map_work(rows, inputs, 2 * width, elementwise=rows * (NORM_FLOPS * inputs + GATE_FLOPS * width))
+    elementwise = rows * (NORM_FLOPS * inputs + GATE_FLOPS * width)
+    return map_work(rows, weight, (hidden, scale, bias, beta, output), elementwise=elementwise)
 
 
 def _fake(hidden: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:

@@ -150,11 +150,11 @@ def _project_work(
     *,
     output: object,
 ) -> OperatorWork:
-    del output, bias_imag
     outputs, inputs = weight.shape[0] // 2, x.shape[-1]
     rows = x.numel() // (2 * inputs)
     added = sum(addend is not None for addend in (residual, residual_scale, bias_real))
-    return map_work(rows, inputs, outputs, elementwise=ADD_FLOPS * added * rows * outputs)
+    moved = (x, residual, residual_scale, bias_real, bias_imag, output)
+    return map_work(rows, weight, moved, elementwise=ADD_FLOPS * added * rows * outputs)
 
 
 def _fake_project(
@@ -219,12 +219,11 @@ def project(
 def _memory_inputs_work(
     hidden: Tensor, scale: Tensor, weight: Tensor, gates: list[Tensor], *, output: object
 ) -> OperatorWork:
-    del scale, output
     inputs = hidden.shape[-1]
     rows = hidden.numel() // (2 * inputs)
     products = gate_products(rows, inputs, gates[3].shape[0])
     elementwise = (NORM_FLOPS + SIZE_FLOPS) * rows * inputs
-    return map_work(rows, inputs, weight.shape[0] // 2, elementwise=elementwise, products=products)
+    return map_work(rows, weight, (hidden, scale, gates, output), elementwise=elementwise, products=products)
 
 
 def _fake_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,8 @@ Axes: K inputs, N outputs.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
@@ -21,6 +23,12 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 from pamprof.workloads.kernel_flops import OperatorWork
 from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, power_of_two
 from pamprof.workloads.kernels.core_tiles import INTERPRETED
+from pamprof.workloads.kernels.kernel_operator import tensor_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
 
 WARPS = 2
 _FILLING_PROGRAMS = 4 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
@@ -90,7 +98,22 @@ def tile_sizes(outputs: int, inputs: int) -> tuple[int, int, int]:
     return tile, -(-inputs // block), block
 
 
-def map_work(rows: int, inputs: int, outputs: int, *, elementwise: int, products: int = 0) -> OperatorWork:
-    """Work of a complex map on ``rows`` tokens, beside ``products`` FLOP of other products."""
-    total = 8 * rows * inputs * outputs + products
-    return OperatorWork(matrix_flop_count=total, matrix_dense_flop_count=total, elementwise_flop_count=elementwise)
+def map_work(
+    rows: int, weight: Tensor, moved: Sequence[object], *, elementwise: int, products: int = 0
+) -> OperatorWork:
+    """Work of a complex map on ``rows`` tokens.
+
+    Args:
+        rows: Tokens of all sequences.
+        weight: Block matrix [2 out, 2 in], of which the left half is read.
+        moved: What is read or written besides.
+        elementwise: FLOP of what is not a product.
+        products: FLOP of other products.
+    """
+    total = 2 * rows * weight.numel() + products
+    return OperatorWork(
+        matrix_flop_count=total,
+        matrix_dense_flop_count=total,
+        elementwise_flop_count=elementwise,
+        byte_count=tensor_bytes(weight) // 2 + tensor_bytes(*moved),
+    )
