@@ -21,11 +21,12 @@ import triton.language as tl
 from pamprof.workloads.kernels.core_decay import LOG2_E, SMALLEST_LOG2
 from pamprof.workloads.kernels.core_tiles import (
     add_product,
-    load_decay,
+    joined,
     load_planes,
     load_state,
     negated,
     pair_weight,
+    parted,
     rounded,
     store_rows,
     write_to_state,
@@ -38,13 +39,15 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
     keys,
     values,
     output_gradient,
-    log_decay,
     sums,
     cuts,
+    from_starts,
+    to_ends,
     kept,
     after,
     gradient,
-    decay_gradient,
+    changes,
+    passing,
     scale,
     length,
     segment_chunks,
@@ -71,11 +74,11 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
     queries += offset
     keys += offset
     values += offset
-    log_decay += row * length
     width = heads * HEAD_DIM
     output_gradient += row // heads * length * (2 * width) + row % heads * HEAD_DIM
     gradient += row // heads * length * (6 * width) + row % heads * HEAD_DIM
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
+    all_places = tl.num_programs(0) // segments * chunks * CHUNK
     if HAS_AFTER:
         after += (row * segments + segment) * state_size
     dtype = queries.dtype.element_ty
@@ -83,23 +86,27 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
     if WALKS:
         if HAS_AFTER:
             left_real, left_imag = load_state(after, 0, 0, HEAD_DIM, BLOCK, BLOCK)
+            left = joined(left_real, left_imag)
         else:
-            left_real = tl.zeros([BLOCK, BLOCK], tl.float32)
-            left_imag = tl.zeros([BLOCK, BLOCK], tl.float32)
+            left = tl.zeros([BLOCK, 2 * BLOCK], tl.float32)
         end = tl.minimum((segment + 1) * segment_chunks, chunks)
         steps = end - segment * segment_chunks
     else:
-        left_real, left_imag = 0.0, 0.0
+        left = 0.0
         end = segment + 1
         steps = 1
-    position = tl.arange(0, CHUNK)
     for step in range(0, steps):
         chunk = end - 1 - step
         start = chunk * CHUNK
-        since, since_cuts, total, total_cuts = load_decay(sums, cuts, row * chunks + chunk, CHUNK)
-        from_start = tl.exp2(since - since_cuts) * scale
-        to_end = tl.exp2((total - since) - (total_cuts - since_cuts))
-        through = tl.exp2(total - total_cuts)
+        place = (row * chunks + chunk) * CHUNK + tl.arange(0, CHUNK)
+        since = tl.load(sums + place)
+        from_start = tl.load(from_starts + place) * scale
+        to_end = tl.load(to_ends + place)
+        through = tl.load(from_starts + (row * chunks + chunk) * CHUNK + CHUNK - 1)
+        if WALKS:
+            left_real, left_imag = parted(left)
+        else:
+            left_real, left_imag = 0.0, 0.0
         if HAS_KEPT:
             begin = kept + (row * chunks + chunk) * state_size
 
@@ -110,7 +117,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             y_real, y_imag = load_planes(output_gradient, start, length, 2 * width, width, 0, HEAD_DIM, CHUNK, BLOCK)
 
         # Scores [s, t] and their gradients, one plane after the other: what is alive at once must fit the registers.
-        weight = pair_weight(since, since_cuts, scale, True, CHUNK)
+        weight = pair_weight(since + tl.log2(scale), tl.load(cuts + place), since, True)
         score = tl.zeros([CHUNK, CHUNK], tl.float32)
         pull = tl.zeros([CHUNK, CHUNK], tl.float32)
         for block in range(blocks):
@@ -155,8 +162,8 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
         between += score * pull
         pair_imag = rounded(score, dtype)
         pull_imag = rounded(pull * weight, dtype)
-        inside_read = tl.sum(between, 0)
-        inside_written = tl.sum(between, 1)
+        tl.store(changes + place, tl.sum(between, 0))
+        written = tl.sum(between, 1)
 
         # Values: what the chunk leaves behind, and the pairs inside it.
         for block in range(blocks):
@@ -185,12 +192,12 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             real = add_product(real, pair_imag, y_imag, PRECISION)
             imag = add_product(imag * to_end[:, None], pair_real, y_imag, PRECISION)
             imag = add_product(imag, negated(pair_imag), y_real, PRECISION)
-            place = gradient + 2 * width
-            store_rows(place, real, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
-            store_rows(place + 3 * width, imag, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
+            of_values = gradient + 2 * width
+            store_rows(of_values, real, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(of_values + 3 * width, imag, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
 
         # Keys, likewise.
-        left = tl.zeros([CHUNK], tl.float32)
+        kept_from = tl.zeros([CHUNK], tl.float32)
         for block in range(blocks):
             here = block * BLOCK
             real = tl.zeros([CHUNK, BLOCK], tl.float32)
@@ -214,14 +221,14 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
                 q_real, q_imag = load_planes(queries, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             real *= to_end[:, None]
             imag *= to_end[:, None]
-            left += tl.sum(real * k_real.to(tl.float32) + imag * k_imag.to(tl.float32), 1)
+            kept_from += tl.sum(real * k_real.to(tl.float32) + imag * k_imag.to(tl.float32), 1)
             real = add_product(real, pull_real, q_real, PRECISION)
             real = add_product(real, pull_imag, q_imag, PRECISION)
             imag = add_product(imag, pull_real, q_imag, PRECISION)
             imag = add_product(imag, negated(pull_imag), q_real, PRECISION)
-            place = gradient + width
-            store_rows(place, real, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
-            store_rows(place + 3 * width, imag, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
+            of_keys = gradient + width
+            store_rows(of_keys, real, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
+            store_rows(of_keys + 3 * width, imag, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
 
         # Queries: what the chunk begins with, and the pairs inside it, whose scores lie across; and what passes through
         # the chunk, read and written elsewhere.
@@ -240,13 +247,13 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
                 if HAS_KEPT:
                     begin_real, begin_imag = load_state(begin, here, there, HEAD_DIM, BLOCK, BLOCK)
                     if WALKS:
-                        passing = left_real * begin_real.to(tl.float32) + left_imag * begin_imag.to(tl.float32)
-                        passed += tl.sum(tl.sum(passing, 1), 0)
+                        both = left_real * begin_real.to(tl.float32) + left_imag * begin_imag.to(tl.float32)
+                        passed += tl.sum(tl.sum(both, 1), 0)
                     elif HAS_AFTER:
                         after_real, after_imag = load_state(after, here, there, HEAD_DIM, BLOCK, BLOCK)
-                        passing = after_real.to(tl.float32) * begin_real.to(tl.float32)
-                        passing += after_imag.to(tl.float32) * begin_imag.to(tl.float32)
-                        passed += tl.sum(tl.sum(passing, 1), 0)
+                        both = after_real.to(tl.float32) * begin_real.to(tl.float32)
+                        both += after_imag.to(tl.float32) * begin_imag.to(tl.float32)
+                        passed += tl.sum(tl.sum(both, 1), 0)
                     real = add_product(real, y_real, tl.trans(begin_real), PRECISION)
                     real = add_product(real, y_imag, tl.trans(begin_imag), PRECISION)
                     imag = -add_product(-imag, y_real, tl.trans(begin_imag), PRECISION)
@@ -264,19 +271,33 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             store_rows(gradient, real, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
             store_rows(gradient + 3 * width, imag, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
 
-        # A decay lies between what was written before it and what is read from it on.
-        time = start + position
-        reads = read + inside_read - inside_written
-        change = left - reads
-        decay_sum = tl.sum(reads, 0) + passed * through + tl.cumsum(change, 0) - change
-        logarithm = tl.load(log_decay + time, mask=time < length, other=0.0) * LOG2_E
-        decay_sum = tl.where(logarithm < SMALLEST_LOG2, 0.0, decay_sum)
-        tl.store(decay_gradient + row * length + time, decay_sum, mask=time < length)
-
+        tl.store(changes + all_places + place, read - written)
+        tl.store(changes + 2 * all_places + place, kept_from)
+        tl.store(passing + row * chunks + chunk, passed * through)
         if WALKS:
-            left_real, left_imag = write_to_state(
-                left_real, left_imag, through, q_real, q_imag, y_real, y_imag, from_start, PRECISION
-            )
+            y = joined(y_real, y_imag)
+            left = write_to_state(left, through, q_real, q_imag, y, from_start, PRECISION)
+
+
+@triton.jit(do_not_specialize=["length", "chunks"])  # type: ignore[untyped-decorator]
+def decay_gradient_kernel(  # type: ignore[no-untyped-def]
+    log_decay, changes, passing, gradient, length, chunks, CHUNK: tl.constexpr, GROUP: tl.constexpr
+):
+    """The gradient of log decays [R, T] from what ``gradient_kernel`` left [3, R, N C] and passed [R, N]."""
+    groups = tl.cdiv(chunks, GROUP)
+    row = (tl.program_id(0) // groups).to(tl.int64)
+    chunk = tl.program_id(0) % groups * GROUP + tl.arange(0, GROUP)
+    time = chunk[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
+    inside = time < length
+    all_places = tl.num_programs(0) // groups * chunks * CHUNK
+    place = changes + row * chunks * CHUNK + time
+    reads = tl.load(place, mask=inside, other=0.0) + tl.load(place + all_places, mask=inside, other=0.0)
+    change = tl.load(place + 2 * all_places, mask=inside, other=0.0) - reads
+    # A decay lies between what was written before it and what is read from it on.
+    total = tl.sum(reads, 1) + tl.load(passing + row * chunks + chunk, mask=chunk < chunks, other=0.0)
+    total = total[:, None] + tl.cumsum(change, 1) - change
+    logarithm = tl.load(log_decay + row * length + time, mask=inside, other=0.0) * LOG2_E
+    tl.store(gradient + row * length + time, tl.where(logarithm < SMALLEST_LOG2, 0.0, total), mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -286,7 +307,9 @@ def _held(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """A block of the gradient of what the chunk leaves behind, as products take it: carried here, or kept for it."""
     if WALKS:
-        real, imag = left_real, left_imag
+        real, imag = rounded(left_real, dtype), rounded(left_imag, dtype)
     else:
         real, imag = load_state(after, first_key, first_value, HEAD_DIM, BLOCK, BLOCK)
-    return rounded(real.to(tl.float32), dtype), rounded(imag.to(tl.float32), dtype)
+        if after.dtype.element_ty != dtype:
+            real, imag = rounded(real, dtype), rounded(imag, dtype)
+    return real, imag

@@ -15,10 +15,17 @@ import triton
 
 from pamprof.errors import UsageError
 from pamprof.workloads.kernels.core_configuration import Configuration, gradient_block, padded
-from pamprof.workloads.kernels.core_gradient import gradient_kernel
+from pamprof.workloads.kernels.core_gradient import decay_gradient_kernel, gradient_kernel
 from pamprof.workloads.kernels.core_inputs import CoreInputs, keeps_states
 from pamprof.workloads.kernels.core_output import output_kernel
-from pamprof.workloads.kernels.core_segments import PRECISION, decay_sums, enter_segments, launch_state
+from pamprof.workloads.kernels.core_segments import (
+    DECAY_GROUP,
+    DECAY_WARPS,
+    PRECISION,
+    decay_in_chunks,
+    enter_segments,
+    launch_state,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,20 +50,20 @@ def launch_forward(
     rows, chunk, block = batch_size * heads, configuration.chunk, configuration.value_block
     chunks = triton.cdiv(length, chunk)
     segments = configuration.forward_segments(length)
-    sums = decay_sums(inputs, chunk)
+    decay = decay_in_chunks(inputs, chunk)
     output = inputs.queries.new_empty(inputs.queries.shape)
     final = inputs.state() if wants_final else None
     kept = inputs.state(chunks, dtype=inputs.queries.dtype) if keeps and keeps_states(inputs, configuration) else None
     entering = inputs.initial_state
     if segments > 1:
         entering = enter_segments(
-            inputs, configuration, sums, (inputs.keys, inputs.values), inputs.initial_state, segments, reverse=False
+            inputs, configuration, decay, (inputs.keys, inputs.values), inputs.initial_state, segments, reverse=False
         )
     output_kernel[rows * segments * triton.cdiv(head_dim, block),](
         inputs.queries,
         inputs.keys,
         inputs.values,
-        *sums,
+        *decay,
         entering,
         output,
         kept,
@@ -113,15 +120,16 @@ def launch_backward(
             f"the forward call kept {kept.shape[1]} chunks, the backward call has {chunks}; select a configuration "
             "before a step, not inside it"
         )
-    sums = decay_sums(inputs, chunk)
+    decay = decay_in_chunks(inputs, chunk)
     gradient = inputs.queries.new_empty((batch_size, length, 2, 3, heads, head_dim))
-    decay_gradient = torch.empty_like(inputs.log_decay)
+    changes = inputs.log_decay.new_empty((3, rows, chunks * chunk))
+    passing = inputs.log_decay.new_empty((rows, chunks))
     segments = configuration.gradient_segments(length)
     walks = bool(configuration.gradient_walks) and chunks > 1
     sources = (inputs.queries, output_gradient)
     after = final_gradient
     if segments > 1:
-        after = enter_segments(inputs, configuration, sums, sources, final_gradient, segments, reverse=True)
+        after = enter_segments(inputs, configuration, decay, sources, final_gradient, segments, reverse=True)
     entering, ending = after, inputs.state(segments) if wants_initial else None
     if not walks and chunks > 1:
         after = inputs.state(chunks, dtype=inputs.queries.dtype)
@@ -129,7 +137,7 @@ def launch_backward(
         launch_state(
             inputs,
             configuration,
-            sums,
+            decay,
             sources,
             segments,
             reverse=True,
@@ -143,12 +151,12 @@ def launch_backward(
         inputs.keys,
         inputs.values,
         output_gradient,
-        inputs.log_decay,
-        *sums,
+        *decay,
         kept,
         after,
         gradient,
-        decay_gradient,
+        changes,
+        passing,
         inputs.scale,
         length,
         configuration.gradient_segment_chunks or chunks,
@@ -164,6 +172,11 @@ def launch_backward(
         num_warps=configuration.gradient_warps,
         num_stages=configuration.gradient_stages,
     )
+    decay_gradient = torch.empty_like(inputs.log_decay)
+    decay_gradient_kernel[rows * triton.cdiv(chunks, DECAY_GROUP),](
+        inputs.log_decay, changes, passing, decay_gradient, length, chunks,
+        CHUNK=chunk, GROUP=DECAY_GROUP, num_warps=DECAY_WARPS,
+    )  # fmt: skip
     # Backward, a sequence ends where its first segment begins.
     initial_gradient = None if ending is None else torch.unflatten(ending[:, 0].contiguous(), 0, (batch_size, heads))
     return gradient, decay_gradient, initial_gradient

@@ -8,13 +8,16 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from pamprof.workloads.kernels.core_decay import NO_CUT
 from pamprof.workloads.kernels.core_tiles import (
     add_product,
-    load_decay,
+    joined,
+    load_joined,
     load_planes,
     load_state,
     negated,
     pair_weight,
+    parted,
     rounded,
     store_rows,
     store_state,
@@ -29,6 +32,8 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
     values,
     sums,
     cuts,
+    from_start,
+    to_end,
     entering,
     output,
     kept,
@@ -70,52 +75,57 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
         state_real, state_imag = load_state(
             entering + (row * segments + segment) * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V
         )
+        state = joined(state_real, state_imag)
     else:
-        state_real = tl.zeros([BLOCK_D, BLOCK_V], tl.float32)
-        state_imag = tl.zeros([BLOCK_D, BLOCK_V], tl.float32)
+        state = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)
+    dtype = queries.dtype.element_ty
     begin = segment * segment_chunks
     end = tl.minimum(begin + segment_chunks, chunks)
+    # A single number is not sent for ahead by the compiler, so it is here.
+    next_through = tl.load(from_start + (row * chunks + begin) * CHUNK + CHUNK - 1)
     for chunk in range(begin, end):
         start = chunk * CHUNK
+        place = (row * chunks + chunk) * CHUNK + tl.arange(0, CHUNK)
+        through = next_through
+        next_through = tl.load(from_start + (row * chunks + tl.minimum(chunk + 1, end - 1)) * CHUNK + CHUNK - 1)
+        since = tl.load(sums + place)
+        cut = tl.load(cuts + place)
         q_real, q_imag = load_planes(queries, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
         k_real, k_imag = load_planes(keys, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
-        v_real, v_imag = load_planes(values, start, length, stride_time, stride_plane, first, HEAD_DIM, CHUNK, BLOCK_V)
-        since, since_cuts, total, total_cuts = load_decay(sums, cuts, row * chunks + chunk, CHUNK)
-        if KEEPS:
-            store_state(
-                kept + (row * chunks + chunk) * state_size, state_real, state_imag, first, HEAD_DIM, BLOCK_D, BLOCK_V
-            )
+        v = load_joined(values, start, length, stride_time, stride_plane, first, HEAD_DIM, CHUNK, BLOCK_V)
 
+        # Queries are negated so that products read them from registers: what they read from shared memory takes a
+        # buffer more in the pipeline, and then one program fits where two should. Everything below is negative.
+        q_real = negated(q_real)
+        q_imag = negated(q_imag)
         # Scores before the state is read, one plane after the other: what is alive at once must fit the registers.
-        weight = pair_weight(since, since_cuts, scale, False, CHUNK)
+        read = since + tl.log2(scale)
+        weight = pair_weight(read, cut, since, False)
         nothing = tl.zeros([CHUNK, CHUNK], tl.float32)
         score = add_product(nothing, q_real, tl.trans(k_real), PRECISION)
         score = add_product(score, q_imag, tl.trans(k_imag), PRECISION)
-        pair_real = rounded(score * weight, q_real.dtype)
+        pair_real = rounded(score * weight, dtype)
         score = -add_product(nothing, q_real, tl.trans(k_imag), PRECISION)
         score = add_product(score, q_imag, tl.trans(k_real), PRECISION)
-        pair_imag = rounded(score * weight, q_real.dtype)
+        pair_imag = rounded(score * weight, dtype)
 
-        held_real = rounded(state_real, q_real.dtype)
-        held_imag = rounded(state_imag, q_real.dtype)
-        nothing = tl.zeros([CHUNK, BLOCK_V], tl.float32)
-        from_start = (tl.exp2(since - since_cuts) * scale)[:, None]
-        y_real = -add_product(nothing, q_imag, held_imag, PRECISION)
-        y_real = add_product(y_real, q_real, held_real, PRECISION) * from_start
-        y_imag = add_product(nothing, q_real, held_imag, PRECISION)
-        y_imag = add_product(y_imag, q_imag, held_real, PRECISION) * from_start
-        y_real = add_product(y_real, pair_real, v_real, PRECISION)
-        y_real = add_product(y_real, negated(pair_imag), v_imag, PRECISION)
-        y_imag = add_product(y_imag, pair_real, v_imag, PRECISION)
-        y_imag = add_product(y_imag, pair_imag, v_real, PRECISION)
+        # Each plane on the left times both planes on the right; what the imaginary one makes is turned at the end.
+        held = rounded(state, dtype)
+        nothing = tl.zeros([CHUNK, 2 * BLOCK_V], tl.float32)
+        to_read = tl.where(cut == NO_CUT, tl.exp2(read), 0.0)[:, None]
+        straight = add_product(nothing, q_real, held, PRECISION) * to_read
+        straight = add_product(straight, pair_real, v, PRECISION)
+        turned = add_product(nothing, q_imag, held, PRECISION) * to_read
+        turned = add_product(turned, pair_imag, v, PRECISION)
+        if KEEPS:
+            store_state(kept + (row * chunks + chunk) * state_size, state, first, HEAD_DIM)
+        straight_real, straight_imag = parted(straight)
+        turned_real, turned_imag = parted(turned)
+        y_real, y_imag = turned_imag - straight_real, -turned_real - straight_imag
         store_rows(output, y_real, start, length, 2 * width, first, HEAD_DIM, CHUNK, BLOCK_V)
         store_rows(output + width, y_imag, start, length, 2 * width, first, HEAD_DIM, CHUNK, BLOCK_V)
 
-        to_end = tl.exp2((total - since) - (total_cuts - since_cuts))
-        through = tl.exp2(total - total_cuts)
-        state_real, state_imag = write_to_state(
-            state_real, state_imag, through, k_real, k_imag, v_real, v_imag, to_end, PRECISION
-        )
+        state = write_to_state(state, through, k_real, k_imag, v, tl.load(to_end + place), PRECISION)
     if HAS_FINAL:  # noqa: SIM102 - left out when the kernel is compiled, unlike the next
         if segment == segments - 1:
-            store_state(final + row * state_size, state_real, state_imag, first, HEAD_DIM, BLOCK_D, BLOCK_V)
+            store_state(final + row * state_size, state, first, HEAD_DIM)

@@ -1,4 +1,4 @@
-"""Launch what comes before outputs and gradients: the decay's sums, what segments write, and what each begins with.
+"""Launch what comes before outputs and gradients: the decay in chunks, what segments write, and what each begins with.
 
 Axes: B batch, T time, H heads, d head_dim, R = B · H rows, N chunks, M segments.
 """
@@ -12,7 +12,7 @@ import triton
 from torch import Tensor
 
 from pamprof.workloads.kernels.core_configuration import SCAN_GROUP, Configuration, padded
-from pamprof.workloads.kernels.core_decay import decay_sums_kernel
+from pamprof.workloads.kernels.core_decay import decay_kernel
 from pamprof.workloads.kernels.core_states import scan_kernel, state_kernel
 
 if TYPE_CHECKING:
@@ -23,25 +23,25 @@ PRECISION = "tf32x3"
 
 _SCAN_BLOCK = 256
 _SCAN_WARPS = 4
-_DECAY_GROUP = 8
-_DECAY_WARPS = 4
+DECAY_GROUP = 8
+DECAY_WARPS = 4
 
 
-def decay_sums(inputs: CoreInputs, chunk: int) -> Tensor:
-    """Sums of log decays and of cuts inside chunks, float32 [2, R, N C]."""
+def decay_in_chunks(inputs: CoreInputs, chunk: int) -> Tensor:
+    """What ``decay_kernel`` writes, in its order: float32 [4, R, N C]."""
     batch_size, length, heads, _ = inputs.sizes
     rows, chunks = batch_size * heads, triton.cdiv(length, chunk)
-    sums = inputs.log_decay.new_empty((2, rows, chunks * chunk))
-    decay_sums_kernel[rows * triton.cdiv(chunks, _DECAY_GROUP),](
-        inputs.log_decay, sums[0], sums[1], length, chunks, CHUNK=chunk, GROUP=_DECAY_GROUP, num_warps=_DECAY_WARPS
+    decay = inputs.log_decay.new_empty((4, rows, chunks * chunk))
+    decay_kernel[rows * triton.cdiv(chunks, DECAY_GROUP),](
+        inputs.log_decay, *decay, length, chunks, CHUNK=chunk, GROUP=DECAY_GROUP, num_warps=DECAY_WARPS
     )
-    return sums
+    return decay
 
 
 def enter_segments(
     inputs: CoreInputs,
     configuration: Configuration,
-    sums: Tensor,
+    decay: Tensor,
     sources: tuple[Tensor, Tensor],
     before: Tensor | None,
     segments: int,
@@ -52,7 +52,7 @@ def enter_segments(
     head_dim = inputs.sizes[3]
     written = inputs.state(segments)
     through = inputs.log_decay.new_empty((len(written), segments))
-    launch_state(inputs, configuration, sums, sources, segments, reverse=reverse, ending=written, through=through)
+    launch_state(inputs, configuration, decay, sources, segments, reverse=reverse, ending=written, through=through)
     entering = torch.empty_like(written)
     size = 2 * head_dim * head_dim
     scan_kernel[len(written) * triton.cdiv(size, _SCAN_BLOCK),](
@@ -74,7 +74,7 @@ def enter_segments(
 def launch_state(
     inputs: CoreInputs,
     configuration: Configuration,
-    sums: Tensor,
+    decay: Tensor,
     sources: tuple[Tensor, Tensor],
     segments: int,
     *,
@@ -93,7 +93,7 @@ def launch_state(
     state_kernel[rows * segments * triton.cdiv(head_dim, block),](
         keys,
         values,
-        *sums,
+        *decay[2:],
         entering,
         kept,
         ending,

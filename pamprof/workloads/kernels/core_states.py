@@ -15,8 +15,9 @@ import triton.language as tl
 
 from pamprof.workloads.kernels.core_tiles import (
     add_product,
-    load_decay,
-    load_rows,
+    joined,
+    load_joined,
+    load_planes,
     load_state,
     store_state,
     write_to_state,
@@ -27,12 +28,12 @@ from pamprof.workloads.kernels.core_tiles import (
 def state_kernel(  # type: ignore[no-untyped-def]
     keys,
     values,
-    sums,
-    cuts,
+    from_start,
+    to_end,
     entering,
     kept,
     ending,
-    through,
+    segment_through,
     scale,
     length,
     segment_chunks,
@@ -62,49 +63,41 @@ def state_kernel(  # type: ignore[no-untyped-def]
     first = (program % blocks) * BLOCK_V
     segment = program // blocks % segments
     row = (program // blocks // segments).to(tl.int64)
-    keys_real = keys + row // heads * keys_batch + row % heads * keys_head
-    values_real = values + row // heads * values_batch + row % heads * values_head
+    keys += row // heads * keys_batch + row % heads * keys_head
+    values += row // heads * values_batch + row % heads * values_head
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
 
     if ENTERS:
         state_real, state_imag = load_state(
             entering + (row * segments + segment) * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V
         )
+        state = joined(state_real, state_imag)
     else:
-        state_real = tl.zeros([BLOCK_D, BLOCK_V], tl.float32)
-        state_imag = tl.zeros([BLOCK_D, BLOCK_V], tl.float32)
+        state = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)
     begin = segment * segment_chunks
     end = tl.minimum(begin + segment_chunks, chunks)
-    all_sum = 0.0
-    all_cuts = 0.0
-    for step in range(0, end - begin):
+    steps = end - begin
+    whole = from_start + row * chunks * CHUNK + CHUNK - 1  # what is left at the end of a chunk
+    next_through = tl.load(whole + (end - 1 if REVERSED else begin) * CHUNK)
+    all_through = 1.0
+    for step in range(0, steps):
         chunk = end - 1 - step if REVERSED else begin + step
+        later = tl.minimum(step + 1, steps - 1)
+        through = next_through
+        next_through = tl.load(whole + (end - 1 - later if REVERSED else begin + later) * CHUNK)
         if KEEPS:
-            store_state(
-                kept + (row * chunks + chunk) * state_size, state_real, state_imag, first, HEAD_DIM, BLOCK_D, BLOCK_V
-            )
+            store_state(kept + (row * chunks + chunk) * state_size, state, first, HEAD_DIM)
         start = chunk * CHUNK
-        since, since_cuts, total, total_cuts = load_decay(sums, cuts, row * chunks + chunk, CHUNK)
-        from_start = tl.exp2(since - since_cuts) * scale
-        to_end = tl.exp2((total - since) - (total_cuts - since_cuts))
-        weight = from_start if REVERSED else to_end
-        state_real, state_imag = write_to_state(
-            state_real,
-            state_imag,
-            tl.exp2(total - total_cuts),
-            load_rows(keys_real, start, length, keys_time, 0, HEAD_DIM, CHUNK, BLOCK_D),
-            load_rows(keys_real + keys_plane, start, length, keys_time, 0, HEAD_DIM, CHUNK, BLOCK_D),
-            load_rows(values_real, start, length, values_time, first, HEAD_DIM, CHUNK, BLOCK_V),
-            load_rows(values_real + values_plane, start, length, values_time, first, HEAD_DIM, CHUNK, BLOCK_V),
-            weight,
-            PRECISION,
-        )
-        all_sum += total
-        all_cuts += total_cuts
+        place = (row * chunks + chunk) * CHUNK + tl.arange(0, CHUNK)
+        weight = tl.load(from_start + place) * scale if REVERSED else tl.load(to_end + place)
+        k_real, k_imag = load_planes(keys, start, length, keys_time, keys_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
+        v = load_joined(values, start, length, values_time, values_plane, first, HEAD_DIM, CHUNK, BLOCK_V)
+        state = write_to_state(state, through, k_real, k_imag, v, weight, PRECISION)
+        all_through *= through
     if ENDS:
         place = row * segments + segment
-        store_state(ending + place * state_size, state_real, state_imag, first, HEAD_DIM, BLOCK_D, BLOCK_V)
-        tl.store(through + place, tl.exp2(all_sum - all_cuts))
+        store_state(ending + place * state_size, state, first, HEAD_DIM)
+        tl.store(segment_through + place, all_through)
 
 
 @triton.jit(do_not_specialize=["segments"])  # type: ignore[untyped-decorator]

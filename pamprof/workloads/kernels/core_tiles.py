@@ -84,6 +84,40 @@ def store_rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def load_joined(  # type: ignore[no-untyped-def]
+    base,
+    start,
+    length,
+    stride_time,
+    stride_plane,
+    first,
+    HEAD_DIM: tl.constexpr,
+    CHUNK: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """As ``load_planes``, but one tile, real channels left and imaginary ones right of the middle: [C, 2 WIDTH]."""
+    row = tl.arange(0, CHUNK)
+    column = tl.arange(0, 2 * WIDTH)
+    channel = first + column % WIDTH
+    inside = (row < length - start)[:, None] & (channel < HEAD_DIM)[None, :]
+    tile = base + tl.cast(start, tl.int64) * stride_time
+    place = row[:, None] * stride_time + (column // WIDTH * stride_plane + channel)[None, :]
+    return tl.load(tile + place, mask=inside, other=0.0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def joined(real, imag):  # type: ignore[no-untyped-def]
+    """Two tiles [M, W] side by side: [M, 2 W]. As products lay tiles out, this only names registers anew."""
+    return tl.reshape(tl.permute(tl.join(real, imag), (0, 2, 1)), [real.shape[0], 2 * real.shape[1]])
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def parted(tile):  # type: ignore[no-untyped-def]
+    """The reverse of ``joined``."""
+    return tl.split(tl.permute(tl.reshape(tile, [tile.shape[0], 2, tile.shape[1] // 2]), (0, 2, 1)))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def load_state(  # type: ignore[no-untyped-def]
     base, first_key, first_value, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr
 ):
@@ -97,51 +131,40 @@ def load_state(  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def store_state(base, real, imag, first_value, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """All key channels and some value channels of a state, rounded to the dtype it is kept in."""
-    row = tl.arange(0, HEIGHT)[:, None]
-    column = (first_value + tl.arange(0, WIDTH))[None, :]
-    inside = (row < HEAD_DIM) & (column < HEAD_DIM)
-    place = base + row * (2 * HEAD_DIM) + column
-    tl.store(place, rounded(real, base.dtype.element_ty), mask=inside)
-    tl.store(place + HEAD_DIM, rounded(imag, base.dtype.element_ty), mask=inside)
+def store_state(base, state, first_value, HEAD_DIM: tl.constexpr):  # type: ignore[no-untyped-def]
+    """All key channels and some value channels of a state, joined, rounded to the dtype it is kept in."""
+    WIDTH: tl.constexpr = state.shape[1] // 2
+    row = tl.arange(0, state.shape[0])[:, None]
+    column = tl.arange(0, state.shape[1])[None, :]
+    value = first_value + column % WIDTH
+    place = base + row * (2 * HEAD_DIM) + column // WIDTH * HEAD_DIM + value
+    tl.store(place, rounded(state, base.dtype.element_ty), mask=(row < HEAD_DIM) & (value < HEAD_DIM))
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def load_decay(sums, cuts, chunk, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Of one chunk: both sums at each position [C], and both at its end."""
-    place = chunk * CHUNK + tl.arange(0, CHUNK)
-    end = chunk * CHUNK + CHUNK - 1
-    return tl.load(sums + place), tl.load(cuts + place), tl.load(sums + end), tl.load(cuts + end)
+def pair_weight(since, cut, since_written, WRITTEN_FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
+    """What a pair of tokens of one chunk weighs, the decay in between: [read, written], or transposed; zero if not read.
 
-
-@triton.jit  # type: ignore[untyped-decorator]
-def pair_weight(since, cuts, scale, WRITTEN_FIRST: tl.constexpr, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """What a pair of tokens weighs, scale times the decay in between: [read, written], or transposed; zero if not read.
-
-    One difference of sums: a pair with a decay of zero in between has counts that differ, and is left out as a whole.
+    Args:
+        since: Sum of log decays up to the reading token, plus the logarithm of a factor if there is one.
+        cut: Position of the last decay of zero up to the reading token.
+        since_written: Sum up to the writing token.
+        WRITTEN_FIRST: Whether the writing token is the row.
     """
-    position = tl.arange(0, CHUNK)
-    read = since + tl.log2(scale)
+    position = tl.arange(0, since.shape[0])
     if WRITTEN_FIRST:
-        exponent = read[None, :] - since[:, None]
-        reaches = (position[None, :] >= position[:, None]) & (cuts[None, :] == cuts[:, None])
+        exponent = since[None, :] - since_written[:, None]
+        reaches = (position[None, :] >= position[:, None]) & (position[:, None] >= cut[None, :])
     else:
-        exponent = read[:, None] - since[None, :]
-        reaches = (position[:, None] >= position[None, :]) & (cuts[:, None] == cuts[None, :])
+        exponent = since[:, None] - since_written[None, :]
+        reaches = (position[:, None] >= position[None, :]) & (position[None, :] >= cut[:, None])
     return tl.where(reaches, tl.exp2(exponent), 0.0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def write_to_state(  # type: ignore[no-untyped-def]
-    state_real, state_imag, through, keys_real, keys_imag, values_real, values_imag, weight, PRECISION: tl.constexpr
-):
-    """State [d_k, d_v] decayed by ``through``, plus conj(keys)^T @ (weight · values) of one chunk."""
-    real = rounded(values_real.to(tl.float32) * weight[:, None], values_real.dtype)
-    imag = rounded(values_imag.to(tl.float32) * weight[:, None], values_imag.dtype)
-    state_real = add_product(state_real * through, tl.trans(keys_real), real, PRECISION)
-    state_real = add_product(state_real, tl.trans(keys_imag), imag, PRECISION)
-    # The sign of a sum is free to turn; that of an operand would cost a second copy of it.
-    state_imag = -add_product(-(state_imag * through), tl.trans(keys_imag), real, PRECISION)
-    state_imag = add_product(state_imag, tl.trans(keys_real), imag, PRECISION)
-    return state_real, state_imag
+def write_to_state(state, through, keys_real, keys_imag, values, weight, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """State [d_k, 2 d_v] decayed by ``through``, plus conj(keys)^T @ (weight · values) of one chunk, planes joined."""
+    values = rounded(values.to(tl.float32) * weight[:, None], values.dtype)
+    nothing = tl.zeros(state.shape, tl.float32)
+    real, imag = parted(add_product(nothing, tl.trans(keys_imag), values, PRECISION))
+    return add_product(state * through + joined(imag, -real), tl.trans(keys_real), values, PRECISION)
