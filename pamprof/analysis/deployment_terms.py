@@ -73,8 +73,8 @@ class Traffic:
 class Limits:
     """The service level: seconds a user waits at most for the first token, and on average for each one after it."""
 
-    seconds_per_output_token: float = 0.050
-    seconds_to_first_token: float = 2.0
+    seconds_per_output_token: float
+    seconds_to_first_token: float
 
 
 def summed(first: Interval, second: Interval) -> Interval:

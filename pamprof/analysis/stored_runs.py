@@ -1,13 +1,16 @@
-"""Which runs of a file of records are compared, and what is said about the others."""
+"""Which runs of a file of records are compared, which are a sweep's, and what is said about those left out."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from pamprof.records import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.records import Interval, Run
+    from pamprof.records import Interval, Run, Session
     from pamprof.records.store import RecordFile
 
 # An interval this wide says that the samples are no times, not that they scatter.
@@ -22,6 +25,34 @@ def latest_runs(runs: Iterable[Run]) -> dict[str, Run]:
         if known is None or run.started_at >= known.started_at:
             latest[run.workload.key] = run
     return latest
+
+
+def parted(records: RecordFile) -> tuple[RecordFile, RecordFile]:
+    """The records of comparisons, and those of serving sweeps.
+
+    The points of a sweep are paired with nothing and would drown a comparison's; they make curves instead. Where
+    nothing but sweeps was measured, a comparison is made of what there is, and both parts hold every record.
+    """
+    swept = {session.session_id for session in records.sessions if _is_sweep(session)}
+    swept -= {session.session_id for session in records.sessions if not _is_sweep(session)}
+    if all(run.session_id in swept for run in records.runs):
+        return records, records if swept else _of_sessions(records, swept, inside=True)
+    return _of_sessions(records, swept, inside=False), _of_sessions(records, swept, inside=True)
+
+
+def _is_sweep(session: Session) -> bool:
+    """Whether the header is a sweep's, which decides on its way where to go and so plans no point."""
+    return not session.planned and Phase.TRAIN not in session.phases
+
+
+def _of_sessions(records: RecordFile, identifiers: set[str], *, inside: bool) -> RecordFile:
+    return replace(
+        records,
+        sessions=tuple(each for each in records.sessions if (each.session_id in identifiers) is inside),
+        runs=tuple(each for each in records.runs if (each.session_id in identifiers) is inside),
+        skips=tuple(each for each in records.skips if (each.session_id in identifiers) is inside),
+        ceilings=tuple(each for each in records.ceilings if (each.session_id in identifiers) is inside),
+    )
 
 
 def is_ratio(interval: Interval) -> bool:

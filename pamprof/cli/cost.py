@@ -21,6 +21,7 @@ from pamprof.cli.options import Gpu, Json, PriceFile, Provider, UsdPerHour, perp
 from pamprof.cli.output import print_json, print_table
 from pamprof.cli.stored import counted_once, read_stored
 from pamprof.errors import PriceError, UsageError
+from pamprof.pricing import usual
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,15 +39,19 @@ def cost(
         typer.Argument(metavar="RUNS...", help="Files of records, or folders that hold a runs.jsonl, of a sweep."),
     ],
     tokens_per_day: Annotated[str, typer.Option(help="Demand, input and output tokens together, such as 1e9.")],
-    input_tokens: Annotated[int, typer.Option(help="Prompt of a request, tokens.")] = 1500,
-    output_tokens: Annotated[int, typer.Option(help="Tokens generated for a request.")] = 300,
-    peak: Annotated[float, typer.Option(help="The busiest moment's demand over the day's mean.")] = 3.0,
+    input_tokens: Annotated[int, typer.Option(help="Prompt of a request, tokens.")] = usual.INPUT_TOKENS,
+    output_tokens: Annotated[int, typer.Option(help="Tokens generated for a request.")] = usual.OUTPUT_TOKENS,
+    peak: Annotated[float, typer.Option(help="The busiest moment's demand over the day's mean.")] = usual.PEAK_FACTOR,
     duty: Annotated[
         float, typer.Option(help="Share of a replica's time to plan with at the peak, above 0 to 1; 1: no headroom.")
-    ] = 1.0,
-    minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = 1,
-    slo_tpot: Annotated[str, typer.Option(help="Time per output token allowed, mean, such as 50ms.")] = "50ms",
-    slo_ttft: Annotated[str, typer.Option(help="Time to the first token allowed, such as 2s.")] = "2s",
+    ] = usual.DUTY,
+    minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = usual.MINIMUM_REPLICAS,
+    slo_tpot: Annotated[
+        str, typer.Option(help="Time per output token allowed, mean, such as 50ms.")
+    ] = f"{usual.MILLISECONDS_PER_OUTPUT_TOKEN}ms",
+    slo_ttft: Annotated[
+        str, typer.Option(help="Time to the first token allowed, such as 2s.")
+    ] = f"{usual.SECONDS_TO_FIRST_TOKEN}s",
     price: UsdPerHour = None,
     prices: PriceFile = None,
     provider: Provider = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from json import dumps
 from typing import TYPE_CHECKING
 
@@ -14,25 +14,49 @@ if TYPE_CHECKING:
 
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
+    from pamprof.render.cost_rates import PriceChoice
 
 # Columns where there is no terminal to ask: the story's own width, and whole cells for a table in a pipe.
 _STORY_WIDTH = 100
 _PLAIN_WIDTH = 180
 
 
-def write_and_show(records: RecordFile, folder: Path, *, quote: PriceQuote | None, json: bool) -> None:
-    """Write the report of ``records`` into ``folder`` and tell its story, or print the records' JSON lines."""
+def write_and_show(
+    records: RecordFile, folder: Path, *, quote: PriceQuote | None, json: bool, choice: PriceChoice | None = None
+) -> None:
+    """Write the report of ``records`` into ``folder`` and tell its story, or print the records' JSON lines.
+
+    ``quote`` and ``choice`` are what was asked to be paid with; without them the records' own price, and beside it the
+    rates of the price list.
+    """
     from rich.console import Console
 
+    from pamprof.analysis.stored_runs import parted
     from pamprof.render.terminal import render_terminal
     from pamprof.render.write import write_report
 
-    written = write_report(records, folder, quote=quote)
+    if choice is None and parted(records)[1].runs:
+        choice = price_choice(None)
+    written = write_report(records, folder, quote=quote, choice=choice)
     if json:
         print_records(records)
         typer.echo(f"Report: {written.html}", err=True)
     else:
         render_terminal(written.view, Console(width=None if sys.stdout.isatty() else _STORY_WIDTH), report=written.html)
+
+
+def price_choice(
+    prices: Path | None,
+    *,
+    quotes: Mapping[str, PriceQuote] | None = None,
+    gpu: str | None = None,
+    provider: str | None = None,
+) -> PriceChoice:
+    """What serving may be paid with: the price list in ``prices``, or the usual one, and the prices asked for."""
+    from pamprof.pricing.catalogue import load_catalogue
+    from pamprof.render.cost_rates import PriceChoice
+
+    return PriceChoice(catalogue=load_catalogue(prices), quotes=quotes or {}, gpu=gpu, provider=provider)
 
 
 def print_records(records: RecordFile) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, UsdPerHour, find_quote, spoken
-from pamprof.cli.output import write_and_show
+from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, UsdPerHour, price_lookup, spoken
+from pamprof.cli.output import price_choice, write_and_show
 from pamprof.cli.stored import counted_once, read_stored
 from pamprof.errors import RecordError
 
@@ -24,22 +24,24 @@ def report(
     purchase_option: PurchaseOption = "on-demand",
     json: Json = False,
 ) -> None:
-    """Rebuild the report from records, with another price if you like; needs neither torch nor a GPU."""
+    """Rebuild the report from records, with another price if you like; needs neither torch nor a GPU.
+
+    With a sweep among the records, the report has a section on what serving costs.
+    """
+    from pamprof.analysis.stored_runs import parted
     from pamprof.records.store import merged
 
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
     if not records.runs:
         raise RecordError("the records hold no run to report; measure with pamprof compare")
-    quote = None
+    quote = choice = None
     if price or prices or gpu or provider or purchase_option != "on-demand":
-        environment = records.runs[-1].environment
-        quote, _ = find_quote(
-            environment.device_kind,
-            environment.device_name,
-            price=price,
-            prices=prices,
-            gpu=gpu,
-            provider=provider,
-            purchase_option=purchase_option,
-        )
-    write_and_show(records, output_dir, quote=quote, json=json)
+        look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
+        comparison, sweep = parted(records)
+        quote, _ = look_up(comparison.runs[-1].environment.device_kind, comparison.runs[-1].environment.device_name)
+        swept = {run.environment.device_name: run.environment.device_kind for run in sweep.runs}
+        found = {name: look_up(kind, name)[0] for name, kind in swept.items()}
+        quotes = {name: each for name, each in found.items() if each is not None}
+        if swept:
+            choice = price_choice(prices, quotes=quotes, gpu=gpu, provider=provider)
+    write_and_show(records, output_dir, quote=quote, json=json, choice=choice)

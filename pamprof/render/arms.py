@@ -61,12 +61,16 @@ def layer_titles(sessions: Iterable[Session]) -> dict[str, str]:
     return titles
 
 
-def assign_arms(workloads: Iterable[Workload], titles: Mapping[str, str]) -> dict[str, Arm]:
+def assign_arms(
+    workloads: Iterable[Workload], titles: Mapping[str, str], *, beside: Iterable[Workload] = ()
+) -> dict[str, Arm]:
     """The arms of ``workloads`` by key, in reading order: transformer, real twin, PAM as published, its improvements.
 
-    Built-in arms always look the same; others take the spare colours in the order of their names.
+    Built-in arms always look the same; others take the spare colours in the order of their names. Those of the
+    workloads ``beside``, shown on the same page, are counted too, so that no two arms there look alike.
     """
-    identities = sorted({_identity(workload) for workload in workloads}, key=_reading_order)
+    own = {_identity(workload) for workload in workloads}
+    identities = sorted(own | {_identity(workload) for workload in beside}, key=_reading_order)
     implementations: dict[str, set[str]] = {}
     for layer, implementation, _ in identities:
         implementations.setdefault(layer, set()).add(implementation)
@@ -85,7 +89,7 @@ def assign_arms(workloads: Iterable[Workload], titles: Mapping[str, str]) -> dic
             label += f" ({state_dtype} state)"
         key = _key((layer, implementation, state_dtype))
         arms[key] = Arm(key=key, label=label, role=look[0], marker=look[1])
-    return arms
+    return {key: arm for key, arm in arms.items() if key in set(map(_key, own))}
 
 
 def _identity(workload: Workload) -> tuple[str, str, str]:

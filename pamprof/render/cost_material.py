@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pamprof.pricing.study import Arm as StudyArm, CostStudy, SizeClass
-    from pamprof.records import Interval, Run, Session
+    from pamprof.records import Interval, Run, Session, Workload
     from pamprof.render.arms import Arm
 
 _MOST_ARMS = 6
@@ -119,10 +119,15 @@ class CostMaterial:
         return sorted(runs.values(), key=lambda run: run.started_at)
 
 
-def cost_material(study: CostStudy, sessions: Iterable[Session] = ()) -> CostMaterial:
-    """The study with a look for each of its arms; ``sessions`` give layers their names for people."""
+def cost_material(
+    study: CostStudy, sessions: Iterable[Session] = (), *, beside: Iterable[Workload] = ()
+) -> CostMaterial:
+    """The study with a look for each of its arms; ``sessions`` give layers their names for people.
+
+    ``beside`` are workloads shown on the same page, which must not look like these.
+    """
     workloads = [_first(arm).workload for found in study.classes for arm in found.arms]
-    return CostMaterial(study=study, arms=assign_arms(workloads, layer_titles(sessions)))
+    return CostMaterial(study=study, arms=assign_arms(workloads, layer_titles(sessions), beside=beside))
 
 
 def rate_of_class(found: SizeClass) -> Rate | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from pamprof.render.files import write_files
-from pamprof.render.html import render_page, static
+from pamprof.render.html import cost_script, render_page, static
 from pamprof.render.plots.picture import draw_png
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pamprof.render.cost_view import CostPageView
 
 PAGE = "cost.html"
-# In this order: each uses those before it.
-_SCRIPTS = ("cost_words.js", "cost_curves.js", "cost_points.js", "cost_study.js", "cost_form.js", "cost_page.js")
 
 
 def render_cost_html(view: CostPageView) -> str:
@@ -29,11 +27,6 @@ def render_cost_html(view: CostPageView) -> str:
         cost_style=Markup(static("cost.css")),
         script=Markup(cost_script(view.data)),
     )
-
-
-def cost_script(data: str) -> str:
-    """The page's arithmetic and form, started on ``data``."""
-    return "\n".join((*(static(name) for name in _SCRIPTS), f"const costData = {data};\ncostPage.start(costData);"))
 
 
 def write_cost_page(view: CostPageView, output_dir: Path) -> tuple[Path, ...]:

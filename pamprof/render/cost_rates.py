@@ -1,19 +1,68 @@
-"""Ways of paying for a measured device that the live page offers: what every provider in the list charges."""
+"""Ways of paying for a measured device: the report's own price, and what every provider in the list charges."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.errors import PriceError
 from pamprof.pricing.catalogue import list_prices
 from pamprof.pricing.device_names import CPU, canonical_device
-from pamprof.pricing.quote import quote
-from pamprof.pricing.rates import Rate, rate_of
+from pamprof.pricing.quote import USER, quote
+from pamprof.pricing.rates import ON_DEMAND, Rate, UnknownRate, rate_of, rented_rates
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pamprof.pricing.catalogue import Catalogue
-    from pamprof.records import Environment
+    from pamprof.records import Environment, PriceQuote
+    from pamprof.records.store import RecordFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceChoice:
+    """What a reader of records may pay with beside the price the records hold.
+
+    Attributes:
+        catalogue: The list that spot, committed and other providers' rates are read from.
+        quotes: Prices that were asked for, by the device's reported name.
+        gpu, provider: The user's words they were looked up with.
+    """
+
+    catalogue: Catalogue
+    quotes: Mapping[str, PriceQuote] = field(default_factory=dict)
+    gpu: str | None = None
+    provider: str | None = None
+
+
+def device_rates(
+    environment: Environment, stored: tuple[PriceQuote | None, str | None] | None, choice: PriceChoice | None
+) -> tuple[Rate | UnknownRate, ...]:
+    """The price asked for, or else the one ``stored`` with the records; after it the list's other purchase options.
+
+    A rate of the user's own stands alone, and so does the reason why there is none.
+    """
+    found, reason = stored or (None, None)
+    if choice is not None:
+        found = choice.quotes.get(environment.device_name, found)
+    if found is None:
+        return (UnknownRate(option=ON_DEMAND, reason=reason or "no price was given; give one with --price"),)
+    first = rate_of(found)
+    if choice is None or found.chosen.provider == USER:
+        return (first,)
+    try:
+        listed = rented_rates(choice.catalogue, environment, gpu=choice.gpu, provider=choice.provider)
+    except PriceError:
+        return (first,)  # the list does not know the device, so it has no other option of it either
+    return (first, *(rate for rate in listed if rate.option != first.option))
+
+
+def stored_quote(records: RecordFile, device_name: str) -> tuple[PriceQuote | None, str | None] | None:
+    """The price of the latest session, or its reason for none, as a report uses it; None where that was elsewhere."""
+    there = {run.session_id for run in records.runs if run.environment.device_name == device_name}
+    sessions = [session for session in records.sessions if session.session_id in there]
+    return (sessions[-1].quote, sessions[-1].quote_unknown_reason) if sessions else None
 
 
 def offered_rates(catalogue: Catalogue, environment: Environment) -> tuple[Rate, ...]:

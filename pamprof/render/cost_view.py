@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.serving_roofline import Fit
     from pamprof.pricing.rates import Rate
     from pamprof.pricing.study import CostStudy
-    from pamprof.records import Session
+    from pamprof.records import Session, Workload
     from pamprof.render.chart import Chart
 
 
@@ -33,6 +33,7 @@ class CostPageView:
     """Everything shown on the cost page.
 
     Attributes:
+        heading: What, in short.
         title: What, on what, when.
         price: The rates of the page's own numbers.
         asked: The demand they hold for.
@@ -46,6 +47,7 @@ class CostPageView:
         data: What the script computes from, JSON that may stand inside a ``<script>``.
     """
 
+    heading: str
     title: str
     price: str
     asked: str
@@ -66,6 +68,7 @@ def cost_page_view(
     offered: Mapping[str, Sequence[Rate]] | None = None,
     sessions: Iterable[Session] = (),
     alerts: Sequence[str] = (),
+    beside: Iterable[Workload] = (),
 ) -> CostPageView:
     """The page of ``study``, clean of acting characters.
 
@@ -75,8 +78,9 @@ def cost_page_view(
         offered: Further rates the page offers, by the device's reported name.
         sessions: Give layers their names for people.
         alerts: Doubts to show on top.
+        beside: Workloads shown on the same page, whose colours are taken.
     """
-    material = cost_material(study, sessions)
+    material = cost_material(study, sessions, beside=beside)
     told = deployment_view(study)
     names = [
         f"{units.si(found.parameter_counts[1], digits=2)} parameters on {device_label(found.environment)}"
@@ -84,6 +88,7 @@ def cost_page_view(
     ]
     return cleaned(
         CostPageView(
+            heading=told.title,
             title=f"{told.title} · {material.subtitle}",
             price=material.price,
             asked=told.asked,

@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from pamprof.render.model import ReportView
 
 
+# In this order: each uses those before it.
+_COST_SCRIPTS = ("cost_words.js", "cost_curves.js", "cost_points.js", "cost_study.js", "cost_form.js", "cost_page.js")
+
+
 def render_html(view: ReportView) -> str:
     """The whole page; equal views give equal bytes."""
+    serving = view.serving
     return render_page(
         "report.html.jinja",
-        view.charts,
+        view.charts if serving is None else (*view.charts, *serving.charts),
         view=view,
         icons={arm.key: icon_path(arm.marker) for arm in view.arms},
-        script=Markup(static("sort.js")),
+        cost_style=Markup(static("cost.css")),
+        script=Markup(static("sort.js") + ("" if serving is None else cost_script(serving.data))),
     )
 
 
@@ -50,6 +56,13 @@ def render_page(template: str, charts: Iterable[Chart], **content: object) -> st
         dark=Markup(css_variables(DARK)),
         style=Markup(static("report.css")),
         **content,
+    )
+
+
+def cost_script(data: str) -> str:
+    """The cost page's arithmetic and form, started on ``data``."""
+    return "\n".join(
+        (*(static(name) for name in _COST_SCRIPTS), f"const costData = {data};\ncostPage.start(costData);")
     )
 
 

@@ -65,6 +65,9 @@ def render_markdown(view: ReportView) -> str:
     if view.cost.bill:
         lines += ["## The paper's training run, 10 passes over 118.44 million tokens", ""]
         lines += [*(f"- {escape(line)}" for line in view.cost.bill), ""]
+    if view.serving is not None:
+        lines += [f"## {view.serving.heading}", "", escape(view.serving.asked), ""]
+        lines += [*(line for sentence in view.serving.decisions for line in (escape(sentence), ""))]
     lines += ["## Fairness", "", escape(view.fairness.matched), ""]
     lines += [*(f"- {escape(o)}" for o in view.fairness.objections), ""]
     lines += ["## How the numbers were made", "", *(f"- {escape(f.name)}: {escape(f.value)}" for f in view.method), ""]

@@ -10,6 +10,8 @@ from pamprof.render.arms import Arm, arm_key, assign_arms, execution_label, laye
 from pamprof.render.text import day, device_label
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pamprof.analysis.results import Analysis, Comparison, PointAnalysis, Summary
     from pamprof.records import Environment, Phase, PriceQuote, Session, Workload
     from pamprof.records.store import RecordFile
@@ -126,8 +128,18 @@ def comparison_of(point: PointAnalysis, summary: Summary) -> Comparison | None:
     return next((c for c in point.comparisons if c.subject == summary.workload), None)
 
 
-def gather(records: RecordFile, analysis: Analysis, *, quote: PriceQuote | None, quote_reason: str | None) -> Material:
-    """Collect the material; without a quote of the caller's, the latest session's own is used."""
+def gather(
+    records: RecordFile,
+    analysis: Analysis,
+    *,
+    quote: PriceQuote | None,
+    quote_reason: str | None,
+    beside: Iterable[Workload] = (),
+) -> Material:
+    """Collect the material; without a quote of the caller's, the latest session's own is used.
+
+    ``beside`` are workloads shown on the same page, which must not look like these.
+    """
     session = records.sessions[-1] if records.sessions else None
     reason = quote_reason or ""
     if quote is None and quote_reason is None and session is not None:
@@ -138,5 +150,5 @@ def gather(records: RecordFile, analysis: Analysis, *, quote: PriceQuote | None,
         analysis=analysis,
         quote=quote,
         quote_reason="" if quote else reason or "no price was given; give one with --price",
-        arms=assign_arms(workloads, layer_titles(records.sessions)),
+        arms=assign_arms(workloads, layer_titles(records.sessions), beside=beside),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pamprof.render.arms import Arm
     from pamprof.render.chart import Chart
+    from pamprof.render.cost_view import CostPageView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +200,7 @@ class ReportView:
         method: How the numbers were made.
         noise: The noise floor in a few words, or why there is none.
         command: What reproduces them.
+        serving: What serving costs; None where no sweep was measured.
     """
 
     title: str
@@ -220,6 +222,7 @@ class ReportView:
     method: tuple[Fact, ...]
     noise: str
     command: str
+    serving: CostPageView | None = None
 
     def chart(self, name: str) -> Chart:
         """The picture of that name."""

@@ -26,9 +26,12 @@ from pamprof.render.text import cleaned, listed, plural
 from pamprof.render.tiles import tiles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pamprof.analysis.results import Analysis
-    from pamprof.records import PriceQuote
+    from pamprof.records import PriceQuote, Workload
     from pamprof.records.store import RecordFile
+    from pamprof.render.cost_view import CostPageView
 
 __all__ = ["ReportView", "build_view"]
 
@@ -39,6 +42,8 @@ def build_view(
     quote: PriceQuote | None = None,
     quote_unknown_reason: str | None = None,
     analysis: Analysis | None = None,
+    serving: CostPageView | None = None,
+    beside: Iterable[Workload] = (),
 ) -> ReportView:
     """Everything a report shows, from records alone.
 
@@ -47,9 +52,11 @@ def build_view(
         quote: Price to use; without one, the price the latest session stored.
         quote_unknown_reason: Why there is no price, when the session's own must not be used either.
         analysis: Conclusions already drawn from ``records``; drawn here when None.
+        serving: The section on serving, where there were sweeps.
+        beside: What that section shows, whose colours are taken.
     """
     concluded = analyse(records) if analysis is None else analysis
-    material = gather(records, concluded, quote=quote, quote_reason=quote_unknown_reason)
+    material = gather(records, concluded, quote=quote, quote_reason=quote_unknown_reason, beside=beside)
     session = material.session
     measured = {arm_key(run.workload) for run in records.runs}
     return cleaned(
@@ -82,6 +89,7 @@ def build_view(
             method=method(material),
             noise=noise(material),
             command=session.command if session is not None else "",
+            serving=serving,
         )
     )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.analysis.deployment_crossover import capacity_ratio, crossing, decode_ratio, lengths_of, request_ratio
-from pamprof.analysis.deployment_terms import Limits, Traffic
+from pamprof.analysis.deployment_terms import Traffic
 from pamprof.analysis.results import Basis
 from pamprof.errors import RecordError
 from pamprof.pricing.context_table import context_table
@@ -140,7 +140,7 @@ def test_lengths_nobody_can_tell_are_left_out_and_none_at_all_is_unknown() -> No
 
 
 def test_equal_traffic_is_found_at_2_s_over_kappa_where_weights_are_as_heavy() -> None:
-    limits = Limits(seconds_per_output_token=10.0)
+    limits = replace(SLO, seconds_per_output_token=10.0)
     same = 400_000_000
     from tests.pricing.serving_curves import KAPPA, STATE_BYTES, roof
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.deployment_terms import Limits
 from pamprof.analysis.serving import serving_curves
 from pamprof.pricing.deployment_arithmetic import Demand
 from pamprof.pricing.study import Request, study
+from pamprof.pricing.usual import usual_limits
 from pamprof.records import Dtype, Execution, Phase, Skip, SkipKind
 from pamprof.records.store import RecordFile
 from tests.pricing.test_deployment import rate
@@ -24,6 +24,7 @@ from tests.synthetic import (
 )
 
 if TYPE_CHECKING:
+    from pamprof.analysis.deployment_terms import Limits
     from pamprof.analysis.serving import ServingCurve
     from pamprof.pricing.rates import Rate, UnknownRate
     from pamprof.pricing.study import CostStudy
@@ -125,7 +126,7 @@ def curves() -> tuple[ServingCurve, ...]:
 def made_study(*rates: Rate | UnknownRate, limits: Limits | None = None, owned=None, api=None, **demand) -> CostStudy:
     """A study of the sweep."""
     asked = Demand(**{"input_tokens": 1500, "output_tokens": 300, "tokens_per_day": 1e11, "peak_factor": 3.0, **demand})
-    request = Request(demand=asked, limits=limits or Limits(), api_usd_per_million=api, owned=owned)
+    request = Request(demand=asked, limits=limits or usual_limits(), api_usd_per_million=api, owned=owned)
     return study(curves(), request, {DEVICE: rates or (rate(3.5, low=2.3, high=6.31),)})
 
 

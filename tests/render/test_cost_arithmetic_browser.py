@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pamprof.analysis.deployment import OperatingPoint, Refusal
-from pamprof.analysis.deployment_terms import Limits
 from pamprof.analysis.serving import serving_curves
 from pamprof.pricing.deployment import break_even_against_api, deploy
 from pamprof.pricing.deployment_arithmetic import Demand
 from pamprof.pricing.rates import Owned, owned_rate
 from pamprof.pricing.study import Request, study
+from pamprof.pricing.usual import usual_limits
 from pamprof.render.cost_data import curve_data, scenario_data, script_json
-from pamprof.render.cost_page import cost_script
+from pamprof.render.html import cost_script
 from pamprof.render.text import clean
 from tests.pricing.test_deployment import rate
 from tests.render.browser import asked, needs_browser
@@ -34,7 +34,10 @@ OWNED = Owned(
     watts_source="given by the user",
 )  # fmt: skip
 LENGTHS = ((0, 200), (128, 1), (777, 33), (1500, 300), (8192, 1024), (30_000, 64), (90_000, 4000), (0, 9_000_000))
-LIMITS = (Limits(), Limits(seconds_per_output_token=0.7e-3), Limits(seconds_to_first_token=4e-3))
+LIMITS = (
+    usual_limits(), replace(usual_limits(), seconds_per_output_token=0.7e-3),
+    replace(usual_limits(), seconds_to_first_token=4e-3),
+)  # fmt: skip
 DEMANDS = ((1e5, 1.0, 1.0, 1), (3.7e10, 3.0, 0.6, 2), (1e13, 1.7, 1.0, 1))
 RATES = (rate(3.5, low=2.3, high=6.31), owned_rate(OWNED))
 WHOLE = 11  # every so manieth scenario is compared with its crossings, decision and sensitivities too

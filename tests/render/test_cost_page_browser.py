@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from pamprof.analysis.deployment_terms import Limits
 from pamprof.pricing.rates import Owned, owned_rate
+from pamprof.pricing.usual import usual_limits
 from pamprof.render.cost_page import render_cost_html
 from pamprof.render.cost_view import cost_page_view
 from pamprof.render.text import clean
@@ -64,7 +66,10 @@ def test_a_changed_scenario_is_answered_and_travels_in_the_link(page, tmp_path):
     steps += "set('api_input', '0.02'); set('api_output', '0.3'); await settled();"
     seen = use(page, tmp_path, steps)
     expected = made_study(
-        limits=Limits(seconds_per_output_token=0.02), api=(0.02, 0.3), tokens_per_day=2e12, input_tokens=8000
+        limits=replace(usual_limits(), seconds_per_output_token=0.02),
+        api=(0.02, 0.3),
+        tokens_per_day=2e12,
+        input_tokens=8000,
     )
     assert seen["sentence"] == clean(expected.classes[0].decision.sentence)
     assert "against the API" in seen["facts"]

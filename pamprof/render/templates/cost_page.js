@@ -157,6 +157,9 @@ const costPage = (() => {
       history.replaceState(null, "", f.encode(values()));
     }
 
+    // A scenario's link names no place of the page; what it is about does not stand at the top of every page.
+    const turnTo = () => at("live-section").scrollIntoView();
+
     let waiting = 0;
     form.addEventListener("input", (event) => {
       if (event.target === at("in-measured")) { offerRates(); }
@@ -175,12 +178,14 @@ const costPage = (() => {
     });
     window.addEventListener("hashchange", () => {
       const given = f.decode(location.hash, usual, data);
-      if (given) { show(given); update(); }
+      if (given) { show(given); update(); turnTo(); }
     });
     at("in-measured").replaceChildren(...data.classes.map((found, number) => new Option(found.name, String(number))));
-    show(f.decode(location.hash, usual, data) || usual);
+    const sent = f.decode(location.hash, usual, data);
+    show(sent || usual);
     document.getElementById("cost-live").hidden = false;
     update();
+    if (sent) { turnTo(); }
   }
 
   return { start };

@@ -1,0 +1,51 @@
+"""The report's section on serving: the cost page for the usual demand, from the sweeps among the records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.serving import serving_curves
+from pamprof.pricing.study import Request, study
+from pamprof.pricing.usual import usual_demand, usual_limits
+from pamprof.records.store import merged
+from pamprof.render.cost_rates import device_rates, offered_rates, stored_quote
+from pamprof.render.cost_view import cost_page_view
+
+if TYPE_CHECKING:
+    from pamprof.records.store import RecordFile
+    from pamprof.render.cost_rates import PriceChoice
+    from pamprof.render.cost_view import CostPageView
+
+
+def serving_section(
+    comparison: RecordFile, sweep: RecordFile, *, choice: PriceChoice | None = None
+) -> CostPageView | None:
+    """What serving costs, as ``pamprof cost`` answers for the same sweep; None where it holds no curve.
+
+    Equal records and prices give equal views: rates are shown with the day they were read, not with their age.
+
+    Args:
+        comparison: What stands in the report beside it: its price is this section's too, and it may hold perplexities
+            and the training throughput that belongs to them. May be ``sweep`` itself.
+        sweep: The records of sweeps alone.
+        choice: What may be paid with beside the price the records hold; None: nothing.
+    """
+    curves = serving_curves(sweep.runs, sweep.skips)
+    if not curves:
+        return None
+    together = sweep if comparison is sweep else merged((comparison, sweep))
+    measured = {curve.environment.device_name: curve.environment for curve in curves}
+    rates = {
+        name: device_rates(found, stored_quote(comparison, name) or stored_quote(sweep, name), choice)
+        for name, found in measured.items()
+    }
+    offered = {} if choice is None else {name: offered_rates(choice.catalogue, measured[name]) for name in measured}
+    found = study(
+        curves,
+        Request(demand=usual_demand(), limits=usual_limits()),
+        rates,
+        perplexities=[figure for session in together.sessions for figure in session.perplexities],
+        runs=together.runs,
+    )
+    beside = [run.workload for run in comparison.runs]
+    return cost_page_view(found, curves, offered=offered, sessions=together.sessions, beside=beside)
