@@ -35,8 +35,10 @@ def parted(records: RecordFile) -> tuple[RecordFile, RecordFile]:
     """
     swept = {session.session_id for session in records.sessions if _is_sweep(session)}
     swept -= {session.session_id for session in records.sessions if not _is_sweep(session)}
+    if not swept:
+        return records, _of_sessions(records, swept, inside=True)
     if all(run.session_id in swept for run in records.runs):
-        return records, records if swept else _of_sessions(records, swept, inside=True)
+        return records, records
     return _of_sessions(records, swept, inside=False), _of_sessions(records, swept, inside=True)
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.pricing.rates import Rate
+from pamprof.pricing.rates import Rate, UnknownRate
 from pamprof.render.arms import arm_key, assign_arms, layer_titles
 from pamprof.render.serving_panels import Piece
 from pamprof.render.text import day, device_label, listed
@@ -112,7 +112,10 @@ class CostMaterial:
             for rate in (rate_of_class(found) for found in self.study.classes)
             if rate is not None
         )
-        return f"At {'; '.join(known)}." if known else "No rate is known."
+        if known:
+            return f"At {'; '.join(known)}."
+        reasons = (rate.reason for found in self.study.classes for rate in found.rates if isinstance(rate, UnknownRate))
+        return f"No rate is known: {next(reasons, 'none was given')}."
 
     def _runs(self) -> list[Run]:
         runs = {id(run): run for found in self.study.classes for arm in found.arms for run in arm.deployment.curve.runs}

@@ -1,10 +1,13 @@
 import csv
+import re
 
 import pytest
 from typer.testing import CliRunner
 
 from pamprof.cli import app
 from pamprof.records.codec import encode
+from tests.render.cost_records import sweep_records
+from tests.render.test_cost_page import data_of
 from tests.synthetic import synthetic_records
 
 FEW = 6
@@ -48,3 +51,80 @@ def test_only_the_records_that_an_earlier_file_lacks_are_added(report, tmp_path)
     result = report("a", "more.jsonl")
     assert result.stderr == f"pamprof: more.jsonl repeats {FEW + 1} records; counted once\n"
     assert len(rows(tmp_path)) == FEW + 2
+
+
+@pytest.fixture
+def serving(tmp_path, monkeypatch):
+    """Run the command on a comparison and a sweep of one device, drawing nothing; what it wrote as the page."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("pamprof.render.write.draw_png", lambda chart: b"")
+    monkeypatch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: "")
+    comparison, sweep = synthetic_records("cuda"), sweep_records()
+    few = (*comparison.sessions, *comparison.runs[:FEW])
+    (tmp_path / "compared.jsonl").write_bytes(b"".join(map(encode, few)))
+    (tmp_path / "swept.jsonl").write_bytes(b"".join(map(encode, (*sweep.sessions, *sweep.runs, *sweep.skips))))
+
+    def run(*arguments):
+        result = CliRunner().invoke(app, ["report", *arguments, "-o", "out"])
+        assert result.exit_code == 0, result.output
+        return (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+    return run
+
+
+def section_price(page):
+    return re.search(r"This is for .*? (At \$.*?|No rate.*?)</p>", page, re.DOTALL)[1]
+
+
+def offered(page):
+    return [found["label"] for found in data_of(page)["classes"][0]["rates"]]
+
+
+def test_comparison_and_sweep_make_one_page_with_the_comparisons_own_table(serving, tmp_path):
+    page = serving("compared.jsonl", "swept.jsonl")
+    assert 'id="cost-form"' in page
+    assert len(rows(tmp_path)) == FEW
+    assert serving("swept.jsonl", "compared.jsonl") == page
+    assert 'id="cost-form"' not in serving("compared.jsonl")
+
+
+def test_the_records_price_is_the_sections_and_the_list_offers_the_others(serving):
+    page = serving("compared.jsonl", "swept.jsonl")
+    assert section_price(page).startswith("At $3.50 per device-hour (example-cloud")
+    assert offered(page)[0] == "example-cloud on-demand, $3.50"
+    assert any("spot" in label for label in offered(page))
+
+
+def test_a_price_that_was_asked_for_is_the_sections_too(serving):
+    page = serving("compared.jsonl", "swept.jsonl", "--price", "2")
+    assert "Priced at $2.00 per device-hour" in page
+    assert section_price(page).startswith("At $2.00 per device-hour (given by the user)")
+    assert offered(page)[0] == "user, $2.00"
+
+
+def test_a_provider_and_an_option_that_were_asked_for_are_the_sections_too(serving):
+    page = serving("compared.jsonl", "swept.jsonl", "--provider", "nebius", "--purchase-option", "spot")
+    assert "(nebius, " in page
+    assert section_price(page).split("(")[1].startswith("nebius ")
+    assert offered(page)[0].startswith("nebius spot, ")
+
+
+def test_a_price_list_of_ones_own_offers_its_own_rates_alone(serving, tmp_path):
+    (tmp_path / "own.csv").write_text(
+        "provider,instance,region,purchase_option,device_name,device_count,usd_per_hour,source,observed_on\n"
+        "acme,big,eu-1,on-demand,H200,8,16.00,contract 7,2026-11-20\n"
+        "acme,big,eu-1,committed-1yr,H200,8,12.00,contract 7,2026-11-20\n"
+    )
+    page = serving("compared.jsonl", "swept.jsonl", "--prices", "own.csv")
+    assert offered(page) == ["acme on-demand, $2.00", "acme committed-1yr, $1.50"]
+
+
+def test_the_section_says_what_the_cost_command_says(serving, tmp_path):
+    page = serving("compared.jsonl", "swept.jsonl", "--price", "2")
+    told = CliRunner().invoke(app, ["cost", "swept.jsonl", "--tokens-per-day", "1e9", "--price", "2", "-o", "cost"])
+    assert told.exit_code == 0, told.output
+    cost_page = (tmp_path / "cost" / "cost.html").read_text(encoding="utf-8")
+    assert data_of(page) == data_of(cost_page)
+    body = re.compile(r'<div class="answer decisions">\n(<p>.*?)</div>', re.DOTALL)
+    assert body.search(page)[1] == body.search(cost_page)[1]

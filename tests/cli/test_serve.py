@@ -9,8 +9,10 @@ import pytest
 
 import pamprof
 from pamprof.analysis.serving import EstimateBasis, serving_curves
+from pamprof.analysis.stored_runs import parted
 from pamprof.records import Dtype, Phase
-from pamprof.records.store import read_records
+from pamprof.records.store import merged, read_records
+from tests.synthetic import synthetic_records
 
 REPOSITORY = os.path.dirname(os.path.dirname(pamprof.__file__))
 SMALL = [
@@ -108,6 +110,13 @@ def test_a_sweep_is_priced_and_reported_like_any_records(swept):
     reported = pamprof_command("report", "out/runs.jsonl", "-o", "report", cwd=folder)
     assert reported.returncode == 0, reported.stderr
     assert "PAM planar (bfloat16 state)" in (folder / "report" / "summary.md").read_text()
+    assert 'id="cost-form"' in (folder / "report" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_what_a_sweep_writes_is_told_from_a_comparison(swept):
+    comparison = synthetic_records("cpu")
+    assert parted(merged((comparison, swept[2]))) == (comparison, swept[2])
 
 
 @pytest.mark.parametrize(

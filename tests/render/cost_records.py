@@ -14,7 +14,6 @@ from pamprof.records import Dtype, Execution, Phase, Skip, SkipKind
 from pamprof.records.store import RecordFile
 from tests.pricing.test_deployment import rate
 from tests.synthetic import (
-    SESSION_ID,
     STARTED_AT,
     parameter_count,
     state_bytes,
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
     from pamprof.analysis.serving import ServingCurve
     from pamprof.pricing.rates import Rate, UnknownRate
     from pamprof.pricing.study import CostStudy
-    from pamprof.records import Workload
+    from pamprof.records import Session, Workload
 
 DEVICE = "NVIDIA H200"
+SWEEP_ID = "5a5e50e9"
 CONTEXTS = (128, 512, 2048, 8192, 32768)
 ROOM_BYTES = 130e9
 BANDWIDTH, PEAK, FIXED_SECONDS = 3.8e12, 4.0e14, 3e-4
@@ -76,9 +76,13 @@ def _largest(arm: tuple[str, str, Dtype | None], context: int) -> int:
 def _run(workload: Workload, seconds: float):
     # Nine samples around the formula, in an order that does not repeat between places.
     turn = workload.batch_size + workload.sequence_length
+    samples = tuple(seconds * (1 + 4e-3 * ((5 * n + turn) % 9 - 4) / 4) for n in range(9))
     made = synthetic_run(
         workload,
-        wall_time_seconds=tuple(seconds * (1 + 4e-3 * ((5 * n + turn) % 9 - 4) / 4) for n in range(9)),
+        reference=workload,
+        session_id=SWEEP_ID,
+        wall_time_seconds=samples,
+        reference_wall_time_seconds=samples,
         step_seconds=seconds,
     )
     kept = int(_kept_bytes(workload)) * workload.batch_size
@@ -103,7 +107,7 @@ def sweep_records() -> RecordFile:
             refused = _workload(arm, Phase.DECODE, largest + max(1, largest // 50), context)
             skips.append(
                 Skip(
-                    session_id=SESSION_ID,
+                    session_id=SWEEP_ID,
                     started_at=STARTED_AT,
                     workload=refused,
                     kind=SkipKind.OUT_OF_MEMORY,
@@ -113,7 +117,15 @@ def sweep_records() -> RecordFile:
         for length in CONTEXTS:
             workload = _workload(arm, Phase.PREFILL, 1, length)
             runs.append(_run(workload, prefill_seconds(workload)))
-    return RecordFile(sessions=(synthetic_session(),), runs=tuple(runs), skips=tuple(skips), problems=())
+    return RecordFile(sessions=(sweep_session(),), runs=tuple(runs), skips=tuple(skips), problems=())
+
+
+def sweep_session() -> Session:
+    """The header that a sweep writes: it plans no point, trains nothing and holds no perplexity."""
+    phases = (Phase.PREFILL, Phase.DECODE)
+    return replace(
+        synthetic_session(session_id=SWEEP_ID), phases=phases, perplexities=(), command="pamprof serve-sweep"
+    )
 
 
 @cache
@@ -145,4 +157,4 @@ def thin_records() -> RecordFile:
         for length in () if arm is ARMS[2] else (512, 2048, 16384):
             workload = _workload(arm, Phase.PREFILL, 1, length)
             runs.append(_run(workload, prefill_seconds(workload)))
-    return RecordFile(sessions=(synthetic_session(),), runs=tuple(runs), skips=(), problems=())
+    return RecordFile(sessions=(sweep_session(),), runs=tuple(runs), skips=(), problems=())

@@ -17,11 +17,15 @@ from pamprof.pricing.rates import Owned, owned_rate
 from pamprof.pricing.study import Request, study
 from pamprof.pricing.usual import usual_limits
 from pamprof.render.cost_data import curve_data, scenario_data, script_json
-from pamprof.render.html import cost_script
+from pamprof.render.cost_page import render_cost_html
+from pamprof.render.cost_view import cost_page_view
+from pamprof.render.html import render_html
 from pamprof.render.text import clean
+from pamprof.render.view import build_view
 from tests.pricing.test_deployment import rate
 from tests.render.browser import asked, needs_browser
-from tests.render.cost_records import DEVICE, curves, thin_records
+from tests.render.cost_records import DEVICE, curves, made_study, thin_records
+from tests.synthetic import synthetic_records
 
 if TYPE_CHECKING:
     from pamprof.analysis.serving import ServingCurve
@@ -66,7 +70,17 @@ def scenarios():
         )
 
 
-def in_browser(found: tuple[ServingCurve, ...], folder) -> list:
+@pytest.fixture(scope="module")
+def pages():
+    """Both pages that carry the arithmetic, without their pictures; their own data plays no part here."""
+    view = cost_page_view(made_study(), curves())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: "")
+        report = render_html(build_view(synthetic_records("cpu"), serving=view))
+        return {"cost.html": render_cost_html(view), "report.html": report}
+
+
+def in_browser(page: str, found: tuple[ServingCurve, ...], folder) -> list:
     asking = [
         {
             **scenario_data(request),
@@ -75,14 +89,11 @@ def in_browser(found: tuple[ServingCurve, ...], folder) -> list:
         for request, paid in scenarios()
     ]
     data = script_json({"arms": [curve_data(curve) for curve in found], "asking": asking})
-    script = cost_script("{}").replace("costPage.start(costData);", "")
     function = """() => given.asking.map((scenario) => {
       const found = costStudy.answer(given.arms, scenario, {code: "USD", units_per_usd: 1});
       return {...found, arms: found.arms.map((arm) => ({...arm, curve: arm.curve.title}))};
     })"""
-    return asked(
-        f"<!doctype html><html><body><script>{script}\nconst given = {data};</script></body></html>", function, folder
-    )
+    return asked(page.replace("</body>", f"<script>const given = {data};</script></body>"), function, folder)
 
 
 def numbers(interval):
@@ -200,11 +211,13 @@ def alike(ours, theirs, where=""):
 
 
 @pytest.fixture(scope="module", params=["sweep", "few places"])
-def both(request, tmp_path_factory):
+def both(request, pages, tmp_path_factory):
     records = thin_records()
     found = curves() if request.param == "sweep" else serving_curves(records.runs, records.skips)
     found = tuple(sorted(found, key=lambda curve: curve.runs[0].parameter_count))
-    return found, in_browser(found, tmp_path_factory.mktemp("browser"))
+    answers = {name: in_browser(page, found, tmp_path_factory.mktemp("browser")) for name, page in pages.items()}
+    assert answers["report.html"] == answers["cost.html"]
+    return found, answers["report.html"]
 
 
 def test_every_arm_of_every_scenario_agrees_to_nine_digits(both):

@@ -1,4 +1,4 @@
-"""The cost page as a reader uses it: inputs, link, faults, keyboard, narrow windows."""
+"""The live inputs as a reader uses them, on the cost page and in a report: link, faults, keyboard, narrow windows."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from pamprof.pricing.rates import Owned, owned_rate
+from pamprof.pricing.rates import Owned, UnknownRate, owned_rate
 from pamprof.pricing.usual import usual_limits
 from pamprof.render.cost_page import render_cost_html
 from pamprof.render.cost_view import cost_page_view
+from pamprof.render.html import render_html
 from pamprof.render.text import clean
+from pamprof.render.view import build_view
 from tests.pricing.test_deployment import rate
 from tests.render.browser import asked, needs_browser
 from tests.render.cost_records import curves, made_study
@@ -42,8 +44,18 @@ _TOOLS = """
 
 
 @pytest.fixture(scope="module")
-def page():
+def cost_page():
     return render_cost_html(cost_page_view(made_study(), curves()))
+
+
+@pytest.fixture(scope="module")
+def report(cpu_records):
+    return render_html(build_view(cpu_records, serving=cost_page_view(made_study(), curves())))
+
+
+@pytest.fixture(params=["cost.html", "report.html"])
+def page(request):
+    return request.getfixturevalue("cost_page" if request.param == "cost.html" else "report")
 
 
 def use(page, folder, steps="", fragment=""):
@@ -77,20 +89,20 @@ def test_a_changed_scenario_is_answered_and_travels_in_the_link(page, tmp_path):
     assert use(page, tmp_path, fragment=seen["hash"]) == seen
 
 
-def test_hardware_of_ones_own_is_asked_about_and_priced(page, tmp_path):
+def test_hardware_of_ones_own_is_asked_about_and_priced(cost_page, tmp_path):
     steps = (
         "set('pay', 'owned'); set('capex', '31000'); set('life', '4'); set('electricity', '0.1'); set('pue', '1.2');"
     )
     steps += "set('watts', '700'); await settled();"
-    seen = use(page, tmp_path, steps)
+    seen = use(cost_page, tmp_path, steps)
     expected = made_study(owned_rate(OWNED), owned=OWNED)
     assert seen["owned"] is True
     assert seen["sentence"] == clean(expected.classes[0].decision.sentence)
-    assert use(page, tmp_path, fragment=seen["hash"]) == seen
+    assert use(cost_page, tmp_path, fragment=seen["hash"]) == seen
 
 
-def test_a_rate_of_ones_own_has_no_market_around_it(page, tmp_path):
-    seen = use(page, tmp_path, "set('price', '2'); await settled();")
+def test_a_rate_of_ones_own_has_no_market_around_it(cost_page, tmp_path):
+    seen = use(cost_page, tmp_path, "set('price', '2'); await settled();")
     assert (seen["pay"], "over the market" in seen["facts"]) == ("own", False)
     assert seen["sentence"] == clean(made_study(rate(2.0)).classes[0].decision.sentence)
 
@@ -105,17 +117,17 @@ def test_a_rate_of_ones_own_has_no_market_around_it(page, tmp_path):
         ("price", "-1", "Give a number above 0."),
     ],
 )
-def test_an_input_that_cannot_be_is_marked_and_nothing_is_answered(page, tmp_path, name, value, fault):
-    seen = use(page, tmp_path, f"set('{name}', '{value}'); await settled();")
+def test_an_input_that_cannot_be_is_marked_and_nothing_is_answered(cost_page, tmp_path, name, value, fault):
+    seen = use(cost_page, tmp_path, f"set('{name}', '{value}'); await settled();")
     assert (seen["faults"], seen["invalid"], seen["hidden"]) == ([fault], [f"cost-in-{name}"], True)
     assert seen["sentence"].startswith("No answer")
 
 
-def test_reset_brings_back_the_pages_own_numbers(page, tmp_path):
+def test_reset_brings_back_the_pages_own_numbers(cost_page, tmp_path):
     steps = "set('tokens_per_day', '5'); set('pay', 'own'); await settled();"
     steps += "document.querySelector('[type=reset]').click(); await settled();"
-    seen = use(page, tmp_path, steps)
-    assert {**seen, "hash": ""} == use(page, tmp_path)
+    seen = use(cost_page, tmp_path, steps)
+    assert {**seen, "hash": ""} == use(cost_page, tmp_path)
     assert "scenario" not in seen["hash"]
 
 
@@ -127,14 +139,14 @@ def test_reset_brings_back_the_pages_own_numbers(page, tmp_path):
         "#scenario&",
     ],
 )
-def test_a_broken_link_is_told_and_never_run(page, tmp_path, fragment):
-    seen = use(page, tmp_path, fragment=fragment)
+def test_a_broken_link_is_told_and_never_run(cost_page, tmp_path, fragment):
+    seen = use(cost_page, tmp_path, fragment=fragment)
     assert seen["faults"]
     assert seen["hidden"] is True
 
 
-def test_an_infeasible_limit_names_what_binds(page, tmp_path):
-    seen = use(page, tmp_path, "set('seconds_to_first_token', '0.0001'); await settled();")
+def test_an_infeasible_limit_names_what_binds(cost_page, tmp_path):
+    seen = use(cost_page, tmp_path, "set('seconds_to_first_token', '0.0001'); await settled();")
     assert all(row[2] == "infeasible: time to first token" for row in seen["rows"])
     assert "infeasible: time to first token, " in seen["sentence"]
 
@@ -165,3 +177,49 @@ def test_every_control_is_reached_in_order_and_nothing_sticks_out_of_a_phone(pag
         assert seen["scroll"] <= width
         assert seen["controls"] == seen["focused"] == 15
         assert seen["positive"] == 0
+
+
+def test_a_link_turns_a_report_to_its_scenario_and_nothing_else_does(report, tmp_path):
+    function = """async () => {
+      await new Promise((done) => setTimeout(done, 300));
+      const top = Math.round(document.getElementById("cost-live-section").getBoundingClientRect().top);
+      const before = { top, y: Math.round(scrollY) };
+      location.hash = "#table-section";
+      await new Promise((done) => setTimeout(done, 300));
+      const kept = document.getElementById("cost-in-tokens_per_day").value;
+      location.hash = "#scenario&tokens_per_day=7e9";
+      await new Promise((done) => setTimeout(done, 300));
+      const after = Math.round(document.getElementById("cost-live-section").getBoundingClientRect().top);
+      return { ...before, kept, after, tokens: document.getElementById("cost-in-tokens_per_day").value };
+    }"""
+    sent = asked(report, function, tmp_path, fragment="#scenario&measured=0&pay=own&tokens_per_day=2e12&price=2")
+    assert abs(sent["top"]) <= 40  # where the page is scrolled to, with the padding it keeps above
+    assert sent["y"] > 1000
+    assert (sent["kept"], sent["tokens"]) == ("2e12", "7e9")
+    assert abs(sent["after"]) <= 40
+    assert asked(report, function, tmp_path)["y"] == 0
+
+
+def test_a_report_asks_nothing_of_the_network_and_no_id_stands_twice_in_it(report, tmp_path):
+    function = f"""async () => {{
+      {_TOOLS} await settled(); set("tokens_per_day", "2e12"); set("pay", "owned"); await settled();
+      const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+      document.querySelectorAll("#every-workload th [role=button]")[3].click();
+      return {{
+        asked: performance.getEntriesByType("resource").map((entry) => entry.name),
+        twice: ids.filter((id, place) => ids.indexOf(id) !== place),
+        sorted: document.querySelector("#every-workload th[aria-sort]") !== null,
+      }};
+    }}"""
+    assert asked(report, function, tmp_path) == {"asked": [], "twice": [], "sorted": True}
+
+
+def test_without_a_rate_one_is_asked_for_and_then_answered(tmp_path, monkeypatch):
+    monkeypatch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: "")
+    unpriced = cost_page_view(made_study(UnknownRate(option="on-demand", reason="no row")), curves())
+    page = render_cost_html(unpriced)
+    first = use(page, tmp_path)
+    assert first["sentence"] == "No answer yet: give the rate of a device-hour, which is marked above."
+    assert (first["hidden"], first["pay"]) == (True, "own")
+    given = use(page, tmp_path, "set('price', '2'); await settled();")
+    assert given["sentence"] == clean(made_study(rate(2.0)).classes[0].decision.sentence)

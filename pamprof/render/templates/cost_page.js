@@ -145,7 +145,9 @@ const costPage = (() => {
       const faulty = Object.keys(faults).length > 0;
       at("answer").hidden = faulty;
       if (faulty) {
-        at("sentence").textContent = "No answer: an input is missing or cannot be. It is marked above.";
+        at("sentence").textContent = faults.price && words.price === "" && Object.keys(faults).length === 1
+          ? "No answer yet: give the rate of a device-hour, which is marked above."
+          : "No answer: an input is missing or cannot be. It is marked above.";
         return;
       }
       tell(costStudy.answer(f.entry(data.classes, words.measured).arms, scenario, data.currency), scenario, words);
