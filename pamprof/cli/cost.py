@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,21 +14,21 @@ from pamprof.cli.cost_options import (
     currency_of,
     duration_seconds,
     positive_number,
-    shares,
 )
 from pamprof.cli.options import Gpu, Json, PriceFile, Provider, UsdPerHour, perplexity as parse_perplexity, spoken
 from pamprof.cli.output import print_json, print_table
+from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
 from pamprof.cli.stored import counted_once, read_stored
-from pamprof.errors import PriceError, UsageError
+from pamprof.errors import UsageError
 from pamprof.pricing import usual
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pamprof.analysis.serving_curve import ServingCurve
-    from pamprof.pricing.rates import Owned, Rate, UnknownRate
+    from pamprof.pricing.rates import Rate
     from pamprof.pricing.study import CostStudy
-    from pamprof.records import Environment, Run, Session
+    from pamprof.records import Environment, Session
 
 
 @spoken
@@ -126,13 +125,15 @@ def cost(
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
     curves = serving_curves(records.runs, records.skips)
     swept = [run for curve in curves for run in curve.runs]
-    owned = None if capex is None else _owned(swept, capex, life_years, kwh_price, pue, watts)
+    owned = None if capex is None else owned_hardware(swept, capex, life_years, kwh_price, pue, watts)
     environments = {curve.runs[0].environment.device_name: curve.runs[0].environment for curve in curves}
     rates = {
-        name: _rates(found, price=price, prices=prices, gpu=gpu, provider=provider, region=region, mix=mix, owned=owned)
+        name: ways_of_paying(
+            found, price=price, prices=prices, gpu=gpu, provider=provider, region=region, mix=mix, owned=owned
+        )
         for name, found in environments.items()
     }
-    doubts = _warn_of_age([rate for found in rates.values() for rate in found], strict=strict)
+    doubts = warn_of_age([rate for found in rates.values() for rate in found], strict=strict)
     given = [parse_perplexity(text) for text in perplexity or ()]
     stored = [figure for session in records.sessions for figure in session.perplexities]
     found = study(
@@ -197,72 +198,3 @@ def _show(found: CostStudy, *, json: bool, csv: bool, markdown: bool) -> None:
     typer.echo("")
     for note in view.notes:
         typer.echo(note)
-
-
-def _rates(
-    environment: Environment,
-    *,
-    price: str | None,
-    prices: Path | None,
-    gpu: str | None,
-    provider: str | None,
-    region: str | None,
-    mix: str | None,
-    owned: Owned | None,
-) -> tuple[Rate | UnknownRate, ...]:
-    """Every way of paying for one device that was asked for or can be looked up."""
-    from pamprof.pricing.catalogue import load_catalogue
-    from pamprof.pricing.rates import mixed_rate, owned_rate, rented_rates
-
-    rented = rented_rates(
-        load_catalogue(prices), environment, gpu=gpu, provider=provider, region=region, usd_per_hour=price
-    )
-    mixed = () if mix is None else (mixed_rate(shares(mix), rented),)
-    return (*rented, *mixed, *(() if owned is None else (owned_rate(owned),)))
-
-
-def _owned(
-    runs: Sequence[Run],
-    capex: str,
-    life_years: float | None,
-    kwh_price: float | None,
-    pue: float | None,
-    watts: float | None,
-) -> Owned:
-    """Owned hardware from the options and the measured power.
-
-    Raises:
-        UsageError: An option is missing that nobody can guess, or no power was measured and none given.
-    """
-    from pamprof.pricing.deployment import measured_watts
-    from pamprof.pricing.rates import Owned
-
-    if life_years is None or kwh_price is None or pue is None:
-        raise UsageError("--capex alone is no rate; give --life-years, --kwh-price and --pue with it")
-    power = measured_watts(runs) if watts is None else watts
-    if power is None:
-        raise UsageError("the records hold no power, and owned hardware needs it; give the device's --watts")
-    return Owned(
-        capital_usd=positive_number(capex, "--capex"),
-        life_years=life_years,
-        usd_per_kilowatt_hour=kwh_price,
-        power_usage_effectiveness=pue,
-        watts=power,
-        watts_source="measured" if watts is None else "given by the user",
-    )
-
-
-def _warn_of_age(rates: Sequence[Rate | UnknownRate], *, strict: bool) -> tuple[str, ...]:
-    """Say on standard error which rates are old or undated, and return that as an alert.
-
-    Raises:
-        PriceError: There is one, and ``strict`` asks for none.
-    """
-    from pamprof.pricing.rates import rate_doubts
-
-    doubts = rate_doubts(tuple(rates), datetime.now(UTC).date(), strict=strict)
-    for doubt in doubts:
-        typer.echo(f"pamprof: {doubt.severity}: {doubt.subject}: {doubt.sentence}", err=True)
-    if strict and doubts:
-        raise PriceError(f"{len(doubts)} rates are old or undated and --strict asks for none; give --price or refresh")
-    return (" ".join(f"{doubt.subject}: {doubt.sentence}" for doubt in doubts),) if doubts else ()

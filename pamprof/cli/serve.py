@@ -164,7 +164,9 @@ def serve_sweep(
         print_records(records)
     else:
         _show(records, every=every)
-        typer.echo(f"Records: {folder / RECORDS_FILE}; price them with: pamprof cost {shlex.quote(str(folder))}")
+        name = shlex.quote(str(folder))
+        typer.echo(f"Records: {folder / RECORDS_FILE}; price them with: pamprof cost {name} --tokens-per-day 1e9")
+        typer.echo(f"or show them in a comparison's report: pamprof report COMPARISON {name} --output-dir REPORT")
     if outcome.interrupted:
         raise PamprofError(f"interrupted; {len(records.runs)} points are kept, {go_on}")
 
