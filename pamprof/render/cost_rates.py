@@ -37,13 +37,13 @@ class PriceChoice:
 
 
 def device_rates(
-    environment: Environment, stored: tuple[PriceQuote | None, str | None] | None, choice: PriceChoice | None
+    environment: Environment, stored: tuple[PriceQuote | None, str | None], choice: PriceChoice | None
 ) -> tuple[Rate | UnknownRate, ...]:
     """The price asked for, or else the one ``stored`` with the records; after it the list's other purchase options.
 
     A rate of the user's own stands alone, and so does the reason why there is none.
     """
-    found, reason = stored or (None, None)
+    found, reason = stored
     if choice is not None:
         found = choice.quotes.get(environment.device_name, found)
     if found is None:
@@ -58,11 +58,16 @@ def device_rates(
     return (first, *(rate for rate in listed if rate.option != first.option))
 
 
-def stored_quote(records: RecordFile, device_name: str) -> tuple[PriceQuote | None, str | None] | None:
-    """The price of the latest session, or its reason for none, as a report uses it; None where that was elsewhere."""
-    there = {run.session_id for run in records.runs if run.environment.device_name == device_name}
-    sessions = [session for session in records.sessions if session.session_id in there]
-    return (sessions[-1].quote, sessions[-1].quote_unknown_reason) if sessions else None
+def stored_quote(device_name: str, *parts: RecordFile) -> tuple[PriceQuote | None, str | None]:
+    """The price under which the first of ``parts`` that has one was last measured on a device, or why none has."""
+    reason = None
+    for records in parts:
+        there = {run.session_id for run in records.runs if run.environment.device_name == device_name}
+        for session in [each for each in records.sessions if each.session_id in there][-1:]:
+            if session.quote is not None:
+                return session.quote, None
+            reason = reason or session.quote_unknown_reason
+    return None, reason
 
 
 def offered_rates(catalogue: Catalogue, environment: Environment) -> tuple[Rate, ...]:

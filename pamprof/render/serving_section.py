@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.serving import serving_curves
+from pamprof.pricing.rates import Rate
 from pamprof.pricing.study import Request, study
 from pamprof.pricing.usual import usual_demand, usual_limits
 from pamprof.records.store import merged
@@ -36,8 +38,7 @@ def serving_section(
     together = sweep if comparison is sweep else merged((comparison, sweep))
     measured = {curve.environment.device_name: curve.environment for curve in curves}
     rates = {
-        name: device_rates(found, stored_quote(comparison, name) or stored_quote(sweep, name), choice)
-        for name, found in measured.items()
+        name: device_rates(found, stored_quote(name, comparison, sweep), choice) for name, found in measured.items()
     }
     offered = {} if choice is None else {name: offered_rates(choice.catalogue, measured[name]) for name in measured}
     found = study(
@@ -48,4 +49,8 @@ def serving_section(
         runs=together.runs,
     )
     beside = [run.workload for run in comparison.runs]
-    return cost_page_view(found, curves, offered=offered, sessions=together.sessions, beside=beside)
+    view = cost_page_view(found, curves, offered=offered, sessions=together.sessions, beside=beside)
+    if any(isinstance(rate, Rate) for ways in rates.values() for rate in ways):
+        return view
+    # One sentence says that there is no rate; pictures of dollars would each say it again.
+    return replace(view, charts=tuple(chart for chart in view.charts if chart.panels))

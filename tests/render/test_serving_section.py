@@ -184,15 +184,24 @@ def test_the_sweeps_own_price_is_used_where_the_comparison_was_made_elsewhere(cp
     assert serving_section(cpu_records, sweep_records()).price.startswith("At $3.50 per device-hour")
 
 
-def test_without_a_rate_the_section_says_why_and_asks_for_one(gpu_records):
-    reason = "no row for this device; give --price"
-    unpriced = replace(
-        gpu_records,
-        sessions=tuple(replace(each, quote=None, quote_unknown_reason=reason) for each in gpu_records.sessions),
+def unpriced(records, reason):
+    sessions = (replace(each, quote=None, quote_unknown_reason=reason) for each in records.sessions)
+    return replace(records, sessions=tuple(sessions))
+
+
+def test_a_price_that_only_the_sweep_was_given_is_used(gpu_records):
+    found = serving_section(unpriced(gpu_records, "no row"), sweep_records())
+    assert found.price.startswith("At $3.50 per device-hour")
+
+
+def test_without_a_rate_the_section_says_why_once_and_draws_no_dollars(gpu_records):
+    sweep = unpriced(sweep_records(), "another reason")
+    found = serving_section(
+        unpriced(gpu_records, "no row; give --price"), sweep, choice=PriceChoice(catalogue=CATALOGUE)
     )
-    found = serving_section(unpriced, sweep_records(), choice=PriceChoice(catalogue=CATALOGUE))
-    assert found.price == f"No rate is known: {reason}."
+    assert found.price == "No rate is known: no row; give --price."
     assert "as much: cheaper (measured)" in found.decisions[0]
+    assert [chart.name for chart in found.charts] == ["serving-capacity"]
 
 
 def test_a_sweep_alone_is_reported_with_its_section(tmp_path, monkeypatch):
