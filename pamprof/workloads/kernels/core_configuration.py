@@ -70,10 +70,6 @@ class Configuration:
         names = cls.__dataclass_fields__
         return cls(**dict(zip(names, numbers, strict=True)))
 
-    def state_block(self, segments: int) -> int:
-        """Value channels of one program of ``state_kernel``: few where whole sequences leave multiprocessors idle."""
-        return min(16, self.value_block) if segments == 1 else self.value_block
-
     def forward_segments(self, length: int) -> int:
         """Segments that the forward kernels cut ``length`` tokens into."""
         return _parts(length, self.chunk, self.segment_chunks)
@@ -130,17 +126,20 @@ def choose_configuration(shape: CoreShape, multiprocessors: int = H200_MULTIPROC
     single = shape.dtype == torch.float32
     # A float32 product is made of three, whose operands all stay in registers.
     chunk = 16 if single else 64
+    # Heads wider than a tile of 64 spill what four warps cannot hold.
+    warps = 8 if width > 64 and not single else 4
     base = Configuration(
         chunk=chunk,
         value_block=min(width, 16 if single and width > 64 else 32),
         segment_chunks=WHOLE,
-        output_warps=4,
-        output_stages=2,
-        state_warps=4,
+        output_warps=warps,
+        # With two the loads of a chunk are sent for only when the one before is done, and nothing hides them.
+        output_stages=2 if single or width > 64 else 3,
+        state_warps=warps,
         state_stages=2 if single else 3,
         gradient_segment_chunks=WHOLE,
         gradient_walks=0,
-        gradient_warps=4,
+        gradient_warps=warps,
         gradient_stages=1 if width <= gradient_block(shape.dtype) else 2,  # a loop has two stages at least
     )
     rows = shape.batch_size * shape.heads

@@ -22,7 +22,7 @@ SMALLEST_LOG2 = tl.constexpr(-126.0)  # of a normal float32
 NO_CUT = tl.constexpr(-1.0)  # as a position: no decay of zero yet
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _later(one, other):  # type: ignore[no-untyped-def]
     return tl.maximum(one, other)
 
@@ -31,8 +31,10 @@ def _later(one, other):  # type: ignore[no-untyped-def]
 def decay_kernel(  # type: ignore[no-untyped-def]
     log_decay, sums, cuts, from_start, to_end, length, chunks, CHUNK: tl.constexpr, GROUP: tl.constexpr
 ):
-    """From log decays [R, T], up to each position of its chunk [R, N C]: their sum, the last cut, and the decay from the
-    chunk's start to the position and from the position to the chunk's end. Behind the end all is kept.
+    """From log decays [R, T], at each position of its chunk [R, N C]: their sum, the last cut, both ways' decay.
+
+    ``from_start`` is the decay from the chunk's start up to the position, ``to_end`` from there to the chunk's end.
+    Behind the end of the sequence all is kept.
     """
     groups = tl.cdiv(chunks, GROUP)
     row = (tl.program_id(0) // groups).to(tl.int64)
@@ -52,3 +54,24 @@ def decay_kernel(  # type: ignore[no-untyped-def]
     tl.store(cuts + place, cut, mask=inside)
     tl.store(from_start + place, tl.where(cut == NO_CUT, tl.exp2(total), 0.0), mask=inside)
     tl.store(to_end + place, tl.where(position.to(tl.float32) >= last_cut, tl.exp2(all_sum - total), 0.0), mask=inside)
+
+
+@triton.jit(do_not_specialize=["length", "chunks"])  # type: ignore[untyped-decorator]
+def decay_gradient_kernel(  # type: ignore[no-untyped-def]
+    log_decay, changes, passing, gradient, length, chunks, CHUNK: tl.constexpr, GROUP: tl.constexpr
+):
+    """The gradient of log decays [R, T] from what ``gradient_kernel`` left [3, R, N C] and passed [R, N]."""
+    groups = tl.cdiv(chunks, GROUP)
+    row = (tl.program_id(0) // groups).to(tl.int64)
+    chunk = tl.program_id(0) % groups * GROUP + tl.arange(0, GROUP)
+    time = chunk[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
+    inside = time < length
+    all_places = tl.num_programs(0) // groups * chunks * CHUNK
+    place = changes + row * chunks * CHUNK + time
+    reads = tl.load(place, mask=inside, other=0.0) + tl.load(place + all_places, mask=inside, other=0.0)
+    change = tl.load(place + 2 * all_places, mask=inside, other=0.0) - reads
+    # A decay lies between what was written before it and what is read from it on.
+    total = tl.sum(reads, 1) + tl.load(passing + row * chunks + chunk, mask=chunk < chunks, other=0.0)
+    total = total[:, None] + tl.cumsum(change, 1) - change
+    logarithm = tl.load(log_decay + row * length + time, mask=inside, other=0.0) * LOG2_E
+    tl.store(gradient + row * length + time, tl.where(logarithm < SMALLEST_LOG2, 0.0, total), mask=inside)

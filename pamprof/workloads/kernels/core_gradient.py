@@ -18,7 +18,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from pamprof.workloads.kernels.core_decay import LOG2_E, SMALLEST_LOG2
 from pamprof.workloads.kernels.core_tiles import (
     add_product,
     joined,
@@ -68,13 +67,13 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
     blocks: tl.constexpr = (HEAD_DIM + BLOCK - 1) // BLOCK
     chunks = tl.cdiv(length, CHUNK)
     segments = tl.cdiv(chunks, segment_chunks) if WALKS else chunks
+    width = heads * HEAD_DIM
     segment = tl.program_id(0) % segments
     row = (tl.program_id(0) // segments).to(tl.int64)
     offset = row // heads * qkv_batch + row % heads * qkv_head
     queries += offset
     keys += offset
     values += offset
-    width = heads * HEAD_DIM
     output_gradient += row // heads * length * (2 * width) + row % heads * HEAD_DIM
     gradient += row // heads * length * (6 * width) + row % heads * HEAD_DIM
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
@@ -115,6 +114,26 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             q_real, q_imag = load_planes(queries, start, length, qkv_time, qkv_plane, 0, HEAD_DIM, CHUNK, BLOCK)
             v_real, v_imag = load_planes(values, start, length, qkv_time, qkv_plane, 0, HEAD_DIM, CHUNK, BLOCK)
             y_real, y_imag = load_planes(output_gradient, start, length, 2 * width, width, 0, HEAD_DIM, CHUNK, BLOCK)
+            if HAS_KEPT:
+                begin_real, begin_imag = load_state(begin, 0, 0, HEAD_DIM, BLOCK, BLOCK)
+            if WALKS or HAS_AFTER:
+                held_real, held_imag = _held(after, left_real, left_imag, 0, 0, dtype, HEAD_DIM, BLOCK, WALKS)
+
+        # What passes through the chunk, written before it and read behind it.
+        passed = 0.0
+        for block in range(blocks):
+            for other in range(blocks):
+                if HAS_KEPT and (WALKS or HAS_AFTER):
+                    if blocks > 1:
+                        here, there = block * BLOCK, other * BLOCK
+                        begin_real, begin_imag = load_state(begin, here, there, HEAD_DIM, BLOCK, BLOCK)
+                        held_real, held_imag = load_state(after, here, there, HEAD_DIM, BLOCK, BLOCK)
+                    if WALKS:
+                        both = left_real * begin_real.to(tl.float32) + left_imag * begin_imag.to(tl.float32)
+                    else:
+                        both = held_real.to(tl.float32) * begin_real.to(tl.float32)
+                        both += held_imag.to(tl.float32) * begin_imag.to(tl.float32)
+                    passed += tl.sum(tl.sum(both, 1), 0)
 
         # Scores [s, t] and their gradients, one plane after the other: what is alive at once must fit the registers.
         weight = pair_weight(since + tl.log2(scale), tl.load(cuts + place), since, True)
@@ -181,9 +200,10 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
                         keys, start, length, qkv_time, qkv_plane, there, HEAD_DIM, CHUNK, BLOCK
                     )
                 if WALKS or HAS_AFTER:
-                    held_real, held_imag = _held(
-                        after, left_real, left_imag, there, here, dtype, HEAD_DIM, BLOCK, WALKS
-                    )
+                    if blocks > 1:
+                        held_real, held_imag = _held(
+                            after, left_real, left_imag, there, here, dtype, HEAD_DIM, BLOCK, WALKS
+                        )
                     real = -add_product(-real, k_imag, held_imag, PRECISION)
                     real = add_product(real, k_real, held_real, PRECISION)
                     imag = add_product(imag, k_real, held_imag, PRECISION)
@@ -200,6 +220,8 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
         kept_from = tl.zeros([CHUNK], tl.float32)
         for block in range(blocks):
             here = block * BLOCK
+            # Once more, for the sum: to hold it in registers from the first time on would spill others.
+            own_real, own_imag = load_planes(keys, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             real = tl.zeros([CHUNK, BLOCK], tl.float32)
             imag = tl.zeros([CHUNK, BLOCK], tl.float32)
             for other in range(blocks):
@@ -209,19 +231,19 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
                         values, start, length, qkv_time, qkv_plane, there, HEAD_DIM, CHUNK, BLOCK
                     )
                 if WALKS or HAS_AFTER:
-                    held_real, held_imag = _held(
-                        after, left_real, left_imag, here, there, dtype, HEAD_DIM, BLOCK, WALKS
-                    )
+                    if blocks > 1:
+                        held_real, held_imag = _held(
+                            after, left_real, left_imag, here, there, dtype, HEAD_DIM, BLOCK, WALKS
+                        )
                     real = add_product(real, v_real, tl.trans(held_real), PRECISION)
                     real = add_product(real, v_imag, tl.trans(held_imag), PRECISION)
                     imag = -add_product(-imag, v_real, tl.trans(held_imag), PRECISION)
                     imag = add_product(imag, v_imag, tl.trans(held_real), PRECISION)
             if blocks > 1:
-                k_real, k_imag = load_planes(keys, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
                 q_real, q_imag = load_planes(queries, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             real *= to_end[:, None]
             imag *= to_end[:, None]
-            kept_from += tl.sum(real * k_real.to(tl.float32) + imag * k_imag.to(tl.float32), 1)
+            kept_from += tl.sum(real * own_real.to(tl.float32) + imag * own_imag.to(tl.float32), 1)
             real = add_product(real, pull_real, q_real, PRECISION)
             real = add_product(real, pull_imag, q_imag, PRECISION)
             imag = add_product(imag, pull_real, q_imag, PRECISION)
@@ -230,12 +252,11 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             store_rows(of_keys, real, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
             store_rows(of_keys + 3 * width, imag, start, length, 6 * width, here, HEAD_DIM, CHUNK, BLOCK)
 
-        # Queries: what the chunk begins with, and the pairs inside it, whose scores lie across; and what passes through
-        # the chunk, read and written elsewhere.
+        # Queries: what the chunk begins with, and the pairs inside it, whose scores lie across.
         read = tl.zeros([CHUNK], tl.float32)
-        passed = 0.0
         for block in range(blocks):
             here = block * BLOCK
+            own_real, own_imag = load_planes(queries, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             real = tl.zeros([CHUNK, BLOCK], tl.float32)
             imag = tl.zeros([CHUNK, BLOCK], tl.float32)
             for other in range(blocks):
@@ -245,25 +266,17 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
                         output_gradient, start, length, 2 * width, width, there, HEAD_DIM, CHUNK, BLOCK
                     )
                 if HAS_KEPT:
-                    begin_real, begin_imag = load_state(begin, here, there, HEAD_DIM, BLOCK, BLOCK)
-                    if WALKS:
-                        both = left_real * begin_real.to(tl.float32) + left_imag * begin_imag.to(tl.float32)
-                        passed += tl.sum(tl.sum(both, 1), 0)
-                    elif HAS_AFTER:
-                        after_real, after_imag = load_state(after, here, there, HEAD_DIM, BLOCK, BLOCK)
-                        both = after_real.to(tl.float32) * begin_real.to(tl.float32)
-                        both += after_imag.to(tl.float32) * begin_imag.to(tl.float32)
-                        passed += tl.sum(tl.sum(both, 1), 0)
+                    if blocks > 1:
+                        begin_real, begin_imag = load_state(begin, here, there, HEAD_DIM, BLOCK, BLOCK)
                     real = add_product(real, y_real, tl.trans(begin_real), PRECISION)
                     real = add_product(real, y_imag, tl.trans(begin_imag), PRECISION)
                     imag = -add_product(-imag, y_real, tl.trans(begin_imag), PRECISION)
                     imag = add_product(imag, y_imag, tl.trans(begin_real), PRECISION)
             if blocks > 1:
                 k_real, k_imag = load_planes(keys, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
-                q_real, q_imag = load_planes(queries, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             real *= from_start[:, None]
             imag *= from_start[:, None]
-            read += tl.sum(real * q_real.to(tl.float32) + imag * q_imag.to(tl.float32), 1)
+            read += tl.sum(real * own_real.to(tl.float32) + imag * own_imag.to(tl.float32), 1)
             real = -add_product(-real, tl.trans(pull_imag), k_imag, PRECISION)
             real = add_product(real, tl.trans(pull_real), k_real, PRECISION)
             imag = add_product(imag, tl.trans(pull_real), k_imag, PRECISION)
@@ -277,27 +290,6 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
         if WALKS:
             y = joined(y_real, y_imag)
             left = write_to_state(left, through, q_real, q_imag, y, from_start, PRECISION)
-
-
-@triton.jit(do_not_specialize=["length", "chunks"])  # type: ignore[untyped-decorator]
-def decay_gradient_kernel(  # type: ignore[no-untyped-def]
-    log_decay, changes, passing, gradient, length, chunks, CHUNK: tl.constexpr, GROUP: tl.constexpr
-):
-    """The gradient of log decays [R, T] from what ``gradient_kernel`` left [3, R, N C] and passed [R, N]."""
-    groups = tl.cdiv(chunks, GROUP)
-    row = (tl.program_id(0) // groups).to(tl.int64)
-    chunk = tl.program_id(0) % groups * GROUP + tl.arange(0, GROUP)
-    time = chunk[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
-    inside = time < length
-    all_places = tl.num_programs(0) // groups * chunks * CHUNK
-    place = changes + row * chunks * CHUNK + time
-    reads = tl.load(place, mask=inside, other=0.0) + tl.load(place + all_places, mask=inside, other=0.0)
-    change = tl.load(place + 2 * all_places, mask=inside, other=0.0) - reads
-    # A decay lies between what was written before it and what is read from it on.
-    total = tl.sum(reads, 1) + tl.load(passing + row * chunks + chunk, mask=chunk < chunks, other=0.0)
-    total = total[:, None] + tl.cumsum(change, 1) - change
-    logarithm = tl.load(log_decay + row * length + time, mask=inside, other=0.0) * LOG2_E
-    tl.store(gradient + row * length + time, tl.where(logarithm < SMALLEST_LOG2, 0.0, total), mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -15,7 +15,8 @@ import triton
 
 from pamprof.errors import UsageError
 from pamprof.workloads.kernels.core_configuration import Configuration, gradient_block, padded
-from pamprof.workloads.kernels.core_gradient import decay_gradient_kernel, gradient_kernel
+from pamprof.workloads.kernels.core_decay import decay_gradient_kernel
+from pamprof.workloads.kernels.core_gradient import gradient_kernel
 from pamprof.workloads.kernels.core_inputs import CoreInputs, keeps_states
 from pamprof.workloads.kernels.core_output import output_kernel
 from pamprof.workloads.kernels.core_segments import (

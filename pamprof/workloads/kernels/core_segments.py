@@ -89,7 +89,7 @@ def launch_state(
     keys, values = sources
     segment_chunks = configuration.gradient_segment_chunks if reverse else configuration.segment_chunks
     rows = len(inputs.log_decay) * heads
-    block = configuration.state_block(segments)
+    block = configuration.value_block
     state_kernel[rows * segments * triton.cdiv(head_dim, block),](
         keys,
         values,

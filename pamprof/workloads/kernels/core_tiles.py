@@ -105,13 +105,13 @@ def load_joined(  # type: ignore[no-untyped-def]
     return tl.load(tile + place, mask=inside, other=0.0)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def joined(real, imag):  # type: ignore[no-untyped-def]
     """Two tiles [M, W] side by side: [M, 2 W]. As products lay tiles out, this only names registers anew."""
     return tl.reshape(tl.permute(tl.join(real, imag), (0, 2, 1)), [real.shape[0], 2 * real.shape[1]])
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def parted(tile):  # type: ignore[no-untyped-def]
     """The reverse of ``joined``."""
     return tl.split(tl.permute(tl.reshape(tile, [tile.shape[0], 2, tile.shape[1] // 2]), (0, 2, 1)))
@@ -133,17 +133,17 @@ def load_state(  # type: ignore[no-untyped-def]
 @triton.jit  # type: ignore[untyped-decorator]
 def store_state(base, state, first_value, HEAD_DIM: tl.constexpr):  # type: ignore[no-untyped-def]
     """All key channels and some value channels of a state, joined, rounded to the dtype it is kept in."""
-    WIDTH: tl.constexpr = state.shape[1] // 2
+    width: tl.constexpr = state.shape[1] // 2
     row = tl.arange(0, state.shape[0])[:, None]
     column = tl.arange(0, state.shape[1])[None, :]
-    value = first_value + column % WIDTH
-    place = base + row * (2 * HEAD_DIM) + column // WIDTH * HEAD_DIM + value
+    value = first_value + column % width
+    place = base + row * (2 * HEAD_DIM) + column // width * HEAD_DIM + value
     tl.store(place, rounded(state, base.dtype.element_ty), mask=(row < HEAD_DIM) & (value < HEAD_DIM))
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def pair_weight(since, cut, since_written, WRITTEN_FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
-    """What a pair of tokens of one chunk weighs, the decay in between: [read, written], or transposed; zero if not read.
+    """What a pair of tokens of one chunk weighs, the decay in between: [read, written], or transposed; or zero.
 
     Args:
         since: Sum of log decays up to the reading token, plus the logarithm of a factor if there is one.

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from pamprof.workloads.kernels.core_configuration import CoreShape
 
 _COMPLEX = 8
-_SUMS = 3  # a change of base and two running sums, per position
+_DECAY = 6  # per position: a change of base, two sums, a difference and two exponentials
+_DECAY_GRADIENT = 7
+_DECAY_ARRAYS = 4  # float32, per position: what the decay's kernel writes
+_CHANGE_ARRAYS = 3  # likewise, what the backward kernel leaves for the decay's gradient
 _STATE_BYTES = 4  # float32 between segments
 
 
@@ -29,7 +32,8 @@ def forward_work(shape: CoreShape, configuration: Configuration) -> OperatorWork
     blocks = -(-dim // configuration.value_block)
     segments = configuration.forward_segments(shape.length)
     pairs, states = (blocks + 1) * chunk * chunk * dim, 2 * chunk * dim * dim
-    elementwise = blocks * 7 * chunk * chunk + 4 * chunk * dim + 2 * dim * dim + 8 * chunk * blocks + _SUMS * chunk
+    elementwise = blocks * (5 * chunk * chunk + 2 * chunk * dim + 2 * chunk)
+    elementwise += 9 * chunk * dim + 5 * dim * dim + _DECAY * chunk
     matrix = _COMPLEX * rows * chunks * (pairs + states)
     pointwise = rows * chunks * elementwise
     if segments > 1:
@@ -56,8 +60,8 @@ def backward_work(
     walks = bool(configuration.gradient_walks) and chunks > 1
     reads, leaves = has_initial or chunks > 1, has_final or chunks > 1
     products = 5 * chunk * chunk * dim + (reads + 2 * leaves + walks) * chunk * dim * dim
-    elementwise = 14 * chunk * chunk + 14 * chunk * dim + 16 * chunk + _SUMS * chunk + 4 * dim * dim * reads
-    elementwise += (2 * chunk * dim + 2 * dim * dim) * walks
+    elementwise = 15 * chunk * chunk + 19 * chunk * dim + 3 * chunk + (_DECAY + _DECAY_GRADIENT) * chunk
+    elementwise += 4 * dim * dim * (reads and leaves) + (2 * chunk * dim + 5 * dim * dim) * walks
     matrix, pointwise = _COMPLEX * rows * chunks * products, rows * chunks * elementwise
     passes = (segments > 1) + ((not walks and chunks > 1) or wants_initial)
     once = _state_pass(shape, configuration, segments)
@@ -88,11 +92,13 @@ def forward_byte_count(
     rows, chunks, _, dim = _sizes(shape, configuration)
     planes = 2 * rows * shape.length * dim * shape.dtype.itemsize
     segments = configuration.forward_segments(shape.length)
-    total = 4 * planes + 4 * rows * shape.length + _STATE_BYTES * rows * 2 * dim * dim * (has_initial + wants_final)
+    decays = 4 * rows * shape.length
+    total = 4 * planes + 2 * _DECAY_ARRAYS * decays  # of the four arrays the output kernel reads three
+    total += _STATE_BYTES * rows * 2 * dim * dim * (has_initial + wants_final)
     if keeps and (chunks > 1 or has_initial):
         total += rows * chunks * 2 * dim * dim * shape.dtype.itemsize
     if segments > 1:
-        total += 2 * planes + 4 * rows * shape.length + 4 * _STATE_BYTES * rows * segments * 2 * dim * dim
+        total += 2 * planes + decays + 4 * _STATE_BYTES * rows * segments * 2 * dim * dim
     return total
 
 
@@ -104,7 +110,7 @@ def backward_byte_count(shape: CoreShape, configuration: Configuration) -> int:
     walks = bool(configuration.gradient_walks) and chunks > 1
     segments = configuration.gradient_segments(shape.length)
     decays = 4 * rows * shape.length
-    total = 7 * planes + 2 * decays + (states if chunks > 1 else 0)
+    total = 7 * planes + (3 + 2 * _DECAY_ARRAYS + 2 * _CHANGE_ARRAYS) * decays + (states if chunks > 1 else 0)
     if not walks and chunks > 1:
         total += 2 * planes + 2 * states + decays
     if segments > 1:
@@ -123,10 +129,10 @@ def _sizes(shape: CoreShape, configuration: Configuration) -> tuple[int, int, in
 
 def _state_pass(shape: CoreShape, configuration: Configuration, segments: int) -> OperatorWork:
     rows, chunks, chunk, dim = _sizes(shape, configuration)
-    blocks = -(-dim // configuration.state_block(segments))
+    blocks = -(-dim // configuration.value_block)
     return OperatorWork(
         matrix_flop_count=_COMPLEX * rows * chunks * chunk * dim * dim,
-        elementwise_flop_count=rows * chunks * (2 * chunk * dim + 2 * dim * dim + 5 * chunk * blocks),
+        elementwise_flop_count=rows * chunks * (2 * chunk * dim + 5 * dim * dim + chunk * blocks),
     )
 
 
