@@ -118,11 +118,13 @@ def finished_keys(
 ) -> frozenset[str]:
     """Keys that need no second visit: measured, without room, or beyond the end of a line that has one.
 
-    A line has an end where memory ran out or, on a device whose end of memory is not sought, where its last doublings
-    gained nothing.
+    A line has an end where memory ran out, where a batch off the grid was measured, which is only ever the one that
+    memory was predicted to end at, or, on a device whose end of memory is not sought, where its last doublings gained
+    nothing.
     """
     if earlier is None:
         return frozenset()
+    grid = {workload.key for group in groups for workload in group}
     done = {run.workload.key for run in earlier.runs}
     rates: dict[str, dict[int, float]] = defaultdict(dict)
     for run in earlier.runs:
@@ -130,6 +132,8 @@ def finished_keys(
             step = median(run.timing.wall_time_seconds)
             rates[_line_key(run.workload)][run.workload.batch_size] = run.workload.batch_size / step
     full = {_line_key(skip.workload) for skip in earlier.skips if skip.kind is SkipKind.OUT_OF_MEMORY}
+    if finds_memory_end:
+        full |= {_line_key(run.workload) for run in earlier.runs if run.workload.key not in grid}
     done |= {skip.workload.key for skip in earlier.skips if skip.kind in (SkipKind.OUT_OF_MEMORY, SkipKind.UNSUPPORTED)}
     for group in groups:
         for workload in group:

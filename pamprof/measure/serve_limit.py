@@ -1,7 +1,10 @@
-"""Where memory ends: the largest batch of a context, predicted from bytes and then found by trying.
+"""Where memory ends: the largest batch of a context, predicted from the memory of measured steps, else found by trying.
 
-The state's bytes are known exactly; what a step needs besides is taken from the peaks measured so far. The prediction
-is mostly within a few percent, so that the bisection needs a handful of tries, each an allocation and one step.
+The state's bytes are known exactly. What a step needs besides grows with the batch, and of a compiled step with the
+context as well: it may copy what a plain one reads in place. So the line through the two largest measured batches of a
+context tells where memory ends, to within a few percent; contexts without two borrow from those that have them. Only
+where nothing was measured is the batch bisected, each try an allocation and one step that is not compiled: for a
+compiled step an upper bound alone.
 """
 
 from __future__ import annotations
@@ -18,12 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pamprof.hardware.device import Device
-    from pamprof.records import Workload
+    from pamprof.records import Run, Workload
     from pamprof.workloads.base import LayerDefinition, SequenceModel
 
 _PRECISION = 0.02  # of the batch
 _WIDEN = 1.04
 _CPU_SHARE = 0.5  # of the free host memory
+
+# Of the device's memory: the last percents are lost to blocks that do not fit the holes, and a step that has to ask
+# the driver for memory again and again is no longer timed evenly.
+_MARGIN = 0.04
 
 
 class MemoryLimit:
@@ -40,29 +47,57 @@ class MemoryLimit:
         self._seed = seed
         self.tried = 0
         device.empty_cache()
-        now = device.memory()
-        self._free_bytes = now.total_bytes - now.used_bytes
-        self._weight_bytes = now.allocated_bytes or 0
+        # Of each context what the steps measured so far needed, bytes by batch.
+        self._needs: dict[int, dict[int, int]] = {}
+
+    def note(self, run: Run) -> None:
+        """Learn from a measured decode step; what the allocator had to reserve counts where it is known.
+
+        It is more than the peak of the tensors: it holds what preparing the step took, and the holes between blocks.
+        """
+        needed = max(run.memory.peak_bytes or 0, run.memory.reserved_bytes or 0)
+        if needed:
+            self._needs.setdefault(run.workload.sequence_length, {})[run.workload.batch_size] = needed
 
     def sized(self, workload: Workload, batch_size: int) -> Workload:
         """The workload at another batch."""
         return replace(workload, batch_size=batch_size)
 
-    def allows(self, workload: Workload, peaks: Mapping[int, int]) -> bool:
+    def allows(self, workload: Workload) -> bool:
         """Whether ``workload`` should fit, by its bytes; on a CPU into half of the free memory, as others need some."""
-        share = _CPU_SHARE if self._device.kind == "cpu" else 1.0
-        return self._needed_bytes(workload, peaks) <= share * self._free_bytes
+        if self._device.kind == "cpu":
+            now = self._device.memory()
+            return workload.batch_size * self._kept(workload) <= _CPU_SHARE * (now.total_bytes - now.used_bytes)
+        return workload.batch_size <= self.predicted(workload)
 
-    def search(self, workload: Workload, known: int, peaks: Mapping[int, int]) -> tuple[int, int]:
+    def predicted(self, workload: Workload) -> int:
+        """The largest batch of the workload's context that should fit and leave a margin of 4 % of the device."""
+        now = self._device.memory()
+        reserved = now.reserved_bytes or 0
+        foreign = max(0, now.used_bytes - reserved)
+        room = (1 - _MARGIN) * now.total_bytes - foreign
+        each = self._each(workload)
+        found = self._needs.get(workload.sequence_length, {})
+        fixed = max(0.0, found[max(found)] - each * max(found)) if len(found) > 1 else float(now.allocated_bytes or 0)
+        return max(0, int((room - fixed) / each))
+
+    def basis(self, workload: Workload) -> str | None:
+        """What the prediction of the workload's context rests on; None where two batches were measured nowhere."""
+        own = self._needs.get(workload.sequence_length, {})
+        if len(own) > 1:
+            low, high = sorted(own)[-2:]
+            return f"the memory of {low:,} and {high:,} sequences"
+        return "the memory of other contexts" if any(len(found) > 1 for found in self._needs.values()) else None
+
+    def search(self, workload: Workload, known: int) -> tuple[int, int]:
         """The largest batch that fits and the smallest found that does not, at most 2 % or one sequence apart.
 
         Args:
             workload: Of the line; its batch does not matter.
             known: A batch that fits.
-            peaks: Measured peaks of the line's steps, by batch.
         """
         low, high = known, 0
-        guess = max(known + 1, int(self._free_bytes / self._needed_bytes_each(workload, peaks)))
+        guess = max(known + 1, self.predicted(workload))
         while high == 0 or high - low > max(1, int(_PRECISION * low)):
             if self._fits(self.sized(workload, guess)):
                 low = guess
@@ -73,28 +108,35 @@ class MemoryLimit:
                 guess = near if near > low and high - low > 2 * (high - near) else (low + high) // 2
         return low, high
 
-    def _needed_bytes(self, workload: Workload, peaks: Mapping[int, int]) -> float:
-        return workload.batch_size * self._needed_bytes_each(workload, peaks)
+    def _each(self, workload: Workload) -> float:
+        """Bytes that one more sequence needs: its state, known exactly, and what a step needs for it besides."""
+        kept = float(self._kept(workload))
+        own = _slope(self._needs.get(workload.sequence_length, {}))
+        if own is not None:
+            return max(kept, own)
+        others = {
+            self._kept(replace(workload, sequence_length=context)): slope
+            for context, found in self._needs.items()
+            if (slope := _slope(found)) is not None
+        }
+        if not others:
+            return kept
+        # Both the state and what a step copies of it are proportional to the context: so is the one to the other.
+        nearest = min(others, key=lambda bytes_kept: max(bytes_kept / kept, kept / bytes_kept))
+        return max(kept, others[nearest] * kept / nearest)
 
-    def _needed_bytes_each(self, workload: Workload, peaks: Mapping[int, int]) -> float:
-        """State of one sequence, and what the largest measured step needed besides weights and states, per sequence."""
-        kept = self._definition.state_byte_count(
+    def _kept(self, workload: Workload) -> int:
+        """Bytes of the state of one sequence, with room for the token that a step adds."""
+        return self._definition.state_byte_count(
             workload.spec,
             scope=workload.scope,
             batch_size=1,
             context=workload.sequence_length + 1,
             dtype=workload.dtype,
         )
-        if not peaks or self._device.kind == "cpu":
-            return kept
-        largest = max(peaks)
-        return kept + max(0.0, (peaks[largest] - self._weight_bytes) / largest - kept)
 
     def _fits(self, workload: Workload) -> bool:
-        """Allocate the state and run one step as the workload executes it, short of compiling it.
-
-        The plain step keeps every intermediate that a compiled one fuses away; what holds it holds the other.
-        """
+        """Allocate the state and run one step as the workload executes it, short of compiling it."""
         self.tried = workload.batch_size
         try:
             step = PreparedStep(
@@ -118,3 +160,11 @@ class MemoryLimit:
             step = run = None  # type: ignore[assignment]  # the next try needs the room
             gc.collect()
             self._device.empty_cache()
+
+
+def _slope(needs: Mapping[int, int]) -> float | None:
+    """Bytes for each sequence between the two largest batches; None with fewer than two."""
+    if len(needs) < 2:
+        return None
+    low, high = sorted(needs)[-2:]
+    return (needs[high] - needs[low]) / (high - low)

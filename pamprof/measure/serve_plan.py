@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LEAST_GAIN = 0.03
 _DOUBLINGS = 4  # two of them
 
+# It also ends where a step takes longer than anybody waits for one token: more sequences only make it slower.
+SLOWEST_STEP_SECONDS = 1.0
+
 # Compiling for one more batch takes longer than measuring at it.
 _BATCH_FACTORS = {
     Execution.EAGER: 2,

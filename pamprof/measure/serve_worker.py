@@ -1,21 +1,22 @@
 """The sweep's worker: one arm, one model, batches raised in each context until throughput is flat and memory ends.
 
-Every context is first visited at every second of its batches, and memory's end is found and measured; both ends of the
-range of contexts come first, then the prompts, then the contexts between. In the time that is left the batches between
-are filled in, so that a sweep cut short has a coarse curve rather than a part of a fine one. The model is built once
-and serves every point; states and caches are allocated anew for each.
+Every context is first visited at every second of its batches, and at the batch where its memory is predicted to end;
+both ends of the range of contexts come first, then the prompts, then the contexts between. In the time that is left the
+batches between are filled in, again those of both ends first, so that a sweep cut short has a coarse curve rather than
+a part of a fine one. The model is built once and serves every point; states and caches are allocated anew for each.
 """
 
 from __future__ import annotations
 
 import gc
 import time
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from pamprof.measure.arm import ArmRunner, KeptModel
 from pamprof.measure.serve_limit import MemoryLimit
-from pamprof.measure.serve_plan import alternatives_of, is_flat, lines_of
+from pamprof.measure.serve_plan import SLOWEST_STEP_SECONDS, alternatives_of, is_flat, lines_of
 from pamprof.measure.session import utc_now
 from pamprof.measure.wire import Event, encode_event
 from pamprof.measure.worker import Pipe, attempt_with, main, send_ceilings
@@ -38,9 +39,10 @@ _ENDS = 2  # contexts visited before the prompts: the shortest and the longest
 
 _COMPILED = (Execution.COMPILED, Execution.COMPILED_GRAPH)
 
-# The largest batch found by allocating it alone may still be too large to be measured, whose passes need a little more.
-_LIMIT_ATTEMPTS = 4
-_LIMIT_STEP = 0.96
+# A batch that was predicted, or found by allocating it alone, may still be too large to be compiled and measured. Every
+# such failure costs as much as a point: the next try is clearly lower, and the last.
+_LIMIT_ATTEMPTS = 2
+_LIMIT_STEP = 0.85
 
 
 def run_sweep(request: GroupRequest, pipe: Pipe) -> None:
@@ -88,12 +90,12 @@ class ArmSweep:
             probes = not self._definition.fixed_state or context == min(lines)
             ends[context] = self._coarse(line, probes=probes, watches_first=context == min(lines))
         self._read_prompts()
-        self._fill(
-            {
-                context: [workload for workload in line if workload.batch_size < ends[context]]
-                for context, line in lines.items()
-            }
-        )
+        missing = {
+            context: [workload for workload in line if workload.batch_size < ends[context]]
+            for context, line in lines.items()
+        }
+        self._fill({context: missing[context] for context in list(lines)[:_ENDS]})
+        self._fill(missing)
         return True
 
     def _read_prompts(self) -> None:
@@ -135,12 +137,13 @@ class ArmSweep:
         Energy is watched where it is asked for most: at the batch that ends the line, and once for a single sequence.
         """
         rates: dict[int, float] = {}
-        peaks: dict[int, int] = {}
         visited = 0
+        refused: Skip | None = None
+        seconds = 0.0
         for position in range(0, len(line), _STRIDE):
             workload = line[position]
             following = line[position + _STRIDE] if position + _STRIDE < len(line) else None
-            if not self._limit.allows(workload, peaks):
+            if not self._limit.allows(workload):
                 if self._device.kind == "cpu":
                     self._refuse_by_bytes(workload)
                 break
@@ -148,58 +151,110 @@ class ArmSweep:
             def watch(
                 pairs: PairedSamples, workload: Workload = workload, following: Workload | None = following
             ) -> bool:
-                reached = workload.batch_size / median(pairs.arm.wall_time_seconds)
-                last = following is None or not self._limit.allows(following, peaks)
+                took = median(pairs.arm.wall_time_seconds)
+                last = following is None or not self._limit.allows(following) or took > SLOWEST_STEP_SECONDS
                 alone = watches_first and workload is line[0]
-                return alone or last or is_flat({**rates, workload.batch_size: reached})
+                return alone or last or is_flat({**rates, workload.batch_size: workload.batch_size / took})
 
             outcome = self._visit(workload, watch)
             if isinstance(outcome, Skip):
+                refused = outcome
                 break
             if outcome is None and self._over():
                 break
             visited = workload.batch_size
             if outcome is not None:
-                rates[visited] = visited / median(outcome.timing.wall_time_seconds)
-                if outcome.memory.peak_bytes is not None:
-                    peaks[visited] = outcome.memory.peak_bytes
-            if is_flat(rates):
+                seconds = median(outcome.timing.wall_time_seconds)
+                rates[visited] = visited / seconds
+            if is_flat(rates) or seconds > SLOWEST_STEP_SECONDS:
                 break
+        if refused is not None and refused.kind is not SkipKind.OUT_OF_MEMORY:
+            return self._below(line, refused.workload.batch_size, visited)
         closed = line[-1].key in self._request.done
-        if probes and visited and not closed and self._device.kind != "cpu" and not self._over():
-            largest = self._measure_limit(line[0], visited, peaks)
-            return visited if is_flat(rates) else largest
-        return visited
+        if not probes or not visited or closed or seconds > SLOWEST_STEP_SECONDS or self._device.kind == "cpu":
+            return visited
+        largest = self._measure_limit(line, visited, None if refused is None else refused.workload.batch_size)
+        return visited if is_flat(rates) else largest
 
-    def _measure_limit(self, workload: Workload, known: int, peaks: dict[int, int]) -> int:
-        """Find the largest batch that fits, record the smallest that does not, and measure the former.
+    def _below(self, line: Sequence[Workload], failed: int, known: int) -> int:
+        """Measure the largest batch of the line below one at which a kernel failed, where the arm ends in this context.
 
         Returns:
             The largest batch measured.
         """
+        between = [workload for workload in line if known < workload.batch_size < failed]
+        if known and between and isinstance(self._visit(between[-1], _always), Run):
+            return between[-1].batch_size
+        return known
+
+    def _measure_limit(self, line: Sequence[Workload], known: int, refused: int | None) -> int:
+        """Measure at the end of memory, predicted from the measured steps; where there are none, bisect it first.
+
+        Args:
+            line: Of the context.
+            known: The largest batch measured.
+            refused: A batch that did not fit; None where none was tried.
+
+        Returns:
+            The largest batch measured.
+        """
+        workload = line[0]
+        basis = self._limit.basis(workload)
+        if self._over():
+            return known
+        batch = self._bisected(workload, known) if basis is None else self._limit.predicted(workload)
+        if batch is None:
+            return known
+        if refused is not None:
+            batch = min(batch, int(refused * _LIMIT_STEP))
+        how = "the end of memory, found by bisection" if basis is None else f"the end of memory, predicted from {basis}"
+        for _ in range(_LIMIT_ATTEMPTS):
+            if batch <= known:
+                return known
+            outcome = self._visit(self._limit.sized(workload, batch), _never, note=how)
+            if isinstance(outcome, Run):
+                return batch
+            if isinstance(outcome, Skip) and outcome.kind is not SkipKind.OUT_OF_MEMORY:
+                return self._below(line, batch, known)
+            how = f"{_LIMIT_STEP:g} of {how}, where {batch:,} sequences did not fit"
+            batch = int(batch * _LIMIT_STEP)
+        return known
+
+    def _bisected(self, workload: Workload, known: int) -> int | None:
+        """Find the largest batch that fits and record the smallest that does not; None where a kernel fails on the way.
+
+        Of a compiled step it is an upper bound, and what is returned is clearly below it.
+        """
         try:
-            largest, refused = self._limit.search(workload, known, peaks)
+            largest, refused = self._limit.search(workload, known)
         except Exception as exc:  # noqa: BLE001 - a kernel may fail on sizes nobody tried; the other lines go on
             reason = f"the end of memory could not be found: {type(exc).__name__}: {first_line(exc)}"
             self._skip(self._limit.sized(workload, self._limit.tried), SkipKind.CRASHED, reason)
-            return known
-        how = " with the step not compiled" if workload.execution in _COMPILED else ""
+            largest = 0
+        if largest == 0:
+            gc.collect()  # the error's frames held the step
+            self._device.empty_cache()
+            return None
+        compiled = workload.execution in _COMPILED
+        how = " with the step not compiled" if compiled else ""
         self._skip(
             self._limit.sized(workload, refused),
             SkipKind.OUT_OF_MEMORY,
             f"found by bisection{how}: {refused} sequences of {tokens(workload.sequence_length)} tokens do not fit "
             f"into {binary_bytes(self._device.memory().total_bytes)}, {largest} do",
         )
-        for _ in range(_LIMIT_ATTEMPTS):
-            if largest <= known or self._over():
-                return known
-            if isinstance(self._visit(self._limit.sized(workload, largest), _never), Run):
-                return largest
-            largest = max(known, int(largest * _LIMIT_STEP))
-        return known
+        return int(largest * _LIMIT_STEP) if compiled else largest
 
-    def _visit(self, workload: Workload, watch: Callable[[PairedSamples], bool]) -> Run | Skip | None:
-        """Measure and report one workload; None where it is done already or the time is up."""
+    def _visit(
+        self, workload: Workload, watch: Callable[[PairedSamples], bool], *, note: str | None = None
+    ) -> Run | Skip | None:
+        """Measure and report one workload; None where it is done already or the time is up.
+
+        Args:
+            workload: What.
+            watch: Whether its energy is watched, by its times.
+            note: How its batch was chosen, kept with the record.
+        """
         if workload.key in self._done or self._over():
             return None
         self._done.add(workload.key)
@@ -209,6 +264,13 @@ class ArmSweep:
             return self._runner.measure(workload, None, kept=self._kept, watch=watch)[0]
 
         outcome = attempt_with(self._runner, self._request, workload, measure)
+        if isinstance(outcome, Run):
+            if workload.phase is Phase.DECODE:
+                self._limit.note(outcome)
+            if note is not None:
+                outcome = replace(outcome, notes=(*outcome.notes, note))
+        elif note is not None:
+            outcome = replace(outcome, reason=f"{outcome.reason}; {note}")
         self._pipe.send(encode(outcome))
         if workload.execution in _COMPILED:
             plain_regions(self._kept.model)  # compiled for this batch alone

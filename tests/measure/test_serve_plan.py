@@ -168,6 +168,15 @@ def test_a_line_whose_memory_ended_is_not_raised_again_but_still_filled_in():
     assert not any(each.key in done for each in group if each.sequence_length == 2048)
 
 
+def test_a_line_measured_at_memory_s_end_is_not_raised_again():
+    group = plan()
+    line = {each.batch_size: each for each in group if each.sequence_length == 512 and each.phase is Phase.DECODE}
+    measured = [record(each, 1e-3) for each in (line[1], line[4], replace(line[4], batch_size=7))]
+    done = finished_keys(records(measured), [group], finds_memory_end=True)
+    assert {batch for batch, each in line.items() if each.key in done} == {1, 4, 8, 16, 32}
+    assert not any(each.key in done for each in group if each.sequence_length == 2048)
+
+
 @pytest.mark.parametrize("finds_memory_end", [True, False])
 def test_a_flat_line_is_finished_only_where_memory_is_not_sought(finds_memory_end):
     group = plan()
