@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.labels import arm_label
 from pamprof.analysis.serving_curve import ServingCurve
 from pamprof.analysis.serving_grid import Line
-from pamprof.analysis.serving_memory import fit_memory
+from pamprof.analysis.serving_memory import fit_memory, memory_ends
 from pamprof.analysis.serving_roofline import fit_decode, fit_prefill
 from pamprof.analysis.serving_terms import Estimate, EstimateBasis
 from pamprof.records import Phase, Scope, SkipKind
@@ -68,10 +68,13 @@ def _curve(runs: Sequence[Run], refused: Sequence[Workload]) -> ServingCurve:
         (run for run in runs if run.workload.phase is Phase.PREFILL and run.workload.batch_size == 1),
         key=lambda run: run.workload.sequence_length,
     )
-    limits = _limits(decode, refused)
+    failed = _smallest_refused(refused)
+    limits = memory_ends(decode, failed)
     at_limits = {(context, largest) for context, largest, _ in limits}
     memory = fit_memory(
-        decode, [run for run in decode if (run.workload.sequence_length, run.workload.batch_size) in at_limits]
+        decode,
+        [run for run in decode if (run.workload.sequence_length, run.workload.batch_size) in at_limits],
+        failed,
     )
     lines = measured_lines = _lines(decode)
     deviation = _context_deviation(lines) if memory.state.bytes_per_token == 0 else None
@@ -134,15 +137,14 @@ def _width(interval: Interval) -> float:
     return (interval.high - interval.low) / interval.median
 
 
-def _limits(decode: Sequence[Run], refused: Sequence[Workload]) -> tuple[tuple[int, int, int], ...]:
-    """Context, largest batch that ran and smallest that did not fit, where the one follows the other."""
-    limits = []
-    for context in sorted({workload.sequence_length for workload in refused if workload.phase is Phase.DECODE}):
-        ran = [run.workload.batch_size for run in decode if run.workload.sequence_length == context]
-        failed = min(workload.batch_size for workload in refused if workload.sequence_length == context)
-        if ran and max(ran) < failed:
-            limits.append((context, max(ran), failed))
-    return tuple(limits)
+def _smallest_refused(refused: Sequence[Workload]) -> dict[int, int]:
+    """The smallest decode batch that did not fit, by context."""
+    found: dict[int, int] = {}
+    for workload in refused:
+        if workload.phase is Phase.DECODE:
+            context = workload.sequence_length
+            found[context] = min(workload.batch_size, found.get(context, workload.batch_size))
+    return found
 
 
 def _arm_key(workload: Workload) -> str:

@@ -40,7 +40,7 @@ class ServingCurve:
             cache, and where one context was measured.
         prompts: Measured prompts, a line of its own: length and seconds.
         measured_lines: Lines as measured, before any were joined.
-        limits: Largest batch that ran and the smallest that did not fit, by context.
+        limits: Context, largest batch that ran and smallest that cannot fit, where batches were raised to the end.
         memory: Bytes by batch and context.
         decode_model, prefill_model: Rooflines; None where too little was measured to calibrate one.
     """

@@ -207,6 +207,61 @@ def test_maximum_batch_without_skips_is_a_model_of_the_device_memory():
     assert taken <= curve.memory.capacity_bytes <= curve.environment.device_memory_bytes
 
 
+def small_device(run):
+    """The run on a device whose memory is that of the synthetic steps, all of it for tensors."""
+    return replace(
+        run,
+        environment=replace(run.environment, device_memory_bytes=CAPACITY),
+        memory=replace(run.memory, device_used_bytes=run.memory.peak_bytes, reserved_bytes=run.memory.peak_bytes),
+    )
+
+
+def not_fitting(batch, context):
+    return Skip(
+        session_id="s", started_at="2026-11-22T12:00:00+00:00", kind=SkipKind.OUT_OF_MEMORY, reason="too large",
+        workload=decode_run(batch, context, fixed_state=False).workload,
+    )  # fmt: skip
+
+
+def test_a_batch_that_fills_the_memory_is_its_measured_end_without_any_that_failed():
+    most = fits(2048, False)
+    for share, measured in ((0.95, True), (0.8, False)):
+        batch = int(share * most)
+        runs = [decode_run(each, 2048, fixed_state=False) for each in (1, 16, batch)]
+        (curve,) = serving_curves([small_device(run) for run in runs])
+        found = curve.maximum_batch(2048)
+        assert (found.basis == EstimateBasis.MEASURED) is measured
+        if measured:
+            assert found.value == batch
+            assert most <= found.interval.high <= 1.05 * most  # what no run showed, the bytes allow
+
+
+def test_a_batch_that_failed_far_beyond_those_that_ran_leaves_the_end_to_the_model():
+    most = fits(2048, False)
+    runs = [small_device(decode_run(each, 2048, fixed_state=False)) for each in (1, 16, most // 2)]
+    (near,) = serving_curves(runs, [not_fitting(int(0.6 * most), 2048)])
+    assert near.maximum_batch(2048).basis == EstimateBasis.MEASURED
+    (far,) = serving_curves(runs, [not_fitting(int(0.7 * most), 2048)])
+    found = far.maximum_batch(2048)
+    assert found.basis == EstimateBasis.MODEL
+    assert most // 2 <= found.value < int(0.7 * most)  # never what was seen not to fit
+    (none,) = serving_curves(runs)
+    assert none.maximum_batch(2048).value == pytest.approx(0.96 * most, rel=0.02)
+
+
+def test_what_a_step_copies_of_the_cache_grows_with_the_context():
+    runs = []
+    for context in (128, 2048):
+        for batch in (1, 16, 256):
+            run = decode_run(batch, context, fixed_state=False)
+            copied = int(0.15 * run.memory.state_bytes)
+            runs.append(replace(run, memory=replace(run.memory, peak_bytes=run.memory.peak_bytes + copied)))
+    (curve,) = serving_curves(runs)
+    needed = curve.memory_bytes(64, 8192)
+    assert needed.value == pytest.approx(WEIGHTS + 64 * (1.15 * KAPPA * 8193 + STEP_BYTES), rel=1e-6)
+    assert needed.error < 1e-6
+
+
 def test_memory_is_measured_at_measured_places_and_counted_between(cache_curve):
     assert cache_curve.memory_bytes(64, 2048).basis == EstimateBasis.MEASURED
     found = cache_curve.memory_bytes(100, 1024)
