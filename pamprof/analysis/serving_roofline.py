@@ -98,7 +98,7 @@ def fit_decode(runs: Sequence[Run]) -> DecodeRoofline | None:
     # Of the weights each is read once; what an implementation keeps besides, such as a table of positions made longer
     # for the sweep, is not, and what it reads twice lands in the fixed time.
     weights = float(runs[0].parameter_count * _ELEMENT_BYTES[runs[0].workload.dtype])
-    per_token = np.array([run.flops.matrix_flop_count for run in runs]) / batches
+    per_token = np.array([run.flops.matrix_flop_count for run in runs], dtype=float) / batches
     base, slope = _line(contexts, per_token)
     moved = weights + batches * np.array([state.moved_bytes(run.workload.sequence_length) for run in runs])
     flop = batches * (base + slope * contexts)

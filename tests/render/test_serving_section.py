@@ -241,3 +241,10 @@ def test_the_section_reads_the_sweep_alone(section):
     records = synthetic_records("cuda")
     assert any(run.workload.sequence_length == 16384 for run in records.runs)
     assert all(16384 not in arm["contexts"] for arm in arms)
+
+
+def test_a_count_beyond_every_machine_s_integers_still_makes_a_section(gpu_records):
+    first, *others = sweep_records().runs
+    absurd = replace(first, flops=replace(first.flops, matrix_flop_count=2**70))
+    found = serving_section(gpu_records, replace(sweep_records(), runs=(absurd, *others)))
+    assert found.decisions
