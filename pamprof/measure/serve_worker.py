@@ -8,27 +8,24 @@ a part of a fine one. The model is built once and serves every point; states and
 
 from __future__ import annotations
 
-import gc
-import time
-from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from pamprof.measure.arm import ArmRunner, KeptModel
 from pamprof.measure.serve_limit import MemoryLimit
 from pamprof.measure.serve_plan import SLOWEST_STEP_SECONDS, alternatives_of, is_flat, lines_of
-from pamprof.measure.session import utc_now
+from pamprof.measure.serve_visit import COMPILED, Visitor
 from pamprof.measure.wire import Event, encode_event
 from pamprof.measure.worker import Pipe, attempt_with, main, send_ceilings
-from pamprof.records import Execution, Phase, Run, Skip, SkipKind
+from pamprof.records import Phase, Run, Skip, SkipKind
 from pamprof.records.codec import encode
 from pamprof.units import binary_bytes, tokens
-from pamprof.workloads.execution import first_line, plain_regions
+from pamprof.workloads.execution import first_line
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import with_room_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pamprof.measure.sampling import PairedSamples
     from pamprof.measure.wire import GroupRequest
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
 
 _STRIDE = 2  # every second batch of a line is visited at first
 _ENDS = 2  # contexts visited before the prompts: the shortest and the longest
-
-_COMPILED = (Execution.COMPILED, Execution.COMPILED_GRAPH)
 
 # A batch that was predicted, or found by allocating it alone, may still be too large to be compiled and measured. Every
 # such failure costs as much as a point: the next try is clearly lower, and the last.
@@ -65,7 +60,6 @@ class ArmSweep:
         self._workloads = workloads
         self._pipe = pipe
         self._device = runner.device
-        self._done = set(request.done)
         self._definition = definition(workloads[0].spec.layer)
 
     def run(self) -> bool:
@@ -77,11 +71,11 @@ class ArmSweep:
         first = self._workloads[0]
         built = attempt_with(self._runner, self._request, first, self._build)
         if isinstance(built, Skip):
-            if first.key not in self._done:
+            if first.key not in self._request.done:
                 self._pipe.send(encode(built))
             return False
-        self._kept = built
         self._limit = MemoryLimit(self._device, built.model, self._definition, seed=self._request.settings.seed)
+        self._visitor = Visitor(self._runner, self._request, self._pipe, built, self._limit)
         lines = lines_of(self._workloads)
         ends: dict[int, int] = {}
         for position, (context, line) in enumerate(lines.items()):
@@ -102,12 +96,12 @@ class ArmSweep:
         """Visit every prompt that has not been; energy is watched at the shortest and the longest."""
         prompts = [workload for workload in self._workloads if workload.phase is Phase.PREFILL]
         for workload in prompts:
-            self._visit(workload, _always if workload in (prompts[0], prompts[-1]) else _never)
+            self._visitor.visit(workload, _always if workload in (prompts[0], prompts[-1]) else _never)
 
     def _fill(self, lines: dict[int, list[Workload]]) -> None:
         """Visit what was left out of each context's line, always in the one of which least is known."""
         missing = {
-            context: [workload for workload in line if workload.key not in self._done]
+            context: [workload for workload in line if workload.key not in self._visitor.done]
             for context, line in lines.items()
         }
         while any(missing.values()):
@@ -115,7 +109,7 @@ class ArmSweep:
                 (context for context in missing if missing[context]),
                 key=lambda context: len(lines[context]) - len(missing[context]),
             )
-            self._visit(missing[sparsest].pop(0), _never)
+            self._visitor.visit(missing[sparsest].pop(0), _never)
 
     def _build(self) -> KeptModel:
         workload = self._workloads[0]
@@ -156,11 +150,11 @@ class ArmSweep:
                 alone = watches_first and workload is line[0]
                 return alone or last or is_flat({**rates, workload.batch_size: workload.batch_size / took})
 
-            outcome = self._visit(workload, watch)
+            outcome = self._visitor.visit(workload, watch)
             if isinstance(outcome, Skip):
                 refused = outcome
                 break
-            if outcome is None and self._over():
+            if outcome is None and self._visitor.is_over():
                 break
             visited = workload.batch_size
             if outcome is not None:
@@ -183,7 +177,7 @@ class ArmSweep:
             The largest batch measured.
         """
         between = [workload for workload in line if known < workload.batch_size < failed]
-        if known and between and isinstance(self._visit(between[-1], _always), Run):
+        if known and between and isinstance(self._visitor.visit(between[-1], _always), Run):
             return between[-1].batch_size
         return known
 
@@ -200,28 +194,28 @@ class ArmSweep:
         """
         workload = line[0]
         basis = self._limit.basis(workload)
-        if self._over():
+        if self._visitor.is_over():
             return known
         batch = self._bisected(workload, known) if basis is None else self._limit.predicted(workload)
-        if batch is None:
-            return known
         if refused is not None:
             batch = min(batch, int(refused * _LIMIT_STEP))
         how = "the end of memory, found by bisection" if basis is None else f"the end of memory, predicted from {basis}"
         for _ in range(_LIMIT_ATTEMPTS):
             if batch <= known:
                 return known
-            outcome = self._visit(self._limit.sized(workload, batch), _never, note=how)
+            outcome = self._visitor.visit(self._limit.sized(workload, batch), _never, note=how)
+            if outcome is None:
+                return known
             if isinstance(outcome, Run):
                 return batch
-            if isinstance(outcome, Skip) and outcome.kind is not SkipKind.OUT_OF_MEMORY:
+            if outcome.kind is not SkipKind.OUT_OF_MEMORY:
                 return self._below(line, batch, known)
             how = f"{_LIMIT_STEP:g} of {how}, where {batch:,} sequences did not fit"
             batch = int(batch * _LIMIT_STEP)
         return known
 
-    def _bisected(self, workload: Workload, known: int) -> int | None:
-        """Find the largest batch that fits and record the smallest that does not; None where a kernel fails on the way.
+    def _bisected(self, workload: Workload, known: int) -> int:
+        """Find the largest batch that fits and record the smallest that does not; 0 where a kernel fails on the way.
 
         Of a compiled step it is an upper bound, and what is returned is clearly below it.
         """
@@ -229,15 +223,14 @@ class ArmSweep:
             largest, refused = self._limit.search(workload, known)
         except Exception as exc:  # noqa: BLE001 - a kernel may fail on sizes nobody tried; the other lines go on
             reason = f"the end of memory could not be found: {type(exc).__name__}: {first_line(exc)}"
-            self._skip(self._limit.sized(workload, self._limit.tried), SkipKind.CRASHED, reason)
+            self._visitor.skip(self._limit.sized(workload, self._limit.tried), SkipKind.CRASHED, reason)
             largest = 0
         if largest == 0:
-            gc.collect()  # the error's frames held the step
-            self._device.empty_cache()
-            return None
-        compiled = workload.execution in _COMPILED
+            self._visitor.clear()  # the error's frames held the step
+            return 0
+        compiled = workload.execution in COMPILED
         how = " with the step not compiled" if compiled else ""
-        self._skip(
+        self._visitor.skip(
             self._limit.sized(workload, refused),
             SkipKind.OUT_OF_MEMORY,
             f"found by bisection{how}: {refused} sequences of {tokens(workload.sequence_length)} tokens do not fit "
@@ -245,62 +238,15 @@ class ArmSweep:
         )
         return int(largest * _LIMIT_STEP) if compiled else largest
 
-    def _visit(
-        self, workload: Workload, watch: Callable[[PairedSamples], bool], *, note: str | None = None
-    ) -> Run | Skip | None:
-        """Measure and report one workload; None where it is done already or the time is up.
-
-        Args:
-            workload: What.
-            watch: Whether its energy is watched, by its times.
-            note: How its batch was chosen, kept with the record.
-        """
-        if workload.key in self._done or self._over():
-            return None
-        self._done.add(workload.key)
-        self._pipe.send(encode_event(Event(event="started", key=workload.key)))
-
-        def measure() -> Run:
-            return self._runner.measure(workload, None, kept=self._kept, watch=watch)[0]
-
-        outcome = attempt_with(self._runner, self._request, workload, measure)
-        if isinstance(outcome, Run):
-            if workload.phase is Phase.DECODE:
-                self._limit.note(outcome)
-            if note is not None:
-                outcome = replace(outcome, notes=(*outcome.notes, note))
-        elif note is not None:
-            outcome = replace(outcome, reason=f"{outcome.reason}; {note}")
-        self._pipe.send(encode(outcome))
-        if workload.execution in _COMPILED:
-            plain_regions(self._kept.model)  # compiled for this batch alone
-        gc.collect()
-        self._device.empty_cache()
-        return outcome
-
     def _refuse_by_bytes(self, workload: Workload) -> None:
         """Record a batch that was not tried: filling the memory of a machine others use would harm them."""
-        if workload.key not in self._done:
-            self._skip(
+        if workload.key not in self._visitor.done:
+            self._visitor.skip(
                 workload,
                 SkipKind.OUT_OF_MEMORY,
                 f"{workload.batch_size} sequences of {tokens(workload.sequence_length)} tokens need more than half of "
                 "the machine's free memory; not tried",
             )
-
-    def _skip(self, workload: Workload, kind: SkipKind, reason: str) -> None:
-        skip = Skip(
-            session_id=self._request.session_id,
-            started_at=utc_now(),
-            workload=workload,
-            kind=kind,
-            reason=reason,
-        )
-        self._pipe.send(encode(skip))
-
-    def _over(self) -> bool:
-        deadline = self._request.deadline_seconds
-        return deadline is not None and time.perf_counter() > deadline
 
 
 def _always(_: PairedSamples) -> bool:

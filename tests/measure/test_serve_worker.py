@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure import serve_limit, serve_worker
+from pamprof.measure import serve_limit, serve_visit, serve_worker
 from pamprof.measure.plan import Arm
 from pamprof.measure.serve import CUDA_AXES
 from pamprof.measure.serve_limit import MemoryLimit
@@ -110,7 +110,7 @@ def swept(monkeypatch):
     ):  # fmt: skip
         definition = Definition(runner.fixed_state)
         monkeypatch.setattr(serve_worker, "definition", lambda name: definition)
-        monkeypatch.setattr(serve_worker, "gc", SimpleNamespace(collect=lambda: 0))  # a test's heap is large
+        monkeypatch.setattr(serve_visit, "gc", SimpleNamespace(collect=lambda: 0))  # a test's heap is large
         monkeypatch.setattr(serve_worker.ArmSweep, "_build", lambda self: SimpleNamespace(model=None))
         monkeypatch.setattr(
             MemoryLimit, "_fits", fits or (lambda self, workload: runner.needed(workload) <= runner.device.total)
@@ -176,7 +176,7 @@ def note_of(records, batch):
 def test_every_line_ends_four_percent_below_memory_s_end_without_a_failure(
     swept, monkeypatch, context, copied, execution
 ):
-    monkeypatch.setattr(serve_worker, "plain_regions", lambda model: None)
+    monkeypatch.setattr(serve_visit, "plain_regions", lambda model: None)
     runner = FakeRunner(FakeDevice(), copied=copied)
     records = swept(runner, contexts=(context,), fits=never_tried, execution=execution)
     assert not batches(records, context, Skip)
@@ -216,7 +216,7 @@ def test_a_context_with_one_batch_borrows_from_the_others(swept):
 
 @pytest.mark.parametrize("execution", [Execution.GRAPH, Execution.COMPILED_GRAPH])
 def test_with_nothing_to_predict_from_memory_s_end_is_bisected_and_said_to_be(swept, monkeypatch, execution):
-    monkeypatch.setattr(serve_worker, "plain_regions", lambda model: None)
+    monkeypatch.setattr(serve_visit, "plain_regions", lambda model: None)
     runner = FakeRunner(FakeDevice())
     records = swept(runner, contexts=(1 << 18,), execution=execution)
     (skip,) = [each for each in records if isinstance(each, Skip)]
@@ -289,7 +289,7 @@ def test_one_model_serves_every_point(swept):
 
 def test_what_was_compiled_for_one_batch_serves_no_other(swept, monkeypatch):
     undone = []
-    monkeypatch.setattr(serve_worker, "plain_regions", undone.append)
+    monkeypatch.setattr(serve_visit, "plain_regions", undone.append)
     swept(FakeRunner(FakeDevice()))
     assert not undone
     records = swept(FakeRunner(FakeDevice()), execution=Execution.COMPILED_GRAPH)
@@ -330,8 +330,8 @@ def within(swept, monkeypatch):
     def run(seconds, **faults):
         # 3.8M tokens of cache: 36 KiB a token (two of 768 channels in 12 layers, two bytes each) in 140 GB.
         runner = SlowRunner(FakeDevice(total=3_800_000 * KAPPA), **faults)
-        monkeypatch.setattr(serve_worker, "time", SimpleNamespace(perf_counter=lambda: runner.now))
-        monkeypatch.setattr(serve_worker, "plain_regions", lambda model: None)
+        monkeypatch.setattr(serve_visit, "time", SimpleNamespace(perf_counter=lambda: runner.now))
+        monkeypatch.setattr(serve_visit, "plain_regions", lambda model: None)
         return swept(
             runner, contexts=CUDA_AXES.contexts, prompts=CUDA_AXES.prompts, largest_batch=CUDA_AXES.largest_batch,
             deadline=seconds, fits=never_tried, execution=Execution.COMPILED_GRAPH,
