@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 _COMPLEX = 8
 _DECAY = 6  # per position: a change of base, two sums, a difference and two exponentials
 _DECAY_GRADIENT = 7
-_DECAY_ARRAYS = 4  # float32, per position: what the decay's kernel writes
-_CHANGE_ARRAYS = 3  # likewise, what the backward kernel leaves for the decay's gradient
 _STATE_BYTES = 4  # float32 between segments
 
 
@@ -82,6 +80,8 @@ def forward_byte_count(
 ) -> int:
     """Bytes that one forward call must move: every tensor read or written once by every kernel that touches it.
 
+    Not counted are the decays in chunks, a few numbers per token and head, which stay in the cache between kernels.
+
     Args:
         shape: Of the call.
         configuration: As launched.
@@ -93,7 +93,7 @@ def forward_byte_count(
     planes = 2 * rows * shape.length * dim * shape.dtype.itemsize
     segments = configuration.forward_segments(shape.length)
     decays = 4 * rows * shape.length
-    total = 4 * planes + 2 * _DECAY_ARRAYS * decays  # of the four arrays the output kernel reads three
+    total = 4 * planes + decays
     total += _STATE_BYTES * rows * 2 * dim * dim * (has_initial + wants_final)
     if keeps and (chunks > 1 or has_initial):
         total += rows * chunks * 2 * dim * dim * shape.dtype.itemsize
@@ -110,7 +110,7 @@ def backward_byte_count(shape: CoreShape, configuration: Configuration) -> int:
     walks = bool(configuration.gradient_walks) and chunks > 1
     segments = configuration.gradient_segments(shape.length)
     decays = 4 * rows * shape.length
-    total = 7 * planes + (3 + 2 * _DECAY_ARRAYS + 2 * _CHANGE_ARRAYS) * decays + (states if chunks > 1 else 0)
+    total = 7 * planes + 2 * decays + (states if chunks > 1 else 0)
     if not walks and chunks > 1:
         total += 2 * planes + 2 * states + decays
     if segments > 1:
