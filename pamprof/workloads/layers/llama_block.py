@@ -83,8 +83,8 @@ class LlamaBlock(nn.Module):
         query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         if cache is not None:
             end = position + time
-            cache[0, :, :, position:end] = key
-            cache[1, :, :, position:end] = value
+            # In one assignment: for two, the compiler copies the whole cache at every token.
+            cache[:, :, :, position:end] = torch.stack((key, value))
             if position > 0:
                 key, value = cache[:, :, :, :end]
         attended = self._scaled_dot_product(query, key, value)
