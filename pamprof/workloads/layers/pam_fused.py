@@ -26,7 +26,7 @@ from pamprof.workloads.kernels.decode_projection import norm_memory_inputs, proj
 from pamprof.workloads.layers.complex_products import fuse_once, turned_sum
 from pamprof.workloads.layers.fused_training import FusedBlockFunction, FusedNormFunction, block_parameters, rows
 from pamprof.workloads.layers.pam_planar import PlanarBlock
-from pamprof.workloads.layers.planar_arithmetic import MANY_SEQUENCES
+from pamprof.workloads.layers.planar_arithmetic import few_sequences
 from pamprof.workloads.layers.plane_ops import compute_dtype
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class FusedBlock(PlanarBlock):
             return total, remembered
         if stream.shape[1] > 1 or begins:
             return self._consume(joined(hidden), rotation, state, begins)
-        if stream.shape[0] < MANY_SEQUENCES:
+        if few_sequences(stream.shape[0], stream.shape[-1]):
             return self._step(joined(hidden), rotation, state)
         return self._wide_step(stream, branch, rotation, state)
 
@@ -190,7 +190,7 @@ def fused_norm(hidden: Hidden, scale: Tensor) -> Tensor:
 
 def project_token(hidden: Tensor, weight: Tensor, bias_real: Tensor, bias_imag: Tensor) -> Tensor:
     """W x + b of planes [B, 1, 2, K] by a block matrix [2 N, 2 K]: planes [B, 1, 2, N]."""
-    if hidden.shape[0] < MANY_SEQUENCES:
+    if few_sequences(hidden.shape[0], hidden.shape[-1]):
         return project(hidden, weight, None, None, bias_real, bias_imag)
     product = functional.linear(rows(hidden), weight, torch.cat((bias_real, bias_imag)))
     return product.view(*hidden.shape[:-1], -1)
