@@ -32,7 +32,7 @@ _FEW_CHANNELS = 3072
 
 
 def few_sequences(batch_size: int, width: int) -> bool:
-    """Whether a decode step of the fused implementation takes its sequences one by one, at ``width`` complex channels."""
+    """Whether a fused decode step of ``width`` complex channels takes its sequences one by one."""
     return batch_size == 1 or (batch_size < MANY_SEQUENCES and batch_size * width <= _FEW_CHANNELS)
 
 
