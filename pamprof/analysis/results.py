@@ -178,7 +178,7 @@ class Crossover:
     Attributes:
         subject_layer, subject_implementation: The fixed-state arm (its best execution at each context); the
             implementation is empty for a modelled crossover, which holds for all of them.
-        batch_size: Sequences per step.
+        batch_size: Sequences per step; 0 in training where it shrinks with the length, at as many tokens a step.
         tokens: Interval of the crossover; None with ``reason`` where measurement brackets none.
         direction: ``cheaper above``, ``always cheaper``, ``always dearer`` or ``unknown`` inside the measured contexts.
         reason: One sentence: bracketed by which contexts, or why unknown.

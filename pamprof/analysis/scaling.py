@@ -28,17 +28,26 @@ if TYPE_CHECKING:
 _FIXED_STATE_LAYERS = (PAM, TWIN)
 _CACHE_LAYERS = (TRANSFORMER,)
 
+STEADY_STEP = 0
+"""As a crossover's batch size: it shrinks as sequences grow, so that a step takes about as many tokens."""
+
+_STEADY = 1.15  # most that the tokens of such steps differ by
+
 
 def measured_crossovers(
     runs_by_point: Mapping[Point, Sequence[Run]], baselines: Mapping[Point, Run]
 ) -> tuple[Crossover, ...]:
-    """One crossover for each phase, batch, dtype, and fixed-state implementation against a transformer baseline."""
+    """One crossover for each phase, batch, dtype, and fixed-state implementation against a transformer baseline.
+
+    Training has one besides for every group of ``steady_steps``.
+    """
     families: dict[tuple[Phase, int, str, str], list[Point]] = {}
     for point in runs_by_point:
         key = (point.phase, point.batch_size, point.scope.value, point.dtype.value)
         families.setdefault(key, []).append(point)
+    steady = [(Phase.TRAIN, STEADY_STEP, points) for points in steady_steps(runs_by_point)]
     found: list[Crossover] = []
-    for (phase, batch_size, _, _), members in families.items():
+    for phase, batch_size, members in (*((key[0], key[1], members) for key, members in families.items()), *steady):
         points = sorted(
             (p for p in members if baselines[p].workload.spec.layer in _CACHE_LAYERS), key=lambda p: p.sequence_length
         )
@@ -70,6 +79,37 @@ def measured_crossovers(
                 )
             )
     return tuple(found)
+
+
+def steady_steps(points: Iterable[Point]) -> tuple[tuple[Point, ...], ...]:
+    """Points of training whose steps take about as many tokens at every length, as runs of longer sequences do.
+
+    Returns:
+        Groups by scope and dtype, each of one point a length and several batch sizes, in order of length; the tokens
+        of a group's steps are within ``_STEADY`` of each other.
+    """
+    groups: list[list[Point]] = []
+    trained = [point for point in points if point.phase is Phase.TRAIN]
+    for point in sorted(trained, key=lambda p: (p.scope.value, p.dtype.value, _step_tokens(p), p.sequence_length)):
+        last = groups[-1] if groups else None
+        if (
+            last is not None
+            and (last[0].scope, last[0].dtype) == (point.scope, point.dtype)
+            and _step_tokens(point) <= _STEADY * _step_tokens(last[0])
+        ):
+            last.append(point)
+        else:
+            groups.append([point])
+    found = []
+    for group in groups:
+        by_length = {point.sequence_length: point for point in group}
+        if len(by_length) > 1 and len({point.batch_size for point in by_length.values()}) > 1:
+            found.append(tuple(by_length[length] for length in sorted(by_length)))
+    return tuple(found)
+
+
+def _step_tokens(point: Point) -> int:
+    return point.batch_size * point.sequence_length
 
 
 def modelled_crossovers(sessions: Iterable[Session]) -> tuple[Crossover, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.labels import FUSED, PAM, PLANAR, PUBLISHED
 from pamprof.analysis.results import Basis, CrossoverQuantity
+from pamprof.analysis.scaling import STEADY_STEP, steady_steps
 from pamprof.records import Interval, Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.chart import Chart, Mark
@@ -27,7 +28,7 @@ _SHOWN = (PUBLISHED, PLANAR, FUSED)
 
 
 def ratio_chart(material: Material) -> Chart:
-    """A panel for each phase and batch with at least two contexts; one line an implementation."""
+    """A panel for each phase and batch with two contexts, and each size of training step; one line a code."""
     panels: list[CurvePanel] = []
     used: list[PointAnalysis] = []
     for phase in (Phase.DECODE, Phase.PREFILL, Phase.TRAIN):
@@ -37,7 +38,17 @@ def ratio_chart(material: Material) -> Chart:
             curves = _curves(material, points)
             if curves:
                 used += points
-                panels.append(_panel(material, phase, batch, curves))
+                panels.append(_panel(material, phase, batch, curves, f"{PHASE_NAMES[phase]}, batch {batch}"))
+    by_point = {p.point: p for p in material.main_points(Phase.TRAIN)}
+    for group in steady_steps(by_point):
+        points = [by_point[point] for point in group]
+        curves = _curves(material, points)
+        if curves:
+            used += points
+            steps = sorted({point.batch_size * point.sequence_length for point in group})
+            size = " to ".join(dict.fromkeys(units.tokens(steps[i]) for i in (0, -1)))
+            title = f"{PHASE_NAMES[Phase.TRAIN]}, steps of {size} tokens"
+            panels.append(_panel(material, Phase.TRAIN, STEADY_STEP, curves, title))
     subject, reference = material.title_of(material.subject_layer), material.title_of(material.reference_layer)
     return Chart(
         name="ratio-context",
@@ -83,12 +94,12 @@ def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> Curve:
     )
 
 
-def _panel(material: Material, phase: Phase, batch: int, curves: tuple[Curve, ...]) -> CurvePanel:
+def _panel(material: Material, phase: Phase, batch: int, curves: tuple[Curve, ...], title: str) -> CurvePanel:
     crossings = _crossings(material, phase, batch, curves)
     # Names of several lines that lie close would cover each other: then the note has them.
     marked = [crossing for crossing in crossings if crossing.tokens is not None]
     return CurvePanel(
-        title=f"{PHASE_NAMES[phase]}, batch {batch}",
+        title=title,
         x_label="tokens of context (log)" if phase is Phase.DECODE else "tokens per sequence (log)",
         x_unit="tokens",
         curves=curves,

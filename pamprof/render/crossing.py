@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.results import Basis, Crossover, CrossoverQuantity
+from pamprof.analysis.scaling import STEADY_STEP
 from pamprof.render.text import brackets
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def measured_crossovers(material: Material, phase: Phase) -> dict[int, Crossover
             crossover.basis is Basis.MEASURED
             and crossover.quantity is CrossoverQuantity.TIME
             and crossover.phase is phase
+            and crossover.batch_size != STEADY_STEP
             and crossover.subject_layer == material.subject_layer
             and any(crossover.dtype is p.point.dtype for p in points)
         ):

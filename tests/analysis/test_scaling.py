@@ -6,8 +6,8 @@ import pytest
 
 from pamprof.analysis import analyse
 from pamprof.analysis.results import Basis, Crossover, CrossoverQuantity
-from pamprof.analysis.scaling import _locate, modelled_crossovers
-from pamprof.records import Interval, Phase
+from pamprof.analysis.scaling import STEADY_STEP, _locate, modelled_crossovers, steady_steps
+from pamprof.records import Dtype, Interval, Phase, Point, Scope
 from tests.synthetic import synthetic_records, synthetic_session
 
 
@@ -96,3 +96,37 @@ def test_formula_is_marked_as_a_model_and_needs_both_arms() -> None:
     assert all(c.basis is Basis.MODEL for c in modelled_crossovers([session]))
     alone = replace(session, arms=tuple(arm for arm in session.arms if arm.spec.layer != "transformer"))
     assert modelled_crossovers([alone]) == ()
+
+
+def trained(batch_size: int, sequence_length: int, phase: Phase = Phase.TRAIN, dtype: Dtype = Dtype.BFLOAT16) -> Point:
+    return Point(phase=phase, scope=Scope.MODEL, batch_size=batch_size, sequence_length=sequence_length, dtype=dtype)
+
+
+def test_training_steps_of_as_many_tokens_form_one_group_whatever_their_batch() -> None:
+    long = [trained(18, 2048), trained(9, 4096), trained(4, 8192), trained(1, 32768)]
+    others = [trained(3, 2048), trained(18, 2048, Phase.PREFILL), trained(9, 4096, dtype=Dtype.FLOAT32)]
+    assert steady_steps([*others, *reversed(long)]) == (tuple(long),)
+
+
+@pytest.mark.parametrize("points", [[(4, 2048), (2, 8192)], [(4, 2048)], [(3, 2048), (3, 2100)], []])
+def test_steps_of_other_sizes_or_of_one_batch_or_length_form_no_group(points: list[tuple[int, int]]) -> None:
+    assert steady_steps([trained(*point) for point in points]) == ()
+
+
+def test_a_crossover_of_training_is_found_across_batches() -> None:
+    records = synthetic_records()
+    longer = []
+    for run in records.runs:
+        workload, timing = run.workload, run.timing
+        if (workload.phase, workload.batch_size) == (Phase.TRAIN, 18):
+            # The same step on half as many sequences of twice the length, in which PAM takes a hundredth of the time.
+            share = 0.01 if workload.spec.layer == "pam" else 1.0
+            samples = tuple(share * value for value in timing.wall_time_seconds)
+            workload = replace(workload, batch_size=9, sequence_length=2 * workload.sequence_length)
+            longer.append(replace(run, workload=workload, timing=replace(timing, wall_time_seconds=samples)))
+    analysis = analyse(replace(records, runs=(*records.runs, *longer)))
+    steady = [c for c in analysis.crossovers if c.batch_size == STEADY_STEP and c.subject_layer == "pam"]
+    assert {c.phase for c in steady} == {Phase.TRAIN}
+    place = next(c.tokens for c in steady if c.subject_implementation == "planar")
+    assert place is not None
+    assert 2048 < place.median < 4096
