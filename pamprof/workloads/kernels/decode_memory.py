@@ -38,26 +38,27 @@ def _vector(qkv, channel, head_dim, inner, PAIRED: tl.constexpr):  # type: ignor
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _memory_kernel(  # type: ignore[no-untyped-def]
-    qkv, step_logits, gate_logits, cosine, sine, state, out, heads, head_dim, read_scale,
-    PAIRED: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+    qkv, step_logits, gate_logits, cosine, sine, state, out, heads, read_scale,
+    HEAD_DIM: tl.constexpr, PAIRED: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
+    # The compiler knows by HEAD_DIM, not by its padded size, which rows of the state lie aligned, and so loads wide.
     await_inputs(OVERLAPS)
     program = tl.program_id(0)
     sequence = (program // heads).to(tl.int64)
     head = program % heads
     key = tl.arange(0, BLOCK)
     value = tl.program_id(1) * VALUES + tl.arange(0, VALUES)
-    inside = (key < head_dim)[:, None] & (value < head_dim)[None, :]
-    place = state + program.to(tl.int64) * (2 * head_dim * head_dim) + key[:, None] * (2 * head_dim) + value[None, :]
+    inside = (key < HEAD_DIM)[:, None] & (value < HEAD_DIM)[None, :]
+    place = state + program.to(tl.int64) * (2 * HEAD_DIM * HEAD_DIM) + key[:, None] * (2 * HEAD_DIM) + value[None, :]
     real = tl.load(place, mask=inside, other=0.0).to(tl.float32)
-    imag = tl.load(place + head_dim, mask=inside, other=0.0).to(tl.float32)
-    inner = heads * head_dim
-    first = qkv + sequence * ((12 if PAIRED else 6) * inner) + head * head_dim
-    turn_real = tl.load(cosine + key, mask=key < head_dim, other=0.0).to(tl.float32)
-    turn_imag = tl.load(sine + key, mask=key < head_dim, other=0.0).to(tl.float32)
-    q_real, q_imag = _vector(first, key, head_dim, inner, PAIRED)
-    k_real, k_imag = _vector(first + inner, key, head_dim, inner, PAIRED)
-    v_real, v_imag = _vector(first + 2 * inner, value, head_dim, inner, PAIRED)
+    imag = tl.load(place + HEAD_DIM, mask=inside, other=0.0).to(tl.float32)
+    inner = heads * HEAD_DIM
+    first = qkv + sequence * ((12 if PAIRED else 6) * inner) + head * HEAD_DIM
+    turn_real = tl.load(cosine + key, mask=key < HEAD_DIM, other=0.0).to(tl.float32)
+    turn_imag = tl.load(sine + key, mask=key < HEAD_DIM, other=0.0).to(tl.float32)
+    q_real, q_imag = _vector(first, key, HEAD_DIM, inner, PAIRED)
+    k_real, k_imag = _vector(first + inner, key, HEAD_DIM, inner, PAIRED)
+    v_real, v_imag = _vector(first + 2 * inner, value, HEAD_DIM, inner, PAIRED)
     step = tl.load(step_logits + program)
     gate = tl.load(gate_logits + program)
     decay = tl.exp(log_of_decay(step, gate))
@@ -71,10 +72,10 @@ def _memory_kernel(  # type: ignore[no-untyped-def]
     real = real * decay + key_real * v_real + key_imag * v_imag
     imag = imag * decay + key_real * v_imag - key_imag * v_real
     store(place, real, inside)
-    store(place + head_dim, imag, inside)
-    target = out + sequence * (2 * inner) + head * head_dim + value
-    store(target, tl.sum(real * query_real - imag * query_imag, axis=0), value < head_dim)
-    store(target + inner, tl.sum(real * query_imag + imag * query_real, axis=0), value < head_dim)
+    store(place + HEAD_DIM, imag, inside)
+    target = out + sequence * (2 * inner) + head * HEAD_DIM + value
+    store(target, tl.sum(real * query_real - imag * query_imag, axis=0), value < HEAD_DIM)
+    store(target + inner, tl.sum(real * query_imag + imag * query_real, axis=0), value < HEAD_DIM)
 
 
 def _work(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, *, output: object) -> OperatorWork:
@@ -111,7 +112,8 @@ def memory_step(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state
     batch, heads, head_dim, _ = state.shape
     out = _fake(qkv, logits, cosine, sine, state)
     block = power_of_two(head_dim)
-    values = min(block, _FEW_VALUES if batch * heads < _FEW_HEADS else _MANY_VALUES)
+    few = batch * heads < _FEW_HEADS or head_dim % _MANY_VALUES > 0  # the last program would be mostly padding
+    values = min(block, _FEW_VALUES if few else _MANY_VALUES)
     _memory_kernel[batch * heads, triton.cdiv(head_dim, values)](
         qkv.contiguous(),
         logits[0],
@@ -121,8 +123,8 @@ def memory_step(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state
         state,
         out,
         heads,
-        head_dim,
         1 / sqrt(head_dim),
+        HEAD_DIM=head_dim,
         PAIRED=qkv.ndim == 5,
         VALUES=values,
         BLOCK=block,
