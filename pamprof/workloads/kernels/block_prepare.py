@@ -25,12 +25,12 @@ _ELEMENTS, _WARPS = 1024, 4
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _rows_and_turn(cosine, sine, rows, length, head_dim, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _rows_and_turn(cosine, sine, rows, length, HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """A program's rows, channels, their mask, and the rotation of each."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, BLOCK)
-    inside = (row < rows)[:, None] & (channel < head_dim)[None, :]
-    angle = (row % length)[:, None] * head_dim + channel[None, :]
+    inside = (row < rows)[:, None] & (channel < HEAD_DIM)[None, :]
+    angle = (row % length)[:, None] * HEAD_DIM + channel[None, :]
     turn_real = tl.load(cosine + angle, mask=inside, other=0.0).to(tl.float32)
     turn_imag = tl.load(sine + angle, mask=inside, other=0.0).to(tl.float32)
     return row, channel, inside, turn_real, turn_imag
@@ -47,13 +47,13 @@ def _turned(planes, turn_real, turn_imag, imaginary, inside):  # type: ignore[no
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _prepare_kernel(  # type: ignore[no-untyped-def]
-    qkv, cosine, sine, step_logits, gate_logits, log_decay, rows, length, heads, head_dim,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    qkv, cosine, sine, step_logits, gate_logits, log_decay, rows, length, heads,
+    HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, head_dim, ROWS, BLOCK)
+    row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, HEAD_DIM, ROWS, BLOCK)
     head = tl.program_id(1)
-    inner = heads * head_dim
-    place = qkv + row.to(tl.int64)[:, None] * (6 * inner) + head * head_dim + channel[None, :]
+    inner = heads * HEAD_DIM
+    place = qkv + row.to(tl.int64)[:, None] * (6 * inner) + head * HEAD_DIM + channel[None, :]
     _turned(place, turn_real, turn_imag, 3 * inner, inside)
     _turned(place + inner, turn_real, turn_imag, 3 * inner, inside)
     of_head = ((row // length).to(tl.int64) * heads + head) * length + row % length
@@ -70,12 +70,12 @@ def _prepare_kernel(  # type: ignore[no-untyped-def]
 @triton.jit  # type: ignore[untyped-decorator]
 def _prepare_backward_kernel(  # type: ignore[no-untyped-def]
     gradient, prepared, cosine, sine, step_logits, gate_logits, decay_gradient, logits_gradient,
-    rows, length, heads, head_dim, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    rows, length, heads, HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, head_dim, ROWS, BLOCK)
+    row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, HEAD_DIM, ROWS, BLOCK)
     head = tl.program_id(1)
-    inner = heads * head_dim
-    offset = row.to(tl.int64)[:, None] * (6 * inner) + head * head_dim + channel[None, :]
+    inner = heads * HEAD_DIM
+    offset = row.to(tl.int64)[:, None] * (6 * inner) + head * HEAD_DIM + channel[None, :]
     place = gradient + offset
     _turned(place, turn_real, -turn_imag, 3 * inner, inside)
     _turned(place + inner, turn_real, -turn_imag, 3 * inner, inside)
