@@ -7,8 +7,9 @@ where they are needed; those of narrower heads are loaded once.
 
 The gradient of a log decay is the sum over all pairs of writing and reading that it lies between. Inside a chunk these
 are sums over the same products, so that they cancel exactly; the pairs that begin or end outside enter as what the
-chunk reads from its state, what it leaves in it, and what passes through. Nothing is summed over more than a chunk, so
-that the error does not grow with the length of the sequence.
+chunk reads from its state, what it leaves in it, and what passes through. They are left for ``decay_gradient_kernel``,
+which puts them together; nothing is summed over more than a chunk, so that the error does not grow with the length of
+the sequence.
 
 Axes: R = B · H rows, N chunks, M segments, C chunk, d head_dim; s writes, t reads, and scores are kept as [s, t].
 """
