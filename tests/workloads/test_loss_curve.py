@@ -49,16 +49,49 @@ def test_batches_repeat_and_targets_follow_inputs(loss_curve):
     assert torch.equal(data[..., 1:], (data[..., :-1] + 1) % 256)
 
 
-def test_a_curve_as_far_away_as_another_seed_is_distinguishable_beyond_it(loss_curve):
-    plain, other = (3.0, 2.0, 1.0), (3.1, 2.2, 1.1)
+STEPS = 40
+PLAIN = (2.0,) * STEPS
+ROUNDED = tuple(2.0 + 1e-5 * 1.2**step for step in range(STEPS))  # beyond 1e-3 from step 26 on, 0.0018 on average
+SEED = (2.1,) * STEPS
 
-    def verdict(candidate):
-        return loss_curve.judged("fused", Dtype.FLOAT32, (candidate, plain, other)).indistinguishable
 
-    assert verdict((3.0, 2.0, 1.01))
-    assert not verdict((3.0, 2.3, 1.0))  # one step too far
-    assert not verdict((3.15, 2.15, 1.15))  # each step near enough, all together not
-    assert not verdict((3.0, float("nan"), 1.0))
+@pytest.mark.parametrize(
+    ("candidate", "is_indistinguishable"),
+    [
+        (PLAIN, True),
+        (tuple(2.0 - 1.5e-5 * 1.2**step for step in range(STEPS)), True),
+        (tuple(2.0 - 3e-5 * 1.2**step for step in range(STEPS)), False),  # three times as far on average
+        ((*PLAIN[:12], 2.0011, *PLAIN[13:]), False),  # one step apart too early
+        ((*PLAIN[:14], 2.0011, *PLAIN[15:]), True),
+        (tuple(2.0 + 9e-3 for _ in range(STEPS)), False),
+        ((*PLAIN[:39], float("nan")), False),
+    ],
+)
+def test_a_candidate_may_drift_away_about_as_fast_as_rounding_does(loss_curve, candidate, is_indistinguishable):
+    found = loss_curve.judged("fused", Dtype.FLOAT32, (candidate, PLAIN, ROUNDED, SEED))
+    assert found.rounding.onset_step == 26
+    assert found.indistinguishable is is_indistinguishable
+
+
+def test_no_candidate_may_be_farther_away_than_another_seed(loss_curve):
+    curves = (tuple(loss + 2e-4 for loss in PLAIN), PLAIN, ROUNDED, tuple(loss + 1e-4 for loss in PLAIN))
+    assert not loss_curve.judged("fused", Dtype.FLOAT32, curves).indistinguishable
+
+
+def test_a_learning_rate_off_by_two_percent_is_told_apart(loss_curve, small, monkeypatch):
+    device, data = torch.device("cpu"), loss_curve.batches(bytes(range(256)) * 9, steps=40, batch_size=2, length=64)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        right = loss_curve.compared("planar", data, spec=small, dtype=Dtype.FLOAT32, device=device)
+        monkeypatch.setattr(loss_curve, "LEARNING_RATE", 1.02 * loss_curve.LEARNING_RATE)
+        wrong = loss_curve.losses("planar", data, spec=small, dtype=Dtype.FLOAT32, seed=0, device=device)
+    finally:
+        torch.set_num_threads(threads)
+    assert right.indistinguishable
+    assert right.rounding.mean > 0
+    curves = (wrong, right.plain_losses, right.other_rounding_losses, right.other_seed_losses)
+    assert not loss_curve.judged("planar", Dtype.FLOAT32, curves).indistinguishable
 
 
 def test_plain_against_plain_learns_writes_and_passes(loss_curve, small, tmp_path, capsys, monkeypatch):
@@ -73,7 +106,7 @@ def test_plain_against_plain_learns_writes_and_passes(loss_curve, small, tmp_pat
     assert status == 0
     assert "float32: planar ends at" in capsys.readouterr().out
     (outcome,) = json.loads((tmp_path / "loss-curve.json").read_text())["outcomes"]
-    assert outcome["difference"] == {"largest": 0.0, "mean": 0.0}
+    assert outcome["difference"] == {"largest": 0.0, "mean": 0.0, "onset_step": 40}
     assert outcome["scale"]["largest"] > 0
     assert outcome["plain_losses"][-1] < outcome["plain_losses"][0] - 0.1
     rows = list(csv.DictReader((tmp_path / "loss-curve.csv").open()))
