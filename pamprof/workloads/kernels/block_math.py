@@ -36,11 +36,24 @@ def overlaps(device: torch.device) -> bool:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def await_inputs(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Let the next kernel be launched, and wait for what the one before writes."""
+def launch_next(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Let the next kernel be launched."""
     if OVERLAPS:
         gdc_launch_dependents()
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def await_results(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Wait for what the kernel before writes; until then only what nobody writes may be read."""
+    if OVERLAPS:
         gdc_wait()
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def await_inputs(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Let the next kernel be launched, and wait for what the one before writes."""
+    launch_next(OVERLAPS)
+    await_results(OVERLAPS)
 
 
 def summing_grid(tiles: int) -> int:

@@ -12,13 +12,13 @@ import triton.language as tl
 from torch import Tensor  # noqa: TC002 - operators are declared from their annotations
 
 from pamprof.workloads.kernels.block_gate import GATE_FLOPS, gated
-from pamprof.workloads.kernels.block_math import overlaps, store
+from pamprof.workloads.kernels.block_math import await_results, launch_next, overlaps, store
 from pamprof.workloads.kernels.block_norm import NORM_FLOPS
 from pamprof.workloads.kernels.decode_tiles import (
-    WARPS,
+    channels,
     input_tile,
     map_work,
-    overlap_weights,
+    prefetch_later,
     row_factor,
     tile_sizes,
     weight_tile,
@@ -35,22 +35,30 @@ def _gate_unit_kernel(  # type: ignore[no-untyped-def]
     HAS_SLOPE: tl.constexpr, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):  # fmt: skip
+    launch_next(OVERLAPS)
     output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
-    if OVERLAPS:
-        overlap_weights(weight, output, width, inputs, 4, STEPS, BLOCK)
-    row = hidden + tl.program_id(1).to(tl.int64) * (2 * inputs)
-    gate_real = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    gate_imag = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    up_real = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    up_imag = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    powers = tl.zeros((BLOCK,), tl.float32)
+    within = output < width
     plane = width * 2 * inputs
-    for step in tl.static_range(STEPS):
-        channel = step * BLOCK + tl.arange(0, BLOCK)
+    channel = channels(0, OUTPUTS, BLOCK)
+    of_gate_real = weight_tile(weight, output, channel, width, inputs)
+    of_up_real = weight_tile(weight + plane, output, channel, width, inputs)
+    of_gate_imag = weight_tile(weight + 2 * plane, output, channel, width, inputs)
+    of_up_imag = weight_tile(weight + 3 * plane, output, channel, width, inputs)
+    if OVERLAPS:
+        prefetch_later(weight, output, width, inputs, 4, STEPS, BLOCK)
+    shift = tl.load(bias + output, mask=within, other=0.0).to(tl.float32)
+    slope = tl.load(beta + output, mask=within, other=0.0).to(tl.float32)
+    await_results(OVERLAPS)
+    row = hidden + tl.program_id(1).to(tl.int64) * (2 * inputs)
+    real, imag, powers = input_tile(row, scale, channel, inputs, True)
+    gate_real = of_gate_real * real - of_gate_imag * imag
+    gate_imag = of_gate_imag * real + of_gate_real * imag
+    up_real = of_up_real * real - of_up_imag * imag
+    up_imag = of_up_imag * real + of_up_real * imag
+    for step in tl.static_range(1, STEPS):
+        channel = channels(step, OUTPUTS, BLOCK)
         real, imag, power = input_tile(row, scale, channel, inputs, True)
         powers += power
-        real = real[None, :]
-        imag = imag[None, :]
         of_gate_real = weight_tile(weight, output, channel, width, inputs)
         of_up_real = weight_tile(weight + plane, output, channel, width, inputs)
         of_gate_imag = weight_tile(weight + 2 * plane, output, channel, width, inputs)
@@ -60,14 +68,13 @@ def _gate_unit_kernel(  # type: ignore[no-untyped-def]
         up_real += of_up_real * real - of_up_imag * imag
         up_imag += of_up_imag * real + of_up_real * imag
     reciprocal = row_factor(powers, inputs)
-    within = output < width
     real, imag = gated(
         tl.sum(gate_real, axis=1) * reciprocal,
         tl.sum(gate_imag, axis=1) * reciprocal,
         tl.sum(up_real, axis=1) * reciprocal,
         tl.sum(up_imag, axis=1) * reciprocal,
-        tl.load(bias + output, mask=within, other=0.0).to(tl.float32),
-        tl.load(beta + output, mask=within, other=0.0).to(tl.float32),
+        shift,
+        slope,
         HAS_SLOPE,
     )
     target = out + tl.program_id(1).to(tl.int64) * (2 * width) + output
@@ -103,8 +110,9 @@ def norm_gate_unit(hidden: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, 
     hidden = hidden.contiguous()
     out = _fake(hidden, scale, weight, bias, beta)
     inputs, width = hidden.shape[-1], bias.shape[0]
-    tile, steps, block = tile_sizes(width, inputs)
-    _gate_unit_kernel[triton.cdiv(width, tile), hidden.numel() // (2 * inputs)](
+    row_count = hidden.numel() // (2 * inputs)
+    tile, steps, block = tile_sizes(row_count, width, inputs)
+    _gate_unit_kernel[triton.cdiv(width, tile), row_count](
         hidden,
         scale,
         weight,
@@ -118,7 +126,7 @@ def norm_gate_unit(hidden: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, 
         OUTPUTS=tile,
         BLOCK=block,
         OVERLAPS=overlaps(hidden.device),
-        num_warps=WARPS,
+        num_warps=tile,
         launch_pdl=overlaps(hidden.device),
     )
     return out

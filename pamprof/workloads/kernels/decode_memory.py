@@ -15,11 +15,12 @@ import triton.language as tl
 from torch import Tensor  # noqa: TC002 - operators are declared from their annotations
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import await_inputs, log_of_decay, overlaps, power_of_two, store
+from pamprof.workloads.kernels.block_math import await_results, launch_next, log_of_decay, overlaps, power_of_two, store
 from pamprof.workloads.kernels.block_prepare import DECAY_FLOPS, PREPARE_FLOPS
+from pamprof.workloads.kernels.decode_tiles import prefetch
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
-_WARPS = 4
+_FEW_WARPS, _MANY_WARPS = 2, 4
 _FEW_HEADS = 66  # below, heads are split further, so that every multiprocessor has something to load
 _FEW_VALUES, _MANY_VALUES = 16, 32  # value channels of one program
 
@@ -42,11 +43,17 @@ def _memory_kernel(  # type: ignore[no-untyped-def]
     HEAD_DIM: tl.constexpr, PAIRED: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     # The compiler knows by HEAD_DIM, not by its padded size, which rows of the state lie aligned, and so loads wide.
-    await_inputs(OVERLAPS)
+    launch_next(OVERLAPS)
     program = tl.program_id(0)
     sequence = (program // heads).to(tl.int64)
     head = program % heads
     key = tl.arange(0, BLOCK)
+    if OVERLAPS:
+        # Into the cache only: the token before may still be writing the state.
+        line = tl.minimum(key, HEAD_DIM - 1) * (2 * HEAD_DIM) + tl.program_id(1) * VALUES
+        prefetch(state + program.to(tl.int64) * (2 * HEAD_DIM * HEAD_DIM) + line)
+        prefetch(state + program.to(tl.int64) * (2 * HEAD_DIM * HEAD_DIM) + line + HEAD_DIM)
+    await_results(OVERLAPS)
     value = tl.program_id(1) * VALUES + tl.arange(0, VALUES)
     inside = (key < HEAD_DIM)[:, None] & (value < HEAD_DIM)[None, :]
     place = state + program.to(tl.int64) * (2 * HEAD_DIM * HEAD_DIM) + key[:, None] * (2 * HEAD_DIM) + value[None, :]
@@ -112,8 +119,9 @@ def memory_step(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state
     batch, heads, head_dim, _ = state.shape
     out = _fake(qkv, logits, cosine, sine, state)
     block = power_of_two(head_dim)
-    few = batch * heads < _FEW_HEADS or head_dim % _MANY_VALUES > 0  # the last program would be mostly padding
-    values = min(block, _FEW_VALUES if few else _MANY_VALUES)
+    few = batch * heads < _FEW_HEADS
+    narrow = few or head_dim % _MANY_VALUES > 0  # the last program would be mostly padding
+    values = min(block, _FEW_VALUES if narrow else _MANY_VALUES)
     _memory_kernel[batch * heads, triton.cdiv(head_dim, values)](
         qkv.contiguous(),
         logits[0],
@@ -129,7 +137,7 @@ def memory_step(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state
         VALUES=values,
         BLOCK=block,
         OVERLAPS=overlaps(qkv.device),
-        num_warps=_WARPS,
+        num_warps=_FEW_WARPS if few else _MANY_WARPS,
         launch_pdl=overlaps(qkv.device),
     )
     return out

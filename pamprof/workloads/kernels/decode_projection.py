@@ -12,13 +12,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pamprof.workloads.kernels.block_math import await_inputs, modulus, overlaps, store
+from pamprof.workloads.kernels.block_math import await_results, launch_next, modulus, overlaps, store
 from pamprof.workloads.kernels.block_norm import ADD_FLOPS, NORM_FLOPS, SIZE_FLOPS, gate_products
 from pamprof.workloads.kernels.decode_tiles import (
-    WARPS,
+    channels,
     input_tile,
     map_work,
-    overlap_weights,
+    prefetch_later,
     row_factor,
     tile_sizes,
     weight_tile,
@@ -30,80 +30,91 @@ if TYPE_CHECKING:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _logits_of_head(  # type: ignore[no-untyped-def]
+def _logits_of_heads(  # type: ignore[no-untyped-def]
     head, x, scale, step_weight, step_bias, dt_bias, protect_weight, protect_bias, logits, inputs, heads,
-    STEPS: tl.constexpr, BLOCK: tl.constexpr,
+    STEPS: tl.constexpr, HEADS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
-    """Both gate logits of one head of one row. The modulus of a normed channel needs the row's factor first."""
+    """Both gate logits of some heads of one row. The modulus of a normed channel needs the row's factor first."""
+    inside = head < heads
+    head = tl.minimum(head, heads - 1)  # behind the end stands the last one, computed again and not stored
+    shift = tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
+    gate_shift = tl.load(protect_bias + head).to(tl.float32)
+    await_results(OVERLAPS)
     row = x + tl.program_id(1).to(tl.int64) * (2 * inputs)
-    powers = tl.zeros((BLOCK,), tl.float32)
+    powers = tl.zeros((HEADS, BLOCK), tl.float32)
     for step in tl.static_range(STEPS):
-        _, _, power = input_tile(row, scale, step * BLOCK + tl.arange(0, BLOCK), inputs, False)
+        _, _, power = input_tile(row, scale, channels(step, HEADS, BLOCK), inputs, False)
         powers += power
-    reciprocal = row_factor(powers, inputs)
-    steps = tl.zeros((BLOCK,), tl.float32)
-    gates = tl.zeros((BLOCK,), tl.float32)
+    reciprocal = row_factor(powers, inputs)[:, None]
+    steps = tl.zeros((HEADS, BLOCK), tl.float32)
+    gates = tl.zeros((HEADS, BLOCK), tl.float32)
     for step in tl.static_range(STEPS):
-        channel = step * BLOCK + tl.arange(0, BLOCK)
+        channel = channels(step, HEADS, BLOCK)
         within = channel < inputs
         real, imag, _ = input_tile(row, scale, channel, inputs, True)
         real *= reciprocal
         imag *= reciprocal
-        of_step = step_weight + head * 2 * inputs + channel
+        of_step = step_weight + head[:, None] * (2 * inputs) + channel
         steps += real * tl.load(of_step, mask=within, other=0.0).to(tl.float32)
         steps += imag * tl.load(of_step + inputs, mask=within, other=0.0).to(tl.float32)
-        of_size = tl.load(protect_weight + head * inputs + channel, mask=within, other=0.0).to(tl.float32)
+        of_size = tl.load(protect_weight + head[:, None] * inputs + channel, mask=within, other=0.0).to(tl.float32)
         gates += modulus(real, imag) * of_size
-    logit = tl.sum(steps, axis=0) + tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
-    gate = tl.sum(gates, axis=0) + tl.load(protect_bias + head).to(tl.float32)
     target = logits + tl.program_id(1) * heads + head
-    tl.store(target, logit)
-    tl.store(target + tl.num_programs(1) * heads, gate)
+    tl.store(target, tl.sum(steps, axis=1) + shift, mask=inside)
+    tl.store(target + tl.num_programs(1) * heads, tl.sum(gates, axis=1) + gate_shift, mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _project_tile(  # type: ignore[no-untyped-def]
-    first, x, scale, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
+    output, x, scale, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
     NORMS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
     STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
-    """Some outputs of one row, from ``first``."""
-    output = first + tl.arange(0, OUTPUTS)
-    if OVERLAPS:
-        overlap_weights(weight, output, outputs, inputs, 2, STEPS, BLOCK)
-    row = x + tl.program_id(1).to(tl.int64) * (2 * inputs)
-    reals = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    imags = tl.zeros((OUTPUTS, BLOCK), tl.float32)
-    powers = tl.zeros((BLOCK,), tl.float32)
+    """Some outputs of one row."""
+    within = output < outputs
     plane = outputs * 2 * inputs
-    for step in tl.static_range(STEPS):
-        channel = step * BLOCK + tl.arange(0, BLOCK)
+    channel = channels(0, OUTPUTS, BLOCK)
+    of_real = weight_tile(weight, output, channel, outputs, inputs)
+    of_imag = weight_tile(weight + plane, output, channel, outputs, inputs)
+    if OVERLAPS:
+        prefetch_later(weight, output, outputs, inputs, 2, STEPS, BLOCK)
+    if HAS_BIAS:
+        shift_real = tl.load(bias_real + output, mask=within, other=0.0).to(tl.float32)
+        shift_imag = tl.load(bias_imag + output, mask=within, other=0.0).to(tl.float32)
+    if HAS_RESIDUAL_SCALE:
+        factor = tl.load(residual_scale).to(tl.float32)
+    await_results(OVERLAPS)
+    target = tl.program_id(1).to(tl.int64) * (2 * outputs) + output
+    if HAS_RESIDUAL:
+        base_real = tl.load(residual + target, mask=within, other=0.0).to(tl.float32)
+        base_imag = tl.load(residual + target + outputs, mask=within, other=0.0).to(tl.float32)
+    row = x + tl.program_id(1).to(tl.int64) * (2 * inputs)
+    real, imag, powers = input_tile(row, scale, channel, inputs, NORMS)
+    reals = of_real * real - of_imag * imag
+    imags = of_imag * real + of_real * imag
+    for step in tl.static_range(1, STEPS):
+        channel = channels(step, OUTPUTS, BLOCK)
         real, imag, power = input_tile(row, scale, channel, inputs, NORMS)
         powers += power
-        real = real[None, :]
-        imag = imag[None, :]
         of_real = weight_tile(weight, output, channel, outputs, inputs)
         of_imag = weight_tile(weight + plane, output, channel, outputs, inputs)
         reals += of_real * real - of_imag * imag
         imags += of_imag * real + of_real * imag
     real = tl.sum(reals, axis=1)
     imag = tl.sum(imags, axis=1)
-    within = output < outputs
-    target = tl.program_id(1).to(tl.int64) * (2 * outputs) + output
     if NORMS:
         reciprocal = row_factor(powers, inputs)
         real *= reciprocal
         imag *= reciprocal
     if HAS_BIAS:
-        real += tl.load(bias_real + output, mask=within, other=0.0).to(tl.float32)
-        imag += tl.load(bias_imag + output, mask=within, other=0.0).to(tl.float32)
+        real += shift_real
+        imag += shift_imag
+    if HAS_RESIDUAL_SCALE:
+        real *= factor
+        imag *= factor
     if HAS_RESIDUAL:
-        if HAS_RESIDUAL_SCALE:
-            factor = tl.load(residual_scale).to(tl.float32)
-            real *= factor
-            imag *= factor
-        real += tl.load(residual + target, mask=within, other=0.0).to(tl.float32)
-        imag += tl.load(residual + target + outputs, mask=within, other=0.0).to(tl.float32)
+        real += base_real
+        imag += base_imag
     store(out + target, real, within)
     store(out + target + outputs, imag, within)
 
@@ -114,8 +125,10 @@ def _project_kernel(  # type: ignore[no-untyped-def]
     HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
     STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
+    launch_next(OVERLAPS)
+    output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
     _project_tile(
-        tl.program_id(0) * OUTPUTS, x, x, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
+        output, x, x, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
         False, HAS_RESIDUAL, HAS_RESIDUAL_SCALE, HAS_BIAS, STEPS, OUTPUTS, BLOCK, OVERLAPS,
     )  # fmt: skip
 
@@ -126,16 +139,18 @@ def _memory_inputs_kernel(  # type: ignore[no-untyped-def]
     inputs, outputs, heads,
     STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
+    launch_next(OVERLAPS)
+    of_heads = tl.cdiv(heads, OUTPUTS)
     program = tl.program_id(0)
-    if program < heads:
-        await_inputs(OVERLAPS)
-        _logits_of_head(
-            program, hidden, scale, step_weight, step_bias, dt_bias, protect_weight, protect_bias, logits,
-            inputs, heads, STEPS, BLOCK,
+    if program < of_heads:
+        _logits_of_heads(
+            program * OUTPUTS + tl.arange(0, OUTPUTS), hidden, scale, step_weight, step_bias, dt_bias, protect_weight,
+            protect_bias, logits, inputs, heads, STEPS, OUTPUTS, BLOCK, OVERLAPS,
         )  # fmt: skip
     else:
+        output = (program - of_heads) * OUTPUTS + tl.arange(0, OUTPUTS)
         _project_tile(
-            (program - heads) * OUTPUTS, hidden, scale, weight, weight, weight, weight, weight, qkv, inputs, outputs,
+            output, hidden, scale, weight, weight, weight, weight, weight, qkv, inputs, outputs,
             True, False, False, False, STEPS, OUTPUTS, BLOCK, OVERLAPS,
         )  # fmt: skip
 
@@ -192,8 +207,9 @@ def project(
     x = x.contiguous()
     out = _fake_project(x, weight, residual, residual_scale, bias_real, bias_imag)
     inputs, outputs = x.shape[-1], weight.shape[0] // 2
-    tile, steps, block = tile_sizes(outputs, inputs)
-    _project_kernel[triton.cdiv(outputs, tile), x.numel() // (2 * inputs)](
+    row_count = x.numel() // (2 * inputs)
+    tile, steps, block = tile_sizes(row_count, outputs, inputs)
+    _project_kernel[triton.cdiv(outputs, tile), row_count](
         x,
         weight,
         weight if residual is None else residual.contiguous(),
@@ -204,13 +220,13 @@ def project(
         inputs,
         outputs,
         HAS_RESIDUAL=residual is not None,
-        HAS_RESIDUAL_SCALE=residual_scale is not None,
+        HAS_RESIDUAL_SCALE=residual is not None and residual_scale is not None,
         HAS_BIAS=bias_real is not None,
         STEPS=steps,
         OUTPUTS=tile,
         BLOCK=block,
         OVERLAPS=overlaps(x.device),
-        num_warps=WARPS,
+        num_warps=tile,
         launch_pdl=overlaps(x.device),
     )
     return out
@@ -248,8 +264,8 @@ def norm_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: lis
     hidden = hidden.contiguous()
     qkv, logits = _fake_memory_inputs(hidden, scale, weight, gates)
     inputs, outputs, heads = hidden.shape[-1], weight.shape[0] // 2, gates[3].shape[0]
-    tile, steps, block = tile_sizes(outputs, inputs)
-    _memory_inputs_kernel[heads + triton.cdiv(outputs, tile), hidden.shape[0]](
+    tile, steps, block = tile_sizes(hidden.shape[0], outputs, inputs)
+    _memory_inputs_kernel[triton.cdiv(heads, tile) + triton.cdiv(outputs, tile), hidden.shape[0]](
         hidden,
         scale,
         weight,
@@ -263,7 +279,7 @@ def norm_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: lis
         OUTPUTS=tile,
         BLOCK=block,
         OVERLAPS=overlaps(hidden.device),
-        num_warps=WARPS,
+        num_warps=tile,
         launch_pdl=overlaps(hidden.device),
     )
     return qkv, logits

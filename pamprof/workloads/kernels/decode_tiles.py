@@ -6,8 +6,8 @@ the same for all channels, so that it multiplies the sums at the end.
 
 Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]: rows of ``in`` numbers, 2 ``in`` apart.
 
-Each kernel is over in a few microseconds, much of which is waiting for the first weights. Where kernels overlap it
-sends for its weights, which nobody writes, before it waits for the results of the kernel before.
+Each kernel is over in a few microseconds, nearly all of which is latency, one after the other. So weights, which nobody
+writes, are loaded before the results of the kernel before are awaited, and what is needed last is sent for first.
 
 Axes: K inputs, N outputs.
 """
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from pamprof.workloads.kernel_flops import OperatorWork
 from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, power_of_two
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-WARPS = 2
-_FILLING_PROGRAMS = 4 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
+_FEW_ROWS = 2  # up to which more programs are better than to use a weight for more rows from the cache
 _MOST_OUTPUTS = 2  # of one program
-_ELEMENTS = 1024  # of one weight tile
+_FILLING_PROGRAMS = 4 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
+_BLOCK = 512  # inputs of a step
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -53,16 +52,22 @@ def input_tile(row, scale, channel, inputs, NORMS: tl.constexpr):  # type: ignor
 
 @triton.jit
 def row_factor(powers, inputs):  # type: ignore[no-untyped-def]
-    """1 / sqrt(mean |z|² + 1e-6) from sums of |z|²."""
-    return 1.0 / tl.sqrt(tl.sum(powers, axis=0) / inputs + NORM)
+    """1 / sqrt(mean |z|² + 1e-6) from |z|² along the last axis."""
+    return 1.0 / tl.sqrt(tl.sum(powers, axis=1) / inputs + NORM)
+
+
+@triton.jit
+def channels(step, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Channels of a step for each output [N, K]: in the shape of weights, so that inputs are loaded where they meet."""
+    return step * BLOCK + tl.arange(0, BLOCK)[None, :] + tl.zeros((OUTPUTS, 1), tl.int32)
 
 
 @triton.jit
 def weight_tile(weight, output, channel, outputs, inputs):  # type: ignore[no-untyped-def]
-    """Weights of some outputs and channels, [N, K] in float32."""
-    inside = (output < outputs)[:, None] & (channel < inputs)[None, :]
-    place = output.to(tl.int64)[:, None] * (2 * inputs) + channel[None, :]
-    return tl.load(weight + place, mask=inside, other=0.0).to(tl.float32)
+    """Weights of some outputs [N] and channels [N, K]."""
+    inside = (output < outputs)[:, None] & (channel < inputs)
+    place = output.to(tl.int64)[:, None] * (2 * inputs) + channel
+    return tl.load(weight + place, mask=inside, other=0.0)
 
 
 @triton.jit
@@ -74,27 +79,28 @@ def prefetch(pointers):  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def overlap_weights(  # type: ignore[no-untyped-def]
+def prefetch_later(  # type: ignore[no-untyped-def]
     weight, output, outputs, inputs, PARTS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """Let the next kernel begin, send for this program's weights of each part, and wait for the kernel before."""
-    gdc_launch_dependents()
+    """Send for this program's weights of all steps but the first."""
     line: tl.constexpr = 1024 // weight.dtype.element_ty.primitive_bitwidth  # elements of 128 bytes
     lines: tl.constexpr = max(1, BLOCK // line)
     # Behind the end stands the last one: sent for twice, never out of bounds.
     row = weight + tl.minimum(output, outputs - 1).to(tl.int64)[:, None] * (2 * inputs)
-    for step in tl.static_range(STEPS):
+    for step in tl.static_range(1, STEPS):
         channel = tl.minimum(step * BLOCK + tl.arange(0, lines) * line, inputs - 1)
         for part in tl.static_range(PARTS):
             prefetch(row + part * (2 * outputs * inputs) + channel[None, :])
-    gdc_wait()
 
 
-def tile_sizes(outputs: int, inputs: int) -> tuple[int, int, int]:
-    """Outputs of one program, steps over the inputs, and inputs of a step."""
-    share = max(1, outputs // _FILLING_PROGRAMS)
+def tile_sizes(rows: int, outputs: int, inputs: int) -> tuple[int, int, int]:
+    """Outputs of one program, of which there is a warp for each, steps over the inputs, and inputs of a step.
+
+    A warp by itself adds up its output without waiting for others.
+    """
+    share = 1 if rows <= _FEW_ROWS else max(1, outputs // _FILLING_PROGRAMS)
     tile = min(_MOST_OUTPUTS, 1 << (share.bit_length() - 1))
-    block = min(power_of_two(inputs), _ELEMENTS // tile)
+    block = min(power_of_two(inputs), _BLOCK)
     return tile, -(-inputs // block), block
 
 
