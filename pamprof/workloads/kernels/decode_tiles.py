@@ -56,7 +56,7 @@ def row_factor(powers, inputs):  # type: ignore[no-untyped-def]
     return 1.0 / tl.sqrt(tl.sum(powers, axis=1) / inputs + NORM)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def channels(step, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Channels of a step for each output [N, K]: in the shape of weights, so that inputs are loaded where they meet."""
     return step * BLOCK + tl.arange(0, BLOCK)[None, :] + tl.zeros((OUTPUTS, 1), tl.int32)
