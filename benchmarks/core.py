@@ -165,9 +165,11 @@ def warm_jobs(shapes: list[CoreShape]) -> list[tuple[CoreShape, list[int]]]:
     """One of every set of candidates that are compiled alike: segments only matter in being one or several."""
     jobs: dict[object, tuple[CoreShape, list[int]]] = {}
     for shape in shapes:
-        for start in starting_points(shape, multiprocessors(torch.device("cuda"))):
+        processors = multiprocessors(torch.device("cuda"))
+        for start in starting_points(shape, processors):
             several = start.forward_segments(shape.length) > 1, start.gradient_segments(shape.length) > 1
-            for candidate in (start, *(candidate for group in candidate_groups(shape) for candidate in group(start))):
+            groups = candidate_groups(shape, processors)
+            for candidate in (start, *(candidate for group in groups for candidate in group(start))):
                 alike = dataclasses.replace(candidate, segment_chunks=0, gradient_segment_chunks=0)
                 jobs.setdefault((shape.differentiates, several, alike), (shape, candidate.numbers()))
     return list(jobs.values())

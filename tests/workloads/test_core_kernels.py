@@ -16,7 +16,12 @@ import torch
 
 import pamprof
 from pamprof.errors import UnsupportedError
-from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape, choose_configuration
+from pamprof.workloads.kernels.core_configuration import (
+    H200_MULTIPROCESSORS,
+    Configuration,
+    CoreShape,
+    choose_configuration,
+)
 from pamprof.workloads.kernels.core_work import backward_work, forward_work
 
 if importlib.util.find_spec("triton") is None:
@@ -81,11 +86,18 @@ def test_products_are_counted_to_the_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "length", "segment_chunks"), [(18, 2048, 0), (3, 2048, 2), (1, 16384, 4), (1, 2048, 1), (64, 1, 0)]
+    ("batch_size", "length", "segment_chunks", "gradient_segment_chunks"),
+    [(18, 2048, 0, 0), (9, 4096, 32, 0), (3, 2048, 5, 5), (1, 16384, 12, 12), (1, 2048, 2, 2), (64, 1, 0, 0)],
 )
-def test_segments_fill_the_gpu_where_sequences_do_not(batch_size: int, length: int, segment_chunks: int) -> None:
+def test_segments_fill_the_gpu_once_where_sequences_do_not(
+    batch_size: int, length: int, segment_chunks: int, gradient_segment_chunks: int
+) -> None:
     shape = CoreShape(batch_size=batch_size, length=length, heads=6, head_dim=64, dtype=torch.bfloat16)
-    assert choose_configuration(shape).segment_chunks == segment_chunks
+    chosen = choose_configuration(shape)
+    assert chosen.segment_chunks == segment_chunks
+    assert chosen.gradient_segment_chunks == gradient_segment_chunks
+    programs = batch_size * 6 * (64 // chosen.value_block) * chosen.forward_segments(length)
+    assert segment_chunks == 0 or programs <= 2 * H200_MULTIPROCESSORS
 
 
 def test_a_configuration_survives_as_numbers() -> None:

@@ -16,6 +16,7 @@ from pamprof.workloads.kernels.core_configuration import (
     Configuration,
     CoreShape,
     choose_configuration,
+    filling_gradient_segment,
     filling_segment,
     gradient_block,
     padded,
@@ -46,7 +47,7 @@ def starting_points(shape: CoreShape, multiprocessors: int) -> tuple[Configurati
     return chosen, *(other for other in others if other != chosen)
 
 
-def candidate_groups(shape: CoreShape) -> tuple[Group, ...]:
+def candidate_groups(shape: CoreShape, multiprocessors: int) -> tuple[Group, ...]:
     """For each group of fields, a function from the best configuration so far to others worth a trial."""
     width = padded(shape.head_dim)
 
@@ -55,7 +56,7 @@ def candidate_groups(shape: CoreShape) -> tuple[Group, ...]:
             yield replace(best, output_warps=warps, output_stages=stages)
 
     def segments(best: Configuration) -> Iterator[Configuration]:
-        for size in _sizes(shape, best):
+        for size in _sizes(shape, best, multiprocessors):
             yield replace(best, segment_chunks=size)
 
     def states(best: Configuration) -> Iterator[Configuration]:
@@ -71,7 +72,7 @@ def candidate_groups(shape: CoreShape) -> tuple[Group, ...]:
                 yield replace(best, gradient_walks=walks, gradient_warps=warps, gradient_stages=stages)
 
     def gradient_segments(best: Configuration) -> Iterator[Configuration]:
-        for size in _sizes(shape, best):
+        for size in _sizes(shape, best, multiprocessors):
             yield replace(best, gradient_segment_chunks=size)
 
     forward = (output, segments, states)
@@ -83,22 +84,19 @@ def _filling(
 ) -> Configuration:
     """Another chunk and block, with as many segments as fill the multiprocessors."""
     programs = shape.batch_size * shape.heads * (padded(shape.head_dim) // value_block)
-    segment = filling_segment(programs, -(-shape.length // chunk), multiprocessors)
+    chunks = -(-shape.length // chunk)
     return replace(
         configuration,
         chunk=chunk,
         value_block=value_block,
-        segment_chunks=segment,
-        gradient_segment_chunks=segment,
+        segment_chunks=filling_segment(programs, chunks, multiprocessors),
+        gradient_segment_chunks=filling_gradient_segment(programs, chunks, multiprocessors),
     )
 
 
-def _sizes(shape: CoreShape, configuration: Configuration) -> Iterator[int]:
-    """Chunks in a segment: the whole sequence, and powers of two that leave each row at most 64 segments."""
+def _sizes(shape: CoreShape, configuration: Configuration, multiprocessors: int) -> Iterator[int]:
+    """Chunks in a segment: the whole sequence, or so many that the programs fill the device one to four times."""
+    programs = shape.batch_size * shape.heads * (padded(shape.head_dim) // configuration.value_block)
     chunks = -(-shape.length // configuration.chunk)
-    yield WHOLE
-    size = 1
-    while size < chunks:
-        if chunks <= 64 * size:
-            yield size
-        size *= 2
+    sizes = {filling_segment(programs, chunks, multiprocessors, turns=turns) for turns in range(1, 5)}
+    yield from sorted({WHOLE, *sizes})

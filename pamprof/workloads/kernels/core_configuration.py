@@ -22,6 +22,9 @@ WHOLE = 0
 H200_MULTIPROCESSORS = 132
 """Of an H200 and an H100 SXM; stands for any device where there is none to ask, as on meta tensors."""
 
+RESIDENT_PROGRAMS = 2
+"""Programs of the output kernel that a multiprocessor's registers hold."""
+
 SCAN_GROUP = 16
 """Segments that the scan takes at once."""
 
@@ -142,21 +145,29 @@ def choose_configuration(shape: CoreShape, multiprocessors: int = H200_MULTIPROC
         gradient_warps=warps,
         gradient_stages=1 if width <= gradient_block(shape.dtype) else 2,  # a loop has two stages at least
     )
-    rows = shape.batch_size * shape.heads
-    segment = filling_segment(rows * (width // base.value_block), -(-shape.length // chunk), multiprocessors)
-    return replace(base, segment_chunks=segment, gradient_segment_chunks=segment)
+    programs = shape.batch_size * shape.heads * (width // base.value_block)
+    chunks = -(-shape.length // chunk)
+    return replace(
+        base,
+        segment_chunks=filling_segment(programs, chunks, multiprocessors),
+        gradient_segment_chunks=filling_gradient_segment(programs, chunks, multiprocessors),
+    )
 
 
-def filling_segment(programs: int, chunks: int, multiprocessors: int) -> int:
-    """Chunks in a segment such that ``programs`` times the segments is about three for each multiprocessor.
+def filling_segment(programs: int, chunks: int, multiprocessors: int, *, turns: int = 1) -> int:
+    """Chunks in a segment such that ``programs`` times the segments fill the device's places ``turns`` times.
 
-    From one and a half on, sequences are not cut: a second reading of keys and values would cost more than the idle
-    processors. Whole powers of two, so that few numbers of segments occur.
+    ``WHOLE`` where that is less than two segments: a second reading of keys and values costs more than idle places.
     """
-    if 2 * programs >= 3 * multiprocessors:
-        return WHOLE
-    segments = max(1, 3 * multiprocessors // programs)
-    size = 1
-    while 2 * size * segments <= chunks:
-        size *= 2
+    segments = turns * RESIDENT_PROGRAMS * multiprocessors // programs
+    size = -(-chunks // max(1, segments))
     return WHOLE if size >= chunks else size
+
+
+def filling_gradient_segment(programs: int, chunks: int, multiprocessors: int) -> int:
+    """Likewise for the state's gradient, whose pass is short beside that of the chunks.
+
+    Cut in two it would be slower than whole: 392 instead of 332 µs backward at 9 sequences of 4,096 tokens on an H200.
+    """
+    size = filling_segment(programs, chunks, multiprocessors)
+    return WHOLE if 2 * size >= chunks else size

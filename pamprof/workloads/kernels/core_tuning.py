@@ -142,7 +142,8 @@ class _Search:
         self.trials: dict[Configuration, Trial] = {}
         self.late = False
         self._shape = shape
-        self._starts = starting_points(shape, multiprocessors(device))
+        self._multiprocessors = multiprocessors(device)
+        self._starts = starting_points(shape, self._multiprocessors)
         self._inputs = random_inputs(shape, device)
         self._output_gradient = torch.randn(self._inputs.queries.shape, device=device, dtype=shape.dtype)
         self._until = perf_counter() + time_limit_seconds
@@ -151,7 +152,7 @@ class _Search:
         """Every start, and from it every group of fields in turn."""
         for start in self._starts:
             best = self._trial(start)
-            for group in candidate_groups(self._shape):
+            for group in candidate_groups(self._shape, self._multiprocessors):
                 for candidate in group(best.configuration):
                     if self.late:
                         return
