@@ -30,7 +30,7 @@ from pamprof.workloads.kernels.core_candidates import candidate_groups, starting
 from pamprof.workloads.kernels.core_check import CheckResult, check_for
 from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape
 from pamprof.workloads.kernels.core_launch import launch_backward, launch_forward
-from pamprof.workloads.kernels.core_selection import multiprocessors
+from pamprof.workloads.kernels.core_selection import has_hopper_kernels, multiprocessors
 from pamprof.workloads.kernels.core_tuning import Tuning, graph_seconds, random_inputs, tune
 from pamprof.workloads.kernels.core_work import (
     backward_byte_count,
@@ -165,8 +165,9 @@ def warm_jobs(shapes: list[CoreShape]) -> list[tuple[CoreShape, list[int]]]:
     """One of every set of candidates that are compiled alike: segments only matter in being one or several."""
     jobs: dict[object, tuple[CoreShape, list[int]]] = {}
     for shape in shapes:
-        processors = multiprocessors(torch.device("cuda"))
-        for start in starting_points(shape, processors):
+        device = torch.device("cuda", torch.cuda.current_device())
+        processors = multiprocessors(device)
+        for start in starting_points(shape, processors, hopper=has_hopper_kernels(device)):
             several = start.forward_segments(shape.length) > 1, start.gradient_segments(shape.length) > 1
             groups = candidate_groups(shape, processors)
             for candidate in (start, *(candidate for group in groups for candidate in group(start))):

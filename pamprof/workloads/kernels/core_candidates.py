@@ -34,12 +34,12 @@ _LOOPING_GRADIENT_LAUNCHES = ((4, 2), (4, 3), (8, 2))
 _TALL_CHUNK = 128
 
 
-def starting_points(shape: CoreShape, multiprocessors: int) -> tuple[Configuration, ...]:
+def starting_points(shape: CoreShape, multiprocessors: int, *, hopper: bool = False) -> tuple[Configuration, ...]:
     """The rule's choice, and others with every chunk and block of value channels that may be faster.
 
     Both decide how many programs there are and what one holds, and so which segments and launches are good.
     """
-    chosen = choose_configuration(shape, multiprocessors)
+    chosen = choose_configuration(shape, multiprocessors, hopper=hopper)
     chunks = (16, 32) if shape.dtype == torch.float32 else (64, 32, 128)
     width = padded(shape.head_dim)
     blocks = [block for block in (16, 32, 64, 128) if width // 4 <= block <= width]
@@ -53,7 +53,7 @@ def candidate_groups(shape: CoreShape, multiprocessors: int) -> tuple[Group, ...
 
     def output(best: Configuration) -> Iterator[Configuration]:
         for warps, stages in _TALL_OUTPUT_LAUNCHES if best.chunk >= _TALL_CHUNK else _OUTPUT_LAUNCHES:
-            yield replace(best, output_warps=warps, output_stages=stages)
+            yield replace(best, output_warps=warps, output_stages=stages, output_hopper=0)
 
     def segments(best: Configuration) -> Iterator[Configuration]:
         for size in _sizes(shape, best, multiprocessors):
@@ -89,6 +89,7 @@ def _filling(
         configuration,
         chunk=chunk,
         value_block=value_block,
+        output_hopper=0,
         segment_chunks=filling_segment(programs, chunks, multiprocessors),
         gradient_segment_chunks=filling_gradient_segment(programs, chunks, multiprocessors),
     )

@@ -129,6 +129,7 @@ def substitutes(configuration: Configuration) -> Iterator[Configuration]:
                 state_stages=stages,
                 gradient_warps=warps,
                 gradient_stages=stages,
+                output_hopper=0,
             )
             if other != configuration:
                 yield other

@@ -45,6 +45,7 @@ class Configuration:
         gradient_walks: 1 if ``gradient_kernel`` carries it itself, 0 if ``state_kernel`` writes it for every chunk.
         gradient_warps: Warps of ``gradient_kernel``.
         gradient_stages: Its software pipeline's depth.
+        output_hopper: 1 if ``hopper_output_kernel`` writes the outputs, which has warps and a pipeline of its own.
     """
 
     chunk: int
@@ -58,6 +59,7 @@ class Configuration:
     gradient_walks: int
     gradient_warps: int
     gradient_stages: int
+    output_hopper: int
 
     def numbers(self) -> list[int]:
         """The fields in order, as an operator takes them and a record keeps them."""
@@ -118,12 +120,20 @@ def _parts(length: int, chunk: int, segment_chunks: int) -> int:
     return 1 if segment_chunks == WHOLE else -(-chunks // segment_chunks)
 
 
-def choose_configuration(shape: CoreShape, multiprocessors: int = H200_MULTIPROCESSORS) -> Configuration:
+def fits_hopper(shape: CoreShape) -> bool:
+    """Whether ``hopper_output_kernel`` is for such heads."""
+    return shape.dtype == torch.bfloat16 and shape.head_dim == 64
+
+
+def choose_configuration(
+    shape: CoreShape, multiprocessors: int = H200_MULTIPROCESSORS, *, hopper: bool = False
+) -> Configuration:
     """A configuration that fits a Hopper or Ampere GPU's registers and shared memory and fills its multiprocessors.
 
     Args:
         shape: Of the call.
         multiprocessors: Of the device.
+        hopper: Whether it has Hopper's matrix units.
     """
     width = padded(shape.head_dim)
     single = shape.dtype == torch.float32
@@ -144,6 +154,7 @@ def choose_configuration(shape: CoreShape, multiprocessors: int = H200_MULTIPROC
         gradient_walks=0,
         gradient_warps=warps,
         gradient_stages=1 if width <= gradient_block(shape.dtype) else 2,  # a loop has two stages at least
+        output_hopper=int(hopper and fits_hopper(shape)),
     )
     programs = shape.batch_size * shape.heads * (width // base.value_block)
     chunks = -(-shape.length // chunk)

@@ -60,32 +60,38 @@ def launch_forward(
         entering = enter_segments(
             inputs, configuration, decay, (inputs.keys, inputs.values), inputs.initial_state, segments, reverse=False
         )
-    output_kernel[rows * segments * triton.cdiv(head_dim, block),](
-        inputs.queries,
-        inputs.keys,
-        inputs.values,
-        *decay,
-        entering,
-        output,
-        kept,
-        final,
-        inputs.scale,
-        length,
-        configuration.segment_chunks or chunks,
-        *inputs.queries.stride()[:4],
-        heads,
-        HEAD_DIM=head_dim,
-        BLOCK_D=padded(head_dim),
-        BLOCK_V=block,
-        CHUNK=chunk,
-        ENTERS=entering is not None,
-        KEEPS=kept is not None,
-        HAS_FINAL=wants_final,
-        PRECISION=PRECISION,
-        num_warps=configuration.output_warps,
-        num_stages=configuration.output_stages,
-    )
+    tensors = (inputs.queries, inputs.keys, inputs.values, *decay, entering, output, kept, final)
+    sizes = (inputs.scale, length, configuration.segment_chunks or chunks, *inputs.queries.stride()[:4], heads)
+    branches = {"ENTERS": entering is not None, "KEEPS": kept is not None, "HAS_FINAL": wants_final}
+    grid = (rows * segments * triton.cdiv(head_dim, block),)
+    if configuration.output_hopper and _is_aligned(inputs):
+        # Only here, because not every Triton has the language it is written in.
+        from pamprof.workloads.kernels.core_output_hopper import WARPS, hopper_output_kernel
+
+        hopper_output_kernel[grid](*tensors, *sizes, **branches, num_warps=WARPS)
+    else:
+        output_kernel[grid](
+            *tensors,
+            *sizes,
+            HEAD_DIM=head_dim,
+            BLOCK_D=padded(head_dim),
+            BLOCK_V=block,
+            CHUNK=chunk,
+            **branches,
+            PRECISION=PRECISION,
+            num_warps=configuration.output_warps,
+            num_stages=configuration.output_stages,
+        )
     return output, None if final is None else torch.unflatten(final, 0, (batch_size, heads)), kept
+
+
+def _is_aligned(inputs: CoreInputs) -> bool:
+    """Whether queries, keys and values can be copied 16 bytes at a time."""
+    parts = (inputs.queries, inputs.keys, inputs.values)
+    return all(
+        part.data_ptr() % 16 == 0 and not any(step * part.element_size() % 16 for step in part.stride()[:4])
+        for part in parts
+    )
 
 
 def launch_backward(

@@ -6,6 +6,7 @@ Axes: B batch, T time, H heads, d head_dim.
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 
 import torch
 
@@ -30,7 +31,9 @@ def select_configuration(shape: CoreShape, device: torch.device, configuration: 
 def configuration_for(shape: CoreShape, device: torch.device) -> Configuration:
     """What a call of ``shape`` on ``device`` uses."""
     chosen = _selected.get((shape, _kind(device)))
-    return choose_configuration(shape, multiprocessors(device)) if chosen is None else chosen
+    if chosen is not None:
+        return chosen
+    return choose_configuration(shape, multiprocessors(device), hopper=has_hopper_kernels(device))
 
 
 # A compiler takes the answer as it is instead of tracing how it was found.
@@ -62,6 +65,18 @@ def multiprocessors(device: torch.device) -> int:
     if device.type != "cuda":
         return H200_MULTIPROCESSORS
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+@cache
+def has_hopper_kernels(device: torch.device) -> bool:
+    """Whether the device has the matrix units of ``hopper_output_kernel``, and the installed Triton its language."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) != (9, 0):
+        return False
+    try:
+        import_module("pamprof.workloads.kernels.core_output_hopper")
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 def _kind(device: torch.device) -> str:

@@ -21,7 +21,7 @@ from pamprof.workloads.kernels.core_candidates import candidate_groups, starting
 from pamprof.workloads.kernels.core_check import check_for
 from pamprof.workloads.kernels.core_inputs import CoreInputs
 from pamprof.workloads.kernels.core_launch import launch_backward, launch_forward
-from pamprof.workloads.kernels.core_selection import multiprocessors, select_configuration
+from pamprof.workloads.kernels.core_selection import has_hopper_kernels, multiprocessors, select_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +143,7 @@ class _Search:
         self.late = False
         self._shape = shape
         self._multiprocessors = multiprocessors(device)
-        self._starts = starting_points(shape, self._multiprocessors)
+        self._starts = starting_points(shape, self._multiprocessors, hopper=has_hopper_kernels(device))
         self._inputs = random_inputs(shape, device)
         self._output_gradient = torch.randn(self._inputs.queries.shape, device=device, dtype=shape.dtype)
         self._until = perf_counter() + time_limit_seconds
