@@ -36,6 +36,7 @@ SMALL = Configuration(
     gradient_walks=0,
     gradient_warps=4,
     gradient_stages=1,
+    output_hopper=0,
 )
 LIMITS = {torch.float32: 2e-6, torch.bfloat16: 3e-3, torch.float16: 5e-4}
 Tensors = tuple[torch.Tensor, ...]
