@@ -137,6 +137,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     device.inputs = inputs
     monkeypatch.setattr(core_tuning, "random_inputs", lambda *_: inputs)
     monkeypatch.setattr(core_tuning, "multiprocessors", lambda _: 132)
+    monkeypatch.setattr(core_tuning, "has_hopper_kernels", lambda _: False)
     monkeypatch.setattr(core_tuning, "launch_forward", launch)
     monkeypatch.setattr(core_tuning, "launch_backward", launch)
     monkeypatch.setattr(core_tuning, "graph_seconds", seconds)
