@@ -41,6 +41,7 @@ def _vector(qkv, channel, head_dim, inner, PAIRED: tl.constexpr):  # type: ignor
 def _memory_kernel(  # type: ignore[no-untyped-def]
     qkv, step_logits, gate_logits, cosine, sine, state, out, heads, read_scale,
     HEAD_DIM: tl.constexpr, PAIRED: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+    AHEAD: tl.constexpr,
 ):  # fmt: skip
     # The compiler knows by HEAD_DIM, not by its padded size, which rows of the state lie aligned, and so loads wide.
     launch_next(OVERLAPS)
@@ -48,7 +49,7 @@ def _memory_kernel(  # type: ignore[no-untyped-def]
     sequence = (program // heads).to(tl.int64)
     head = program % heads
     key = tl.arange(0, BLOCK)
-    if OVERLAPS:
+    if AHEAD:
         # Into the cache only: the token before may still be writing the state.
         line = tl.minimum(key, HEAD_DIM - 1) * (2 * HEAD_DIM) + tl.program_id(1) * VALUES
         prefetch(state + program.to(tl.int64) * (2 * HEAD_DIM * HEAD_DIM) + line)
@@ -137,6 +138,7 @@ def memory_step(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state
         VALUES=values,
         BLOCK=block,
         OVERLAPS=overlaps(qkv.device),
+        AHEAD=few and overlaps(qkv.device),  # with many, the memory is busy anyway
         num_warps=_FEW_WARPS if few else _MANY_WARPS,
         launch_pdl=overlaps(qkv.device),
     )
