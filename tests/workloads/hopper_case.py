@@ -40,6 +40,7 @@ if __name__ == "__main__":
         kernel = compiled(enters=enters, keeps=keeps, has_final=has_final)
         code = kernel.asm["ptx"]
         found = {
+            "keeps": keeps,
             "shared_bytes": kernel.metadata.shared,
             "products": code.count("wgmma.mma_async"),
             "left_in_flight": [int(left) for left in re.findall(r"wgmma\.wait_group\.sync\.aligned\s+(\d+)", code)],

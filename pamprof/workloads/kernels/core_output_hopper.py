@@ -61,6 +61,12 @@ def exp2(exponent):  # type: ignore[no-untyped-def]
 
 
 @gluon.jit
+def unknown(number):  # type: ignore[no-untyped-def]
+    """The number, of which the compiler does not know that it is the same."""
+    return gl.inline_asm_elementwise("mov.u32 $0, $1;", "=r,r", [number], dtype=gl.int32, is_pure=False, pack=1)
+
+
+@gluon.jit
 def _send_for(  # type: ignore[no-untyped-def]
     stage, chunk, end, length, row_chunks, first, queries, keys, values, sums, cuts, to_end, stride_time, stride_plane,
     q_reals, q_imags, k_reals, k_imags, vs, all_sums, all_cuts, all_ends,
@@ -195,6 +201,13 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         imag = warpgroup_mma(q_real, k_imag.permute((1, 0)), nothing, use_acc=False, is_async=True)
         imag = warpgroup_mma(minus_q_imag, k_real.permute((1, 0)), imag, is_async=True)
 
+        if KEEPS:
+            place = tall[:, None] * (2 * HEAD_DIM) + (far // VALUES * HEAD_DIM + first + far % VALUES)[None, :]
+            gl.store(kept + (row_chunks + chunk) * STATE_SIZE + place, straight_operand.load(WIDE))
+        else:
+            # What the state gives is read at once where registers last, else when the scores have left theirs.
+            outer = warpgroup_mma(q_real, straight_operand, nothing, use_acc=False, is_async=True)
+            outer = warpgroup_mma(minus_q_imag, turned_operand, outer, is_async=True)
         other_operand.store(turned(v.load(MATRIX)))
         fence_async_shared()
         read = all_sums.index(stage).load(ROWS) + log_scale
@@ -207,20 +220,21 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         to_read = gl.where(cut == NO_CUT, exp2(read), 0.0)
 
         # Named beside the product waited for, so that it is computed before: by itself it would sink behind.
-        real, weight = warpgroup_mma_wait(2, deps=[real, weight])
+        real, weight = warpgroup_mma_wait(2 if KEEPS else 4, deps=[real, weight])
         pair_real = gl.convert_layout((real * weight).to(gl.bfloat16), LEFT)
         barrier()
         inner = warpgroup_mma(pair_real, v, nothing, use_acc=False, is_async=True)
-        outer = warpgroup_mma(q_real, straight_operand, nothing, use_acc=False, is_async=True)
-        outer = warpgroup_mma(minus_q_imag, turned_operand, outer, is_async=True)
-        if KEEPS:
-            place = tall[:, None] * (2 * HEAD_DIM) + (far // VALUES * HEAD_DIM + first + far % VALUES)[None, :]
-            gl.store(kept + (row_chunks + chunk) * STATE_SIZE + place, straight_operand.load(WIDE))
-        imag = warpgroup_mma_wait(3, deps=[imag])
+        imag = warpgroup_mma_wait(1 if KEEPS else 3, deps=[imag])
         pair_imag = gl.convert_layout((imag * weight).to(gl.bfloat16), LEFT)
         inner = warpgroup_mma(pair_imag, other_operand, inner, is_async=True)
+        if KEEPS:
+            outer = warpgroup_mma(q_real, straight_operand, nothing, use_acc=False, is_async=True)
+            outer = warpgroup_mma(minus_q_imag, turned_operand, outer, is_async=True)
         weighed = (v.load(MATRIX).to(gl.float32) * all_ends.index(stage).load(ROWS)[:, None]).to(gl.bfloat16)
-        outer = warpgroup_mma_wait(1, deps=[outer])
+        if KEEPS:
+            outer, inner = warpgroup_mma_wait(0, deps=[outer, inner])
+        else:
+            outer = warpgroup_mma_wait(2, deps=[outer])
 
         barrier()  # every warp has read the state
         straight_operand.store(weighed)
@@ -231,7 +245,8 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         carried = warpgroup_mma(k_real.permute((1, 0)), straight_operand, state, is_async=True)
         carried = warpgroup_mma(k_imag.permute((1, 0)), turned_operand, carried, is_async=True)
 
-        inner = warpgroup_mma_wait(2, deps=[inner])
+        if not KEEPS:
+            inner = warpgroup_mma_wait(2, deps=[inner])
         y = outer * to_read[:, None] + inner
         barrier()  # every warp has read the turned values
         other_operand.store(y.to(gl.bfloat16))
@@ -246,6 +261,10 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         straight_operand.store(held)
         turned_operand.store(turned(held))
     async_copy.wait_group(0)  # no program leaves with a copy on its way
-    if HAS_FINAL:  # noqa: SIM102 - left out when the kernel is compiled, unlike the next
-        if segment == segments - 1:
-            gl.store(final + row * STATE_SIZE + state_place, state)
+    if HAS_FINAL:
+        # Worked out anew, so that no register holds it all along.
+        program = unknown(gl.program_id(0)) // blocks
+        if program % segments == segments - 1:
+            value = unknown(first) + column % VALUES
+            place = key_channel[:, None] * (2 * HEAD_DIM) + (column // VALUES * HEAD_DIM + value)[None, :]
+            gl.store(final + (program // segments).to(gl.int64) * STATE_SIZE + place, state)
