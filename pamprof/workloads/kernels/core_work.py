@@ -35,8 +35,9 @@ def forward_work(shape: CoreShape, configuration: Configuration) -> OperatorWork
     matrix = _COMPLEX * rows * chunks * (pairs + states)
     pointwise = rows * chunks * elementwise
     if segments > 1:
-        first = _state_pass(shape, configuration, segments)
-        scan = _scan_flops(rows, segments, dim)
+        parts = configuration.forward_parts(shape.length)
+        first = _state_pass(shape, configuration)
+        scan = _scan_flops(rows, parts, dim)
         matrix, pointwise = matrix + first.matrix_flop_count + scan, pointwise + first.elementwise_flop_count
     return OperatorWork(matrix_flop_count=matrix, matrix_dense_flop_count=matrix, elementwise_flop_count=pointwise)
 
@@ -62,7 +63,7 @@ def backward_work(
     elementwise += 4 * dim * dim * (reads and leaves) + (2 * chunk * dim + 5 * dim * dim) * walks
     matrix, pointwise = _COMPLEX * rows * chunks * products, rows * chunks * elementwise
     passes = (segments > 1) + ((not walks and chunks > 1) or wants_initial)
-    once = _state_pass(shape, configuration, segments)
+    once = _state_pass(shape, configuration)
     matrix += passes * once.matrix_flop_count
     pointwise += passes * once.elementwise_flop_count
     if segments > 1:
@@ -98,7 +99,8 @@ def forward_byte_count(
     if keeps and (chunks > 1 or has_initial):
         total += rows * chunks * 2 * dim * dim * shape.dtype.itemsize
     if segments > 1:
-        total += 2 * planes + decays + 4 * _STATE_BYTES * rows * segments * 2 * dim * dim
+        states = 3 * configuration.forward_parts(shape.length) + segments
+        total += 2 * planes + decays + _STATE_BYTES * rows * states * 2 * dim * dim
     return total
 
 
@@ -127,7 +129,7 @@ def _sizes(shape: CoreShape, configuration: Configuration) -> tuple[int, int, in
     )
 
 
-def _state_pass(shape: CoreShape, configuration: Configuration, segments: int) -> OperatorWork:
+def _state_pass(shape: CoreShape, configuration: Configuration) -> OperatorWork:
     rows, chunks, chunk, dim = _sizes(shape, configuration)
     blocks = -(-dim // configuration.value_block)
     return OperatorWork(
