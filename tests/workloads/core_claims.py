@@ -28,7 +28,6 @@ SMALL = Configuration(
     chunk=16,
     value_block=16,
     segment_chunks=0,
-    segment_parts=1,
     output_warps=4,
     output_stages=1,
     state_warps=4,
@@ -120,9 +119,6 @@ def any_length_gives_the_recurrence_and_its_gradients() -> None:
 
 def segments_in_either_direction_change_nothing() -> None:
     compare(71, 16, configuration=replace(SMALL, segment_chunks=2))
-    compare(71, 16, configuration=replace(SMALL, segment_chunks=2, segment_parts=2))
-    compare(135, 16, configuration=replace(SMALL, segment_chunks=4, segment_parts=2))  # the last segment is one part
-    compare(30, 16, configuration=replace(SMALL, segment_chunks=4, segment_parts=2))
     compare(71, 16, configuration=replace(SMALL, gradient_segment_chunks=2))
     compare(40, 16, configuration=replace(SMALL, segment_chunks=1, gradient_segment_chunks=1), with_states=False)
     compare(40, 16, configuration=replace(SMALL, gradient_walks=1))

@@ -100,15 +100,6 @@ def test_segments_fill_the_gpu_once_where_sequences_do_not(
     assert segment_chunks == 0 or programs <= 2 * H200_MULTIPROCESSORS
 
 
-def test_long_segments_are_worked_out_in_halves_first() -> None:
-    shape = CoreShape(batch_size=1, length=16384, heads=6, head_dim=64, dtype=torch.bfloat16)
-    chosen = choose_configuration(shape)
-    assert (chosen.segment_chunks, chosen.segment_parts) == (12, 2)
-    assert chosen.forward_segments(16384) == 22
-    assert chosen.forward_parts(16384) == 43, "the last segment has four chunks, which is one part"
-    assert chosen.forward_parts(700) == 1, "one segment begins with what is given"
-
-
 def test_a_configuration_survives_as_numbers() -> None:
     shape = CoreShape(batch_size=1, length=100, heads=2, head_dim=72, dtype=torch.bfloat16)
     chosen = choose_configuration(shape)

@@ -20,7 +20,6 @@ from pamprof.workloads.kernels.core_configuration import (
     filling_segment,
     gradient_block,
     padded,
-    segment_parts,
 )
 
 Group = Callable[[Configuration], Iterator[Configuration]]
@@ -58,8 +57,7 @@ def candidate_groups(shape: CoreShape, multiprocessors: int) -> tuple[Group, ...
 
     def segments(best: Configuration) -> Iterator[Configuration]:
         for size in _sizes(shape, best, multiprocessors):
-            for parts in (1, 2) if size % 2 == 0 and size != WHOLE else (1,):
-                yield replace(best, segment_chunks=size, segment_parts=parts)
+            yield replace(best, segment_chunks=size)
 
     def states(best: Configuration) -> Iterator[Configuration]:
         if shape.differentiates or best.segment_chunks != WHOLE:
@@ -87,14 +85,12 @@ def _filling(
     """Another chunk and block, with as many segments as fill the multiprocessors."""
     programs = shape.batch_size * shape.heads * (padded(shape.head_dim) // value_block)
     chunks = -(-shape.length // chunk)
-    segment = filling_segment(programs, chunks, multiprocessors)
     return replace(
         configuration,
         chunk=chunk,
         value_block=value_block,
         output_hopper=0,
-        segment_chunks=segment,
-        segment_parts=segment_parts(segment),
+        segment_chunks=filling_segment(programs, chunks, multiprocessors),
         gradient_segment_chunks=filling_gradient_segment(programs, chunks, multiprocessors),
     )
 

@@ -25,8 +25,6 @@ H200_MULTIPROCESSORS = 132
 RESIDENT_PROGRAMS = 2
 """Programs of the output kernel that a multiprocessor's registers hold."""
 
-_LONG_SEGMENT = 8
-
 SCAN_GROUP = 16
 """Segments that the scan takes at once."""
 
@@ -39,7 +37,6 @@ class Configuration:
         chunk: Tokens whose pairs are computed at once; a power of two, at least 16.
         value_block: Value channels that one program of a forward kernel keeps; a power of two, at least 16.
         segment_chunks: Chunks that one forward program walks, ``WHOLE`` for all.
-        segment_parts: Parts of a segment whose writing is worked out apart before that; a divisor of its chunks.
         output_warps: Warps of ``output_kernel``.
         output_stages: Its software pipeline's depth.
         state_warps: Warps of ``state_kernel``.
@@ -54,7 +51,6 @@ class Configuration:
     chunk: int
     value_block: int
     segment_chunks: int
-    segment_parts: int
     output_warps: int
     output_stages: int
     state_warps: int
@@ -82,12 +78,6 @@ class Configuration:
     def forward_segments(self, length: int) -> int:
         """Segments that the forward kernels cut ``length`` tokens into."""
         return _parts(length, self.chunk, self.segment_chunks)
-
-    def forward_parts(self, length: int) -> int:
-        """Parts of all segments, each of which a program of the states' kernel walks."""
-        if self.forward_segments(length) == 1:
-            return 1
-        return _parts(length, self.chunk, self.segment_chunks // self.segment_parts)
 
     def gradient_segments(self, length: int) -> int:
         """Segments that the state's gradient is carried through apart."""
@@ -155,7 +145,6 @@ def choose_configuration(
         chunk=chunk,
         value_block=min(width, 16 if single and width > 64 else 32),
         segment_chunks=WHOLE,
-        segment_parts=1,
         output_warps=warps,
         # With two the loads of a chunk are sent for only when the one before is done, and nothing hides them.
         output_stages=2 if single or width > 64 else 3,
@@ -169,11 +158,9 @@ def choose_configuration(
     )
     programs = shape.batch_size * shape.heads * (width // base.value_block)
     chunks = -(-shape.length // chunk)
-    segment = filling_segment(programs, chunks, multiprocessors)
     return replace(
         base,
-        segment_chunks=segment,
-        segment_parts=segment_parts(segment),
+        segment_chunks=filling_segment(programs, chunks, multiprocessors),
         gradient_segment_chunks=filling_gradient_segment(programs, chunks, multiprocessors),
     )
 
@@ -186,11 +173,6 @@ def filling_segment(programs: int, chunks: int, multiprocessors: int, *, turns: 
     segments = turns * RESIDENT_PROGRAMS * multiprocessors // programs
     size = -(-chunks // max(1, segments))
     return WHOLE if size >= chunks else size
-
-
-def segment_parts(segment_chunks: int) -> int:
-    """Halves, where a segment is long: twice the programs of the states' kernel fit a multiprocessor."""
-    return 2 if segment_chunks >= _LONG_SEGMENT and segment_chunks % 2 == 0 else 1
 
 
 def filling_gradient_segment(programs: int, chunks: int, multiprocessors: int) -> int:

@@ -56,14 +56,12 @@ def launch_forward(
     final = inputs.state() if wants_final else None
     kept = inputs.state(chunks, dtype=inputs.queries.dtype) if keeps and keeps_states(inputs, configuration) else None
     entering = inputs.initial_state
-    parts = configuration.forward_parts(length)
     if segments > 1:
         entering = enter_segments(
-            inputs, configuration, decay, (inputs.keys, inputs.values), inputs.initial_state, parts, reverse=False
+            inputs, configuration, decay, (inputs.keys, inputs.values), inputs.initial_state, segments, reverse=False
         )
     tensors = (inputs.queries, inputs.keys, inputs.values, *decay, entering, output, kept, final)
-    cut = configuration.segment_chunks or chunks, configuration.segment_parts, parts
-    sizes = (inputs.scale, length, *cut, *inputs.queries.stride()[:4], heads)
+    sizes = (inputs.scale, length, configuration.segment_chunks or chunks, *inputs.queries.stride()[:4], heads)
     branches = {"ENTERS": entering is not None, "KEEPS": kept is not None, "HAS_FINAL": wants_final}
     grid = (rows * segments * triton.cdiv(head_dim, block),)
     if configuration.output_hopper and _is_aligned(inputs):

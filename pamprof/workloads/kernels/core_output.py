@@ -25,7 +25,7 @@ from pamprof.workloads.kernels.core_tiles import (
 )
 
 
-@triton.jit(do_not_specialize=["length", "segment_chunks", "segment_parts", "parts"])  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["length", "segment_chunks"])  # type: ignore[untyped-decorator]
 def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one program, read from top to bottom
     queries,
     keys,
@@ -41,8 +41,6 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
     scale,
     length,
     segment_chunks,
-    segment_parts,
-    parts,
     stride_batch,
     stride_time,
     stride_plane,
@@ -75,7 +73,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
 
     if ENTERS:
         state_real, state_imag = load_state(
-            entering + (row * parts + segment * segment_parts) * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V
+            entering + (row * segments + segment) * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V
         )
         state = joined(state_real, state_imag)
     else:

@@ -97,7 +97,7 @@ def _send_for(  # type: ignore[no-untyped-def]
     async_copy.commit_group()
 
 
-@gluon.jit(do_not_specialize=["length", "segment_chunks", "segment_parts", "parts"])  # type: ignore[untyped-decorator]
+@gluon.jit(do_not_specialize=["length", "segment_chunks"])  # type: ignore[untyped-decorator]
 def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one program, read from top to bottom
     queries,
     keys,
@@ -113,8 +113,6 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
     scale,
     length,
     segment_chunks,
-    segment_parts,
-    parts,
     stride_batch,
     stride_time,
     stride_plane,
@@ -166,7 +164,7 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         key_channel[:, None] * (2 * HEAD_DIM) + (column // VALUES * HEAD_DIM + first + column % VALUES)[None, :]
     )
     if ENTERS:
-        state = gl.load(entering + (row * parts + segment * segment_parts) * STATE_SIZE + state_place)
+        state = gl.load(entering + (row * segments + segment) * STATE_SIZE + state_place)
     else:
         state = gl.zeros([HEAD_DIM, WIDTH], gl.float32, MATRIX)
     held = state.to(gl.bfloat16)

@@ -48,7 +48,7 @@ def enter_segments(
     *,
     reverse: bool,
 ) -> Tensor:
-    """What each segment, or part of one, begins with, float32 [R, segments, d, 2 d], given what is held at first."""
+    """What each segment begins with, float32 [R, segments, d, 2 d], given what is held before the first one."""
     head_dim = inputs.sizes[3]
     written = inputs.state(segments)
     through = inputs.log_decay.new_empty((len(written), segments))
@@ -87,11 +87,7 @@ def launch_state(
     _, length, heads, head_dim = inputs.sizes
     chunks = triton.cdiv(length, configuration.chunk)
     keys, values = sources
-    segment_chunks = (
-        configuration.gradient_segment_chunks
-        if reverse
-        else configuration.segment_chunks // configuration.segment_parts
-    )
+    segment_chunks = configuration.gradient_segment_chunks if reverse else configuration.segment_chunks
     rows = len(inputs.log_decay) * heads
     block = configuration.value_block
     state_kernel[rows * segments * triton.cdiv(head_dim, block),](

@@ -35,9 +35,8 @@ def forward_work(shape: CoreShape, configuration: Configuration) -> OperatorWork
     matrix = _COMPLEX * rows * chunks * (pairs + states)
     pointwise = rows * chunks * elementwise
     if segments > 1:
-        parts = configuration.forward_parts(shape.length)
-        first = _state_pass(shape, configuration)
-        scan = _scan_flops(rows, parts, dim)
+        first = _state_pass(shape, configuration, segments)
+        scan = _scan_flops(rows, segments, dim)
         matrix, pointwise = matrix + first.matrix_flop_count + scan, pointwise + first.elementwise_flop_count
     return OperatorWork(matrix_flop_count=matrix, matrix_dense_flop_count=matrix, elementwise_flop_count=pointwise)
 
@@ -63,7 +62,7 @@ def backward_work(
     elementwise += 4 * dim * dim * (reads and leaves) + (2 * chunk * dim + 5 * dim * dim) * walks
     matrix, pointwise = _COMPLEX * rows * chunks * products, rows * chunks * elementwise
     passes = (segments > 1) + ((not walks and chunks > 1) or wants_initial)
-    once = _state_pass(shape, configuration)
+    once = _state_pass(shape, configuration, segments)
     matrix += passes * once.matrix_flop_count
     pointwise += passes * once.elementwise_flop_count
     if segments > 1:
@@ -99,8 +98,7 @@ def forward_byte_count(
     if keeps and (chunks > 1 or has_initial):
         total += rows * chunks * 2 * dim * dim * shape.dtype.itemsize
     if segments > 1:
-        states = 3 * configuration.forward_parts(shape.length) + segments
-        total += 2 * planes + decays + _STATE_BYTES * rows * states * 2 * dim * dim
+        total += 2 * planes + decays + 4 * _STATE_BYTES * rows * segments * 2 * dim * dim
     return total
 
 
@@ -129,7 +127,7 @@ def _sizes(shape: CoreShape, configuration: Configuration) -> tuple[int, int, in
     )
 
 
-def _state_pass(shape: CoreShape, configuration: Configuration) -> OperatorWork:
+def _state_pass(shape: CoreShape, configuration: Configuration, segments: int) -> OperatorWork:
     rows, chunks, chunk, dim = _sizes(shape, configuration)
     blocks = -(-dim // configuration.value_block)
     return OperatorWork(
