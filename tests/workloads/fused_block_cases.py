@@ -6,12 +6,14 @@ Run by test_pam_fused in Triton's interpreter.
 import json
 from dataclasses import replace
 from math import isnan
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from pamprof.records import Dtype, LayerSpec, Scope
 from pamprof.workloads.layers.memory_model import MemoryLayer
+from pamprof.workloads.layers.pam_fused import FusedBlock
 from pamprof.workloads.layers.pam_layer import DEFINITION
 from pamprof.workloads.layers.pam_oracle import excite, open_gates
 from pamprof.workloads.layers.planar_arithmetic import MANY_SEQUENCES
@@ -129,6 +131,12 @@ def models() -> None:
     with torch.no_grad():
         whole = planar(ids)
         errors["logits forward"] = difference(fused(ids), whole)
+        # Not made for inference, weights are made anew at every step, which kernels that read them early must not meet.
+        unprepared = fused.new_state(2, MODEL_LENGTH)
+        fused.prefill(ids[:, :-1], unprepared)
+        with mock.patch.object(FusedBlock, "_step", side_effect=AssertionError("read before they are there")):
+            found = fused.decode(ids[:, -1], unprepared, MODEL_LENGTH - 1)
+        errors["logits unprepared decode"] = difference(found, whole[:, -1])
         for model in (planar, fused):
             model.eval()
             model.prepare_inference(Dtype.FLOAT32)

@@ -6,8 +6,8 @@ the same for all channels, so that it multiplies the sums at the end.
 
 Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]: rows of ``in`` numbers, 2 ``in`` apart.
 
-Each kernel is over in a few microseconds, nearly all of which is latency, one after the other. So weights, which nobody
-writes, are loaded before the results of the kernel before are awaited, and what is needed last is sent for first.
+Each kernel is over in a few microseconds, nearly all of which is latency, one after the other. So weights, which were
+made long ago, are loaded before the results of the kernel before are awaited; what is needed last is sent for first.
 
 Axes: K inputs, N outputs.
 """

@@ -79,7 +79,7 @@ class FusedBlock(PlanarBlock):
             return total, remembered
         if stream.shape[1] > 1 or begins:
             return self._consume(joined(hidden), rotation, state, begins)
-        if few_sequences(stream.shape[0], stream.shape[-1]):
+        if self.fused_qkv is not None and few_sequences(stream.shape[0], stream.shape[-1]):
             return self._step(joined(hidden), rotation, state)
         return self._wide_step(stream, branch, rotation, state)
 
@@ -112,7 +112,10 @@ class FusedBlock(PlanarBlock):
         return total
 
     def _step(self, hidden: Tensor, rotation: Tensor, state: Tensor) -> Tensor:
-        """One token of a few sequences, five kernels."""
+        """One token of a few sequences, five kernels.
+
+        They load weights before the kernel before has ended, so these must be those made for inference.
+        """
         dtype = compute_dtype(hidden)
         weights = self._gate_up(dtype), self._down(dtype), self._qkv(dtype), self._output(dtype)
         gated = norm_gate_unit(hidden, self.norm1.scale, weights[0], self.cgu.act.bias, self.cgu.act.beta)
