@@ -25,8 +25,8 @@ H200_MULTIPROCESSORS = 132
 RESIDENT_PROGRAMS = 2
 """Programs of the output kernel that a multiprocessor's registers hold."""
 
-SCAN_GROUP = 16
-"""Segments that the scan takes at once."""
+SCAN_GROUP = 8
+"""Segments that the scan sends for at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

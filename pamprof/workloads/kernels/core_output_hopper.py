@@ -31,6 +31,7 @@ STAGES = gl.constexpr(2)
 MATRIX = gl.constexpr(gl.NVMMADistributedLayout([3, 0], [WARPS, 1], [16, 64, 16]))  # of a product's result
 LEFT = gl.constexpr(gl.DotOperandLayout(0, MATRIX.value, 2))
 WIDE = gl.constexpr(gl.BlockedLayout([1, 8], [4, 8], [WARPS, 1], [1, 0]))  # 16 bytes a thread
+WORDS = gl.constexpr(gl.BlockedLayout([1, 4], [4, 8], [WARPS, 1], [1, 0]))  # the same of float32
 FLAT = gl.constexpr(gl.BlockedLayout([1], [32], [WARPS], [0]))
 TILE = gl.constexpr(gl.NVMMASharedLayout(128, 16, 2))
 LINE = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [0]))
@@ -38,6 +39,8 @@ ROWS = gl.constexpr(gl.SliceLayout(1, MATRIX.value))
 COLUMNS = gl.constexpr(gl.SliceLayout(0, MATRIX.value))
 WIDE_ROWS = gl.constexpr(gl.SliceLayout(1, WIDE.value))
 WIDE_COLUMNS = gl.constexpr(gl.SliceLayout(0, WIDE.value))
+WORD_ROWS = gl.constexpr(gl.SliceLayout(1, WORDS.value))
+WORD_COLUMNS = gl.constexpr(gl.SliceLayout(0, WORDS.value))
 
 # Names of Triton 3.9, else those of 3.6.
 barrier = getattr(gl, "barrier", None) or gl.thread_barrier
@@ -265,6 +268,10 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         # Worked out anew, so that no register holds it all along.
         program = unknown(gl.program_id(0)) // blocks
         if program % segments == segments - 1:
-            value = unknown(first) + column % VALUES
-            place = key_channel[:, None] * (2 * HEAD_DIM) + (column // VALUES * HEAD_DIM + value)[None, :]
-            gl.store(final + (program // segments).to(gl.int64) * STATE_SIZE + place, state)
+            # Sixteen bytes a thread; as products lay it out, every second sector would be written in parts.
+            whole = gl.convert_layout(state, WORDS)
+            tall_key = gl.arange(0, HEAD_DIM, layout=WORD_ROWS)
+            far_value = gl.arange(0, WIDTH, layout=WORD_COLUMNS)
+            value = unknown(gl.program_id(0)) % blocks * VALUES + far_value % VALUES
+            place = tall_key[:, None] * (2 * HEAD_DIM) + (far_value // VALUES * HEAD_DIM + value)[None, :]
+            gl.store(final + (program // segments).to(gl.int64) * STATE_SIZE + place, whole)

@@ -22,7 +22,7 @@ PRECISION = "tf32x3"
 """Of products of float32 tiles: three of tf32, which together keep what float32 holds; one alone keeps ten bits."""
 
 _SCAN_BLOCK = 256
-_SCAN_WARPS = 4
+_SCAN_WARPS = 2  # four elements, 16 bytes, a thread
 DECAY_GROUP = 8
 DECAY_WARPS = 4
 

@@ -19,6 +19,8 @@ from pamprof.workloads.kernels.core_tiles import (
     load_joined,
     load_planes,
     load_state,
+    parted,
+    rounded,
     store_state,
     write_to_state,
 )
@@ -56,6 +58,11 @@ def state_kernel(  # type: ignore[no-untyped-def]
     ENDS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
+    """Walk each segment's chunks, in reverse with REVERSED, keeping the state before each or writing the last one.
+
+    Where none is kept, chunks come in the opposite order and are weighed by all the decay behind them: the state is
+    never scaled, and what is read last is still in the cache for the kernel that begins with it.
+    """
     chunks = tl.cdiv(length, CHUNK)
     segments = tl.cdiv(chunks, segment_chunks)
     blocks: tl.constexpr = (HEAD_DIM + BLOCK_V - 1) // BLOCK_V
@@ -66,36 +73,47 @@ def state_kernel(  # type: ignore[no-untyped-def]
     keys += row // heads * keys_batch + row % heads * keys_head
     values += row // heads * values_batch + row % heads * values_head
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
+    place = row * segments + segment
+    descends: tl.constexpr = REVERSED == KEEPS
 
-    if ENTERS:
-        state_real, state_imag = load_state(
-            entering + (row * segments + segment) * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V
-        )
-        state = joined(state_real, state_imag)
+    if ENTERS and KEEPS:
+        state = joined(*load_state(entering + place * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V))
     else:
         state = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)
+    turned = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)  # what imaginary keys write, as yet not times -i
     begin = segment * segment_chunks
     end = tl.minimum(begin + segment_chunks, chunks)
     steps = end - begin
     whole = from_start + row * chunks * CHUNK + CHUNK - 1  # what is left at the end of a chunk
-    next_through = tl.load(whole + (end - 1 if REVERSED else begin) * CHUNK)
+    next_through = tl.load(whole + (end - 1 if descends else begin) * CHUNK)
     all_through = 1.0
     for step in range(0, steps):
-        chunk = end - 1 - step if REVERSED else begin + step
+        chunk = end - 1 - step if descends else begin + step
         later = tl.minimum(step + 1, steps - 1)
         through = next_through
-        next_through = tl.load(whole + (end - 1 - later if REVERSED else begin + later) * CHUNK)
+        next_through = tl.load(whole + (end - 1 - later if descends else begin + later) * CHUNK)
         if KEEPS:
             store_state(kept + (row * chunks + chunk) * state_size, state, first, HEAD_DIM)
         start = chunk * CHUNK
-        place = (row * chunks + chunk) * CHUNK + tl.arange(0, CHUNK)
-        weight = tl.load(from_start + place) * scale if REVERSED else tl.load(to_end + place)
+        token = (row * chunks + chunk) * CHUNK + tl.arange(0, CHUNK)
+        weight = tl.load(from_start + token) * scale if REVERSED else tl.load(to_end + token)
         k_real, k_imag = load_planes(keys, start, length, keys_time, keys_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
         v = load_joined(values, start, length, values_time, values_plane, first, HEAD_DIM, CHUNK, BLOCK_V)
-        state = write_to_state(state, through, k_real, k_imag, v, weight, PRECISION)
+        if KEEPS:
+            state = write_to_state(state, through, k_real, k_imag, v, weight, PRECISION)
+        else:
+            v = rounded(v.to(tl.float32) * (weight * all_through)[:, None], v.dtype)
+            state = add_product(state, tl.trans(k_real), v, PRECISION)
+            turned = add_product(turned, tl.trans(k_imag), v, PRECISION)
         all_through *= through
     if ENDS:
-        place = row * segments + segment
+        if not KEEPS:
+            real, imag = parted(turned)
+            state += joined(imag, -real)
+        if ENTERS and not KEEPS:
+            state += (
+                joined(*load_state(entering + place * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V)) * all_through
+            )
         store_state(ending + place * state_size, state, first, HEAD_DIM)
         tl.store(segment_through + place, all_through)
 
@@ -113,37 +131,34 @@ def scan_kernel(  # type: ignore[no-untyped-def]
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """From what each segment writes [R, M, SIZE] and decays by [R, M] to what each begins with."""
+    """From what each segment writes [R, M, SIZE] and decays by [R, M] to what each begins with.
+
+    Each thread walks the segments with some elements of its own, and sends for GROUP segments at once.
+    """
     blocks: tl.constexpr = (SIZE + BLOCK - 1) // BLOCK
     row = (tl.program_id(0) // blocks).to(tl.int64)
     element = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = element < SIZE
+    written += row * segments * SIZE
+    entering += row * segments * SIZE
+    through += row * segments
     if HAS_INITIAL:
         carried = tl.load(initial + row * SIZE + element, mask=inside, other=0.0)
     else:
         carried = tl.zeros([BLOCK], tl.float32)
-    first = row * segments
-    if REVERSED:
-        first += segments - 1
-    tl.store(entering + first * SIZE + element, carried, mask=inside)
     for begin in range(0, segments, GROUP):
-        order = begin + tl.arange(0, GROUP)
-        if REVERSED:
-            place = segments - 1 - order
-            next_place = place - 1
-        else:
-            place = order
-            next_place = place + 1
-        decay = tl.load(through + row * segments + place, mask=order < segments, other=1.0)
-        tile = (order < segments)[:, None] & inside[None, :]
-        own = tl.load(written + (row * segments + place)[:, None] * SIZE + element[None, :], mask=tile, other=0.0)
-        # Row n, column m: the product of the decays after m up to n. Products lose nothing where one of them is zero.
-        later = tl.arange(0, GROUP)[:, None] > tl.arange(0, GROUP)[None, :]
-        products = tl.cumprod(tl.where(later, decay[:, None], 1.0), 0)
-        earlier_or_own = tl.arange(0, GROUP)[:, None] >= tl.arange(0, GROUP)[None, :]
-        states = tl.cumprod(decay, 0)[:, None] * carried[None, :]
-        states = add_product(states, tl.where(earlier_or_own, products, 0.0), own, "ieee")
-        tile = (order + 1 < segments)[:, None] & inside[None, :]
-        tl.store(entering + (row * segments + next_place)[:, None] * SIZE + element[None, :], states, mask=tile)
-        is_last = tl.arange(0, GROUP) == GROUP - 1
-        carried = tl.sum(tl.where(is_last[:, None], states, 0.0), 0)
+        owns = ()
+        decays = ()
+        for n in tl.static_range(GROUP):
+            # Behind the last segment the last one is read once more, and nothing is stored of it.
+            order = tl.minimum(begin + n, segments - 1)
+            place = segments - 1 - order if REVERSED else order
+            own = tl.load(written + place * SIZE + element, mask=inside, other=0.0)
+            # Triton knows no starred tuples.
+            owns = owns + (own,)  # type: ignore[assignment]  # noqa: RUF005
+            decays = decays + (tl.load(through + place),)  # type: ignore[assignment]  # noqa: RUF005
+        for n in tl.static_range(GROUP):
+            order = begin + n
+            place = segments - 1 - order if REVERSED else order
+            tl.store(entering + place * SIZE + element, carried, mask=tl.where(order < segments, inside, False))
+            carried = carried * decays[n] + owns[n]

@@ -13,10 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.core_configuration import SCAN_GROUP, Configuration
 
 if TYPE_CHECKING:
-    from pamprof.workloads.kernels.core_configuration import CoreShape
+    from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape
 
 _COMPLEX = 8
 _DECAY = 6  # per position: a change of base, two sums, a difference and two exponentials
@@ -35,9 +34,9 @@ def forward_work(shape: CoreShape, configuration: Configuration) -> OperatorWork
     matrix = _COMPLEX * rows * chunks * (pairs + states)
     pointwise = rows * chunks * elementwise
     if segments > 1:
-        first = _state_pass(shape, configuration, segments)
-        scan = _scan_flops(rows, segments, dim)
-        matrix, pointwise = matrix + first.matrix_flop_count + scan, pointwise + first.elementwise_flop_count
+        first = _state_pass(shape, configuration, segments, keeps=False)
+        matrix += first.matrix_flop_count
+        pointwise += first.elementwise_flop_count + _scan_flops(rows, segments, dim)
     return OperatorWork(matrix_flop_count=matrix, matrix_dense_flop_count=matrix, elementwise_flop_count=pointwise)
 
 
@@ -61,12 +60,13 @@ def backward_work(
     elementwise = 15 * chunk * chunk + 19 * chunk * dim + 3 * chunk + (_DECAY + _DECAY_GRADIENT) * chunk
     elementwise += 4 * dim * dim * (reads and leaves) + (2 * chunk * dim + 5 * dim * dim) * walks
     matrix, pointwise = _COMPLEX * rows * chunks * products, rows * chunks * elementwise
-    passes = (segments > 1) + ((not walks and chunks > 1) or wants_initial)
-    once = _state_pass(shape, configuration, segments)
-    matrix += passes * once.matrix_flop_count
-    pointwise += passes * once.elementwise_flop_count
+    keeps = not walks and chunks > 1
+    passes = [False] * (segments > 1) + [keeps] * (keeps or wants_initial)
+    for once in (_state_pass(shape, configuration, segments, keeps=each) for each in passes):
+        matrix += once.matrix_flop_count
+        pointwise += once.elementwise_flop_count
     if segments > 1:
-        matrix += _scan_flops(rows, segments, dim)
+        pointwise += _scan_flops(rows, segments, dim)
     return OperatorWork(matrix_flop_count=matrix, matrix_dense_flop_count=matrix, elementwise_flop_count=pointwise)
 
 
@@ -127,15 +127,17 @@ def _sizes(shape: CoreShape, configuration: Configuration) -> tuple[int, int, in
     )
 
 
-def _state_pass(shape: CoreShape, configuration: Configuration, segments: int) -> OperatorWork:
+def _state_pass(shape: CoreShape, configuration: Configuration, segments: int, *, keeps: bool) -> OperatorWork:
+    """Where a state is kept for every chunk, each is scaled and turned; else that is done once for a segment."""
     rows, chunks, chunk, dim = _sizes(shape, configuration)
     blocks = -(-dim // configuration.value_block)
+    states = 5 * chunks if keeps else 3 * segments
     return OperatorWork(
         matrix_flop_count=_COMPLEX * rows * chunks * chunk * dim * dim,
-        elementwise_flop_count=rows * chunks * (2 * chunk * dim + 5 * dim * dim + chunk * blocks),
+        elementwise_flop_count=rows * (chunks * (2 * chunk * dim + chunk * blocks) + states * dim * dim),
     )
 
 
 def _scan_flops(rows: int, segments: int, dim: int) -> int:
-    """Real products of the scan: a square of decays times the group's states."""
-    return 2 * rows * -(-segments // SCAN_GROUP) * SCAN_GROUP * SCAN_GROUP * 2 * dim * dim
+    """A state decayed and the segment's own added, for every segment."""
+    return 2 * rows * segments * 2 * dim * dim
