@@ -21,7 +21,9 @@ from pamprof.workloads.kernels.block_math import (
     modulus,
     overlaps,
     power_of_two,
+    reciprocal,
     row_tile,
+    sigmoid,
     store,
     summing_grid,
 )
@@ -31,27 +33,29 @@ GATE_FLOPS = 24  # per channel: two moduli, two sigmoids, the two factors, a com
 GATE_BACKWARD_FLOPS = 70  # per channel, what is recomputed included
 _BLOCK = 128  # channels of a tile
 _ELEMENTS, _WARPS = 1024, 8  # of one tile
-_BACKWARD_ELEMENTS, _BACKWARD_WARPS = 512, 4
+_BACKWARD_ELEMENTS, _BACKWARD_WARPS, _BACKWARD_STAGES = 256, 2, 3
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def activated(size, shift, slope, HAS_SLOPE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Weight and real factor of the activation: act(u) = factor · u."""
+    """Weight and real factor of the activation, act(u) = factor · u, and 1 / (|u| + 1e-5)."""
+    inverse = reciprocal(size + DIRECTION)
     if HAS_SLOPE:
-        weight = tl.sigmoid(slope * size + shift)
-        factor = weight * (size / (size + DIRECTION))
+        weight = sigmoid(slope * size + shift)
+        factor = weight * (size * inverse)
     else:
         weight = tl.maximum(size + shift, 0.0)
-        factor = weight / (size + DIRECTION)
-    return weight, factor
+        factor = weight * inverse
+    return weight, factor, inverse
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Real and imaginary part of the gate unit."""
-    size = modulus(gate_real, gate_imag)
-    _, up_factor = activated(modulus(up_real, up_imag), shift, slope, HAS_SLOPE)
-    factor = tl.sigmoid(size) / (size + DIRECTION) * up_factor
+    size, _ = modulus(gate_real, gate_imag)
+    up_size, _ = modulus(up_real, up_imag)
+    _, up_factor, _ = activated(up_size, shift, slope, HAS_SLOPE)
+    factor = sigmoid(size) * reciprocal(size + DIRECTION) * up_factor
     return factor * (gate_real * up_real - gate_imag * up_imag), factor * (gate_real * up_imag + gate_imag * up_real)
 
 
@@ -94,7 +98,7 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
 @triton.jit  # type: ignore[untyped-decorator]
 def _gate_backward_kernel(  # type: ignore[no-untyped-def]
     gate_up, gradient, bias, beta, out, bias_gradient, beta_gradient, rows, width,
-    HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     within = channel < width
@@ -102,7 +106,7 @@ def _gate_backward_kernel(  # type: ignore[no-untyped-def]
     slope = tl.load(beta + channel, mask=within, other=0.0).to(tl.float32)[None, :]
     bias_sum = tl.zeros((ROWS, BLOCK), tl.float32)
     beta_sum = tl.zeros((ROWS, BLOCK), tl.float32)
-    for tile in range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0)):
+    for tile in tl.range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0), num_stages=STAGES):
         row = (tile * ROWS + tl.arange(0, ROWS)).to(tl.int64)
         inside = (row < rows)[:, None] & within[None, :]
         source = row[:, None] * (4 * width) + channel[None, :]
@@ -113,28 +117,28 @@ def _gate_backward_kernel(  # type: ignore[no-untyped-def]
         place = row[:, None] * (2 * width) + channel[None, :]
         real = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
         imag = tl.load(gradient + place + width, mask=inside, other=0.0).to(tl.float32)
-        gate_size = modulus(gate_real, gate_imag)
-        up_size = modulus(up_real, up_imag)
-        weight, up_factor = activated(up_size, shift, slope, HAS_SLOPE)
-        opening = tl.sigmoid(gate_size)
-        gate_factor = opening / (gate_size + DIRECTION)
+        gate_size, gate_inverse = modulus(gate_real, gate_imag)
+        up_size, up_inverse = modulus(up_real, up_imag)
+        weight, up_factor, up_shifted = activated(up_size, shift, slope, HAS_SLOPE)
+        opening = sigmoid(gate_size)
+        gate_shifted = reciprocal(gate_size + DIRECTION)
+        gate_factor = opening * gate_shifted
         # Gradient of the real factor s t in y = s(|g|) t(|u|) g u.
         along = real * (gate_real * up_real - gate_imag * up_imag) + imag * (gate_real * up_imag + gate_imag * up_real)
-        gate_slope = (opening * (1.0 - opening) - gate_factor) / (gate_size + DIRECTION)
-        gate_radial = along * up_factor * gate_slope / gate_size
+        gate_slope = (opening * (1.0 - opening) - gate_factor) * gate_shifted
+        gate_radial = along * up_factor * gate_slope * gate_inverse
         up_along = along * gate_factor
-        shifted = up_size + DIRECTION
         if HAS_SLOPE:
             bend = up_factor * (1.0 - weight)
-            up_slope = weight * DIRECTION / (shifted * shifted) + bend * slope
+            up_slope = weight * DIRECTION * (up_shifted * up_shifted) + bend * slope
             shifts = up_along * bend
             beta_sum += shifts * up_size
         else:
             is_open = tl.where(weight > 0.0, 1.0, 0.0)
-            up_slope = (is_open - up_factor) / shifted
-            shifts = up_along * is_open / shifted
+            up_slope = (is_open - up_factor) * up_shifted
+            shifts = up_along * is_open * up_shifted
         bias_sum += shifts
-        up_radial = up_along * up_slope / up_size
+        up_radial = up_along * up_slope * up_inverse
         real *= gate_factor * up_factor
         imag *= gate_factor * up_factor
         store(out + source, real * up_real + imag * up_imag + gate_radial * gate_real, inside)
@@ -219,11 +223,12 @@ def gate_unit_backward(
     width = bias.shape[0]
     rows = gate_up.numel() // (4 * width)
     block = min(_BLOCK, power_of_two(width))
-    tile = row_tile(rows, block, _BACKWARD_ELEMENTS, columns=triton.cdiv(width, block))
-    grid = summing_grid(triton.cdiv(rows, tile))
+    columns = triton.cdiv(width, block)
+    tile = row_tile(rows, block, _BACKWARD_ELEMENTS, columns=columns)
+    grid = summing_grid(triton.cdiv(rows, tile), columns=columns)
     out = torch.empty_like(gate_up)
     sums = bias.new_empty((1 if beta is None else 2, grid, width), dtype=torch.float32)
-    _gate_backward_kernel[grid, triton.cdiv(width, block)](
+    _gate_backward_kernel[grid, columns](
         gate_up,
         gradient,
         bias,
@@ -236,6 +241,7 @@ def gate_unit_backward(
         HAS_SLOPE=beta is not None,
         ROWS=tile,
         BLOCK=block,
+        STAGES=_BACKWARD_STAGES,
         num_warps=_BACKWARD_WARPS,
     )
     beta_gradient = bias.new_empty(0) if beta is None else sums[1].sum(0).to(beta.dtype)

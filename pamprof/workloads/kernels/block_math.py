@@ -9,6 +9,7 @@ launched otherwise begins when all before it have ended, as ever.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import torch
@@ -22,6 +23,7 @@ from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EP
 MAGNITUDE = tl.constexpr(MAGNITUDE_EPSILON)
 DIRECTION = tl.constexpr(DIRECTION_EPSILON)
 NORM = tl.constexpr(NORM_EPSILON)
+LOG2_E = tl.constexpr(math.log2(math.e))
 
 # Programs that walk over all rows and keep a sum of their own: eight for each multiprocessor of an H100 or H200, the
 # same number everywhere so that sums do not depend on the device. The interpreter runs them in turn.
@@ -56,9 +58,9 @@ def await_inputs(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
     await_results(OVERLAPS)
 
 
-def summing_grid(tiles: int) -> int:
-    """Programs of a launch that walks ``tiles`` row tiles and sums over them."""
-    return min(tiles, SUMMING_PROGRAMS)
+def summing_grid(tiles: int, *, columns: int = 1) -> int:
+    """Programs of a launch that walk ``tiles`` row tiles and sum over them, for each of ``columns`` of them."""
+    return min(tiles, max(1, SUMMING_PROGRAMS // columns))
 
 
 def row_tile(rows: int, block: int, elements: int, *, columns: int = 1) -> int:
@@ -82,10 +84,44 @@ def store(place, tile, inside):  # type: ignore[no-untyped-def]
     tl.store(place, rounded(tile, place.dtype.element_ty), mask=inside)
 
 
+@triton.jit  # type: ignore[untyped-decorator]
+def _approximate(x, INSTRUCTION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """One instruction of the special function unit, right to about 2^-22; denormal numbers count as zero."""
+    return tl.inline_asm_elementwise(INSTRUCTION, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+
+
+# By themselves compilers add several instructions that keep denormal numbers or the last bit, which made these kernels
+# wait for arithmetic and not for memory.
+@triton.jit
+def exp2(exponent):  # type: ignore[no-untyped-def]
+    """2^x."""
+    return tl.exp2(exponent) if INTERPRETED else _approximate(exponent, "ex2.approx.ftz.f32 $0, $1;")
+
+
+@triton.jit
+def reciprocal(x):  # type: ignore[no-untyped-def]
+    """1 / x."""
+    return 1.0 / x if INTERPRETED else _approximate(x, "rcp.approx.ftz.f32 $0, $1;")
+
+
+@triton.jit
+def reciprocal_root(x):  # type: ignore[no-untyped-def]
+    """1 / sqrt(x)."""
+    return tl.rsqrt(x) if INTERPRETED else _approximate(x, "rsqrt.approx.ftz.f32 $0, $1;")
+
+
+@triton.jit
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1 / (1 + exp(-x))."""
+    return reciprocal(1.0 + exp2(x * -LOG2_E))
+
+
 @triton.jit
 def modulus(real, imag):  # type: ignore[no-untyped-def]
-    """sqrt(re² + im² + 1e-8)."""
-    return tl.sqrt(real * real + imag * imag + MAGNITUDE)
+    """sqrt(re² + im² + 1e-8), and its reciprocal."""
+    power = real * real + imag * imag + MAGNITUDE
+    inverse = reciprocal_root(power)
+    return power * inverse, inverse
 
 
 @triton.jit

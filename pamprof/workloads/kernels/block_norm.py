@@ -22,6 +22,8 @@ from pamprof.workloads.kernels.block_math import (
     modulus,
     overlaps,
     power_of_two,
+    reciprocal,
+    reciprocal_root,
     row_tile,
     store,
 )
@@ -32,23 +34,18 @@ NORM_FLOPS = 12  # per channel
 ADD_FLOPS = 2  # per channel; a scale on what is added, or adding up its rows, costs as much again
 SIZE_FLOPS = 5  # modulus of a normed channel
 
-# Of one plane in one program's tile: the fastest on an H200, as all such sizes of these kernels.
-_PLAIN_ELEMENTS, _PLAIN_WARPS = 512, 4
-_GATED_ELEMENTS, _GATED_WARPS = 1024, 1
-_FEW_ROWS_WARPS = 4  # where a row is a program of its own, and there is nothing to wait for but itself
+# The fastest on an H200, as all such sizes of these kernels.
+_ELEMENTS, _WARPS = 1024, 4  # of one plane in one program's tile
+_GATED_WARPS = 1  # of a program of one row
+_CHANNELS_PER_WARP = 512  # at most, of a wide row
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _norm_kernel(  # type: ignore[no-untyped-def]
-    planes, branch, branch_scale, scale, total, normed,
-    step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits,
-    rows, length, width, HEADS: tl.constexpr,
-    HAS_BRANCH: tl.constexpr, PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr, HAS_GATES: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+def normed_rows(  # type: ignore[no-untyped-def]
+    planes, branch, branch_scale, scale, total, normed, row, channel, rows, width,
+    HAS_BRANCH: tl.constexpr, PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
 ):  # fmt: skip
-    await_inputs(OVERLAPS)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    channel = tl.arange(0, BLOCK)
+    """Sums and norms of some rows, stored; the norms as float32 [ROWS, D] real and imaginary."""
     within = channel < width
     inside = (row < rows)[:, None] & within[None, :]
     place = row.to(tl.int64)[:, None] * (2 * width) + channel[None, :]
@@ -75,28 +72,66 @@ def _norm_kernel(  # type: ignore[no-untyped-def]
         store(total + place + width, imag, inside)
     power = real * real + imag * imag + MAGNITUDE
     mean = tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width
-    size = tl.sqrt(power)
+    size = power * reciprocal_root(power)
     channel_scale = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32)
-    factor = channel_scale[None, :] / tl.sqrt(mean + NORM)[:, None] * (size / (size + DIRECTION))
+    factor = channel_scale[None, :] * tl.rsqrt(mean + NORM)[:, None] * (size * reciprocal(size + DIRECTION))
     real *= factor
     imag *= factor
     store(normed + place, real, inside)
     store(normed + place + width, imag, inside)
-    if HAS_GATES:
-        normed_size = modulus(real, imag)
-        sequence = (row // length).to(tl.int64)
-        for head in tl.static_range(HEADS):
-            of_step = step_weight + head * 2 * width + channel
-            of_real = tl.load(of_step, mask=within, other=0.0).to(tl.float32)
-            of_imag = tl.load(of_step + width, mask=within, other=0.0).to(tl.float32)
-            of_size = tl.load(protect_weight + head * width + channel, mask=within, other=0.0).to(tl.float32)
-            step = tl.sum(real * of_real[None, :] + imag * of_imag[None, :], axis=1)
-            gate = tl.sum(normed_size * of_size[None, :], axis=1)
-            step += tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
-            gate += tl.load(protect_bias + head).to(tl.float32)
-            target = (sequence * HEADS + head) * length + row % length
-            tl.store(step_logits + target, step, mask=row < rows)
-            tl.store(gate_logits + target, gate, mask=row < rows)
+    return real, imag
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _norm_kernel(  # type: ignore[no-untyped-def]
+    planes, branch, branch_scale, scale, total, normed, rows, width,
+    HAS_BRANCH: tl.constexpr, PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+):  # fmt: skip
+    await_inputs(OVERLAPS)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    normed_rows(
+        planes, branch, branch_scale, scale, total, normed, row, tl.arange(0, BLOCK), rows, width,
+        HAS_BRANCH, PAIRED, HAS_BRANCH_SCALE,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["length"])  # type: ignore[untyped-decorator]
+def _gated_norm_kernel(  # type: ignore[no-untyped-def]
+    planes, branch, branch_scale, scale, total, normed,
+    step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits,
+    rows, length, width,
+    PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
+    HEADS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+):  # fmt: skip
+    """One row, so that its logits are numbers: vectors of a few would be laid out anew for each store."""
+    await_inputs(OVERLAPS)
+    row = tl.program_id(0)
+    channel = tl.arange(0, BLOCK)
+    real, imag = normed_rows(
+        planes, branch, branch_scale, scale, total, normed, row + tl.arange(0, 1), channel, rows, width,
+        True, PAIRED, HAS_BRANCH_SCALE,
+    )  # fmt: skip
+    size, _ = modulus(real, imag)
+    channel = channel[None, :]
+    inside = channel < width
+    steps, gates = (), ()
+    for head in tl.static_range(HEADS):
+        of_step = step_weight + head * 2 * width + channel
+        of_real = tl.load(of_step, mask=inside, other=0.0).to(tl.float32)
+        of_imag = tl.load(of_step + width, mask=inside, other=0.0).to(tl.float32)
+        of_size = tl.load(protect_weight + head * width + channel, mask=inside, other=0.0).to(tl.float32)
+        step = tl.sum(tl.sum(real * of_real + imag * of_imag, axis=1), axis=0)
+        gate = tl.sum(tl.sum(size * of_size, axis=1), axis=0)
+        step += tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
+        gate += tl.load(protect_bias + head).to(tl.float32)
+        steps = steps + (step,)  # type: ignore[assignment]  # noqa: RUF005 - Triton knows no starred tuples
+        gates = gates + (gate,)  # type: ignore[assignment]  # noqa: RUF005
+    # Behind all loads, since none may overtake a store.
+    target = (row // length).to(tl.int64) * HEADS * length + row % length
+    for head in tl.static_range(HEADS):
+        tl.store(step_logits + target + head * length, steps[head])
+        tl.store(gate_logits + target + head * length, gates[head])
 
 
 def _norm_work(planes: Tensor, scale: Tensor, dtype: torch.dtype, *, output: object) -> OperatorWork:
@@ -147,7 +182,7 @@ def norm(planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     """Norm of planes [..., 2, D] by ``scale`` [D], in ``dtype``."""
     planes = planes.contiguous()
     normed = planes.new_empty(planes.shape, dtype=dtype)
-    _launch(planes, None, None, scale, planes, normed, None)
+    _launch(planes, None, None, scale, planes, normed)
     return normed
 
 
@@ -168,7 +203,7 @@ def add_norm(
     """
     planes = planes.contiguous()
     total, normed = _fake_add_norm(planes, branch, branch_scale, scale, dtype)
-    _launch(planes, branch, branch_scale, scale, total, normed, None)
+    _launch(planes, branch, branch_scale, scale, total, normed)
     return total, normed
 
 
@@ -210,45 +245,51 @@ def add_norm_gates(
     """
     planes = planes.contiguous()
     total, normed, logits = _fake_gated(planes, branch, branch_scale, scale, gates, dtype)
-    _launch(planes, branch, branch_scale, scale, total, normed, (*(gate.contiguous() for gate in gates), *logits))
+    width, heads = planes.shape[-1], gates[3].shape[0]
+    rows = planes.numel() // (2 * width)
+    _gated_norm_kernel[(rows,)](
+        *_tensors(planes, branch, branch_scale, scale, total, normed),
+        *(gate.contiguous() for gate in gates),
+        *logits,
+        rows,
+        planes.shape[1],
+        width,
+        PAIRED=branch.ndim > planes.ndim,
+        HAS_BRANCH_SCALE=branch_scale is not None,
+        HEADS=heads,
+        BLOCK=power_of_two(width),
+        OVERLAPS=overlaps(planes.device),
+        num_warps=max(_GATED_WARPS, power_of_two(width) // _CHANNELS_PER_WARP),
+        launch_pdl=overlaps(planes.device),
+    )
     return total, normed, logits
 
 
 def _launch(
-    planes: Tensor,
-    branch: Tensor | None,
-    branch_scale: Tensor | None,
-    scale: Tensor,
-    total: Tensor,
-    normed: Tensor,
-    gates: tuple[Tensor, ...] | None,
+    planes: Tensor, branch: Tensor | None, branch_scale: Tensor | None, scale: Tensor, total: Tensor, normed: Tensor
 ) -> None:
     width = planes.shape[-1]
     rows = planes.numel() // (2 * width)
     block = power_of_two(width)
-    elements, warps = (_GATED_ELEMENTS, _GATED_WARPS) if gates else (_PLAIN_ELEMENTS, _PLAIN_WARPS)
-    tile = row_tile(rows, block, elements)
-    if tile == 1:
-        warps = _FEW_ROWS_WARPS
+    tile = row_tile(rows, block, _ELEMENTS)
     _norm_kernel[(triton.cdiv(rows, tile),)](
-        planes,
-        planes if branch is None else branch.contiguous(),
-        scale if branch_scale is None else branch_scale,
-        scale,
-        total,
-        normed,
-        *(gates or (scale,) * 7),
+        *_tensors(planes, branch, branch_scale, scale, total, normed),
         rows,
-        planes.shape[1],
         width,
-        gates[3].shape[0] if gates else 0,
         HAS_BRANCH=branch is not None,
         PAIRED=branch is not None and branch.ndim > planes.ndim,
         HAS_BRANCH_SCALE=branch_scale is not None,
-        HAS_GATES=gates is not None,
         ROWS=tile,
         BLOCK=block,
         OVERLAPS=overlaps(planes.device),
-        num_warps=warps,
+        num_warps=max(_WARPS, block // _CHANNELS_PER_WARP),
         launch_pdl=overlaps(planes.device),
     )
+
+
+def _tensors(
+    planes: Tensor, branch: Tensor | None, branch_scale: Tensor | None, scale: Tensor, total: Tensor, normed: Tensor
+) -> tuple[Tensor, ...]:
+    """What both kernels begin with; something stands in where there is nothing."""
+    added = planes if branch is None else branch.contiguous()
+    return planes, added, scale if branch_scale is None else branch_scale, scale, total, normed

@@ -21,6 +21,8 @@ from pamprof.workloads.kernels.block_math import (
     NORM,
     modulus,
     power_of_two,
+    reciprocal,
+    reciprocal_root,
     row_tile,
     store,
     summing_grid,
@@ -32,32 +34,43 @@ _NORM_BACKWARD_FLOPS = 34  # per channel, the recomputed factor and the scale's 
 _RESIDUAL_FLOPS = 2  # per channel
 _SIZE_BACKWARD_FLOPS = 11  # per channel: the modulus of the normed channel, and what its gradient adds to both parts
 
-_PLAIN_ELEMENTS, _PLAIN_WARPS = 512, 4  # of one plane in one program's tile
-_GATED_ELEMENTS, _GATED_WARPS = 1024, 2
+_PLAIN_ELEMENTS, _PLAIN_WARPS = 512, 2  # of one plane in one program's tile
+_GATED_WARPS, _GATED_STAGES, _GATED_PROGRAMS = 4, 3, 396  # as many programs as registers hold, loads two rows ahead
+_CHANNELS_PER_WARP = 256  # at most, of a wide row
+_HELD_NUMBERS = 96  # of gates' weights in one thread, at most; beyond that they are loaded for every row
+
+
+@triton.jit
+def _weights_of(step_weight, protect_weight, head, channel, width):  # type: ignore[no-untyped-def]
+    """One head's weights of real parts, imaginary parts and moduli, as rows [1, D]."""
+    within = channel < width
+    of_step = step_weight + head * 2 * width + channel
+    of_real = tl.load(of_step, mask=within, other=0.0).to(tl.float32)
+    of_imag = tl.load(of_step + width, mask=within, other=0.0).to(tl.float32)
+    return of_real, of_imag, tl.load(protect_weight + head * width + channel, mask=within, other=0.0).to(tl.float32)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _along_gates(  # type: ignore[no-untyped-def]
-    real, imag, along_real, along_imag, logits_gradient, step_weight, protect_weight, sizes,
-    row, channel, inside, rows, width, HEADS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    real, imag, along_real, along_imag, logits_gradient, step_weight, protect_weight, weights,
+    sizes, row, channel, inside, rows, width, HEADS: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Adds to the gradient of a normed row what comes through both logits; stores the row's moduli."""
-    within = channel < width
-    size = modulus(real, imag)
-    store(sizes + row.to(tl.int64)[:, None] * width + channel[None, :], size, inside)
-    along_size = tl.zeros((ROWS, BLOCK), tl.float32)
+    """Adds to the gradient [1, D] of one normed row what comes through both logits; stores the row's moduli."""
+    size, inverse = modulus(real, imag)
+    channel = channel[None, :]
+    store(sizes + tl.cast(row, tl.int64) * width + channel, size, inside)
+    along_size = tl.zeros((1, BLOCK), tl.float32)
     for head in tl.static_range(HEADS):
-        source = logits_gradient + head * rows + row
-        step = tl.load(source, mask=row < rows, other=0.0)
-        gate = tl.load(source + HEADS * rows, mask=row < rows, other=0.0)
-        of_step = step_weight + head * 2 * width + channel
-        of_real = tl.load(of_step, mask=within, other=0.0).to(tl.float32)
-        of_imag = tl.load(of_step + width, mask=within, other=0.0).to(tl.float32)
-        of_size = tl.load(protect_weight + head * width + channel, mask=within, other=0.0).to(tl.float32)
-        along_real += step[:, None] * of_real[None, :]
-        along_imag += step[:, None] * of_imag[None, :]
-        along_size += gate[:, None] * of_size[None, :]
-    along_size /= size
+        step = tl.load(logits_gradient + head * rows + row)
+        gate = tl.load(logits_gradient + (HEADS + head) * rows + row)
+        if HOLDS_WEIGHTS:
+            of_real, of_imag, of_size = weights[head]
+        else:
+            of_real, of_imag, of_size = _weights_of(step_weight, protect_weight, head, channel, width)
+        along_real += step * of_real
+        along_imag += step * of_imag
+        along_size += gate * of_size
+    along_size *= inverse
     return along_real + along_size * real, along_imag + along_size * imag
 
 
@@ -65,14 +78,20 @@ def _along_gates(  # type: ignore[no-untyped-def]
 def _norm_backward_kernel(  # type: ignore[no-untyped-def]
     planes, scale, gradient, residual, logits_gradient, step_weight, protect_weight,
     planes_gradient, branch_gradient, scale_gradient, sizes, rows, width, HEADS: tl.constexpr,
-    HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     channel = tl.arange(0, BLOCK)
     within = channel < width
     channel_scale = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32)[None, :]
     summed = tl.zeros((ROWS, BLOCK), tl.float32)
-    for tile in range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0)):
+    weights = ()
+    if HAS_GATES and HOLDS_WEIGHTS:
+        for head in tl.static_range(HEADS):
+            of_head = _weights_of(step_weight, protect_weight, head, channel[None, :], width)
+            # Triton knows no starred tuples.
+            weights = weights + (of_head,)  # type: ignore[assignment]  # noqa: RUF005
+    for tile in tl.range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0), num_stages=STAGES):
         row = tile * ROWS + tl.arange(0, ROWS)
         inside = (row < rows)[:, None] & within[None, :]
         place = row.to(tl.int64)[:, None] * (2 * width) + channel[None, :]
@@ -84,20 +103,24 @@ def _norm_backward_kernel(  # type: ignore[no-untyped-def]
             past_real = tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
             past_imag = tl.load(residual + place + width, mask=inside, other=0.0).to(tl.float32)
         power = real * real + imag * imag + MAGNITUDE
-        reciprocal = 1.0 / tl.sqrt(tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width + NORM)[:, None]
-        size = tl.sqrt(power)
-        shifted = size + DIRECTION
-        direction = reciprocal * (size / shifted)
+        mean = tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width
+        inverse_mean = tl.rsqrt(mean + NORM)[:, None]
+        inverse_size = reciprocal_root(power)
+        size = power * inverse_size
+        inverse_shifted = reciprocal(size + DIRECTION)
+        direction = inverse_mean * (size * inverse_shifted)
         factor = channel_scale * direction
         if HAS_GATES:
+            tl.static_assert(ROWS == 1)
             along_real, along_imag = _along_gates(
-                real * factor, imag * factor, along_real, along_imag, logits_gradient, step_weight, protect_weight,
-                sizes, row, channel, inside, rows, width, HEADS, ROWS, BLOCK,
+                real * factor, imag * factor, along_real, along_imag, logits_gradient, step_weight, protect_weight, weights,
+                sizes, tile, channel, inside, rows, width, HEADS, HOLDS_WEIGHTS, BLOCK,
             )  # fmt: skip
         aligned = along_real * real + along_imag * imag
         summed += aligned * direction
-        shared = tl.sum(factor * aligned, axis=1)[:, None] * reciprocal * reciprocal / width
-        radial = aligned * channel_scale * reciprocal * (DIRECTION / (shifted * shifted * size)) - shared
+        shared = (tl.sum(factor * aligned, axis=1) / width)[:, None] * (inverse_mean * inverse_mean)
+        bend = DIRECTION * inverse_shifted * inverse_shifted * inverse_size
+        radial = aligned * (channel_scale * inverse_mean * bend) - shared
         real = along_real * factor + real * radial
         imag = along_imag * factor + imag * radial
         if HAS_RESIDUAL:
@@ -234,9 +257,14 @@ def _launch(
     width = planes.shape[-1]
     rows = planes.numel() // (2 * width)
     block = power_of_two(width)
-    elements, warps = (_GATED_ELEMENTS, _GATED_WARPS) if gates else (_PLAIN_ELEMENTS, _PLAIN_WARPS)
-    tile = row_tile(rows, block, elements)
-    grid = summing_grid(triton.cdiv(rows, tile))
+    heads = gates[2].shape[0] if gates else 0
+    warps = max(_GATED_WARPS if gates else _PLAIN_WARPS, block // _CHANNELS_PER_WARP)
+    holds = 3 * heads * block <= _HELD_NUMBERS * 32 * warps
+    if gates:
+        tile, grid = 1, min(summing_grid(rows), _GATED_PROGRAMS * _GATED_WARPS // warps)
+    else:
+        tile = row_tile(rows, block, _PLAIN_ELEMENTS)
+        grid = summing_grid(triton.cdiv(rows, tile))
     planes_gradient, branch_gradient, _ = _fake_backward(planes, scale, gradient, residual, branch_dtype)
     scale_gradient = scale.new_empty((grid, width), dtype=torch.float32)
     _norm_backward_kernel[(grid,)](
@@ -251,12 +279,14 @@ def _launch(
         gates[3] if gates else scale,
         rows,
         width,
-        gates[2].shape[0] if gates else 0,
+        heads,
         HAS_RESIDUAL=residual is not None,
         HAS_BRANCH=branch_dtype is not None,
         HAS_GATES=gates is not None,
+        HOLDS_WEIGHTS=holds,
         ROWS=tile,
         BLOCK=block,
+        STAGES=_GATED_STAGES if gates and holds else 1,
         num_warps=warps,
     )
     return planes_gradient, branch_gradient, scale_gradient.sum(0).to(scale.dtype)

@@ -7,47 +7,68 @@ Axes: N rows (tokens), V vocabulary.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import power_of_two, store
+from pamprof.workloads.kernels.block_math import LOG2_E, exp2, power_of_two, store
+from pamprof.workloads.kernels.core_tiles import rounded
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 _FLOPS = 11  # per logit, as counted apart: log-softmax 5 and its backward 4, the target taken off, the mean's weight
-_BLOCK, _WARPS = 2048, 8
+_BLOCK, _WARPS = 16384, 32
+_VECTOR_BYTES = 16
+
+_LOWEST = tl.constexpr(-1e30)  # finite, so that nothing subtracts infinities
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
-    logits, targets, losses, stride, vocabulary, weight, BLOCK: tl.constexpr
+    logits, targets, losses, stride, vocabulary, log2_weight, BLOCK: tl.constexpr, VECTOR: tl.constexpr
 ):
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
     target = tl.load(targets + row)
     at_target = tl.load(logits + target).to(tl.float32)
-    column = tl.arange(0, BLOCK)
-    # The largest so far and the sum of exponentials relative to it, for each of BLOCK residues of the column.
-    largest = tl.full([BLOCK], -float("inf"), tl.float32)
-    total = tl.zeros([BLOCK], tl.float32)
-    for start in range(0, vocabulary, BLOCK):
-        tile = tl.load(logits + start + column, mask=start + column < vocabulary, other=-float("inf")).to(tl.float32)
-        higher = tl.maximum(largest, tile)
-        # A residue without any column stays at minus infinity, and its sum at zero.
-        reached = tl.where(higher == -float("inf"), 0.0, higher)
-        total = total * tl.exp(largest - reached) + tl.exp(tile - reached)
-        largest = higher
+    column = tl.arange(0, BLOCK // VECTOR)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]
+    # Columns that are all inside need no mask; a mask by the vocabulary, which nothing divides, would part their loads.
+    whole = vocabulary // BLOCK * BLOCK
+    # The largest so far and the sum of exponentials relative to it, for what one thread loads at once.
+    largest = tl.full([BLOCK // VECTOR], _LOWEST, tl.float32)
+    total = tl.zeros([BLOCK // VECTOR], tl.float32)
+    for start in range(0, whole, BLOCK):
+        largest, total = _added(largest, total, tl.load(logits + start + column).to(tl.float32))
+    for start in range(whole, stride, BLOCK):
+        tile = tl.load(logits + start + column, mask=start + column < stride, other=_LOWEST).to(tl.float32)
+        largest, total = _added(largest, total, tl.where(start + column < vocabulary, tile, _LOWEST))
     highest = tl.max(largest, 0)
-    total = tl.sum(total * tl.exp(largest - highest), 0)
-    logarithm = highest + tl.log(total)
-    tl.store(losses + row, logarithm - at_target)
-    for start in range(0, stride, BLOCK):
-        inside = start + column < vocabulary
-        tile = tl.load(logits + start + column, mask=inside, other=-float("inf")).to(tl.float32)
-        share = tl.exp(tile - logarithm) - tl.where(start + column == target, 1.0, 0.0)
-        store(logits + start + column, share * weight, start + column < stride)
+    total = tl.sum(total * exp2((largest - highest) * LOG2_E), 0)
+    logarithm = highest * LOG2_E + tl.log2(total)
+    tl.store(losses + row, logarithm / LOG2_E - at_target)
+    shift = log2_weight - logarithm
+    for start in range(0, whole, BLOCK):
+        tile = tl.load(logits + start + column).to(tl.float32)
+        tl.store(logits + start + column, rounded(exp2(tile * LOG2_E + shift), logits.dtype.element_ty))
+    for start in range(whole, stride, BLOCK):
+        tile = tl.load(logits + start + column, mask=start + column < stride, other=0.0).to(tl.float32)
+        share = tl.where(start + column < vocabulary, exp2(tile * LOG2_E + shift), 0.0)
+        store(logits + start + column, share, start + column < stride)
+    tl.debug_barrier()  # the target's share is stored once more, behind what another thread stored there
+    share = exp2(at_target * LOG2_E + shift) - exp2(log2_weight)
+    tl.store(logits + target, rounded(share, logits.dtype.element_ty))
+
+
+@triton.jit
+def _added(largest, total, tile):  # type: ignore[no-untyped-def]
+    """Largest [M] and sum [M] with one more tile [M, VECTOR], whose rows lie in one thread each."""
+    higher = tl.maximum(largest, tl.max(tile, 1))
+    scaled = higher * LOG2_E
+    total = total * exp2(largest * LOG2_E - scaled) + tl.sum(exp2(tile * LOG2_E - scaled[:, None]), 1)
+    return higher, total
 
 
 def _fake(logits: Tensor, targets: Tensor, vocabulary_size: int) -> Tensor:
@@ -74,8 +95,16 @@ def cross_entropy_(logits: Tensor, targets: Tensor, vocabulary_size: int) -> Ten
     """
     rows, stride = logits.shape
     losses = logits.new_empty(rows, dtype=torch.float32)
-    block = min(_BLOCK, power_of_two(stride))
+    vector = _VECTOR_BYTES // logits.element_size()
     _cross_entropy_kernel[(rows,)](
-        logits, targets, losses, stride, vocabulary_size, 1.0 / rows, BLOCK=block, num_warps=_WARPS
+        logits,
+        targets,
+        losses,
+        stride,
+        vocabulary_size,
+        -math.log2(rows),
+        BLOCK=max(vector, min(_BLOCK, power_of_two(stride))),
+        VECTOR=vector,
+        num_warps=_WARPS,
     )
     return losses

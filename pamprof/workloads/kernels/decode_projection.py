@@ -58,7 +58,8 @@ def _logits_of_heads(  # type: ignore[no-untyped-def]
         steps += real * tl.load(of_step, mask=within, other=0.0).to(tl.float32)
         steps += imag * tl.load(of_step + inputs, mask=within, other=0.0).to(tl.float32)
         of_size = tl.load(protect_weight + head[:, None] * inputs + channel, mask=within, other=0.0).to(tl.float32)
-        gates += modulus(real, imag) * of_size
+        size, _ = modulus(real, imag)
+        gates += size * of_size
     target = logits + tl.program_id(1) * heads + head
     tl.store(target, tl.sum(steps, axis=1) + shift, mask=inside)
     tl.store(target + tl.num_programs(1) * heads, tl.sum(gates, axis=1) + gate_shift, mask=inside)
