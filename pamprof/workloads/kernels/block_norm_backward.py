@@ -113,8 +113,8 @@ def _norm_backward_kernel(  # type: ignore[no-untyped-def]
         if HAS_GATES:
             tl.static_assert(ROWS == 1)
             along_real, along_imag = _along_gates(
-                real * factor, imag * factor, along_real, along_imag, logits_gradient, step_weight, protect_weight, weights,
-                sizes, tile, channel, inside, rows, width, HEADS, HOLDS_WEIGHTS, BLOCK,
+                real * factor, imag * factor, along_real, along_imag, logits_gradient, step_weight, protect_weight,
+                weights, sizes, tile, channel, inside, rows, width, HEADS, HOLDS_WEIGHTS, BLOCK,
             )  # fmt: skip
         aligned = along_real * real + along_imag * imag
         summed += aligned * direction

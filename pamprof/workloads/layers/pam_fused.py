@@ -18,6 +18,7 @@ from torch.nn import functional
 from pamprof.workloads.kernels.block_gate import gate_unit
 from pamprof.workloads.kernels.block_norm import add_norm, add_norm_gates, norm
 from pamprof.workloads.kernels.block_prepare import prepare
+from pamprof.workloads.kernels.block_product import add_product_
 from pamprof.workloads.kernels.block_weights import block_weight
 from pamprof.workloads.kernels.core import fused_core
 from pamprof.workloads.kernels.decode_gate_unit import norm_gate_unit
@@ -107,8 +108,7 @@ class FusedBlock(PlanarBlock):
         )
         assert after is not None
         state.copy_(after)
-        # In place: nobody else holds the sum.
-        rows(total).addmm_(rows(retrieved), self._output(dtype).mT)
+        add_product_(total, retrieved, self._output(dtype))  # nobody else holds the sum
         return total
 
     def _step(self, hidden: Tensor, rotation: Tensor, state: Tensor) -> Tensor:
