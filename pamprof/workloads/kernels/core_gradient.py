@@ -25,6 +25,7 @@ from pamprof.workloads.kernels.core_tiles import (
     load_planes,
     load_state,
     negated,
+    of_row,
     pair_weight,
     parted,
     rounded,
@@ -57,6 +58,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
     qkv_head,
     heads,
     HEAD_DIM: tl.constexpr,
+    HEAD_STEP: tl.constexpr,
     BLOCK: tl.constexpr,
     CHUNK: tl.constexpr,
     HAS_KEPT: tl.constexpr,
@@ -71,7 +73,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
     width = heads * HEAD_DIM
     segment = tl.program_id(0) % segments
     row = (tl.program_id(0) // segments).to(tl.int64)
-    offset = row // heads * qkv_batch + row % heads * qkv_head
+    offset = of_row(row, heads, qkv_batch, qkv_head, HEAD_STEP)
     queries += offset
     keys += offset
     values += offset

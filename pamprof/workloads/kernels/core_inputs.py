@@ -5,6 +5,7 @@ Axes: B batch, T time, H heads, d head_dim, R = B · H rows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,11 @@ class CoreInputs:
         """Room for states [R, *between, d, 2 d]."""
         batch_size, _, heads, head_dim = self.sizes
         return self.queries.new_empty((batch_size * heads, *between, head_dim, 2 * head_dim), dtype=dtype)
+
+
+def head_step(*planes: Tensor) -> int:
+    """The largest power of two up to 16 that divides the strides of heads of planes [B, T, 2, H, d]."""
+    return math.gcd(16, *(tensor.stride(3) for tensor in planes))
 
 
 def keeps_states(inputs: CoreInputs, configuration: Configuration) -> bool:

@@ -17,7 +17,7 @@ from pamprof.errors import UsageError
 from pamprof.workloads.kernels.core_configuration import Configuration, gradient_block, padded
 from pamprof.workloads.kernels.core_decay import decay_gradient_kernel
 from pamprof.workloads.kernels.core_gradient import gradient_kernel
-from pamprof.workloads.kernels.core_inputs import CoreInputs, keeps_states
+from pamprof.workloads.kernels.core_inputs import CoreInputs, head_step, keeps_states
 from pamprof.workloads.kernels.core_output import output_kernel
 from pamprof.workloads.kernels.core_segments import (
     DECAY_GROUP,
@@ -74,6 +74,7 @@ def launch_forward(
             *tensors,
             *sizes,
             HEAD_DIM=head_dim,
+            HEAD_STEP=head_step(inputs.queries),
             BLOCK_D=padded(head_dim),
             BLOCK_V=block,
             CHUNK=chunk,
@@ -170,6 +171,7 @@ def launch_backward(
         *inputs.queries.stride()[:4],
         heads,
         HEAD_DIM=head_dim,
+        HEAD_STEP=head_step(inputs.queries),
         BLOCK=min(padded(head_dim), gradient_block(inputs.queries.dtype)),
         CHUNK=chunk,
         HAS_KEPT=kept is not None,

@@ -16,6 +16,7 @@ from pamprof.workloads.kernels.core_tiles import (
     load_planes,
     load_state,
     negated,
+    of_row,
     pair_weight,
     parted,
     rounded,
@@ -47,6 +48,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
     stride_head,
     heads,
     HEAD_DIM: tl.constexpr,
+    HEAD_STEP: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_V: tl.constexpr,
     CHUNK: tl.constexpr,
@@ -63,7 +65,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
     first = (program % blocks) * BLOCK_V
     segment = program // blocks % segments
     row = (program // blocks // segments).to(tl.int64)
-    offset = row // heads * stride_batch + row % heads * stride_head
+    offset = of_row(row, heads, stride_batch, stride_head, HEAD_STEP)
     queries += offset
     keys += offset
     values += offset

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pamprof.workloads.kernels.core_configuration import SCAN_GROUP, Configuration, padded
 from pamprof.workloads.kernels.core_decay import decay_kernel
+from pamprof.workloads.kernels.core_inputs import head_step
 from pamprof.workloads.kernels.core_states import scan_kernel, state_kernel
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def launch_state(
         *values.stride()[:4],
         heads,
         HEAD_DIM=head_dim,
+        HEAD_STEP=head_step(keys, values),
         BLOCK_D=padded(head_dim),
         BLOCK_V=block,
         CHUNK=configuration.chunk,

@@ -19,6 +19,7 @@ from pamprof.workloads.kernels.core_tiles import (
     load_joined,
     load_planes,
     load_state,
+    of_row,
     parted,
     rounded,
     store_state,
@@ -49,6 +50,7 @@ def state_kernel(  # type: ignore[no-untyped-def]
     values_head,
     heads,
     HEAD_DIM: tl.constexpr,
+    HEAD_STEP: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_V: tl.constexpr,
     CHUNK: tl.constexpr,
@@ -70,8 +72,8 @@ def state_kernel(  # type: ignore[no-untyped-def]
     first = (program % blocks) * BLOCK_V
     segment = program // blocks % segments
     row = (program // blocks // segments).to(tl.int64)
-    keys += row // heads * keys_batch + row % heads * keys_head
-    values += row // heads * values_batch + row % heads * values_head
+    keys += of_row(row, heads, keys_batch, keys_head, HEAD_STEP)
+    values += of_row(row, heads, values_batch, values_head, HEAD_STEP)
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
     place = row * segments + segment
     descends: tl.constexpr = REVERSED == KEEPS

@@ -40,6 +40,16 @@ def add_product(total, left, right, PRECISION: tl.constexpr):  # type: ignore[no
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def of_row(row, heads, stride_batch, stride_head, HEAD_STEP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where a row's planes begin, R = B · H.
+
+    HEAD_STEP divides the stride of heads. Triton knows by itself only whether 16 does: heads of 72 channels it would
+    load and store a few bytes at a time.
+    """
+    return row // heads * stride_batch + row % heads * (stride_head // HEAD_STEP * HEAD_STEP)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def load_rows(  # type: ignore[no-untyped-def]
     base, start, length, stride_time, first, HEAD_DIM: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr
 ):
