@@ -47,7 +47,10 @@ def given(length: int, head_dim: int, dtype: torch.dtype = torch.float32, heads:
     qkv = torch.randn(1, length, 2, 3, heads, head_dim, generator=generator).to(dtype)
     log_decay = -0.3 * torch.rand(1, heads, length, generator=generator) ** 2
     state = torch.randn(1, heads, head_dim, 2 * head_dim, generator=generator)
-    gradients = torch.randn(qkv[:, :, :, 0].shape, generator=generator).to(dtype), torch.randn_like(state)
+    gradients = (
+        torch.randn(qkv[:, :, :, 0].shape, generator=generator).to(dtype),
+        torch.randn(state.shape, generator=generator),
+    )
     return qkv, log_decay, state, *gradients
 
 
