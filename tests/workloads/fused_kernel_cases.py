@@ -15,6 +15,7 @@ from pamprof.workloads.kernels import (
     block_gate,
     block_norm,
     block_norm_backward,
+    block_norm_gates,
     block_prepare,
     block_weights,
     cross_entropy,
@@ -90,7 +91,7 @@ def norms(case: object, batch: int, length: int, width: int, heads: int, dtype: 
     wide_total = wide_stream + wide_branch
     wide_normed = definition.complex_norm(complex_of(wide_total), wide_scale)
     wide_logits = logits_of(wide_normed, wide_gates)
-    total, normed, logits = block_norm.add_norm_gates(stream, branch, None, scale, gates, dtype)
+    total, normed, logits = block_norm_gates.add_norm_gates(stream, branch, None, scale, gates, dtype)
     record("add_norm", case, total, wide_total)
     record("add_norm", case, normed, planes_of(wide_normed))
     record("logits", case, logits, wide_logits)

@@ -27,7 +27,7 @@ from pamprof.workloads.kernels.block_math import (
     store,
     summing_grid,
 )
-from pamprof.workloads.kernels.block_norm import gate_products
+from pamprof.workloads.kernels.block_norm_gates import gate_products, gate_weights
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 _NORM_BACKWARD_FLOPS = 34  # per channel, the recomputed factor and the scale's sum included
@@ -38,16 +38,6 @@ _PLAIN_ELEMENTS, _PLAIN_WARPS = 512, 2  # of one plane in one program's tile
 _GATED_WARPS, _GATED_STAGES, _GATED_PROGRAMS = 4, 3, 396  # as many programs as registers hold, loads two rows ahead
 _CHANNELS_PER_WARP = 256  # at most, of a wide row
 _HELD_NUMBERS = 96  # of gates' weights in one thread, at most; beyond that they are loaded for every row
-
-
-@triton.jit
-def _weights_of(step_weight, protect_weight, head, channel, width):  # type: ignore[no-untyped-def]
-    """One head's weights of real parts, imaginary parts and moduli, as rows [1, D]."""
-    within = channel < width
-    of_step = step_weight + head * 2 * width + channel
-    of_real = tl.load(of_step, mask=within, other=0.0).to(tl.float32)
-    of_imag = tl.load(of_step + width, mask=within, other=0.0).to(tl.float32)
-    return of_real, of_imag, tl.load(protect_weight + head * width + channel, mask=within, other=0.0).to(tl.float32)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -66,7 +56,7 @@ def _along_gates(  # type: ignore[no-untyped-def]
         if HOLDS_WEIGHTS:
             of_real, of_imag, of_size = weights[head]
         else:
-            of_real, of_imag, of_size = _weights_of(step_weight, protect_weight, head, channel, width)
+            of_real, of_imag, of_size = gate_weights(step_weight, protect_weight, head, channel, width)
         along_real += step * of_real
         along_imag += step * of_imag
         along_size += gate * of_size
@@ -88,7 +78,7 @@ def _norm_backward_kernel(  # type: ignore[no-untyped-def]
     weights = ()
     if HAS_GATES and HOLDS_WEIGHTS:
         for head in tl.static_range(HEADS):
-            of_head = _weights_of(step_weight, protect_weight, head, channel[None, :], width)
+            of_head = gate_weights(step_weight, protect_weight, head, channel[None, :], width)
             # Triton knows no starred tuples.
             weights = weights + (of_head,)  # type: ignore[assignment]  # noqa: RUF005
     for tile in tl.range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0), num_stages=STAGES):

@@ -13,7 +13,8 @@ import triton.language as tl
 from torch import Tensor
 
 from pamprof.workloads.kernels.block_math import await_results, launch_next, modulus, overlaps, store
-from pamprof.workloads.kernels.block_norm import ADD_FLOPS, NORM_FLOPS, SIZE_FLOPS, gate_products
+from pamprof.workloads.kernels.block_norm import ADD_FLOPS, NORM_FLOPS
+from pamprof.workloads.kernels.block_norm_gates import SIZE_FLOPS, gate_products
 from pamprof.workloads.kernels.decode_tiles import (
     channels,
     input_tile,

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from pamprof.workloads.kernels.block_gate import gate_unit, gate_unit_backward
-from pamprof.workloads.kernels.block_norm import add_norm, add_norm_gates, norm
+from pamprof.workloads.kernels.block_norm import add_norm, norm
 from pamprof.workloads.kernels.block_norm_backward import gated_norm_backward, norm_backward
+from pamprof.workloads.kernels.block_norm_gates import add_norm_gates
 from pamprof.workloads.kernels.block_prepare import prepare, prepare_backward
 from pamprof.workloads.kernels.block_weights import block_weight, fold_gradient
 from pamprof.workloads.kernels.core import packed_backward, packed_forward

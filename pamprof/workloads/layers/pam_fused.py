@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pamprof.workloads.kernels.block_gate import gate_unit
-from pamprof.workloads.kernels.block_norm import add_norm, add_norm_gates, norm
+from pamprof.workloads.kernels.block_norm import add_norm, norm
+from pamprof.workloads.kernels.block_norm_gates import add_norm_gates
 from pamprof.workloads.kernels.block_prepare import prepare
 from pamprof.workloads.kernels.block_product import add_product_
 from pamprof.workloads.kernels.block_weights import block_weight
