@@ -43,7 +43,8 @@ class Comparison:
         """Names it said it had started, and names it said it had finished."""
         output, errors = self.process.communicate(timeout=60)
         assert errors == ""
-        words = [line.split() for line in output.splitlines()]
+        # A line without its end was cut off by the kill, and says nothing.
+        words = [line.split() for line in output.splitlines(keepends=True) if line.endswith("\n")]
         return tuple([name for verb, name in words if verb == kind] for kind in ("started", "finished"))
 
 
