@@ -22,6 +22,7 @@ from pamprof.workloads.kernels.core_configuration import (
     CoreShape,
     choose_configuration,
 )
+from pamprof.workloads.kernels.core_inputs import head_step
 from pamprof.workloads.kernels.core_work import backward_work, forward_work
 
 if importlib.util.find_spec("triton") is None:
@@ -98,6 +99,12 @@ def test_segments_fill_the_gpu_once_where_sequences_do_not(
     assert chosen.gradient_segment_chunks == gradient_segment_chunks
     programs = batch_size * 6 * (64 // chosen.value_block) * chosen.forward_segments(length)
     assert segment_chunks == 0 or programs <= 2 * H200_MULTIPROCESSORS
+
+
+@pytest.mark.parametrize(("head_dim", "step"), [(64, 16), (72, 8), (20, 4), (17, 1)])
+def test_the_step_of_heads_divides_their_stride(head_dim: int, step: int) -> None:
+    planes = torch.empty(1, 5, 2, 3, 2, head_dim, device="meta").unbind(3)
+    assert head_step(*planes) == step
 
 
 def test_a_configuration_survives_as_numbers() -> None:

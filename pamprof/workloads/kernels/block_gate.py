@@ -38,7 +38,7 @@ _BACKWARD_ELEMENTS, _BACKWARD_WARPS, _BACKWARD_STAGES = 256, 2, 3
 
 @triton.jit  # type: ignore[untyped-decorator]
 def activated(size, shift, slope, HAS_SLOPE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Weight and real factor of the activation, act(u) = factor · u, and 1 / (|u| + 1e-5)."""
+    """Weight and real factor of the activation, act(u) = factor · u, and 1 / (|u| + 1e-8)."""
     inverse = reciprocal(size + DIRECTION)
     if HAS_SLOPE:
         weight = sigmoid(slope * size + shift)

@@ -59,7 +59,7 @@ def await_inputs(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 def summing_grid(tiles: int, *, columns: int = 1) -> int:
-    """Programs of a launch that walk ``tiles`` row tiles and sum over them, for each of ``columns`` of them."""
+    """Programs that share ``tiles`` row tiles and sum over theirs, of ``columns`` such groups launched at once."""
     return min(tiles, max(1, SUMMING_PROGRAMS // columns))
 
 
