@@ -21,6 +21,7 @@ from pamprof.workloads.kernels import (
     cross_entropy,
     decode_gate_unit,
     decode_memory,
+    decode_products,
     decode_projection,
 )
 from pamprof.workloads.layers import complex_ops as definition
@@ -66,11 +67,6 @@ def log_decay_of(logits: Tensor) -> Tensor:
     return torch.logaddexp(functional.logsigmoid(-gate) - functional.softplus(step), functional.logsigmoid(gate))
 
 
-def rows_of(weight_real: Tensor, weight_imag: Tensor, planes: Tensor) -> Tensor:
-    """Products with x_r and x_i apart: [..., 2 (row), 2 (plane), out]."""
-    return torch.stack((planes @ weight_real.T, planes @ weight_imag.T), -2)
-
-
 def norms(case: object, batch: int, length: int, width: int, heads: int, dtype: torch.dtype) -> None:
     stream = torch.randn(batch, length, 2, width)
     stream[0, 0, :, 0] = 0.0
@@ -80,10 +76,9 @@ def norms(case: object, batch: int, length: int, width: int, heads: int, dtype: 
     factor = torch.tensor(0.7)
     normed = block_norm.norm(stream, scale, dtype)
     record("norm", case, normed, planes_of(definition.complex_norm(complex_of(stream), scale.double())))
-    row_branch = torch.randn(batch, length, 2, 2, width).to(dtype)
-    total, _ = block_norm.add_norm(stream, row_branch, None, scale, dtype)
-    added = row_branch.double()[..., 0, :, :] + planes_of(1j * complex_of(row_branch[..., 1, :, :]))
-    record("add_rows", case, total, stream + added)
+    parts = torch.randn(3, batch, length, 2, width)
+    total, _ = block_norm.add_norm(stream, parts, None, scale, dtype)
+    record("add_parts", case, total, stream + parts.double().sum(0))
     total, _ = block_norm.add_norm(stream, branch, factor, scale, dtype)
     record("add_scaled", case, total, stream.double() + 0.7 * branch.double())
     wide_stream, wide_branch, wide_scale = leaf(stream), leaf(branch), leaf(scale)
@@ -133,18 +128,6 @@ def gate_units(case: object, batch: int, length: int, hidden: int, dtype: torch.
         gradients = torch.autograd.grad((expected * along).sum(), inputs)
         for part, gradient in zip(block_gate.gate_unit_backward(gate_up, along, bias, slope), gradients, strict=False):
             record("gate_unit_gradient", case, part, gradient)
-        first, second = torch.randn(2, batch, length, 2, 2, hidden).to(dtype)
-        joint = planes_of_pair(first, second)
-        paired = block_gate.gate_unit(torch.stack((first, second), -4), bias, slope, True)
-        g, u = torch.complex(joint[..., 0, :, :], joint[..., 1, :, :]).unbind(-2)
-        slope64 = None if slope is None else slope.double()
-        record("gate_unit_rows", case, paired, planes_of(definition.gate(g, definition.activate(u, bias, slope64))))
-
-
-def planes_of_pair(first: Tensor, second: Tensor) -> Tensor:
-    """Planes on axis -3 of A x_r + i A x_i."""
-    (a, b), (c, d) = first.double().unbind(-3), second.double().unbind(-3)
-    return torch.stack((a - d, b + c), -3)
 
 
 def preparation(case: object, batch: int, length: int, heads: int, head_dim: int, dtype: torch.dtype) -> None:
@@ -258,23 +241,38 @@ def decoding(case: object, batch: int, width: int, heads: int, head_dim: int, hi
     record("decode_logits", case, logits, logits_of(normed, gates))
     angles = definition.rotation_angles(5, 1, head_dim, stream.device)
     cosine, sine = angles.cos().float(), angles.sin().float()
-    real, imag = (part.to(dtype) for part in torch.randn(2, 3 * inner, width) / width**0.5)
-    rows = rows_of(real, imag, stream.squeeze(1)).unsqueeze(1).transpose(-2, -3).transpose(-2, -3).to(dtype)
-    for form, joint in (("", qkv), ("_rows", rows)):
-        for kept in (torch.float32, torch.bfloat16):
-            memory = torch.randn(batch, heads, head_dim, 2 * head_dim).to(kept)
-            before = torch.complex(*memory.double().chunk(2, -1)).mT
-            whole = complex_of(joint) if not form else complex_of(joint[:, :, 0]) + 1j * complex_of(joint[:, :, 1])
-            q, k, v = (part.reshape(batch, heads, head_dim) for part in whole.squeeze(1).chunk(3, -1))
-            q, k = (definition.rotate(part.unsqueeze(-2), angles).squeeze(-2) for part in (q, k))
-            v = v * torch.sigmoid(-logits[1].double())
-            decay = log_decay_of(logits.double()).exp()[..., None]
-            after = decay * before + v[..., :, None] * k.conj()[..., None, :]
-            read = (after @ q[..., None]).squeeze(-1).flatten(1).unsqueeze(1) / head_dim**0.5
-            found = decode_memory.memory_step(joint.contiguous(), logits, cosine, sine, memory)
-            record(f"decode_memory{form}", case, found, planes_of(read))
-            name = "decode_state" if kept == torch.float32 else "decode_bfloat16_state"
-            record(name, case, torch.complex(*memory.double().chunk(2, -1)).mT, after)
+    for kept in (torch.float32, torch.bfloat16):
+        memory = torch.randn(batch, heads, head_dim, 2 * head_dim).to(kept)
+        before = torch.complex(*memory.double().chunk(2, -1)).mT
+        q, k, v = (part.reshape(batch, heads, head_dim) for part in complex_of(qkv).squeeze(1).chunk(3, -1))
+        q, k = (definition.rotate(part.unsqueeze(-2), angles).squeeze(-2) for part in (q, k))
+        v = v * torch.sigmoid(-logits[1].double())
+        decay = log_decay_of(logits.double()).exp()[..., None]
+        after = decay * before + v[..., :, None] * k.conj()[..., None, :]
+        read = (after @ q[..., None]).squeeze(-1).flatten(1).unsqueeze(1) / head_dim**0.5
+        found = decode_memory.memory_step(qkv, logits, cosine, sine, memory)
+        record("decode_memory", case, found, planes_of(read))
+        name = "decode_state" if kept == torch.float32 else "decode_bfloat16_state"
+        record(name, case, torch.complex(*memory.double().chunk(2, -1)).mT, after)
+
+
+def products(case: object, batch: int, width: int, hidden: int, dtype: torch.dtype) -> None:
+    """Maps of some tens of sequences, whole, in parts and with the gate unit."""
+    x = torch.randn(batch, 1, 2, width).to(dtype)
+    real, imag = (torch.randn(2 * hidden, width).to(dtype) / width**0.5 for _ in range(2))
+    matrix = torch.complex(real.double(), imag.double())
+    block = torch.cat((torch.cat((real, -imag), 1), torch.cat((imag, real), 1)))
+    expected = complex_of(x) @ matrix.T
+    record("decode_product", case, decode_products.product(x, block), planes_of(expected))
+    parts = decode_products.partial_products(x, block)
+    assert parts.shape[0] > 1
+    record("decode_parts", case, parts.sum(0), planes_of(expected))
+    bias = -0.3 * torch.rand(hidden).to(dtype)
+    for slope in (None, torch.rand(hidden).to(dtype) + 0.5):
+        slope64 = None if slope is None else slope.double()
+        g, u = expected.chunk(2, -1)
+        wanted = planes_of(definition.gate(g, definition.activate(u, bias.double(), slope64)))
+        record("decode_gate_product", case, decode_products.gate_product(x, block, bias, slope), wanted)
 
 
 def main() -> None:
@@ -289,6 +287,8 @@ def main() -> None:
             preparation(case, batch, length, heads, head_dim, dtype)
             weights(case, width, hidden, dtype)
             decoding(case, batch, width, heads, head_dim, hidden, dtype)
+        for batch, width, hidden in ((3, 40, 12), (70, 72, 20)):  # one tile of rows, and two
+            products(f"{batch} {str(dtype).removeprefix('torch.')} {width}", batch, width, hidden, dtype)
         for vocabulary, padding in ((37, 27), (9001, 23)):
             losses(f"{str(dtype).removeprefix('torch.')} {vocabulary}", vocabulary, padding, dtype)
     extreme_decays()

@@ -34,7 +34,6 @@ def in_dtype(errors, dtype):
         "branch_gradient",
         "gate_gradient",
         "gate_unit",
-        "gate_unit_rows",
         "gate_unit_gradient",
         "prepared",
         "prepared_gradient",
@@ -45,7 +44,8 @@ def in_dtype(errors, dtype):
         "decode_project",
         "decode_qkv",
         "decode_memory",
-        "decode_memory_rows",
+        "decode_product",
+        "decode_gate_product",
     ],
 )
 def test_a_kernel_computes_its_formula_and_rounds_once(errors, kernel, dtype):
@@ -56,7 +56,7 @@ def test_a_kernel_computes_its_formula_and_rounds_once(errors, kernel, dtype):
 @pytest.mark.parametrize(
     "quantity",
     [
-        "add_rows",
+        "add_parts",
         "add_scaled",
         "logits",
         "log_decay",
@@ -65,6 +65,7 @@ def test_a_kernel_computes_its_formula_and_rounds_once(errors, kernel, dtype):
         "block_gradient",
         "block_scale_gradient",
         "decode_logits",
+        "decode_parts",
         "decode_state",
     ],
 )

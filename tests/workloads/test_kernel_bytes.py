@@ -22,6 +22,7 @@ from pamprof.workloads.kernels.core import packed_backward, packed_forward
 from pamprof.workloads.kernels.core_configuration import CoreShape, choose_configuration
 from pamprof.workloads.kernels.core_work import backward_byte_count, forward_byte_count
 from pamprof.workloads.kernels.decode_memory import memory_step
+from pamprof.workloads.kernels.decode_products import gate_product, partial_products
 from pamprof.workloads.kernels.decode_projection import project
 from pamprof.workloads.kernels.kernel_operator import tensor_bytes
 
@@ -58,6 +59,13 @@ def test_a_decoded_token_reads_each_weight_of_a_map_once_though_its_block_matrix
     x, weight, residual = meta(3, 1, 2, 8, dtype=torch.bfloat16), meta(24, 16, dtype=torch.bfloat16), meta(3, 1, 2, 12)
     expected = 2 * 48 + 2 * (24 * 8) + 4 * 72 + 4 * 72
     assert moved(lambda: project(x, weight, residual, None, None, None)) == expected
+
+
+def test_tokens_of_many_sequences_read_each_weight_once_too_and_write_every_part_of_a_sum():
+    x, weight = meta(3, 1, 2, 256, dtype=torch.bfloat16), meta(24, 512, dtype=torch.bfloat16)
+    assert moved(lambda: partial_products(x, weight)) == 2 * 1536 + 2 * (24 * 256) + 2 * 4 * 72  # two parts
+    bias = meta(6)
+    assert moved(lambda: gate_product(x, weight, bias, bias)) == 2 * 1536 + 2 * (24 * 256) + 2 * 4 * 6 + 2 * 36
 
 
 def test_a_decoded_token_reads_and_writes_the_state_in_its_own_dtype():

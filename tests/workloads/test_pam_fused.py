@@ -11,7 +11,7 @@ from pamprof.records import Scope
 from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.layers.pam_arithmetic import arithmetic
 from pamprof.workloads.layers.pam_layer import DEFINITION
-from pamprof.workloads.layers.planar_arithmetic import few_sequences
+from pamprof.workloads.layers.planar_arithmetic import few_sequences, some_sequences
 from tests.workloads.interpreted import assert_below, measured
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
@@ -111,13 +111,30 @@ def test_a_device_that_does_not_serve_is_named_before_triton_is(monkeypatch, wit
     ("batch_size", "width", "few"),
     [
         (1, 384, True),
-        (8, 384, True),
-        (9, 384, False),
+        (3, 384, True),
+        (4, 384, False),
         (2, 1152, True),
-        (4, 1152, False),
+        (3, 1152, False),
         (1, 8192, True),
         (16, 16, False),
     ],
 )
 def test_sequences_are_taken_one_by_one_while_their_channels_are_few(batch_size: int, width: int, few: bool) -> None:
     assert few_sequences(batch_size, width) is few
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "width", "dtype", "some"),
+    [
+        (64, 384, torch.bfloat16, True),
+        (64, 384, torch.float16, True),
+        (64, 384, torch.float32, False),
+        (256, 384, torch.bfloat16, False),
+        (64, 1152, torch.bfloat16, True),
+        (128, 1152, torch.bfloat16, False),
+    ],
+)
+def test_sequences_beyond_some_tens_and_float32_are_left_to_the_library(
+    batch_size: int, width: int, dtype: torch.dtype, some: bool
+) -> None:
+    assert some_sequences(batch_size, width, dtype) is some

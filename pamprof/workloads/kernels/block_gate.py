@@ -1,4 +1,4 @@
-"""The gate unit between its linear maps as one kernel each way, and the same for the two row products of a decode step.
+"""The gate unit between its linear maps as one kernel each way.
 
 y = sigmoid(|g|) g / (|g| + e) · act(u). Forward keeps nothing but the product [g | u] it reads, backward recomputes.
 A program takes a tile of rows and channels; gradients of bias and slope are summed by each program over the row tiles
@@ -62,7 +62,7 @@ def gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE: tl.co
 @triton.jit  # type: ignore[untyped-decorator]
 def _gate_kernel(  # type: ignore[no-untyped-def]
     gate_up, bias, beta, out, rows, width,
-    PAIRED: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+    HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     await_inputs(OVERLAPS)
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
@@ -71,24 +71,11 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
     inside = (row < rows)[:, None] & within[None, :]
     shift = tl.load(bias + channel, mask=within, other=0.0).to(tl.float32)[None, :]
     slope = tl.load(beta + channel, mask=within, other=0.0).to(tl.float32)[None, :]
-    if PAIRED:
-        # Rows W x_r and W x_i, each [g_r, u_r, g_i, u_i]: W x = W x_r + i W x_i.
-        first = row[:, None] * (8 * width) + channel[None, :]
-        second = first + 4 * width
-        gate_real = tl.load(gate_up + first, mask=inside, other=0.0).to(tl.float32)
-        gate_real -= tl.load(gate_up + second + 2 * width, mask=inside, other=0.0).to(tl.float32)
-        gate_imag = tl.load(gate_up + first + 2 * width, mask=inside, other=0.0).to(tl.float32)
-        gate_imag += tl.load(gate_up + second, mask=inside, other=0.0).to(tl.float32)
-        up_real = tl.load(gate_up + first + width, mask=inside, other=0.0).to(tl.float32)
-        up_real -= tl.load(gate_up + second + 3 * width, mask=inside, other=0.0).to(tl.float32)
-        up_imag = tl.load(gate_up + first + 3 * width, mask=inside, other=0.0).to(tl.float32)
-        up_imag += tl.load(gate_up + second + width, mask=inside, other=0.0).to(tl.float32)
-    else:
-        source = row[:, None] * (4 * width) + channel[None, :]
-        gate_real = tl.load(gate_up + source, mask=inside, other=0.0).to(tl.float32)
-        up_real = tl.load(gate_up + source + width, mask=inside, other=0.0).to(tl.float32)
-        gate_imag = tl.load(gate_up + source + 2 * width, mask=inside, other=0.0).to(tl.float32)
-        up_imag = tl.load(gate_up + source + 3 * width, mask=inside, other=0.0).to(tl.float32)
+    source = row[:, None] * (4 * width) + channel[None, :]
+    gate_real = tl.load(gate_up + source, mask=inside, other=0.0).to(tl.float32)
+    up_real = tl.load(gate_up + source + width, mask=inside, other=0.0).to(tl.float32)
+    gate_imag = tl.load(gate_up + source + 2 * width, mask=inside, other=0.0).to(tl.float32)
+    up_imag = tl.load(gate_up + source + 3 * width, mask=inside, other=0.0).to(tl.float32)
     real, imag = gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE)
     target = row[:, None] * (2 * width) + channel[None, :]
     store(out + target, real, inside)
@@ -151,13 +138,9 @@ def _gate_backward_kernel(  # type: ignore[no-untyped-def]
         tl.store(beta_gradient + target, tl.sum(beta_sum, axis=0), mask=within)
 
 
-def _gate_work(
-    gate_up: Tensor, bias: Tensor, beta: Tensor | None, paired: bool = False, *, output: object
-) -> OperatorWork:
-    del beta, output
-    channels = gate_up.numel() // (8 if paired else 4)
-    del bias
-    return OperatorWork(elementwise_flop_count=(GATE_FLOPS + (4 if paired else 0)) * channels)
+def _gate_work(gate_up: Tensor, bias: Tensor, beta: Tensor | None, *, output: object) -> OperatorWork:
+    del bias, beta, output
+    return OperatorWork(elementwise_flop_count=GATE_FLOPS * (gate_up.numel() // 4))
 
 
 def _gate_backward_work(
@@ -167,24 +150,22 @@ def _gate_backward_work(
     return OperatorWork(elementwise_flop_count=GATE_BACKWARD_FLOPS * (gradient.numel() // 2))
 
 
-def _fake_gate(gate_up: Tensor, bias: Tensor, beta: Tensor | None, paired: bool = False) -> Tensor:
+def _fake_gate(gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     del beta
-    before = gate_up.shape[:-4] if paired else gate_up.shape[:-3]
-    return gate_up.new_empty((*before, 2, bias.shape[0]))
+    return gate_up.new_empty((*gate_up.shape[:-3], 2, bias.shape[0]))
 
 
 @kernel_operator("fused_gate_unit", fake=_fake_gate, work=_gate_work)
-def gate_unit(gate_up: Tensor, bias: Tensor, beta: Tensor | None, paired: bool = False) -> Tensor:
+def gate_unit(gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     """The gate unit of planes [..., 2 (plane), 2 (g, u), h]; planes [..., 2, h].
 
     Args:
-        gate_up: As said; or where ``paired``, [..., 2 (row), 2, 2, h]: the map of x_r in row 0 and of x_i in row 1.
+        gate_up: As said.
         bias: Activation bias [h].
         beta: Slope [h] of modSwish; None for modReLU.
-        paired: Whether rows are to be added up first.
     """
     gate_up = gate_up.contiguous()
-    out = _fake_gate(gate_up, bias, beta, paired)
+    out = _fake_gate(gate_up, bias, beta)
     width = bias.shape[0]
     rows = out.numel() // (2 * width)
     block = min(_BLOCK, power_of_two(width))
@@ -196,7 +177,6 @@ def gate_unit(gate_up: Tensor, bias: Tensor, beta: Tensor | None, paired: bool =
         out,
         rows,
         width,
-        PAIRED=paired,
         HAS_SLOPE=beta is not None,
         ROWS=tile,
         BLOCK=block,

@@ -58,6 +58,14 @@ def await_inputs(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
     await_results(OVERLAPS)
 
 
+@triton.jit
+def prefetch(pointers):  # type: ignore[no-untyped-def]
+    """Send for the lines that hold these addresses, into the L2 cache."""
+    tl.inline_asm_elementwise(
+        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], dtype=tl.int32, is_pure=False, pack=1
+    )
+
+
 def summing_grid(tiles: int, *, columns: int = 1) -> int:
     """Programs that share ``tiles`` row tiles and sum over theirs, of ``columns`` such groups launched at once."""
     return min(tiles, max(1, SUMMING_PROGRAMS // columns))

@@ -29,7 +29,7 @@ from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 # Real operations by the counter's convention: add, multiply, divide, root, exponential, sigmoid are 1 each.
 NORM_FLOPS = 12  # per channel
-ADD_FLOPS = 2  # per channel; a scale on what is added, or adding up its rows, costs as much again
+ADD_FLOPS = 2  # per channel; a scale on what is added, or another part of it, costs as much again
 
 # The fastest on an H200, as all such sizes of these kernels.
 _ELEMENTS, _WARPS = 1024, 4  # of one plane in one program's tile
@@ -39,25 +39,24 @@ CHANNELS_PER_WARP = 512  # at most, of a wide row
 @triton.jit  # type: ignore[untyped-decorator]
 def normed_rows(  # type: ignore[no-untyped-def]
     planes, branch, branch_scale, scale, total, normed, row, channel, rows, width,
-    HAS_BRANCH: tl.constexpr, PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
+    PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
 ):  # fmt: skip
-    """Sums and norms of some rows, stored; the norms as float32 [ROWS, D] real and imaginary."""
+    """Sums and norms of some rows, stored; the norms as float32 [ROWS, D] real and imaginary.
+
+    PARTS is how many there are of the branch, one after the other and to be added up; 0 without a branch.
+    """
     within = channel < width
     inside = (row < rows)[:, None] & within[None, :]
     place = row.to(tl.int64)[:, None] * (2 * width) + channel[None, :]
     real = tl.load(planes + place, mask=inside, other=0.0).to(tl.float32)
     imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
-    if HAS_BRANCH:
-        if PAIRED:
-            # Rows W x_r and W x_i, each as planes: W x = W x_r + i W x_i.
-            first = row.to(tl.int64)[:, None] * (4 * width) + channel[None, :]
-            added_real = tl.load(branch + first, mask=inside, other=0.0).to(tl.float32)
-            added_real -= tl.load(branch + first + 3 * width, mask=inside, other=0.0).to(tl.float32)
-            added_imag = tl.load(branch + first + width, mask=inside, other=0.0).to(tl.float32)
-            added_imag += tl.load(branch + first + 2 * width, mask=inside, other=0.0).to(tl.float32)
-        else:
-            added_real = tl.load(branch + place, mask=inside, other=0.0).to(tl.float32)
-            added_imag = tl.load(branch + place + width, mask=inside, other=0.0).to(tl.float32)
+    if PARTS > 0:
+        added_real = tl.load(branch + place, mask=inside, other=0.0).to(tl.float32)
+        added_imag = tl.load(branch + place + width, mask=inside, other=0.0).to(tl.float32)
+        for part in tl.static_range(1, PARTS):
+            of_part = branch + tl.cast(part, tl.int64) * rows * (2 * width) + place
+            added_real += tl.load(of_part, mask=inside, other=0.0).to(tl.float32)
+            added_imag += tl.load(of_part + width, mask=inside, other=0.0).to(tl.float32)
         if HAS_BRANCH_SCALE:
             weight = tl.load(branch_scale).to(tl.float32)
             added_real *= weight
@@ -81,15 +80,20 @@ def normed_rows(  # type: ignore[no-untyped-def]
 @triton.jit  # type: ignore[untyped-decorator]
 def _norm_kernel(  # type: ignore[no-untyped-def]
     planes, branch, branch_scale, scale, total, normed, rows, width,
-    HAS_BRANCH: tl.constexpr, PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
+    PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     await_inputs(OVERLAPS)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     normed_rows(
         planes, branch, branch_scale, scale, total, normed, row, tl.arange(0, BLOCK), rows, width,
-        HAS_BRANCH, PAIRED, HAS_BRANCH_SCALE,
+        PARTS, HAS_BRANCH_SCALE,
     )  # fmt: skip
+
+
+def part_count(planes: Tensor, branch: Tensor) -> int:
+    """Parts of a branch [S, ..., 2, D]; 1 for one of the shape of ``planes``."""
+    return branch.shape[0] if branch.ndim > planes.ndim else 1
 
 
 def _norm_work(planes: Tensor, scale: Tensor, dtype: torch.dtype, *, output: object) -> OperatorWork:
@@ -102,7 +106,7 @@ def add_norm_work(
 ) -> OperatorWork:
     """Work of ``add_norm``."""
     del scale, dtype, output
-    adding = ADD_FLOPS * (1 + (branch_scale is not None) + (branch.ndim > planes.ndim))
+    adding = ADD_FLOPS * (part_count(planes, branch) + (branch_scale is not None))
     return OperatorWork(elementwise_flop_count=(NORM_FLOPS + adding) * (planes.numel() // 2))
 
 
@@ -134,7 +138,7 @@ def add_norm(
 ) -> tuple[Tensor, Tensor]:
     """The sum of ``planes`` and ``branch_scale`` · ``branch`` in the dtype of ``planes``, and its norm in ``dtype``.
 
-    All are [..., 2, D], or ``branch`` [..., 2 (row), 2, D]: a map's products with x_r and with x_i, still to be added.
+    All are [..., 2, D], or ``branch`` [S, ..., 2, D], in parts that are still to be added up.
     """
     planes = planes.contiguous()
     total, normed = fake_add_norm(planes, branch, branch_scale, scale, dtype)
@@ -153,8 +157,7 @@ def _launch(
         *norm_tensors(planes, branch, branch_scale, scale, total, normed),
         rows,
         width,
-        HAS_BRANCH=branch is not None,
-        PAIRED=branch is not None and branch.ndim > planes.ndim,
+        PARTS=0 if branch is None else part_count(planes, branch),
         HAS_BRANCH_SCALE=branch_scale is not None,
         ROWS=tile,
         BLOCK=block,

@@ -21,6 +21,7 @@ from pamprof.workloads.kernels.block_norm import (
     fake_add_norm,
     norm_tensors,
     normed_rows,
+    part_count,
 )
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
@@ -43,7 +44,7 @@ def _gated_norm_kernel(  # type: ignore[no-untyped-def]
     planes, branch, branch_scale, scale, total, normed,
     step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits,
     rows, length, width,
-    PAIRED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
+    PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
     HEADS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     """One row, so that its logits are numbers: vectors of a few would be laid out anew for each store."""
@@ -52,7 +53,7 @@ def _gated_norm_kernel(  # type: ignore[no-untyped-def]
     channel = tl.arange(0, BLOCK)
     real, imag = normed_rows(
         planes, branch, branch_scale, scale, total, normed, row + tl.arange(0, 1), channel, rows, width,
-        True, PAIRED, HAS_BRANCH_SCALE,
+        PARTS, HAS_BRANCH_SCALE,
     )  # fmt: skip
     size, _ = modulus(real, imag)
     channel = channel[None, :]
@@ -123,7 +124,7 @@ def add_norm_gates(
 
     Args:
         planes: Residual stream [B, T, 2, D].
-        branch: What is added to it, same shape, or in rows as in ``add_norm``.
+        branch: What is added to it, same shape, or in parts as in ``add_norm``.
         branch_scale: Scalar on ``branch``; None for 1.
         scale: Of the norm, [D].
         gates: Five tensors: step weight [H, 2 D], step bias [H] and dt bias [H], for the step's logit from [x_r, x_i];
@@ -144,7 +145,7 @@ def add_norm_gates(
         rows,
         planes.shape[1],
         width,
-        PAIRED=branch.ndim > planes.ndim,
+        PARTS=part_count(planes, branch),
         HAS_BRANCH_SCALE=branch_scale is not None,
         HEADS=heads,
         BLOCK=power_of_two(width),

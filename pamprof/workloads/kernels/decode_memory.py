@@ -15,62 +15,64 @@ import triton.language as tl
 from torch import Tensor  # noqa: TC002 - operators are declared from their annotations
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import await_results, launch_next, log_of_decay, overlaps, power_of_two, store
-from pamprof.workloads.kernels.block_prepare import DECAY_FLOPS, PREPARE_FLOPS
-from pamprof.workloads.kernels.decode_tiles import prefetch
+from pamprof.workloads.kernels.block_math import (
+    await_results,
+    launch_next,
+    overlaps,
+    power_of_two,
+    sigmoid,
+    store,
+)
+from pamprof.workloads.kernels.block_prepare import PREPARE_FLOPS
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
+_DECAY_FLOPS = 5  # per head: decay and written share from both logits
 _FEW_WARPS, _MANY_WARPS = 2, 4
 _FEW_HEADS = 66  # below, heads are split further, so that every multiprocessor has something to load
+_WAITING_HEADS = 132  # up to which programs that wait with their state leave room for those they wait for
 _FEW_VALUES, _MANY_VALUES = 16, 32  # value channels of one program
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _vector(qkv, channel, head_dim, inner, PAIRED: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Real and imaginary part of some channels of q, k or v, rows added up where they come in pairs."""
+@triton.jit
+def _vector(qkv, channel, head_dim, inner):  # type: ignore[no-untyped-def]
+    """Real and imaginary part of some channels of q, k or v."""
     within = channel < head_dim
     real = tl.load(qkv + channel, mask=within, other=0.0).to(tl.float32)
     imag = tl.load(qkv + 3 * inner + channel, mask=within, other=0.0).to(tl.float32)
-    if PAIRED:
-        real -= tl.load(qkv + 9 * inner + channel, mask=within, other=0.0).to(tl.float32)
-        imag += tl.load(qkv + 6 * inner + channel, mask=within, other=0.0).to(tl.float32)
     return real, imag
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _memory_kernel(  # type: ignore[no-untyped-def]
     qkv, step_logits, gate_logits, cosine, sine, state, out, heads, read_scale,
-    HEAD_DIM: tl.constexpr, PAIRED: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-    AHEAD: tl.constexpr,
+    HEAD_DIM: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
-    # The compiler knows by HEAD_DIM, not by its padded size, which rows of the state lie aligned, and so loads wide.
     launch_next(OVERLAPS)
     program = tl.program_id(0)
     sequence = (program // heads).to(tl.int64)
     head = program % heads
+    if not AHEAD:
+        await_results(OVERLAPS)
+    # The compiler knows by HEAD_DIM, not by its padded size, which rows of the state lie aligned, and so loads wide.
     key = tl.arange(0, BLOCK)
-    if AHEAD:
-        # Into the cache only: the token before may still be writing the state.
-        line = tl.minimum(key, HEAD_DIM - 1) * (2 * HEAD_DIM) + tl.program_id(1) * VALUES
-        prefetch(state + program.to(tl.int64) * (2 * HEAD_DIM * HEAD_DIM) + line)
-        prefetch(state + program.to(tl.int64) * (2 * HEAD_DIM * HEAD_DIM) + line + HEAD_DIM)
-    await_results(OVERLAPS)
     value = tl.program_id(1) * VALUES + tl.arange(0, VALUES)
     inside = (key < HEAD_DIM)[:, None] & (value < HEAD_DIM)[None, :]
     place = state + program.to(tl.int64) * (2 * HEAD_DIM * HEAD_DIM) + key[:, None] * (2 * HEAD_DIM) + value[None, :]
-    real = tl.load(place, mask=inside, other=0.0).to(tl.float32)
-    imag = tl.load(place + HEAD_DIM, mask=inside, other=0.0).to(tl.float32)
+    real = tl.load(place, mask=inside, other=0.0, cache_modifier=".cg").to(tl.float32)
+    imag = tl.load(place + HEAD_DIM, mask=inside, other=0.0, cache_modifier=".cg").to(tl.float32)
+    if AHEAD:
+        await_results(OVERLAPS)
     inner = heads * HEAD_DIM
-    first = qkv + sequence * ((12 if PAIRED else 6) * inner) + head * HEAD_DIM
+    first = qkv + sequence * (6 * inner) + head * HEAD_DIM
     turn_real = tl.load(cosine + key, mask=key < HEAD_DIM, other=0.0).to(tl.float32)
     turn_imag = tl.load(sine + key, mask=key < HEAD_DIM, other=0.0).to(tl.float32)
-    q_real, q_imag = _vector(first, key, HEAD_DIM, inner, PAIRED)
-    k_real, k_imag = _vector(first + inner, key, HEAD_DIM, inner, PAIRED)
-    v_real, v_imag = _vector(first + 2 * inner, value, HEAD_DIM, inner, PAIRED)
+    q_real, q_imag = _vector(first, key, HEAD_DIM, inner)
+    k_real, k_imag = _vector(first + inner, key, HEAD_DIM, inner)
+    v_real, v_imag = _vector(first + 2 * inner, value, HEAD_DIM, inner)
     step = tl.load(step_logits + program)
     gate = tl.load(gate_logits + program)
-    decay = tl.exp(log_of_decay(step, gate))
-    share = tl.sigmoid(-gate)
+    share = sigmoid(-gate)
+    decay = sigmoid(gate) + share * sigmoid(-step)  # p + (1 - p) exp(-dt): both positive, so that no digit is lost
     v_real = (v_real * share)[None, :]
     v_imag = (v_imag * share)[None, :]
     key_real = (k_real * turn_real - k_imag * turn_imag)[:, None]
@@ -86,36 +88,41 @@ def _memory_kernel(  # type: ignore[no-untyped-def]
     store(target + inner, tl.sum(real * query_imag + imag * query_real, axis=0), value < HEAD_DIM)
 
 
-def _work(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, *, output: object) -> OperatorWork:
+def _work(
+    qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, ahead: bool = False, *, output: object
+) -> OperatorWork:
     """The read is a product, 8 FLOP an entry; decay 2, write 8, and what makes q, k and v ready are elementwise."""
-    del logits, cosine, sine, output
+    del qkv, logits, cosine, sine, ahead, output
     batch, heads, head_dim, _ = state.shape
     entries = batch * heads * head_dim**2
-    added = qkv.numel() // 2 if qkv.ndim == 5 else 0  # rows added up
-    ready = batch * heads * ((PREPARE_FLOPS + 2) * head_dim + DECAY_FLOPS + 1)
+    ready = batch * heads * ((PREPARE_FLOPS + 2) * head_dim + _DECAY_FLOPS)
     return OperatorWork(
         matrix_flop_count=8 * entries,
         matrix_dense_flop_count=8 * entries,
-        elementwise_flop_count=10 * entries + ready + added,
+        elementwise_flop_count=10 * entries + ready,
     )
 
 
-def _fake(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor) -> Tensor:
-    del logits, cosine, sine
+def _fake(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, ahead: bool = False) -> Tensor:
+    del logits, cosine, sine, ahead
     batch, heads, head_dim, _ = state.shape
     return qkv.new_empty((batch, 1, 2, heads * head_dim))
 
 
 @kernel_operator("fused_decode_memory", fake=_fake, work=_work, mutates=("state",))
-def memory_step(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor) -> Tensor:
+def memory_step(
+    qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, ahead: bool = False
+) -> Tensor:
     """Retrieved planes [B, 1, 2, I] of one token; ``state`` is replaced in place.
 
     Args:
-        qkv: Planes [B, 1, 2, 3 I] of the joint map; or [B, 1, 2 (row), 2, 3 I], its products with x_r and x_i.
+        qkv: Planes [B, 1, 2, 3 I] of the joint map.
         logits: Of step and protect gate, float32 [2, B, H, 1], contiguous.
         cosine: Of the position's angles, float32 [1, d], contiguous.
         sine: Likewise.
         state: [B, H, d_k, 2 d_v], S^T as planes, contiguous; float32 or bfloat16.
+        ahead: Whether the state may be read while the kernel before still runs. It may where that is ``product`` or
+            ``norm_memory_inputs``: they let this one be launched only when everything before them has ended.
     """
     batch, heads, head_dim, _ = state.shape
     out = _fake(qkv, logits, cosine, sine, state)
@@ -134,11 +141,10 @@ def memory_step(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state
         heads,
         1 / sqrt(head_dim),
         HEAD_DIM=head_dim,
-        PAIRED=qkv.ndim == 5,
         VALUES=values,
         BLOCK=block,
         OVERLAPS=overlaps(qkv.device),
-        AHEAD=few and overlaps(qkv.device),  # with many, the memory is busy anyway
+        AHEAD=ahead and batch * heads <= _WAITING_HEADS,
         num_warps=_FEW_WARPS if few else _MANY_WARPS,
         launch_pdl=overlaps(qkv.device),
     )

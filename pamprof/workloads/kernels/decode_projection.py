@@ -41,6 +41,7 @@ def _logits_of_heads(  # type: ignore[no-untyped-def]
     shift = tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
     gate_shift = tl.load(protect_bias + head).to(tl.float32)
     await_results(OVERLAPS)
+    launch_next(OVERLAPS)
     row = x + tl.program_id(1).to(tl.int64) * (2 * inputs)
     powers = tl.zeros((HEADS, BLOCK), tl.float32)
     for step in tl.static_range(STEPS):
@@ -86,6 +87,8 @@ def _project_tile(  # type: ignore[no-untyped-def]
     if HAS_RESIDUAL_SCALE:
         factor = tl.load(residual_scale).to(tl.float32)
     await_results(OVERLAPS)
+    if NORMS:
+        launch_next(OVERLAPS)
     target = tl.program_id(1).to(tl.int64) * (2 * outputs) + output
     if HAS_RESIDUAL:
         base_real = tl.load(residual + target, mask=within, other=0.0).to(tl.float32)
@@ -141,7 +144,7 @@ def _memory_inputs_kernel(  # type: ignore[no-untyped-def]
     inputs, outputs, heads,
     STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
-    launch_next(OVERLAPS)
+    # The next kernel is launched when the one before has ended: it may read what older kernels wrote.
     of_heads = tl.cdiv(heads, OUTPUTS)
     program = tl.program_id(0)
     if program < of_heads:

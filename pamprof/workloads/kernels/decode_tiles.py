@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, power_of_two
+from pamprof.workloads.kernels.block_math import DIRECTION, MAGNITUDE, NORM, power_of_two, prefetch
 from pamprof.workloads.kernels.core_tiles import INTERPRETED
 from pamprof.workloads.kernels.kernel_operator import tensor_bytes
 
@@ -68,14 +68,6 @@ def weight_tile(weight, output, channel, outputs, inputs):  # type: ignore[no-un
     inside = (output < outputs)[:, None] & (channel < inputs)
     place = output.to(tl.int64)[:, None] * (2 * inputs) + channel
     return tl.load(weight + place, mask=inside, other=0.0)
-
-
-@triton.jit
-def prefetch(pointers):  # type: ignore[no-untyped-def]
-    """Send for the lines that hold these addresses, into the L2 cache."""
-    tl.inline_asm_elementwise(
-        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], dtype=tl.int32, is_pure=False, pack=1
-    )
 
 
 @triton.jit  # type: ignore[untyped-decorator]

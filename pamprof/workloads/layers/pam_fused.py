@@ -24,11 +24,12 @@ from pamprof.workloads.kernels.block_weights import block_weight
 from pamprof.workloads.kernels.core import fused_core
 from pamprof.workloads.kernels.decode_gate_unit import norm_gate_unit
 from pamprof.workloads.kernels.decode_memory import memory_step
+from pamprof.workloads.kernels.decode_products import gate_product, partial_products, product
 from pamprof.workloads.kernels.decode_projection import norm_memory_inputs, project
-from pamprof.workloads.layers.complex_products import fuse_once, turned_sum
+from pamprof.workloads.layers.complex_products import fuse_once
 from pamprof.workloads.layers.fused_training import FusedBlockFunction, FusedNormFunction, block_parameters, rows
 from pamprof.workloads.layers.pam_planar import PlanarBlock
-from pamprof.workloads.layers.planar_arithmetic import few_sequences
+from pamprof.workloads.layers.planar_arithmetic import few_sequences, some_sequences
 from pamprof.workloads.layers.plane_ops import compute_dtype
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 Hidden = Tensor | tuple[Tensor, Tensor]
 """A residual stream [B, T, 2, D], or with it a branch that the next norm is to add: of the same shape, or
-[B, T, 2 (row), 2, D] for a map's products with x_r and x_i."""
+[S, B, T, 2, D] in parts that are still to be added up."""
 
 
 class FusedBlock(PlanarBlock):
@@ -122,24 +123,33 @@ class FusedBlock(PlanarBlock):
         gated = norm_gate_unit(hidden, self.norm1.scale, weights[0], self.cgu.act.bias, self.cgu.act.beta)
         total = project(gated, weights[1], hidden, self.cgu_scale, None, None)
         qkv, logits = norm_memory_inputs(total, self.norm2.scale, weights[2], self._gates())
-        retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state)
+        retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state, True)
         return project(retrieved, weights[3], total, None, None, None)
 
     def _wide_step(self, stream: Tensor, branch: Tensor | None, rotation: Tensor, state: Tensor) -> Hidden:
-        """One token of many sequences: products of the rows x_r and x_i, which the next kernel adds up."""
+        """One token of many sequences, by products of matrices: our own for some tens, beyond that the library's."""
         dtype = compute_dtype(stream)
-        batch, width = stream.shape[0], stream.shape[-1]
         if branch is None:
             total, normed = stream, norm(stream, self.norm1.scale, dtype)
         else:
             total, normed = add_norm(stream, branch, None, self.norm1.scale, dtype)
-        gate_up = _row_products(normed, self._gate_up(dtype)).view(batch, 1, 2, 2, 2, -1)
-        gated = gate_unit(gate_up, self.cgu.act.bias, self.cgu.act.beta, True)
-        added = _row_products(gated, self._down(dtype)).view(batch, 1, 2, 2, width)
+        activation = self.cgu.act
+        some = some_sequences(stream.shape[0], stream.shape[-1], dtype)
+        if some:
+            gated = gate_product(normed, self._gate_up(dtype), activation.bias, activation.beta)
+            added = partial_products(gated, self._down(dtype))
+        else:
+            gate_up = (rows(normed) @ self._gate_up(dtype).mT).view(*stream.shape[:2], 2, 2, -1)
+            gated = gate_unit(gate_up, activation.bias, activation.beta)
+            added = (rows(gated) @ self._down(dtype).mT).view(stream.shape)
         total, normed, logits = add_norm_gates(total, added, self.cgu_scale, self.norm2.scale, self._gates(), dtype)
-        qkv = _row_products(normed, self._qkv(dtype)).view(batch, 1, 2, 2, -1)
+        if some:
+            qkv = product(normed, self._qkv(dtype))
+            retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state, True)
+            return total, partial_products(retrieved, self._output(dtype))
+        qkv = (rows(normed) @ self._qkv(dtype).mT).view(*stream.shape[:2], 2, -1)
         retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state)
-        return total, _row_products(retrieved, self._output(dtype)).view(batch, 1, 2, 2, width)
+        return total, (rows(retrieved) @ self._output(dtype).mT).view(stream.shape)
 
     def _gates(self) -> list[Tensor]:
         memory = self.pam
@@ -168,18 +178,12 @@ def _block(
     return block_weight([linear.weight_real for linear in maps], [linear.weight_imag for linear in maps], scale, dtype)
 
 
-def _row_products(planes: Tensor, weight: Tensor) -> Tensor:
-    """[2 B, 2 N]: products of the rows x_r and x_i of planes [B, 1, 2, K] with [W_r; W_i]."""
-    inputs = planes.shape[-1]
-    return planes.view(-1, inputs) @ weight[:, :inputs].mT
-
-
 def joined(hidden: Hidden) -> Tensor:
     """The residual stream [B, T, 2, D] with what was still to be added, in its own dtype."""
     if isinstance(hidden, Tensor):
         return hidden
     stream, branch = hidden
-    return stream + (turned_sum(branch) if branch.ndim > stream.ndim else branch).to(stream.dtype)
+    return stream + (branch.sum(0) if branch.ndim > stream.ndim else branch).to(stream.dtype)
 
 
 def fused_norm(hidden: Hidden, scale: Tensor) -> Tensor:

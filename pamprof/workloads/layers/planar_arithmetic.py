@@ -22,18 +22,23 @@ if TYPE_CHECKING:
     from pamprof.records import LayerSpec
 
 
-# From here on a decode step of the fused implementation multiplies matrices: a weight is then used often enough that a
-# product beats reading it for each sequence.
-MANY_SEQUENCES = 16
-
-# So does it where weights are many: kernels of few sequences multiply without matrix units. Complex channels times
-# sequences, on an H200: at 384 channels both are even with 8 sequences, at 1152 between 2 and 4.
-_FEW_CHANNELS = 3072
+# A decode step of the fused implementation takes its sequences one by one while their complex channels are few, then
+# multiplies matrices in kernels of its own, then in the library's. On an H200 the first two meet at 3 to 4 sequences
+# of 384 channels and between 2 and 3 of 1152, the others at 256 of 384 and between 64 and 128 of 1152.
+MANY_SEQUENCES = 16  # from here on, no sequence by itself however narrow
+_FEW_SEQUENCES, _FEW_CHANNELS = 2, 1152
+_SOME_CHANNELS = 73728
 
 
 def few_sequences(batch_size: int, width: int) -> bool:
     """Whether a fused decode step of ``width`` complex channels takes its sequences one by one."""
-    return batch_size == 1 or (batch_size < MANY_SEQUENCES and batch_size * width <= _FEW_CHANNELS)
+    few = batch_size <= _FEW_SEQUENCES or batch_size * width <= _FEW_CHANNELS
+    return few and batch_size < MANY_SEQUENCES
+
+
+def some_sequences(batch_size: int, width: int, dtype: torch.dtype) -> bool:
+    """Whether more of them are multiplied by kernels of our own; float32, without matrix units, is the library's."""
+    return batch_size * width <= _SOME_CHANNELS and dtype != torch.float32
 
 
 def complex_maps(module: nn.Module) -> ComplexLinearParameters:

@@ -1,0 +1,210 @@
+"""Linear maps of one decoded token of some tens of sequences, by matrix units: as one kernel, or with the gate unit.
+
+At so few rows a product is as fast as its weights come and its kernels follow each other. A complex map as a real block
+holds each weight twice; here one tile of [W_r; W_i] meets the rows x_r and the rows x_i, and both products are added up
+in registers: W x = W x_r + i W x_i. Maps to few outputs are split along their inputs, so that every multiprocessor has
+something to load; the norm that comes next adds up the parts, always in the same order.
+
+Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]. They are sent for while the kernel before still
+runs, into L2 only: whoever writes there is seen.
+
+Axes: N rows (sequences), K inputs, M outputs, S parts.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pamprof.workloads.kernels.block_gate import GATE_FLOPS, gated
+from pamprof.workloads.kernels.block_math import await_results, launch_next, overlaps, power_of_two, prefetch, store
+from pamprof.workloads.kernels.core_tiles import INTERPRETED, add_product, parted
+from pamprof.workloads.kernels.decode_tiles import map_work
+from pamprof.workloads.kernels.kernel_operator import kernel_operator
+
+if TYPE_CHECKING:
+    from pamprof.workloads.kernel_flops import OperatorWork
+
+_FEWEST_ROWS, _MOST_ROWS = 16, 64  # of a tile
+_OUTPUTS, _MOST_OUTPUTS = 16, 32  # of a tile
+# Inputs of a step, and steps that are on their way at once if shared memory holds as many: of whole maps, of parts.
+_BLOCK, _PART_BLOCK = (16, 16) if INTERPRETED.value else (64, 128)
+_STAGES, _PART_STAGES = 6, 3
+_FILLING_PROGRAMS = 16 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
+_WARPS = 4
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _products_kernel(  # type: ignore[no-untyped-def]
+    x, weight, bias, beta, out, rows, inputs, outputs,
+    GATES: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, STEPS: tl.constexpr,
+    BLOCK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr, OVERLAPS: tl.constexpr,
+    LAUNCHES_LATE: tl.constexpr,
+):  # fmt: skip
+    if not LAUNCHES_LATE:
+        launch_next(OVERLAPS)
+    columns: tl.constexpr = (4 if GATES else 2) * OUTPUTS
+    # Parts of the same outputs side by side: [W_r | W_i], or [g_r | u_r | g_i | u_i].
+    column = tl.arange(0, columns)
+    output = tl.program_id(0) * OUTPUTS + column % OUTPUTS
+    within = output < outputs
+    of_output = weight + (column // OUTPUTS * outputs + tl.minimum(output, outputs - 1)).to(tl.int64) * (2 * inputs)
+    begin = tl.program_id(1) * (STEPS * BLOCK)
+    if OVERLAPS:
+        lines: tl.constexpr = STEPS * BLOCK * weight.dtype.element_ty.primitive_bitwidth // 1024  # of 128 bytes
+        for line in tl.static_range(lines):
+            prefetch(of_output + tl.minimum(begin + line * (STEPS * BLOCK // lines), inputs - 1))
+    row = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
+    of_row = x + row.to(tl.int64) * (2 * inputs)
+    await_results(OVERLAPS)
+    if LAUNCHES_LATE:
+        launch_next(OVERLAPS)
+    by_real = tl.zeros((ROWS, columns), tl.float32)
+    by_imag = tl.zeros((ROWS, columns), tl.float32)
+    for step in tl.range(STEPS, num_stages=STAGES):
+        channel = begin + step * BLOCK + tl.arange(0, BLOCK)
+        inside = (row < rows)[:, None] & (channel < inputs)[None, :]
+        tile = tl.load(
+            of_output[None, :] + channel[:, None], mask=within[None, :] & (channel < inputs)[:, None], other=0.0
+        )
+        by_real = add_product(
+            by_real, tl.load(of_row[:, None] + channel[None, :], mask=inside, other=0.0), tile, PRECISION
+        )
+        by_imag = add_product(
+            by_imag, tl.load(of_row[:, None] + (inputs + channel)[None, :], mask=inside, other=0.0), tile, PRECISION
+        )
+    real, imag = parted(by_real)
+    turned_real, turned_imag = parted(by_imag)
+    real -= turned_imag
+    imag += turned_real
+    output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
+    if GATES:
+        gate_real, up_real = parted(real)
+        gate_imag, up_imag = parted(imag)
+        shift = tl.load(bias + output, mask=output < outputs, other=0.0).to(tl.float32)[None, :]
+        slope = tl.load(beta + output, mask=output < outputs, other=0.0).to(tl.float32)[None, :]
+        real, imag = gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE)
+    inside = (row < rows)[:, None] & (output < outputs)[None, :]
+    place = out + (tl.program_id(1) * rows + row).to(tl.int64)[:, None] * (2 * outputs) + output[None, :]
+    store(place, real, inside)
+    store(place + outputs, imag, inside)
+
+
+def _launch(
+    x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = None, beta: Tensor | None = None, parts: int = 0
+) -> None:
+    """Launch for a map in some parts, or in none with a result in the dtype of the weight."""
+    inputs, outputs = x.shape[-1], out.shape[-1]
+    rows = x.numel() // (2 * inputs)
+    row_tile = min(_MOST_ROWS, max(_FEWEST_ROWS, power_of_two(rows)))
+    columns = 4 if bias is not None else 2  # for each output
+    row_tiles = triton.cdiv(rows, row_tile)
+    fills = triton.cdiv(outputs, _OUTPUTS) * row_tiles > _FILLING_PROGRAMS  # more would have to wait for the first
+    tile = _MOST_OUTPUTS if fills and not parts else _OUTPUTS
+    block, stages = (_PART_BLOCK, _PART_STAGES) if parts else (_BLOCK, _STAGES)
+    steps = triton.cdiv(triton.cdiv(inputs, block), max(parts, 1))
+    of_step = (2 * row_tile + columns * tile) * block * weight.element_size()
+    _products_kernel[triton.cdiv(outputs, tile), max(parts, 1), row_tiles](
+        x.contiguous(),
+        weight,
+        weight if bias is None else bias,
+        weight if beta is None else beta,
+        out,
+        rows,
+        inputs,
+        outputs,
+        GATES=bias is not None,
+        HAS_SLOPE=beta is not None,
+        ROWS=row_tile,
+        OUTPUTS=tile,
+        STEPS=steps,
+        BLOCK=block,
+        STAGES=max(2, min(stages, _shared_memory(x.device) // of_step)),
+        PRECISION="ieee",  # of float32; others have but one
+        OVERLAPS=overlaps(x.device),
+        LAUNCHES_LATE=bias is None and not parts,  # what comes next may read what older kernels wrote
+        num_warps=_WARPS,
+        launch_pdl=overlaps(x.device),
+    )
+
+
+@cache
+def _shared_memory(device: torch.device) -> int:
+    """Bytes that a program can have."""
+    if device.type != "cuda":
+        return 0
+    properties: object = torch.cuda.get_device_properties(device)
+    return int(getattr(properties, "shared_memory_per_block_optin"))  # noqa: B009 - torch's types do not name it
+
+
+def _part_count(rows: int, outputs: int, inputs: int) -> int:
+    """Into how many parts a map is split along its inputs."""
+    programs = triton.cdiv(outputs, _OUTPUTS) * triton.cdiv(rows, _MOST_ROWS)
+    blocks: int = triton.cdiv(inputs, _PART_BLOCK)
+    steps = triton.cdiv(blocks, max(1, min(blocks, _FILLING_PROGRAMS // programs)))
+    return int(triton.cdiv(blocks, steps))
+
+
+def _parts_work(x: Tensor, weight: Tensor, *, output: object) -> OperatorWork:
+    return map_work(x.numel() // (2 * x.shape[-1]), weight, (x, output), elementwise=0)
+
+
+def _fake_parts(x: Tensor, weight: Tensor) -> Tensor:
+    inputs, outputs = x.shape[-1], weight.shape[0] // 2
+    parts = _part_count(x.numel() // (2 * inputs), outputs, inputs)
+    return x.new_empty((parts, *x.shape[:-1], outputs), dtype=torch.float32)
+
+
+@kernel_operator("fused_decode_partial_products", fake=_fake_parts, work=_parts_work)
+def partial_products(x: Tensor, weight: Tensor) -> Tensor:
+    """W x in float32 parts that are still to be added up: planes [..., 2, K] to [S, ..., 2, M].
+
+    Args:
+        x: Input.
+        weight: Block matrix [2 M, 2 K].
+    """
+    out = _fake_parts(x, weight)
+    _launch(x, weight, out, parts=out.shape[0])
+    return out
+
+
+def _fake_product(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[0] // 2), dtype=weight.dtype)
+
+
+@kernel_operator("fused_decode_product", fake=_fake_product, work=_parts_work)
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """W x in the dtype of the weight: planes [..., 2, K] to [..., 2, M]; arguments as in ``partial_products``."""
+    out = _fake_product(x, weight)
+    _launch(x, weight, out)
+    return out
+
+
+def _gate_work(x: Tensor, weight: Tensor, bias: Tensor, beta: Tensor | None, *, output: object) -> OperatorWork:
+    rows = x.numel() // (2 * x.shape[-1])
+    return map_work(rows, weight, (x, bias, beta, output), elementwise=GATE_FLOPS * rows * bias.shape[0])
+
+
+def _fake_gate(x: Tensor, weight: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
+    del beta
+    return x.new_empty((*x.shape[:-1], bias.shape[0]), dtype=weight.dtype)
+
+
+@kernel_operator("fused_decode_gate_product", fake=_fake_gate, work=_gate_work)
+def gate_product(x: Tensor, weight: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
+    """Gate and upward map and the gate unit between them: planes [..., 2, D] to [..., 2, h].
+
+    Args:
+        x: Normed rows.
+        weight: Block matrix of both maps, gate first, [4 h, 2 D].
+        bias: Activation bias [h].
+        beta: Slope [h] of modSwish; None for modReLU.
+    """
+    out = _fake_gate(x, weight, bias, beta)
+    _launch(x, weight, out, bias=bias, beta=beta)
+    return out
