@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparisons import baseline_of, compare, same_execution_comparisons
-from pamprof.analysis.doubts import noise_half_width, noisy_machine
+from pamprof.analysis.doubts import noise_half_width, noisy_machine, unsteady_reference
 from pamprof.analysis.labels import TRANSFORMER, unique_labels
 from pamprof.analysis.overhead import build_ladder
 from pamprof.analysis.pairing import is_reference
@@ -18,6 +18,7 @@ from pamprof.records.store import RecordFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pamprof.analysis.results import Doubt
     from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Skip
 
 _PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
@@ -72,9 +73,9 @@ def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], ref
     baseline = baseline_of(runs, reference_layer)
     labels = unique_labels(tuple(run.workload for run in runs))
     references = [run for run in runs if is_reference(run) and len(run.timing.wall_time_seconds) >= 2]
-    noisy = {run.group_id: doubt for run in references if (doubt := noisy_machine(run)) is not None}
+    by_group = {run.group_id: run for run in references}
     summaries = tuple(
-        summarise(run, label, (noisy[run.group_id],) if run.group_id in noisy else ())
+        summarise(run, label, _doubts_of_reference(run, by_group.get(run.group_id)))
         for run, label in zip(runs, labels, strict=True)
     )
     return PointAnalysis(
@@ -86,6 +87,14 @@ def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], ref
         noise_half_width=max((noise_half_width(run) for run in references), default=None),
         same_execution=same_execution_comparisons(runs, baseline),
     )
+
+
+def _doubts_of_reference(run: Run, reference: Run | None) -> tuple[Doubt, ...]:
+    """What the reference's own record of the same process says against the run."""
+    if reference is None or reference.reference.key != run.reference.key:
+        return ()
+    found = noisy_machine(reference), unsteady_reference(run, reference)
+    return tuple(doubt for doubt in found if doubt is not None)
 
 
 def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:

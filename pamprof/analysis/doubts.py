@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.pairing import is_reference
 from pamprof.analysis.results import Doubt, DoubtKind
 from pamprof.records import Execution, StopReason
-from pamprof.statistics import Verdict, half_width, ratio_interval, verdict
-from pamprof.units import percent, si, significant
+from pamprof.statistics import Verdict, half_width, ratio_interval, unpaired_ratio_interval, verdict
+from pamprof.units import percent, seconds, si, significant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ FEWEST_SAMPLES = 5
 WIDEST_HALF_WIDTH = 0.03
 SLOW_START_RATIO = 1.05
 DRIFT_RATIO = 0.05
+UNSTEADY_RATIO = 0.05
 LAUNCH_BOUND_BUSY_RATIO = 0.6
 LAUNCH_BOUND_HOST_RATIO = 0.95
 MANY_OPERATORS = 500
@@ -55,6 +56,28 @@ def noisy_machine(reference_run: Run) -> Doubt | None:
             f"[{significant(interval.low, 4)}, {significant(interval.high, 4)}] instead of 1"
         ),
         advice="stop other work on the machine and measure again; differences of this size mean nothing here",
+    )
+
+
+def unsteady_reference(run: Run, reference_run: Run) -> Doubt | None:
+    """The doubt that the reference was not the same beside ``run`` as by itself; None where it was, or with few samples.
+
+    Both are of one process, but each time the reference's tensors lay elsewhere in the device's memory. A pair shares
+    everything but that.
+    """
+    beside, alone = run.timing.reference_wall_time_seconds, reference_run.timing.wall_time_seconds
+    if run is reference_run or min(len(beside), len(alone)) < FEWEST_SAMPLES:
+        return None
+    interval = unpaired_ratio_interval(beside, alone)
+    if interval.low < 1 + UNSTEADY_RATIO and interval.high > 1 - UNSTEADY_RATIO:
+        return None
+    return Doubt(
+        kind=DoubtKind.UNSTEADY_REFERENCE,
+        observation=(
+            f"beside this arm the reference took {seconds(median(beside))}, by itself {seconds(median(alone))}, "
+            f"{significant(interval.median, 3)} [{significant(interval.low, 3)}, {significant(interval.high, 3)}] as long"
+        ),
+        advice="the ratio is that of the pair measured; repeat the comparison to see how far ratios of others lie apart",
     )
 
 

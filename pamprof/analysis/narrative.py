@@ -35,6 +35,7 @@ _GRAVITY = (
     DoubtKind.SHARED_DEVICE,
     DoubtKind.NOISY_MACHINE,
     DoubtKind.TOO_FEW_SAMPLES,
+    DoubtKind.UNSTEADY_REFERENCE,
     DoubtKind.WIDE_INTERVAL,
     DoubtKind.CLOCK_DRIFT,
     DoubtKind.FIRST_SAMPLES_SLOW,

@@ -49,6 +49,7 @@ class DoubtKind(StrEnum):
     WIDE_INTERVAL = "wide interval"
     UNCOUNTED_OPERATORS = "uncounted operators"
     NOISY_MACHINE = "noisy machine"
+    UNSTEADY_REFERENCE = "unsteady reference"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis import analyse
-from pamprof.analysis.doubts import doubts_of, noisy_machine
+from pamprof.analysis.doubts import doubts_of, noisy_machine, unsteady_reference
 from pamprof.analysis.results import Doubt, DoubtKind
 from pamprof.records import Execution, OperatorCount, Run, Series, StopReason
 from tests.synthetic import synthetic_records, synthetic_run, synthetic_workload
@@ -120,6 +120,30 @@ def test_noise_casts_doubt_on_everything_beside_that_reference() -> None:
     )
     for point in analyse(replace(records, runs=runs)).points:
         assert all(DoubtKind.NOISY_MACHINE in [d.kind for d in summary.doubts] for summary in point.summaries)
+
+
+def test_a_reference_that_is_another_beside_an_arm_than_by_itself_makes_its_ratio_doubtful() -> None:
+    reference = synthetic_workload("transformer")
+    alone = synthetic_run(reference, reference=reference, step_seconds=0.1)
+    steady = synthetic_run(reference=reference, reference_step_seconds=0.102)
+    moved = synthetic_run(reference=reference, reference_step_seconds=0.09)
+    assert unsteady_reference(alone, alone) is None
+    assert unsteady_reference(steady, alone) is None
+    doubt = unsteady_reference(moved, alone)
+    assert doubt is not None
+    assert doubt.kind is DoubtKind.UNSTEADY_REFERENCE
+    assert "beside this arm the reference took 90" in doubt.observation
+    assert "by itself 100" in doubt.observation
+
+
+def test_only_the_reference_of_the_same_process_is_asked_about_itself() -> None:
+    reference = synthetic_workload("transformer")
+    alone = synthetic_run(reference, reference=reference, step_seconds=0.1, group_id="first")
+    for group, doubtful in (("first", True), ("second", False)):
+        moved = synthetic_run(reference=reference, reference_step_seconds=0.08, group_id=group)
+        (point,) = analyse(replace(synthetic_records("cpu"), runs=(alone, moved))).points
+        kinds = [doubt.kind for doubt in point.summaries[1].doubts]
+        assert (DoubtKind.UNSTEADY_REFERENCE in kinds) == doubtful
 
 
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
