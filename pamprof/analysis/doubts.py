@@ -60,10 +60,10 @@ def noisy_machine(reference_run: Run) -> Doubt | None:
 
 
 def unsteady_reference(run: Run, reference_run: Run) -> Doubt | None:
-    """The doubt that the reference was not the same beside ``run`` as by itself; None where it was, or with few samples.
+    """The doubt that the reference was not as fast beside ``run`` as by itself; None where it was, or with few samples.
 
-    Both are of one process, but each time the reference's tensors lay elsewhere in the device's memory. A pair shares
-    everything but that.
+    Both are the same step of one process, sampled minutes apart: the device was in another state, or the company of the
+    arm changes it. Pairs share that state, but two steps need not slow down alike.
     """
     beside, alone = run.timing.reference_wall_time_seconds, reference_run.timing.wall_time_seconds
     if run is reference_run or min(len(beside), len(alone)) < FEWEST_SAMPLES:
@@ -75,9 +75,9 @@ def unsteady_reference(run: Run, reference_run: Run) -> Doubt | None:
         kind=DoubtKind.UNSTEADY_REFERENCE,
         observation=(
             f"beside this arm the reference took {seconds(median(beside))}, by itself {seconds(median(alone))}, "
-            f"{significant(interval.median, 3)} [{significant(interval.low, 3)}, {significant(interval.high, 3)}] as long"
+            f"{significant(interval.median)} [{significant(interval.low)}, {significant(interval.high)}] as long"
         ),
-        advice="the ratio is that of the pair measured; repeat the comparison to see how far ratios of others lie apart",
+        advice="the ratio holds for the state the device was in then; repeat the comparison, and compare the clocks",
     )
 
 
