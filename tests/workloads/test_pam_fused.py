@@ -138,3 +138,27 @@ def test_sequences_beyond_some_tens_and_float32_are_left_to_the_library(
     batch_size: int, width: int, dtype: torch.dtype, some: bool
 ) -> None:
     assert some_sequences(batch_size, width, dtype) is some
+
+
+@needs_triton
+@pytest.mark.parametrize("shared_memory", [101376, 166912, 232448])  # of compute capability 8.9, 8.0 and 9.0
+@pytest.mark.parametrize(
+    ("rows", "width", "hidden"), [(4, 384, 1152), (64, 384, 1152), (128, 384, 1152), (64, 1152, 3456)]
+)
+def test_products_of_some_sequences_fit_the_shared_memory_and_one_wave(
+    rows: int, width: int, hidden: int, shared_memory: int
+) -> None:
+    from pamprof.workloads.kernels.decode_products import tile_sizes
+
+    for outputs, inputs, parts, gates in (
+        (hidden, width, 0, True),
+        (3 * width, width, 0, False),
+        (width, hidden, 6, False),
+    ):
+        tiles = tile_sizes(rows, outputs, inputs, parts=parts, gates=gates, element_size=2, shared_memory=shared_memory)
+        columns = (4 if gates else 2) * tiles.outputs
+        assert tiles.stages >= 2
+        assert 2 * tiles.stages * (2 * tiles.rows + columns) * tiles.block <= shared_memory
+        assert tiles.block * tiles.steps * max(parts, 1) >= inputs
+        if not parts:
+            assert -(-outputs // tiles.outputs) * -(-rows // tiles.rows) <= 132

@@ -3,8 +3,9 @@
 Everything is float32; the constants are those of ``complex_ops``.
 
 From Hopper on a kernel may be launched while the one before still runs (programmatic dependent launch, "griddepcontrol"
-in the PTX ISA). Every kernel launched so waits before it reads or writes anything that another one writes; a kernel
-launched otherwise begins when all before it have ended, as ever.
+in the PTX ISA). Every kernel launched so waits before it reads or writes anything that another one writes; the memory's
+alone may read its state at once, behind a kernel that launches it only after having waited itself. A kernel launched
+otherwise begins when all before it have ended, as ever.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Axes: N rows (sequences), K inputs, M outputs, S parts.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import triton
@@ -34,7 +34,7 @@ _FEWEST_ROWS, _MOST_ROWS = 16, 64  # of a tile
 _OUTPUTS, _MOST_OUTPUTS = 16, 32  # of a tile
 # Inputs of a step, and steps that are on their way at once if shared memory holds as many: of whole maps, of parts.
 _BLOCK, _PART_BLOCK = (16, 16) if INTERPRETED.value else (64, 128)
-_STAGES, _PART_STAGES = 6, 3
+_STAGES, _PART_STAGES, _FEWEST_STAGES = 6, 3, 2
 _FILLING_PROGRAMS = 16 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
 _WARPS = 4
 
@@ -95,21 +95,55 @@ def _products_kernel(  # type: ignore[no-untyped-def]
     store(place + outputs, imag, inside)
 
 
+class TileSizes(NamedTuple):
+    """Sizes of one launch: tiles of rows and outputs, inputs of a step, steps, and how many are on their way."""
+
+    rows: int
+    outputs: int
+    block: int
+    steps: int
+    stages: int
+
+
+def tile_sizes(
+    rows: int, outputs: int, inputs: int, *, parts: int, gates: bool, element_size: int, shared_memory: int
+) -> TileSizes:
+    """Sizes for a map in some parts, or in none (0), that leave no program waiting for the first ones to end.
+
+    Args:
+        rows: Tokens of all sequences.
+        outputs: Of the map, or of each of both maps of a gate unit.
+        inputs: Of the map.
+        parts: Into which inputs are split; 0 for a result in the dtype of the weight.
+        gates: Whether it is a gate unit's.
+        element_size: Bytes of a number.
+        shared_memory: Bytes that a program may have.
+    """
+    row_tile = min(_MOST_ROWS, max(_FEWEST_ROWS, power_of_two(rows)))
+    programs = triton.cdiv(outputs, _OUTPUTS) * triton.cdiv(rows, row_tile)
+    tile = _MOST_OUTPUTS if programs > _FILLING_PROGRAMS and not parts else _OUTPUTS
+    block, stages = (_PART_BLOCK, _PART_STAGES) if parts else (_BLOCK, _STAGES)
+    of_step = (2 * row_tile + (4 if gates else 2) * tile) * block * element_size
+    steps = triton.cdiv(triton.cdiv(inputs, block), max(parts, 1))
+    return TileSizes(row_tile, tile, block, steps, max(_FEWEST_STAGES, min(stages, shared_memory // of_step)))
+
+
 def _launch(
     x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = None, beta: Tensor | None = None, parts: int = 0
 ) -> None:
-    """Launch for a map in some parts, or in none with a result in the dtype of the weight."""
     inputs, outputs = x.shape[-1], out.shape[-1]
     rows = x.numel() // (2 * inputs)
-    row_tile = min(_MOST_ROWS, max(_FEWEST_ROWS, power_of_two(rows)))
-    columns = 4 if bias is not None else 2  # for each output
-    row_tiles = triton.cdiv(rows, row_tile)
-    fills = triton.cdiv(outputs, _OUTPUTS) * row_tiles > _FILLING_PROGRAMS  # more would have to wait for the first
-    tile = _MOST_OUTPUTS if fills and not parts else _OUTPUTS
-    block, stages = (_PART_BLOCK, _PART_STAGES) if parts else (_BLOCK, _STAGES)
-    steps = triton.cdiv(triton.cdiv(inputs, block), max(parts, 1))
-    of_step = (2 * row_tile + columns * tile) * block * weight.element_size()
-    _products_kernel[triton.cdiv(outputs, tile), max(parts, 1), row_tiles](
+    gates = bias is not None
+    tiles = tile_sizes(
+        rows,
+        outputs,
+        inputs,
+        parts=parts,
+        gates=gates,
+        element_size=weight.element_size(),
+        shared_memory=_shared_memory(x.device),
+    )
+    _products_kernel[triton.cdiv(outputs, tiles.outputs), max(parts, 1), triton.cdiv(rows, tiles.rows)](
         x.contiguous(),
         weight,
         weight if bias is None else bias,
@@ -118,16 +152,16 @@ def _launch(
         rows,
         inputs,
         outputs,
-        GATES=bias is not None,
+        GATES=gates,
         HAS_SLOPE=beta is not None,
-        ROWS=row_tile,
-        OUTPUTS=tile,
-        STEPS=steps,
-        BLOCK=block,
-        STAGES=max(2, min(stages, _shared_memory(x.device) // of_step)),
+        ROWS=tiles.rows,
+        OUTPUTS=tiles.outputs,
+        STEPS=tiles.steps,
+        BLOCK=tiles.block,
+        STAGES=tiles.stages,
         PRECISION="ieee",  # of float32; others have but one
         OVERLAPS=overlaps(x.device),
-        LAUNCHES_LATE=bias is None and not parts,  # what comes next may read what older kernels wrote
+        LAUNCHES_LATE=not gates and not parts,  # what comes next may read what older kernels wrote
         num_warps=_WARPS,
         launch_pdl=overlaps(x.device),
     )
