@@ -11,7 +11,7 @@ from pamprof.records import Scope
 from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.layers.pam_arithmetic import arithmetic
 from pamprof.workloads.layers.pam_layer import DEFINITION
-from pamprof.workloads.layers.planar_arithmetic import few_sequences, some_sequences
+from pamprof.workloads.layers.planar_arithmetic import few_sequences, some_sequences, step_batch_sizes
 from tests.workloads.interpreted import assert_below, measured
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
@@ -38,6 +38,10 @@ class TestInTheInterpreter:
         rounded = {case: error for case, error in errors.items() if " bfloat16 " in case}
         assert_below(exact, quantity, 1e-5)
         assert_below(rounded, quantity, 2e-2)
+
+    def test_the_oracle_is_asked_about_every_form_of_a_decode_step(self, errors):
+        assert_below(errors, "oracle", 2e-2)
+        assert_below(errors, "oracle_unmoved", 1.0)  # the tolerance over the error of a step with one wrong kernel
 
     def test_inference_leaves_the_parameters_what_they_were(self, errors):
         assert_below(errors, "parameters_kept", 0.0)
@@ -138,6 +142,16 @@ def test_sequences_beyond_some_tens_and_float32_are_left_to_the_library(
     batch_size: int, width: int, dtype: torch.dtype, some: bool
 ) -> None:
     assert some_sequences(batch_size, width, dtype) is some
+
+
+@pytest.mark.parametrize("width", [384, 1152])
+def test_the_gate_asks_about_sequences_by_themselves_tiles_of_every_size_and_the_library(width: int) -> None:
+    sizes = step_batch_sizes(width)
+    some = [size for size in sizes if not few_sequences(size, width) and some_sequences(size, width, torch.bfloat16)]
+    assert few_sequences(sizes[0], width)
+    assert {16, 64} <= set(some)
+    assert not some_sequences(sizes[-1], width, torch.bfloat16)
+    assert some_sequences(sizes[-1] - 1, width, torch.bfloat16)
 
 
 @needs_triton

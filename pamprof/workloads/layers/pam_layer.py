@@ -18,14 +18,14 @@ from pamprof.workloads.layers.memory_definition import MemoryDefinition
 from pamprof.workloads.layers.memory_model import MemoryLayer
 from pamprof.workloads.layers.pam_arithmetic import arithmetic
 from pamprof.workloads.layers.pam_oracle import (
-    ORACLE_BATCH_SIZE,
     ORACLE_CHUNK_SIZE,
+    ORACLE_DECODE_BATCH_SIZES,
     ORACLE_NAME,
     block_error,
     naive_block,
 )
 from pamprof.workloads.layers.pam_parameters import initialise
-from pamprof.workloads.layers.planar_arithmetic import MANY_SEQUENCES
+from pamprof.workloads.layers.planar_arithmetic import step_batch_sizes
 from pamprof.workloads.models import PamLanguageModel
 
 if TYPE_CHECKING:
@@ -77,26 +77,21 @@ class PamDefinition(MemoryDefinition):
                 "torch has no bfloat16 complex numbers; measure the complex implementation in float32"
             )
         quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
-        # A fused decode step of many sequences runs other kernels than one of few.
-        both = implementation == "fused" and phase is Phase.DECODE
-        errors = []
-        for batch_size in (ORACLE_BATCH_SIZE, MANY_SEQUENCES) if both else (ORACLE_BATCH_SIZE,):
-            layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
-            assert isinstance(layer, MemoryLayer)
-            errors.append(
-                block_error(
-                    layer,
-                    quiet,
-                    naive_block,
-                    phase=phase,
-                    device=device,
-                    dtype=dtype,
-                    seed=seed,
-                    shape=self.position_shape(spec),
-                    batch_size=batch_size,
-                )
-            )
-        return max(errors), ORACLE_NAME
+        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
+        assert isinstance(layer, MemoryLayer)
+        fused = implementation == "fused"
+        error = block_error(
+            layer,
+            quiet,
+            naive_block,
+            phase=phase,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            shape=self.position_shape(spec),
+            decode_batch_sizes=step_batch_sizes(spec.model_dim) if fused else ORACLE_DECODE_BATCH_SIZES,
+        )
+        return error, ORACLE_NAME
 
     def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
         """How the memory's core was launched for ``workload``; nothing but ``fused`` has kernels to say it of."""

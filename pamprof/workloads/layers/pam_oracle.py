@@ -8,7 +8,7 @@ Axes: B batch, T time, D model_dim, H heads, d head_dim.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,9 @@ ORACLE_NAME = "naive complex128 recurrence over tokens"
 ORACLE_CHUNK_SIZE = 64
 
 _SEQUENCE_LENGTH = ORACLE_CHUNK_SIZE + 37  # two chunks, the second one not full
-ORACLE_BATCH_SIZE = 2
+_BATCH_SIZE = 2
+ORACLE_DECODE_BATCH_SIZES = (_BATCH_SIZE,)
+_MOST_SEQUENCES = 13  # no divisor of a tile, so that rows a tile apart are of different sequences
 
 NaiveBlock = Callable[[Mapping[str, Tensor], Tensor, int], tuple[Tensor, Tensor]]
 
@@ -88,7 +90,7 @@ def block_error(
     dtype: Dtype,
     seed: int,
     shape: tuple[int, ...],
-    batch_size: int = ORACLE_BATCH_SIZE,
+    decode_batch_sizes: Sequence[int] = ORACLE_DECODE_BATCH_SIZES,
 ) -> float:
     """Largest relative rms error of what one phase of ``layer`` returns and stores; overwrites its parameters.
 
@@ -102,7 +104,8 @@ def block_error(
         dtype: Precision policy of the block.
         seed: Of parameters and inputs.
         shape: Of one position's input: (2, D) planes, or (D,).
-        batch_size: Sequences; some kernels are chosen by it.
+        decode_batch_sizes: Sequences of the step in decode, one after the other: some kernels are chosen by it. From
+            13 on the same sequences come again.
 
     Returns:
         Root mean square of the difference over root mean square of the oracle.
@@ -113,7 +116,8 @@ def block_error(
     excite(layer, generator)
     open_gates(layer, common, generator)
     weights = {name.removeprefix("blocks.0."): p.detach().cpu().double() for name, p in layer.named_parameters()}
-    noise = torch.randn((batch_size, _SEQUENCE_LENGTH, *shape), generator=generator, dtype=torch.float64)
+    count = min(max(decode_batch_sizes), _MOST_SEQUENCES) if phase is Phase.DECODE else _BATCH_SIZE
+    noise = torch.randn((count, _SEQUENCE_LENGTH, *shape), generator=generator, dtype=torch.float64)
     inputs = common + 0.5 * noise
     if phase is Phase.TRAIN:
         projection = torch.randn(inputs.shape, generator=generator, dtype=torch.float64)
@@ -132,11 +136,19 @@ def block_error(
         layer.eval()
         layer.prepare_inference(dtype)
         given = inputs.to(device, TORCH_DTYPES[dtype])
-        state = layer.new_state(batch_size, _SEQUENCE_LENGTH)
+        state = layer.new_state(count, _SEQUENCE_LENGTH)
         if phase is Phase.DECODE:
             layer.prefill(given[:, :-1], state)
-            found = layer.decode(given[:, -1:], state, _SEQUENCE_LENGTH - 1)
-            return max(_relative_error(found, expected[:, -1:]), _memory_error(layer, state, memory))
+            errors = []
+            for batch_size in decode_batch_sizes:
+                sequence = torch.arange(batch_size) % count
+                repeated = layer.new_state(batch_size, _SEQUENCE_LENGTH)
+                for whole, kept in zip(repeated.tensors, state.tensors, strict=True):
+                    whole.copy_(kept[sequence.to(device)])
+                found = layer.decode(given[sequence.to(device), -1:], repeated, _SEQUENCE_LENGTH - 1)
+                errors.append(_relative_error(found, expected[sequence, -1:]))
+                errors.append(_memory_error(layer, repeated, memory[sequence]))
+            return max(errors)
         found = layer.prefill(given, state)
         return max(_relative_error(found, expected), _memory_error(layer, state, memory))
 

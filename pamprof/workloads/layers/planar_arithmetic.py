@@ -41,6 +41,11 @@ def some_sequences(batch_size: int, width: int, dtype: torch.dtype) -> bool:
     return batch_size * width <= _SOME_CHANNELS and dtype != torch.float32
 
 
+def step_batch_sizes(width: int) -> tuple[int, ...]:
+    """Batch sizes at which a fused decode step takes every form: each kernel and tile, and the library's products."""
+    return _FEW_SEQUENCES, MANY_SEQUENCES, 64, 128, _SOME_CHANNELS // width + 1
+
+
 def complex_maps(module: nn.Module) -> ComplexLinearParameters:
     """The module, if it holds the weights of a complex map."""
     if not isinstance(module, ComplexLinearParameters):
