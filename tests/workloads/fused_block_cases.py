@@ -11,8 +11,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from pamprof.records import Dtype, LayerSpec, Phase, Scope
-from pamprof.workloads.layers import pam_fused, pam_layer, pam_oracle, planar_arithmetic
+from pamprof.records import Dtype, LayerSpec, Scope
 from pamprof.workloads.layers.memory_model import MemoryLayer
 from pamprof.workloads.layers.pam_fused import FusedBlock
 from pamprof.workloads.layers.pam_layer import DEFINITION
@@ -117,28 +116,6 @@ def inference(case: str, batch: int, dtype: Dtype, state_dtype: Dtype | None) ->
         errors[f"state {case} {position}"] = difference(states[1].tensors[0], states[0].tensors[0])
 
 
-def gates() -> None:
-    """What the oracle says of every form of a decode step, and whether it notices a wrong one."""
-
-    def error() -> float:
-        found, _ = DEFINITION.oracle_error(
-            SPEC, implementation="fused", phase=Phase.DECODE, device=CPU, dtype=Dtype.BFLOAT16, seed=0
-        )
-        return found
-
-    with (
-        # Fewer of each form than a GPU is asked about: the interpreter would take minutes.
-        mock.patch.object(planar_arithmetic, "_SOME_CHANNELS", 16 * SPEC.model_dim),
-        mock.patch.object(pam_layer, "step_batch_sizes", return_value=(2, 16, 17)),
-        mock.patch.object(pam_oracle, "_MOST_SEQUENCES", 3),
-    ):
-        errors["oracle right"] = error()
-        for name in ("project", "partial_products", "gate_unit"):  # of few sequences, of some, of many
-            whole = getattr(pam_fused, name)
-            with mock.patch.object(pam_fused, name, lambda *given, whole=whole: whole(*given) * 1.1):
-                errors[f"oracle_unmoved {name}"] = 2e-2 / error()
-
-
 def models() -> None:
     """Loss, gradients and logits of the language model, and the tokens it would choose one by one."""
     planar, fused = (PamLanguageModel(SPEC, implementation=name, seed=5) for name in ("planar", "fused"))
@@ -217,7 +194,6 @@ def main() -> None:
     inference("bfloat16 few", 2, Dtype.BFLOAT16, None)
     inference("bfloat16 many", 16, Dtype.BFLOAT16, None)
     inference("bfloat16 state", 2, Dtype.BFLOAT16, Dtype.BFLOAT16)
-    gates()
     models()
     dropping()
     print(json.dumps(errors))
