@@ -164,14 +164,16 @@ def test_the_gate_asks_about_sequences_by_themselves_tiles_of_every_size_and_the
 def test_products_of_some_sequences_fit_the_shared_memory_and_one_wave(
     rows: int, width: int, hidden: int, shared_memory: int
 ) -> None:
-    from pamprof.workloads.kernels.decode_products import tile_sizes
+    from pamprof.workloads.kernels.decode_products import product_tiles
 
     for outputs, inputs, parts, gates in (
         (hidden, width, 0, True),
         (3 * width, width, 0, False),
         (width, hidden, 6, False),
     ):
-        tiles = tile_sizes(rows, outputs, inputs, parts=parts, gates=gates, element_size=2, shared_memory=shared_memory)
+        tiles = product_tiles(
+            rows, outputs, inputs, parts=parts, gates=gates, element_size=2, shared_memory=shared_memory
+        )
         columns = (4 if gates else 2) * tiles.outputs
         assert tiles.stages >= 2
         assert 2 * tiles.stages * (2 * tiles.rows + columns) * tiles.block <= shared_memory

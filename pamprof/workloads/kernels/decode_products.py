@@ -105,7 +105,7 @@ class TileSizes(NamedTuple):
     stages: int
 
 
-def tile_sizes(
+def product_tiles(
     rows: int, outputs: int, inputs: int, *, parts: int, gates: bool, element_size: int, shared_memory: int
 ) -> TileSizes:
     """Sizes for a map in some parts, or in none (0), that leave no program waiting for the first ones to end.
@@ -134,7 +134,7 @@ def _launch(
     inputs, outputs = x.shape[-1], out.shape[-1]
     rows = x.numel() // (2 * inputs)
     gates = bias is not None
-    tiles = tile_sizes(
+    tiles = product_tiles(
         rows,
         outputs,
         inputs,
