@@ -62,8 +62,8 @@ def noisy_machine(reference_run: Run) -> Doubt | None:
 def unsteady_reference(run: Run, reference_run: Run) -> Doubt | None:
     """The doubt that the reference was not as fast beside ``run`` as by itself; None where it was, or with few samples.
 
-    Both are the same step of one process, sampled minutes apart: the device was in another state, or the company of the
-    arm changes it. Pairs share that state, but two steps need not slow down alike.
+    Both are the same step of one process, sampled one after the other: the device was in another state, or the
+    company of the arm changes it. Pairs share that state, but two steps need not slow down alike.
     """
     beside, alone = run.timing.reference_wall_time_seconds, reference_run.timing.wall_time_seconds
     if run is reference_run or min(len(beside), len(alone)) < FEWEST_SAMPLES:

@@ -147,7 +147,7 @@ def test_sequences_beyond_some_tens_and_float32_are_left_to_the_library(
 
 
 @pytest.mark.parametrize("width", [384, 1152])
-def test_the_gate_asks_about_sequences_by_themselves_tiles_of_every_size_and_the_library(width: int) -> None:
+def test_the_gate_asks_about_sequences_by_themselves_products_of_our_own_and_the_library(width: int) -> None:
     sizes = step_batch_sizes(width)
     some = [size for size in sizes if not few_sequences(size, width) and some_sequences(size, width, torch.bfloat16)]
     assert few_sequences(sizes[0], width)

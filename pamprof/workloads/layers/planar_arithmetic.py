@@ -42,7 +42,10 @@ def some_sequences(batch_size: int, width: int, dtype: torch.dtype) -> bool:
 
 
 def step_batch_sizes(width: int) -> tuple[int, ...]:
-    """Batch sizes at which a fused decode step takes every form: each kernel and tile, and the library's products."""
+    """Batch sizes of a fused decode step for the oracle: one by one, products of our own, the library's.
+
+    Not every tile is among them: those of 32 rows, and two outputs a program at three sequences, are not.
+    """
     return _FEW_SEQUENCES, MANY_SEQUENCES, 64, 128, _SOME_CHANNELS // width + 1
 
 
