@@ -50,8 +50,9 @@ class _ComplexTable(nn.Module):
 class PamLanguageModel(MemoryLanguageModel):
     """The language model of the paper: ids [B, T] to logits [B, T, V].
 
-    ``implementation`` is ``planar``, ``gauss``, ``published`` or ``complex``; all compute the same function of the same
-    parameters, float32 as built, initialised from ``seed``. Parameter names are those of the published checkpoints.
+    ``implementation`` is ``planar``, ``gauss``, ``published``, ``complex`` or ``fused``; all compute the same function
+    of the same parameters, float32 as built, initialised from ``seed``. Parameter names are those of the published
+    checkpoints.
     """
 
     def __init__(self, spec: LayerSpec, *, implementation: str = "planar", seed: int = 0) -> None:

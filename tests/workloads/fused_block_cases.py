@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from pamprof.records import Dtype, LayerSpec, Scope
+from pamprof.workloads.layers.fused_decode import MANY_SEQUENCES
 from pamprof.workloads.layers.memory_model import MemoryLayer
 from pamprof.workloads.layers.pam_fused import FusedBlock
 from pamprof.workloads.layers.pam_layer import DEFINITION
 from pamprof.workloads.layers.pam_oracle import excite, open_gates
-from pamprof.workloads.layers.planar_arithmetic import MANY_SEQUENCES
 from pamprof.workloads.models import PamLanguageModel
 
 CPU = torch.device("cpu")
@@ -151,6 +151,24 @@ def models() -> None:
         errors["logits many"] = difference(found, expected)
 
 
+@torch.no_grad()
+def last_pieces(dtype: Dtype) -> None:
+    """A prompt whose last piece is one token, from weights as trained and from those made for inference."""
+    planar, fused = (PamLanguageModel(SPEC, implementation=name, seed=5) for name in ("planar", "fused"))
+    for prepared in (False, True):
+        if prepared:
+            for model in (planar, fused):
+                model.eval()
+                model.prepare_inference(dtype)
+        for batch_size in (2, MANY_SEQUENCES):
+            ids = torch.randint(0, SPEC.vocabulary_size, (batch_size, 1))
+            states = [model.new_state(batch_size, LENGTH) for model in (planar, fused)]
+            for kept in states:
+                kept.randomise(torch.Generator().manual_seed(6))
+            expected, found = (model.prefill(ids, kept, 7) for model, kept in zip((planar, fused), states, strict=True))
+            errors[f"piece {dtype} {batch_size} prepared {prepared}"] = difference(found, expected)
+
+
 def dropping() -> None:
     """In training a fifth of the branches goes and the mean stays; in evaluation nothing does."""
     _, fused = layers(replace(SPEC, dropout=0.2))
@@ -195,6 +213,8 @@ def main() -> None:
     inference("bfloat16 many", 16, Dtype.BFLOAT16, None)
     inference("bfloat16 state", 2, Dtype.BFLOAT16, Dtype.BFLOAT16)
     models()
+    last_pieces(Dtype.FLOAT32)
+    last_pieces(Dtype.BFLOAT16)
     dropping()
     print(json.dumps(errors))
 

@@ -189,6 +189,22 @@ def extreme_decays() -> None:
     errors["extreme_decay_gradient"] = 0.0 if bool(gradient.isfinite().all()) else float("inf")
 
 
+def extreme_decode_decays() -> None:
+    """The state's factor for the same range."""
+    values = torch.tensor([-300.0, -60.0, -20.0, -12.0, -4.0, -0.1, 0.0, 2.0, 9.0, 30.0, 110.0, 300.0])
+    logits = torch.stack(torch.meshgrid(values, values, indexing="ij")).flatten(1)[:, None, :, None].contiguous()
+    heads, head_dim = logits.shape[2], 4
+    state, table = torch.ones(1, heads, head_dim, 2 * head_dim), torch.ones(1, head_dim)
+    decode_memory.memory_step(torch.zeros(1, 1, 2, 3 * heads * head_dim), logits, table, table, state)
+    step, gate = logits.double()
+    lost = torch.sigmoid(step) * torch.sigmoid(-gate)
+    expected = torch.where(lost < 0.5, 1 - lost, torch.sigmoid(gate) + torch.sigmoid(-gate) * torch.sigmoid(-step))
+    expected = expected[..., None].expand_as(state)
+    difference = (state.double() - expected).abs()
+    errors["extreme_decode_decay"] = float((difference / expected.clamp_min(1e-37)).max())
+    errors["small_decode_loss"] = float(difference[expected > 0.9].max())
+
+
 def weights(case: object, width: int, outputs: int, dtype: torch.dtype) -> None:
     reals, imags = [leaf(torch.randn(outputs, width)) for _ in range(2)], [torch.randn(outputs, width) for _ in "ab"]
     wide_imags, scale = [leaf(imag) for imag in imags], leaf(torch.tensor(0.7))
@@ -239,7 +255,13 @@ def decoding(case: object, batch: int, width: int, heads: int, head_dim: int, hi
     qkv, logits = decode_projection.norm_memory_inputs(stream, scale, block, gates)
     record("decode_qkv", case, qkv, planes_of(normed @ matrix.T))
     record("decode_logits", case, logits, logits_of(normed, gates))
-    angles = definition.rotation_angles(5, 1, head_dim, stream.device)
+    memory_steps(case, qkv, logits, head_dim)
+
+
+def memory_steps(case: object, qkv: Tensor, logits: Tensor, head_dim: int) -> None:
+    """One token of the memory, from states of both dtypes."""
+    _, batch, heads, _ = logits.shape
+    angles = definition.rotation_angles(5, 1, head_dim, qkv.device)
     cosine, sine = angles.cos().float(), angles.sin().float()
     for kept in (torch.float32, torch.bfloat16):
         memory = torch.randn(batch, heads, head_dim, 2 * head_dim).to(kept)
@@ -265,7 +287,7 @@ def products(case: object, batch: int, width: int, hidden: int, dtype: torch.dty
     expected = complex_of(x) @ matrix.T
     record("decode_product", case, decode_products.product(x, block), planes_of(expected))
     parts = decode_products.partial_products(x, block)
-    assert parts.shape[0] > 1
+    assert parts.shape[0] > 1 or hidden > width
     record("decode_parts", case, parts.sum(0), planes_of(expected))
     bias = -0.3 * torch.rand(hidden).to(dtype)
     for slope in (None, torch.rand(hidden).to(dtype) + 0.5):
@@ -287,11 +309,18 @@ def main() -> None:
             preparation(case, batch, length, heads, head_dim, dtype)
             weights(case, width, hidden, dtype)
             decoding(case, batch, width, heads, head_dim, hidden, dtype)
-        for batch, width, hidden in ((3, 40, 12), (70, 72, 20)):  # one tile of rows, and two
+        odd = f"odd {str(dtype).removeprefix('torch.')} heads"
+        decoding(odd, 3, 24, 3, 12, 20, dtype)  # two outputs a program, of heads as of channels
+        # Tiles of 16 rows, of 32, two of 64, and tiles of 32 outputs.
+        for batch, width, hidden in ((3, 40, 12), (20, 40, 12), (70, 72, 20), (3, 24, 140)):
             products(f"{batch} {str(dtype).removeprefix('torch.')} {width}", batch, width, hidden, dtype)
         for vocabulary, padding in ((37, 27), (9001, 23)):
             losses(f"{str(dtype).removeprefix('torch.')} {vocabulary}", vocabulary, padding, dtype)
+    memory_steps(
+        "many float32 heads", torch.randn(33, 1, 2, 3 * 64), torch.randn(2, 33, 2, 1) * 3, 32
+    )  # 32 values a program
     extreme_decays()
+    extreme_decode_decays()
     print(json.dumps(errors))
 
 

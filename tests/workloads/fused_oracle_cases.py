@@ -1,40 +1,78 @@
-"""What the oracle says of every form of a fused decode step, and whether it notices a wrong one, printed as JSON.
+"""What the oracle says of every form of a fused decode step, and whether it notices each wrong kernel, printed as JSON.
 
 Run by test_pam_fused in Triton's interpreter.
 """
 
 import json
+from contextlib import ExitStack
 from unittest import mock
 
 import torch
+from torch import Tensor
 
 from pamprof.records import Dtype, Phase
-from pamprof.workloads.layers import pam_fused, pam_layer, pam_oracle, planar_arithmetic
+from pamprof.workloads.layers import fused_decode, pam_fused, pam_layer, pam_oracle
+from pamprof.workloads.layers.memory_model import MemoryLayer
 from tests.workloads.fused_block_cases import SPEC
+
+# Kernels of a step by how it multiplies: one sequence at a time, by products of our own, by the library's.
+KERNELS = {
+    "few": ("norm_gate_unit", "project", "norm_memory_inputs", "memory_step"),
+    "some": ("norm", "gate_product", "partial_products", "add_norm_gates", "product", "memory_step"),
+    "many": ("norm", "gate_unit", "add_norm_gates", "memory_step"),
+}
+errors: dict[str, float] = {}
+
+
+def form(batch_size: int) -> str:
+    if fused_decode.few_sequences(batch_size, SPEC.model_dim):
+        return "few"
+    return "some" if fused_decode.some_sequences(batch_size, SPEC.model_dim, torch.bfloat16) else "many"
+
+
+def spoilt(result: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    """A tenth too large in each of the tensors."""
+    return result * 1.1 if isinstance(result, Tensor) else tuple(part * 1.1 for part in result)
+
+
+def error(batch_sizes: tuple[int, ...], kernel: str | None) -> float:
+    """The oracle's, with a kernel that is wrong in the step that it asks about, not in the prompt before."""
+    decode = MemoryLayer.decode
+
+    def wrong_decode(layer: MemoryLayer, *given: object) -> Tensor:
+        with ExitStack() as stack:
+            if kernel is not None:
+                right = getattr(pam_fused, kernel)
+                wrong = mock.patch.object(pam_fused, kernel, lambda *a, **named: spoilt(right(*a, **named)))
+                stack.enter_context(wrong)
+            return decode(layer, *given)
+
+    with (
+        mock.patch.object(MemoryLayer, "decode", wrong_decode),
+        mock.patch.object(fused_decode, "step_batch_sizes", return_value=batch_sizes),
+    ):
+        found, _ = pam_layer.DEFINITION.oracle_error(
+            SPEC, implementation="fused", phase=Phase.DECODE, device=torch.device("cpu"), dtype=Dtype.BFLOAT16, seed=0
+        )
+    return found
 
 
 def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    errors = {}
-
-    def error() -> float:
-        found, _ = pam_layer.DEFINITION.oracle_error(
-            SPEC, implementation="fused", phase=Phase.DECODE, device=torch.device("cpu"), dtype=Dtype.BFLOAT16, seed=0
-        )
-        return found
-
     with (
-        # Fewer of each form than a GPU is asked about: the interpreter would take minutes.
-        mock.patch.object(planar_arithmetic, "_SOME_CHANNELS", 16 * SPEC.model_dim),
-        mock.patch.object(pam_layer, "step_batch_sizes", return_value=(2, 16, 17)),
+        # The interpreter would take minutes for as many, after as long a prompt, as a GPU is asked about.
+        mock.patch.object(fused_decode, "_SOME_CHANNELS", 18 * SPEC.model_dim),
         mock.patch.object(pam_oracle, "_MOST_SEQUENCES", 3),
+        mock.patch.object(pam_oracle, "_SEQUENCE_LENGTH", 5),
     ):
-        errors["oracle right"] = error()
-        for name in ("project", "partial_products", "gate_unit"):  # of few sequences, of some, of many
-            whole = getattr(pam_fused, name)
-            with mock.patch.object(pam_fused, name, lambda *given, whole=whole: whole(*given) * 1.1):
-                errors[f"oracle_unmoved {name}"] = 2e-2 / error()
+        sizes = fused_decode.step_batch_sizes(SPEC, torch.bfloat16, torch.device("cpu"))
+        assert {form(size) for size in sizes} == set(KERNELS), sizes
+        errors["oracle right"] = error(sizes, None)
+        first = {form(size): size for size in reversed(sizes)}
+        for name, size in first.items():
+            for kernel in KERNELS[name]:
+                errors[f"oracle_unmoved {size} {kernel}"] = 2e-2 / error((size,), kernel)
     print(json.dumps(errors))
 
 

@@ -81,5 +81,10 @@ def test_a_decay_keeps_its_digits_however_near_to_one_or_zero(errors):
     assert_below(errors, "extreme_decay", 1e-6)
 
 
+def test_a_decode_steps_decay_keeps_its_digits_too_and_is_rounded_once_where_little_is_lost(errors):
+    assert_below(errors, "extreme_decode_decay", 1e-5)  # as exact as the exponential of 300
+    assert_below(errors, "small_decode_loss", 4e-8)
+
+
 def test_gradients_of_extreme_decays_are_finite(errors):
     assert_below(errors, "extreme_decay_gradient", 0.0)

@@ -11,7 +11,6 @@ from pamprof.records import Scope
 from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.layers.pam_arithmetic import arithmetic
 from pamprof.workloads.layers.pam_layer import DEFINITION
-from pamprof.workloads.layers.planar_arithmetic import few_sequences, some_sequences, step_batch_sizes
 from tests.workloads.interpreted import assert_below, measured
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
@@ -31,6 +30,10 @@ class TestInTheInterpreter:
         assert_below(errors, "train_bfloat16_ratio", 1.5)
         chosen = {case: error for case, error in errors.items() if case.startswith("train_bfloat16 ")}
         assert max(chosen["train_bfloat16 output"], chosen["train_bfloat16 input"]) <= 1e-2
+
+    def test_a_prompt_may_end_in_a_piece_of_one_token(self, errors):
+        assert_below({case: error for case, error in errors.items() if " bfloat16 " not in case}, "piece", 1e-5)
+        assert_below({case: error for case, error in errors.items() if " bfloat16 " in case}, "piece", 2e-2)
 
     @pytest.mark.parametrize("quantity", ["prefill", "decode", "state"])
     def test_pieces_and_tokens_continue_each_others_state(self, errors, quantity):
@@ -113,6 +116,7 @@ def test_a_device_that_does_not_serve_is_named_before_triton_is(monkeypatch, wit
     ]
 
 
+@needs_triton
 @pytest.mark.parametrize(
     ("batch_size", "width", "few"),
     [
@@ -126,9 +130,12 @@ def test_a_device_that_does_not_serve_is_named_before_triton_is(monkeypatch, wit
     ],
 )
 def test_sequences_are_taken_one_by_one_while_their_channels_are_few(batch_size: int, width: int, few: bool) -> None:
+    from pamprof.workloads.layers.fused_decode import few_sequences
+
     assert few_sequences(batch_size, width) is few
 
 
+@needs_triton
 @pytest.mark.parametrize(
     ("batch_size", "width", "dtype", "some"),
     [
@@ -143,17 +150,23 @@ def test_sequences_are_taken_one_by_one_while_their_channels_are_few(batch_size:
 def test_sequences_beyond_some_tens_and_float32_are_left_to_the_library(
     batch_size: int, width: int, dtype: torch.dtype, some: bool
 ) -> None:
+    from pamprof.workloads.layers.fused_decode import some_sequences
+
     assert some_sequences(batch_size, width, dtype) is some
 
 
-@pytest.mark.parametrize("width", [384, 1152])
-def test_the_gate_asks_about_sequences_by_themselves_products_of_our_own_and_the_library(width: int) -> None:
-    sizes = step_batch_sizes(width)
-    some = [size for size in sizes if not few_sequences(size, width) and some_sequences(size, width, torch.bfloat16)]
-    assert few_sequences(sizes[0], width)
-    assert {16, 64} <= set(some)
-    assert not some_sequences(sizes[-1], width, torch.bfloat16)
-    assert some_sequences(sizes[-1] - 1, width, torch.bfloat16)
+@needs_triton
+@pytest.mark.parametrize(("preset", "sizes"), [("100m", {3, 16, 32, 64, 192, 193}), ("1b", {2, 16, 32, 64, 65})])
+def test_the_gate_asks_about_every_form_of_a_decode_step(preset: str, sizes: set[int]) -> None:
+    from pamprof.workloads.layers.fused_decode import step_batch_sizes
+
+    spec = DEFINITION.preset(preset)
+    found = step_batch_sizes(spec, torch.bfloat16, torch.device("cpu"))
+    assert sizes <= set(found)
+    assert len(found) < 16  # forms, not batch sizes: each takes the oracle a step
+    # Tiles of 32 rows, and programs of the memory that wait with their state and that do not.
+    assert any(16 < size <= 32 for size in found)
+    assert {size * spec.heads <= 132 for size in found if size <= max(sizes) - 1} == {True, False}
 
 
 @needs_triton

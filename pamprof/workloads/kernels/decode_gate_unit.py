@@ -23,7 +23,7 @@ from pamprof.workloads.kernels.decode_tiles import (
     tile_sizes,
     weight_tile,
 )
-from pamprof.workloads.kernels.kernel_operator import kernel_operator
+from pamprof.workloads.kernels.kernel_operator import kernel_operator, require_contiguous
 
 if TYPE_CHECKING:
     from pamprof.workloads.kernel_flops import OperatorWork
@@ -38,7 +38,7 @@ def _gate_unit_kernel(  # type: ignore[no-untyped-def]
     launch_next(OVERLAPS)
     output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
     within = output < width
-    plane = width * 2 * inputs
+    plane = tl.cast(width, tl.int64) * 2 * inputs
     channel = channels(0, OUTPUTS, BLOCK)
     of_gate_real = weight_tile(weight, output, channel, width, inputs)
     of_up_real = weight_tile(weight + plane, output, channel, width, inputs)
@@ -107,6 +107,7 @@ def norm_gate_unit(hidden: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, 
         bias: Activation bias [h].
         beta: Slope [h] of modSwish; None for modReLU.
     """
+    require_contiguous(scale=scale, weight=weight, bias=bias)
     hidden = hidden.contiguous()
     out = _fake(hidden, scale, weight, bias, beta)
     inputs, width = hidden.shape[-1], bias.shape[0]

@@ -9,6 +9,7 @@ Axes: B batch, H heads, d head_dim, I = H d.
 from __future__ import annotations
 
 from math import sqrt
+from typing import NamedTuple
 
 import triton
 import triton.language as tl
@@ -24,9 +25,9 @@ from pamprof.workloads.kernels.block_math import (
     store,
 )
 from pamprof.workloads.kernels.block_prepare import PREPARE_FLOPS
-from pamprof.workloads.kernels.kernel_operator import kernel_operator
+from pamprof.workloads.kernels.kernel_operator import kernel_operator, require_contiguous
 
-_DECAY_FLOPS = 5  # per head: decay and written share from both logits
+_DECAY_FLOPS = 8  # per head: decay and written share from both logits
 _FEW_WARPS, _MANY_WARPS = 2, 4
 _FEW_HEADS = 66  # below, heads are split further, so that every multiprocessor has something to load
 _WAITING_HEADS = 132  # up to which programs that wait with their state leave room for those they wait for
@@ -72,7 +73,10 @@ def _memory_kernel(  # type: ignore[no-untyped-def]
     step = tl.load(step_logits + program)
     gate = tl.load(gate_logits + program)
     share = sigmoid(-gate)
-    decay = sigmoid(gate) + share * sigmoid(-step)  # p + (1 - p) exp(-dt): both positive, so that no digit is lost
+    # The decay is p + (1 - p) exp(-dt). Two positive terms keep every digit where much is forgotten; where little is,
+    # their errors would add up over thousands of tokens, and 1 minus what is lost is rounded once.
+    lost = share * sigmoid(step)
+    decay = tl.where(lost < 0.5, 1.0 - lost, sigmoid(gate) + share * sigmoid(-step))
     v_real = (v_real * share)[None, :]
     v_imag = (v_imag * share)[None, :]
     key_real = (k_real * turn_real - k_imag * turn_imag)[:, None]
@@ -86,6 +90,25 @@ def _memory_kernel(  # type: ignore[no-untyped-def]
     target = out + sequence * (2 * inner) + head * HEAD_DIM + value
     store(target, tl.sum(real * query_real - imag * query_imag, axis=0), value < HEAD_DIM)
     store(target + inner, tl.sum(real * query_imag + imag * query_real, axis=0), value < HEAD_DIM)
+
+
+class MemoryTiles(NamedTuple):
+    """How one launch is cut: value channels and warps of a program, and whether it waits with its state."""
+
+    values: int
+    warps: int
+    ahead: bool
+
+
+def memory_tiles(batch_size: int, heads: int, head_dim: int, *, ahead: bool) -> MemoryTiles:
+    """The cut for a batch; arguments as in ``memory_step``."""
+    few = batch_size * heads < _FEW_HEADS
+    narrow = few or head_dim % _MANY_VALUES > 0  # the last program would be mostly padding
+    return MemoryTiles(
+        values=min(power_of_two(head_dim), _FEW_VALUES if narrow else _MANY_VALUES),
+        warps=_FEW_WARPS if few else _MANY_WARPS,
+        ahead=ahead and batch_size * heads <= _WAITING_HEADS,
+    )
 
 
 def _work(
@@ -125,12 +148,10 @@ def memory_step(
             ``norm_memory_inputs``: they let this one be launched only when everything before them has ended.
     """
     batch, heads, head_dim, _ = state.shape
+    require_contiguous(logits=logits, cosine=cosine, sine=sine, state=state)
     out = _fake(qkv, logits, cosine, sine, state)
-    block = power_of_two(head_dim)
-    few = batch * heads < _FEW_HEADS
-    narrow = few or head_dim % _MANY_VALUES > 0  # the last program would be mostly padding
-    values = min(block, _FEW_VALUES if narrow else _MANY_VALUES)
-    _memory_kernel[batch * heads, triton.cdiv(head_dim, values)](
+    tiles = memory_tiles(batch, heads, head_dim, ahead=ahead)
+    _memory_kernel[batch * heads, triton.cdiv(head_dim, tiles.values)](
         qkv.contiguous(),
         logits[0],
         logits[1],
@@ -141,11 +162,11 @@ def memory_step(
         heads,
         1 / sqrt(head_dim),
         HEAD_DIM=head_dim,
-        VALUES=values,
-        BLOCK=block,
+        VALUES=tiles.values,
+        BLOCK=power_of_two(head_dim),
         OVERLAPS=overlaps(qkv.device),
-        AHEAD=ahead and batch * heads <= _WAITING_HEADS,
-        num_warps=_FEW_WARPS if few else _MANY_WARPS,
+        AHEAD=tiles.ahead,
+        num_warps=tiles.warps,
         launch_pdl=overlaps(qkv.device),
     )
     return out

@@ -1,12 +1,12 @@
-"""Linear maps of one decoded token of some tens of sequences, by matrix units: as one kernel, or with the gate unit.
+"""Linear maps of a decode step of some tens of sequences, by matrix units: whole, in parts, or with the gate unit.
 
-At so few rows a product is as fast as its weights come and its kernels follow each other. A complex map as a real block
-holds each weight twice; here one tile of [W_r; W_i] meets the rows x_r and the rows x_i, and both products are added up
-in registers: W x = W x_r + i W x_i. Maps to few outputs are split along their inputs, so that every multiprocessor has
-something to load; the norm that comes next adds up the parts, always in the same order.
+At so few rows a product takes as long as its weights take to arrive. A complex map as a real block holds each weight
+twice; here one tile of [W_r; W_i] meets the rows x_r and the rows x_i, and both products are added up in registers:
+W x = W x_r + i W x_i. Maps to few outputs are split along their inputs, so that every multiprocessor has something to
+load; the norm that comes next adds up the parts, always in the same order.
 
-Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]. They are sent for while the kernel before still
-runs, into L2 only: whoever writes there is seen.
+Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]. They are prefetched while the kernel before still
+runs, into L2 only, where a weight that kernel was still writing would be seen.
 
 Axes: N rows (sequences), K inputs, M outputs, S parts.
 """
@@ -25,7 +25,7 @@ from pamprof.workloads.kernels.block_gate import GATE_FLOPS, gated
 from pamprof.workloads.kernels.block_math import await_results, launch_next, overlaps, power_of_two, prefetch, store
 from pamprof.workloads.kernels.core_tiles import INTERPRETED, add_product, parted
 from pamprof.workloads.kernels.decode_tiles import map_work
-from pamprof.workloads.kernels.kernel_operator import kernel_operator
+from pamprof.workloads.kernels.kernel_operator import kernel_operator, require_contiguous
 
 if TYPE_CHECKING:
     from pamprof.workloads.kernel_flops import OperatorWork
@@ -108,7 +108,10 @@ class TileSizes(NamedTuple):
 def product_tiles(
     rows: int, outputs: int, inputs: int, *, parts: int, gates: bool, element_size: int, shared_memory: int
 ) -> TileSizes:
-    """Sizes for a map in some parts, or in none (0), that leave no program waiting for the first ones to end.
+    """Sizes for a map in some parts, or in none (0).
+
+    Tiles of 32 outputs are taken where those of 16 would be more programs than an H100 or H200 has multiprocessors. At
+    the presets' sizes every program then starts at once.
 
     Args:
         rows: Tokens of all sequences.
@@ -128,22 +131,29 @@ def product_tiles(
     return TileSizes(row_tile, tile, block, steps, max(_FEWEST_STAGES, min(stages, shared_memory // of_step)))
 
 
-def _launch(
-    x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = None, beta: Tensor | None = None, parts: int = 0
-) -> None:
-    inputs, outputs = x.shape[-1], out.shape[-1]
-    rows = x.numel() // (2 * inputs)
-    gates = bias is not None
-    tiles = product_tiles(
+def map_tiles(
+    rows: int, outputs: int, inputs: int, *, dtype: torch.dtype, device: torch.device, parts: bool, gates: bool
+) -> TileSizes:
+    """Sizes for a map on a device, in parts or whole; ``outputs`` as in ``product_tiles``."""
+    return product_tiles(
         rows,
         outputs,
         inputs,
-        parts=parts,
+        parts=_part_count(rows, outputs, inputs) if parts else 0,
         gates=gates,
-        element_size=weight.element_size(),
-        shared_memory=_shared_memory(x.device),
+        element_size=dtype.itemsize,
+        shared_memory=_shared_memory(device),
     )
-    _products_kernel[triton.cdiv(outputs, tiles.outputs), max(parts, 1), triton.cdiv(rows, tiles.rows)](
+
+
+def _launch(x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = None, beta: Tensor | None = None) -> None:
+    require_contiguous(weight=weight)
+    inputs, outputs = x.shape[-1], out.shape[-1]
+    rows = x.numel() // (2 * inputs)
+    gates, in_parts = bias is not None, out.ndim > x.ndim
+    parts = out.shape[0] if in_parts else 1
+    tiles = map_tiles(rows, outputs, inputs, dtype=weight.dtype, device=x.device, parts=in_parts, gates=gates)
+    _products_kernel[triton.cdiv(outputs, tiles.outputs), parts, triton.cdiv(rows, tiles.rows)](
         x.contiguous(),
         weight,
         weight if bias is None else bias,
@@ -161,7 +171,7 @@ def _launch(
         STAGES=tiles.stages,
         PRECISION="ieee",  # of float32; others have but one
         OVERLAPS=overlaps(x.device),
-        LAUNCHES_LATE=not gates and not parts,  # what comes next may read what older kernels wrote
+        LAUNCHES_LATE=not gates and not in_parts,  # what comes next may read what older kernels wrote
         num_warps=_WARPS,
         launch_pdl=overlaps(x.device),
     )
@@ -203,7 +213,7 @@ def partial_products(x: Tensor, weight: Tensor) -> Tensor:
         weight: Block matrix [2 M, 2 K].
     """
     out = _fake_parts(x, weight)
-    _launch(x, weight, out, parts=out.shape[0])
+    _launch(x, weight, out)
     return out
 
 

@@ -24,7 +24,7 @@ from pamprof.workloads.kernels.decode_tiles import (
     tile_sizes,
     weight_tile,
 )
-from pamprof.workloads.kernels.kernel_operator import kernel_operator
+from pamprof.workloads.kernels.kernel_operator import kernel_operator, require_contiguous
 
 if TYPE_CHECKING:
     from pamprof.workloads.kernel_flops import OperatorWork
@@ -75,7 +75,7 @@ def _project_tile(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Some outputs of one row."""
     within = output < outputs
-    plane = outputs * 2 * inputs
+    plane = tl.cast(outputs, tl.int64) * 2 * inputs
     channel = channels(0, OUTPUTS, BLOCK)
     of_real = weight_tile(weight, output, channel, outputs, inputs)
     of_imag = weight_tile(weight + plane, output, channel, outputs, inputs)
@@ -209,6 +209,7 @@ def project(
         bias_real: [N], with ``bias_imag``; None for no bias.
         bias_imag: [N].
     """
+    require_contiguous(weight=weight)
     x = x.contiguous()
     out = _fake_project(x, weight, residual, residual_scale, bias_real, bias_imag)
     inputs, outputs = x.shape[-1], weight.shape[0] // 2
@@ -266,6 +267,7 @@ def norm_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: lis
     Returns:
         Planes [B, 1, 2, 3 I], not turned yet; both logits, float32 [2, B, H, 1].
     """
+    require_contiguous(scale=scale, weight=weight)
     hidden = hidden.contiguous()
     qkv, logits = _fake_memory_inputs(hidden, scale, weight, gates)
     inputs, outputs, heads = hidden.shape[-1], weight.shape[0] // 2, gates[3].shape[0]

@@ -82,7 +82,7 @@ def prefetch_later(  # type: ignore[no-untyped-def]
     for step in tl.static_range(1, STEPS):
         channel = tl.minimum(step * BLOCK + tl.arange(0, lines) * line, inputs - 1)
         for part in tl.static_range(PARTS):
-            prefetch(row + part * (2 * outputs * inputs) + channel[None, :])
+            prefetch(row + part * (tl.cast(outputs, tl.int64) * 2 * inputs) + channel[None, :])
 
 
 def tile_sizes(rows: int, outputs: int, inputs: int) -> tuple[int, int, int]:

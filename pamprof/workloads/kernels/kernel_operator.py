@@ -87,6 +87,17 @@ def tensor_bytes(*values: object) -> int:
     return total
 
 
+def require_contiguous(**tensors: Tensor) -> None:
+    """Raise where a kernel would read or write other places than the tensor's.
+
+    Raises:
+        ValueError: A tensor with gaps or in another order.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.is_contiguous():
+            raise ValueError(f"{name} has strides {tensor.stride()}; a kernel needs it contiguous")
+
+
 def _is_watched(arguments: Sequence[object]) -> bool:
     """Whether a dispatch mode counts or fakes, or the tensors have no data."""
     first = arguments[0]

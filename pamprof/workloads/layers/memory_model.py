@@ -192,7 +192,9 @@ class MemoryLanguageModel(MemoryModel):
 
         Position 0 starts from an empty memory, whatever ``state`` held.
         """
-        return self._finish(self._hidden(inputs, state, position)[:, -1:]).squeeze(1)
+        hidden = self._hidden(inputs, state, position)
+        # Of one token an implementation may leave a pair, which the head's norm adds up.
+        return self._finish(hidden if inputs.shape[1] == 1 else hidden[:, -1:]).squeeze(1)
 
     def decode(self, inputs: Tensor, state: State, position: int) -> Tensor:
         """Logits [B, V] for one id per sequence [B] at ``position``; updates ``state``."""

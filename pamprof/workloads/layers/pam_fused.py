@@ -1,8 +1,8 @@
 """PAM in kernels of our own: what the other implementations leave to a compiler, or to nobody, done in one pass each.
 
 The parameters, the sequences in planes and the memory's layout are those of ``pam_planar``; so are the results. Linear
-maps are the same real block products, except at a few decoded tokens, where kernels read each weight once. There is no
-float64 here: a kernel computes in float32 whatever it is given.
+maps are the same real block products, except in a decode step of up to some tens of sequences, where kernels read each
+weight once. There is no float64 here: a kernel computes in float32 whatever it is given.
 
 Axes: B batch, T time, D model_dim, H heads, d head_dim, h hidden_dim, N = B T rows.
 """
@@ -27,9 +27,9 @@ from pamprof.workloads.kernels.decode_memory import memory_step
 from pamprof.workloads.kernels.decode_products import gate_product, partial_products, product
 from pamprof.workloads.kernels.decode_projection import norm_memory_inputs, project
 from pamprof.workloads.layers.complex_products import fuse_once
+from pamprof.workloads.layers.fused_decode import few_sequences, some_sequences
 from pamprof.workloads.layers.fused_training import FusedBlockFunction, FusedNormFunction, block_parameters, rows
 from pamprof.workloads.layers.pam_planar import PlanarBlock
-from pamprof.workloads.layers.planar_arithmetic import few_sequences, some_sequences
 from pamprof.workloads.layers.plane_ops import compute_dtype
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ Hidden = Tensor | tuple[Tensor, Tensor]
 
 
 class FusedBlock(PlanarBlock):
-    """One block; whole sequences end in a pair, for the next block or head to add, pieces with a state do not."""
+    """One block; it may end in a pair, for the next block or head to add: whole sequences do, and single tokens may."""
 
     def fuse_weights(self) -> None:
         """Make the block matrices once, for inference; the output map's holds the memory's scale as well.
@@ -123,7 +123,7 @@ class FusedBlock(PlanarBlock):
         gated = norm_gate_unit(hidden, self.norm1.scale, weights[0], self.cgu.act.bias, self.cgu.act.beta)
         total = project(gated, weights[1], hidden, self.cgu_scale, None, None)
         qkv, logits = norm_memory_inputs(total, self.norm2.scale, weights[2], self._gates())
-        retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state, True)
+        retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state, ahead=True)
         return project(retrieved, weights[3], total, None, None, None)
 
     def _wide_step(self, stream: Tensor, branch: Tensor | None, rotation: Tensor, state: Tensor) -> Hidden:
@@ -145,7 +145,7 @@ class FusedBlock(PlanarBlock):
         total, normed, logits = add_norm_gates(total, added, self.cgu_scale, self.norm2.scale, self._gates(), dtype)
         if some:
             qkv = product(normed, self._qkv(dtype))
-            retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state, True)
+            retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state, ahead=True)
             return total, partial_products(retrieved, self._output(dtype))
         qkv = (rows(normed) @ self._qkv(dtype).mT).view(*stream.shape[:2], 2, -1)
         retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state)

@@ -15,7 +15,7 @@ from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.layers import pam_presets
 from pamprof.workloads.layers.complex_ops import ACTIVATIONS
 from pamprof.workloads.layers.memory_definition import MemoryDefinition
-from pamprof.workloads.layers.memory_model import MemoryLayer
+from pamprof.workloads.layers.memory_model import TORCH_DTYPES, MemoryLayer
 from pamprof.workloads.layers.pam_arithmetic import arithmetic
 from pamprof.workloads.layers.pam_oracle import (
     ORACLE_CHUNK_SIZE,
@@ -25,7 +25,6 @@ from pamprof.workloads.layers.pam_oracle import (
     naive_block,
 )
 from pamprof.workloads.layers.pam_parameters import initialise
-from pamprof.workloads.layers.planar_arithmetic import step_batch_sizes
 from pamprof.workloads.models import PamLanguageModel
 
 if TYPE_CHECKING:
@@ -79,7 +78,11 @@ class PamDefinition(MemoryDefinition):
         quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
         layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
         assert isinstance(layer, MemoryLayer)
-        fused = implementation == "fused"
+        batch_sizes: tuple[int, ...] = ORACLE_DECODE_BATCH_SIZES
+        if implementation == "fused" and phase is Phase.DECODE:
+            from pamprof.workloads.layers.fused_decode import step_batch_sizes  # Triton, which a CPU machine may lack
+
+            batch_sizes = step_batch_sizes(spec, TORCH_DTYPES[dtype], device)
         error = block_error(
             layer,
             quiet,
@@ -89,7 +92,7 @@ class PamDefinition(MemoryDefinition):
             dtype=dtype,
             seed=seed,
             shape=self.position_shape(spec),
-            decode_batch_sizes=step_batch_sizes(spec.model_dim) if fused else ORACLE_DECODE_BATCH_SIZES,
+            decode_batch_sizes=batch_sizes,
         )
         return error, ORACLE_NAME
 

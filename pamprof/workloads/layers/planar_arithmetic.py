@@ -22,33 +22,6 @@ if TYPE_CHECKING:
     from pamprof.records import LayerSpec
 
 
-# A decode step of the fused implementation takes its sequences one by one while their complex channels are few, then
-# multiplies matrices in kernels of its own, then in the library's. On an H200 the first two meet at 3 to 4 sequences
-# of 384 channels and between 2 and 3 of 1152, the others at 256 of 384 and between 64 and 128 of 1152.
-MANY_SEQUENCES = 16  # from here on, no sequence by itself however narrow
-_FEW_SEQUENCES, _FEW_CHANNELS = 2, 1152
-_SOME_CHANNELS = 73728
-
-
-def few_sequences(batch_size: int, width: int) -> bool:
-    """Whether a fused decode step of ``width`` complex channels takes its sequences one by one."""
-    few = batch_size <= _FEW_SEQUENCES or batch_size * width <= _FEW_CHANNELS
-    return few and batch_size < MANY_SEQUENCES
-
-
-def some_sequences(batch_size: int, width: int, dtype: torch.dtype) -> bool:
-    """Whether more of them are multiplied by kernels of our own; float32, without matrix units, is the library's."""
-    return batch_size * width <= _SOME_CHANNELS and dtype != torch.float32
-
-
-def step_batch_sizes(width: int) -> tuple[int, ...]:
-    """Batch sizes of a fused decode step for the oracle: one by one, products of our own, the library's.
-
-    Not every tile is among them: those of 32 rows, and two outputs a program at three sequences, are not.
-    """
-    return _FEW_SEQUENCES, MANY_SEQUENCES, 64, 128, _SOME_CHANNELS // width + 1
-
-
 def complex_maps(module: nn.Module) -> ComplexLinearParameters:
     """The module, if it holds the weights of a complex map."""
     if not isinstance(module, ComplexLinearParameters):
