@@ -38,15 +38,16 @@ CHANNELS_PER_WARP = 512  # at most, of a wide row
 
 @triton.jit  # type: ignore[untyped-decorator]
 def normed_rows(  # type: ignore[no-untyped-def]
-    planes, branch, branch_scale, scale, total, normed, row, channel, rows, width,
+    planes, branch, branch_scale, scale, total, normed, row, channel, rows, stored, width,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
 ):  # fmt: skip
-    """Sums and norms of some rows, stored; the norms as float32 [ROWS, D] real and imaginary.
+    """Sums and norms of some rows; the norms as float32 [ROWS, D] real and imaginary. Both are stored of the first rows.
 
-    PARTS is how many there are of the branch, one after the other and to be added up; 0 without a branch.
+    ``stored`` is how many those are: all, or none where another program stores them. PARTS is how many there are of the branch, one after the other and to be added up; 0 without a branch.
     """
     within = channel < width
     inside = (row < rows)[:, None] & within[None, :]
+    kept = (row < stored)[:, None] & within[None, :]
     place = row.to(tl.int64)[:, None] * (2 * width) + channel[None, :]
     real = tl.load(planes + place, mask=inside, other=0.0).to(tl.float32)
     imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
@@ -63,8 +64,8 @@ def normed_rows(  # type: ignore[no-untyped-def]
             added_imag *= weight
         real += added_real
         imag += added_imag
-        store(total + place, real, inside)
-        store(total + place + width, imag, inside)
+        store(total + place, real, kept)
+        store(total + place + width, imag, kept)
     power = real * real + imag * imag + MAGNITUDE
     mean = tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width
     size = power * reciprocal_root(power)
@@ -72,8 +73,8 @@ def normed_rows(  # type: ignore[no-untyped-def]
     factor = channel_scale[None, :] * tl.rsqrt(mean + NORM)[:, None] * (size * reciprocal(size + DIRECTION))
     real *= factor
     imag *= factor
-    store(normed + place, real, inside)
-    store(normed + place + width, imag, inside)
+    store(normed + place, real, kept)
+    store(normed + place + width, imag, kept)
     return real, imag
 
 
@@ -86,7 +87,7 @@ def _norm_kernel(  # type: ignore[no-untyped-def]
     await_inputs(OVERLAPS)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     normed_rows(
-        planes, branch, branch_scale, scale, total, normed, row, tl.arange(0, BLOCK), rows, width,
+        planes, branch, branch_scale, scale, total, normed, row, tl.arange(0, BLOCK), rows, rows, width,
         PARTS, HAS_BRANCH_SCALE,
     )  # fmt: skip
 

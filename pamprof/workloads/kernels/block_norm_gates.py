@@ -23,10 +23,12 @@ from pamprof.workloads.kernels.block_norm import (
     normed_rows,
     part_count,
 )
+from pamprof.workloads.kernels.core_tiles import INTERPRETED
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 SIZE_FLOPS = 5  # per channel: modulus of a normed channel
 _WARPS = 1  # of a program of one row, the fastest on an H200
+_PROGRAMS = 64 if INTERPRETED.value else 1056  # up to which a row's heads are shared out among programs
 
 
 @triton.jit
@@ -45,20 +47,25 @@ def _gated_norm_kernel(  # type: ignore[no-untyped-def]
     step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits,
     rows, length, width,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
-    HEADS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+    HEADS: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
-    """One row, so that its logits are numbers: vectors of a few would be laid out anew for each store."""
+    """One row, so that its logits are numbers: vectors of a few would be laid out anew for each store.
+
+    GROUP is how many heads a program takes. Of a row's programs, each of which needs its norm, the first one stores it.
+    """
     await_inputs(OVERLAPS)
     row = tl.program_id(0)
     channel = tl.arange(0, BLOCK)
+    stored = rows if GROUP == HEADS else tl.where(tl.program_id(1) == 0, rows, 0)
     real, imag = normed_rows(
-        planes, branch, branch_scale, scale, total, normed, row + tl.arange(0, 1), channel, rows, width,
+        planes, branch, branch_scale, scale, total, normed, row + tl.arange(0, 1), channel, rows, stored, width,
         PARTS, HAS_BRANCH_SCALE,
     )  # fmt: skip
     size, _ = modulus(real, imag)
     channel = channel[None, :]
     steps, gates = (), ()
-    for head in tl.static_range(HEADS):
+    for index in tl.static_range(GROUP):
+        head = index if GROUP == HEADS else tl.program_id(1) * GROUP + index
         of_real, of_imag, of_size = gate_weights(step_weight, protect_weight, head, channel, width)
         step = tl.sum(tl.sum(real * of_real + imag * of_imag, axis=1), axis=0)
         gate = tl.sum(tl.sum(size * of_size, axis=1), axis=0)
@@ -68,9 +75,18 @@ def _gated_norm_kernel(  # type: ignore[no-untyped-def]
         gates = gates + (gate,)  # type: ignore[assignment]  # noqa: RUF005
     # Behind all loads, since none may overtake a store.
     target = (row // length).to(tl.int64) * HEADS * length + row % length
-    for head in tl.static_range(HEADS):
-        tl.store(step_logits + target + head * length, steps[head])
-        tl.store(gate_logits + target + head * length, gates[head])
+    for index in tl.static_range(GROUP):
+        head = index if GROUP == HEADS else tl.program_id(1) * GROUP + index
+        tl.store(step_logits + target + head * length, steps[index])
+        tl.store(gate_logits + target + head * length, gates[index])
+
+
+def heads_per_program(rows: int, heads: int) -> int:
+    """Heads of one program: all of them where rows alone fill the device, fewer where a row would keep it waiting."""
+    return min(
+        (group for group in range(1, heads + 1) if heads % group == 0 and rows * heads // group <= _PROGRAMS),
+        default=heads,
+    )
 
 
 def gate_products(rows: int, width: int, heads: int) -> int:
@@ -138,7 +154,8 @@ def add_norm_gates(
     total, normed, logits = _fake_gated(planes, branch, branch_scale, scale, gates, dtype)
     width, heads = planes.shape[-1], gates[3].shape[0]
     rows = planes.numel() // (2 * width)
-    _gated_norm_kernel[(rows,)](
+    group = heads_per_program(rows, heads)
+    _gated_norm_kernel[rows, heads // group](
         *norm_tensors(planes, branch, branch_scale, scale, total, normed),
         *(gate.contiguous() for gate in gates),
         *logits,
@@ -148,6 +165,7 @@ def add_norm_gates(
         PARTS=part_count(planes, branch),
         HAS_BRANCH_SCALE=branch_scale is not None,
         HEADS=heads,
+        GROUP=group,
         BLOCK=power_of_two(width),
         OVERLAPS=overlaps(planes.device),
         num_warps=max(_WARPS, power_of_two(width) // CHANNELS_PER_WARP),

@@ -37,6 +37,7 @@ _BLOCK, _PART_BLOCK = (16, 16) if INTERPRETED.value else (64, 128)
 _STAGES, _PART_STAGES, _FEWEST_STAGES = 6, 3, 2
 _FILLING_PROGRAMS = 16 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
 _WARPS = 4
+_PREFETCHED_BYTES = 4 << 20  # of a weight
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -44,7 +45,7 @@ def _products_kernel(  # type: ignore[no-untyped-def]
     x, weight, bias, beta, out, rows, inputs, outputs,
     GATES: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, STEPS: tl.constexpr,
     BLOCK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr, OVERLAPS: tl.constexpr,
-    LAUNCHES_LATE: tl.constexpr,
+    PREFETCHES: tl.constexpr, LAUNCHES_LATE: tl.constexpr,
 ):  # fmt: skip
     if not LAUNCHES_LATE:
         launch_next(OVERLAPS)
@@ -55,7 +56,7 @@ def _products_kernel(  # type: ignore[no-untyped-def]
     within = output < outputs
     of_output = weight + (column // OUTPUTS * outputs + tl.minimum(output, outputs - 1)).to(tl.int64) * (2 * inputs)
     begin = tl.program_id(1) * (STEPS * BLOCK)
-    if OVERLAPS:
+    if PREFETCHES:
         lines: tl.constexpr = STEPS * BLOCK * weight.dtype.element_ty.primitive_bitwidth // 1024  # of 128 bytes
         for line in tl.static_range(lines):
             prefetch(of_output + tl.minimum(begin + line * (STEPS * BLOCK // lines), inputs - 1))
@@ -153,6 +154,8 @@ def _launch(x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = Non
     gates, in_parts = bias is not None, out.ndim > x.ndim
     parts = out.shape[0] if in_parts else 1
     tiles = map_tiles(rows, outputs, inputs, dtype=weight.dtype, device=x.device, parts=in_parts, gates=gates)
+    overlapping = overlaps(x.device)
+    prefetches = overlapping and weight.numel() // 2 * weight.element_size() <= _PREFETCHED_BYTES
     _products_kernel[triton.cdiv(outputs, tiles.outputs), parts, triton.cdiv(rows, tiles.rows)](
         x.contiguous(),
         weight,
@@ -170,10 +173,11 @@ def _launch(x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = Non
         BLOCK=tiles.block,
         STAGES=tiles.stages,
         PRECISION="ieee",  # of float32; others have but one
-        OVERLAPS=overlaps(x.device),
+        OVERLAPS=overlapping,
+        PREFETCHES=prefetches,
         LAUNCHES_LATE=not gates and not in_parts,  # what comes next may read what older kernels wrote
         num_warps=_WARPS,
-        launch_pdl=overlaps(x.device),
+        launch_pdl=overlapping,
     )
 
 
