@@ -121,10 +121,10 @@ def test_a_device_that_does_not_serve_is_named_before_triton_is(monkeypatch, wit
     ("batch_size", "width", "few"),
     [
         (1, 384, True),
-        (3, 384, True),
-        (4, 384, False),
-        (2, 1152, True),
-        (3, 1152, False),
+        (4, 384, True),
+        (5, 384, False),
+        (1, 1152, True),
+        (2, 1152, False),
         (1, 8192, True),
         (16, 16, False),
     ],
@@ -156,7 +156,7 @@ def test_sequences_beyond_some_tens_and_float32_are_left_to_the_library(
 
 
 @needs_triton
-@pytest.mark.parametrize(("preset", "sizes"), [("100m", {3, 16, 32, 64, 192, 193}), ("1b", {2, 16, 32, 64, 65})])
+@pytest.mark.parametrize(("preset", "sizes"), [("100m", {4, 16, 32, 64, 192, 193}), ("1b", {1, 16, 32, 64, 65})])
 def test_the_gate_asks_about_every_form_of_a_decode_step(preset: str, sizes: set[int]) -> None:
     from pamprof.workloads.layers.fused_decode import step_batch_sizes
 
@@ -174,8 +174,9 @@ def test_the_gate_asks_about_every_form_of_a_decode_step(preset: str, sizes: set
 @pytest.mark.parametrize(
     ("rows", "width", "hidden"), [(4, 384, 1152), (64, 384, 1152), (128, 384, 1152), (64, 1152, 3456)]
 )
+@pytest.mark.parametrize("overlapping", [False, True])
 def test_products_of_some_sequences_fit_the_shared_memory_and_one_wave(
-    rows: int, width: int, hidden: int, shared_memory: int
+    rows: int, width: int, hidden: int, shared_memory: int, overlapping: bool
 ) -> None:
     from pamprof.workloads.kernels.decode_products import product_tiles
 
@@ -185,7 +186,14 @@ def test_products_of_some_sequences_fit_the_shared_memory_and_one_wave(
         (width, hidden, 6, False),
     ):
         tiles = product_tiles(
-            rows, outputs, inputs, parts=parts, gates=gates, element_size=2, shared_memory=shared_memory
+            rows,
+            outputs,
+            inputs,
+            parts=parts,
+            gates=gates,
+            overlapping=overlapping,
+            element_size=2,
+            shared_memory=shared_memory,
         )
         columns = (4 if gates else 2) * tiles.outputs
         assert tiles.stages >= 2

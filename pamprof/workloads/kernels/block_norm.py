@@ -41,9 +41,10 @@ def normed_rows(  # type: ignore[no-untyped-def]
     planes, branch, branch_scale, scale, total, normed, row, channel, rows, stored, width,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
 ):  # fmt: skip
-    """Sums and norms of some rows; the norms as float32 [ROWS, D] real and imaginary. Both are stored of the first rows.
+    """Sums and norms of some rows, stored; the norms as float32 [ROWS, D] real and imaginary.
 
-    ``stored`` is how many those are: all, or none where another program stores them. PARTS is how many there are of the branch, one after the other and to be added up; 0 without a branch.
+    ``stored`` is how many rows are stored: all, or none where another program does it. PARTS is how many there are of
+    the branch, one after the other and to be added up; 0 without a branch.
     """
     within = channel < width
     inside = (row < rows)[:, None] & within[None, :]

@@ -5,8 +5,8 @@ twice; here one tile of [W_r; W_i] meets the rows x_r and the rows x_i, and both
 W x = W x_r + i W x_i. Maps to few outputs are split along their inputs, so that every multiprocessor has something to
 load; the norm that comes next adds up the parts, always in the same order.
 
-Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]. They are prefetched while the kernel before still
-runs, into L2 only, where a weight that kernel was still writing would be seen.
+Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]. Small ones are prefetched while the kernel before
+still runs, into L2 only, where a weight that kernel was still writing would be seen.
 
 Axes: N rows (sequences), K inputs, M outputs, S parts.
 """
@@ -34,10 +34,13 @@ _FEWEST_ROWS, _MOST_ROWS = 16, 64  # of a tile
 _OUTPUTS, _MOST_OUTPUTS = 16, 32  # of a tile
 # Inputs of a step, and steps that are on their way at once if shared memory holds as many: of whole maps, of parts.
 _BLOCK, _PART_BLOCK = (16, 16) if INTERPRETED.value else (64, 128)
-_STAGES, _PART_STAGES, _FEWEST_STAGES = 6, 3, 2
+_STAGES, _PART_STAGES, _FEWEST_STAGES = 6, 4, 2
+_OVERLAPPING_PART_STAGES = 3
 _FILLING_PROGRAMS = 16 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
 _WARPS = 4
-_PREFETCHED_BYTES = 4 << 20  # of a weight
+# Of a weight, up to which its kernel may begin before its turn. What larger ones send for, in an L2 of 50 MB, displaces
+# what the kernel before still reads: 2.1 instead of 1.5 ms a token of 16 sequences at 1B.
+_OVERLAPPING_BYTES = 4 << 20
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -45,7 +48,7 @@ def _products_kernel(  # type: ignore[no-untyped-def]
     x, weight, bias, beta, out, rows, inputs, outputs,
     GATES: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, STEPS: tl.constexpr,
     BLOCK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr, OVERLAPS: tl.constexpr,
-    PREFETCHES: tl.constexpr, LAUNCHES_LATE: tl.constexpr,
+    LAUNCHES_LATE: tl.constexpr,
 ):  # fmt: skip
     if not LAUNCHES_LATE:
         launch_next(OVERLAPS)
@@ -56,7 +59,7 @@ def _products_kernel(  # type: ignore[no-untyped-def]
     within = output < outputs
     of_output = weight + (column // OUTPUTS * outputs + tl.minimum(output, outputs - 1)).to(tl.int64) * (2 * inputs)
     begin = tl.program_id(1) * (STEPS * BLOCK)
-    if PREFETCHES:
+    if OVERLAPS:
         lines: tl.constexpr = STEPS * BLOCK * weight.dtype.element_ty.primitive_bitwidth // 1024  # of 128 bytes
         for line in tl.static_range(lines):
             prefetch(of_output + tl.minimum(begin + line * (STEPS * BLOCK // lines), inputs - 1))
@@ -107,7 +110,15 @@ class TileSizes(NamedTuple):
 
 
 def product_tiles(
-    rows: int, outputs: int, inputs: int, *, parts: int, gates: bool, element_size: int, shared_memory: int
+    rows: int,
+    outputs: int,
+    inputs: int,
+    *,
+    parts: int,
+    gates: bool,
+    overlapping: bool,
+    element_size: int,
+    shared_memory: int,
 ) -> TileSizes:
     """Sizes for a map in some parts, or in none (0).
 
@@ -120,13 +131,18 @@ def product_tiles(
         inputs: Of the map.
         parts: Into which inputs are split; 0 for a result in the dtype of the weight.
         gates: Whether it is a gate unit's.
+        overlapping: Whether it may begin before its turn. Beside the kernel before, tiles of 32 rows are slower on an
+            H200 than half empty ones of 64, of which no more than one finds room.
         element_size: Bytes of a number.
         shared_memory: Bytes that a program may have.
     """
     row_tile = min(_MOST_ROWS, max(_FEWEST_ROWS, power_of_two(rows)))
+    if overlapping and row_tile > _FEWEST_ROWS:
+        row_tile = _MOST_ROWS
     programs = triton.cdiv(outputs, _OUTPUTS) * triton.cdiv(rows, row_tile)
     tile = _MOST_OUTPUTS if programs > _FILLING_PROGRAMS and not parts else _OUTPUTS
-    block, stages = (_PART_BLOCK, _PART_STAGES) if parts else (_BLOCK, _STAGES)
+    part_stages = _OVERLAPPING_PART_STAGES if overlapping else _PART_STAGES
+    block, stages = (_PART_BLOCK, part_stages) if parts else (_BLOCK, _STAGES)
     of_step = (2 * row_tile + (4 if gates else 2) * tile) * block * element_size
     steps = triton.cdiv(triton.cdiv(inputs, block), max(parts, 1))
     return TileSizes(row_tile, tile, block, steps, max(_FEWEST_STAGES, min(stages, shared_memory // of_step)))
@@ -136,13 +152,16 @@ def map_tiles(
     rows: int, outputs: int, inputs: int, *, dtype: torch.dtype, device: torch.device, parts: bool, gates: bool
 ) -> TileSizes:
     """Sizes for a map on a device, in parts or whole; ``outputs`` as in ``product_tiles``."""
+    element_size = dtype.itemsize
+    weight_bytes = (4 if gates else 2) * outputs * inputs * element_size
     return product_tiles(
         rows,
         outputs,
         inputs,
         parts=_part_count(rows, outputs, inputs) if parts else 0,
         gates=gates,
-        element_size=dtype.itemsize,
+        overlapping=_overlapping(weight_bytes, device),
+        element_size=element_size,
         shared_memory=_shared_memory(device),
     )
 
@@ -154,8 +173,7 @@ def _launch(x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = Non
     gates, in_parts = bias is not None, out.ndim > x.ndim
     parts = out.shape[0] if in_parts else 1
     tiles = map_tiles(rows, outputs, inputs, dtype=weight.dtype, device=x.device, parts=in_parts, gates=gates)
-    overlapping = overlaps(x.device)
-    prefetches = overlapping and weight.numel() // 2 * weight.element_size() <= _PREFETCHED_BYTES
+    overlapping = _overlapping(weight.numel() // 2 * weight.element_size(), x.device)
     _products_kernel[triton.cdiv(outputs, tiles.outputs), parts, triton.cdiv(rows, tiles.rows)](
         x.contiguous(),
         weight,
@@ -174,11 +192,15 @@ def _launch(x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = Non
         STAGES=tiles.stages,
         PRECISION="ieee",  # of float32; others have but one
         OVERLAPS=overlapping,
-        PREFETCHES=prefetches,
         LAUNCHES_LATE=not gates and not in_parts,  # what comes next may read what older kernels wrote
         num_warps=_WARPS,
         launch_pdl=overlapping,
     )
+
+
+def _overlapping(weight_bytes: int, device: torch.device) -> bool:
+    """Whether a product with a weight, of which it reads so many bytes, may begin before its turn."""
+    return overlaps(device) and weight_bytes <= _OVERLAPPING_BYTES
 
 
 @cache

@@ -1,8 +1,8 @@
 """Which kernels a fused decode step takes at a batch size, and batch sizes at which an oracle sees all of them.
 
 A step takes its sequences one by one while their complex channels are few, then multiplies matrices in kernels of its
-own, then in the library's. On an H200 the first two meet at 3 to 4 sequences of 384 channels and between 2 and 3 of
-1152, the others at 256 of 384 and between 64 and 128 of 1152.
+own, then in the library's. On an H200 the first two meet at 4 sequences of 384 channels and between 1 and 2 of 1152,
+the others at 256 of 384 and between 64 and 96 of 1152.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pamprof.workloads.kernels.block_norm_gates import heads_per_program
 from pamprof.workloads.kernels.decode_memory import memory_tiles
 from pamprof.workloads.kernels.decode_products import map_tiles
 from pamprof.workloads.kernels.decode_tiles import tile_sizes
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
     from pamprof.records import LayerSpec
 
 MANY_SEQUENCES = 16  # from here on, no sequence by itself however narrow
-_FEW_SEQUENCES, _FEW_CHANNELS = 2, 1152
+_FEW_CHANNELS = 1536
 _SOME_CHANNELS = 73728
 
 
 def few_sequences(batch_size: int, width: int) -> bool:
     """Whether a step of ``width`` complex channels takes its sequences one by one."""
-    few = batch_size <= _FEW_SEQUENCES or batch_size * width <= _FEW_CHANNELS
-    return few and batch_size < MANY_SEQUENCES
+    return batch_size == 1 or (batch_size * width <= _FEW_CHANNELS and batch_size < MANY_SEQUENCES)
 
 
 def some_sequences(batch_size: int, width: int, dtype: torch.dtype) -> bool:
@@ -55,12 +55,13 @@ def _form(batch_size: int, spec: LayerSpec, dtype: torch.dtype, device: torch.de
     memory = memory_tiles(batch_size, spec.heads, spec.head_dim, ahead=few or some)
     if few:
         return memory, *(tile_sizes(batch_size, outputs, inputs) for inputs, outputs in maps)
+    group = heads_per_program(batch_size, spec.heads)
     if not some:
-        return memory, "library"
+        return memory, group, "library"
     gate, down, joint, out = (
         map_tiles(batch_size, outputs, inputs, dtype=dtype, device=device, parts=parts, gates=gates)
         for (inputs, outputs), parts, gates in zip(
             maps, (False, True, False, True), (True, False, False, False), strict=True
         )
     )
-    return memory, gate, down, joint, out
+    return memory, group, gate, down, joint, out
