@@ -154,13 +154,13 @@ def _noise(run: Run, others: Iterable[Run]) -> float | None:
 
 
 def _trend_run(name: str, latest: dict[str, Run], changes: Iterable[tuple[DifferingCondition, ...]]) -> TrendRun:
-    runs = tuple(latest.values())
-    newest = max(runs, key=lambda run: run.started_at)
+    runs = tuple(sorted(latest.values(), key=lambda run: run.started_at))
+    commits = (run.environment.git_commit for run in runs)
     distinct = {(change.name, change.base, change.head): change for some in changes for change in some}
     return TrendRun(
         name=name,
         started_at=_started_at(runs),
-        commit=newest.environment.git_commit,
+        commits=tuple(dict.fromkeys(commit for commit in commits if commit is not None)),
         device_names=tuple(dict.fromkeys(run.environment.device_name for run in runs)),
         workload_count=len(runs),
         changes=tuple(distinct.values()),

@@ -26,7 +26,8 @@ class TrendRun:
     Attributes:
         name: As the caller calls it, usually a path.
         started_at: When the first of its measurements that count started; UTC, ISO 8601.
-        commit: Of pamprof's own checkout; None where it was installed without one.
+        commits: Of pamprof's own checkout, by the time of their first measurement that counts; more than one where a
+            file holds measurements of several, none where it was installed without a checkout.
         device_names: What it measured on; more than one only where a file mixes machines.
         workload_count: Workloads that have a measurement, references included.
         changes: Conditions that differ from the measurement before, over all workloads.
@@ -34,7 +35,7 @@ class TrendRun:
 
     name: str
     started_at: str
-    commit: str | None
+    commits: tuple[str, ...]
     device_names: tuple[str, ...]
     workload_count: int
     changes: tuple[DifferingCondition, ...]

@@ -45,10 +45,14 @@ def run_labels(runs: tuple[TrendRun, ...]) -> tuple[tuple[str, ...], ...]:
         lines = [date.rsplit(" ", 1)[0] if all(d.endswith(date[-4:]) for d in days) else date]
         if days.count(date) > 1:
             lines.append(run.started_at[11:16])
-        if run.commit:
-            lines.append(short_commit(run.commit))
+        lines.append(commits_in_words(run))
         labels.append(tuple(line for line in lines if line))
     return tuple(labels)
+
+
+def commits_in_words(run: TrendRun) -> str:
+    """``a1b2c3d and 9f8e7d6``, one where all of it was measured at one; empty where none is known."""
+    return listed(tuple(short_commit(commit) for commit in run.commits))
 
 
 def short_commit(commit: str) -> str:
@@ -151,9 +155,9 @@ def listed_runs(trend: Trend) -> str:
 
 
 def _source(trend: Trend) -> str:
-    commits = [short_commit(run.commit) if run.commit else units.UNKNOWN for run in trend.runs]
+    commits = [commits_in_words(run) or units.UNKNOWN for run in trend.runs]
     known = ""
-    if any(run.commit for run in trend.runs):
+    if any(run.commits for run in trend.runs):
         known = ", ".join(commits) if len(commits) <= _MOST_LISTED else f"{commits[0]} to {commits[-1]}"
         known = f", commits {known}"
     return f"Source: pamprof trend, paired samples of {plural(len(trend.runs), 'stored run')}{known}."

@@ -54,6 +54,10 @@ def method(material: Material) -> tuple[Fact, ...]:
 def _machine(material: Material, e: Environment) -> list[Fact]:
     reasons = {u.field: u.reason for run in material.records.runs for u in run.unknowns}
 
+    # A report may show records of several commits.
+    commits = dict.fromkeys(run.environment.git_commit for run in material.records.runs)
+    versions = ", ".join(commit for commit in commits if commit is not None)
+
     def known(value: str | None, field: str) -> str:
         reason = reasons.get(f"environment.{field}", reasons.get(field, "not readable on this machine"))
         return value if value is not None else f"{units.UNKNOWN} ({reason})"
@@ -93,7 +97,7 @@ def _machine(material: Material, e: Environment) -> list[Fact]:
         ),
         Fact(
             name="Software",
-            value=f"pamprof {e.pamprof_version}{f' ({e.git_commit})' if e.git_commit else ''}, "
+            value=f"pamprof {e.pamprof_version}{f' ({versions})' if versions else ''}, "
             f"torch {e.torch_version}, {f'Triton {e.triton_version}, ' if e.triton_version else ''}"
             f"Python {e.python_version}",
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.trend_results import Agreement
 from pamprof.render.arms import assign_arms, layer_titles
-from pamprof.render.chart_trend import changes_in_words, days_in_words, short_commit, trend_charts
+from pamprof.render.chart_trend import changes_in_words, commits_in_words, days_in_words, trend_charts
 from pamprof.render.table_view import TableView
 from pamprof.render.text import cleaned, day, listed, plural
 from pamprof.render.workload_labels import workload_labels
@@ -133,12 +133,18 @@ def _run_row(number: int, run: TrendRun) -> tuple[str, ...]:
         str(number),
         run.name,
         f"{day(run.started_at)} {clock}".strip(),
-        short_commit(run.commit) if run.commit else units.UNKNOWN,
+        commits_in_words(run) or units.UNKNOWN,
         listed(run.device_names),
         str(run.workload_count),
         ", ".join(f"{change.name} {change.base} → {change.head}" for change in run.changes)
         or ("nothing" if number > 1 else units.UNKNOWN),
     )
+
+
+def _commits(run: TrendRun) -> str:
+    if not run.commits:
+        return "no commit known"
+    return f"commit{'s' if len(run.commits) > 1 else ''} {commits_in_words(run)}"
 
 
 def _notes(
@@ -149,7 +155,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [
         f"Run {number}: {run.name}, {day(run.started_at)} {run.started_at[11:16]}, "
-        f"{f'commit {short_commit(run.commit)}' if run.commit else 'no commit known'}, "
+        f"{_commits(run)}, "
         f"{plural(run.workload_count, 'workload')}."
         for number, run in enumerate(trend.runs, start=1)
     ]

@@ -140,7 +140,15 @@ def test_a_condition_that_changed_is_marked_at_the_run_it_changed_before():
     trend = trend_of(files)
     assert [[change.name for change in run.changes] for run in trend.runs] == [[], [], ["torch"], []]
     assert [bool(value.changes) for value in trend.series[0].values] == [False, False, True, False]
-    assert trend.runs[2].commit == "fedcba"
+    assert trend.runs[2].commits == ("fedcba",)
+
+
+def test_a_file_of_several_commits_names_them_all_in_the_order_they_were_measured():
+    later = on(2, with_environment(measured(seed=2, arms=ARMS[1:]), git_commit="fedcba"))
+    earlier = on(1, with_environment(measured(seed=1, arms=ARMS[:1]), git_commit="012345"))
+    mixed = replace(later, runs=(*later.runs, *earlier.runs))
+    trend = trend_of([("a", mixed), ("b", on(3, measured(seed=3)))])
+    assert trend.runs[0].commits == ("012345", "fedcba")
 
 
 def test_a_change_across_a_run_that_lacks_the_workload_is_marked_where_it_is_seen():

@@ -73,9 +73,9 @@ def test_the_table_says_what_lies_apart(view):
 def test_a_run_on_a_day_of_its_own_is_called_by_the_day_others_by_the_time_too(trend):
     first, second, third = trend.runs
     assert run_labels((first, second)) == (("1 Nov", "0123456"), ("2 Nov", "fedcba9+"))
-    same_day = replace(third, started_at="2026-11-02T18:30:00+00:00", commit=None)
+    same_day = replace(third, started_at="2026-11-02T18:30:00+00:00", commits=())
     assert run_labels((second, same_day)) == (("2 Nov", "12:00", "fedcba9+"), ("2 Nov", "18:30"))
-    later = replace(third, started_at="2027-01-02T18:30:00+00:00", commit=None)
+    later = replace(third, started_at="2027-01-02T18:30:00+00:00", commits=())
     assert run_labels((first, later)) == (("1 Nov 2026", "0123456"), ("2 Jan 2027",))
 
 
