@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from pamprof.errors import PamprofError
+from pamprof.hardware.environment import own_commit
+from pamprof.measure.session import utc_now
 from pamprof.workloads.kernels.core_candidates import candidate_groups, starting_points
 from pamprof.workloads.kernels.core_check import CheckResult, check_for
 from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape
@@ -272,6 +274,8 @@ def main() -> None:
     report: dict[str, object] = {
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
+        "commit": own_commit().value,
+        "written_at": utc_now(),
         "copy_bytes_per_second": bandwidth,
         "refused_ahead": [f"{result.configuration.numbers()}: {result.fault}" for result in compiled if result.fault],
         "rows": [],

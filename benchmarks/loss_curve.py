@@ -29,6 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from pamprof.errors import PamprofError
+from pamprof.hardware.environment import own_commit
+from pamprof.measure.session import utc_now
 from pamprof.records import Dtype, LayerSpec, Scope
 from pamprof.workloads.registry import definition
 
@@ -207,6 +209,8 @@ def write(outcomes: list[Outcome], device: str, folder: Path) -> None:
     content = {
         "device": device,
         "torch": torch.__version__,
+        "commit": own_commit().value,
+        "written_at": utc_now(),
         "text": "README.md and docstrings of the repository, as bytes",
         "learning_rate": LEARNING_RATE,
         "outcomes": [dataclasses.asdict(outcome) for outcome in outcomes],

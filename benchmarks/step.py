@@ -25,7 +25,9 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from pamprof.errors import PamprofError
+from pamprof.hardware.environment import own_commit
 from pamprof.measure.profile import short_name, union_length
+from pamprof.measure.session import utc_now
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
@@ -227,6 +229,8 @@ def main() -> None:
         content = {
             "device": torch.cuda.get_device_name(device),
             "torch": torch.__version__,
+            "commit": own_commit().value,
+            "written_at": utc_now(),
             "errors": errors,
             "rows": [dataclasses.asdict(row) for row in rows],
             "skips": skips,

@@ -4,7 +4,8 @@
 
 RUN is a folder or file of ``pamprof compare``, one for each independent run; core.json comes from ``core.py``.
 "Feasible" is what a first study of custom kernels reached on one NVIDIA H200 with the 100M pair; both columns were set
-before these kernels existed. Ratios are PAM over transformer in time per token, each in its fastest execution.
+before these kernels existed. Ratios are PAM over transformer in time per token, each in its fastest execution; in
+brackets stands the 95 % interval of the samples. "By the median" says that an interval of some run reaches beyond.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pamprof.analysis.comparisons import compare
 from pamprof.analysis.labels import TRANSFORMER
 from pamprof.analysis.pairing import fastest
 from pamprof.analysis.summaries import summarise
-from pamprof.records import Phase, Run
+from pamprof.records import Interval, Phase, Run
 from pamprof.records.store import read_records
 
 if TYPE_CHECKING:
@@ -36,20 +37,22 @@ class Target:
     length: int
     feasible: float
     target: float
-    value: Callable[[Run, Run], float]
+    value: Callable[[Run, Run], Interval]
     more_is_better: bool = False
 
 
-def _ratio(fused: Run, transformer: Run) -> float:
-    return compare(fused, transformer).time_ratio.median
+def _ratio(fused: Run, transformer: Run) -> Interval:
+    return compare(fused, transformer).time_ratio
 
 
-def _tokens(fused: Run, _: Run) -> float:
-    return summarise(fused, "fused").tokens_per_second.median
+def _tokens(fused: Run, _: Run) -> Interval:
+    return summarise(fused, "fused").tokens_per_second
 
 
-def _milliseconds(fused: Run, _: Run) -> float:
-    return 1e3 * summarise(fused, "fused").step_seconds.median
+def _milliseconds(fused: Run, _: Run) -> Interval:
+    seconds = summarise(fused, "fused").step_seconds
+    low, median, high = (1e3 * value for value in (seconds.low, seconds.median, seconds.high))
+    return Interval(low=low, median=median, high=high, confidence=seconds.confidence)
 
 
 def _ratio_target(phase: Phase, batch_size: int, length: int, feasible: float, target: float) -> Target:
@@ -106,7 +109,7 @@ CORE_TARGETS = (
 )
 
 
-def reached(target: Target, runs: Sequence[Run]) -> float | None:
+def reached(target: Target, runs: Sequence[Run]) -> Interval | None:
     """The figure in one run's records; None where fused or transformer was not measured there."""
     here = [
         run
@@ -119,19 +122,42 @@ def reached(target: Target, runs: Sequence[Run]) -> float | None:
     return None if fused is None or transformer is None else target.value(fused, transformer)
 
 
-def line(title: str, feasible: float, target: float, found: list[float | None], more_is_better: bool) -> str:
+def number(value: float) -> str:
+    """Three digits, or whole thousands."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def cell(found: Interval | float | None) -> str:
+    """``1.17 [1.14, 1.21]``, or a number that has no interval."""
+    if found is None:
+        return "–"
+    if isinstance(found, float):
+        return number(found)
+    return f"{number(found.median)} [{number(found.low)}, {number(found.high)}]"
+
+
+def verdict(feasible: float, target: float, found: Sequence[Interval | float], more_is_better: bool) -> str:
+    """What all runs reach, by their intervals or only by their medians."""
+    sign = -1 if more_is_better else 1
+    worst = max(sign * (v if isinstance(v, float) else v.median) for v in found)
+    ends = max(sign * (v if isinstance(v, float) else v.low if more_is_better else v.high) for v in found)
+    word, limit = ("target", target) if worst <= sign * target else ("feasible", feasible)
+    if worst > sign * limit:
+        return "missed"
+    return word if ends <= sign * limit else f"{word} by the median"
+
+
+def line(
+    title: str, feasible: float, target: float, found: Sequence[Interval | float | None], more_is_better: bool
+) -> str:
     """A row of the table."""
     known = [value for value in found if value is not None]
-    cells = [
-        title,
-        *("–" if v is None else f"{v:,.0f}" if v >= 1000 else f"{v:.3g}" for v in (feasible, target, *found)),
-    ]
+    cells = [title, number(feasible), number(target), *(cell(value) for value in found)]
     if not known:
         return " | ".join((*cells, "not measured", ""))
-    sign = -1 if more_is_better else 1
-    worst = max(sign * value for value in known)
-    word = "target" if worst <= sign * target else "feasible" if worst <= sign * feasible else "missed"
-    return " | ".join((*cells, word, f"{max(known) / min(known) - 1:.1%}" if len(known) > 1 else ""))
+    medians = [value if isinstance(value, float) else value.median for value in known]
+    spread = f"{max(medians) / min(medians) - 1:.1%}" if len(known) > 1 else ""
+    return " | ".join((*cells, verdict(feasible, target, known, more_is_better), spread))
 
 
 def main() -> None:

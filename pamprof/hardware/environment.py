@@ -82,7 +82,7 @@ def read_environment(device: Device, nvml: NvmlDevice) -> tuple[Environment, tup
         torch_version=str(torch.__version__),
         triton_version=take("triton_version", package_version("triton")),
         pamprof_version=pamprof.__version__,
-        git_commit=take("git_commit", git_commit(Path(pamprof.__file__).resolve().parent.parent)),
+        git_commit=take("git_commit", own_commit()),
         tf32_allowed=bool(torch.backends.cuda.matmul.allow_tf32),
         float32_matmul_precision=torch.get_float32_matmul_precision(),
         sdpa_backends=sdpa_backends(device.kind),
@@ -126,6 +126,11 @@ def sdpa_backends(device_kind: str) -> tuple[str, ...]:
     names = tuple(_SDPA_BACKENDS[number] for number in order if number in _SDPA_BACKENDS)
     allowed = names if device_kind == "cuda" else tuple(name for name in names if name in _SDPA_CPU_BACKENDS)
     return tuple(name for name in allowed if enabled[name]())
+
+
+def own_commit() -> Reading[str]:
+    """Commit that pamprof runs from."""
+    return git_commit(Path(pamprof.__file__).resolve().parent.parent)
 
 
 def git_commit(checkout: Path) -> Reading[str]:
