@@ -1,8 +1,8 @@
 """Which kernels a fused decode step takes at a batch size, and batch sizes at which an oracle sees all of them.
 
 A step takes its sequences one by one while their complex channels are few, then multiplies matrices in kernels of its
-own, then in the library's. On an H200 the first two meet between 3 and 4 sequences of 384 channels and between 1 and 2 of
-1152, the others between 192 and 256 of 384 and between 64 and 96 of 1152.
+own, then in the library's. On an H200 the first two meet between 3 and 4 sequences of 384 channels and between 1 and 2
+of 1152, the others between 192 and 256 of 384 and between 64 and 96 of 1152.
 """
 
 from __future__ import annotations
