@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.render.arms import arm_key, execution_label
 from pamprof.render.chart import Chart, TrendPanel
-from pamprof.render.text import day, listed, plural
+from pamprof.render.text import day, days, listed, plural
 from pamprof.render.workload_labels import place_label
 
 if TYPE_CHECKING:
@@ -144,8 +144,7 @@ def changes_in_words(trend: Trend) -> str:
 
 def days_in_words(trend: Trend) -> str:
     """``22 Nov 2026``, or the first day and the last."""
-    first, last = day(trend.runs[0].started_at), day(trend.runs[-1].started_at)
-    return first if first == last else f"{first} to {last}"
+    return days(run.started_at for run in trend.runs)
 
 
 def listed_runs(trend: Trend) -> str:

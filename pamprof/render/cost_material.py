@@ -10,7 +10,7 @@ from pamprof import units
 from pamprof.pricing.rates import Rate, UnknownRate
 from pamprof.render.arms import arm_key, assign_arms, layer_titles
 from pamprof.render.serving_panels import Piece
-from pamprof.render.text import day, device_label, listed
+from pamprof.render.text import days, device_label, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,8 +67,7 @@ class CostMaterial:
         """``NVIDIA H200 · 22 Nov 2026 · 100M parameters``."""
         devices = tuple(dict.fromkeys(device_label(found.environment) for found in self.study.classes))
         sizes = tuple(dict.fromkeys(units.si(found.parameter_counts[1], digits=2) for found in self.study.classes))
-        days = tuple(dict.fromkeys(day(run.started_at) for run in self._runs()))
-        dates = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        dates = days(run.started_at for run in self._runs())
         return " · ".join((listed(devices), dates, f"{listed(sizes)} parameters"))
 
     @property

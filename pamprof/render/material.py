@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.pricing.cost import Cost, cost_per_million_tokens
 from pamprof.render.arms import Arm, arm_key, assign_arms, execution_label, layer_titles
-from pamprof.render.text import day, device_label
+from pamprof.render.text import days, device_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,10 +47,9 @@ class Material:
 
     @property
     def date(self) -> str:
-        """Day of the latest session, or of the last run."""
-        if self.session is not None:
-            return day(self.session.started_at)
-        return day(self.records.runs[-1].started_at) if self.records.runs else "no date"
+        """Day of the runs, or the first one and the last; without any run that of the sessions."""
+        times = [run.started_at for run in self.records.runs or self.records.sessions]
+        return days(times) if times else "no date"
 
     @property
     def reference_layer(self) -> str:

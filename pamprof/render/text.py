@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from pamprof import units
@@ -82,6 +82,13 @@ def day(started_at: str) -> str:
     if len(parts) == 3 and all(p.isdigit() for p in parts) and 1 <= int(parts[1]) <= 12:
         return f"{int(parts[2])} {_MONTHS[int(parts[1]) - 1]} {parts[0]}"
     return started_at
+
+
+def days(times: Iterable[str]) -> str:
+    """The day of ISO 8601 times of which there is at least one, or the first day and the last."""
+    ordered = sorted(times)
+    first, last = day(ordered[0]), day(ordered[-1])
+    return first if first == last else f"{first} to {last}"
 
 
 def device_label(environment: Environment) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from pamprof.pricing.cost import cost_per_million_tokens
 from pamprof.records import Ceilings, Price, PriceQuote
-from pamprof.render.text import clean
+from pamprof.render.text import clean, days
 from pamprof.render.view import build_view
 
 
@@ -176,3 +176,9 @@ def test_host_signals_stand_in_the_strip_only_without_a_gpu(gpu_view, cpu_view):
     assert {"GPU busy", "tensor activity", "power", "SM clock"} <= labels(gpu_view)
     assert "CPU busy" in labels(cpu_view)
     assert "resident memory" in labels(cpu_view)
+
+
+def test_days_are_the_first_and_the_last_whatever_the_order_of_the_records():
+    times = ["2026-11-24T01:00:00+00:00", "2026-11-22T23:00:00+00:00", "2026-11-23T12:00:00+00:00"]
+    assert days(times) == "22 Nov 2026 to 24 Nov 2026"
+    assert days(times[:1]) == "24 Nov 2026"
