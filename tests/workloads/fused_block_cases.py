@@ -152,21 +152,19 @@ def models() -> None:
 
 
 @torch.no_grad()
-def last_pieces(dtype: Dtype) -> None:
-    """A prompt whose last piece is one token, from weights as trained and from those made for inference."""
+def last_piece(batch_size: int, dtype: Dtype | None) -> None:
+    """A prompt whose last piece is one token; ``dtype`` None leaves weights as trained."""
     planar, fused = (PamLanguageModel(SPEC, implementation=name, seed=5) for name in ("planar", "fused"))
-    for prepared in (False, True):
-        if prepared:
-            for model in (planar, fused):
-                model.eval()
-                model.prepare_inference(dtype)
-        for batch_size in (2, MANY_SEQUENCES):
-            ids = torch.randint(0, SPEC.vocabulary_size, (batch_size, 1))
-            states = [model.new_state(batch_size, LENGTH) for model in (planar, fused)]
-            for kept in states:
-                kept.randomise(torch.Generator().manual_seed(6))
-            expected, found = (model.prefill(ids, kept, 7) for model, kept in zip((planar, fused), states, strict=True))
-            errors[f"piece {dtype} {batch_size} prepared {prepared}"] = difference(found, expected)
+    ids = torch.randint(0, SPEC.vocabulary_size, (batch_size, 1))
+    logits = []
+    for model in (planar, fused):
+        model.eval()
+        if dtype is not None:
+            model.prepare_inference(dtype)
+        state = model.new_state(batch_size, LENGTH)
+        state.randomise(torch.Generator().manual_seed(6))
+        logits.append(model.prefill(ids, state, 7))
+    errors[f"piece {dtype} {batch_size}"] = difference(logits[1], logits[0])
 
 
 def dropping() -> None:
@@ -213,8 +211,8 @@ def main() -> None:
     inference("bfloat16 many", 16, Dtype.BFLOAT16, None)
     inference("bfloat16 state", 2, Dtype.BFLOAT16, Dtype.BFLOAT16)
     models()
-    last_pieces(Dtype.FLOAT32)
-    last_pieces(Dtype.BFLOAT16)
+    for batch_size, dtype in ((2, None), (MANY_SEQUENCES, Dtype.FLOAT32), (MANY_SEQUENCES, Dtype.BFLOAT16)):
+        last_piece(batch_size, dtype)
     dropping()
     print(json.dumps(errors))
 

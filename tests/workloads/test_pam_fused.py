@@ -21,6 +21,7 @@ def errors():
     return measured("tests.workloads.fused_block_cases")
 
 
+@pytest.mark.slow
 @needs_triton
 class TestInTheInterpreter:
     def test_output_and_every_gradient_of_a_block_are_planar_in_float32(self, errors):
@@ -55,13 +56,11 @@ class TestInTheInterpreter:
         assert_below(errors, "dropout_off", 0.0)
         assert_below(errors, "dropout_gradient", 1e-2)
 
-    @pytest.mark.slow
     def test_the_oracle_notices_a_wrong_kernel_in_every_form_of_a_decode_step(self):
         errors = measured("tests.workloads.fused_oracle_cases")
         assert_below(errors, "oracle", 2e-2)
         assert_below(errors, "oracle_unmoved", 1.0)  # the tolerance over the error of a step with one wrong kernel
 
-    @pytest.mark.slow
     def test_compiled_steps_trace_whole_and_compute_the_same(self):
         assert_below(measured("tests.workloads.fused_compiled_cases"), "compiled", 1e-6)
 
