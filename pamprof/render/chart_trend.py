@@ -39,11 +39,11 @@ def trend_charts(trend: Trend, arms: Mapping[str, Arm], labels: Mapping[str, tup
 
 def run_labels(runs: tuple[TrendRun, ...]) -> tuple[tuple[str, ...], ...]:
     """What each run is called on an axis, in lines: its day, its time where two share one, its commit if known."""
-    days = [day(run.started_at) for run in runs]
+    dates = [day(run.started_at) for run in runs]
     labels = []
-    for run, date in zip(runs, days, strict=True):
-        lines = [date.rsplit(" ", 1)[0] if all(d.endswith(date[-4:]) for d in days) else date]
-        if days.count(date) > 1:
+    for run, date in zip(runs, dates, strict=True):
+        lines = [date.rsplit(" ", 1)[0] if all(d.endswith(date[-4:]) for d in dates) else date]
+        if dates.count(date) > 1:
             lines.append(run.started_at[11:16])
         lines.append(commits_in_words(run))
         labels.append(tuple(line for line in lines if line))
@@ -143,7 +143,7 @@ def changes_in_words(trend: Trend) -> str:
 
 
 def days_in_words(trend: Trend) -> str:
-    """``22 Nov 2026``, or the first day and the last."""
+    """The runs' days, as ``days`` says them."""
     return days(run.started_at for run in trend.runs)
 
 

@@ -55,8 +55,8 @@ def _machine(material: Material, e: Environment) -> list[Fact]:
     reasons = {u.field: u.reason for run in material.records.runs for u in run.unknowns}
 
     # A report may show records of several commits.
-    commits = dict.fromkeys(run.environment.git_commit for run in material.records.runs)
-    versions = ", ".join(commit for commit in commits if commit is not None)
+    found = dict.fromkeys(run.environment.git_commit for run in material.records.runs)
+    commits = ", ".join(commit for commit in found if commit is not None)
 
     def known(value: str | None, field: str) -> str:
         reason = reasons.get(f"environment.{field}", reasons.get(field, "not readable on this machine"))
@@ -97,7 +97,7 @@ def _machine(material: Material, e: Environment) -> list[Fact]:
         ),
         Fact(
             name="Software",
-            value=f"pamprof {e.pamprof_version}{f' ({versions})' if versions else ''}, "
+            value=f"pamprof {e.pamprof_version}{f' ({commits})' if commits else ''}, "
             f"torch {e.torch_version}, {f'Triton {e.triton_version}, ' if e.triton_version else ''}"
             f"Python {e.python_version}",
         ),

@@ -85,10 +85,15 @@ def day(started_at: str) -> str:
 
 
 def days(times: Iterable[str]) -> str:
-    """The day of ISO 8601 times of which there is at least one, or the first day and the last."""
+    """The day of ISO 8601 times, of which there is at least one, or the first and the last: ``22 to 24 Nov 2026``."""
     ordered = sorted(times)
     first, last = day(ordered[0]), day(ordered[-1])
-    return first if first == last else f"{first} to {last}"
+    if first == last:
+        return first
+    words, others = first.split(), last.split()
+    while len(words) > 1 and words[-1] == others[len(words) - 1]:  # the year, and the month
+        words.pop()
+    return f"{' '.join(words)} to {last}"
 
 
 def device_label(environment: Environment) -> str:

@@ -180,5 +180,8 @@ def test_host_signals_stand_in_the_strip_only_without_a_gpu(gpu_view, cpu_view):
 
 def test_days_are_the_first_and_the_last_whatever_the_order_of_the_records():
     times = ["2026-11-24T01:00:00+00:00", "2026-11-22T23:00:00+00:00", "2026-11-23T12:00:00+00:00"]
-    assert days(times) == "22 Nov 2026 to 24 Nov 2026"
+    assert days(times) == "22 to 24 Nov 2026"
     assert days(times[:1]) == "24 Nov 2026"
+    assert days(["2026-12-01", *times]) == "22 Nov to 1 Dec 2026"
+    assert days(["2027-11-22", *times]) == "22 Nov 2026 to 22 Nov 2027"
+    assert days(["no time at all", *times]) == "22 Nov 2026 to no time at all"
