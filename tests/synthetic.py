@@ -42,6 +42,7 @@ from pamprof.records import (
     Unknown,
     Workload,
 )
+from pamprof.records.older import completed_session
 from pamprof.records.store import RecordFile
 
 if TYPE_CHECKING:
@@ -478,6 +479,7 @@ def synthetic_run(
         ),
         unknowns=tuple(unknowns),
         notes=("attention backend: flash",) if workload.spec.layer == "transformer" else (),
+        kernel_shares=(),
     )
 
 
@@ -509,7 +511,7 @@ def synthetic_session(
                 state_bytes=state_bytes(spec, length, dtype),
             )
         )
-    return Session(
+    session = Session(
         session_id=session_id,
         started_at=STARTED_AT,
         command=f"pamprof compare --preset {preset} --device {device} --dtype {dtype}",
@@ -531,6 +533,7 @@ def synthetic_session(
         quote=quote,
         quote_unknown_reason=None if quote else "no price is known for this CPU; give one with --price",
     )
+    return completed_session(session)
 
 
 def synthetic_skip(workload: Workload, kind: SkipKind, reason: str) -> Skip:

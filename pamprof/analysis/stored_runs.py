@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pamprof.records import Phase
+from pamprof.records import SessionKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.records import Interval, Run, Session
+    from pamprof.records import Interval, Run
     from pamprof.records.store import RecordFile
 
 # An interval this wide says that the samples are no times, not that they scatter.
@@ -33,18 +33,13 @@ def parted(records: RecordFile) -> tuple[RecordFile, RecordFile]:
     The points of a sweep are paired with nothing and would drown a comparison's; they make curves instead. Where
     nothing but sweeps was measured, a comparison is made of what there is, and both parts hold every record.
     """
-    swept = {session.session_id for session in records.sessions if _is_sweep(session)}
-    swept -= {session.session_id for session in records.sessions if not _is_sweep(session)}
+    swept = {session.session_id for session in records.sessions if session.kind is SessionKind.SWEEP}
+    swept -= {session.session_id for session in records.sessions if session.kind is not SessionKind.SWEEP}
     if not swept:
         return records, _of_sessions(records, swept, inside=True)
     if all(run.session_id in swept for run in records.runs):
         return records, records
     return _of_sessions(records, swept, inside=False), _of_sessions(records, swept, inside=True)
-
-
-def _is_sweep(session: Session) -> bool:
-    """Whether the header is a sweep's, which decides on its way where to go and so plans no point."""
-    return not session.planned and Phase.TRAIN not in session.phases
 
 
 def _of_sessions(records: RecordFile, identifiers: set[str], *, inside: bool) -> RecordFile:

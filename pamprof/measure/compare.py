@@ -13,8 +13,9 @@ from pamprof.measure.process import WorkerProcess
 from pamprof.measure.request import MATCHED_LENGTH, MeasuringRequest, identify_device, keeping
 from pamprof.measure.session import Reporter, SessionOutcome, SessionRunner, utc_now
 from pamprof.measure.settings import Settings, default_settings
-from pamprof.records import Execution, Perplexity, Phase, Scope, Session, SkipKind
+from pamprof.records import Execution, Perplexity, Phase, Scope, Session, SessionKind, SkipKind
 from pamprof.records.store import RunStore
+from pamprof.workloads.base import layer_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,6 +141,8 @@ def _plan(request: CompareRequest, kind: str) -> tuple[Plan, Session]:
         perplexities=request.perplexities or _published_perplexities(preset, request.sizes),
         quote=None,
         quote_unknown_reason=None,
+        kind=SessionKind.COMPARISON,
+        layers=tuple({arm.definition.name: layer_facts(arm.definition) for arm in arms}.values()),
     )
     return plan, header
 

@@ -16,9 +16,10 @@ from pamprof.measure.serve_arms import sweep_groups, with_state_dtypes
 from pamprof.measure.serve_plan import SweepAxes, alternatives_of, is_flat
 from pamprof.measure.session import Reporter, SessionOutcome, SessionRunner, utc_now
 from pamprof.measure.settings import Settings
-from pamprof.records import Dtype, Execution, Phase, Scope, Session, SkipKind
+from pamprof.records import Dtype, Execution, Phase, Scope, Session, SessionKind, SkipKind
 from pamprof.records.store import RunStore
 from pamprof.units import seconds
+from pamprof.workloads.base import layer_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -201,5 +202,7 @@ def _plan(request: SweepRequest, *, cuda: bool) -> tuple[tuple[tuple[Workload, .
         perplexities=(),
         quote=None,
         quote_unknown_reason=None,
+        kind=SessionKind.SWEEP,
+        layers=tuple({arm.definition.name: layer_facts(arm.definition) for arm in arms}.values()),
     )
     return groups, header

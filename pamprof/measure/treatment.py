@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.units import percent
+from pamprof.records import KernelShare
 from pamprof.workloads.base import KernelNotes, NotesKernels
 from pamprof.workloads.registry import definition
 
@@ -31,8 +31,8 @@ def logits_width(module: nn.Module) -> int | None:
     return None
 
 
-def kernel_shares(kernels: KernelProfile | str) -> tuple[str, ...]:
+def kernel_shares(kernels: KernelProfile | str) -> tuple[KernelShare, ...]:
     """The largest kernels of a profiled step with their share of its kernel time; none where it was not profiled."""
     if isinstance(kernels, str):
         return ()
-    return tuple(f"{percent(share)} of kernel time in {name}" for name, share in kernels.largest)
+    return tuple(KernelShare(kernel=name, share_ratio=share) for name, share in kernels.largest)

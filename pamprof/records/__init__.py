@@ -2,12 +2,14 @@
 
 from pamprof.records.environment import Environment
 from pamprof.records.interval import Interval
+from pamprof.records.layers import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
 from pamprof.records.price import Price, PriceQuote
 from pamprof.records.run import (
     Ceilings,
     Energy,
     FlopCount,
     Gate,
+    KernelShare,
     Memory,
     Monitor,
     OperatorCount,
@@ -19,7 +21,7 @@ from pamprof.records.run import (
     Timing,
     Unknown,
 )
-from pamprof.records.session import ArmFacts, MatchResidual, Perplexity, Session
+from pamprof.records.session import ArmFacts, MatchResidual, Perplexity, Session, SessionKind
 from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
 
 __all__ = [
@@ -32,7 +34,12 @@ __all__ = [
     "Execution",
     "FlopCount",
     "Gate",
+    "ImplementationFacts",
+    "ImplementationKind",
     "Interval",
+    "KernelShare",
+    "LayerFacts",
+    "LayerRole",
     "LayerSpec",
     "MatchResidual",
     "Memory",
@@ -47,6 +54,7 @@ __all__ = [
     "Scope",
     "Series",
     "Session",
+    "SessionKind",
     "Skip",
     "SkipKind",
     "StopReason",

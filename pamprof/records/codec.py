@@ -26,6 +26,7 @@ import msgspec
 from pamprof.errors import RecordError
 from pamprof.records.checks import impossible
 from pamprof.records.magnitudes import outsized
+from pamprof.records.older import completed_run, completed_session
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import Session
 
@@ -100,4 +101,6 @@ def decode(line: bytes) -> Record:
     fault = impossible(record)
     if fault is not None:
         raise RecordError(f"{envelope.type} record cannot be true: {fault}, not a positive number; measure it again")
-    return record
+    if isinstance(record, Session):
+        return completed_session(record)
+    return completed_run(record) if isinstance(record, Run) else record

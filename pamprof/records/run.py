@@ -229,6 +229,14 @@ class Monitor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelShare:
+    """A device kernel of the profiled step and its share of the step's summed kernel time, 0..1."""
+
+    kernel: str
+    share_ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """The correctness check that precedes the timing: relative error of the block against the float64 oracle."""
 
@@ -261,6 +269,8 @@ class Run:
         kernel_configurations: How each kernel of our own that can be cut in several ways was launched, a sentence each;
             None in older records.
         refused_configurations: Configurations that were tried before and refused, each with its fault; None likewise.
+        kernel_shares: The largest kernels of the profiled step, largest first; empty where no profiler reached the
+            device, None in records that wrote them into ``notes``, until they are read (see ``older``).
     """
 
     session_id: str
@@ -280,6 +290,7 @@ class Run:
     logits_width: int | None = None
     kernel_configurations: tuple[str, ...] | None = None
     refused_configurations: tuple[str, ...] | None = None
+    kernel_shares: tuple[KernelShare, ...] | None = None
 
 
 class SkipKind(StrEnum):

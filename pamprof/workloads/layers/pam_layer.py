@@ -6,10 +6,10 @@ Source: Vishwakarma & Agostino, arXiv:2604.05030.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pamprof.errors import UnsupportedError
-from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.records import Dtype, ImplementationKind, LayerSpec, Phase, Scope
 from pamprof.workloads.base import KernelNotes
 from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.layers import pam_presets
@@ -42,6 +42,7 @@ class PamDefinition(MemoryDefinition):
     implementations: tuple[str, ...] = ("published", "planar", "gauss", "complex", "fused")
     activations = ACTIVATIONS
     complex_valued = True
+    implementation_kinds: ClassVar = {"published": ImplementationKind.PUBLISHED, "fused": ImplementationKind.KERNELS}
 
     def preset(self, name: str) -> LayerSpec:
         """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""

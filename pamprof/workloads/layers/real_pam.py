@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pamprof.errors import SpecError
-from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
 from pamprof.workloads.layers import pam_presets
 from pamprof.workloads.layers.memory_definition import MemoryDefinition
 from pamprof.workloads.layers.memory_model import MemoryLayer
@@ -35,6 +35,8 @@ class RealPamDefinition(MemoryDefinition):
     implementations: tuple[str, ...] = ("planar",)
     activations = ("swish", "relu")
     complex_valued = False
+    role = LayerRole.TWIN
+    twin_of = "pam"
 
     def preset(self, name: str) -> LayerSpec:
         """The twin of PAM's preset ``name`` by parameter count; raises ``UsageError`` naming the presets there are."""

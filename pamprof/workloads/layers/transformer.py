@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pamprof.errors import SpecError, UsageError
-from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
 from pamprof.workloads.layers import transformer_formulas as formulas
 from pamprof.workloads.layers.transformer_model import (
     TORCH_DTYPES,
@@ -75,6 +75,7 @@ class TransformerDefinition:
     title = "transformer"
     implementations: tuple[str, ...] = ("sdpa",)
     complex_valued = False
+    role = LayerRole.REFERENCE
     fixed_state = False
     activation = "gelu"
 

@@ -1,0 +1,41 @@
+"""Records that do not store a fact are completed on reading; what they are completed with is what layers declare."""
+
+from dataclasses import replace
+
+from pamprof.records import KernelShare, LayerFacts, LayerRole, Phase, SessionKind
+from pamprof.records.codec import decode, encode
+from pamprof.records.layers import facts_of_older_records
+from pamprof.workloads.base import layer_facts
+from pamprof.workloads.registry import BUILT_IN_LAYERS, definition
+from tests.synthetic import synthetic_records
+
+RECORDS = synthetic_records("cpu")
+
+
+def test_layers_without_stored_facts_receive_what_their_definitions_declare_today():
+    declared = tuple(layer_facts(definition(name)) for name in BUILT_IN_LAYERS)
+    assert facts_of_older_records((facts.layer, "") for facts in declared) == declared
+
+
+def test_a_foreign_layer_without_stored_facts_is_a_subject_under_its_own_title():
+    assert facts_of_older_records([("mamba", "Mamba-2")]) == (LayerFacts(layer="mamba", title="Mamba-2"),)
+    assert LayerFacts(layer="mamba", title="Mamba-2").role is LayerRole.SUBJECT
+
+
+def test_a_session_that_planned_nothing_and_did_not_train_is_a_sweep():
+    comparison = replace(RECORDS.sessions[0], kind=None, layers=())
+    sweep = replace(comparison, planned=(), phases=(Phase.PREFILL, Phase.DECODE))
+    assert decode(encode(comparison)).kind is SessionKind.COMPARISON
+    assert decode(encode(sweep)).kind is SessionKind.SWEEP
+    assert [facts.title for facts in decode(encode(sweep)).layers] == [arm.title for arm in comparison.arms]
+
+
+def test_kernel_shares_written_as_notes_are_read_as_data():
+    old = replace(
+        RECORDS.runs[0],
+        notes=("9.8 % of kernel time in unrolled_elementwise_kernel", "attention backend: flash"),
+        kernel_shares=None,
+    )
+    read = decode(encode(old))
+    assert read.kernel_shares == (KernelShare(kernel="unrolled_elementwise_kernel", share_ratio=0.098),)
+    assert read.notes == ("attention backend: flash",)
