@@ -13,13 +13,13 @@ from pamprof.pricing.quote import quote
 from pamprof.pricing.rates import rate_of
 from pamprof.pricing.usual import usual_demand, usual_limits
 from pamprof.records.store import merged
+from pamprof.render.comparison.view import build_view
 from pamprof.render.cost_rates import PriceChoice, label_of
 from pamprof.render.deployment import deployment_view
 from pamprof.render.html import render_html
 from pamprof.render.markdown import render_markdown
 from pamprof.render.serving_panels import CurvePanel
 from pamprof.render.serving_section import serving_section
-from pamprof.render.view import build_view
 from pamprof.render.write import write_report
 from tests.render.cost_records import curves, made_study, sweep_records, thin_records
 from tests.render.test_cost_page import data_of
