@@ -31,9 +31,9 @@ def write_and_show(
     """
     from rich.console import Console
 
-    from pamprof.analysis.stored_runs import parted
-    from pamprof.render.terminal import render_terminal
-    from pamprof.render.write import write_report
+    from pamprof.analysis.history.stored_runs import parted
+    from pamprof.render.formats.terminal import render_terminal
+    from pamprof.render.formats.write import write_report
 
     if choice is None and parted(records)[1].runs:
         choice = price_choice(None)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.results import Basis
 from pamprof.records import Phase
-from pamprof.render.chart import Chart, Line, LinePanel, Mark
 from pamprof.render.chart_common import samples_and_confidence, source, subtitle
 from pamprof.render.chart_cost import price_note, unit_of, value_of
 from pamprof.render.chart_lines import arm_lines
+from pamprof.render.charts.chart import Chart, Line, LinePanel, Mark
 from pamprof.render.crossing import by_bytes, in_words, measured_crossovers, whose
 from pamprof.render.text import PHASE_NAMES
 

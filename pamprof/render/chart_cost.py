@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
-from pamprof.render.chart import Chart, Dot, DotPanel
 from pamprof.render.chart_common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
+from pamprof.render.charts.chart import Chart, Dot, DotPanel
 
 if TYPE_CHECKING:
     from pamprof.analysis.results import PointAnalysis, Summary

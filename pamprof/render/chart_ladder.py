@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.results import Basis, StepKind
 from pamprof.records import Phase
-from pamprof.render.chart import Chart, LadderBar, LadderPanel
 from pamprof.render.chart_common import panel_title, samples_and_confidence, source, subtitle
 from pamprof.render.chart_cost import price_note, unit_of, value_of, written
+from pamprof.render.charts.chart import Chart, LadderBar, LadderPanel
 from pamprof.render.model import LadderRow, LadderTable
 from pamprof.render.text import brackets, with_brackets
 

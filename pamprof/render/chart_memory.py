@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.records import Phase
-from pamprof.render.chart import Chart, MemoryBar, MemoryPanel
 from pamprof.render.chart_common import MOST_PANELS, panel_title, source, subtitle
+from pamprof.render.charts.chart import Chart, MemoryBar, MemoryPanel
 
 if TYPE_CHECKING:
     from pamprof.analysis.results import PointAnalysis, Summary

@@ -10,11 +10,11 @@ from pamprof.analysis.results import Basis, CrossoverQuantity
 from pamprof.analysis.scaling import STEADY_STEP, steady_steps
 from pamprof.records import Interval, Phase
 from pamprof.render.arms import arm_key
-from pamprof.render.chart import Chart, Mark
 from pamprof.render.chart_common import samples_and_confidence, source, subtitle
 from pamprof.render.chart_cost import price_note
+from pamprof.render.charts.chart import Chart, Mark
+from pamprof.render.charts.serving_panels import Curve, CurvePanel, Piece, Spot
 from pamprof.render.material import comparison_of
-from pamprof.render.serving_panels import Curve, CurvePanel, Piece, Spot
 from pamprof.render.text import PHASE_NAMES, listed
 
 if TYPE_CHECKING:

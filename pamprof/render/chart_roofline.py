@@ -8,8 +8,8 @@ from pamprof import units
 from pamprof.analysis.labels import FUSED
 from pamprof.analysis.roofline import rooflines
 from pamprof.records import Phase
-from pamprof.render.chart import Chart, RooflineDot, RooflinePanel
 from pamprof.render.chart_common import panel_title, samples_and_confidence, source, subtitle
+from pamprof.render.charts.chart import Chart, RooflineDot, RooflinePanel
 from pamprof.render.text import PHASE_NAMES
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.records import Phase
-from pamprof.render.chart import Chart, Signal, Strip, Window
 from pamprof.render.chart_common import panel_title, source, subtitle
+from pamprof.render.charts.chart import Chart, Signal, Strip, Window
 from pamprof.render.text import PHASE_NAMES
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import pamprof
+from pamprof.analysis.history.stored_runs import parted
 from pamprof.analysis.serving import EstimateBasis, serving_curves
-from pamprof.analysis.stored_runs import parted
 from pamprof.records import Dtype, Phase
 from pamprof.records.store import merged, read_records
 from tests.synthetic import synthetic_records

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pamprof.records.store import RecordFile
-from pamprof.render.html import render_html
+from pamprof.render.formats.html import render_html
 from pamprof.render.view import build_view
 from tests.render.conftest import hostile
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pamprof.records import Interval
     from pamprof.render.arms import Arm
-    from pamprof.render.chart import Mark
+    from pamprof.render.charts.chart import Mark
 
 Unit = Literal["tokens", "count", "seconds"]
 

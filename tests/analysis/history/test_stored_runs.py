@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pamprof.analysis.stored_runs import parted
+from pamprof.analysis.history.stored_runs import parted
 from pamprof.records import Phase
 from pamprof.records.store import merged
 from tests.render.cost_records import SWEEP_ID, sweep_records, sweep_session

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.conditions import conditions
+from pamprof.analysis.history.conditions import conditions
 from pamprof.errors import RecordError
 from pamprof.statistics import Verdict, unpaired_ratio_interval, verdict
 from pamprof.units import ratio as ratio_text

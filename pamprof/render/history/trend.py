@@ -7,19 +7,19 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.trend_results import Agreement
+from pamprof.analysis.history.trend_results import Agreement
 from pamprof.render.arms import assign_arms, layer_titles
-from pamprof.render.chart_trend import changes_in_words, commits_in_words, days_in_words, trend_charts
-from pamprof.render.table_view import TableView
+from pamprof.render.formats.table_view import TableView
+from pamprof.render.history.trend_charts import changes_in_words, commits_in_words, days_in_words, trend_charts
+from pamprof.render.history.workload_labels import workload_labels
 from pamprof.render.text import cleaned, day, listed, plural
-from pamprof.render.workload_labels import workload_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pamprof.analysis.trend_results import Trend, TrendRun, TrendSeries
+    from pamprof.analysis.history.trend_results import Trend, TrendRun, TrendSeries
     from pamprof.records import Interval, Session
-    from pamprof.render.chart import Chart
+    from pamprof.render.charts.chart import Chart
 
 _RATIO_DIGITS = 4
 _MOST_COLUMNS = 8

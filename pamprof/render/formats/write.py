@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.analysis import analyse
-from pamprof.analysis.stored_runs import parted
-from pamprof.render.csv import measurements_csv
-from pamprof.render.files import write_files
-from pamprof.render.html import render_html
-from pamprof.render.markdown import render_markdown
+from pamprof.analysis.history.stored_runs import parted
+from pamprof.render.formats.csv import measurements_csv
+from pamprof.render.formats.files import write_files
+from pamprof.render.formats.html import render_html
+from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.plots.picture import draw_png
 from pamprof.render.serving_section import serving_section
 from pamprof.render.view import build_view

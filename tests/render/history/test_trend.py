@@ -4,13 +4,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pamprof.analysis.trend import trend_of
-from pamprof.render.chart_trend import run_labels, short_commit
+from pamprof.analysis.history.trend import trend_of
+from pamprof.render.history.trend import trend_view
+from pamprof.render.history.trend_charts import run_labels, short_commit
+from pamprof.render.history.trend_files import render_trend_html
 from pamprof.render.plots.picture import draw_png, draw_svg
-from pamprof.render.trend import trend_view
-from pamprof.render.trend_page import render_trend_html
-from tests.analysis.test_difference import ARMS, REFERENCE, measured, with_environment
-from tests.analysis.test_trend import exact, on
+from tests.analysis.history.test_difference import ARMS, REFERENCE, measured, with_environment
+from tests.analysis.history.test_trend import exact, on
 from tests.render.conftest import HOSTILE
 from tests.synthetic import synthetic_session
 

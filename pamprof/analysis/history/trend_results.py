@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pamprof.analysis.conditions import DifferingCondition
+    from pamprof.analysis.history.conditions import DifferingCondition
     from pamprof.records import Interval, Workload
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from pamprof.analysis.difference import Change, Metric, Outcome, RatioBasis, difference_between
+from pamprof.analysis.history.difference import Change, Metric, Outcome, RatioBasis, difference_between
 from pamprof.records import Execution, SkipKind
 from pamprof.records.run import Skip, Unknown
 from pamprof.records.store import RecordFile

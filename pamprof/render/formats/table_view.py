@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.render.markdown import escape
+from pamprof.render.formats.markdown import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.render.arms import arm_key, execution_label
-from pamprof.render.chart import Chart, TrendPanel
+from pamprof.render.charts.chart import Chart, TrendPanel
+from pamprof.render.history.workload_labels import place_label
 from pamprof.render.text import day, days, listed, plural
-from pamprof.render.workload_labels import place_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pamprof.analysis.trend_results import Trend, TrendRun, TrendSeries
+    from pamprof.analysis.history.trend_results import Trend, TrendRun, TrendSeries
     from pamprof.records import Point
     from pamprof.render.arms import Arm
 

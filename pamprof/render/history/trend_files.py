@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.render.files import write_files
-from pamprof.render.html import render_page
+from pamprof.render.formats.files import write_files
+from pamprof.render.formats.html import render_page
 from pamprof.render.plots.picture import draw_png
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pamprof.render.trend import TrendView
+    from pamprof.render.history.trend import TrendView
 
 PAGE = "trend.html"
 

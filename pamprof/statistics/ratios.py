@@ -16,8 +16,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from pamprof.errors import RecordError
-from pamprof.median_estimate import Estimate, estimate
 from pamprof.records import Interval, StopReason
+from pamprof.statistics.median_estimate import Estimate, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from pamprof.errors import RecordError
-from pamprof.median_estimate import student_quantile
 from pamprof.records import Interval, StopReason
 from pamprof.statistics import (
     Verdict,
@@ -21,6 +20,7 @@ from pamprof.statistics import (
     unpaired_ratio_interval,
     verdict,
 )
+from pamprof.statistics.median_estimate import student_quantile
 
 
 def autoregressive(rng: np.random.Generator, trials: int, count: int, correlation: float) -> np.ndarray:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from pamprof.render.plots.picture import draw_svg
-from pamprof.render.style import DARK, LIGHT, css_variables, icon_path
+from pamprof.render.plots.style import DARK, LIGHT, css_variables, icon_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.render.chart import Chart
+    from pamprof.render.charts.chart import Chart
     from pamprof.render.model import ReportView
 
 

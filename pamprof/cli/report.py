@@ -9,7 +9,7 @@ import typer
 
 from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, UsdPerHour, price_lookup, spoken
 from pamprof.cli.output import price_choice, write_and_show
-from pamprof.cli.stored import counted_once, read_stored
+from pamprof.cli.stored_files import counted_once, read_stored
 from pamprof.errors import RecordError
 
 
@@ -28,7 +28,7 @@ def report(
 
     With a sweep among the records, the report has a section on what serving costs.
     """
-    from pamprof.analysis.stored_runs import parted
+    from pamprof.analysis.history.stored_runs import parted
     from pamprof.records.store import merged
 
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))

@@ -6,15 +6,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.difference import Metric, Outcome, RatioBasis
-from pamprof.render.table_view import TableView
+from pamprof.analysis.history.difference import Metric, Outcome, RatioBasis
+from pamprof.render.formats.table_view import TableView
+from pamprof.render.history.workload_labels import workload_labels
 from pamprof.render.text import brackets, cleaned, listed, plural
-from pamprof.render.workload_labels import workload_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.analysis.difference import Difference, FileDifference, Unmatched
+    from pamprof.analysis.history.difference import Difference, FileDifference, Unmatched
 
 _RATIO_DIGITS = 4
 

@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from pamprof.analysis.trend import trend_of
-from pamprof.analysis.trend_results import Agreement
+from pamprof.analysis.history.trend import trend_of
+from pamprof.analysis.history.trend_results import Agreement
 from pamprof.records import Execution, SkipKind
 from pamprof.records.run import Skip
 from pamprof.records.store import RecordFile
 from pamprof.statistics import ratio_interval
-from tests.analysis.test_difference import ARMS, REFERENCE, measured, with_environment
+from tests.analysis.history.test_difference import ARMS, REFERENCE, measured, with_environment
 from tests.synthetic import synthetic_workload
 
 

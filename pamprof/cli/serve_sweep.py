@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.cli.comparison import command_line
+from pamprof.cli.compare import command_line
 from pamprof.cli.options import (
     DeviceName,
     DtypeName,
@@ -127,7 +127,7 @@ def serve_sweep(
     from pamprof.measure.request import RECORDS_FILE
     from pamprof.measure.serve import SweepRequest, sweep
     from pamprof.records.store import read_records
-    from pamprof.render.progress import ProgressReporter
+    from pamprof.render.formats.progress import ProgressReporter
 
     folder = output_dir or Path(f"pamprof-sweep-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     contexts = () if context is None else _lengths(context, "--context")

@@ -121,7 +121,7 @@ def compare(
     from pamprof.measure.points import parse_sizes
     from pamprof.measure.request import RECORDS_FILE
     from pamprof.records.store import read_records
-    from pamprof.render.progress import ProgressReporter
+    from pamprof.render.formats.progress import ProgressReporter
 
     changes: dict[str, int | float | bool | None] = {
         "time_limit_seconds": time_limit,
