@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.deployment_terms import Answer, Curve, Limits, Traffic, summed
-from pamprof.analysis.results import Basis
 from pamprof.errors import PamprofError
 from pamprof.records import Interval
 from pamprof.units import seconds, tokens

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.deployment import OperatingPoint, first_true, operating_point
 from pamprof.analysis.deployment_terms import Curve, Limits, Traffic, quotient
-from pamprof.analysis.results import Basis
 from pamprof.errors import PamprofError
 from pamprof.records import Interval, Phase
 from pamprof.units import tokens

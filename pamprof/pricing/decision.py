@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.deployment import Refusal
 from pamprof.analysis.deployment_crossover import ALWAYS_CHEAPER, ALWAYS_DEARER, CHEAPER_ABOVE
 from pamprof.analysis.deployment_terms import quotient
-from pamprof.analysis.results import Basis
 from pamprof.pricing.currency import USD, Currency
 from pamprof.pricing.deployment import equal_bills_up_to
 from pamprof.units import ratio as ratio_text, si, significant, tokens

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.names import PAM
 from pamprof.analysis.deployment import OperatingPoint, pareto
 from pamprof.analysis.deployment_crossover import (
     Crossing,
@@ -19,7 +20,6 @@ from pamprof.analysis.deployment_crossover import (
     request_ratio,
 )
 from pamprof.analysis.deployment_terms import Traffic
-from pamprof.analysis.labels import PAM
 from pamprof.errors import RecordError
 from pamprof.pricing.context_table import CACHE, STATE, ContextRow, context_table, holds
 from pamprof.pricing.currency import USD, Currency

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.deployment import OperatingPoint, operating_point
 from pamprof.analysis.deployment_crossover import ALWAYS_CHEAPER, CHEAPER_ABOVE, UNKNOWN_DIRECTION, lengths_of
 from pamprof.analysis.deployment_terms import Traffic
-from pamprof.analysis.results import Basis
 from pamprof.errors import PamprofError
 from pamprof.records import Interval, Phase
 from pamprof.render.charts.chart import Chart, Mark

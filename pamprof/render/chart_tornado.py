@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.render.charts.chart import Chart
 from pamprof.render.charts.serving_panels import TornadoBar, TornadoPanel
 

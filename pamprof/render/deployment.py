@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.deployment import Refusal
-from pamprof.analysis.results import Basis
 from pamprof.render.deployment_bills import bill_table, money, replica_words
 from pamprof.render.deployment_details import (
     crossover_table,

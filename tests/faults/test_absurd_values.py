@@ -33,12 +33,12 @@ from pamprof.render.charts.chart import (
     TrendPanel,
     Window,
 )
+from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.csv import measurements_csv
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.write import write_report
 from pamprof.render.history.trend import trend_view
 from pamprof.render.plots.picture import draw_png, draw_svg
-from pamprof.render.view import build_view
 from tests.synthetic import synthetic_records
 
 # Within what a record may hold (records/magnitudes.py); what lies beyond is refused and has tests of its own.

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.deployment_crossover import capacity_ratio, crossing, decode_ratio, lengths_of, request_ratio
 from pamprof.analysis.deployment_terms import Traffic
-from pamprof.analysis.results import Basis
 from pamprof.errors import RecordError
 from pamprof.pricing.context_table import context_table
 from pamprof.pricing.decision import Decision, Outcome, decide, outcome_of

@@ -7,9 +7,9 @@ from math import exp, inf
 import pytest
 from hypothesis import given, strategies as st
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.deployment import OperatingPoint, Refusal, operating_point, pareto
 from pamprof.analysis.deployment_terms import Limits, Traffic
-from pamprof.analysis.results import Basis
 from pamprof.errors import UsageError
 from pamprof.pricing.deployment import FasterCurve, bill_at, break_even_against_api, deploy, equal_bills_up_to
 from pamprof.pricing.deployment_arithmetic import (

@@ -16,12 +16,12 @@ from pamprof.pricing.deployment_arithmetic import Demand
 from pamprof.pricing.rates import Owned, owned_rate
 from pamprof.pricing.study import Request, study
 from pamprof.pricing.usual import usual_limits
+from pamprof.render.comparison.view import build_view
 from pamprof.render.cost_data import curve_data, scenario_data, script_json
 from pamprof.render.cost_page import render_cost_html
 from pamprof.render.cost_view import cost_page_view
 from pamprof.render.formats.html import render_html
 from pamprof.render.text import clean
-from pamprof.render.view import build_view
 from tests.pricing.test_deployment import rate
 from tests.render.browser import asked, needs_browser
 from tests.render.cost_records import DEVICE, curves, made_study, thin_records

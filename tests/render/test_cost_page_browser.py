@@ -8,11 +8,11 @@ import pytest
 
 from pamprof.pricing.rates import Owned, UnknownRate, owned_rate
 from pamprof.pricing.usual import usual_limits
+from pamprof.render.comparison.view import build_view
 from pamprof.render.cost_page import render_cost_html
 from pamprof.render.cost_view import cost_page_view
 from pamprof.render.formats.html import render_html
 from pamprof.render.text import clean
-from pamprof.render.view import build_view
 from tests.pricing.test_deployment import rate
 from tests.render.browser import asked, needs_browser
 from tests.render.cost_records import curves, made_study

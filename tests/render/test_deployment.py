@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.pricing.currency import USD
 from pamprof.pricing.rates import Owned, owned_rate
 from pamprof.pricing.study import CostStudy, Request, study

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from pamprof.analysis import analyse
 from pamprof.errors import OutputError
+from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.csv import guard, measurements_csv
 from pamprof.render.formats.markdown import escape, render_markdown
 from pamprof.render.formats.progress import ProgressReporter
 from pamprof.render.formats.terminal import render_terminal
 from pamprof.render.formats.write import write_report
 from pamprof.render.plots.picture import draw_png
-from pamprof.render.view import build_view
 from tests.render.conftest import hostile
 
 

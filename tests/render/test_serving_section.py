@@ -14,13 +14,13 @@ from pamprof.pricing.rates import rate_of
 from pamprof.pricing.usual import usual_demand, usual_limits
 from pamprof.records.store import merged
 from pamprof.render.charts.serving_panels import CurvePanel
+from pamprof.render.comparison.view import build_view
 from pamprof.render.cost_rates import PriceChoice, label_of
 from pamprof.render.deployment import deployment_view
 from pamprof.render.formats.html import render_html
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.write import write_report
 from pamprof.render.serving_section import serving_section
-from pamprof.render.view import build_view
 from tests.render.cost_records import curves, made_study, sweep_records, thin_records
 from tests.render.test_cost_page import data_of
 from tests.render.test_html import outline

@@ -12,10 +12,10 @@ from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.history.conditions import DifferingCondition, conditions, differing_conditions
 from pamprof.analysis.history.reference_drift import moved_references, reference_times
 from pamprof.analysis.history.stored_runs import file_notes, is_ratio, latest_runs
-from pamprof.analysis.pairing import is_reference
 from pamprof.errors import RecordError
 from pamprof.records import Interval
 from pamprof.statistics import chained_ratio_interval, unpaired_ratio_interval, verdict

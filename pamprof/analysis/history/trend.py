@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.doubts import noise_half_width
+from pamprof.analysis.comparison.doubts import noise_half_width
+from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.history.conditions import DifferingCondition, conditions, differing_conditions
 from pamprof.analysis.history.reference_drift import moved_references
 from pamprof.analysis.history.stored_runs import file_notes, is_ratio, latest_runs
 from pamprof.analysis.history.trend_results import Agreement, Trend, TrendRun, TrendSeries, TrendValue
-from pamprof.analysis.pairing import is_reference
 from pamprof.errors import RecordError
 from pamprof.statistics import half_width, ratio_interval
 

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis import analyse
 from pamprof.analysis.history.stored_runs import parted
+from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.csv import measurements_csv
 from pamprof.render.formats.files import write_files
 from pamprof.render.formats.html import render_html
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.plots.picture import draw_png
 from pamprof.render.serving_section import serving_section
-from pamprof.render.view import build_view
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
+    from pamprof.render.comparison.model import ReportView
     from pamprof.render.cost_rates import PriceChoice
-    from pamprof.render.model import ReportView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
