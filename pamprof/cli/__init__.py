@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pamprof import __version__
-from pamprof.cli import compare, cost, diff, layers, prices, report, serve_sweep, trend, validate
+from pamprof.cli import compare, cost, diff, doctor, layers, prices, report, serve_sweep, trend, validate
 
 app = typer.Typer(
     name="pamprof",
@@ -26,7 +26,7 @@ app.command("report")(report.report)
 app.command("diff")(diff.diff)
 app.command("trend")(trend.trend)
 app.command("layers")(layers.layers)
-app.command("doctor")(layers.doctor)
+app.command("doctor")(doctor.doctor)
 app.command("cost")(cost.cost)
 app.command("validate")(validate.validate)
 app.add_typer(prices.app, name="prices")

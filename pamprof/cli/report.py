@@ -28,8 +28,8 @@ def report(
 
     With a sweep among the records, the report has a section on what serving costs.
     """
-    from pamprof.analysis.history.stored_runs import parted
     from pamprof.records.store import merged
+    from pamprof.records.sweeps import split_sweeps
 
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
     if not records.runs:
@@ -37,7 +37,7 @@ def report(
     quote = choice = None
     if price or prices or gpu or provider or purchase_option != "on-demand":
         look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
-        comparison, sweep = parted(records)
+        comparison, sweep = split_sweeps(records)
         quote, _ = look_up(comparison.runs[-1].environment.device_kind, comparison.runs[-1].environment.device_name)
         swept = {run.environment.device_name: run.environment.device_kind for run in sweep.runs}
         found = {name: look_up(kind, name)[0] for name, kind in swept.items()}

@@ -1,14 +1,13 @@
-"""The median of logarithms of samples that resemble each other: its standard error by a block bootstrap.
+"""The median of the logarithms of autocorrelated samples, with a standard error from a moving-block bootstrap.
 
-Consecutive samples resemble each other, so blocks of them are drawn, moving and circular; the block length follows the
-autocorrelation of the data (the first-order plug-in of Carlstein 1986, doi:10.1214/aos/1176350057), and the part of
-the variance that blocks of finite length cut off is put back by the same first-order model. The interval is symmetric
-in the logarithm, with Student's t at as many degrees of freedom as there are whole blocks less one. All of it is
-deterministic.
+Consecutive samples are correlated, so circular blocks of them are resampled. The block length follows the
+autocorrelation of the data (first-order plug-in of Carlstein 1986, doi:10.1214/aos/1176350057). Blocks of finite length
+miss a part of the variance; the same first-order model adds it. The interval is symmetric in the logarithm, with
+Student's t at one degree of freedom fewer than there are whole blocks. The result is deterministic.
 
-A correlation estimated from few samples is too often too small. So the upper end of its 80 % interval is used in place
-of the estimate, and below 40 samples a part is presumed. The price is an interval wider than theory for independent
-noise, most of all below 20 samples.
+A correlation estimated from few samples is too small more often than not. The upper end of its 80 % interval therefore
+replaces the estimate, and below 40 samples a minimum is assumed. In return, the interval for independent noise is wider
+than theory asks for, most of all below 20 samples.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ _CORRELATION_ERRORS = NormalDist().inv_cdf(0.9)  # standard errors from the esti
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A median of logarithms, its standard error, and the degrees of freedom of that error (0 for a lone sample).
+class MedianEstimate:
+    """A median of logarithms, its standard error, and the degrees of freedom of that error (0 for a single sample).
 
-    ``effective_samples`` is the number of independent samples that would have told as much.
+    ``effective_samples`` is the number of independent samples with the same standard error.
     """
 
     median: float
@@ -47,7 +46,7 @@ class Estimate:
     effective_samples: float
 
     def interval(self, confidence: float) -> Interval:
-        """The interval of the median itself, out of the logarithm; of confidence 0 for a lone sample."""
+        """The interval of the median, as a ratio and not as a logarithm; confidence 0 for a single sample."""
         if self.freedom <= 0:
             value = _exp(self.median)
             return Interval(low=value, median=value, high=value, confidence=0.0)
@@ -59,13 +58,15 @@ class Estimate:
             confidence=confidence,
         )
 
-    def minus(self, other: Estimate) -> Estimate:
+    def minus(self, other: MedianEstimate) -> MedianEstimate:
         """The difference of two independent estimates, degrees of freedom by Welch and Satterthwaite."""
         if self.freedom <= 0 or other.freedom <= 0:
-            return Estimate(median=self.median - other.median, standard_error=0.0, freedom=0.0, effective_samples=1.0)
+            return MedianEstimate(
+                median=self.median - other.median, standard_error=0.0, freedom=0.0, effective_samples=1.0
+            )
         mine, theirs = self.standard_error**2, other.standard_error**2
         spread = mine**2 / self.freedom + theirs**2 / other.freedom
-        return Estimate(
+        return MedianEstimate(
             median=self.median - other.median,
             standard_error=sqrt(mine + theirs),
             freedom=(mine + theirs) ** 2 / spread if spread > 0 else self.freedom + other.freedom,
@@ -74,7 +75,7 @@ class Estimate:
 
 
 @lru_cache(maxsize=2048)
-def estimate(samples: tuple[float, ...], reference: tuple[float, ...] | None) -> Estimate:
+def median_estimate(samples: tuple[float, ...], reference: tuple[float, ...] | None) -> MedianEstimate:
     """Estimate of the median of ``ln(samples)``, or of ``ln(samples / reference)`` pair by pair.
 
     Args:
@@ -89,22 +90,22 @@ def estimate(samples: tuple[float, ...], reference: tuple[float, ...] | None) ->
     count = len(values)
     median = float(np.median(values))
     if count < 2:
-        return Estimate(median=median, standard_error=0.0, freedom=0.0, effective_samples=float(count))
+        return MedianEstimate(median=median, standard_error=0.0, freedom=0.0, effective_samples=float(count))
     correlation = _correlation(values)
     length = _block_length(count, correlation)
     spread = float(np.median(values[_resample_indices(count, length)], axis=1).std(ddof=1))
     # Resampling n values from n shrinks the spread by (n - block)/n, and blocks of finite length miss the correlation
-    # between their ends: both are put back.
+    # across their ends. Both are corrected.
     shrinkage = count / max(1, count - length)
     kept = 1 + 2 * sum((1 - lag / length) * correlation**lag for lag in range(1, length))
     whole = (1 + correlation) / (1 - correlation)
     error = spread * sqrt(shrinkage * whole / kept)
     if length > 1:
-        # Blocks of alternating samples all have one median, however wide the two lie apart, so the error is never
-        # taken to be smaller than for independent samples.
+        # Where samples alternate between two values, all blocks have the same median. The error is therefore at least
+        # that of independent samples.
         independent = float(np.median(values[_resample_indices(count, 1)], axis=1).std(ddof=1))
         error = max(error, independent * sqrt(count / (count - 1)))
-    return Estimate(
+    return MedianEstimate(
         median=median,
         standard_error=error,
         freedom=float(max(1, floor(count / length) - 1)),
@@ -115,8 +116,8 @@ def estimate(samples: tuple[float, ...], reference: tuple[float, ...] | None) ->
 def _correlation(values: NDArray[np.float64]) -> float:
     """Upper 90 % bound of the first-order autocorrelation, within 0..0.95.
 
-    The estimate is first corrected for its bias towards negative values in short series. However alike, samples are
-    worth at least one independent sample: ``count * (1 - correlation) / (1 + correlation) >= 1``.
+    The estimate is first corrected for its bias towards negative values in short series. The bound keeps the number of
+    effective samples at 1 or more: ``count * (1 - correlation) / (1 + correlation) >= 1``.
     """
     count = len(values)
     centred = values - values.mean()
@@ -162,5 +163,5 @@ def student_quantile(probability: float, freedom: float) -> float:
 
 
 def _exp(logarithm: float) -> float:
-    """The exponential, held within the normal floats: absurd samples give a wide interval, not an error or a 0."""
+    """The exponential, clamped to normal floats, so that extreme samples give a wide interval and not an error or 0."""
     return exp(min(max(logarithm, -_LARGEST_LOGARITHM), _LARGEST_LOGARITHM))

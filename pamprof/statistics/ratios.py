@@ -1,49 +1,22 @@
-"""Medians and paired ratios with honest intervals; the stopping rule and the report use the same estimator.
+"""Ratios of paired samples with intervals.
 
 The estimator of a ratio is the median of the paired log ratios, ``exp(median(ln(subject[i] / reference[i])))``: pairs
-taken side by side share the machine's slow wandering, which cancels, and the median ignores stray interruptions without
-dropping a sample. Its interval comes from ``median_estimate``.
-
-Sampling that stops on a narrow interval picks the moments at which a short correlated series looks calmer than it is;
-therefore precision ends it only once the samples are worth ten independent ones. ``benchmarks/calibration.py`` measures
-coverage, false alarms and found slowdowns, the stopping rule included.
+taken side by side share the slow drift of the machine, which cancels, and the median ignores single interruptions
+without dropping a sample. Its interval comes from ``median_estimate``. Stopping rule and report use the same estimator.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from pamprof.errors import RecordError
-from pamprof.records import Interval, StopReason
-from pamprof.statistics.median_estimate import Estimate, estimate
+from pamprof.statistics.intervals import CONFIDENCE, checked_samples
+from pamprof.statistics.median_estimate import MedianEstimate, median_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CONFIDENCE = 0.95
-EQUIVALENCE_BAND = 0.01
-TARGET_HALF_WIDTH = 0.01
-_FEWEST_EFFECTIVE_SAMPLES = 10
-
-
-class Verdict(StrEnum):
-    """What a ratio's interval says against the equivalence band (default within 1 %)."""
-
-    FASTER = "faster"
-    SLOWER = "slower"
-    EQUIVALENT = "equivalent"
-    INCONCLUSIVE = "inconclusive"
-
-
-def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The median of positive ``samples``, in their unit; a single sample has an interval of confidence 0.
-
-    Raises:
-        RecordError: No sample, or one that is not a positive number.
-    """
-    return estimate(_checked(samples, "sample"), None).interval(confidence)
+    from pamprof.records import Interval
 
 
 def ratio_interval(subject: Sequence[float], reference: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
@@ -52,7 +25,7 @@ def ratio_interval(subject: Sequence[float], reference: Sequence[float], confide
     Raises:
         RecordError: No sample, unequal lengths, or a value that is not a positive number.
     """
-    return _paired(subject, reference).interval(confidence)
+    return paired_estimate(subject, reference).interval(confidence)
 
 
 def chained_ratio_interval(
@@ -69,7 +42,7 @@ def chained_ratio_interval(
     Raises:
         RecordError: As ``ratio_interval``.
     """
-    chained = _paired(subject, subject_reference).minus(_paired(baseline, baseline_reference))
+    chained = paired_estimate(subject, subject_reference).minus(paired_estimate(baseline, baseline_reference))
     return chained.interval(confidence)
 
 
@@ -81,69 +54,18 @@ def unpaired_ratio_interval(
     Raises:
         RecordError: As ``median_interval``.
     """
-    mine, theirs = _checked(subject, "subject sample"), _checked(baseline, "baseline sample")
-    return estimate(mine, None).minus(estimate(theirs, None)).interval(confidence)
+    mine, theirs = checked_samples(subject, "subject sample"), checked_samples(baseline, "baseline sample")
+    return median_estimate(mine, None).minus(median_estimate(theirs, None)).interval(confidence)
 
 
-def half_width(interval: Interval) -> float:
-    """Relative half width: half the interval over its median."""
-    return (interval.high - interval.low) / (2 * interval.median)
+def paired_estimate(subject: Sequence[float], reference: Sequence[float]) -> MedianEstimate:
+    """The estimate of ``ln(subject / reference)``, paired by index.
 
-
-def verdict(interval: Interval, band: float = EQUIVALENCE_BAND) -> Verdict:
-    """The subject's verdict from the interval of subject time over baseline time.
-
-    ``EQUIVALENT`` when the whole interval lies within ``1/(1 + band)`` and ``1 + band``, ``FASTER`` or ``SLOWER`` when
-    all of it lies beyond the band on one side, ``INCONCLUSIVE`` otherwise and for an interval of confidence 0.
+    Raises:
+        RecordError: As ``ratio_interval``.
     """
-    if interval.confidence <= 0:
-        return Verdict.INCONCLUSIVE
-    lower, upper = 1 / (1 + band), 1 + band
-    if lower <= interval.low and interval.high <= upper:
-        return Verdict.EQUIVALENT
-    if interval.high < lower:
-        return Verdict.FASTER
-    if interval.low > upper:
-        return Verdict.SLOWER
-    return Verdict.INCONCLUSIVE
-
-
-def should_stop(
-    subject: Sequence[float],
-    reference: Sequence[float],
-    *,
-    target_half_width: float = TARGET_HALF_WIDTH,
-    minimum_samples: int = 10,
-    maximum_samples: int = 200,
-) -> StopReason | None:
-    """Whether to stop sampling, to be asked after every pair; None to go on.
-
-    The interval is evaluated at ``minimum_samples`` and from then on at every tenth part more, so that a look costs
-    little. Precision is not believed before the samples are worth ten independent ones (at least 22 of them), because
-    among many looks at a short correlated series one is narrow by chance.
-    """
-    count = len(subject)
-    if count >= maximum_samples:
-        return StopReason.SAMPLE_COUNT
-    if count < max(2, minimum_samples) or (count - minimum_samples) % max(1, count // 10):
-        return None
-    found = _paired(subject, reference)
-    narrow = half_width(found.interval(CONFIDENCE)) <= target_half_width
-    return StopReason.PRECISION if narrow and found.effective_samples >= _FEWEST_EFFECTIVE_SAMPLES else None
-
-
-def _checked(samples: Sequence[float], name: str) -> tuple[float, ...]:
-    if not samples:
-        raise RecordError(f"no {name} to take a median of; measure the point again")
-    for index, value in enumerate(samples):
-        if not (isfinite(value) and value > 0):
-            raise RecordError(f"{name} {index} is {value}; a time is a positive number, measure the point again")
-    return tuple(samples)
-
-
-def _paired(subject: Sequence[float], reference: Sequence[float]) -> Estimate:
     if len(subject) != len(reference):
         raise RecordError(
             f"{len(subject)} samples are paired with {len(reference)} of the reference; pairs need equal counts"
         )
-    return estimate(_checked(subject, "sample"), _checked(reference, "reference sample"))
+    return median_estimate(checked_samples(subject, "sample"), checked_samples(reference, "reference sample"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.analysis import analyse
-from pamprof.analysis.history.stored_runs import parted
+from pamprof.records.sweeps import split_sweeps
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.csv import measurements_csv
 from pamprof.render.formats.files import write_files
@@ -62,7 +62,7 @@ def write_report(
     Raises:
         OutputError: The folder cannot be made or a file in it not written.
     """
-    comparison, sweep = parted(records)
+    comparison, sweep = split_sweeps(records)
     analysis = analyse(comparison)
     view = build_view(
         comparison,
