@@ -11,9 +11,9 @@ from pamprof.analysis.comparison.results import Basis
 from pamprof.pricing.deployment import bill_at
 from pamprof.pricing.deployment_arithmetic import api_usd_per_token, replica_tokens_per_day
 from pamprof.records import Interval
-from pamprof.render.chart import Chart, Mark
+from pamprof.render.charts.chart import Chart, Mark
+from pamprof.render.charts.serving_panels import Curve, CurvePanel, Piece, Spot
 from pamprof.render.cost_material import MILLION_HOURS, pieces, rate_of_class
-from pamprof.render.serving_panels import Curve, CurvePanel, Piece, Spot
 
 if TYPE_CHECKING:
     from pamprof.analysis.deployment import OperatingPoint

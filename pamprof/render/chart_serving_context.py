@@ -13,9 +13,9 @@ from pamprof.analysis.deployment_crossover import ALWAYS_CHEAPER, CHEAPER_ABOVE,
 from pamprof.analysis.deployment_terms import Traffic
 from pamprof.errors import PamprofError
 from pamprof.records import Interval, Phase
-from pamprof.render.chart import Chart, Mark
+from pamprof.render.charts.chart import Chart, Mark
+from pamprof.render.charts.serving_panels import Curve, CurvePanel, Spot
 from pamprof.render.cost_material import MILLION_HOURS, pieces, rate_of_class
-from pamprof.render.serving_panels import Curve, CurvePanel, Spot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,7 @@ from pamprof.render.chart_tornado import tornado_chart
 from pamprof.render.cost_data import page_data, script_json
 from pamprof.render.cost_material import cost_material
 from pamprof.render.deployment import deployment_view
-from pamprof.render.table_view import TableView
+from pamprof.render.formats.table_view import TableView
 from pamprof.render.text import cleaned, day, device_label, listed
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pamprof.pricing.rates import Rate
     from pamprof.pricing.study import CostStudy
     from pamprof.records import Session, Workload
-    from pamprof.render.chart import Chart
+    from pamprof.render.charts.chart import Chart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.names import layer_title
 from pamprof.pricing.cost import PAPER_RUN_TOKENS
-from pamprof.render.table_view import TableView
+from pamprof.render.formats.table_view import TableView
 from pamprof.render.text import with_brackets
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pamprof.render.comparison.view import build_view
 from pamprof.render.cost_data import curve_data, scenario_data, script_json
 from pamprof.render.cost_page import render_cost_html
 from pamprof.render.cost_view import cost_page_view
-from pamprof.render.html import render_html
+from pamprof.render.formats.html import render_html
 from pamprof.render.text import clean
 from tests.pricing.test_deployment import rate
 from tests.render.browser import asked, needs_browser
@@ -75,7 +75,7 @@ def pages():
     """Both pages that carry the arithmetic, without their pictures; their own data plays no part here."""
     view = cost_page_view(made_study(), curves())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: "")
+        patch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
         report = render_html(build_view(synthetic_records("cpu"), serving=view))
         return {"cost.html": render_cost_html(view), "report.html": report}
 

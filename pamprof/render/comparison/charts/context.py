@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.results import Basis, Direction
 from pamprof.records import Phase
-from pamprof.render.chart import Chart, Line, LinePanel, Mark
+from pamprof.render.charts.chart import Chart, Line, LinePanel, Mark
 from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.cost import price_note, unit_of, value_of
 from pamprof.render.comparison.charts.lines import arm_lines

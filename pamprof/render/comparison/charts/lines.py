@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.render.arms import arm_key
-from pamprof.render.chart import Line
+from pamprof.render.charts.chart import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,10 +9,10 @@ from pamprof.analysis.comparison.crossovers import STEADY_STEP, steady_steps
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction
 from pamprof.records import ImplementationKind, Interval, Phase
 from pamprof.render.arms import arm_key
-from pamprof.render.chart import Chart, Mark
+from pamprof.render.charts.chart import Chart, Mark
+from pamprof.render.charts.serving_panels import Curve, CurvePanel, Piece, Spot
 from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.cost import price_note
-from pamprof.render.serving_panels import Curve, CurvePanel, Piece, Spot
 from pamprof.render.text import PHASE_NAMES, listed
 
 if TYPE_CHECKING:
