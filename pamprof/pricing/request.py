@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.errors import PriceError
-from pamprof.pricing.cost import MILLION, SECONDS_PER_HOUR, as_quote, check_share, check_throughput
+from pamprof.pricing.run_cost import MILLION, SECONDS_PER_HOUR, as_quote, check_share, check_throughput
 from pamprof.records import Interval
 
 if TYPE_CHECKING:

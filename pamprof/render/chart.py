@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.render.serving_panels import CurvePanel, TornadoPanel
+from pamprof.render.serving.panels import CurvePanel, TornadoPanel
 
 if TYPE_CHECKING:
     from pamprof.records import Interval

@@ -14,7 +14,7 @@ from pamprof.render.chart import Chart, Mark
 from pamprof.render.chart_common import samples_and_confidence, source, subtitle
 from pamprof.render.chart_cost import price_note
 from pamprof.render.material import comparison_of
-from pamprof.render.serving_panels import Curve, CurvePanel, Piece, Spot
+from pamprof.render.serving.panels import Curve, CurvePanel, Piece, Spot
 from pamprof.render.text import PHASE_NAMES, listed
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ from pamprof.render.files import write_files
 from pamprof.render.html import render_html
 from pamprof.render.markdown import render_markdown
 from pamprof.render.plots.picture import draw_png
-from pamprof.render.serving_section import serving_section
+from pamprof.render.serving.section import serving_section
 from pamprof.render.view import build_view
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pamprof.pricing.rates.price_choice import PriceChoice
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
-    from pamprof.render.cost_rates import PriceChoice
     from pamprof.render.model import ReportView
 
 

@@ -12,7 +12,7 @@ from pamprof.cli.cost_options import duration_seconds, positive_number, shares
 from pamprof.errors import UsageError
 from pamprof.records import Execution, Phase
 from pamprof.records.codec import encode
-from tests.pricing.serving_curves import KAPPA, STATE_BYTES, pam_curve, transformer_curve
+from tests.pricing.serving.formula_curves import KAPPA, STATE_BYTES, pam_curve, transformer_curve
 from tests.synthetic import synthetic_run, synthetic_session, synthetic_workload
 
 
@@ -24,7 +24,9 @@ def cost(tmp_path, monkeypatch):
         raise AssertionError("pamprof cost opened a socket")
 
     curves = (pam_curve(width=0.01), transformer_curve(width=0.01))
-    monkeypatch.setattr("pamprof.analysis.serving.serving_curves", lambda runs, skips: curves if runs else ())
+    monkeypatch.setattr(
+        "pamprof.analysis.serving.from_records.serving_curves", lambda runs, skips: curves if runs else ()
+    )
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("COLUMNS", "250")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import pamprof
-from pamprof.analysis.serving import EstimateBasis, serving_curves
+from pamprof.analysis.serving.estimate import EstimateBasis
+from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.analysis.stored_runs import parted
 from pamprof.records import Dtype, Phase
 from pamprof.records.store import merged, read_records

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pamprof.render.chart import Chart
     from pamprof.render.plots.sheet import Sheet
-    from pamprof.render.serving_panels import Curve, CurvePanel, Unit
+    from pamprof.render.serving.panels import Curve, CurvePanel, Unit
 
 _DASHED = (0, (4, 2.5))
 _LINE_INCHES = 11.5 / 72

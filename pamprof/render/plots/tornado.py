@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pamprof.render.chart import Chart
     from pamprof.render.plots.sheet import Sheet
-    from pamprof.render.serving_panels import TornadoPanel
+    from pamprof.render.serving.panels import TornadoPanel
 
 _ROW_INCHES = 0.25
 _LOWER, _HIGHER = "optimizer", "published"
