@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparisons import compare
-from pamprof.analysis.labels import TRANSFORMER
-from pamprof.analysis.pairing import fastest
-from pamprof.analysis.summaries import summarise
+from pamprof.analysis.comparison.comparisons import compare
+from pamprof.analysis.comparison.names import TRANSFORMER
+from pamprof.analysis.comparison.pairing import fastest
+from pamprof.analysis.comparison.summaries import summarise
 from pamprof.records import Interval, Phase, Run
 from pamprof.records.store import read_records
 

@@ -12,8 +12,8 @@ from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.conditions import DifferingCondition, conditions, differing_conditions
-from pamprof.analysis.pairing import is_reference
 from pamprof.analysis.reference_drift import moved_references, reference_times
 from pamprof.analysis.stored_runs import file_notes, is_ratio, latest_runs
 from pamprof.errors import RecordError

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.doubts import noise_half_width
+from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.conditions import DifferingCondition, conditions, differing_conditions
-from pamprof.analysis.doubts import noise_half_width
-from pamprof.analysis.pairing import is_reference
 from pamprof.analysis.reference_drift import moved_references
 from pamprof.analysis.stored_runs import file_notes, is_ratio, latest_runs
 from pamprof.analysis.trend_results import Agreement, Trend, TrendRun, TrendSeries, TrendValue

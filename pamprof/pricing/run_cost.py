@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.quote import user_price
 from pamprof.records import Interval, Price, PriceQuote

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.render.material import comparison_of, gather
+from pamprof.render.comparison.material import comparison_of, gather
 from pamprof.render.text import clean
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import Analysis, PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import Analysis, PointAnalysis, Summary
     from pamprof.records import Interval, PriceQuote
     from pamprof.records.store import RecordFile
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 Value = str | int | float | bool | None
 

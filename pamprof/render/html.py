@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pamprof.render.chart import Chart
-    from pamprof.render.model import ReportView
+    from pamprof.render.comparison.model import ReportView
 
 
 # In this order: each uses those before it.

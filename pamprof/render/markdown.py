@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pamprof.render.model import Cell, ReportView
+    from pamprof.render.comparison.model import Cell, ReportView
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~&])")
 # What makes a list, a rule, a heading or code of a paragraph that begins so.

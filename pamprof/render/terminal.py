@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pamprof.render.model import ReportView, Row
+    from pamprof.render.comparison.model import ReportView, Row
 
 MOST_LINES = 25
 _WIDTH = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.labels import unique_labels
+from pamprof.analysis.comparison.names import unique_labels
 from pamprof.records import Scope
 from pamprof.render.text import PHASE_NAMES, point_label
 

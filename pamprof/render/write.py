@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis import analyse
 from pamprof.analysis.stored_runs import parted
+from pamprof.render.comparison.view import build_view
 from pamprof.render.csv import measurements_csv
 from pamprof.render.files import write_files
 from pamprof.render.html import render_html
 from pamprof.render.markdown import render_markdown
 from pamprof.render.plots.picture import draw_png
 from pamprof.render.serving.section import serving_section
-from pamprof.render.view import build_view
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pamprof.pricing.rates.price_choice import PriceChoice
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
-    from pamprof.render.model import ReportView
+    from pamprof.render.comparison.model import ReportView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

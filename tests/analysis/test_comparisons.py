@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis import analyse
-from pamprof.analysis.comparisons import compare
-from pamprof.analysis.pairing import fastest, time_ratio
-from pamprof.analysis.results import Verdict
+from pamprof.analysis.comparison.comparisons import compare
+from pamprof.analysis.comparison.pairing import fastest, time_ratio
+from pamprof.analysis.comparison.results import Verdict
 from pamprof.records import Dtype, Execution, Phase, Run
 from pamprof.records.store import RecordFile
 from pamprof.statistics import chained_ratio_interval, ratio_interval

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis import analyse
-from pamprof.analysis.doubts import doubts_of, noisy_machine, unsteady_reference
-from pamprof.analysis.results import Doubt, DoubtKind
+from pamprof.analysis.comparison.doubts import doubts_of, noisy_machine, unsteady_reference
+from pamprof.analysis.comparison.results import Doubt, DoubtKind
 from pamprof.records import Execution, OperatorCount, Run, Series, StopReason
 from tests.synthetic import synthetic_records, synthetic_run, synthetic_workload
 

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from pamprof.analysis.conclude import analyse
-from pamprof.analysis.noise_floor import noise_floor
-from pamprof.analysis.pairing import is_reference
+from pamprof.analysis.comparison.conclude import analyse
+from pamprof.analysis.comparison.noise_floor import noise_floor
+from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.statistics import half_width, ratio_interval
 from tests.synthetic import synthetic_records
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pamprof.analysis import analyse
-from pamprof.analysis.results import Basis, Ladder, StepKind
+from pamprof.analysis.comparison.results import Basis, Ladder, StepKind
 from pamprof.records import Execution, Phase
 from tests.synthetic import synthetic_records, with_fused
 

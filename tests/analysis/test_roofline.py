@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis import analyse
-from pamprof.analysis.results import Basis
-from pamprof.analysis.roofline import minimal_traffic_bytes, rooflines
+from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.comparison.roofline import minimal_traffic_bytes, rooflines
 from pamprof.records import Dtype, Memory, Phase
 from tests.synthetic import synthetic_records
 

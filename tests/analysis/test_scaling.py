@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis import analyse
-from pamprof.analysis.results import Basis, Crossover, CrossoverQuantity
-from pamprof.analysis.scaling import STEADY_STEP, _locate, modelled_crossovers, steady_steps
+from pamprof.analysis.comparison.crossovers import STEADY_STEP, _locate, modelled_crossovers, steady_steps
+from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity
 from pamprof.records import Dtype, Interval, Phase, Point, Scope
 from tests.synthetic import synthetic_records, synthetic_session
 

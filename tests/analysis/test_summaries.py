@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from pamprof.analysis.comparison.summaries import summarise
 from pamprof.analysis.known_devices import (
     KNOWN_DEVICES,
     device_peaks,
     peak_flops_per_second,
     peak_unknown_reason,
 )
-from pamprof.analysis.summaries import summarise
 from pamprof.records import Dtype, Energy, Phase
 from tests.synthetic import synthetic_environment, synthetic_run, synthetic_workload
 

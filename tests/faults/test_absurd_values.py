@@ -33,11 +33,11 @@ from pamprof.render.chart import (
     TrendPanel,
     Window,
 )
+from pamprof.render.comparison.view import build_view
 from pamprof.render.csv import measurements_csv
 from pamprof.render.markdown import render_markdown
 from pamprof.render.plots.picture import draw_png, draw_svg
 from pamprof.render.trend import trend_view
-from pamprof.render.view import build_view
 from pamprof.render.write import write_report
 from tests.synthetic import synthetic_records
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pamprof import units
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import load_catalogue
 from pamprof.pricing.rates.quote import quote

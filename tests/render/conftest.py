@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pamprof.records.store import RecordFile
+from pamprof.render.comparison.view import build_view
 from pamprof.render.html import render_html
-from pamprof.render.view import build_view
 from pamprof.render.write import write_report
 from tests.synthetic import synthetic_records
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pamprof.analysis.labels import arm_label
+from pamprof.analysis.comparison.names import arm_label
 from pamprof.records import Dtype, Execution
 from pamprof.render.arms import arm_key, assign_arms, layer_titles
 from tests.synthetic import synthetic_workload

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from pamprof.render.comparison.view import build_view
 from pamprof.render.plots.memory import COMPONENTS
 from pamprof.render.plots.picture import draw_svg
 from pamprof.render.style import DARK, LIGHT
-from pamprof.render.view import build_view
 
 
 @pytest.fixture(scope="module")

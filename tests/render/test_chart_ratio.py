@@ -7,8 +7,8 @@ from math import exp, log
 
 import pytest
 
+from pamprof.render.comparison.view import build_view
 from pamprof.render.plots.picture import draw_png
-from pamprof.render.view import build_view
 from tests.synthetic import with_fused
 
 

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from pamprof.analysis import analyse
 from pamprof.errors import OutputError
+from pamprof.render.comparison.view import build_view
 from pamprof.render.csv import guard, measurements_csv
 from pamprof.render.markdown import escape, render_markdown
 from pamprof.render.plots.picture import draw_png
 from pamprof.render.progress import ProgressReporter
 from pamprof.render.terminal import render_terminal
-from pamprof.render.view import build_view
 from pamprof.render.write import write_report
 from tests.render.conftest import hostile
 

@@ -8,8 +8,8 @@ import pytest
 
 from pamprof.pricing.run_cost import cost_per_million_tokens
 from pamprof.records import Ceilings, Price, PriceQuote
+from pamprof.render.comparison.view import build_view
 from pamprof.render.text import clean, days
-from pamprof.render.view import build_view
 
 
 def own_quote(rate: str) -> PriceQuote:

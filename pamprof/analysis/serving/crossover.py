@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import OperatingPoint, first_true, operating_point
 from pamprof.analysis.serving.terms import Curve, Limits, Traffic, quotient
 from pamprof.errors import PamprofError

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.labels import arm_label
+from pamprof.analysis.comparison.names import arm_label
 from pamprof.analysis.serving.curve import ServingCurve
 from pamprof.analysis.serving.grid import Line
 from pamprof.analysis.serving.memory import fit_memory, memory_ends

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.terms import Answer, Curve, Limits, Traffic, summed
 from pamprof.errors import PamprofError
 from pamprof.records import Interval

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.labels import PAM, layer_title
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.names import PAM, layer_title
+from pamprof.analysis.comparison.results import Basis
 from pamprof.pricing.serving.crossover import memory_crossover_tokens, traffic_crossover_tokens
 from pamprof.records import Dtype, Phase
 

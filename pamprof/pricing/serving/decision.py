@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.crossover import ALWAYS_CHEAPER, ALWAYS_DEARER, CHEAPER_ABOVE
 from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.analysis.serving.terms import quotient

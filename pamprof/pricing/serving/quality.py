@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.labels import PAM, TWIN
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.names import PAM, TWIN
+from pamprof.analysis.comparison.results import Basis
 from pamprof.errors import UsageError
 from pamprof.pricing.run_cost import PAPER_RUN_TOKENS, SECONDS_PER_HOUR
 from pamprof.records import Phase, Scope

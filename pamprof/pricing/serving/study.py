@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.labels import PAM
+from pamprof.analysis.comparison.names import PAM
 from pamprof.analysis.serving.crossover import (
     Crossing,
     capacity_ratio,

@@ -7,7 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.pricing.serving.arithmetic import api_usd_per_token, replica_tokens_per_day
 from pamprof.pricing.serving.bill import bill_at
 from pamprof.records import Interval

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.crossover import ALWAYS_CHEAPER, CHEAPER_ABOVE, UNKNOWN_DIRECTION, lengths_of
 from pamprof.analysis.serving.operating_point import OperatingPoint, operating_point
 from pamprof.analysis.serving.terms import Traffic

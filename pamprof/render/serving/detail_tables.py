@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.labels import layer_title
+from pamprof.analysis.comparison.names import layer_title
 from pamprof.pricing.run_cost import PAPER_RUN_TOKENS
 from pamprof.render.table_view import TableView
 from pamprof.render.text import with_brackets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.render.chart import Chart
 from pamprof.render.serving.panels import TornadoBar, TornadoPanel
 

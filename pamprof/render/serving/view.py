@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.render.markdown import escape
 from pamprof.render.serving.bill_table import bill_table, money, replica_words

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.errors import UnsupportedError
 from pamprof.pricing.serving.crossover import DecodeRoof, batch_that_fits
 from pamprof.records import Execution, Interval, Phase, Run

@@ -7,7 +7,7 @@ from math import exp, inf
 import pytest
 from hypothesis import given, strategies as st
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import OperatingPoint, Refusal, operating_point, pareto
 from pamprof.analysis.serving.terms import Limits, Traffic
 from pamprof.errors import UsageError

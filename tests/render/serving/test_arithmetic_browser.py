@@ -16,12 +16,12 @@ from pamprof.pricing.serving.arithmetic import Demand
 from pamprof.pricing.serving.bill import break_even_against_api, deploy
 from pamprof.pricing.serving.default_demand import usual_limits
 from pamprof.pricing.serving.study import Request, study
+from pamprof.render.comparison.view import build_view
 from pamprof.render.html import render_html
 from pamprof.render.serving.page import render_cost_html
 from pamprof.render.serving.page_view import cost_page_view
 from pamprof.render.serving.script_data import curve_data, scenario_data, script_json
 from pamprof.render.text import clean
-from pamprof.render.view import build_view
 from tests.pricing.serving.test_bill import rate
 from tests.render.browser import asked, needs_browser
 from tests.render.serving.records import DEVICE, curves, made_study, thin_records

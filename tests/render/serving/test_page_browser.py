@@ -8,11 +8,11 @@ import pytest
 
 from pamprof.pricing.rates.hourly_rates import Owned, UnknownRate, owned_rate
 from pamprof.pricing.serving.default_demand import usual_limits
+from pamprof.render.comparison.view import build_view
 from pamprof.render.html import render_html
 from pamprof.render.serving.page import render_cost_html
 from pamprof.render.serving.page_view import cost_page_view
 from pamprof.render.text import clean
-from pamprof.render.view import build_view
 from tests.pricing.serving.test_bill import rate
 from tests.render.browser import asked, needs_browser
 from tests.render.serving.records import curves, made_study

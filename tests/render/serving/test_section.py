@@ -14,12 +14,12 @@ from pamprof.pricing.rates.price_choice import PriceChoice, label_of
 from pamprof.pricing.rates.quote import quote
 from pamprof.pricing.serving.default_demand import usual_demand, usual_limits
 from pamprof.records.store import merged
+from pamprof.render.comparison.view import build_view
 from pamprof.render.html import render_html
 from pamprof.render.markdown import render_markdown
 from pamprof.render.serving.panels import CurvePanel
 from pamprof.render.serving.section import serving_section
 from pamprof.render.serving.view import deployment_view
-from pamprof.render.view import build_view
 from pamprof.render.write import write_report
 from tests.render.serving.records import curves, made_study, sweep_records, thin_records
 from tests.render.serving.test_page import data_of

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.pricing.rates.currency import USD
 from pamprof.pricing.rates.hourly_rates import Owned, owned_rate
 from pamprof.pricing.serving.study import CostStudy, Request, study

@@ -6,29 +6,29 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis import analyse
-from pamprof.analysis.narrative import headline
+from pamprof.analysis.comparison.narrative import headline
 from pamprof.render.arms import arm_key
-from pamprof.render.chart_context import context_chart
-from pamprof.render.chart_cost import cost_chart
-from pamprof.render.chart_ladder import ladder_chart, ladder_tables
-from pamprof.render.chart_memory import memory_chart
-from pamprof.render.chart_ratio import ratio_chart
-from pamprof.render.chart_roofline import roofline_chart
-from pamprof.render.chart_strip import strip_chart
-from pamprof.render.chart_throughput import throughput_chart
-from pamprof.render.cost_table import cost_table
-from pamprof.render.fairness import fairness
-from pamprof.render.material import Material, gather
-from pamprof.render.method import method, noise
-from pamprof.render.model import ReportView
-from pamprof.render.rows import columns, doubt_words, kernel_words, launch_words, rows, skipped
+from pamprof.render.comparison.charts.context import context_chart
+from pamprof.render.comparison.charts.cost import cost_chart
+from pamprof.render.comparison.charts.ladder import ladder_chart, ladder_tables
+from pamprof.render.comparison.charts.memory import memory_chart
+from pamprof.render.comparison.charts.ratio import ratio_chart
+from pamprof.render.comparison.charts.roofline import roofline_chart
+from pamprof.render.comparison.charts.throughput import throughput_chart
+from pamprof.render.comparison.charts.utilisation import strip_chart
+from pamprof.render.comparison.cost_table import cost_table
+from pamprof.render.comparison.fairness import fairness
+from pamprof.render.comparison.material import Material, gather
+from pamprof.render.comparison.method import method, noise
+from pamprof.render.comparison.model import ReportView
+from pamprof.render.comparison.rows import columns, doubt_words, kernel_words, launch_words, rows, skipped
+from pamprof.render.comparison.tiles import tiles
 from pamprof.render.text import cleaned, listed, plural
-from pamprof.render.tiles import tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.analysis.results import Analysis
+    from pamprof.analysis.comparison.results import Analysis
     from pamprof.records import PriceQuote, Workload
     from pamprof.records.store import RecordFile
     from pamprof.render.serving.page_view import CostPageView

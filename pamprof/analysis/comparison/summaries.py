@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.doubts import doubts_of
+from pamprof.analysis.comparison.doubts import doubts_of
+from pamprof.analysis.comparison.results import Summary
 from pamprof.analysis.known_devices import peak_flops_per_second
-from pamprof.analysis.results import Summary
 from pamprof.statistics import median_interval
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import Doubt
+    from pamprof.analysis.comparison.results import Doubt
     from pamprof.records import Interval, Run
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.labels import (
+from pamprof.analysis.comparison.names import (
     FUSED,
     PAM,
     PUBLISHED,
@@ -19,7 +19,7 @@ from pamprof.analysis.labels import (
     layer_title,
     point_phrase,
 )
-from pamprof.analysis.results import Basis, CrossoverQuantity, DoubtKind
+from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, DoubtKind
 from pamprof.records import Execution, Phase
 from pamprof.statistics import EQUIVALENCE_BAND, Verdict, half_width
 from pamprof.units import percent, ratio, significant, tokens
@@ -27,7 +27,7 @@ from pamprof.units import percent, ratio, significant, tokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.analysis.results import Analysis, Comparison, Crossover, Doubt, PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import Analysis, Comparison, Crossover, Doubt, PointAnalysis, Summary
     from pamprof.records import Environment, Interval, Workload
 
 _GRAVITY = (

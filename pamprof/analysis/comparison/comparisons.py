@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.labels import TRANSFORMER
-from pamprof.analysis.pairing import fastest, time_ratio
-from pamprof.analysis.results import Comparison
+from pamprof.analysis.comparison.names import TRANSFORMER
+from pamprof.analysis.comparison.pairing import fastest, time_ratio
+from pamprof.analysis.comparison.results import Comparison
 from pamprof.statistics import verdict
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pamprof.render.text import days, device_label
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.analysis.results import Analysis, Comparison, PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import Analysis, Comparison, PointAnalysis, Summary
     from pamprof.records import Environment, Phase, PriceQuote, Session, Workload
     from pamprof.records.store import RecordFile
 

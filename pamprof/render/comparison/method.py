@@ -6,15 +6,15 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.noise_floor import noise_floor
-from pamprof.analysis.roofline import rooflines
+from pamprof.analysis.comparison.noise_floor import noise_floor
+from pamprof.analysis.comparison.roofline import rooflines
 from pamprof.records.codec import SCHEMA_VERSION
-from pamprof.render.model import Fact
+from pamprof.render.comparison.model import Fact
 from pamprof.render.text import listed, plural, point_label
 
 if TYPE_CHECKING:
     from pamprof.records import Environment, PriceQuote
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 _STOPS = {
     "precision": "interval narrow enough",

@@ -8,16 +8,16 @@ from pamprof import units
 from pamprof.pricing.run_cost import PAPER_RUN_TOKENS, training_bill
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
-from pamprof.render.chart_common import panel_title
-from pamprof.render.chart_cost import price_note, unit_of, value_of, written
-from pamprof.render.model import Cell, CostRow, CostTable
+from pamprof.render.comparison.charts.common import panel_title
+from pamprof.render.comparison.charts.cost import price_note, unit_of, value_of, written
+from pamprof.render.comparison.model import Cell, CostRow, CostTable
 from pamprof.render.text import brackets, listed, with_brackets
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import PointAnalysis
+    from pamprof.analysis.comparison.results import PointAnalysis
     from pamprof.records import Perplexity
     from pamprof.render.arms import Arm
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 
 def cost_table(material: Material) -> CostTable:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.labels import FUSED, PAM, PLANAR, PUBLISHED
-from pamprof.analysis.results import Basis, CrossoverQuantity
-from pamprof.analysis.scaling import STEADY_STEP, steady_steps
+from pamprof.analysis.comparison.crossovers import STEADY_STEP, steady_steps
+from pamprof.analysis.comparison.names import FUSED, PAM, PLANAR, PUBLISHED
+from pamprof.analysis.comparison.results import Basis, CrossoverQuantity
 from pamprof.records import Interval, Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.chart import Chart, Mark
-from pamprof.render.chart_common import samples_and_confidence, source, subtitle
-from pamprof.render.chart_cost import price_note
-from pamprof.render.material import comparison_of
+from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
+from pamprof.render.comparison.charts.cost import price_note
+from pamprof.render.comparison.material import comparison_of
 from pamprof.render.serving.panels import Curve, CurvePanel, Piece, Spot
 from pamprof.render.text import PHASE_NAMES, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.analysis.results import Crossover, PointAnalysis
+    from pamprof.analysis.comparison.results import Crossover, PointAnalysis
     from pamprof.render.arms import Arm
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 _SHOWN = (PUBLISHED, PLANAR, FUSED)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.results import Basis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.records import Phase
 from pamprof.render.chart import Chart, Line, LinePanel, Mark
-from pamprof.render.chart_common import samples_and_confidence, source, subtitle
-from pamprof.render.chart_cost import price_note, unit_of, value_of
-from pamprof.render.chart_lines import arm_lines
-from pamprof.render.crossing import by_bytes, in_words, measured_crossovers, whose
+from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
+from pamprof.render.comparison.charts.cost import price_note, unit_of, value_of
+from pamprof.render.comparison.charts.lines import arm_lines
+from pamprof.render.comparison.crossing import by_bytes, in_words, measured_crossovers, whose
 from pamprof.render.text import PHASE_NAMES
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import PointAnalysis
-    from pamprof.render.material import Material
+    from pamprof.analysis.comparison.results import PointAnalysis
+    from pamprof.render.comparison.material import Material
 
 
 def context_chart(material: Material) -> Chart:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparisons import baseline_of, compare, same_execution_comparisons
-from pamprof.analysis.doubts import noise_half_width, noisy_machine, unsteady_reference
-from pamprof.analysis.labels import TRANSFORMER, unique_labels
-from pamprof.analysis.overhead import build_ladder
-from pamprof.analysis.pairing import is_reference
-from pamprof.analysis.results import Analysis, PointAnalysis
-from pamprof.analysis.scaling import measured_crossovers, modelled_crossovers
-from pamprof.analysis.summaries import summarise
+from pamprof.analysis.comparison.comparisons import baseline_of, compare, same_execution_comparisons
+from pamprof.analysis.comparison.crossovers import measured_crossovers, modelled_crossovers
+from pamprof.analysis.comparison.doubts import noise_half_width, noisy_machine, unsteady_reference
+from pamprof.analysis.comparison.ladder import build_ladder
+from pamprof.analysis.comparison.names import TRANSFORMER, unique_labels
+from pamprof.analysis.comparison.pairing import is_reference
+from pamprof.analysis.comparison.results import Analysis, PointAnalysis
+from pamprof.analysis.comparison.summaries import summarise
 from pamprof.records import Dtype, Phase
 from pamprof.records.store import RecordFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.analysis.results import Doubt
+    from pamprof.analysis.comparison.results import Doubt
     from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Skip
 
 _PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)

@@ -14,9 +14,9 @@ from itertools import pairwise
 from math import exp, log
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.labels import PAM, TRANSFORMER, TWIN
-from pamprof.analysis.pairing import fastest, time_ratio
-from pamprof.analysis.results import Basis, Crossover, CrossoverQuantity
+from pamprof.analysis.comparison.names import PAM, TRANSFORMER, TWIN
+from pamprof.analysis.comparison.pairing import fastest, time_ratio
+from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity
 from pamprof.records import Interval, Phase
 from pamprof.units import binary_bytes, ratio, significant, tokens
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.labels import (
+from pamprof.analysis.comparison.names import (
     FUSED,
     PAM,
     PLANAR,
@@ -22,8 +22,8 @@ from pamprof.analysis.labels import (
     implementation_label,
     layer_title,
 )
-from pamprof.analysis.pairing import fastest, time_ratio
-from pamprof.analysis.results import Basis, Ladder, LadderStep, StepKind
+from pamprof.analysis.comparison.pairing import fastest, time_ratio
+from pamprof.analysis.comparison.results import Basis, Ladder, LadderStep, StepKind
 from pamprof.records import Execution, Interval
 from pamprof.statistics import Verdict, verdict
 from pamprof.units import ratio, significant

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.chart import Chart, Signal, Strip, Window
-from pamprof.render.chart_common import panel_title, source, subtitle
+from pamprof.render.comparison.charts.common import panel_title, source, subtitle
 from pamprof.render.text import PHASE_NAMES
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import Summary
+    from pamprof.analysis.comparison.results import Summary
     from pamprof.records import Monitor
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 # signal name in the records, label, unit, factor into that unit, fixed top of the axis where there is a natural one
 _SIGNALS = (

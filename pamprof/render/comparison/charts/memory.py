@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.chart import Chart, MemoryBar, MemoryPanel
-from pamprof.render.chart_common import MOST_PANELS, panel_title, source, subtitle
+from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, source, subtitle
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Memory
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 
 def memory_chart(material: Material) -> Chart:

@@ -12,15 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.known_devices import device_peaks, peak_flops_per_second, peak_unknown_reason
-from pamprof.analysis.results import Basis
 from pamprof.records import Phase
 from pamprof.units import binary_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.analysis.results import Analysis, Summary
+    from pamprof.analysis.comparison.results import Analysis, Summary
     from pamprof.records import Ceilings, Dtype, Interval, Memory, Workload
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.results import Basis, Crossover, CrossoverQuantity
-from pamprof.analysis.scaling import STEADY_STEP
+from pamprof.analysis.comparison.crossovers import STEADY_STEP
+from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity
 from pamprof.render.text import brackets
 
 if TYPE_CHECKING:
     from pamprof.records import Phase
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 _BEST_FIRST = ("always cheaper", "cheaper above", "unknown", "always dearer")
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.results import Basis, CrossoverQuantity
+from pamprof.analysis.comparison.results import Basis, CrossoverQuantity
 from pamprof.records import Phase
-from pamprof.render.chart_ladder import BASIS_WORDS
-from pamprof.render.crossing import by_bytes, in_words, measured_crossovers, modelled_crossover, whose
-from pamprof.render.material import comparison_of
-from pamprof.render.model import Tile
+from pamprof.render.comparison.charts.ladder import BASIS_WORDS
+from pamprof.render.comparison.crossing import by_bytes, in_words, measured_crossovers, modelled_crossover, whose
+from pamprof.render.comparison.material import comparison_of
+from pamprof.render.comparison.model import Tile
 from pamprof.render.text import PHASE_NAMES, brackets, point_label
 
 if TYPE_CHECKING:
     from pamprof.records import Interval
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 
 def tiles(material: Material) -> tuple[Tile, ...]:

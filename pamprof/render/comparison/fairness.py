@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.records import PRECISION_POLICY, Phase, Scope
 from pamprof.render.arms import arm_key, execution_label
-from pamprof.render.model import Fairness
+from pamprof.render.comparison.model import Fairness
+from pamprof.render.comparison.treatment import attention, hand_written, logits_columns, logits_policy
 from pamprof.render.text import listed, plural
-from pamprof.render.treatment import attention, hand_written, logits_columns, logits_policy
 
 if TYPE_CHECKING:
     from pamprof.records import Run, Session
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 _AXES = {
     "parameters": "the number of real parameters",

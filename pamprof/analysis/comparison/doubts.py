@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.pairing import is_reference
-from pamprof.analysis.results import Doubt, DoubtKind
+from pamprof.analysis.comparison.pairing import is_reference
+from pamprof.analysis.comparison.results import Doubt, DoubtKind
 from pamprof.records import Execution, StopReason
 from pamprof.statistics import Verdict, half_width, ratio_interval, unpaired_ratio_interval, verdict
 from pamprof.units import percent, seconds, si, significant

@@ -9,8 +9,8 @@ from pamprof.render.text import PHASE_NAMES, listed, point_label
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.analysis.results import PointAnalysis, Summary
-    from pamprof.render.material import Material
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
+    from pamprof.render.comparison.material import Material
 
 MOST_PANELS = 8
 

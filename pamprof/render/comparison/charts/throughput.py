@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.chart import Chart, Dot, DotPanel, LinePanel
-from pamprof.render.chart_common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
-from pamprof.render.chart_lines import arm_lines
+from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
+from pamprof.render.comparison.charts.lines import arm_lines
 from pamprof.render.text import PHASE_NAMES
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import PointAnalysis
-    from pamprof.render.material import Material
+    from pamprof.analysis.comparison.results import PointAnalysis
+    from pamprof.render.comparison.material import Material
 
 
 def throughput_chart(material: Material) -> Chart:

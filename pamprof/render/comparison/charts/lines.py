@@ -10,9 +10,9 @@ from pamprof.render.chart import Line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Interval
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 
 def arm_lines(

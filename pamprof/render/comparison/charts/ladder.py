@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.results import Basis, StepKind
+from pamprof.analysis.comparison.results import Basis, StepKind
 from pamprof.records import Phase
 from pamprof.render.chart import Chart, LadderBar, LadderPanel
-from pamprof.render.chart_common import panel_title, samples_and_confidence, source, subtitle
-from pamprof.render.chart_cost import price_note, unit_of, value_of, written
-from pamprof.render.model import LadderRow, LadderTable
+from pamprof.render.comparison.charts.common import panel_title, samples_and_confidence, source, subtitle
+from pamprof.render.comparison.charts.cost import price_note, unit_of, value_of, written
+from pamprof.render.comparison.model import LadderRow, LadderTable
 from pamprof.render.text import brackets, with_brackets
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import Ladder, LadderStep, PointAnalysis
+    from pamprof.analysis.comparison.results import Ladder, LadderStep, PointAnalysis
     from pamprof.records import Interval
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 BASIS_WORDS = {Basis.MEASURED: "measured", Basis.COUNTED: "counted", Basis.MODEL: "modelled"}
 _ROLES = {StepKind.ARCHITECTURE: "real", StepKind.PUBLISHED: "published", StepKind.ARITHMETIC: "planar"}

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.labels import FUSED, PLANAR
+from pamprof.analysis.comparison.names import FUSED, PLANAR
 from pamprof.records import Execution, Phase
-from pamprof.render.material import comparison_of
+from pamprof.render.comparison.material import comparison_of
 from pamprof.render.text import PHASE_NAMES, brackets, listed, point_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Run
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 NOT_RECORDED = "not recorded"
 _COMPILED = {Execution.COMPILED, Execution.COMPILED_GRAPH}

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.labels import FUSED
-from pamprof.analysis.roofline import rooflines
+from pamprof.analysis.comparison.names import FUSED
+from pamprof.analysis.comparison.roofline import rooflines
 from pamprof.records import Phase
 from pamprof.render.chart import Chart, RooflineDot, RooflinePanel
-from pamprof.render.chart_common import panel_title, samples_and_confidence, source, subtitle
+from pamprof.render.comparison.charts.common import panel_title, samples_and_confidence, source, subtitle
 from pamprof.render.text import PHASE_NAMES
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import PointAnalysis, Summary
-    from pamprof.analysis.roofline import Roofline
-    from pamprof.render.material import Material
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
+    from pamprof.analysis.comparison.roofline import Roofline
+    from pamprof.render.comparison.material import Material
 
 
 def roofline_chart(material: Material) -> Chart:

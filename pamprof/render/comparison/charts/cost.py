@@ -8,12 +8,12 @@ from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.chart import Chart, Dot, DotPanel
-from pamprof.render.chart_common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
+from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Interval
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 _HOURS_PER_MILLION = 1e6 / 3600
 

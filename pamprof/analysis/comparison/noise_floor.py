@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.doubts import noise_half_width
-from pamprof.analysis.pairing import is_reference
+from pamprof.analysis.comparison.doubts import noise_half_width
+from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.statistics import ratio_interval
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import Analysis
+    from pamprof.analysis.comparison.results import Analysis
     from pamprof.records import Point
 
 

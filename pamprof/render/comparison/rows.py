@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
-from pamprof.render.chart_cost import unit_of, value_of
-from pamprof.render.material import comparison_of
-from pamprof.render.model import Cell, Column, Row, Skipped, Word
+from pamprof.render.comparison.charts.cost import unit_of, value_of
+from pamprof.render.comparison.material import comparison_of
+from pamprof.render.comparison.model import Cell, Column, Row, Skipped, Word
 from pamprof.render.text import PHASE_NAMES, Formatter, brackets, plural, point_label
 
 if TYPE_CHECKING:
-    from pamprof.analysis.results import Doubt, PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import Doubt, PointAnalysis, Summary
     from pamprof.records import Interval, Run
-    from pamprof.render.material import Material
+    from pamprof.render.comparison.material import Material
 
 _VERDICTS = {
     "faster": "cheaper than the baseline beyond the equivalence band",

@@ -1,0 +1,1 @@
+"""The report on a comparison: its sections, each from the story and the conclusions."""

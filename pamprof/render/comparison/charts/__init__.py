@@ -1,0 +1,1 @@
+"""What each picture of a comparison shows, as plain numbers and words."""
