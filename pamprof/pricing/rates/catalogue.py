@@ -46,7 +46,7 @@ def refreshed_path() -> Path:
 
 def embedded_prices() -> tuple[Price, ...]:
     """The rates that come with the package."""
-    text = resources.files("pamprof.pricing.rates.hourly_rates").joinpath("snapshot.csv").read_text(encoding="utf-8")
+    text = resources.files("pamprof.pricing.rates").joinpath("snapshot.csv").read_text(encoding="utf-8")
     return parse_prices(text, name="snapshot.csv (embedded)")
 
 

@@ -24,7 +24,7 @@ def _write(path: Path, *prices: Price) -> None:
 
 
 def test_the_snapshot_is_small_and_every_row_tells_its_source_date_and_known_device() -> None:
-    assert len(resources.files("pamprof.pricing.rates.hourly_rates").joinpath("snapshot.csv").read_bytes()) < 50_000
+    assert len(resources.files("pamprof.pricing.rates").joinpath("snapshot.csv").read_bytes()) < 50_000
     for price in embedded_prices():
         assert price.source
         assert price.observed_text != "the source names no date"
