@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from pamprof.errors import UsageError
-from pamprof.pricing.serving.crossover import SECONDS_PER_DAY, peak_tokens_per_second, replicas
 from pamprof.units import HOURS_PER_MONTH
 
+SECONDS_PER_DAY = 86_400
 HOURS_PER_DAY = 24
 HOURS_PER_YEAR = 12 * HOURS_PER_MONTH
 MILLION = 1_000_000
@@ -117,11 +117,9 @@ def token_dollars(prefill_seconds: float, decode_seconds: float, usd_per_hour: f
 def served(prefill_seconds: float, decode_seconds: float, usd_per_hour: float, demand: Demand) -> Served:
     """Replicas, bill and dollars per million tokens of a demand at a request's device seconds and an hourly rate."""
     device_seconds = prefill_seconds + decode_seconds
-    count = replicas(
-        peak_tokens_per_second(demand.tokens_per_day, demand.peak_factor),
-        demand.tokens_per_request / device_seconds * demand.duty,
-        demand.minimum_replicas,
-    )
+    peak_tokens_per_second = demand.tokens_per_day / SECONDS_PER_DAY * demand.peak_factor
+    replica_tokens_per_second = demand.tokens_per_request / device_seconds * demand.duty
+    count = max(demand.minimum_replicas, ceil(peak_tokens_per_second / replica_tokens_per_second))
     busy = demand.requests_per_day * device_seconds / (count * SECONDS_PER_DAY)
     usage = token_dollars(prefill_seconds, decode_seconds, usd_per_hour, demand)
     return Served(

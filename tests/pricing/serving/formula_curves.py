@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cache
+from math import floor
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
 from pamprof.errors import UnsupportedError
-from pamprof.pricing.serving.crossover import DecodeRoof, batch_that_fits
 from pamprof.records import Execution, Interval, Phase, Run
 from tests.synthetic import synthetic_run, synthetic_workload
 
@@ -68,15 +68,21 @@ def decode_runs(layer: str, implementation: str) -> tuple[Run, ...]:
     return tuple(synthetic_run(workload, step_seconds=1e-3) for workload in workloads)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRoof:
+    """A step on an RTX 4090 at half its peak and 80 % of its bandwidth."""
+
+    weight_bytes: float
+    moved_bytes_per_sequence: float
+    flop_per_token: float
+
+    def step_seconds(self, batch_size: int) -> float:
+        traffic = self.weight_bytes + batch_size * self.moved_bytes_per_sequence
+        return max(traffic / (0.8 * 1008e9), batch_size * self.flop_per_token / (0.5 * 165e12))
+
+
 def roof(weight_bytes: float, moved_bytes: float, flop_per_token: float) -> DecodeRoof:
-    """An RTX 4090 at half its peak and 80 % of its bandwidth."""
-    return DecodeRoof(
-        weight_bytes=weight_bytes,
-        moved_bytes_per_sequence=moved_bytes,
-        flop_per_token=flop_per_token,
-        bandwidth_bytes_per_second=1008e9,
-        peak_flops_per_second=165e12,
-    )
+    return DecodeRoof(weight_bytes=weight_bytes, moved_bytes_per_sequence=moved_bytes, flop_per_token=flop_per_token)
 
 
 PAM_WEIGHTS = 100_395_968 * 4
@@ -84,16 +90,14 @@ TRANSFORMER_WEIGHTS = 100_283_232 * 4
 
 
 def _fits(weights: int, per_sequence: float) -> int:
-    return batch_that_fits(
-        memory_bytes=24 * GIB, weight_bytes=weights, reserved_bytes=1.5e9, bytes_per_sequence=per_sequence
-    )
+    return max(0, floor((0.9 * 24 * GIB - weights - 1.5e9) / per_sequence))
 
 
 def pam_curve(**changes: object) -> FormulaCurve:
     curve = FormulaCurve(
         title="PAM planar · graph",
         runs=decode_runs("pam", "planar"),
-        step=lambda batch, _: roof(PAM_WEIGHTS, 2 * STATE_BYTES, 331.1e6).step_floor_seconds(batch),
+        step=lambda batch, _: roof(PAM_WEIGHTS, 2 * STATE_BYTES, 331.1e6).step_seconds(batch),
         fits=lambda _: _fits(PAM_WEIGHTS, STATE_BYTES),
     )
     return replace(curve, **changes)
@@ -103,9 +107,9 @@ def transformer_curve(**changes: object) -> FormulaCurve:
     curve = FormulaCurve(
         title="transformer · graph",
         runs=decode_runs("transformer", "sdpa"),
-        step=lambda batch, context: roof(
-            TRANSFORMER_WEIGHTS, KAPPA * context, 206e6 + 0.0323e6 * context
-        ).step_floor_seconds(batch),
+        step=lambda batch, context: roof(TRANSFORMER_WEIGHTS, KAPPA * context, 206e6 + 0.0323e6 * context).step_seconds(
+            batch
+        ),
         fits=lambda context: _fits(TRANSFORMER_WEIGHTS, KAPPA * context),
     )
     return replace(curve, **changes)

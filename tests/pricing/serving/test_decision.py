@@ -144,8 +144,8 @@ def test_equal_traffic_is_found_at_2_s_over_kappa_where_weights_are_as_heavy() -
     same = 400_000_000
     from tests.pricing.serving.formula_curves import KAPPA, STATE_BYTES, roof
 
-    subject = pam_curve(step=lambda b, _: roof(same, 2 * STATE_BYTES, 1.0).step_floor_seconds(b), fits=lambda _: 64)
-    rival = transformer_curve(step=lambda b, c: roof(same, KAPPA * c, 1.0).step_floor_seconds(b), fits=lambda _: 64)
+    subject = pam_curve(step=lambda b, _: roof(same, 2 * STATE_BYTES, 1.0).step_seconds(b), fits=lambda _: 64)
+    rival = transformer_curve(step=lambda b, c: roof(same, KAPPA * c, 1.0).step_seconds(b), fits=lambda _: 64)
     found = crossing(decode_ratio(subject, rival, limits), LENGTHS)
     assert found.tokens is not None
     assert found.tokens.median == 196  # the first whole token above 2 S / kappa = 195.05
