@@ -13,8 +13,7 @@ from pamprof.analysis.deployment_crossover import ALWAYS_CHEAPER, CHEAPER_ABOVE,
 from pamprof.analysis.deployment_terms import Traffic
 from pamprof.errors import PamprofError
 from pamprof.records import Interval, Phase
-from pamprof.render.charts.chart import Chart, Mark
-from pamprof.render.charts.serving_panels import Curve, CurvePanel, Spot
+from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Spot
 from pamprof.render.cost_material import MILLION_HOURS, pieces, rate_of_class
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def _curve(
     lengths: Sequence[int],
     phases: tuple[Phase, ...],
     value: Callable[[StudyArm, int], Value],
-) -> Curve | None:
+) -> ArmCurve | None:
     points = [(float(x), *value(arm, x)) for x in lengths]
     measured = {run.workload.sequence_length for run in arm.deployment.curve.runs if run.workload.phase in phases}
     spots = tuple(
@@ -151,7 +150,7 @@ def _curve(
     if not any(found is not None for _, found, _ in points):
         return None
     look = material.look(arm)
-    return Curve(arm=look, label=look.label, pieces=pieces(points), spots=spots)
+    return ArmCurve(arm=look, label=look.label, pieces=pieces(points), spots=spots)
 
 
 def _decoded(material: CostMaterial, scale: float, arm: StudyArm, context: int) -> Value:

@@ -16,8 +16,8 @@ from pamprof.render.deployment_details import (
     quality_table,
     sensitivity_table,
 )
-from pamprof.render.formats.markdown import escape
-from pamprof.render.formats.table_view import TableView, render_table_markdown
+from pamprof.render.formats.markdown_table import escape, render_table_markdown
+from pamprof.render.formats.table_view import TableView
 from pamprof.render.text import cleaned, device_label
 
 if TYPE_CHECKING:

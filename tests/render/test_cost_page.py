@@ -15,7 +15,7 @@ from pamprof.pricing.catalogue import Catalogue, embedded_prices
 from pamprof.pricing.rates import UnknownRate
 from pamprof.pricing.study import Request, study
 from pamprof.records.codec import encode
-from pamprof.render.charts.serving_panels import CurvePanel, TornadoPanel
+from pamprof.render.charts import CurvePanel, TornadoPanel
 from pamprof.render.cost_data import script_json
 from pamprof.render.cost_page import PAGE, render_cost_html, write_cost_page
 from pamprof.render.cost_rates import label_of, offered_rates

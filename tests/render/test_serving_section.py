@@ -13,7 +13,7 @@ from pamprof.pricing.quote import quote
 from pamprof.pricing.rates import rate_of
 from pamprof.pricing.usual import usual_demand, usual_limits
 from pamprof.records.store import merged
-from pamprof.render.charts.serving_panels import CurvePanel
+from pamprof.render.charts import CurvePanel
 from pamprof.render.comparison.view import build_view
 from pamprof.render.cost_rates import PriceChoice, label_of
 from pamprof.render.deployment import deployment_view

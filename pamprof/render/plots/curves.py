@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart
-    from pamprof.render.charts.serving_panels import Curve, CurvePanel, Unit
+    from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Unit
     from pamprof.render.plots.sheet import Sheet
 
 _DASHED = (0, (4, 2.5))
@@ -109,7 +108,7 @@ def _write(axes: Axes, text: str, above: float, *, size: float, weight: str = "n
     )
 
 
-def _draw_curve(axes: Axes, curve: Curve) -> None:
+def _draw_curve(axes: Axes, curve: ArmCurve) -> None:
     colour = LIGHT[curve.arm.role]
     for piece in curve.pieces:
         if any(value.low < value.high for value in piece.values):
@@ -163,7 +162,7 @@ def _label(axes: Axes, panel: CurvePanel, height: float, low: float, high: float
         )
 
 
-def _end(curve: Curve) -> tuple[float, float]:
+def _end(curve: ArmCurve) -> tuple[float, float]:
     ends = [(piece.xs[-1], piece.values[-1].median) for piece in curve.pieces]
     ends += [(spot.x, spot.value.median) for spot in curve.spots]
     return max(ends)

@@ -11,7 +11,7 @@ from pamprof.render.plots.style import LIGHT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, DotPanel
+    from pamprof.render.charts import Chart, DotPanel
     from pamprof.render.plots.sheet import Sheet
 
 _ROW_INCHES = 0.24

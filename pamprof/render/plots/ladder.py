@@ -14,7 +14,7 @@ from pamprof.render.text import brackets
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, LadderBar, LadderPanel
+    from pamprof.render.charts import Chart, LadderBar, LadderPanel
     from pamprof.render.plots.sheet import Sheet
 
 _LABEL_INCHES = 2.75

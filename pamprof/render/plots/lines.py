@@ -15,7 +15,7 @@ from pamprof.render.plots.style import LIGHT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, LinePanel
+    from pamprof.render.charts import Chart, LinePanel
     from pamprof.render.plots.sheet import Sheet
 
 

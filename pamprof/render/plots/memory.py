@@ -13,7 +13,7 @@ from pamprof.render.plots.style import LIGHT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, MemoryPanel
+    from pamprof.render.charts import Chart, MemoryPanel
     from pamprof.render.plots.sheet import Sheet
 
 COMPONENTS = (

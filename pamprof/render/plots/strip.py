@@ -12,7 +12,7 @@ from pamprof.render.plots.style import LIGHT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, Signal, Strip
+    from pamprof.render.charts import Chart, Signal, Strip
     from pamprof.render.plots.sheet import Sheet
 
 

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart
-    from pamprof.render.charts.serving_panels import TornadoPanel
+    from pamprof.render.charts import Chart, TornadoPanel
     from pamprof.render.plots.sheet import Sheet
 
 _ROW_INCHES = 0.25

@@ -14,7 +14,7 @@ from pamprof.render.plots.style import LIGHT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, TrendPanel
+    from pamprof.render.charts import Chart, TrendPanel
     from pamprof.render.plots.sheet import Sheet
 
 _HEIGHT_INCHES = 1.05

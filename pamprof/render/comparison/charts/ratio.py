@@ -10,8 +10,7 @@ from pamprof.analysis.comparison.names import FUSED, PAM, PLANAR, PUBLISHED
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity
 from pamprof.records import Interval, Phase
 from pamprof.render.arms import arm_key
-from pamprof.render.charts.chart import Chart, Mark
-from pamprof.render.charts.serving_panels import Curve, CurvePanel, Piece, Spot
+from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Piece, Spot
 from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.cost import price_note
 from pamprof.render.comparison.material import comparison_of
@@ -70,7 +69,7 @@ def ratio_chart(material: Material) -> Chart:
     )
 
 
-def _curves(material: Material, points: Sequence[PointAnalysis]) -> tuple[Curve, ...]:
+def _curves(material: Material, points: Sequence[PointAnalysis]) -> tuple[ArmCurve, ...]:
     """Lines of at least two lengths."""
     found: dict[str, list[tuple[float, Interval]]] = {}
     for point in points:
@@ -84,9 +83,9 @@ def _curves(material: Material, points: Sequence[PointAnalysis]) -> tuple[Curve,
     return tuple(_curve(material.arms[key], found[key]) for key in material.arms if len(dict(found.get(key, ()))) > 1)
 
 
-def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> Curve:
+def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> ArmCurve:
     xs, values = tuple(x for x, _ in pairs), tuple(value for _, value in pairs)
-    return Curve(
+    return ArmCurve(
         arm=arm,
         label=arm.label,
         pieces=(Piece(xs=xs, values=values, measured=True),),
@@ -94,7 +93,7 @@ def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> Curve:
     )
 
 
-def _panel(material: Material, phase: Phase, batch: int, curves: tuple[Curve, ...], title: str) -> CurvePanel:
+def _panel(material: Material, phase: Phase, batch: int, curves: tuple[ArmCurve, ...], title: str) -> CurvePanel:
     crossings = _crossings(material, phase, batch, curves)
     # Names of several lines that lie close would cover each other: then the note has them.
     marked = [crossing for crossing in crossings if crossing.tokens is not None]
@@ -117,7 +116,7 @@ def _panel(material: Material, phase: Phase, batch: int, curves: tuple[Curve, ..
     )
 
 
-def _crossings(material: Material, phase: Phase, batch: int, curves: Iterable[Curve]) -> tuple[Crossover, ...]:
+def _crossings(material: Material, phase: Phase, batch: int, curves: Iterable[ArmCurve]) -> tuple[Crossover, ...]:
     """The analysis's own crossovers of the arms that are drawn."""
     drawn = {curve.arm.key for curve in curves}
     dtypes = {p.point.dtype for p in material.main_points(phase)}
