@@ -12,7 +12,7 @@ from pamprof.render.plots.style import DARK, LIGHT, css_variables, icon_path
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.render.charts.chart import Chart
+    from pamprof.render.charts import Chart
     from pamprof.render.comparison.model import ReportView
 
 
