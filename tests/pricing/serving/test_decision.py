@@ -177,7 +177,7 @@ def test_the_table_by_bytes_holds_the_published_crossovers_of_the_100m_pair() ->
     assert rows["PAM, bfloat16 state, K = 1", "transformer, bfloat16 cache"] == (49, 98)
     assert rows["PAM, float32 state, K = 3", "transformer, bfloat16 cache"] == (293, 585)
     assert len(rows) == 8
-    assert context_table((pam_curve(),)) == ()
+    assert context_table((pam_curve(),), FACTS) == ()
 
 
 def request(**changes: object) -> Request:

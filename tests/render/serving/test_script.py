@@ -19,6 +19,7 @@ SOURCES = {name: FOLDER.joinpath(f"{name}.js").read_text(encoding="utf-8") for n
 # A comment, or a string in either quotes; a template literal would escape the test, so there may be none.
 _TOKENS = re.compile(r"//[^\n]*|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
 _WORD = re.compile(r"[A-Za-z]{2,}")
+_NAME = re.compile(r"\"[A-Z_]+\"")
 _PLACE = re.compile(r"{(\w+)}")
 
 
@@ -32,7 +33,7 @@ def templates() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_sentence_is_written_in_the_script(name: str) -> None:
-    said = [text for text in literals(SOURCES[name]) if len(_WORD.findall(text)) >= 4]
+    said = [text for text in literals(SOURCES[name]) if not _NAME.fullmatch(text) and len(_WORD.findall(text)) >= 4]
     assert said == []
     assert "`" not in re.sub(r"//[^\n]*", "", SOURCES[name])
 
