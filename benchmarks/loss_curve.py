@@ -230,7 +230,7 @@ def picture(outcomes: list[Outcome], device: str) -> bytes:
     """Curves above, their differences below, a column a precision."""
     from matplotlib.figure import Figure
 
-    from pamprof.render.style import LIGHT, drawing, png_bytes
+    from pamprof.render.plots.style import LIGHT, drawing, png_bytes
 
     with drawing():
         figure = Figure(figsize=(5 * len(outcomes), 6), layout="constrained")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pamprof import __version__
-from pamprof.cli import comparison, cost, diff, facts, prices, rebuild, serve, trend, validate
+from pamprof.cli import compare, cost, diff, doctor, layers, prices, report, serve_sweep, trend, validate
 
 app = typer.Typer(
     name="pamprof",
@@ -20,13 +20,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-app.command("compare")(comparison.compare)
-app.command("serve-sweep")(serve.serve_sweep)
-app.command("report")(rebuild.report)
+app.command("compare")(compare.compare)
+app.command("serve-sweep")(serve_sweep.serve_sweep)
+app.command("report")(report.report)
 app.command("diff")(diff.diff)
 app.command("trend")(trend.trend)
-app.command("layers")(facts.layers)
-app.command("doctor")(facts.doctor)
+app.command("layers")(layers.layers)
+app.command("doctor")(doctor.doctor)
 app.command("cost")(cost.cost)
 app.command("validate")(validate.validate)
 app.add_typer(prices.app, name="prices")

@@ -18,7 +18,7 @@ from pamprof.cli.cost_options import (
 from pamprof.cli.options import Gpu, Json, PriceFile, Provider, UsdPerHour, perplexity as parse_perplexity, spoken
 from pamprof.cli.output import print_json, print_table
 from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
-from pamprof.cli.stored import counted_once, read_stored
+from pamprof.cli.stored_files import counted_once, read_stored
 from pamprof.errors import UsageError
 from pamprof.pricing.serving import default_demand
 

@@ -9,11 +9,11 @@ import typer
 
 from pamprof.cli.options import Json, choice, spoken
 from pamprof.cli.output import print_json, print_table
-from pamprof.cli.stored import ratio_of_percent, read_measured
+from pamprof.cli.stored_files import ratio_of_percent, read_measured
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from pamprof.analysis.difference import FileDifference
+    from pamprof.analysis.history.difference import FileDifference
 
 _REGRESSION = 1
 _INCONCLUSIVE = 3
@@ -54,9 +54,9 @@ def diff(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
 ) -> None:
     """Compare stored runs, HEAD over BASE, workload by workload; needs neither torch nor a GPU."""
-    from pamprof.analysis.difference import Metric, Outcome, difference_between
-    from pamprof.render.difference import difference_view, differing_sentence
-    from pamprof.render.table_view import render_table_markdown
+    from pamprof.analysis.history.difference import Metric, Outcome, difference_between
+    from pamprof.render.formats.table_view import render_table_markdown
+    from pamprof.render.history.difference import difference_view, differing_sentence
     from pamprof.render.text import cleaned
 
     threshold = None if fail_above is None else ratio_of_percent(fail_above, "--fail-above")

@@ -31,11 +31,11 @@ def write_and_show(
     """
     from rich.console import Console
 
-    from pamprof.analysis.stored_runs import parted
-    from pamprof.render.terminal import render_terminal
-    from pamprof.render.write import write_report
+    from pamprof.records.sweeps import split_sweeps
+    from pamprof.render.formats.terminal import render_terminal
+    from pamprof.render.formats.write import write_report
 
-    if choice is None and parted(records)[1].runs:
+    if choice is None and split_sweeps(records)[1].runs:
         choice = price_choice(None)
     written = write_report(records, folder, quote=quote, choice=choice)
     if json:

@@ -9,11 +9,11 @@ import typer
 
 from pamprof.cli.options import Json, spoken
 from pamprof.cli.output import print_json, print_table
-from pamprof.cli.stored import ratio_of_percent, read_distinct
+from pamprof.cli.stored_files import ratio_of_percent, read_distinct
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from pamprof.analysis.trend_results import Trend
+    from pamprof.analysis.history.trend_results import Trend
 
 _APART = 1
 _UNDECIDED = 3
@@ -42,10 +42,10 @@ def trend(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
 ) -> None:
     """Follow ratios to the reference over stored runs, in order of time; needs neither torch nor a GPU."""
-    from pamprof.analysis.trend import trend_of
-    from pamprof.render.table_view import render_table_markdown
+    from pamprof.analysis.history.trend import trend_of
+    from pamprof.render.formats.table_view import render_table_markdown
+    from pamprof.render.history.trend import trend_view
     from pamprof.render.text import clean, cleaned
-    from pamprof.render.trend import trend_view
 
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other; give one")
@@ -59,7 +59,7 @@ def trend(
     view = trend_view(found, tuple(session for _, file in files for session in file.sessions))
     page = None
     if output_dir is not None:
-        from pamprof.render.trend_page import write_trend
+        from pamprof.render.history.trend_files import write_trend
 
         page, *_ = write_trend(view, output_dir)
     if json:
@@ -78,7 +78,7 @@ def trend(
 
 
 def _judge(found: Trend, within: str | None) -> None:
-    from pamprof.analysis.trend_results import Agreement
+    from pamprof.analysis.history.trend_results import Agreement
 
     outside, undecided = found.count(Agreement.OUTSIDE), found.count(Agreement.UNDECIDED)
     if outside:

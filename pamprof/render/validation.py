@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.records.validation import Agreement, ValidationVerdict
-from pamprof.render.table_view import TableView
+from pamprof.render.formats.table_view import TableView
 from pamprof.render.text import cleaned, device_label, plural
 
 if TYPE_CHECKING:

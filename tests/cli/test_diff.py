@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from pamprof.cli import app
 from pamprof.records.codec import encode
 from pamprof.records.store import RecordFile
-from tests.analysis.test_difference import ARMS, measured, with_environment
+from tests.analysis.history.test_difference import ARMS, measured, with_environment
 from tests.synthetic import synthetic_workload
 
 

@@ -17,8 +17,8 @@ FEW = 6
 def report(tmp_path, monkeypatch):
     """Run the command in a folder with two files of one comparison, drawing nothing."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pamprof.render.write.draw_png", lambda chart: b"")
-    monkeypatch.setattr("pamprof.render.write.render_html", lambda view: "")
+    monkeypatch.setattr("pamprof.render.formats.write.draw_png", lambda chart: b"")
+    monkeypatch.setattr("pamprof.render.formats.write.render_html", lambda view: "")
     records = synthetic_records("cpu")
     header = b"".join(map(encode, records.sessions))
     (tmp_path / "a").mkdir()
@@ -58,8 +58,8 @@ def serving(tmp_path, monkeypatch):
     """Run the command on a comparison and a sweep of one device, drawing nothing; what it wrote as the page."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("pamprof.render.write.draw_png", lambda chart: b"")
-    monkeypatch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: "")
+    monkeypatch.setattr("pamprof.render.formats.write.draw_png", lambda chart: b"")
+    monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
     comparison, sweep = synthetic_records("cuda"), sweep_records()
     few = (*comparison.sessions, *comparison.runs[:FEW])
     (tmp_path / "compared.jsonl").write_bytes(b"".join(map(encode, few)))

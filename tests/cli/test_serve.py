@@ -8,9 +8,9 @@ import sys
 import pytest
 
 import pamprof
+from pamprof.analysis.history.stored_runs import parted
 from pamprof.analysis.serving.estimate import EstimateBasis
 from pamprof.analysis.serving.from_records import serving_curves
-from pamprof.analysis.stored_runs import parted
 from pamprof.records import Dtype, Phase
 from pamprof.records.store import merged, read_records
 from tests.synthetic import synthetic_records

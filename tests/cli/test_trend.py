@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from pamprof.cli import app
 from pamprof.records.codec import encode
-from tests.analysis.test_difference import ARMS, measured, with_environment
-from tests.analysis.test_trend import exact, on
+from tests.analysis.history.test_difference import ARMS, measured, with_environment
+from tests.analysis.history.test_trend import exact, on
 
 BAD = "evil\x1b[2J\u202e|<img src=x>\n# head"
 

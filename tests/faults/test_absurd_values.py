@@ -9,13 +9,13 @@ from functools import cache
 import pytest
 
 from pamprof.analysis import analyse
-from pamprof.analysis.trend import trend_of
+from pamprof.analysis.history.trend import trend_of
 from pamprof.errors import RecordError
 from pamprof.records import Interval
 from pamprof.records.codec import decode, encode
 from pamprof.records.store import RecordFile, read_records
 from pamprof.render.arms import Arm
-from pamprof.render.chart import (
+from pamprof.render.charts.chart import (
     Chart,
     Dot,
     DotPanel,
@@ -34,11 +34,11 @@ from pamprof.render.chart import (
     Window,
 )
 from pamprof.render.comparison.view import build_view
-from pamprof.render.csv import measurements_csv
-from pamprof.render.markdown import render_markdown
+from pamprof.render.formats.csv import measurements_csv
+from pamprof.render.formats.markdown import render_markdown
+from pamprof.render.formats.write import write_report
+from pamprof.render.history.trend import trend_view
 from pamprof.render.plots.picture import draw_png, draw_svg
-from pamprof.render.trend import trend_view
-from pamprof.render.write import write_report
 from tests.synthetic import synthetic_records
 
 # Within what a record may hold (records/magnitudes.py); what lies beyond is refused and has tests of its own.

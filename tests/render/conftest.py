@@ -6,8 +6,8 @@ import pytest
 
 from pamprof.records.store import RecordFile
 from pamprof.render.comparison.view import build_view
-from pamprof.render.html import render_html
-from pamprof.render.write import write_report
+from pamprof.render.formats.html import render_html
+from pamprof.render.formats.write import write_report
 from tests.synthetic import synthetic_records
 
 HOSTILE = "<script>alert(1)</script>\"'|`*[x](http://evil.example)\x1b[31m\u202eabc"

@@ -7,7 +7,7 @@ import pytest
 from pamprof.render.comparison.view import build_view
 from pamprof.render.plots.memory import COMPONENTS
 from pamprof.render.plots.picture import draw_svg
-from pamprof.render.style import DARK, LIGHT
+from pamprof.render.plots.style import DARK, LIGHT
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from pamprof.records.store import RecordFile
 from pamprof.render.comparison.view import build_view
-from pamprof.render.html import render_html
+from pamprof.render.formats.html import render_html
 from tests.render.conftest import hostile
 
 _VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use"}

@@ -12,12 +12,12 @@ from rich.console import Console
 from pamprof.analysis import analyse
 from pamprof.errors import OutputError
 from pamprof.render.comparison.view import build_view
-from pamprof.render.csv import guard, measurements_csv
-from pamprof.render.markdown import escape, render_markdown
+from pamprof.render.formats.csv import guard, measurements_csv
+from pamprof.render.formats.markdown import escape, render_markdown
+from pamprof.render.formats.progress import ProgressReporter
+from pamprof.render.formats.terminal import render_terminal
+from pamprof.render.formats.write import write_report
 from pamprof.render.plots.picture import draw_png
-from pamprof.render.progress import ProgressReporter
-from pamprof.render.terminal import render_terminal
-from pamprof.render.write import write_report
 from tests.render.conftest import hostile
 
 
@@ -40,8 +40,8 @@ def test_report_is_page_pictures_summary_and_measurements(gpu_report):
 def test_unwritable_folder_is_one_sentence(cpu_records, tmp_path, monkeypatch):
     occupied = tmp_path / "file"
     occupied.write_text("")
-    monkeypatch.setattr("pamprof.render.write.render_html", lambda view: "page")
-    monkeypatch.setattr("pamprof.render.write.draw_png", lambda chart: b"")
+    monkeypatch.setattr("pamprof.render.formats.write.render_html", lambda view: "page")
+    monkeypatch.setattr("pamprof.render.formats.write.draw_png", lambda chart: b"")
     with pytest.raises(OutputError, match="--output-dir"):
         write_report(cpu_records, occupied / "report")
 

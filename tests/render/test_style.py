@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from pamprof.render.style import ARM_ROLES, DARK, LIGHT
+from pamprof.render.plots.style import ARM_ROLES, DARK, LIGHT
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB.
 _DEFICIENCIES = {

@@ -10,8 +10,8 @@ from pamprof.analysis import analyse
 from pamprof.records import Execution, Phase
 from pamprof.render.comparison.treatment import attention, logits_columns, logits_policy
 from pamprof.render.comparison.view import build_view
-from pamprof.render.csv import measurements_csv
-from pamprof.render.html import render_html
+from pamprof.render.formats.csv import measurements_csv
+from pamprof.render.formats.html import render_html
 from tests.synthetic import with_fused
 
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, cast
 from pamprof import units
 from pamprof.render.plots.axis import drawable, log_axis, log_height, short_dollars, short_number, short_seconds
 from pamprof.render.plots.marks import marker, spread, vertical_mark
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
 
-    from pamprof.render.chart import Chart
+    from pamprof.render.charts.chart import Chart
+    from pamprof.render.charts.serving_panels import Curve, CurvePanel, Unit
     from pamprof.render.plots.sheet import Sheet
-    from pamprof.render.serving.panels import Curve, CurvePanel, Unit
 
 _DASHED = (0, (4, 2.5))
 _LINE_INCHES = 11.5 / 72

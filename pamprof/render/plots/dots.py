@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, cast
 
 from pamprof.render.plots.axis import log_axis, short_dollars, short_number
 from pamprof.render.plots.marks import marker, whisker
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.chart import Chart, DotPanel
+    from pamprof.render.charts.chart import Chart, DotPanel
     from pamprof.render.plots.sheet import Sheet
 
 _ROW_INCHES = 0.24

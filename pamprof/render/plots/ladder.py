@@ -8,13 +8,13 @@ from matplotlib.patches import Rectangle
 
 from pamprof import units
 from pamprof.render.plots.axis import log_axis
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 from pamprof.render.text import brackets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.chart import Chart, LadderBar, LadderPanel
+    from pamprof.render.charts.chart import Chart, LadderBar, LadderPanel
     from pamprof.render.plots.sheet import Sheet
 
 _LABEL_INCHES = 2.75

@@ -10,12 +10,12 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from pamprof import units
 from pamprof.render.plots.axis import drawable, log_height, short_dollars, short_number
 from pamprof.render.plots.marks import marker, spread, vertical_mark
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.chart import Chart, LinePanel
+    from pamprof.render.charts.chart import Chart, LinePanel
     from pamprof.render.plots.sheet import Sheet
 
 

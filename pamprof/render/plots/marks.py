@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.transforms import ScaledTranslation
 
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,12 +8,12 @@ from matplotlib.patches import Rectangle
 
 from pamprof import units
 from pamprof.render.plots.marks import margin_marker
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.chart import Chart, MemoryPanel
+    from pamprof.render.charts.chart import Chart, MemoryPanel
     from pamprof.render.plots.sheet import Sheet
 
 COMPONENTS = (

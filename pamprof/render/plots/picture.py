@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pamprof.render.plots.sheet import Sheet
-from pamprof.render.style import drawing, png_bytes, svg_text
+from pamprof.render.plots.style import drawing, png_bytes, svg_text
 
 if TYPE_CHECKING:
-    from pamprof.render.chart import Chart
+    from pamprof.render.charts.chart import Chart
 
 
 def draw_png(chart: Chart) -> bytes:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 from pamprof import units
 from pamprof.render.plots.axis import drawable, log_axis, log_height, short_number
 from pamprof.render.plots.marks import marker
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.chart import Chart, RooflinePanel
+    from pamprof.render.charts.chart import Chart, RooflinePanel
     from pamprof.render.plots.sheet import Sheet
 
 

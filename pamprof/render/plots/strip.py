@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 from matplotlib.patches import Rectangle
 
 from pamprof import units
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.chart import Chart, Signal, Strip
+    from pamprof.render.charts.chart import Chart, Signal, Strip
     from pamprof.render.plots.sheet import Sheet
 
 

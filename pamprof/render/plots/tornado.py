@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, cast
 from matplotlib.patches import Rectangle
 
 from pamprof.render.plots.axis import near_ticks, short_dollars, short_number
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
 
-    from pamprof.render.chart import Chart
+    from pamprof.render.charts.chart import Chart
+    from pamprof.render.charts.serving_panels import TornadoPanel
     from pamprof.render.plots.sheet import Sheet
-    from pamprof.render.serving.panels import TornadoPanel
 
 _ROW_INCHES = 0.25
 _LOWER, _HIGHER = "optimizer", "published"

@@ -9,12 +9,12 @@ from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from pamprof.render.plots.axis import drawable, near_ticks, set_log_height
 from pamprof.render.plots.marks import marker
-from pamprof.render.style import LIGHT
+from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.chart import Chart, TrendPanel
+    from pamprof.render.charts.chart import Chart, TrendPanel
     from pamprof.render.plots.sheet import Sheet
 
 _HEIGHT_INCHES = 1.05

@@ -11,9 +11,9 @@ from pamprof.analysis.comparison.results import Basis
 from pamprof.pricing.serving.arithmetic import api_usd_per_token, replica_tokens_per_day
 from pamprof.pricing.serving.bill import bill_at
 from pamprof.records import Interval
-from pamprof.render.chart import Chart, Mark
+from pamprof.render.charts.chart import Chart, Mark
+from pamprof.render.charts.serving_panels import Curve, CurvePanel, Piece, Spot
 from pamprof.render.serving.chart_facts import MILLION_HOURS, pieces, rate_of_class
-from pamprof.render.serving.panels import Curve, CurvePanel, Piece, Spot
 
 if TYPE_CHECKING:
     from pamprof.analysis.serving.operating_point import OperatingPoint

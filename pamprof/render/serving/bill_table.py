@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.pricing.rates.hourly_rates import Rate
-from pamprof.render.table_view import TableView
+from pamprof.render.formats.table_view import TableView
 from pamprof.render.text import brackets
 
 if TYPE_CHECKING:

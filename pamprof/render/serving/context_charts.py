@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.comparison.results import Basis
-from pamprof.analysis.serving.crossover import ALWAYS_CHEAPER, CHEAPER_ABOVE, UNKNOWN_DIRECTION, lengths_of
-from pamprof.analysis.serving.operating_point import OperatingPoint, operating_point
+from pamprof.analysis.serving.crossover import (
+    ALWAYS_CHEAPER,
+    CHEAPER_ABOVE,
+    UNKNOWN_DIRECTION,
+    lengths_of,
+)
+from pamprof.analysis.serving.operating_point import (
+    OperatingPoint,
+    operating_point,
+)
 from pamprof.analysis.serving.terms import Traffic
 from pamprof.errors import PamprofError
 from pamprof.records import Interval, Phase
-from pamprof.render.chart import Chart, Mark
+from pamprof.render.charts.chart import Chart, Mark
+from pamprof.render.charts.serving_panels import Curve, CurvePanel, Spot
 from pamprof.render.serving.chart_facts import MILLION_HOURS, pieces, rate_of_class
-from pamprof.render.serving.panels import Curve, CurvePanel, Spot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.pricing.run_cost import PAPER_RUN_TOKENS
-from pamprof.render.table_view import TableView
+from pamprof.render.formats.table_view import TableView
 from pamprof.render.text import with_brackets
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.pricing.serving.sensitivity import CHANGE
-from pamprof.render.csv import Value, guard
+from pamprof.render.formats.csv import Value, guard
 from pamprof.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from pamprof.render.files import write_files
-from pamprof.render.html import render_page, static
+from pamprof.render.formats.files import write_files
+from pamprof.render.formats.html import render_page, static
 from pamprof.render.plots.picture import draw_png
 from pamprof.render.serving.script import serving_script
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.serving.curve import LARGEST_MODEL_ERROR
 from pamprof.records import Phase
+from pamprof.render.formats.table_view import TableView
 from pamprof.render.serving.bill_charts import bill_chart, front_chart
 from pamprof.render.serving.chart_facts import cost_material
 from pamprof.render.serving.context_charts import capacity_chart, context_cost_chart
 from pamprof.render.serving.script_data import page_data, script_json
 from pamprof.render.serving.sensitivity_chart import tornado_chart
 from pamprof.render.serving.view import ARM_COLUMNS, LEFT_ARM_COLUMNS, deployment_view
-from pamprof.render.table_view import TableView
 from pamprof.render.text import cleaned, day, device_label, listed
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pamprof.pricing.rates.hourly_rates import Rate
     from pamprof.pricing.serving.study import CostStudy
     from pamprof.records import Session, Workload
-    from pamprof.render.chart import Chart
+    from pamprof.render.charts.chart import Chart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
-from pamprof.render.chart import Chart
-from pamprof.render.serving.panels import TornadoBar, TornadoPanel
+from pamprof.render.charts.chart import Chart
+from pamprof.render.charts.serving_panels import TornadoBar, TornadoPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.analysis.comparison.results import Basis
-from pamprof.analysis.serving.crossover import capacity_ratio, crossing, decode_ratio, lengths_of, request_ratio
+from pamprof.analysis.serving.crossover import (
+    capacity_ratio,
+    crossing,
+    decode_ratio,
+    lengths_of,
+    request_ratio,
+)
 from pamprof.analysis.serving.terms import Traffic
 from pamprof.errors import RecordError
 from pamprof.pricing.serving.bill import deploy

@@ -17,7 +17,7 @@ from pamprof.pricing.serving.bill import break_even_against_api, deploy
 from pamprof.pricing.serving.default_demand import usual_limits
 from pamprof.pricing.serving.study import Request, study
 from pamprof.render.comparison.view import build_view
-from pamprof.render.html import render_html
+from pamprof.render.formats.html import render_html
 from pamprof.render.serving.page import render_cost_html
 from pamprof.render.serving.page_view import cost_page_view
 from pamprof.render.serving.script_data import curve_data, scenario_data, script_json
@@ -75,7 +75,7 @@ def pages():
     """Both pages that carry the arithmetic, without their pictures; their own data plays no part here."""
     view = cost_page_view(made_study(), curves())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: "")
+        patch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
         report = render_html(build_view(synthetic_records("cpu"), serving=view))
         return {"cost.html": render_cost_html(view), "report.html": report}
 

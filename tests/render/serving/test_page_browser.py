@@ -9,7 +9,7 @@ import pytest
 from pamprof.pricing.rates.hourly_rates import Owned, UnknownRate, owned_rate
 from pamprof.pricing.serving.default_demand import usual_limits
 from pamprof.render.comparison.view import build_view
-from pamprof.render.html import render_html
+from pamprof.render.formats.html import render_html
 from pamprof.render.serving.page import render_cost_html
 from pamprof.render.serving.page_view import cost_page_view
 from pamprof.render.text import clean
@@ -215,7 +215,7 @@ def test_a_report_asks_nothing_of_the_network_and_no_id_stands_twice_in_it(repor
 
 
 def test_without_a_rate_one_is_asked_for_and_then_answered(tmp_path, monkeypatch):
-    monkeypatch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: "")
+    monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
     unpriced = cost_page_view(made_study(UnknownRate(option="on-demand", reason="no row")), curves())
     page = render_cost_html(unpriced)
     first = use(page, tmp_path)

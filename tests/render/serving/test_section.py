@@ -14,13 +14,13 @@ from pamprof.pricing.rates.price_choice import PriceChoice, label_of
 from pamprof.pricing.rates.quote import quote
 from pamprof.pricing.serving.default_demand import usual_demand, usual_limits
 from pamprof.records.store import merged
+from pamprof.render.charts.serving_panels import CurvePanel
 from pamprof.render.comparison.view import build_view
-from pamprof.render.html import render_html
-from pamprof.render.markdown import render_markdown
-from pamprof.render.serving.panels import CurvePanel
+from pamprof.render.formats.html import render_html
+from pamprof.render.formats.markdown import render_markdown
+from pamprof.render.formats.write import write_report
 from pamprof.render.serving.section import serving_section
 from pamprof.render.serving.view import deployment_view
-from pamprof.render.write import write_report
 from tests.render.serving.records import curves, made_study, sweep_records, thin_records
 from tests.render.serving.test_page import data_of
 from tests.render.test_html import outline
@@ -48,7 +48,7 @@ def section(gpu_records):
 def written(together, tmp_path_factory):
     """The report of a comparison and a sweep, its single pictures left out."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pamprof.render.write.draw_png", lambda chart: chart.name.encode())
+        patch.setattr("pamprof.render.formats.write.draw_png", lambda chart: chart.name.encode())
         choice = PriceChoice(catalogue=CATALOGUE)
         return write_report(together, tmp_path_factory.mktemp("together"), choice=choice)
 
@@ -62,7 +62,7 @@ def page(written):
 def alone(gpu_view):
     """The page of the comparison without a sweep, without its pictures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: "")
+        patch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
         return render_html(gpu_view)
 
 
@@ -153,7 +153,7 @@ def test_pictures_and_the_summary_hold_it_too(written, section):
 
 
 def test_equal_records_give_equal_bytes(written, gpu_records, monkeypatch):
-    monkeypatch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: repr(chart))
+    monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: repr(chart))
     again = serving_section(gpu_records, sweep_records(), choice=PriceChoice(catalogue=CATALOGUE))
     beside = [run.workload for run in sweep_records().runs]
     assert render_html(build_view(gpu_records, serving=again, beside=beside)) == render_html(written.view)
@@ -205,8 +205,8 @@ def test_without_a_rate_the_section_says_why_once_and_draws_no_dollars(gpu_recor
 
 
 def test_a_sweep_alone_is_reported_with_its_section(tmp_path, monkeypatch):
-    monkeypatch.setattr("pamprof.render.write.draw_png", lambda chart: b"")
-    monkeypatch.setattr("pamprof.render.html.draw_svg", lambda chart, narrow: "")
+    monkeypatch.setattr("pamprof.render.formats.write.draw_png", lambda chart: b"")
+    monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
     found = write_report(sweep_records(), tmp_path)
     assert len(found.view.rows) == len(sweep_records().runs)
     assert 'id="cost-form"' in found.html.read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What repeated measurements say together: two files against each other, and ratios over many runs."""

@@ -1,0 +1,194 @@
+"""``pamprof compare``: measure, then report."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pamprof.cli.options import (
+    Activation,
+    ChunkSize,
+    Depth,
+    DeviceName,
+    DtypeName,
+    Gpu,
+    HeadDim,
+    Heads,
+    HiddenDim,
+    Json,
+    Layers,
+    Match,
+    ModelDim,
+    Preset,
+    PriceFile,
+    Provider,
+    PurchaseOption,
+    Resume,
+    UsdPerHour,
+    VocabularySize,
+    choice,
+    names,
+    own_sizes,
+    perplexity as parse_perplexity,
+    price_lookup,
+    some_names,
+    spoken,
+)
+from pamprof.cli.output import write_and_show
+from pamprof.errors import PamprofError
+from pamprof.records import Dtype, Execution, Phase, Scope
+
+
+@spoken
+def compare(
+    preset: Preset = None,
+    batch_size: Annotated[
+        list[str] | None,
+        typer.Option(help="Sequences, a list for all phases (1,64) or one (train=3,18). Repeatable."),
+    ] = None,
+    sequence_length: Annotated[
+        list[str] | None,
+        typer.Option(help="Tokens: prompt in train and prefill, context in decode; lists as above, 2k means 2048."),
+    ] = None,
+    phase: Annotated[str, typer.Option(help="Phases, comma-separated.")] = "train,prefill,decode",
+    scope: Annotated[str, typer.Option(help="layer (one block) or model (the full language model).")] = "model",
+    dtype: DtypeName = None,
+    device: DeviceName = "auto",
+    implementation: Annotated[
+        str, typer.Option(help="Implementations, comma-separated. Default: all the dtype allows.")
+    ] = "",
+    execution: Annotated[
+        str,
+        typer.Option(
+            help="eager, compiled, graph, compiled-graph, comma-separated. Default: eager on a CPU, all on a GPU."
+        ),
+    ] = "",
+    layer: Layers = "transformer,real_pam,pam",
+    match: Match = "parameters",
+    model_dim: ModelDim = None,
+    heads: Heads = None,
+    head_dim: HeadDim = None,
+    depth: Depth = None,
+    hidden_dim: HiddenDim = None,
+    vocabulary_size: VocabularySize = None,
+    chunk_size: ChunkSize = None,
+    activation: Activation = None,
+    dropout: Annotated[float | None, typer.Option(help="Dropout of every arm in training, 0 to 1. Default: 0.")] = None,
+    price: UsdPerHour = None,
+    prices: PriceFile = None,
+    gpu: Gpu = None,
+    provider: Provider = None,
+    purchase_option: PurchaseOption = "on-demand",
+    perplexity: Annotated[
+        list[str] | None, typer.Option(help="Quality beside the cost, as pam=30.0. Repeatable.")
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "-o", help="Folder of report and records. Default: pamprof-report-<UTC time>."),
+    ] = None,
+    resume: Resume = False,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Sampling time of a point, seconds. Default: 0.5 on a CPU, 6 on a GPU.")
+    ] = None,
+    half_width: Annotated[
+        float, typer.Option(help="Relative half width of the ratio's interval at which sampling stops.")
+    ] = 0.01,
+    monitor: Annotated[
+        float | None,
+        typer.Option(
+            help="Utilisation and energy window of a point, seconds. Default: 0.3 on a CPU, 2.2 on a GPU; 0: none."
+        ),
+    ] = None,
+    point_timeout: Annotated[
+        float, typer.Option(help="Seconds without a sign of life after which a point is skipped.")
+    ] = 600.0,
+    cold_cache: Annotated[
+        bool, typer.Option("--cold-cache", help="Flush the device's cache before each sample.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of weights and inputs.")] = 0,
+    json: Json = False,
+) -> None:
+    """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
+    from rich.console import Console
+
+    from pamprof.measure.compare import CompareRequest, compare as run_comparison
+    from pamprof.measure.points import parse_sizes
+    from pamprof.measure.request import RECORDS_FILE
+    from pamprof.records.store import read_records
+    from pamprof.render.formats.progress import ProgressReporter
+
+    changes: dict[str, int | float | bool | None] = {
+        "time_limit_seconds": time_limit,
+        "target_half_width": half_width,
+        "monitor_seconds": monitor,
+        "point_timeout_seconds": point_timeout,
+        "cold_cache": cold_cache,
+        "seed": seed,
+    }
+    folder = output_dir or Path(f"pamprof-report-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    request = CompareRequest(
+        command=command_line(),
+        output_dir=folder,
+        resume=resume,
+        device=device,
+        preset=preset,
+        sizes=own_sizes(
+            model_dim=model_dim,
+            heads=heads,
+            head_dim=head_dim,
+            depth=depth,
+            hidden_dim=hidden_dim,
+            vocabulary_size=vocabulary_size,
+            chunk_size=chunk_size,
+            activation=activation,
+            dropout=dropout,
+        ),
+        layers=some_names(layer, "--layer"),
+        implementations=names(implementation),
+        executions=tuple(choice(Execution, name, "--execution") for name in names(execution)),
+        phases=tuple(choice(Phase, name, "--phase") for name in some_names(phase, "--phase")),
+        scope=choice(Scope, scope, "--scope"),
+        batch_sizes=parse_sizes(batch_size or [], option="--batch-size"),
+        sequence_lengths=parse_sizes(sequence_length or [], option="--sequence-length"),
+        dtype=None if dtype is None else choice(Dtype, dtype, "--dtype"),
+        match_axis=match,
+        perplexities=tuple(parse_perplexity(text) for text in perplexity or []),
+        settings={name: value for name, value in changes.items() if value is not None},
+    )
+
+    look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcome = run_comparison(request, reporter=ProgressReporter(Console(stderr=True)), price=look_up)
+    records = read_records(folder / RECORDS_FILE)
+    go_on = f"go on with --output-dir {shlex.quote(str(folder))} --resume"
+    if outcome.interrupted and not records.runs:
+        raise PamprofError(f"interrupted before a point was measured; {go_on}")
+    if not records.runs:
+        reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
+        raise PamprofError(f"nothing could be measured{reason}; the skips are in {folder / RECORDS_FILE}")
+    write_and_show(records, folder, quote=None, json=json)
+    if outcome.interrupted:
+        measured = len({run.workload.key for run in records.runs})
+        raise PamprofError(f"interrupted; the report covers the {measured} points measured, {go_on}")
+    if outcome.measured == 0 and outcome.skipped:
+        raise PamprofError("nothing new could be measured; the report says why")
+
+
+def command_line() -> str:
+    """The command that reproduces the comparison, without paths of this machine: output folder and price file."""
+    kept: list[str] = []
+    skip = False
+    for argument in sys.argv[1:]:
+        if skip:
+            skip = False
+        elif argument in ("--output-dir", "-o", "--prices"):
+            skip = True
+        elif not argument.startswith(("--output-dir=", "-o", "--prices=", "--resume")):
+            kept.append(argument)
+    return shlex.join(["pamprof", *kept])

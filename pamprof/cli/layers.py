@@ -1,0 +1,128 @@
+"""``pamprof layers``: sizes, parameters and FLOP of the layers that can be measured."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pamprof.cli.options import (
+    Activation,
+    ChunkSize,
+    Depth,
+    HeadDim,
+    Heads,
+    HiddenDim,
+    Json,
+    Layers,
+    Match,
+    ModelDim,
+    VocabularySize,
+    choice,
+    own_sizes,
+    some_names,
+    spoken,
+)
+from pamprof.cli.output import print_json, print_table
+from pamprof.records import Dtype
+from pamprof.units import UNKNOWN, binary_bytes, significant, tokens
+
+
+@spoken
+def layers(
+    preset: Annotated[str, typer.Option(help="Sizes: tiny, 5m, 10m, 25m, 100m or 1b (parameters).")] = "100m",
+    layer: Layers = "transformer,real_pam,pam",
+    match: Match = "parameters",
+    sequence_length: Annotated[
+        int, typer.Option(min=1, max=2**31, help="Tokens the per-token figures refer to.")
+    ] = 2048,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16: what the state is counted in.")] = "bfloat16",
+    model_dim: ModelDim = None,
+    heads: Heads = None,
+    head_dim: HeadDim = None,
+    depth: Depth = None,
+    hidden_dim: HiddenDim = None,
+    vocabulary_size: VocabularySize = None,
+    chunk_size: ChunkSize = None,
+    activation: Activation = None,
+    json: Json = False,
+) -> None:
+    """Print every arm's sizes, parameter and FLOP counts as matched; builds and measures nothing."""
+    from pamprof.measure.arms import matched_arms
+    from pamprof.render.text import clean
+    from pamprof.workloads.registry import broken_layers
+
+    arms = matched_arms(
+        preset=preset,
+        sizes=own_sizes(
+            model_dim=model_dim,
+            heads=heads,
+            head_dim=head_dim,
+            depth=depth,
+            hidden_dim=hidden_dim,
+            vocabulary_size=vocabulary_size,
+            chunk_size=chunk_size,
+            activation=activation,
+        ),
+        layers=some_names(layer, "--layer"),
+        match_axis=match,
+        sequence_length=sequence_length,
+        dtype=choice(Dtype, dtype, "--dtype"),
+    )
+    for name, reason in broken_layers().items():
+        typer.echo(clean(f"pamprof: layer {name} is left out: {reason}"), err=True)
+    facts = [arm.facts for arm in arms]
+    if json:
+        import msgspec
+
+        document = [
+            {**msgspec.to_builtins(fact), "implementations": arm.definition.implementations}
+            for arm, fact in zip(arms, facts, strict=True)
+        ]
+        print_json(document)
+        return
+    print_table(
+        (
+            "layer",
+            "width",
+            "heads",
+            "layers",
+            "hidden",
+            "parameters",
+            "forward MFLOP/token",
+            "training",
+            "decode",
+            "state or cache",
+            "implementations",
+        ),
+        [
+            (
+                fact.title,
+                f"{fact.spec.model_dim}{' complex' if arm.definition.complex_valued else ''}",
+                f"{fact.spec.heads} × {fact.spec.head_dim}",
+                str(fact.spec.depth),
+                str(fact.spec.hidden_dim),
+                f"{fact.parameter_count:,}",
+                *(
+                    UNKNOWN if flops is None else significant(flops / 1e6, 4)
+                    for flops in (
+                        fact.matrix_flop_count_per_token,
+                        fact.train_matrix_flop_count_per_token,
+                        fact.decode_matrix_flop_count_per_token,
+                    )
+                ),
+                binary_bytes(fact.state_bytes),
+                ", ".join(arm.definition.implementations),
+            )
+            for arm, fact in zip(arms, facts, strict=True)
+        ],
+        right=frozenset({3, 4, 5, 6, 7, 8, 9}),
+    )
+    typer.echo(
+        f"Matched on {match}; per token at {tokens(sequence_length)} tokens; a real multiply-add is 2 FLOP, "
+        "a complex one 8; causal attention counted as causal."
+    )
+    for fact in facts:
+        residuals = ", ".join(f"{residual.axis} {residual.residual:+.1%}" for residual in fact.residuals)
+        if residuals:
+            typer.echo(clean(f"{fact.title} against the matched sizes: {residuals}"))

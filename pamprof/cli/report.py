@@ -1,0 +1,47 @@
+"""``pamprof report``: the report again, from records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, UsdPerHour, price_lookup, spoken
+from pamprof.cli.output import price_choice, write_and_show
+from pamprof.cli.stored_files import counted_once, read_stored
+from pamprof.errors import RecordError
+
+
+@spoken
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Files of records, or folders that hold a runs.jsonl.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder of the report; made if missing.")],
+    price: UsdPerHour = None,
+    prices: PriceFile = None,
+    gpu: Gpu = None,
+    provider: Provider = None,
+    purchase_option: PurchaseOption = "on-demand",
+    json: Json = False,
+) -> None:
+    """Rebuild the report from records, with another price if you like; needs neither torch nor a GPU.
+
+    With a sweep among the records, the report has a section on what serving costs.
+    """
+    from pamprof.records.store import merged
+    from pamprof.records.sweeps import split_sweeps
+
+    records = merged(counted_once(runs, [read_stored(path) for path in runs]))
+    if not records.runs:
+        raise RecordError("the records hold no run to report; measure with pamprof compare")
+    quote = choice = None
+    if price or prices or gpu or provider or purchase_option != "on-demand":
+        look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
+        comparison, sweep = split_sweeps(records)
+        quote, _ = look_up(comparison.runs[-1].environment.device_kind, comparison.runs[-1].environment.device_name)
+        swept = {run.environment.device_name: run.environment.device_kind for run in sweep.runs}
+        found = {name: look_up(kind, name)[0] for name, kind in swept.items()}
+        quotes = {name: each for name, each in found.items() if each is not None}
+        if swept:
+            choice = price_choice(prices, quotes=quotes, gpu=gpu, provider=provider)
+    write_and_show(records, output_dir, quote=quote, json=json, choice=choice)

@@ -1,0 +1,140 @@
+"""Differences between record files as a table; every text comes out clean of acting characters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.history.difference import Metric, Outcome, RatioBasis
+from pamprof.render.formats.table_view import TableView
+from pamprof.render.history.workload_labels import workload_labels
+from pamprof.render.text import brackets, cleaned, listed, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pamprof.analysis.history.difference import Difference, FileDifference, Unmatched
+
+_RATIO_DIGITS = 4
+
+
+def difference_view(differences: Sequence[FileDifference]) -> TableView:
+    """Two files in detail, or several as a trend against the first; ``differences`` all have the first file as BASE."""
+    view = _pair_view(differences[0]) if len(differences) == 1 else _trend_view(differences)
+    return cleaned(view)
+
+
+def differing_sentence(found: FileDifference) -> str:
+    """``the environments of base and head differ in torch (2.12.0, 2.13.0) and threads (2, 4)``."""
+    words = tuple(f"{condition.name} ({condition.base}, {condition.head})" for condition in found.differing)
+    return cleaned(f"the environments of {found.base} and {found.head} differ in {listed(words)}")
+
+
+def _pair_view(found: FileDifference) -> TableView:
+    gated = found.fail_above is not None
+    labels = workload_labels(difference.workload for difference in found.differences)
+    quantity = "step time" if found.metric is Metric.TIME else "peak memory"
+    columns = ("workload", "where", "BASE", "HEAD", "HEAD / BASE", "verdict", "basis")
+    return TableView(
+        title=f"pamprof diff: {quantity}, {found.head} over {found.base}",
+        summary=_summary(found),
+        columns=(*columns, *(("gate",) if gated else ())),
+        right=frozenset({2, 3}),
+        rows=tuple(
+            (
+                labels[row.key][0],
+                labels[row.key][1],
+                _value(row.base_value, found.metric),
+                _value(row.head_value, found.metric),
+                _ratio(row),
+                row.change.value,
+                row.basis.value if row.ratio else row.reason or "",
+                *((row.outcome.value,) if gated else ()),
+            )
+            for row in found.differences
+        ),
+        notes=_notes((found,)),
+    )
+
+
+def _trend_view(found: Sequence[FileDifference]) -> TableView:
+    first, last = found[0], found[-1]
+    tables = [{row.key: row for row in difference.differences} for difference in found]
+    common = [row for row in first.differences if all(row.key in table for table in tables)]
+    labels = workload_labels(row.workload for row in common)
+    quantity = "step time" if first.metric is Metric.TIME else "peak memory"
+    gate = ("gate",) if first.fail_above is not None else ()
+    return TableView(
+        title=f"pamprof diff: {quantity} of {plural(len(found) + 1, 'file')} over {first.base}",
+        summary=f"{plural(len(common), 'workload')} in every file. Last file over the first: {_summary(last)}",
+        columns=("workload", "where", first.base, *(difference.head for difference in found), *gate),
+        right=frozenset({2}),
+        rows=tuple(
+            (
+                *labels[row.key],
+                _value(row.base_value, first.metric),
+                *(_trend_cell(table[row.key]) for table in tables),
+                *((tables[-1][row.key].outcome.value,) if gate else ()),
+            )
+            for row in common
+        ),
+        notes=_notes(found),
+    )
+
+
+def _trend_cell(row: Difference) -> str:
+    if row.ratio is None:
+        return f"{units.UNKNOWN} ({row.reason})"
+    mark = " (unpaired)" if row.basis is RatioBasis.UNPAIRED else ""
+    return f"{_ratio(row)} {row.change.value}{mark}"
+
+
+def _summary(found: FileDifference) -> str:
+    changes: dict[str, int] = defaultdict(int)
+    for row in found.differences:
+        changes[row.change.value] += 1
+    verdicts = ", ".join(f"{count} {change}" for change, count in changes.items())
+    text = f"{plural(len(found.differences), 'workload')} compared: {verdicts}."
+    if found.fail_above is not None:
+        text += (
+            f" Against a limit of +{units.percent(found.fail_above)}: {found.count(Outcome.ABOVE)} above, "
+            f"{found.count(Outcome.WITHIN)} within, {found.count(Outcome.INCONCLUSIVE)} inconclusive."
+        )
+    return text
+
+
+def _notes(found: Sequence[FileDifference]) -> tuple[str, ...]:
+    rows = [row for difference in found for row in difference.differences]
+    notes: list[str] = []
+    if any(row.basis is RatioBasis.CHAINED and row.ratio for row in rows):
+        notes.append(
+            "Chained: (HEAD / its reference) / (BASE / its reference), so that drift of the machine "
+            "between the files cancels, and so does a change of the reference itself."
+        )
+    unpaired = tuple(dict.fromkeys(row.reason for row in rows if row.basis is RatioBasis.UNPAIRED and row.ratio))
+    if unpaired:
+        reasons = "; ".join(reason for reason in unpaired if reason)
+        notes.append(f"Unpaired ({reasons}): drift of the machine between the files is not in the interval.")
+    for difference in found:
+        if difference.differing:
+            notes.append(f"{differing_sentence(difference)}.")
+        notes += [f"{note}." for note in difference.notes]
+        notes += _unmatched(f"Only in {difference.base}", difference.only_in_base)
+        notes += _unmatched(f"Only in {difference.head}", difference.only_in_head)
+    return tuple(dict.fromkeys(f"{note[:1].upper()}{note[1:]}" for note in notes))
+
+
+def _unmatched(where: str, workloads: Iterable[Unmatched]) -> list[str]:
+    return [f"{where}: {found.key}{f' ({found.reason})' if found.reason else ''}" for found in workloads]
+
+
+def _value(value: float | None, metric: Metric) -> str:
+    return units.seconds(value) if metric is Metric.TIME else units.binary_bytes(value, 4)
+
+
+def _ratio(row: Difference) -> str:
+    if row.ratio is None:
+        return units.UNKNOWN
+    interval = brackets(row.ratio, lambda value: units.significant(value, _RATIO_DIGITS))
+    return f"{units.ratio(row.ratio.median, _RATIO_DIGITS)} {interval}".rstrip()
