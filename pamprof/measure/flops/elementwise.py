@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pamprof.measure.elementwise_convention import (
+from pamprof.measure.flops.elementwise_weights import (
     FREE,
     INPUT_WEIGHTS,
     OPTIMIZER_WEIGHTS,
     POINTWISE_WEIGHTS,
     SOURCE_ARGUMENTS,
 )
-from pamprof.measure.operator_call import OperatorCall, operator_name, tensors_in
+from pamprof.measure.flops.operator_call import OperatorCall, operator_name, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

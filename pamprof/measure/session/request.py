@@ -17,7 +17,7 @@ from pamprof.records.store import is_only_begun, read_records
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pamprof.measure.process import WorkerProcess
+    from pamprof.measure.session.process import WorkerProcess
     from pamprof.records.store import RecordFile, RunStore
 
 RECORDS_FILE = "runs.jsonl"

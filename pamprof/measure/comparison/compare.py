@@ -6,13 +6,13 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pamprof.measure.arms import matched_arms
-from pamprof.measure.plan import Plan, build_plan
-from pamprof.measure.points import points
-from pamprof.measure.process import WorkerProcess
-from pamprof.measure.request import MATCHED_LENGTH, MeasuringRequest, identify_device, keeping
-from pamprof.measure.session import Reporter, SessionOutcome, SessionRunner, utc_now
-from pamprof.measure.settings import Settings, default_settings
+from pamprof.measure.comparison.plan import Plan, build_plan
+from pamprof.measure.comparison.points import points
+from pamprof.measure.session.matched_arms import matched_arms
+from pamprof.measure.session.process import WorkerProcess
+from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest, identify_device, keeping
+from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, utc_now
+from pamprof.measure.session.settings import Settings, default_settings
 from pamprof.records import Execution, Perplexity, Phase, Scope, Session, SessionKind, SkipKind
 from pamprof.records.store import RunStore
 from pamprof.workloads.base import layer_facts
@@ -20,7 +20,7 @@ from pamprof.workloads.base import layer_facts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pamprof.measure.request import PriceLookup
+    from pamprof.measure.session.request import PriceLookup
     from pamprof.records.store import RecordFile
 
 # Skips that a second attempt may well turn into a run.

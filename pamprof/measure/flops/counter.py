@@ -23,10 +23,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from pamprof.measure.elementwise_convention import FREE_NAMESPACES
-from pamprof.measure.elementwise_formulas import elementwise_flops
-from pamprof.measure.flop_formulas import MATRIX_FORMULAS
-from pamprof.measure.operator_call import OperatorCall, operator_name
+from pamprof.measure.flops.elementwise import elementwise_flops
+from pamprof.measure.flops.elementwise_weights import FREE_NAMESPACES
+from pamprof.measure.flops.matrix import MATRIX_FORMULAS
+from pamprof.measure.flops.operator_call import OperatorCall, operator_name
 from pamprof.records import FlopCount, OperatorCount
 from pamprof.workloads.kernel_flops import OperatorWork, kernel_formula, register_kernel_flops
 

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError
-from pamprof.measure.plan import Arm
+from pamprof.measure.comparison.plan import Arm
 from pamprof.records import LayerSpec
 
 if TYPE_CHECKING:

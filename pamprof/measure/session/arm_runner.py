@@ -13,14 +13,14 @@ from pamprof.errors import PamprofError
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml import open_nvml
-from pamprof.measure.ceilings import measure_ceilings
-from pamprof.measure.flops import count_flops
-from pamprof.measure.memory import decompose, memory_unknowns
-from pamprof.measure.monitor import monitor, probes_for
-from pamprof.measure.profile import KernelProfile, profile_kernels
-from pamprof.measure.sampling import PairedSamples, sample_pairs, warm_up
-from pamprof.measure.session import utc_now
-from pamprof.measure.treatment import kernel_notes, kernel_shares, logits_width
+from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.machine.ceilings import measure_ceilings
+from pamprof.measure.machine.kernel_profile import KernelProfile, profile_kernels
+from pamprof.measure.machine.monitor import monitor, probes_for
+from pamprof.measure.memory.breakdown import decompose, memory_unknowns
+from pamprof.measure.session.runner import utc_now
+from pamprof.measure.session.sampling import PairedSamples, sample_pairs, warm_up
+from pamprof.measure.session.treatment import kernel_notes, kernel_shares, logits_width
 from pamprof.records import Ceilings, Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
 from pamprof.units import binary_bytes
 from pamprof.workloads.registry import definition
@@ -29,7 +29,7 @@ from pamprof.workloads.steps import PreparedStep
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pamprof.measure.wire import GroupRequest
+    from pamprof.measure.session.wire import GroupRequest
     from pamprof.workloads.base import SequenceModel
 
 # Relative rms error against the float64 oracle; above it an implementation is wrong, not imprecise.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pamprof.measure.sampling import sample_pairs, warm_up
-from pamprof.measure.settings import Settings, default_settings
+from pamprof.measure.session.sampling import sample_pairs, warm_up
+from pamprof.measure.session.settings import Settings, default_settings
 from pamprof.records import Dtype, Execution, Interval, Phase, Scope, Workload
 from pamprof.statistics import Verdict, half_width, ratio_interval, verdict
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pamprof.hardware.device import Device
-    from pamprof.measure.sampling import Stopwatch
+    from pamprof.measure.session.sampling import Stopwatch
 
 NOISE_SECONDS = 3.0
 _MOST_SAMPLES = 200

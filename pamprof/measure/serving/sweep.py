@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pamprof.measure.arms import matched_arms
-from pamprof.measure.process import WorkerProcess
-from pamprof.measure.request import MATCHED_LENGTH, MeasuringRequest, identify_device, keeping
-from pamprof.measure.serve_arms import sweep_groups, with_state_dtypes
-from pamprof.measure.serve_plan import SweepAxes, alternatives_of, is_flat
-from pamprof.measure.session import Reporter, SessionOutcome, SessionRunner, utc_now
-from pamprof.measure.settings import Settings
+from pamprof.measure.serving.arms import sweep_groups, with_state_dtypes
+from pamprof.measure.serving.plan import SweepAxes, alternatives_of, is_flat
+from pamprof.measure.session.matched_arms import matched_arms
+from pamprof.measure.session.process import WorkerProcess
+from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest, identify_device, keeping
+from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, utc_now
+from pamprof.measure.session.settings import Settings
 from pamprof.records import Dtype, Execution, Phase, Scope, Session, SessionKind, SkipKind
 from pamprof.records.store import RunStore
 from pamprof.units import seconds
@@ -24,11 +24,11 @@ from pamprof.workloads.base import layer_facts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.measure.request import PriceLookup
+    from pamprof.measure.session.request import PriceLookup
     from pamprof.records import Workload
     from pamprof.records.store import RecordFile
 
-WORKER_MODULE = "pamprof.measure.serve_worker"
+WORKER_MODULE = "pamprof.measure.serving.worker"
 
 # From a short chat to a long document, by factors of 4. What is compiled for each takes the most part of four minutes
 # an arm at 100M parameters on an H200, by the times its comparisons recorded.

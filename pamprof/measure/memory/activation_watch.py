@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch.autograd.graph import saved_tensors_hooks
 
-from pamprof.measure.storage_tracker import StorageSet, held_bytes
+from pamprof.measure.memory.storage_tracker import StorageSet, held_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

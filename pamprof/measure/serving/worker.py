@@ -11,12 +11,12 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pamprof.measure.arm import ArmRunner, KeptModel
-from pamprof.measure.serve_limit import MemoryLimit
-from pamprof.measure.serve_plan import SLOWEST_STEP_SECONDS, alternatives_of, is_flat, lines_of
-from pamprof.measure.serve_visit import COMPILED, Visitor
-from pamprof.measure.wire import Event, encode_event
-from pamprof.measure.worker import Pipe, attempt_with, main, send_ceilings
+from pamprof.measure.serving.memory_limit import MemoryLimit
+from pamprof.measure.serving.plan import SLOWEST_STEP_SECONDS, alternatives_of, is_flat, lines_of
+from pamprof.measure.serving.visit import COMPILED, Visitor
+from pamprof.measure.session.arm_runner import ArmRunner, KeptModel
+from pamprof.measure.session.wire import Event, encode_event
+from pamprof.measure.session.worker import Pipe, attempt_with, main, send_ceilings
 from pamprof.records import Phase, Run, Skip, SkipKind
 from pamprof.records.codec import encode
 from pamprof.units import binary_bytes, tokens
@@ -27,8 +27,8 @@ from pamprof.workloads.steps import with_room_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.measure.sampling import PairedSamples
-    from pamprof.measure.wire import GroupRequest
+    from pamprof.measure.session.sampling import PairedSamples
+    from pamprof.measure.session.wire import GroupRequest
     from pamprof.records import Workload
 
 _STRIDE = 2  # every second batch of a line is visited at first

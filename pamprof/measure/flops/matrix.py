@@ -16,7 +16,7 @@ from math import prod
 
 import torch
 
-from pamprof.measure.operator_call import OperatorCall, tensors_in
+from pamprof.measure.flops.operator_call import OperatorCall, tensors_in
 from pamprof.workloads.kernel_flops import OperatorWork
 
 Formula = Callable[[OperatorCall], "OperatorWork | None"]

@@ -16,7 +16,7 @@ from pamprof.hardware.nvml import NvmlDevice
 from pamprof.hardware.nvml_probe import NvmlProbe
 from pamprof.hardware.probe import Observation, Probe, Sample
 from pamprof.hardware.rapl import RaplProbe
-from pamprof.measure.energy import window_energy
+from pamprof.measure.machine.energy import window_energy
 from pamprof.records import Monitor, Series, Unknown
 
 if TYPE_CHECKING:

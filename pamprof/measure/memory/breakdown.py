@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pamprof.measure.activation_watch import ActivationWatch
-from pamprof.measure.allocator_peak import cpu_allocation_peak, cuda_peak, cuda_storage_bytes
-from pamprof.measure.storage_tracker import StorageTracker, held_bytes, held_storages
+from pamprof.measure.memory.activation_watch import ActivationWatch
+from pamprof.measure.memory.allocator_peak import cpu_allocation_peak, cuda_peak, cuda_storage_bytes
+from pamprof.measure.memory.storage_tracker import StorageTracker, held_bytes, held_storages
 from pamprof.records import Memory, Unknown
 
 if TYPE_CHECKING:

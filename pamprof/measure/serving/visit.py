@@ -10,9 +10,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pamprof.measure.session import utc_now
-from pamprof.measure.wire import Event, encode_event
-from pamprof.measure.worker import Pipe, attempt_with
+from pamprof.measure.session.runner import utc_now
+from pamprof.measure.session.wire import Event, encode_event
+from pamprof.measure.session.worker import Pipe, attempt_with
 from pamprof.records import Execution, Phase, Run, Skip, SkipKind
 from pamprof.records.codec import encode
 from pamprof.workloads.execution import plain_regions
@@ -20,10 +20,10 @@ from pamprof.workloads.execution import plain_regions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pamprof.measure.arm import ArmRunner, KeptModel
-    from pamprof.measure.sampling import PairedSamples
-    from pamprof.measure.serve_limit import MemoryLimit
-    from pamprof.measure.wire import GroupRequest
+    from pamprof.measure.serving.memory_limit import MemoryLimit
+    from pamprof.measure.session.arm_runner import ArmRunner, KeptModel
+    from pamprof.measure.session.sampling import PairedSamples
+    from pamprof.measure.session.wire import GroupRequest
     from pamprof.records import Workload
 
 COMPILED = (Execution.COMPILED, Execution.COMPILED_GRAPH)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from pamprof.errors import RecordError
-from pamprof.measure.process import WorkerHung, WorkerProcess
-from pamprof.measure.wire import GroupRequest, decode_event
+from pamprof.measure.session.process import WorkerHung, WorkerProcess
+from pamprof.measure.session.wire import GroupRequest, decode_event
 from pamprof.records import Ceilings, Run, Skip, SkipKind, Workload
 from pamprof.records.codec import decode
 from pamprof.statistics import median_interval, ratio_interval
@@ -20,7 +20,7 @@ from pamprof.units import ratio, seconds, significant, tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pamprof.measure.settings import Settings
+    from pamprof.measure.session.settings import Settings
     from pamprof.records.store import RunStore
 
 

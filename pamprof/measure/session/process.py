@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pamprof.measure.printed import PrintedTail
-from pamprof.measure.wire import GroupRequest, encode_request
+from pamprof.measure.session.output_tail import PrintedTail
+from pamprof.measure.session.wire import GroupRequest, encode_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +36,11 @@ class WorkerProcess:
         module: Run as ``python -m``; given the number of the descriptor it writes to.
     """
 
-    def __init__(self, module: str = "pamprof.measure.worker") -> None:
+    def __init__(self, module: str = "pamprof.measure.session.worker") -> None:
         self._printed = PrintedTail()
         self._read_end, write_end = os.pipe()
         environment = dict(os.environ)
-        package_parent = str(Path(__file__).resolve().parents[2])
+        package_parent = str(Path(__file__).resolve().parents[3])
         search_path = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = package_parent + (os.pathsep + search_path if search_path else "")
         try:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from pamprof.measure.profile import KernelProfile
+    from pamprof.measure.machine.kernel_profile import KernelProfile
     from pamprof.records import Workload
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pamprof.measure.session import utc_now
+from pamprof.measure.session.runner import utc_now
 from pamprof.records import Ceilings, Dtype
 
 if TYPE_CHECKING:

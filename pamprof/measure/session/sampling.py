@@ -17,7 +17,7 @@ from pamprof.statistics import half_width, ratio_interval, should_stop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pamprof.measure.settings import Settings
+    from pamprof.measure.session.settings import Settings
 
 _LONGEST_WARM_UP_SECONDS = 3.0
 _WARM_UP_AGREEMENT = 0.05

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pamprof.measure.settings import Settings
+from pamprof.measure.session.settings import Settings
 from pamprof.records import Workload
 
 

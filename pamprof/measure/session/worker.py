@@ -17,15 +17,15 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from pamprof.errors import PamprofError, UnsupportedError
-from pamprof.measure.session import utc_now
-from pamprof.measure.wire import Event, GroupRequest, decode_request, encode_event
+from pamprof.measure.session.runner import utc_now
+from pamprof.measure.session.wire import Event, GroupRequest, decode_request, encode_event
 from pamprof.records import Run, Skip, SkipKind, Workload
 from pamprof.records.codec import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pamprof.measure.arm import ArmRunner, ReadyArm
+    from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
 
 Measured = TypeVar("Measured")
 
@@ -45,7 +45,7 @@ class Pipe:
 
 def run_group(request: GroupRequest, pipe: Pipe) -> None:
     """Measure every workload of the group that is not done."""
-    from pamprof.measure.arm import ArmRunner
+    from pamprof.measure.session.arm_runner import ArmRunner
 
     runner = ArmRunner(request)
     if request.ceilings:

@@ -18,7 +18,7 @@ from torch._ops import OpOverload
 from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pamprof.measure.operator_call import tensors_in
+from pamprof.measure.flops.operator_call import tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
