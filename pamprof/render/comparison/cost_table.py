@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.pricing.cost import PAPER_RUN_TOKENS, training_bill
+from pamprof.pricing.run_cost import PAPER_RUN_TOKENS, training_bill
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.comparison.charts.common import panel_title

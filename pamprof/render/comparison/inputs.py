@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.pricing.cost import Cost, cost_per_million_tokens
+from pamprof.pricing.run_cost import Cost, cost_per_million_tokens
 from pamprof.render.arms import Arm, arm_key, assign_arms, execution_label
 from pamprof.render.text import days, device_label
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pamprof.render.arms import Arm
     from pamprof.render.charts.chart import Chart
-    from pamprof.render.cost_view import CostPageView
+    from pamprof.render.serving.page_view import CostPageView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import PriceQuote, Workload
     from pamprof.records.store import RecordFile
-    from pamprof.render.cost_view import CostPageView
+    from pamprof.render.serving.page_view import CostPageView
 
 __all__ = ["ReportView", "build_view"]
 
