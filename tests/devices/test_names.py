@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pamprof.pricing.device_names import MEMORY_GIB, canonical_device, known_devices, variants_of
+from pamprof.devices.names import canonical_device, variants_of
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,3 @@ def test_an_incomplete_name_has_its_variants() -> None:
     assert variants_of("nvidia a100") == ("A100-40GB-PCIe", "A100-40GB-SXM", "A100-80GB-PCIe", "A100-80GB-SXM")
     assert variants_of("A1000") == ()
     assert variants_of("") == ()
-
-
-def test_every_known_device_has_a_nominal_memory() -> None:
-    assert set(MEMORY_GIB) == set(known_devices())
