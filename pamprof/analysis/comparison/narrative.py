@@ -39,15 +39,13 @@ def headline(story: Story) -> tuple[str, ...]:
     finding = (
         _finding(story, told, told.best),
         *_other_lengths(told),
-        *_kernels(story, told, told.best),
         *_published(story, told, told.best),
         *_eager(story, told),
         *_others(story, told),
         *_decode(story),
     )
-    sentences = [" ".join(finding), _largest_doubt(story, told, told.best)]
-    sentences += _launch_bound(story, told)
-    return tuple(sentences)
+    doubt = _largest_doubt(story, told, told.best)
+    return (" ".join(finding), doubt, *_kernels(story, told, told.best), *_launch_bound(story, told))
 
 
 def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:
@@ -117,7 +115,7 @@ def _split(told: PhaseStory, comparison: Comparison) -> str:
     counted = "counted FLOPs" if all(count.complete for count in flops) else "FLOPs as far as they can be counted"
     arithmetic, efficiency = ratio(comparison.flop_ratio), comparison.efficiency_ratio
     if efficiency.low > 1:
-        return f"{arithmetic} is arithmetic ({counted}), the other {_value(efficiency)} is FLOP/s it does not reach"
+        return f"{arithmetic} is arithmetic ({counted})"
     if efficiency.high < 1:
         return f"arithmetic alone ({counted}) would be {arithmetic}, done at the higher rate"
     return f"arithmetic ({counted}, {arithmetic}) explains all"
@@ -147,7 +145,13 @@ def _decode(story: Story) -> tuple[str, ...]:
     if not by_batch:
         return ()
     contexts = sorted({p.point.sequence_length for p in story.points_of(Phase.DECODE)})
-    parts = [f"{_place(crossover, contexts)} at batch {batch}" for batch, crossover in by_batch.items()]
+    places: dict[str, list[str]] = {}
+    for batch, crossover in by_batch.items():
+        places.setdefault(_place(crossover, contexts), []).append(str(batch))
+    parts = [
+        f"{place} at batch {batches[0]}" if len(batches) == 1 else f"{place} at batches {', '.join(batches)}"
+        for place, batches in places.items()
+    ]
     return (
         f"Decode with the best {story.subject_title} code against the {story.reference_title}: {'; '.join(parts)}.",
     )
