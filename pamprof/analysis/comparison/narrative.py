@@ -40,7 +40,6 @@ def headline(story: Story) -> tuple[str, ...]:
         _finding(story, told, told.best),
         *_other_lengths(told),
         *_published(story, told, told.best),
-        *_eager(story, told),
         *_others(story, told),
         *_decode(story),
     )
@@ -100,13 +99,17 @@ def _kernels(story: Story, told: PhaseStory, best: Comparison) -> tuple[str, ...
 def _published(story: Story, told: PhaseStory, best: Comparison) -> tuple[str, ...]:
     published = told.published
     if published is None:
-        return ()
+        return _eager(story, told)
     how = execution_label(published.subject.execution)
     if published.subject == best.subject and published.baseline == best.baseline:
-        return (f"That is {_split(told, published)}.",) if published.verdict is Verdict.SLOWER else ()
+        return (
+            *((f"That is {_split(told, published)}.",) if published.verdict is Verdict.SLOWER else ()),
+            *_eager(story, told),
+        )
     title = story.names.title(published.subject.spec.layer)
     split = f", of which {_split(told, published)}" if published.verdict is Verdict.SLOWER else ""
-    return (f"{title} as published, at equal execution ({how}), costs {_value(published.time_ratio)}{split}.",)
+    eager = "" if told.eager is None else f"; eager {_value(told.eager.time_ratio)} the fastest reference"
+    return (f"{title} as published costs {_value(published.time_ratio)} at equal execution ({how}){split}{eager}.",)
 
 
 def _split(told: PhaseStory, comparison: Comparison) -> str:
