@@ -56,7 +56,9 @@ def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:
     value = _value(best.time_ratio)
     pairing = "" if best.paired else "; the two were not sampled side by side"
     several = sum(c.subject.spec.layer == best.subject.spec.layer for c in told.point.comparisons) > 1
-    how = f"{best.subject.implementation}, {execution_label(best.subject.execution)}"
+    how = execution_label(best.subject.execution)
+    if len(story.roles.layers[best.subject.spec.layer].implementations) > 1:
+        how = f"{best.subject.implementation}, {how}"
     who = f"the best {story.subject_title} code ({how})" if several else story.names.in_sentence(best.subject)
     match best.verdict:
         case Verdict.INCONCLUSIVE:

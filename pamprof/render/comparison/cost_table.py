@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from pamprof.render.arms import Arm
     from pamprof.render.comparison.inputs import ReportInputs
 
+_BILL_HEADING = (
+    f"An example bill: training on {units.si(PAPER_RUN_TOKENS)} tokens, 10 passes over 118.44 million as in "
+    "arXiv:2604.05030"
+)
+
 
 def cost_table(inputs: ReportInputs) -> CostTable:
     """Cost of every arm's fastest execution by point, perplexity above it, and the training bill of the paper's run."""
@@ -36,6 +41,7 @@ def cost_table(inputs: ReportInputs) -> CostTable:
         else (),
         perplexity_source=f"Perplexity (lower is better): {listed(sources)}." if sources else "",
         bill=_bill(inputs),
+        bill_heading=_BILL_HEADING,
         market=_market(inputs),
     )
 

@@ -141,6 +141,7 @@ class CostTable:
         perplexities: Quality beside the cost, one cell an arm; empty where the session has none.
         perplexity_source: Who says so.
         bill: The training example, one sentence an arm.
+        bill_heading: What the example is.
         market: What the spread of prices does to the amounts.
     """
 
@@ -150,6 +151,7 @@ class CostTable:
     perplexities: tuple[Cell, ...]
     perplexity_source: str
     bill: tuple[str, ...]
+    bill_heading: str
     market: str
 
 

@@ -56,7 +56,7 @@ def render_markdown(view: ReportView) -> str:
         lines += ["## Planned, but without a number", ""]
         lines += [*(f"- {escape(s.what)}: {escape(s.kind)}. {escape(s.reason)}" for s in view.skipped), ""]
     if view.cost.bill:
-        lines += ["## The paper's training run, 10 passes over 118.44 million tokens", ""]
+        lines += [f"## {escape(view.cost.bill_heading)}", ""]
         lines += [*(f"- {escape(line)}" for line in view.cost.bill), ""]
     if view.serving is not None:
         lines += [f"## {view.serving.heading}", "", escape(view.serving.asked), ""]
