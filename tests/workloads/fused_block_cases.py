@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from pamprof.records import Dtype, LayerSpec, Scope
-from pamprof.workloads.layers.fused_decode import MANY_SEQUENCES
-from pamprof.workloads.layers.memory_model import MemoryLayer
-from pamprof.workloads.layers.pam_fused import FusedBlock
-from pamprof.workloads.layers.pam_layer import DEFINITION
-from pamprof.workloads.layers.pam_oracle import excite, open_gates
-from pamprof.workloads.models import PamLanguageModel
+from pamprof.workloads.layers.pam.definition import DEFINITION
+from pamprof.workloads.layers.pam.fused.block import FusedBlock
+from pamprof.workloads.layers.pam.fused.decode import MANY_SEQUENCES
+from pamprof.workloads.layers.pam.model import PamLanguageModel
+from pamprof.workloads.layers.pam.oracle import excite, open_gates
+from pamprof.workloads.layers.recurrent.model import MemoryLayer
 
 CPU = torch.device("cpu")
 LENGTH = 41  # two chunks of the core, the second one not full

@@ -11,20 +11,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pamprof.workloads.kernels import (
-    block_gate,
-    block_norm,
-    block_norm_backward,
-    block_norm_gates,
-    block_prepare,
-    block_weights,
-    cross_entropy,
-    decode_gate_unit,
-    decode_memory,
-    decode_products,
-    decode_projection,
+from pamprof.workloads.kernels import cross_entropy
+from pamprof.workloads.kernels.block import (
+    gate as block_gate,
+    norm as block_norm,
+    norm_backward as block_norm_backward,
+    norm_gates as block_norm_gates,
+    prepare as block_prepare,
+    weights as block_weights,
 )
-from pamprof.workloads.layers import complex_ops as definition
+from pamprof.workloads.kernels.decode import (
+    gate_unit as decode_gate_unit,
+    products as decode_products,
+    projection as decode_projection,
+    recurrence as decode_memory,
+)
+from pamprof.workloads.layers.pam.complex import stages as definition
 
 SHAPES = ((1, 1, 24, 1, 12, 24), (2, 5, 44, 2, 16, 132), (2, 11, 88, 3, 24, 40))  # B, T, D, H, d, h
 errors: dict[str, float] = {}

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pamprof.records import Dtype, Phase
-from pamprof.workloads.layers import fused_decode, pam_fused, pam_layer, pam_oracle
-from pamprof.workloads.layers.memory_model import MemoryLayer
+from pamprof.workloads.layers.pam import definition as pam_layer, oracle as pam_oracle
+from pamprof.workloads.layers.pam.fused import block as pam_fused, decode as fused_decode
+from pamprof.workloads.layers.recurrent.model import MemoryLayer
 from tests.workloads.fused_block_cases import SPEC
 
 # Kernels of a step by how it multiplies: one sequence at a time, by products of our own, by the library's.

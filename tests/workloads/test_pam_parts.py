@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pamprof.workloads.layers import complex_ops, pam_published
-from pamprof.workloads.layers.complex_products import ComplexProduct, FourProducts, ThreeProducts
-from pamprof.workloads.layers.decay_gates import log_decay_and_write
-from pamprof.workloads.layers.pam import log_chunked_pam
-from pamprof.workloads.layers.pam_complex import Form, PamLayer, projections
-from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters, DecayParameters
-from pamprof.workloads.layers.pam_presets import preset
-from pamprof.workloads.layers.plane_ops import plane_gate, plane_norm
+from pamprof.workloads.layers.pam.complex import stages as complex_ops
+from pamprof.workloads.layers.pam.complex.block import Form, PamLayer, projections
+from pamprof.workloads.layers.pam.planar.products import ComplexProduct, FourProducts, ThreeProducts
+from pamprof.workloads.layers.pam.planar.stages import plane_gate, plane_norm
+from pamprof.workloads.layers.pam.published import block as pam_published
+from pamprof.workloads.layers.pam.recurrence import log_chunked_pam
+from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters, DecayParameters
+from pamprof.workloads.layers.recurrent.presets import preset
 from tests.workloads.golden import golden, planes
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}

@@ -1,0 +1,111 @@
+"""Phase-Associative Memory as a layer definition: its sizes, formulas, implementations and oracle.
+
+Source: Vishwakarma & Agostino, arXiv:2604.05030.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from pamprof.errors import UnsupportedError
+from pamprof.records import Dtype, ImplementationKind, LayerSpec, Phase, Scope
+from pamprof.workloads.base import KernelNotes
+from pamprof.workloads.kernels.availability import unavailable_reason
+from pamprof.workloads.layers.pam.arithmetic import arithmetic
+from pamprof.workloads.layers.pam.complex.stages import ACTIVATIONS
+from pamprof.workloads.layers.pam.model import PamLanguageModel
+from pamprof.workloads.layers.pam.oracle import (
+    ORACLE_CHUNK_SIZE,
+    ORACLE_DECODE_BATCH_SIZES,
+    ORACLE_NAME,
+    block_error,
+    naive_block,
+)
+from pamprof.workloads.layers.recurrent import presets as pam_presets
+from pamprof.workloads.layers.recurrent.definition import MemoryDefinition
+from pamprof.workloads.layers.recurrent.model import TORCH_DTYPES, MemoryLayer
+from pamprof.workloads.layers.recurrent.parameters import initialise
+
+if TYPE_CHECKING:
+    import torch
+
+    from pamprof.records import Workload
+    from pamprof.workloads.base import LayerDefinition, SequenceModel
+
+
+class PamDefinition(MemoryDefinition):
+    """Complex gate unit and phase-associative memory, in five implementations of the same parameters."""
+
+    name = "pam"
+    title = "PAM"
+    implementations: tuple[str, ...] = ("published", "planar", "gauss", "complex", "fused")
+    activations = ACTIVATIONS
+    complex_valued = True
+    implementation_kinds: ClassVar = {"published": ImplementationKind.PUBLISHED, "fused": ImplementationKind.KERNELS}
+
+    def preset(self, name: str) -> LayerSpec:
+        """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
+        return pam_presets.preset(name)
+
+    def build(
+        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
+    ) -> SequenceModel:
+        """A block or language model with float32 parameters drawn from ``seed``, equal for every implementation.
+
+        Raises:
+            UnsupportedError: The implementation cannot run on ``device``.
+        """
+        self.check_implementation(implementation)
+        self.check(spec)
+        reason = unavailable_reason(device) if implementation == "fused" else None
+        if reason is not None:
+            raise UnsupportedError(reason)
+        with device:
+            if scope is Scope.MODEL:
+                return PamLanguageModel(spec, implementation=implementation, seed=seed)
+            layer = MemoryLayer(spec, arithmetic(implementation))
+        initialise(layer, seed)
+        return layer
+
+    def oracle_error(
+        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
+    ) -> tuple[float, str]:
+        """Relative rms error of one block without dropout against the naive recurrence, and the oracle's name."""
+        if implementation == "complex" and dtype is Dtype.BFLOAT16:
+            raise UnsupportedError(
+                "torch has no bfloat16 complex numbers; measure the complex implementation in float32"
+            )
+        quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
+        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
+        assert isinstance(layer, MemoryLayer)
+        batch_sizes: tuple[int, ...] = ORACLE_DECODE_BATCH_SIZES
+        if implementation == "fused" and phase is Phase.DECODE:
+            from pamprof.workloads.layers.pam.fused.decode import (
+                step_batch_sizes,  # Triton, which a CPU machine may lack
+            )
+
+            batch_sizes = step_batch_sizes(spec, TORCH_DTYPES[dtype], device)
+        error = block_error(
+            layer,
+            quiet,
+            naive_block,
+            phase=phase,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            shape=self.position_shape(spec),
+            decode_batch_sizes=batch_sizes,
+        )
+        return error, ORACLE_NAME
+
+    def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
+        """How the memory's core was launched for ``workload``; nothing but ``fused`` has kernels to say it of."""
+        if workload.implementation != "fused" or unavailable_reason(device) is not None:
+            return KernelNotes()
+        from pamprof.workloads.kernels.core.notes import core_notes  # Triton, which a CPU machine may lack
+
+        return core_notes(workload, device)
+
+
+DEFINITION: LayerDefinition = PamDefinition()

@@ -1,0 +1,1 @@
+"""PAM with hand-written Triton kernels; imported only where Triton is."""
