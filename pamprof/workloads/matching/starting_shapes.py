@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Scope
+from pamprof.workloads.layers.presets import preset_names
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
     from pamprof.workloads.base import LayerDefinition
-
-PRESET_NAMES = ("tiny", "5m", "10m", "25m", "100m", "1b")
 
 # Activations of the complex layer and of its real twin: the same function of the magnitude, or of the value itself.
 _ACTIVATION_TWINS = {"modswish": "swish", "modrelu": "relu", "swish": "modswish", "relu": "modrelu"}
@@ -52,13 +51,13 @@ def nearest_preset(own: LayerDefinition, reference: LayerSpec, layer: LayerDefin
     """The layer's preset whose parameter count, with the reference's vocabulary, is nearest to the reference's."""
     target = own.parameter_count(reference, Scope.MODEL)
     presets = []
-    for name in PRESET_NAMES:
+    for name in preset_names():
         try:
             presets.append(_with_shared_choices(layer, layer.preset(name), reference))
         except UsageError:
             continue
     if not presets:
-        raise UsageError(f"layer {layer.name} has none of the presets {', '.join(PRESET_NAMES)} to be sized from")
+        raise UsageError(f"layer {layer.name} has none of the presets {', '.join(preset_names())} to be sized from")
     return min(presets, key=lambda spec: abs(layer.parameter_count(spec, Scope.MODEL) / target - 1))
 
 

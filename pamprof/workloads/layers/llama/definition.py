@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pamprof.errors import SpecError, UsageError
+from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers.llama import formulas
 from pamprof.workloads.layers.llama.model import LlamaLanguageModel, LlamaLayer
@@ -24,45 +24,6 @@ from pamprof.workloads.layers.transformer.oracle import oracle_error
 if TYPE_CHECKING:
     from pamprof.workloads.base import ClosedForm, SequenceModel
 
-_PAPER_VOCABULARY_SIZE = 50_257  # GPT-2's tokeniser, shared with the models it is matched to
-_PAPER_SEQUENCE_LENGTH = 2_048
-
-
-def _sizes(
-    heads: int,
-    key_value_heads: int,
-    depth: int,
-    hidden_dim: int,
-    *,
-    head_dim: int = 64,
-    vocabulary_size: int = _PAPER_VOCABULARY_SIZE,
-    maximum_sequence_length: int = _PAPER_SEQUENCE_LENGTH,
-) -> LayerSpec:
-    return LayerSpec(
-        layer="llama",
-        model_dim=heads * head_dim,
-        heads=heads,
-        head_dim=head_dim,
-        key_value_heads=key_value_heads,
-        depth=depth,
-        hidden_dim=hidden_dim,
-        vocabulary_size=vocabulary_size,
-        maximum_sequence_length=maximum_sequence_length,
-        activation="swiglu",
-    )
-
-
-# Matched to the PAM preset of the same name on parameters, within 1 %. 1b is Llama-3.2-1B's shape, cache included, with
-# a d_ff of 6912 instead of 8192. Widths below 128 have no head of 64 to spare; the two smallest take narrower ones.
-_PRESETS = {
-    "tiny": _sizes(5, 1, 2, 264, head_dim=16, vocabulary_size=2_048, maximum_sequence_length=512),
-    "5m": _sizes(5, 1, 12, 272, head_dim=16),
-    "10m": _sizes(2, 1, 16, 448),
-    "25m": _sizes(4, 1, 16, 864),
-    "100m": _sizes(12, 3, 10, 2048),
-    "1b": _sizes(32, 8, 16, 6912),
-}
-
 
 class LlamaDefinition(TransformerDefinition):
     """Llama-style decoder: RMS norms, rotary positions, SwiGLU, grouped-query attention, tied head, no biases."""
@@ -70,12 +31,6 @@ class LlamaDefinition(TransformerDefinition):
     name = "llama"
     title = "Llama"
     activation = "swiglu"
-
-    def preset(self, name: str) -> LayerSpec:
-        """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
-        if name not in _PRESETS:
-            raise UsageError(f"no preset {name!r} of layer llama; presets are {', '.join(_PRESETS)}")
-        return _PRESETS[name]
 
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
         """The same depth, head_dim and ratios at another width; None where the width is no multiple of the head_dim.

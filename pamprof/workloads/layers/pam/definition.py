@@ -22,7 +22,7 @@ from pamprof.workloads.layers.pam.oracle import (
     block_error,
     naive_block,
 )
-from pamprof.workloads.layers.recurrent import presets as pam_presets
+from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.recurrent.definition import MemoryDefinition
 from pamprof.workloads.layers.recurrent.model import TORCH_DTYPES, MemoryLayer
 from pamprof.workloads.layers.recurrent.parameters import initialise
@@ -46,7 +46,7 @@ class PamDefinition(MemoryDefinition):
 
     def preset(self, name: str) -> LayerSpec:
         """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
-        return pam_presets.preset(name)
+        return preset(self.name, name)
 
     def build(
         self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int

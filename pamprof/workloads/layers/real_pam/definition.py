@@ -13,8 +13,9 @@ from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
 from pamprof.workloads.layers.pam.model import RealPamLanguageModel
 from pamprof.workloads.layers.pam.oracle import ORACLE_CHUNK_SIZE, block_error
+from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.real_pam.arithmetic import REAL
-from pamprof.workloads.layers.recurrent import presets as pam_presets
+from pamprof.workloads.layers.real_pam.twin import twin
 from pamprof.workloads.layers.recurrent.definition import MemoryDefinition
 from pamprof.workloads.layers.recurrent.model import MemoryLayer
 from pamprof.workloads.layers.recurrent.parameters import initialise
@@ -40,7 +41,7 @@ class RealPamDefinition(MemoryDefinition):
 
     def preset(self, name: str) -> LayerSpec:
         """The twin of PAM's preset ``name`` by parameter count; raises ``UsageError`` naming the presets there are."""
-        return pam_presets.twin(pam_presets.preset(name))
+        return twin(preset(self.twin_of, name))
 
     def check(self, spec: LayerSpec) -> None:
         """As every memory layer; rotary positions also need channels in pairs."""

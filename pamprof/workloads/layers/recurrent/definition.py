@@ -8,7 +8,8 @@ import torch
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
-from pamprof.workloads.layers.recurrent import formulas, presets as pam_presets
+from pamprof.workloads.layers.recurrent import formulas
+from pamprof.workloads.layers.recurrent.resize import resize
 
 if TYPE_CHECKING:
     from pamprof.workloads.base import ClosedForm
@@ -39,7 +40,7 @@ class MemoryDefinition:
 
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
         """The same depth, head_dim and ratios at another width; None where not even one head is left."""
-        return pam_presets.resize(spec, model_dim)
+        return resize(spec, model_dim)
 
     def check(self, spec: LayerSpec) -> None:
         """Raise ``SpecError`` with subject, value and remedy when no such layer can exist."""

@@ -14,6 +14,7 @@ import torch
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
+from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.transformer import formulas
 from pamprof.workloads.layers.transformer.model import (
     TORCH_DTYPES,
@@ -27,45 +28,8 @@ from pamprof.workloads.layers.transformer.oracle import ORACLE_NAME, oracle_erro
 if TYPE_CHECKING:
     from pamprof.workloads.base import ClosedForm, SequenceModel
 
-_PAPER_VOCABULARY_SIZE = 50_257  # GPT-2's tokeniser
-_PAPER_SEQUENCE_LENGTH = 2_048
-
 # A head that shrinks or grows by more than this is another architecture, not another size.
 _HEAD_DIM_FACTOR = 1.5
-
-
-def _sizes(
-    model_dim: int,
-    heads: int,
-    depth: int,
-    *,
-    hidden_dim: int | None = None,
-    vocabulary_size: int = _PAPER_VOCABULARY_SIZE,
-    maximum_sequence_length: int = _PAPER_SEQUENCE_LENGTH,
-) -> LayerSpec:
-    return LayerSpec(
-        layer="transformer",
-        model_dim=model_dim,
-        heads=heads,
-        head_dim=model_dim // heads,
-        depth=depth,
-        hidden_dim=4 * model_dim if hidden_dim is None else hidden_dim,
-        vocabulary_size=vocabulary_size,
-        maximum_sequence_length=maximum_sequence_length,
-        activation="gelu",
-    )
-
-
-# 5m, 10m and 100m are the paper's. The others are matched to the PAM preset of the same name on parameters, within 1 %,
-# at PAM's own depth.
-_PRESETS = {
-    "tiny": _sizes(72, 3, 2, hidden_dim=328, vocabulary_size=2_048, maximum_sequence_length=512),
-    "5m": _sizes(88, 2, 4),
-    "10m": _sizes(136, 2, 13),
-    "25m": _sizes(256, 4, 16),
-    "100m": _sizes(672, 12, 12),
-    "1b": _sizes(1728, 27, 24),
-}
 
 
 class TransformerDefinition:
@@ -86,9 +50,7 @@ class TransformerDefinition:
 
     def preset(self, name: str) -> LayerSpec:
         """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
-        if name not in _PRESETS:
-            raise UsageError(f"no preset {name!r} of layer transformer; presets are {', '.join(_PRESETS)}")
-        return _PRESETS[name]
+        return preset(self.name, name)
 
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
         """The same depth and feed-forward ratio at another width; None where no similar head_dim divides it.
