@@ -15,10 +15,10 @@ from pamprof.records import Dtype
 from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.layers.pam.definition import DEFINITION
 from pamprof.workloads.layers.pam.model import PamLanguageModel
-from pamprof.workloads.layers.pam.oracle import excite
+from pamprof.workloads.layers.recurrent.oracle import excite
 
 if TYPE_CHECKING:
-    from pamprof.workloads.layers.recurrent.model import MemoryState
+    from pamprof.workloads.layers.recurrent.model import RecurrentState
 
 CUDA = torch.device("cuda")
 pytestmark = [
@@ -71,7 +71,7 @@ def test_a_state_read_ahead_is_the_one_that_was_written(batch_size):
 
     fused = model("100m", "fused", Dtype.BFLOAT16, 4)
     ids = torch.arange(batch_size, device=CUDA)
-    ends: list[tuple[Tensor, MemoryState]] = []
+    ends: list[tuple[Tensor, RecurrentState]] = []
     memory_step = pam_fused.memory_step
 
     def waiting(*given: Tensor, ahead: bool = False) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from pamprof.errors import UnsupportedError
 from pamprof.records import Scope
 from pamprof.workloads.kernels.availability import unavailable_reason
-from pamprof.workloads.layers.pam.arithmetic import arithmetic
 from pamprof.workloads.layers.pam.definition import DEFINITION
+from pamprof.workloads.layers.pam.implementations import arithmetic
 from tests.workloads.interpreted import assert_below, measured
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")

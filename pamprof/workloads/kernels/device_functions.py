@@ -1,6 +1,6 @@
 """Device functions that the block's kernels share: moduli, stable logarithms, the decay's gates; and launch sizes.
 
-Everything is float32; the constants are those of ``complex_ops``.
+Everything is float32; the constants are those of ``layers.recurrent.epsilons``.
 
 From Hopper on a kernel may be launched while the one before still runs (programmatic dependent launch, "griddepcontrol"
 in the PTX ISA). Every kernel launched so waits before it reads or writes anything that another one writes; the memory's
@@ -19,7 +19,7 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from pamprof.workloads.kernels.core.tiles import INTERPRETED, rounded
-from pamprof.workloads.layers.pam.complex.stages import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
+from pamprof.workloads.layers.recurrent.epsilons import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 
 MAGNITUDE = tl.constexpr(MAGNITUDE_EPSILON)
 DIRECTION = tl.constexpr(DIRECTION_EPSILON)

@@ -1,4 +1,4 @@
-"""The norm that leads to the memory: as ``block_norm``, and from the same pass the logits of the decay's gates.
+"""The norm that leads to the memory: as ``block.norm``, and from the same pass the logits of the decay's gates.
 
 Products with the gates' weights and everything that leads to a decay are float32 whatever the dtypes; they are made
 with the normed row before it is rounded.

@@ -12,29 +12,25 @@ from pamprof.errors import UnsupportedError
 from pamprof.records import Dtype, ImplementationKind, LayerSpec, Phase, Scope
 from pamprof.workloads.base import KernelNotes
 from pamprof.workloads.kernels.availability import unavailable_reason
-from pamprof.workloads.layers.pam.arithmetic import arithmetic
+from pamprof.workloads.layers.pam import formulas
 from pamprof.workloads.layers.pam.complex.stages import ACTIVATIONS
+from pamprof.workloads.layers.pam.implementations import arithmetic
 from pamprof.workloads.layers.pam.model import PamLanguageModel
-from pamprof.workloads.layers.pam.oracle import (
-    ORACLE_CHUNK_SIZE,
-    ORACLE_DECODE_BATCH_SIZES,
-    ORACLE_NAME,
-    block_error,
-    naive_block,
-)
+from pamprof.workloads.layers.pam.oracle import ORACLE_NAME, naive_block
 from pamprof.workloads.layers.presets import preset
-from pamprof.workloads.layers.recurrent.definition import MemoryDefinition
-from pamprof.workloads.layers.recurrent.model import TORCH_DTYPES, MemoryLayer
+from pamprof.workloads.layers.recurrent.definition import RecurrentDefinition
+from pamprof.workloads.layers.recurrent.model import TORCH_DTYPES, RecurrentLayer
+from pamprof.workloads.layers.recurrent.oracle import ORACLE_CHUNK_SIZE, ORACLE_DECODE_BATCH_SIZES, block_error
 from pamprof.workloads.layers.recurrent.parameters import initialise
 
 if TYPE_CHECKING:
     import torch
 
     from pamprof.records import Workload
-    from pamprof.workloads.base import LayerDefinition, SequenceModel
+    from pamprof.workloads.base import ClosedForm, LayerDefinition, SequenceModel
 
 
-class PamDefinition(MemoryDefinition):
+class PamDefinition(RecurrentDefinition):
     """Complex gate unit and phase-associative memory, in five implementations of the same parameters."""
 
     name = "pam"
@@ -47,6 +43,29 @@ class PamDefinition(MemoryDefinition):
     def preset(self, name: str) -> LayerSpec:
         """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
         return preset(self.name, name)
+
+    def implementation_flop_count(
+        self,
+        spec: LayerSpec,
+        *,
+        implementation: str,
+        phase: Phase,
+        scope: Scope,
+        batch_size: int,
+        sequence_length: int,
+        dtype: Dtype | None = None,
+    ) -> ClosedForm:
+        """What ``implementation`` executes in matrix products; see ``formulas.implementation_flop_count``."""
+        self.check_implementation(implementation)
+        return formulas.implementation_flop_count(
+            spec,
+            implementation=implementation,
+            phase=phase,
+            scope=scope,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            dtype=dtype,
+        )
 
     def build(
         self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
@@ -64,7 +83,7 @@ class PamDefinition(MemoryDefinition):
         with device:
             if scope is Scope.MODEL:
                 return PamLanguageModel(spec, implementation=implementation, seed=seed)
-            layer = MemoryLayer(spec, arithmetic(implementation))
+            layer = RecurrentLayer(spec, arithmetic(implementation))
         initialise(layer, seed)
         return layer
 
@@ -78,7 +97,7 @@ class PamDefinition(MemoryDefinition):
             )
         quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
         layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
-        assert isinstance(layer, MemoryLayer)
+        assert isinstance(layer, RecurrentLayer)
         batch_sizes: tuple[int, ...] = ORACLE_DECODE_BATCH_SIZES
         if implementation == "fused" and phase is Phase.DECODE:
             from pamprof.workloads.layers.pam.fused.decode import (

@@ -1,4 +1,4 @@
-"""The full language models of phase-associative memory and of its real twin.
+"""The language model of phase-associative memory.
 
 Axes: B batch, T time, D model_dim, V vocabulary.
 """
@@ -8,17 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from pamprof.errors import SpecError
-from pamprof.workloads.layers.pam.arithmetic import arithmetic
 from pamprof.workloads.layers.pam.complex.block import layer_sizes
-from pamprof.workloads.layers.real_pam.arithmetic import REAL
-from pamprof.workloads.layers.recurrent.model import MemoryLanguageModel
+from pamprof.workloads.layers.pam.implementations import arithmetic
+from pamprof.workloads.layers.recurrent.model import RecurrentLanguageModel
 from pamprof.workloads.layers.recurrent.parameters import (
     ComplexLinearParameters,
-    RealLinearParameters,
+    TableParameters,
     initialise,
     load_exactly,
     tensor_of,
@@ -30,24 +28,16 @@ if TYPE_CHECKING:
     from pamprof.records import LayerSpec
 
 
-class _Table(nn.Module):
-    """weight [V, D]."""
-
-    def __init__(self, spec: LayerSpec) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(spec.vocabulary_size, spec.model_dim))
-
-
 class _ComplexTable(nn.Module):
     """embed_real and embed_imag."""
 
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()
-        self.embed_real = _Table(spec)
-        self.embed_imag = _Table(spec)
+        self.embed_real = TableParameters(spec)
+        self.embed_imag = TableParameters(spec)
 
 
-class PamLanguageModel(MemoryLanguageModel):
+class PamLanguageModel(RecurrentLanguageModel):
     """The language model of the paper: ids [B, T] to logits [B, T, V].
 
     ``implementation`` is ``planar``, ``gauss``, ``published``, ``complex`` or ``fused``; all compute the same function
@@ -79,22 +69,6 @@ class PamLanguageModel(MemoryLanguageModel):
         return self.embed.embed_real.weight, self.embed.embed_imag.weight
 
     def _projection(self) -> ComplexLinearParameters:
-        return self.lm_head_proj
-
-
-class RealPamLanguageModel(MemoryLanguageModel):
-    """The same model over real tensors, to tell what complex arithmetic costs from what the architecture costs."""
-
-    def __init__(self, spec: LayerSpec, *, seed: int = 0) -> None:
-        super().__init__(spec, REAL)
-        self.embed = _Table(spec)
-        self.lm_head_proj = RealLinearParameters(spec.model_dim, spec.model_dim)
-        initialise(self, seed)
-
-    def _tables(self) -> tuple[nn.Parameter, ...]:
-        return (self.embed.weight,)
-
-    def _projection(self) -> RealLinearParameters:
         return self.lm_head_proj
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pamprof.workloads.layers.pam.planar.stages import compute_dtype
 from pamprof.workloads.layers.real_pam.block import RealBlock, real_norm
 from pamprof.workloads.layers.recurrent.parameters import RealLinearParameters
+from pamprof.workloads.layers.recurrent.precision import compute_dtype
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pamprof.workloads.layers.pam.complex.stages import NORM_EPSILON
-from pamprof.workloads.layers.pam.planar.stages import compute_dtype
 from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.recurrent.epsilons import NORM_EPSILON
 from pamprof.workloads.layers.recurrent.parameters import (
     ActivationParameters,
     DecayParameters,
     MatrixParameters,
     NormParameters,
 )
+from pamprof.workloads.layers.recurrent.precision import compute_dtype
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec

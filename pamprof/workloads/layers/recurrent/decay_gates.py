@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from pamprof.workloads.layers.pam.planar.stages import precise
+from pamprof.workloads.layers.recurrent.precision import precise
 
 if TYPE_CHECKING:
     from torch import Tensor

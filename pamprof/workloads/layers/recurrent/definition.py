@@ -25,7 +25,7 @@ _POSITIVE_FIELDS = (
 )
 
 
-class MemoryDefinition:
+class RecurrentDefinition:
     """The part of a ``LayerDefinition`` that follows from a spec alone."""
 
     name: str
@@ -63,7 +63,7 @@ class MemoryDefinition:
     def flop_count(
         self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
     ) -> ClosedForm:
-        """Closed form of one step; see ``pam_formulas.architecture_flop_count`` for every term."""
+        """Closed form of one step; see ``formulas.architecture_flop_count`` for every term."""
         return formulas.architecture_flop_count(
             spec, phase=phase, scope=scope, batch_size=batch_size, sequence_length=sequence_length
         )
@@ -79,16 +79,11 @@ class MemoryDefinition:
         sequence_length: int,
         dtype: Dtype | None = None,
     ) -> ClosedForm:
-        """What ``implementation`` executes in matrix products; see ``pam_formulas.executed_flop_count``."""
+        """What ``implementation`` executes in matrix products; see ``formulas.executed_flop_count``."""
+        del dtype
         self.check_implementation(implementation)
         return formulas.executed_flop_count(
-            spec,
-            implementation=implementation,
-            phase=phase,
-            scope=scope,
-            batch_size=batch_size,
-            sequence_length=sequence_length,
-            dtype=dtype,
+            spec, phase=phase, scope=scope, batch_size=batch_size, sequence_length=sequence_length
         )
 
     def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.base import ClosedForm
-from pamprof.workloads.layers.pam.fused.formulas import fused_multiply_adds
-from pamprof.workloads.layers.pam.recurrence import DEFAULT_CHUNK_SIZE
 from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE
 
 if TYPE_CHECKING:
@@ -122,20 +120,6 @@ def core_work(spec: LayerSpec, length: int, *, final_state: bool) -> Work:
     return Work(forward=forward, backward=backward)
 
 
-def complex_work(spec: LayerSpec, length: int) -> Work:
-    """What ``log_chunked_pam`` executes in complex products: as the core, but always with states.
-
-    Per chunk scores and output 2 C² d, state C d², read C d²; once a sequence (N + 1) N d² for the states across
-    chunks, the one after the last included; all times 4. Backward multiplies twice for each product.
-    """
-    chunk = min(DEFAULT_CHUNK_SIZE, length)
-    chunks = -(-length // chunk)
-    head_dim = spec.head_dim
-    inside = chunks * (2 * chunk**2 * head_dim + 2 * chunk * head_dim**2)
-    forward = 4 * (inside + (chunks + 1) * chunks * head_dim**2)
-    return Work(forward=forward, backward=2 * forward)
-
-
 def decode_state_flop_count(spec: LayerSpec) -> int:
     """FLOP of one block's memory for one token: decay m, write and read 2 m² each, for every one of H d² entries."""
     planes = planes_of(spec)
@@ -169,36 +153,32 @@ def architecture_flop_count(
 def executed_flop_count(
     spec: LayerSpec,
     *,
-    implementation: str,
     phase: Phase,
     scope: Scope,
     batch_size: int,
     sequence_length: int,
-    dtype: Dtype | None = None,
+    work: Work | None = None,
+    products: int | None = None,
+    reads_by_product: bool = True,
 ) -> ClosedForm:
     """FLOP in matrix products that an implementation executes in one step, to the unit.
 
-    Differences from the architecture: a padded logits product; three products instead of four for ``gauss``; the
-    implementation's own chunks; in decode, writing to the memory and decaying it are elementwise work, so that only the
-    read, m² d² a head, is a product, and for ``published`` not even that. ``dtype`` matters to ``fused`` alone.
+    Differences from the architecture: a padded logits product; the implementation's own chunks; in decode, writing to
+    the state and decaying it are elementwise work, so that only the read, m² d² a head, is a product.
+
+    Args:
+        spec: The layer's sizes.
+        phase: What one step does.
+        scope: A block, or the whole model.
+        batch_size: Sequences of the step.
+        sequence_length: Tokens of each.
+        work: Of the recurrence over one sequence; None for that of ``chunk_core``. Decode has none.
+        products: Real products of one complex product; None for m².
+        reads_by_product: Whether decode reads the state with a matrix product.
     """
-    products = 3 if implementation == "gauss" else None
     if phase is Phase.DECODE:
         work = Work(forward=0, backward=0)
-    elif implementation == "published":
-        work = loop_work(spec, sequence_length, min(spec.chunk_size or PUBLISHED_CHUNK_SIZE, sequence_length))
-    elif implementation == "complex":
-        work = complex_work(spec, sequence_length)
-    elif implementation == "fused":
-        forward, backward = fused_multiply_adds(
-            spec,
-            batch_size=batch_size,
-            sequence_length=sequence_length,
-            dtype=dtype,
-            differentiates=phase is Phase.TRAIN,
-        )
-        work = Work(forward=forward, backward=backward)
-    else:
+    elif work is None:
         work = core_work(spec, sequence_length, final_state=phase is Phase.PREFILL)
     return _step_flop_count(
         spec,
@@ -209,9 +189,7 @@ def executed_flop_count(
         linear=linear_multiply_adds(spec, products),
         head=head_multiply_adds(spec, padded_vocabulary_size(spec.vocabulary_size), products),
         work=work,
-        decode_state_flop=0
-        if implementation == "published"
-        else 2 * planes_of(spec) ** 2 * spec.heads * spec.head_dim**2,
+        decode_state_flop=2 * planes_of(spec) ** 2 * spec.heads * spec.head_dim**2 if reads_by_product else 0,
     )
 
 

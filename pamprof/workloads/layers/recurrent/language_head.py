@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pamprof.workloads.layers.pam.planar.stages import compute_dtype
 from pamprof.workloads.layers.recurrent.formulas import VOCABULARY_MULTIPLE, padded_vocabulary_size
+from pamprof.workloads.layers.recurrent.precision import compute_dtype
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec

@@ -9,19 +9,17 @@ Axes: B batch, T time, D model_dim, H heads, d head_dim, V vocabulary.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from pamprof.errors import SpecError, UnsupportedError
 from pamprof.records import Dtype
-from pamprof.workloads.layers.pam.complex.stages import rotation_angles
-from pamprof.workloads.layers.pam.planar.block import PlanarBlock
-from pamprof.workloads.layers.pam.planar.stages import compute_dtype
-from pamprof.workloads.layers.real_pam.block import RealBlock
 from pamprof.workloads.layers.recurrent.language_head import LanguageHead, joint_table
 from pamprof.workloads.layers.recurrent.parameters import NormParameters
+from pamprof.workloads.layers.recurrent.precision import compute_dtype
+from pamprof.workloads.layers.recurrent.rotation import rotation_angles
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -34,7 +32,16 @@ TORCH_DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.BFLOAT16: torch.bfloat16}
 _KEPT_PRECISE = ("scale", "dt_bias", "dt_proj.bias", "protect_gate.bias")
 
 
-class MemoryState:
+@runtime_checkable
+class FusesWeights(Protocol):
+    """A block whose weights are joined once for inference."""
+
+    def fuse_weights(self) -> None:
+        """Join them; the parameters become views of the joint weights."""
+        ...
+
+
+class RecurrentState:
     """The memories of all blocks for a batch of sequences: one tensor per block, of fixed size."""
 
     kind = "state"
@@ -52,7 +59,7 @@ class MemoryState:
             tensor.normal_(generator=generator)
 
 
-class MemoryModel(nn.Module):
+class RecurrentModel(nn.Module):
     """What models and single blocks share: rotations, states, precision, and the walk through the blocks."""
 
     blocks: nn.ModuleList
@@ -66,7 +73,7 @@ class MemoryModel(nn.Module):
         self._rotation_kind: tuple[torch.dtype, torch.dtype, torch.device] | None = None
         self._rotation_length = 0
 
-    def new_state(self, batch_size: int, maximum_length: int) -> MemoryState:
+    def new_state(self, batch_size: int, maximum_length: int) -> RecurrentState:
         """Empty memories; ``maximum_length`` does not matter to a memory of fixed size.
 
         They are in float32 whatever the weights, unless the spec's ``state_dtype`` says otherwise.
@@ -80,7 +87,7 @@ class MemoryModel(nn.Module):
             self._refuse(self.spec.state_dtype is Dtype.BFLOAT16)
             dtype = TORCH_DTYPES[self.spec.state_dtype]
         sizes = batch_size, self.spec.heads, self.spec.head_dim
-        return MemoryState(tuple(self.arithmetic.new_state(*sizes, dtype, weight.device) for _ in self.blocks))
+        return RecurrentState(tuple(self.arithmetic.new_state(*sizes, dtype, weight.device) for _ in self.blocks))
 
     def prepare_inference(self, dtype: Dtype) -> None:
         """Cast the matrices to ``dtype`` and fuse them once; norms, decay and memory stay in float32.
@@ -102,7 +109,7 @@ class MemoryModel(nn.Module):
 
     def _fuse(self) -> None:
         for block in self.blocks:
-            if isinstance(block, (PlanarBlock, RealBlock)):
+            if isinstance(block, FusesWeights):
                 block.fuse_weights()
 
     def _refuse(self, bfloat16: bool) -> None:
@@ -118,7 +125,7 @@ class MemoryModel(nn.Module):
             for block in self.blocks:
                 hidden = block(hidden, rotation)
             return hidden
-        if not isinstance(state, MemoryState):
+        if not isinstance(state, RecurrentState):
             raise TypeError(f"this model needs the state of its own new_state, not a {type(state).__name__}")
         for block, memory in zip(self.blocks, state.tensors, strict=True):
             hidden = block(hidden, rotation, memory, position == 0)
@@ -137,7 +144,7 @@ class MemoryModel(nn.Module):
         return self.arithmetic.positions(self._rotation, position, hidden.shape[1])
 
 
-class MemoryLayer(MemoryModel):
+class RecurrentLayer(RecurrentModel):
     """One block as a measurable model: planes [B, T, 2, D] in and out for PAM, [B, T, D] for the twin.
 
     An implementation that keeps sequences otherwise converts once on entry and once on exit.
@@ -168,7 +175,7 @@ class MemoryLayer(MemoryModel):
         return self.arithmetic.planes(hidden)
 
 
-class MemoryLanguageModel(MemoryModel):
+class RecurrentLanguageModel(RecurrentModel):
     """Token ids [B, T] to logits [B, T, V]; a subclass names its parameters."""
 
     def __init__(self, spec: LayerSpec, own: Arithmetic) -> None:

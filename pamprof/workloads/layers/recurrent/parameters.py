@@ -87,6 +87,14 @@ class ActivationParameters(nn.Module):
         self.beta = nn.Parameter(torch.empty(channels)) if swish else None
 
 
+class TableParameters(nn.Module):
+    """weight [V, D]."""
+
+    def __init__(self, spec: LayerSpec) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(spec.vocabulary_size, spec.model_dim))
+
+
 class GateUnitParameters(nn.Module):
     """The complex gate unit: gate_proj and up_proj D -> h, act, down_proj h -> D."""
 
@@ -98,7 +106,7 @@ class GateUnitParameters(nn.Module):
         self.act = ActivationParameters(spec.hidden_dim, swish=spec.activation == "modswish")
 
 
-class MemoryParameters(DecayParameters):
+class RecurrentParameters(DecayParameters):
     """The memory: qkv_proj D -> 3 I and o_proj I -> D beside the decay's parameters."""
 
     def __init__(self, spec: LayerSpec) -> None:
@@ -120,7 +128,7 @@ class PamBlockParameters(nn.Module):
         self.cgu = GateUnitParameters(spec)
         self.cgu_scale = nn.Parameter(torch.empty(()))
         self.norm2 = NormParameters(spec.model_dim)
-        self.pam = MemoryParameters(spec)
+        self.pam = RecurrentParameters(spec)
         self.pam_scale = nn.Parameter(torch.empty(()))
 
 

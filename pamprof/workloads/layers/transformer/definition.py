@@ -114,7 +114,7 @@ class TransformerDefinition:
     def flop_count(
         self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
     ) -> ClosedForm:
-        """Closed form of one step; see ``transformer_formulas.flop_count`` for every term."""
+        """Closed form of one step; see ``formulas.flop_count`` for every term."""
         return formulas.flop_count(
             spec,
             phase=phase,

@@ -16,15 +16,7 @@ from torch.nn import functional
 
 from pamprof.errors import SpecError
 from pamprof.records import LayerSpec
-from pamprof.workloads.layers.pam.complex.stages import (
-    activate,
-    complex_linear,
-    complex_norm,
-    gate,
-    magnitude,
-    rotate,
-    rotation_angles,
-)
+from pamprof.workloads.layers.pam.complex.stages import activate, complex_linear, complex_norm, gate, magnitude, rotate
 from pamprof.workloads.layers.pam.recurrence import (
     DEFAULT_CHUNK_SIZE,
     chunked_pam,
@@ -35,12 +27,13 @@ from pamprof.workloads.layers.pam.recurrence import (
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
 from pamprof.workloads.layers.recurrent.parameters import (
     ComplexLinearParameters,
-    MemoryParameters,
     PamBlockParameters,
+    RecurrentParameters,
     initialise,
     load_exactly,
     tensor_of,
 )
+from pamprof.workloads.layers.recurrent.rotation import rotation_angles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +41,7 @@ if TYPE_CHECKING:
 Form = Literal["recurrent", "dual", "chunked"]
 
 
-class PamLayer(MemoryParameters):
+class PamLayer(RecurrentParameters):
     """Phase-associative memory between its linear maps: complex [B, T, D] to complex [B, T, D].
 
     Sizes are those of a ``LayerSpec``; ``form`` chooses the order of summation, ``chunk_size`` (tokens) that of the
@@ -116,7 +109,7 @@ def linear(x: Tensor, maps: ComplexLinearParameters) -> Tensor:
 
 
 def projections(
-    pam: MemoryParameters, x: Tensor, rotation: Tensor, heads: int
+    pam: RecurrentParameters, x: Tensor, rotation: Tensor, heads: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Rotated queries and keys, gated values [B, H, T, d], and the logarithm of the decay [B, H, T].
 

@@ -12,15 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pamprof.errors import SpecError
-
-# The published constants: one keeps the square root of a zero magnitude differentiable, one keeps the direction of a
-# zero finite, one keeps the root mean square away from zero.
-MAGNITUDE_EPSILON = 1e-8
-DIRECTION_EPSILON = 1e-8
-NORM_EPSILON = 1e-6
-
-ROTATION_BASE = 10_000.0
+from pamprof.workloads.layers.recurrent.epsilons import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 
 ACTIVATIONS = ("modswish", "modrelu")
 
@@ -80,17 +72,6 @@ def complex_linear(
     if bias_real is None or bias_imag is None:
         return y
     return y + torch.complex(bias_real, bias_imag)
-
-
-def rotation_angles(position: int, length: int, channels: int, device: torch.device) -> Tensor:
-    """Angles m · 10000^(-j / channels) of positions ``position`` .. ``position + length - 1``, float64 [T, channels].
-
-    In float64 because float32 angles are off by a tenth of a radian at a million tokens of context.
-    """
-    if position < 0 or length < 1:
-        raise SpecError(f"positions {position} .. {position + length - 1} do not exist; they count from 0")
-    frequency = ROTATION_BASE ** (-torch.arange(channels, dtype=torch.float64, device=device) / channels)
-    return torch.arange(position, position + length, dtype=torch.float64, device=device)[:, None] * frequency
 
 
 def rotate(z: Tensor, angles: Tensor) -> Tensor:

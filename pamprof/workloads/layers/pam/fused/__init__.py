@@ -1,1 +1,1 @@
-"""PAM with hand-written Triton kernels; imported only where Triton is."""
+"""PAM with hand-written Triton kernels; what needs Triton is imported where a block is built."""

@@ -1,8 +1,8 @@
-"""PAM in kernels of our own: what the other implementations leave to a compiler, or to nobody, done in one pass each.
+"""PAM in hand-written kernels: stages that the other implementations leave to a compiler take one pass each.
 
-The parameters, the sequences in planes and the memory's layout are those of ``pam_planar``; so are the results. Linear
-maps are the same real block products, except in a decode step of up to some tens of sequences, where kernels read each
-weight once. There is no float64 here: a kernel computes in float32 whatever it is given.
+Parameters, sequences in planes, the layout of the state and the results are those of ``planar.block``. Linear maps are
+the same real block products, except in a decode step of up to some tens of sequences, where kernels read each weight
+once. There is no float64 here: a kernel computes in float32 whatever it is given.
 
 Axes: B batch, T time, D model_dim, H heads, d head_dim, h hidden_dim, N = B T rows.
 """
@@ -30,7 +30,7 @@ from pamprof.workloads.layers.pam.fused.decode import few_sequences, some_sequen
 from pamprof.workloads.layers.pam.fused.training import FusedBlockFunction, FusedNormFunction, block_parameters, rows
 from pamprof.workloads.layers.pam.planar.block import PlanarBlock
 from pamprof.workloads.layers.pam.planar.products import fuse_once
-from pamprof.workloads.layers.pam.planar.stages import compute_dtype
+from pamprof.workloads.layers.recurrent.precision import compute_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

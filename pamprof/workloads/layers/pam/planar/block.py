@@ -25,10 +25,11 @@ from pamprof.workloads.layers.pam.planar.products import (
     joint_weights,
     turned_sum,
 )
-from pamprof.workloads.layers.pam.planar.stages import compute_dtype, plane_gate, plane_magnitude, plane_norm
+from pamprof.workloads.layers.pam.planar.stages import plane_gate, plane_magnitude, plane_norm
 from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
 from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters, PamBlockParameters
+from pamprof.workloads.layers.recurrent.precision import compute_dtype
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec

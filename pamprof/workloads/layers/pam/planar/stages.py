@@ -13,18 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pamprof.workloads.layers.pam.complex.stages import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
-
-
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """The dtype of matrix products on ``x``: autocast's where that is on, else its own."""
-    device_type = x.device.type
-    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else x.dtype
-
-
-def precise(x: Tensor) -> Tensor:
-    """``x`` in float32, or in float64 where it is float64."""
-    return x if x.dtype == torch.float64 else x.float()
+from pamprof.workloads.layers.recurrent.epsilons import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
+from pamprof.workloads.layers.recurrent.precision import compute_dtype, precise
 
 
 def plane_magnitude(planes: Tensor) -> Tensor:

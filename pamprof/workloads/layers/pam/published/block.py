@@ -18,19 +18,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pamprof.workloads.layers.pam.planar.stages import precise
 from pamprof.workloads.layers.pam.published.stages import activation, decay_matrix, gate, modulus, norm, product
+from pamprof.workloads.layers.recurrent.formulas import PUBLISHED_CHUNK_SIZE
 from pamprof.workloads.layers.recurrent.parameters import (
     ComplexLinearParameters,
     GateUnitParameters,
-    MemoryParameters,
     PamBlockParameters,
+    RecurrentParameters,
 )
+from pamprof.workloads.layers.recurrent.precision import precise
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
-
-PUBLISHED_CHUNK_SIZE = 256
 
 
 def linear(x: Tensor, maps: ComplexLinearParameters) -> Tensor:
@@ -107,7 +106,7 @@ class PublishedBlock(PamBlockParameters):
         return linear(y.to(x.dtype), self.pam.o_proj)
 
 
-def decay_and_write(pam: MemoryParameters, x: Tensor) -> tuple[Tensor, Tensor]:
+def decay_and_write(pam: RecurrentParameters, x: Tensor) -> tuple[Tensor, Tensor]:
     """Decay exp(-dt)(1 - p) + p and written share 1 - p, both [B, H, T] in float32."""
     row = torch.cat((x[..., 0], x[..., 1]), dim=-1)
     step_logits = functional.linear(row, pam.dt_proj.weight.to(row.dtype))

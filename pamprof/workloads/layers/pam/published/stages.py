@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pamprof.workloads.layers.pam.complex.stages import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
-from pamprof.workloads.layers.pam.planar.stages import precise
+from pamprof.workloads.layers.recurrent.epsilons import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
+from pamprof.workloads.layers.recurrent.precision import precise
 
 HAS_KERNELS = torch.cuda.is_available() and find_spec("triton") is not None
 if HAS_KERNELS:
