@@ -89,7 +89,7 @@ def _norm_backward_kernel(  # type: ignore[no-untyped-def]
         imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
         along_real = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
         along_imag = tl.load(gradient + place + width, mask=inside, other=0.0).to(tl.float32)
-        if HAS_RESIDUAL:  # sent for before the first sum is waited for
+        if HAS_RESIDUAL:  # loaded before the first sum is waited for
             past_real = tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
             past_imag = tl.load(residual + place + width, mask=inside, other=0.0).to(tl.float32)
         power = real * real + imag * imag + MAGNITUDE

@@ -26,7 +26,7 @@ RESIDENT_PROGRAMS = 2
 """Programs of the output kernel that a multiprocessor's registers hold."""
 
 SCAN_GROUP = 8
-"""Segments that the scan sends for at once."""
+"""Segments that the scan loads at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def choose_configuration(
         value_block=min(width, 16 if single and width > 64 else 32),
         segment_chunks=WHOLE,
         output_warps=warps,
-        # With two the loads of a chunk are sent for only when the one before is done, and nothing hides them.
+        # With two the loads of a chunk are issued only when the one before is done, and nothing hides them.
         output_stages=2 if single or width > 64 else 3,
         state_warps=warps,
         state_stages=2 if single else 3,

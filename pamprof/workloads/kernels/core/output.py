@@ -83,7 +83,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
     dtype = queries.dtype.element_ty
     begin = segment * segment_chunks
     end = tl.minimum(begin + segment_chunks, chunks)
-    # A single number is not sent for ahead by the compiler, so it is here.
+    # The compiler does not prefetch a scalar, so it is prefetched here.
     next_through = tl.load(from_start + (row * chunks + begin) * CHUNK + CHUNK - 1)
     for chunk in range(begin, end):
         start = chunk * CHUNK

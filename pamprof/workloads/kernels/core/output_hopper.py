@@ -1,6 +1,6 @@
 """``output_kernel`` once more for Hopper's matrix units, with products left in flight while others are got ready.
 
-Triton waits for a product as soon as it has sent for it, and most of the kernel's time is such waiting. Here, in Gluon,
+Triton waits for a product as soon as it has issued it, and most of the kernel's time is such waiting. Here, in Gluon,
 a product is waited for where its result is used: pairs are weighed while scores are computed, values are weighed while
 the state is read, outputs are put together while it is written, and the next chunk is loaded all along.
 
@@ -259,7 +259,7 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         inside = (tall < length - start)[:, None] & (far < WIDTH)[None, :]
         place = tall[:, None] * (2 * width) + (far // VALUES * width + first + far % VALUES)[None, :]
         gl.store(output + gl.cast(start, gl.int64) * (2 * width) + place, other_operand.load(WIDE), mask=inside)
-        # Here, before the next scores are sent for: a product's registers are read only when none is in flight.
+        # Here, before the next scores are issued: a product's registers are read only when none is in flight.
         held = state.to(gl.bfloat16)
         straight_operand.store(held)
         turned_operand.store(turned(held))

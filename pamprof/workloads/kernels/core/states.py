@@ -135,7 +135,7 @@ def scan_kernel(  # type: ignore[no-untyped-def]
 ):
     """From what each segment writes [R, M, SIZE] and decays by [R, M] to what each begins with.
 
-    Each thread walks the segments with some elements of its own, and sends for GROUP segments at once.
+    Each thread walks the segments with some elements of its own, and loads GROUP segments at once.
     """
     blocks: tl.constexpr = (SIZE + BLOCK - 1) // BLOCK
     row = (tl.program_id(0) // blocks).to(tl.int64)

@@ -7,7 +7,7 @@ the same for all channels, so that it multiplies the sums at the end.
 Weights are the left half [W_r; W_i] of a block matrix [2 out, 2 in]: rows of ``in`` numbers, 2 ``in`` apart.
 
 Each kernel is over in a few microseconds, nearly all of which is latency, one after the other. So weights, which were
-made long ago, are loaded before the results of the kernel before are awaited; what is needed last is sent for first.
+made long ago, are loaded before the results of the kernel before are awaited; what is needed last is loaded first.
 
 Axes: K inputs, N outputs.
 """
@@ -77,7 +77,7 @@ def prefetch_later(  # type: ignore[no-untyped-def]
     """Send for this program's weights of all steps but the first."""
     line: tl.constexpr = 1024 // weight.dtype.element_ty.primitive_bitwidth  # elements of 128 bytes
     lines: tl.constexpr = max(1, BLOCK // line)
-    # Behind the end stands the last one: sent for twice, never out of bounds.
+    # Past the end the last one is loaded again, so that no load is out of bounds.
     row = weight + tl.minimum(output, outputs - 1).to(tl.int64)[:, None] * (2 * inputs)
     for step in tl.static_range(1, STEPS):
         channel = tl.minimum(step * BLOCK + tl.arange(0, lines) * line, inputs - 1)

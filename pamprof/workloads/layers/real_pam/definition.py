@@ -39,7 +39,7 @@ class RealPamDefinition(RecurrentDefinition):
         return twin(preset(self.twin_of, name))
 
     def check(self, spec: LayerSpec) -> None:
-        """As every memory layer; rotary positions also need channels in pairs."""
+        """As every recurrent layer; rotary positions also need channels in pairs."""
         super().check(spec)
         if spec.head_dim % 2:
             raise SpecError(f"real_pam head_dim is {spec.head_dim}; positions rotate pairs of channels, make it even")

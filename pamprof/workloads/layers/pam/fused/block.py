@@ -127,7 +127,7 @@ class FusedBlock(PlanarBlock):
         return project(retrieved, weights[3], total, None, None, None)
 
     def _wide_step(self, stream: Tensor, branch: Tensor | None, rotation: Tensor, state: Tensor) -> Hidden:
-        """One token of many sequences, by products of matrices: our own for some tens, beyond that the library's."""
+        """One token of many sequences, by matrix products: hand-written kernels for some tens, cuBLAS beyond."""
         dtype = compute_dtype(stream)
         if branch is None:
             total, normed = stream, norm(stream, self.norm1.scale, dtype)

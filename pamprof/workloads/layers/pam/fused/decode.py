@@ -30,7 +30,7 @@ def few_sequences(batch_size: int, width: int) -> bool:
 
 
 def some_sequences(batch_size: int, width: int, dtype: torch.dtype) -> bool:
-    """Whether more of them are multiplied by kernels of our own; float32, without matrix units, is the library's."""
+    """Whether more of them are multiplied by hand-written kernels; float32, without matrix units, is the library's."""
     return batch_size * width <= _SOME_CHANNELS and dtype != torch.float32
 
 
