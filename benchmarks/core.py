@@ -28,13 +28,13 @@ import torch
 from pamprof.errors import PamprofError
 from pamprof.hardware.environment import own_commit
 from pamprof.measure.session.runner import utc_now
-from pamprof.workloads.kernels.core_candidates import candidate_groups, starting_points
-from pamprof.workloads.kernels.core_check import CheckResult, check_for
-from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape
-from pamprof.workloads.kernels.core_launch import launch_backward, launch_forward
-from pamprof.workloads.kernels.core_selection import has_hopper_kernels, multiprocessors
-from pamprof.workloads.kernels.core_tuning import Tuning, graph_seconds, random_inputs, tune
-from pamprof.workloads.kernels.core_work import (
+from pamprof.workloads.kernels.core.candidates import candidate_groups, starting_points
+from pamprof.workloads.kernels.core.check import CheckResult, check_for
+from pamprof.workloads.kernels.core.configuration import Configuration, CoreShape
+from pamprof.workloads.kernels.core.launch import launch_backward, launch_forward
+from pamprof.workloads.kernels.core.selection import has_hopper_kernels, multiprocessors
+from pamprof.workloads.kernels.core.tuning import Tuning, graph_seconds, random_inputs, tune
+from pamprof.workloads.kernels.core.work import (
     backward_byte_count,
     backward_work,
     forward_byte_count,
@@ -189,7 +189,7 @@ def warm_one(job: tuple[CoreShape, list[int]]) -> CheckResult:
 def processes(workers: int) -> ProcessPoolExecutor:
     """Processes that do one thing each: a kernel that reaches outside its memory ends its own, no other."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "pamprof.workloads.kernels.core_tuning"])
+    context.set_forkserver_preload([__name__, "pamprof.workloads.kernels.core.tuning"])
     return ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1)
 
 

@@ -1,4 +1,4 @@
-"""What an operator of our own costs: formulas that keep the count complete when a step runs custom kernels.
+"""FLOP formulas of custom operators, which keep the count complete when a step runs hand-written kernels.
 
 A kernel launched bare, as ``kernel[grid](...)``, is invisible to any counter. Wrap it as an operator with
 ``torch.library`` and register what it does; an operator without a formula is reported as uncounted.

@@ -21,10 +21,10 @@ ENTRY_POINT_GROUP = "pamprof.layers"
 
 # The same lines as in pyproject.toml: a plain checkout, run without being installed, has no entry points to read.
 BUILT_IN_LAYERS = {
-    "pam": "pamprof.workloads.layers.pam_layer:DEFINITION",
-    "real_pam": "pamprof.workloads.layers.real_pam:DEFINITION",
-    "transformer": "pamprof.workloads.layers.transformer:DEFINITION",
-    "llama": "pamprof.workloads.layers.llama:DEFINITION",
+    "pam": "pamprof.workloads.layers.pam.definition:DEFINITION",
+    "real_pam": "pamprof.workloads.layers.real_pam.definition:DEFINITION",
+    "transformer": "pamprof.workloads.layers.transformer.definition:DEFINITION",
+    "llama": "pamprof.workloads.layers.llama.definition:DEFINITION",
 }
 
 _REQUIRED = (

@@ -64,7 +64,7 @@ def test_an_implementation_without_kernels_has_nothing_to_note_and_loads_no_trit
         "from tests.measure.test_treatment import workload; "
         "notes = [kernel_notes(workload(name), torch.device('cpu')) for name in ('planar', 'fused')]; "
         "assert all(note.configurations == note.refused == () for note in notes), notes; "
-        "assert 'pamprof.workloads.kernels.core_notes' not in sys.modules"
+        "assert 'pamprof.workloads.kernels.core.notes' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
     assert (
@@ -81,10 +81,10 @@ class TestCoreNotes:
 
     @pytest.fixture
     def core_notes(self):
-        return pytest.importorskip("pamprof.workloads.kernels.core_notes")
+        return pytest.importorskip("pamprof.workloads.kernels.core.notes")
 
     def result(self, configuration, fault=None):
-        from pamprof.workloads.kernels.core_check import CheckResult
+        from pamprof.workloads.kernels.core.check import CheckResult
 
         return CheckResult(configuration=configuration, errors=(("output", 2e-6), ("q gradient", 4e-6)), fault=fault)
 
@@ -94,7 +94,7 @@ class TestCoreNotes:
         return core_notes.core_notes(workload("fused", phase), torch.device("cuda"))
 
     def wanted(self, core_notes):
-        from pamprof.workloads.kernels.core_configuration import CoreShape, choose_configuration
+        from pamprof.workloads.kernels.core.configuration import CoreShape, choose_configuration
 
         shape = CoreShape(batch_size=2, length=300, heads=3, head_dim=16, dtype=torch.float32, differentiates=True)
         return choose_configuration(shape)

@@ -16,12 +16,12 @@ import torch
 
 from pamprof.errors import SpecError
 from pamprof.measure.flops.counter import count_flops
-from pamprof.workloads.kernels import core, core_check
-from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape, choose_configuration
-from pamprof.workloads.kernels.core_inputs import CoreInputs
-from pamprof.workloads.kernels.core_selection import select_configuration
-from pamprof.workloads.kernels.core_work import backward_work, forward_work
-from pamprof.workloads.layers.pam import recurrent_pam
+from pamprof.workloads.kernels.core import check as core_check, interface as core
+from pamprof.workloads.kernels.core.configuration import Configuration, CoreShape, choose_configuration
+from pamprof.workloads.kernels.core.inputs import CoreInputs
+from pamprof.workloads.kernels.core.selection import select_configuration
+from pamprof.workloads.kernels.core.work import backward_work, forward_work
+from pamprof.workloads.layers.pam.recurrence import recurrent_pam
 
 CPU = torch.device("cpu")
 SMALL = Configuration(

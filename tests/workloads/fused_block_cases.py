@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from pamprof.records import Dtype, LayerSpec, Scope
-from pamprof.workloads.layers.fused_decode import MANY_SEQUENCES
-from pamprof.workloads.layers.memory_model import MemoryLayer
-from pamprof.workloads.layers.pam_fused import FusedBlock
-from pamprof.workloads.layers.pam_layer import DEFINITION
-from pamprof.workloads.layers.pam_oracle import excite, open_gates
-from pamprof.workloads.models import PamLanguageModel
+from pamprof.workloads.layers.pam.definition import DEFINITION
+from pamprof.workloads.layers.pam.fused.block import FusedBlock
+from pamprof.workloads.layers.pam.fused.decode import MANY_SEQUENCES
+from pamprof.workloads.layers.pam.model import PamLanguageModel
+from pamprof.workloads.layers.recurrent.model import RecurrentLayer
+from pamprof.workloads.layers.recurrent.oracle import excite, open_gates
 
 CPU = torch.device("cpu")
 LENGTH = 41  # two chunks of the core, the second one not full
@@ -38,12 +38,12 @@ def difference(found: Tensor, expected: Tensor) -> float:
     return float("inf") if isnan(error) else error
 
 
-def layers(spec: LayerSpec) -> tuple[MemoryLayer, MemoryLayer]:
+def layers(spec: LayerSpec) -> tuple[RecurrentLayer, RecurrentLayer]:
     """A planar and a fused block with the same lively weights."""
     pair = []
     for implementation in ("planar", "fused"):
         layer = DEFINITION.build(spec, implementation=implementation, scope=Scope.LAYER, device=CPU, seed=3)
-        assert isinstance(layer, MemoryLayer)
+        assert isinstance(layer, RecurrentLayer)
         generator = torch.Generator().manual_seed(1)
         excite(layer, generator)
         open_gates(layer, COMMON, generator)
@@ -51,7 +51,7 @@ def layers(spec: LayerSpec) -> tuple[MemoryLayer, MemoryLayer]:
     return pair[0], pair[1]
 
 
-def gradients(layer: MemoryLayer, inputs: Tensor, targets: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+def gradients(layer: RecurrentLayer, inputs: Tensor, targets: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
     inputs = inputs.clone().requires_grad_(True)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         output = layer(inputs)

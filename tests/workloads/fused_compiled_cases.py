@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
-from pamprof.workloads.layers.pam_layer import DEFINITION
+from pamprof.workloads.layers.pam.definition import DEFINITION
 from pamprof.workloads.steps import PreparedStep
 from tests.workloads.fused_block_cases import CPU, SPEC, difference, errors
 

@@ -11,20 +11,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pamprof.workloads.kernels import (
-    block_gate,
-    block_norm,
-    block_norm_backward,
-    block_norm_gates,
-    block_prepare,
-    block_weights,
-    cross_entropy,
-    decode_gate_unit,
-    decode_memory,
-    decode_products,
-    decode_projection,
+from pamprof.workloads.kernels import cross_entropy
+from pamprof.workloads.kernels.block import (
+    gate as block_gate,
+    norm as block_norm,
+    norm_backward as block_norm_backward,
+    norm_gates as block_norm_gates,
+    prepare as block_prepare,
+    weights as block_weights,
 )
-from pamprof.workloads.layers import complex_ops as definition
+from pamprof.workloads.kernels.decode import (
+    gate_unit as decode_gate_unit,
+    products as decode_products,
+    projection as decode_projection,
+    recurrence as decode_memory,
+)
+from pamprof.workloads.layers.pam.complex import stages as definition
+from pamprof.workloads.layers.recurrent.rotation import rotation_angles
 
 SHAPES = ((1, 1, 24, 1, 12, 24), (2, 5, 44, 2, 16, 132), (2, 11, 88, 3, 24, 40))  # B, T, D, H, d, h
 errors: dict[str, float] = {}
@@ -133,7 +136,7 @@ def gate_units(case: object, batch: int, length: int, hidden: int, dtype: torch.
 def preparation(case: object, batch: int, length: int, heads: int, head_dim: int, dtype: torch.dtype) -> None:
     qkv = torch.randn(batch, length, 2, 3, heads, head_dim).to(dtype)
     logits = torch.randn(2, batch, heads, length) * 3
-    angles = definition.rotation_angles(7, length, head_dim, qkv.device)
+    angles = rotation_angles(7, length, head_dim, qkv.device)
     cosine, sine = angles.cos().float(), angles.sin().float()
     wide, wide_logits = leaf(qkv), leaf(logits)
     q, k, v = torch.complex(*wide.unbind(2)).unbind(2)
@@ -261,7 +264,7 @@ def decoding(case: object, batch: int, width: int, heads: int, head_dim: int, hi
 def memory_steps(case: object, qkv: Tensor, logits: Tensor, head_dim: int) -> None:
     """One token of the memory, from states of both dtypes."""
     _, batch, heads, _ = logits.shape
-    angles = definition.rotation_angles(5, 1, head_dim, qkv.device)
+    angles = rotation_angles(5, 1, head_dim, qkv.device)
     cosine, sine = angles.cos().float(), angles.sin().float()
     for kept in (torch.float32, torch.bfloat16):
         memory = torch.randn(batch, heads, head_dim, 2 * head_dim).to(kept)

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from pamprof.records import Dtype, Phase
-from pamprof.workloads.layers import fused_decode, pam_fused, pam_layer, pam_oracle
-from pamprof.workloads.layers.memory_model import MemoryLayer
+from pamprof.workloads.layers.pam import definition as pam_layer
+from pamprof.workloads.layers.pam.fused import block as pam_fused, decode as fused_decode
+from pamprof.workloads.layers.recurrent import oracle
+from pamprof.workloads.layers.recurrent.model import RecurrentLayer
 from tests.workloads.fused_block_cases import SPEC
 
 # Kernels of a step by how it multiplies: one sequence at a time, by products of our own, by the library's.
@@ -36,9 +38,9 @@ def spoilt(result: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
 
 def error(batch_sizes: tuple[int, ...], kernel: str | None) -> float:
     """The oracle's, with a kernel that is wrong in the step that it asks about, not in the prompt before."""
-    decode = MemoryLayer.decode
+    decode = RecurrentLayer.decode
 
-    def wrong_decode(layer: MemoryLayer, *given: object) -> Tensor:
+    def wrong_decode(layer: RecurrentLayer, *given: object) -> Tensor:
         if kernel is None:
             return decode(layer, *given)
         right = getattr(pam_fused, kernel)
@@ -46,7 +48,7 @@ def error(batch_sizes: tuple[int, ...], kernel: str | None) -> float:
             return decode(layer, *given)
 
     with (
-        mock.patch.object(MemoryLayer, "decode", wrong_decode),
+        mock.patch.object(RecurrentLayer, "decode", wrong_decode),
         mock.patch.object(fused_decode, "step_batch_sizes", return_value=batch_sizes),
     ):
         found, _ = pam_layer.DEFINITION.oracle_error(
@@ -61,8 +63,8 @@ def main() -> None:
     with (
         # The interpreter would take minutes for as many, after as long a prompt, as a GPU is asked about.
         mock.patch.object(fused_decode, "_SOME_CHANNELS", 18 * SPEC.model_dim),
-        mock.patch.object(pam_oracle, "_MOST_SEQUENCES", 3),
-        mock.patch.object(pam_oracle, "_SEQUENCE_LENGTH", 5),
+        mock.patch.object(oracle, "_MOST_SEQUENCES", 3),
+        mock.patch.object(oracle, "_SEQUENCE_LENGTH", 5),
     ):
         sizes = fused_decode.step_batch_sizes(SPEC, torch.bfloat16, torch.device("cpu"))
         assert {form(size) for size in sizes} == set(KERNELS), sizes

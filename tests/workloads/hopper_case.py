@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon._runtime import GluonASTSource
 
-from pamprof.workloads.kernels.core_output_hopper import WARPS, hopper_output_kernel
+from pamprof.workloads.kernels.core.output_hopper import WARPS, hopper_output_kernel
 
 BRANCHES = ((False, True, False), (True, False, True), (True, True, False))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pamprof.measure.flops.counter import count_flops
-from pamprof.workloads.kernels.block_product import add_product_
+from pamprof.workloads.kernels.block.product import add_product_
 
 
 def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -16,20 +16,20 @@ import torch
 
 import pamprof
 from pamprof.errors import UnsupportedError
-from pamprof.workloads.kernels.core_configuration import (
+from pamprof.workloads.kernels.core.configuration import (
     H200_MULTIPROCESSORS,
     Configuration,
     CoreShape,
     choose_configuration,
 )
-from pamprof.workloads.kernels.core_inputs import head_step
-from pamprof.workloads.kernels.core_work import backward_work, forward_work
+from pamprof.workloads.kernels.core.inputs import head_step
+from pamprof.workloads.kernels.core.work import backward_work, forward_work
 
 if importlib.util.find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
 
-from pamprof.workloads.kernels import core_check, core_selection, core_tuning
-from pamprof.workloads.kernels.core_check import CheckResult
+from pamprof.workloads.kernels.core import check as core_check, selection as core_selection, tuning as core_tuning
+from pamprof.workloads.kernels.core.check import CheckResult
 
 CLAIMS = Path(__file__).with_name("core_claims.py")
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from pamprof.records import Dtype
 from pamprof.workloads.kernels.availability import unavailable_reason
-from pamprof.workloads.layers.pam_layer import DEFINITION
-from pamprof.workloads.layers.pam_oracle import excite
-from pamprof.workloads.models import PamLanguageModel
+from pamprof.workloads.layers.pam.definition import DEFINITION
+from pamprof.workloads.layers.pam.model import PamLanguageModel
+from pamprof.workloads.layers.recurrent.oracle import excite
 
 if TYPE_CHECKING:
-    from pamprof.workloads.layers.memory_model import MemoryState
+    from pamprof.workloads.layers.recurrent.model import RecurrentState
 
 CUDA = torch.device("cuda")
 pytestmark = [
@@ -49,7 +49,7 @@ def difference(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("preset", ["100m", "1b"])
 @torch.no_grad()
 def test_two_blocks_and_their_head_are_the_planar_ones_in_every_form_of_a_step(preset):
-    from pamprof.workloads.layers.fused_decode import step_batch_sizes
+    from pamprof.workloads.layers.pam.fused.decode import step_batch_sizes
 
     fused, planar = (model(preset, *kind, 2) for kind in (("fused", Dtype.BFLOAT16), ("planar", Dtype.FLOAT32)))
     for size in step_batch_sizes(fused.spec, torch.bfloat16, CUDA):
@@ -67,11 +67,11 @@ def test_two_blocks_and_their_head_are_the_planar_ones_in_every_form_of_a_step(p
 @torch.no_grad()
 def test_a_state_read_ahead_is_the_one_that_was_written(batch_size):
     """Hundreds of replayed steps that overlap as they may, bit for bit those in which every kernel waits."""
-    from pamprof.workloads.layers import pam_fused
+    from pamprof.workloads.layers.pam.fused import block as pam_fused
 
     fused = model("100m", "fused", Dtype.BFLOAT16, 4)
     ids = torch.arange(batch_size, device=CUDA)
-    ends: list[tuple[Tensor, MemoryState]] = []
+    ends: list[tuple[Tensor, RecurrentState]] = []
     memory_step = pam_fused.memory_step
 
     def waiting(*given: Tensor, ahead: bool = False) -> Tensor:
@@ -99,7 +99,7 @@ def test_a_state_read_ahead_is_the_one_that_was_written(batch_size):
 
 @torch.no_grad()
 def test_thousands_of_tokens_leave_of_a_state_what_its_decays_say():
-    from pamprof.workloads.kernels.decode_memory import memory_step
+    from pamprof.workloads.kernels.decode.recurrence import memory_step
 
     steps = torch.tensor([-16.0, -12.0, -9.0, -7.0, -5.0, -3.0], device=CUDA)
     gates = torch.tensor([4.0, -3.0, 2.0, 0.0, 1.0, 3.0], device=CUDA)

@@ -17,9 +17,9 @@ import torch
 if importlib.util.find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
 
-from pamprof.workloads.kernels.core_candidates import starting_points
-from pamprof.workloads.kernels.core_check import substitutes
-from pamprof.workloads.kernels.core_configuration import CoreShape, choose_configuration
+from pamprof.workloads.kernels.core.candidates import starting_points
+from pamprof.workloads.kernels.core.check import substitutes
+from pamprof.workloads.kernels.core.configuration import CoreShape, choose_configuration
 
 SHARED_BYTES_OF_A_MULTIPROCESSOR = 227 * 1024
 ROOT = Path(__file__).resolve().parents[2]

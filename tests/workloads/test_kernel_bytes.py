@@ -15,15 +15,15 @@ from pamprof.workloads.steps import PreparedStep
 
 pytest.importorskip("triton")
 
-from pamprof.workloads.kernels.block_norm import norm
-from pamprof.workloads.kernels.block_prepare import prepare
-from pamprof.workloads.kernels.block_weights import fold_gradient
-from pamprof.workloads.kernels.core import packed_backward, packed_forward
-from pamprof.workloads.kernels.core_configuration import CoreShape, choose_configuration
-from pamprof.workloads.kernels.core_work import backward_byte_count, forward_byte_count
-from pamprof.workloads.kernels.decode_memory import memory_step
-from pamprof.workloads.kernels.decode_products import gate_product, partial_products
-from pamprof.workloads.kernels.decode_projection import project
+from pamprof.workloads.kernels.block.norm import norm
+from pamprof.workloads.kernels.block.prepare import prepare
+from pamprof.workloads.kernels.block.weights import fold_gradient
+from pamprof.workloads.kernels.core.configuration import CoreShape, choose_configuration
+from pamprof.workloads.kernels.core.interface import packed_backward, packed_forward
+from pamprof.workloads.kernels.core.work import backward_byte_count, forward_byte_count
+from pamprof.workloads.kernels.decode.products import gate_product, partial_products
+from pamprof.workloads.kernels.decode.projection import project
+from pamprof.workloads.kernels.decode.recurrence import memory_step
 from pamprof.workloads.kernels.kernel_operator import tensor_bytes
 
 

@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
-from pamprof.workloads.layers import llama_block
-from pamprof.workloads.layers.llama import DEFINITION
-from pamprof.workloads.layers.llama_oracle import naive_block
-from pamprof.workloads.layers.pam_layer import DEFINITION as PAM
-from pamprof.workloads.matching import match
+from pamprof.workloads.layers.llama import block as llama_block
+from pamprof.workloads.layers.llama.definition import DEFINITION
+from pamprof.workloads.layers.llama.oracle import naive_block
+from pamprof.workloads.layers.pam.definition import DEFINITION as PAM
+from pamprof.workloads.matching.match import match
 
 CPU = torch.device("cpu")
 PRESETS = ("tiny", "5m", "10m", "25m", "100m", "1b")

@@ -7,12 +7,12 @@ from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
-from pamprof.workloads import matching
 from pamprof.workloads.base import ClosedForm
-from pamprof.workloads.layers.pam_layer import DEFINITION as PAM
-from pamprof.workloads.layers.transformer import DEFINITION as TRANSFORMER
-from pamprof.workloads.matching import MatchAxis, arm_facts, forward_flop_count, match
-from pamprof.workloads.size_search import nearest_shapes
+from pamprof.workloads.layers.pam.definition import DEFINITION as PAM
+from pamprof.workloads.layers.transformer.definition import DEFINITION as TRANSFORMER
+from pamprof.workloads.matching import match as matching
+from pamprof.workloads.matching.match import MatchAxis, arm_facts, forward_flop_count, match
+from pamprof.workloads.matching.size_search import nearest_shapes
 
 T = 2048
 

@@ -9,8 +9,14 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import SpecError
-from pamprof.workloads.layers.chunk_core import ChunkCore, core_forward, final_state, turn
-from pamprof.workloads.layers.pam import chunked_pam, decay_products, dual_pam, log_chunked_pam, recurrent_pam
+from pamprof.workloads.layers.pam.recurrence import (
+    chunked_pam,
+    decay_products,
+    dual_pam,
+    log_chunked_pam,
+    recurrent_pam,
+)
+from pamprof.workloads.layers.recurrent.chunk_core import ChunkCore, core_forward, final_state, turn
 from tests.workloads.golden import golden
 
 Form = Callable[..., tuple[torch.Tensor, torch.Tensor]]

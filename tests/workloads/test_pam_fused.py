@@ -9,8 +9,8 @@ import torch
 from pamprof.errors import UnsupportedError
 from pamprof.records import Scope
 from pamprof.workloads.kernels.availability import unavailable_reason
-from pamprof.workloads.layers.pam_arithmetic import arithmetic
-from pamprof.workloads.layers.pam_layer import DEFINITION
+from pamprof.workloads.layers.pam.definition import DEFINITION
+from pamprof.workloads.layers.pam.implementations import arithmetic
 from tests.workloads.interpreted import assert_below, measured
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
@@ -129,7 +129,7 @@ def test_a_device_that_does_not_serve_is_named_before_triton_is(monkeypatch, wit
     ],
 )
 def test_sequences_are_taken_one_by_one_while_their_channels_are_few(batch_size: int, width: int, few: bool) -> None:
-    from pamprof.workloads.layers.fused_decode import few_sequences
+    from pamprof.workloads.layers.pam.fused.decode import few_sequences
 
     assert few_sequences(batch_size, width) is few
 
@@ -149,7 +149,7 @@ def test_sequences_are_taken_one_by_one_while_their_channels_are_few(batch_size:
 def test_sequences_beyond_some_tens_and_float32_are_left_to_the_library(
     batch_size: int, width: int, dtype: torch.dtype, some: bool
 ) -> None:
-    from pamprof.workloads.layers.fused_decode import some_sequences
+    from pamprof.workloads.layers.pam.fused.decode import some_sequences
 
     assert some_sequences(batch_size, width, dtype) is some
 
@@ -157,7 +157,7 @@ def test_sequences_beyond_some_tens_and_float32_are_left_to_the_library(
 @needs_triton
 @pytest.mark.parametrize(("preset", "sizes"), [("100m", {3, 16, 32, 64, 192, 193}), ("1b", {1, 16, 32, 64, 65})])
 def test_the_gate_asks_about_every_form_of_a_decode_step(preset: str, sizes: set[int]) -> None:
-    from pamprof.workloads.layers.fused_decode import step_batch_sizes
+    from pamprof.workloads.layers.pam.fused.decode import step_batch_sizes
 
     spec = DEFINITION.preset(preset)
     found = step_batch_sizes(spec, torch.bfloat16, torch.device("cpu"))
@@ -177,7 +177,7 @@ def test_the_gate_asks_about_every_form_of_a_decode_step(preset: str, sizes: set
 def test_products_of_some_sequences_fit_the_shared_memory_and_one_wave(
     rows: int, width: int, hidden: int, shared_memory: int, overlapping: bool
 ) -> None:
-    from pamprof.workloads.kernels.decode_products import product_tiles
+    from pamprof.workloads.kernels.decode.products import product_tiles
 
     for outputs, inputs, parts, gates in (
         (hidden, width, 0, True),

@@ -9,9 +9,9 @@ import torch
 
 from pamprof.errors import SpecError, UnsupportedError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
-from pamprof.workloads.layers import pam_formulas as formulas
-from pamprof.workloads.layers.pam_layer import DEFINITION
-from pamprof.workloads.models import PamLanguageModel
+from pamprof.workloads.layers.pam.definition import DEFINITION
+from pamprof.workloads.layers.pam.model import PamLanguageModel
+from pamprof.workloads.layers.recurrent import formulas
 from pamprof.workloads.registry import definition
 
 TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
@@ -38,7 +38,7 @@ def test_every_implementation_agrees_with_the_naive_recurrence(
 
 
 def test_the_oracle_notices_a_memory_that_forgets_a_hundredth_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pamprof.workloads.layers import pam_planar
+    from pamprof.workloads.layers.pam.planar import block as pam_planar
 
     exact = pam_planar.log_decay_and_write
     monkeypatch.setattr(pam_planar, "log_decay_and_write", lambda *x: (exact(*x)[0] * 0.99, exact(*x)[1]))

@@ -10,8 +10,8 @@ from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import SpecError, UnsupportedError
 from pamprof.records import Dtype, LayerSpec
-from pamprof.workloads.layers.pam_complex import PamLayer
-from pamprof.workloads.models import PamLanguageModel
+from pamprof.workloads.layers.pam.complex.block import PamLayer
+from pamprof.workloads.layers.pam.model import PamLanguageModel
 
 IMPLEMENTATIONS = ["published", "planar", "gauss", "complex"]
 SPEC = LayerSpec(

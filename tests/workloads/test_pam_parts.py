@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pamprof.workloads.layers import complex_ops, pam_published
-from pamprof.workloads.layers.complex_products import ComplexProduct, FourProducts, ThreeProducts
-from pamprof.workloads.layers.decay_gates import log_decay_and_write
-from pamprof.workloads.layers.pam import log_chunked_pam
-from pamprof.workloads.layers.pam_complex import Form, PamLayer, projections
-from pamprof.workloads.layers.pam_parameters import ComplexLinearParameters, DecayParameters
-from pamprof.workloads.layers.pam_presets import preset
-from pamprof.workloads.layers.plane_ops import plane_gate, plane_norm
+from pamprof.workloads.layers.pam.complex import stages as complex_ops
+from pamprof.workloads.layers.pam.complex.block import Form, PamLayer, projections
+from pamprof.workloads.layers.pam.planar.products import ComplexProduct, FourProducts, ThreeProducts
+from pamprof.workloads.layers.pam.planar.stages import plane_gate, plane_norm
+from pamprof.workloads.layers.pam.published import block as pam_published
+from pamprof.workloads.layers.pam.recurrence import log_chunked_pam
+from pamprof.workloads.layers.presets import preset
+from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters, DecayParameters
 from tests.workloads.golden import golden, planes
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
@@ -127,7 +128,7 @@ def test_whole_layer_with_the_published_angles_is_exact() -> None:
 
 
 def test_decay_stays_finite_and_exact_where_a_product_would_underflow() -> None:
-    decay = DecayParameters(preset("tiny"), row_width=96).double()
+    decay = DecayParameters(preset("pam", "tiny"), row_width=96).double()
     with torch.no_grad():
         for parameter in decay.parameters():
             parameter.zero_()

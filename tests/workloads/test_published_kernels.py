@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 CODE = """
 import torch
 from pamprof.workloads.kernels import published_elementwise as kernels
-from pamprof.workloads.layers import published_stages as stages
+from pamprof.workloads.layers.pam.published import stages
 
 torch.manual_seed(0)
 for rows, width in ((1, 1), (3, 20), (2, 64), (5, 33)):

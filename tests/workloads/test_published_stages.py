@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pamprof.workloads.layers import published_stages as stages
+from pamprof.workloads.layers.pam.published import stages
 
 
 def pairs(*shape, seed=0):

@@ -9,9 +9,9 @@ import torch
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, Phase, Scope
-from pamprof.workloads.layers.pam_layer import DEFINITION as PAM
-from pamprof.workloads.layers.real_pam import DEFINITION
-from pamprof.workloads.models import RealPamLanguageModel
+from pamprof.workloads.layers.pam.definition import DEFINITION as PAM
+from pamprof.workloads.layers.real_pam.definition import DEFINITION
+from pamprof.workloads.layers.real_pam.model import RealPamLanguageModel
 
 CPU = torch.device("cpu")
 PRESETS = ["tiny", "5m", "10m", "25m", "100m", "1b"]

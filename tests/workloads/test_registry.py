@@ -9,7 +9,7 @@ import pytest
 
 from pamprof.errors import UsageError
 from pamprof.workloads import registry
-from pamprof.workloads.layers.transformer import DEFINITION as TRANSFORMER
+from pamprof.workloads.layers.transformer.definition import DEFINITION as TRANSFORMER
 
 
 class _Foreign:
@@ -30,7 +30,9 @@ def register(monkeypatch):
     monkeypatch.setitem(sys.modules, "foreign_layers", module)
     monkeypatch.setattr(registry, "entry_points", lambda *, group: [p for p in points if p.group == group])
     # Only the layer that surely exists here: the test is about finding, not about the other built-ins.
-    monkeypatch.setattr(registry, "BUILT_IN_LAYERS", {"transformer": "pamprof.workloads.layers.transformer:DEFINITION"})
+    monkeypatch.setattr(
+        registry, "BUILT_IN_LAYERS", {"transformer": "pamprof.workloads.layers.transformer.definition:DEFINITION"}
+    )
     registry._load.cache_clear()
 
     def add(name: str, value: object) -> None:

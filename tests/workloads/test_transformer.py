@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
-from pamprof.workloads.layers import transformer_block
-from pamprof.workloads.layers.pam_layer import DEFINITION as PAM
-from pamprof.workloads.layers.transformer import DEFINITION
+from pamprof.workloads.layers.pam.definition import DEFINITION as PAM
+from pamprof.workloads.layers.transformer import block as transformer_block
+from pamprof.workloads.layers.transformer.definition import DEFINITION
 
 CPU = torch.device("cpu")
 SPEC = LayerSpec(

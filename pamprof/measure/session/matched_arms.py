@@ -37,7 +37,7 @@ def matched_arms(
     Raises:
         UsageError: Unknown preset, layer or axis, or sizes that cannot be matched.
     """
-    from pamprof.workloads.matching import arm_facts, match
+    from pamprof.workloads.matching.match import arm_facts, match
     from pamprof.workloads.registry import definition
 
     source = definition("pam")

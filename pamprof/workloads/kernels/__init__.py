@@ -1,1 +1,1 @@
-"""Triton kernels, one file each; imported only where Triton and a GPU are."""
+"""Triton kernels; imported only where Triton is, except for what follows from shapes alone."""

@@ -15,8 +15,8 @@ import triton.language as tl
 from torch import Tensor
 
 from pamprof.workloads.kernel_flops import OperatorWork
-from pamprof.workloads.kernels.block_math import LOG2_E, exp2, power_of_two, store
-from pamprof.workloads.kernels.core_tiles import rounded
+from pamprof.workloads.kernels.core.tiles import rounded
+from pamprof.workloads.kernels.device_functions import LOG2_E, exp2, power_of_two, store
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 _FLOPS = 11  # per logit, as counted apart: log-softmax 5 and its backward 4, the target taken off, the mean's weight

@@ -21,7 +21,7 @@ from torch.library import custom_op
 
 from pamprof.workloads.kernel_flops import OperatorWork, register_kernel_flops
 from pamprof.workloads.kernels.kernel_operator import tensor_bytes
-from pamprof.workloads.layers.complex_ops import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
+from pamprof.workloads.layers.recurrent.epsilons import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 
 if TYPE_CHECKING:
     from collections.abc import Callable

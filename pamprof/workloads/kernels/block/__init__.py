@@ -1,0 +1,1 @@
+"""Kernels of a block around the recurrence: norms, gates, preparation of queries, keys and values, weights."""

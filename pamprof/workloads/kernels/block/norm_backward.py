@@ -1,0 +1,282 @@
+"""Backward of the block's norm, residual add and gate logits as one kernel that recomputes what forward did not keep.
+
+The gradient of the sum is written twice, as the residual stream wants it and as the branch's product wants it, so that
+no pass is spent on a cast. The scale's gradient is summed by each program over the rows it walks and then over the
+programs, always in the same order.
+
+Axes: N rows (tokens of all sequences), D model_dim, H heads, B batch, T time.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pamprof.workloads.kernel_flops import OperatorWork
+from pamprof.workloads.kernels.block.norm_gates import gate_products, gate_weights
+from pamprof.workloads.kernels.device_functions import (
+    DIRECTION,
+    MAGNITUDE,
+    NORM,
+    modulus,
+    power_of_two,
+    reciprocal,
+    reciprocal_root,
+    row_tile,
+    store,
+    summing_grid,
+)
+from pamprof.workloads.kernels.kernel_operator import kernel_operator
+
+_NORM_BACKWARD_FLOPS = 34  # per channel, the recomputed factor and the scale's sum included
+_RESIDUAL_FLOPS = 2  # per channel
+_SIZE_BACKWARD_FLOPS = 11  # per channel: the modulus of the normed channel, and what its gradient adds to both parts
+
+_PLAIN_ELEMENTS, _PLAIN_WARPS = 512, 2  # of one plane in one program's tile
+_GATED_WARPS, _GATED_STAGES, _GATED_PROGRAMS = 4, 3, 396  # as many programs as registers hold, loads two rows ahead
+_CHANNELS_PER_WARP = 256  # at most, of a wide row
+_HELD_NUMBERS = 96  # of gates' weights in one thread, at most; beyond that they are loaded for every row
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _along_gates(  # type: ignore[no-untyped-def]
+    real, imag, along_real, along_imag, logits_gradient, step_weight, protect_weight, weights,
+    sizes, row, channel, inside, rows, width, HEADS: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Adds to the gradient [1, D] of one normed row what comes through both logits; stores the row's moduli."""
+    size, inverse = modulus(real, imag)
+    channel = channel[None, :]
+    store(sizes + tl.cast(row, tl.int64) * width + channel, size, inside)
+    along_size = tl.zeros((1, BLOCK), tl.float32)
+    for head in tl.static_range(HEADS):
+        step = tl.load(logits_gradient + head * rows + row)
+        gate = tl.load(logits_gradient + (HEADS + head) * rows + row)
+        if HOLDS_WEIGHTS:
+            of_real, of_imag, of_size = weights[head]
+        else:
+            of_real, of_imag, of_size = gate_weights(step_weight, protect_weight, head, channel, width)
+        along_real += step * of_real
+        along_imag += step * of_imag
+        along_size += gate * of_size
+    along_size *= inverse
+    return along_real + along_size * real, along_imag + along_size * imag
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _norm_backward_kernel(  # type: ignore[no-untyped-def]
+    planes, scale, gradient, residual, logits_gradient, step_weight, protect_weight,
+    planes_gradient, branch_gradient, scale_gradient, sizes, rows, width, HEADS: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    channel = tl.arange(0, BLOCK)
+    within = channel < width
+    channel_scale = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32)[None, :]
+    summed = tl.zeros((ROWS, BLOCK), tl.float32)
+    weights = ()
+    if HAS_GATES and HOLDS_WEIGHTS:
+        for head in tl.static_range(HEADS):
+            of_head = gate_weights(step_weight, protect_weight, head, channel[None, :], width)
+            # Triton knows no starred tuples.
+            weights = weights + (of_head,)  # type: ignore[assignment]  # noqa: RUF005
+    for tile in tl.range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0), num_stages=STAGES):
+        row = tile * ROWS + tl.arange(0, ROWS)
+        inside = (row < rows)[:, None] & within[None, :]
+        place = row.to(tl.int64)[:, None] * (2 * width) + channel[None, :]
+        real = tl.load(planes + place, mask=inside, other=0.0).to(tl.float32)
+        imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
+        along_real = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
+        along_imag = tl.load(gradient + place + width, mask=inside, other=0.0).to(tl.float32)
+        if HAS_RESIDUAL:  # loaded before the first sum is waited for
+            past_real = tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
+            past_imag = tl.load(residual + place + width, mask=inside, other=0.0).to(tl.float32)
+        power = real * real + imag * imag + MAGNITUDE
+        mean = tl.sum(tl.where(within[None, :], power, 0.0), axis=1) / width
+        inverse_mean = tl.rsqrt(mean + NORM)[:, None]
+        inverse_size = reciprocal_root(power)
+        size = power * inverse_size
+        inverse_shifted = reciprocal(size + DIRECTION)
+        direction = inverse_mean * (size * inverse_shifted)
+        factor = channel_scale * direction
+        if HAS_GATES:
+            tl.static_assert(ROWS == 1)
+            along_real, along_imag = _along_gates(
+                real * factor, imag * factor, along_real, along_imag, logits_gradient, step_weight, protect_weight,
+                weights, sizes, tile, channel, inside, rows, width, HEADS, HOLDS_WEIGHTS, BLOCK,
+            )  # fmt: skip
+        aligned = along_real * real + along_imag * imag
+        summed += aligned * direction
+        shared = (tl.sum(factor * aligned, axis=1) / width)[:, None] * (inverse_mean * inverse_mean)
+        bend = DIRECTION * inverse_shifted * inverse_shifted * inverse_size
+        radial = aligned * (channel_scale * inverse_mean * bend) - shared
+        real = along_real * factor + real * radial
+        imag = along_imag * factor + imag * radial
+        if HAS_RESIDUAL:
+            real += past_real
+            imag += past_imag
+        store(planes_gradient + place, real, inside)
+        store(planes_gradient + place + width, imag, inside)
+        if HAS_BRANCH:
+            store(branch_gradient + place, real, inside)
+            store(branch_gradient + place + width, imag, inside)
+    tl.store(scale_gradient + tl.program_id(0) * width + channel, tl.sum(summed, axis=0), mask=within)
+
+
+def _norm_backward_work(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor | None,
+    branch_dtype: torch.dtype | None,
+    *,
+    output: object,
+) -> OperatorWork:
+    del scale, gradient, branch_dtype, output
+    each = _NORM_BACKWARD_FLOPS + (0 if residual is None else _RESIDUAL_FLOPS)
+    return OperatorWork(elementwise_flop_count=each * (planes.numel() // 2))
+
+
+def _gated_backward_work(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor,
+    logits_gradient: Tensor,
+    step_weight: Tensor,
+    protect_weight: Tensor,
+    branch_dtype: torch.dtype,
+    *,
+    output: object,
+) -> OperatorWork:
+    del logits_gradient, step_weight
+    norm = _norm_backward_work(planes, scale, gradient, residual, branch_dtype, output=output)
+    channels, width = planes.numel() // 2, planes.shape[-1]
+    products = gate_products(channels // width, width, protect_weight.shape[0])
+    return OperatorWork(
+        matrix_flop_count=products,
+        matrix_dense_flop_count=products,
+        elementwise_flop_count=norm.elementwise_flop_count + _SIZE_BACKWARD_FLOPS * channels,
+    )
+
+
+def _fake_backward(
+    planes: Tensor, scale: Tensor, gradient: Tensor, residual: Tensor | None, branch_dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    del gradient, residual
+    branch = planes.new_empty(0) if branch_dtype is None else planes.new_empty(planes.shape, dtype=branch_dtype)
+    return planes.new_empty(planes.shape), branch, scale.new_empty(scale.shape)
+
+
+@kernel_operator("fused_norm_backward", fake=_fake_backward, work=_norm_backward_work)
+def norm_backward(
+    planes: Tensor, scale: Tensor, gradient: Tensor, residual: Tensor | None, branch_dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of ``norm`` and ``add_norm`` from that of the normed row and that of the sum itself.
+
+    Args:
+        planes: What was normed, [..., 2, D].
+        scale: [D].
+        gradient: Of the normed row, same shape as ``planes``.
+        residual: Gradient that reaches the sum past the norm, same shape; None for zero.
+        branch_dtype: Dtype of a second copy of the sum's gradient; None for no copy.
+
+    Returns:
+        Gradient of the sum in the dtype of ``planes``, the copy (empty where none is wanted), and the scale's.
+    """
+    return _launch(planes, scale, gradient, residual, branch_dtype, None)
+
+
+def _fake_gated(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor,
+    logits_gradient: Tensor,
+    step_weight: Tensor,
+    protect_weight: Tensor,
+    branch_dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    del step_weight, protect_weight
+    sizes = gradient.new_empty((logits_gradient.shape[-1], planes.shape[-1]))
+    return *_fake_backward(planes, scale, gradient, residual, branch_dtype), sizes
+
+
+@kernel_operator("fused_add_norm_gates_backward", fake=_fake_gated, work=_gated_backward_work)
+def gated_norm_backward(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor,
+    logits_gradient: Tensor,
+    step_weight: Tensor,
+    protect_weight: Tensor,
+    branch_dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of ``add_norm_gates``, up to the two small products that the gates' weights want.
+
+    Args:
+        planes: The sum that was normed, [B, T, 2, D].
+        scale: [D].
+        gradient: Of the normed row, as far as it does not come through the gates.
+        residual: Gradient that reaches the sum past the norm.
+        logits_gradient: Of both logits, float32 [2, H, N], contiguous.
+        step_weight: [H, 2 D].
+        protect_weight: [H, D].
+        branch_dtype: Dtype of the copy of the sum's gradient.
+
+    Returns:
+        Gradient of the sum, its copy, the scale's; and |x| [N, D] in the dtype of ``gradient``, for the product that
+        gives the protect weight's.
+    """
+    sizes = gradient.new_empty((logits_gradient.shape[-1], planes.shape[-1]))
+    gates = (logits_gradient, step_weight.contiguous(), protect_weight.contiguous(), sizes)
+    return *_launch(planes, scale, gradient, residual, branch_dtype, gates), sizes
+
+
+def _launch(
+    planes: Tensor,
+    scale: Tensor,
+    gradient: Tensor,
+    residual: Tensor | None,
+    branch_dtype: torch.dtype | None,
+    gates: tuple[Tensor, ...] | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    planes = planes.contiguous()
+    width = planes.shape[-1]
+    rows = planes.numel() // (2 * width)
+    block = power_of_two(width)
+    heads = gates[2].shape[0] if gates else 0
+    warps = max(_GATED_WARPS if gates else _PLAIN_WARPS, block // _CHANNELS_PER_WARP)
+    holds = 3 * heads * block <= _HELD_NUMBERS * 32 * warps
+    if gates:
+        tile, grid = 1, min(summing_grid(rows), _GATED_PROGRAMS * _GATED_WARPS // warps)
+    else:
+        tile = row_tile(rows, block, _PLAIN_ELEMENTS)
+        grid = summing_grid(triton.cdiv(rows, tile))
+    planes_gradient, branch_gradient, _ = _fake_backward(planes, scale, gradient, residual, branch_dtype)
+    scale_gradient = scale.new_empty((grid, width), dtype=torch.float32)
+    _norm_backward_kernel[(grid,)](
+        planes,
+        scale,
+        gradient.contiguous(),
+        planes if residual is None else residual.contiguous(),
+        *(gates[:3] if gates else (scale,) * 3),
+        planes_gradient,
+        branch_gradient,
+        scale_gradient,
+        gates[3] if gates else scale,
+        rows,
+        width,
+        heads,
+        HAS_RESIDUAL=residual is not None,
+        HAS_BRANCH=branch_dtype is not None,
+        HAS_GATES=gates is not None,
+        HOLDS_WEIGHTS=holds,
+        ROWS=tile,
+        BLOCK=block,
+        STAGES=_GATED_STAGES if gates and holds else 1,
+        num_warps=warps,
+    )
+    return planes_gradient, branch_gradient, scale_gradient.sum(0).to(scale.dtype)

@@ -1,0 +1,1 @@
+"""Kernels of the recurrence over a sequence, forward and backward."""

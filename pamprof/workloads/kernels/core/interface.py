@@ -1,0 +1,179 @@
+"""The memory's core in kernels: what a fused layer calls, what a compiler sees, and what is counted.
+
+Queries, keys and values are planes, read where a projection left them, in one tensor [B, T, 2, 3, H, d]; their
+gradients are made in one such tensor. Layers with a hand-written backward call ``packed_forward`` and
+``packed_backward`` on it; ``fused_core`` is the same for autograd.
+
+Axes: B batch, T time, H heads, d head_dim, R = B · H rows, N chunks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pamprof.errors import SpecError, UnsupportedError
+from pamprof.workloads.kernels.availability import unavailable_reason
+from pamprof.workloads.kernels.core.operators import core_backward, core_forward
+from pamprof.workloads.kernels.core.selection import configuration_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAXIMUM_HEAD_DIM = 128
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
+def fused_core(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor,
+    *,
+    scale: float,
+    initial_state: Tensor | None = None,
+    want_final_state: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Read and write the memory along whole sequences; differentiable in every tensor.
+
+    Args:
+        q: Queries, planes [B, T, 2 (re, im), H, d] in bfloat16, float16 or float32.
+        k: Keys, the same.
+        v: Values, the same. Views of one tensor [B, T, 2, 3, H, d] are read in place, others are packed first.
+        log_decay: float32 [B, H, T], natural logarithm of the decay: 0 keeps exactly, minus infinity forgets exactly
+            and has gradient zero, as has every decay below the smallest normal float32.
+        scale: Factor of the outputs, 1 / sqrt(d) in the model.
+        initial_state: float32 [B, H, d_k, 2 d_v], S^T as planes side by side, as the planar layers keep it; zeros
+            where None.
+        want_final_state: Whether to return the state after the last token.
+
+    Returns:
+        Outputs [B, T, 2, H, d], contiguous, in the dtype of ``q``, and the final state in the layout of
+        ``initial_state``, or None.
+
+    Raises:
+        SpecError: Shapes or dtypes that do not fit together.
+        UnsupportedError: A device the kernels do not run on, or on which no configuration of them is exact.
+    """
+    _check((q, k, v), log_decay, initial_state)
+    if not q.stride() == k.stride() == v.stride() or q.stride(-1) != 1:
+        q, k, v = torch.stack((q, k, v), 3).unbind(3)
+    log_decay = log_decay.contiguous()
+    if initial_state is not None:
+        initial_state = initial_state.contiguous()
+    tensors = (q, k, v, log_decay, initial_state)
+    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+        output, final = _FusedCore.apply(*tensors, scale, want_final_state)  # type: ignore[no-untyped-call]
+    else:
+        output, final, _ = core_forward(*tensors, scale, want_final_state, False, _configuration(q, False))
+    return output, final if want_final_state else None
+
+
+def packed_forward(qkv: Tensor, log_decay: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs from an empty state, scaled by 1 / sqrt(d), and what ``packed_backward`` needs.
+
+    Args:
+        qkv: [B, T, 2, 3, H, d], last axis contiguous, in bfloat16, float16 or float32.
+        log_decay: float32 [B, H, T], contiguous.
+
+    Returns:
+        Outputs [B, T, 2, H, d], contiguous, and each chunk's entering state [R, N, d, 2 d], or an empty tensor where
+        there is one chunk, both in the dtype of ``qkv``.
+
+    Raises:
+        SpecError: As ``fused_core``.
+        UnsupportedError: Likewise.
+    """
+    q, k, v = qkv.unbind(3)
+    _check((q, k, v), log_decay, None)
+    output, _, kept = core_forward(q, k, v, log_decay, None, q.shape[-1] ** -0.5, False, True, _configuration(q, True))
+    return output, kept
+
+
+def packed_backward(qkv: Tensor, log_decay: Tensor, kept: Tensor, output_gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of both arguments of ``packed_forward``, given what it kept and the gradient of its outputs.
+
+    Returns:
+        [B, T, 2, 3, H, d], contiguous, in the dtype of ``qkv``, and float32 [B, H, T].
+    """
+    q, k, v = qkv.unbind(3)
+    scale = q.shape[-1] ** -0.5
+    gradient, decay_gradient, _ = core_backward(
+        q, k, v, log_decay, None, kept, output_gradient.contiguous(), None, scale, False, _configuration(q, True)
+    )
+    return gradient, decay_gradient
+
+
+class _FusedCore(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        log_decay: Tensor,
+        initial_state: Tensor | None,
+        scale: float,
+        wants_final: bool,
+    ) -> tuple[Tensor, Tensor]:
+        numbers = _configuration(q, True)
+        output, final, kept = core_forward(q, k, v, log_decay, initial_state, scale, wants_final, True, numbers)
+        ctx.numbers = numbers
+        ctx.save_for_backward(q, k, v, log_decay, initial_state, kept)
+        ctx.scale = scale
+        ctx.wants_final = wants_final
+        ctx.set_materialize_grads(False)
+        return output, final
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        q, k, v, log_decay, initial_state, kept = ctx.saved_tensors
+        output_gradient, final_gradient = gradients
+        if output_gradient is None:
+            output_gradient = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
+        has_final = ctx.wants_final and final_gradient is not None
+        final_gradient = final_gradient.contiguous() if has_final else None
+        wants_initial = ctx.needs_input_grad[4]
+        gradient, decay_gradient, initial_gradient = core_backward(
+            q, k, v, log_decay, initial_state, kept, output_gradient.contiguous(), final_gradient, ctx.scale,
+            wants_initial, ctx.numbers,
+        )  # fmt: skip
+        return *gradient.unbind(3), decay_gradient, initial_gradient if wants_initial else None, None, None
+
+
+def _configuration(q: Tensor, differentiates: bool) -> list[int]:
+    batch_size, length, _, heads, head_dim = q.shape
+    numbers: list[int] = configuration_numbers(batch_size, length, heads, head_dim, q.dtype, q.device, differentiates)
+    return numbers
+
+
+def _check(parts: Sequence[Tensor], log_decay: Tensor, initial_state: Tensor | None) -> None:
+    q = parts[0]
+    if q.ndim != 5 or q.shape[2] != 2:
+        raise SpecError(f"q has shape {tuple(q.shape)}; give planes [batch, time, 2, heads, head_dim]")
+    batch_size, length, _, heads, head_dim = q.shape
+    if q.dtype not in _DTYPES:
+        raise SpecError(f"q is {q.dtype}; give bfloat16, float16 or float32")
+    if length < 1:
+        raise SpecError("the sequence has 0 tokens; give at least one")
+    if head_dim > MAXIMUM_HEAD_DIM:
+        raise SpecError(f"head_dim is {head_dim}; the kernels hold at most {MAXIMUM_HEAD_DIM}, use more heads")
+    for name, part in zip(("k", "v"), parts[1:], strict=True):
+        if part.shape != q.shape or part.dtype != q.dtype:
+            raise SpecError(f"{name} is {part.dtype} {tuple(part.shape)}; it must match q, {q.dtype} {tuple(q.shape)}")
+    if log_decay.shape != (batch_size, heads, length) or log_decay.dtype != torch.float32:
+        raise SpecError(
+            f"log_decay is {log_decay.dtype} {tuple(log_decay.shape)}; it must be torch.float32 "
+            f"{(batch_size, heads, length)}"
+        )
+    expected = (batch_size, heads, head_dim, 2 * head_dim)
+    if initial_state is not None and (initial_state.shape != expected or initial_state.dtype != torch.float32):
+        raise SpecError(
+            f"initial_state is {initial_state.dtype} {tuple(initial_state.shape)}; it must be torch.float32 {expected}"
+        )
+    if not torch.compiler.is_compiling():
+        reason = unavailable_reason(q.device)
+        if reason is not None:
+            raise UnsupportedError(reason)

@@ -1,0 +1,166 @@
+"""The memory alone, without reading it: what segments write, and what each segment and chunk begins with.
+
+Sequences are cut into segments so that few sequences still fill a GPU: each segment's own writing in parallel, then a
+scan over segments, then every segment from the state it begins with. In reverse the same code carries the gradient of
+the state from the end to the beginning, with queries for keys and output gradients for values.
+
+States are [d_k, 2 d_v], planes side by side: the transpose of S in y = S q, as the planar layers keep it.
+Axes: R = B · H rows, N chunks, M segments, C chunk, d head_dim.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from pamprof.workloads.kernels.core.tiles import (
+    add_product,
+    joined,
+    load_joined,
+    load_planes,
+    load_state,
+    of_row,
+    parted,
+    rounded,
+    store_state,
+    write_to_state,
+)
+
+
+@triton.jit(do_not_specialize=["length", "segment_chunks"])  # type: ignore[untyped-decorator]
+def state_kernel(  # type: ignore[no-untyped-def]
+    keys,
+    values,
+    from_start,
+    to_end,
+    entering,
+    kept,
+    ending,
+    segment_through,
+    scale,
+    length,
+    segment_chunks,
+    keys_batch,
+    keys_time,
+    keys_plane,
+    keys_head,
+    values_batch,
+    values_time,
+    values_plane,
+    values_head,
+    heads,
+    HEAD_DIM: tl.constexpr,
+    HEAD_STEP: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_V: tl.constexpr,
+    CHUNK: tl.constexpr,
+    REVERSED: tl.constexpr,
+    ENTERS: tl.constexpr,
+    KEEPS: tl.constexpr,
+    ENDS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Walk each segment's chunks, in reverse with REVERSED, keeping the state before each or writing the last one.
+
+    Where none is kept, chunks come in the opposite order and are weighed by all the decay behind them: the state is
+    never scaled, and what is read last is still in the cache for the kernel that begins with it.
+    """
+    chunks = tl.cdiv(length, CHUNK)
+    segments = tl.cdiv(chunks, segment_chunks)
+    blocks: tl.constexpr = (HEAD_DIM + BLOCK_V - 1) // BLOCK_V
+    program = tl.program_id(0)
+    first = (program % blocks) * BLOCK_V
+    segment = program // blocks % segments
+    row = (program // blocks // segments).to(tl.int64)
+    keys += of_row(row, heads, keys_batch, keys_head, HEAD_STEP)
+    values += of_row(row, heads, values_batch, values_head, HEAD_STEP)
+    state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
+    place = row * segments + segment
+    descends: tl.constexpr = REVERSED == KEEPS
+
+    if ENTERS and KEEPS:
+        state = joined(*load_state(entering + place * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V))
+    else:
+        state = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)
+    turned = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)  # what imaginary keys write, as yet not times -i
+    begin = segment * segment_chunks
+    end = tl.minimum(begin + segment_chunks, chunks)
+    steps = end - begin
+    whole = from_start + row * chunks * CHUNK + CHUNK - 1  # what is left at the end of a chunk
+    next_through = tl.load(whole + (end - 1 if descends else begin) * CHUNK)
+    all_through = 1.0
+    for step in range(0, steps):
+        chunk = end - 1 - step if descends else begin + step
+        later = tl.minimum(step + 1, steps - 1)
+        through = next_through
+        next_through = tl.load(whole + (end - 1 - later if descends else begin + later) * CHUNK)
+        if KEEPS:
+            store_state(kept + (row * chunks + chunk) * state_size, state, first, HEAD_DIM)
+        start = chunk * CHUNK
+        token = (row * chunks + chunk) * CHUNK + tl.arange(0, CHUNK)
+        weight = tl.load(from_start + token) * scale if REVERSED else tl.load(to_end + token)
+        k_real, k_imag = load_planes(keys, start, length, keys_time, keys_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
+        v = load_joined(values, start, length, values_time, values_plane, first, HEAD_DIM, CHUNK, BLOCK_V)
+        if KEEPS:
+            state = write_to_state(state, through, k_real, k_imag, v, weight, PRECISION)
+        else:
+            v = rounded(v.to(tl.float32) * (weight * all_through)[:, None], v.dtype)
+            state = add_product(state, tl.trans(k_real), v, PRECISION)
+            turned = add_product(turned, tl.trans(k_imag), v, PRECISION)
+        all_through *= through
+    if ENDS:
+        if not KEEPS:
+            real, imag = parted(turned)
+            state += joined(imag, -real)
+        if ENTERS and not KEEPS:
+            state += (
+                joined(*load_state(entering + place * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V)) * all_through
+            )
+        store_state(ending + place * state_size, state, first, HEAD_DIM)
+        tl.store(segment_through + place, all_through)
+
+
+@triton.jit(do_not_specialize=["segments"])  # type: ignore[untyped-decorator]
+def scan_kernel(  # type: ignore[no-untyped-def]
+    written,
+    through,
+    initial,
+    entering,
+    segments,
+    SIZE: tl.constexpr,
+    REVERSED: tl.constexpr,
+    HAS_INITIAL: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """From what each segment writes [R, M, SIZE] and decays by [R, M] to what each begins with.
+
+    Each thread walks the segments with some elements of its own, and loads GROUP segments at once.
+    """
+    blocks: tl.constexpr = (SIZE + BLOCK - 1) // BLOCK
+    row = (tl.program_id(0) // blocks).to(tl.int64)
+    element = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
+    inside = element < SIZE
+    written += row * segments * SIZE
+    entering += row * segments * SIZE
+    through += row * segments
+    if HAS_INITIAL:
+        carried = tl.load(initial + row * SIZE + element, mask=inside, other=0.0)
+    else:
+        carried = tl.zeros([BLOCK], tl.float32)
+    for begin in range(0, segments, GROUP):
+        owns = ()
+        decays = ()
+        for n in tl.static_range(GROUP):
+            # Behind the last segment the last one is read once more, and nothing is stored of it.
+            order = tl.minimum(begin + n, segments - 1)
+            place = segments - 1 - order if REVERSED else order
+            own = tl.load(written + place * SIZE + element, mask=inside, other=0.0)
+            # Triton knows no starred tuples.
+            owns = owns + (own,)  # type: ignore[assignment]  # noqa: RUF005
+            decays = decays + (tl.load(through + place),)  # type: ignore[assignment]  # noqa: RUF005
+        for n in tl.static_range(GROUP):
+            order = begin + n
+            place = segments - 1 - order if REVERSED else order
+            tl.store(entering + place * SIZE + element, carried, mask=tl.where(order < segments, inside, False))
+            carried = carried * decays[n] + owns[n]

@@ -1,0 +1,176 @@
+"""Device functions that the block's kernels share: moduli, stable logarithms, the decay's gates; and launch sizes.
+
+Everything is float32; the constants are those of ``layers.recurrent.epsilons``.
+
+From Hopper on a kernel may be launched while the one before still runs (programmatic dependent launch, "griddepcontrol"
+in the PTX ISA). Every kernel launched so waits before it reads or writes anything that another one writes; the memory's
+alone may read its state at once, behind a kernel that launches it only after having waited itself. A kernel launched
+otherwise begins when all before it have ended, as ever.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from pamprof.workloads.kernels.core.tiles import INTERPRETED, rounded
+from pamprof.workloads.layers.recurrent.epsilons import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
+
+MAGNITUDE = tl.constexpr(MAGNITUDE_EPSILON)
+DIRECTION = tl.constexpr(DIRECTION_EPSILON)
+NORM = tl.constexpr(NORM_EPSILON)
+LOG2_E = tl.constexpr(math.log2(math.e))
+
+# Programs that walk over all rows and keep a sum of their own: eight for each multiprocessor of an H100 or H200, the
+# same number everywhere so that sums do not depend on the device. The interpreter runs them in turn.
+SUMMING_PROGRAMS = 2 if INTERPRETED.value else 1056
+_INTERPRETED_ELEMENTS = 16384  # of a tile: in the interpreter an operation costs as much on many numbers as on few
+
+
+@cache
+def overlaps(device: torch.device) -> bool:
+    """Whether kernels on the device may be launched before the one they depend on has ended."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def launch_next(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Let the next kernel be launched."""
+    if OVERLAPS:
+        gdc_launch_dependents()
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def await_results(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Wait for what the kernel before writes; until then only what nobody writes may be read."""
+    if OVERLAPS:
+        gdc_wait()
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def await_inputs(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Let the next kernel be launched, and wait for what the one before writes."""
+    launch_next(OVERLAPS)
+    await_results(OVERLAPS)
+
+
+@triton.jit
+def prefetch(pointers):  # type: ignore[no-untyped-def]
+    """Send for the lines that hold these addresses, into the L2 cache."""
+    tl.inline_asm_elementwise(
+        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], dtype=tl.int32, is_pure=False, pack=1
+    )
+
+
+def summing_grid(tiles: int, *, columns: int = 1) -> int:
+    """Programs that share ``tiles`` row tiles and sum over theirs, of ``columns`` such groups launched at once."""
+    return min(tiles, max(1, SUMMING_PROGRAMS // columns))
+
+
+def row_tile(rows: int, block: int, elements: int, *, columns: int = 1) -> int:
+    """Rows one program takes: a power of two, ``elements`` numbers at most, and no fewer programs than would fill.
+
+    ``columns`` is how many programs share the same rows.
+    """
+    most = max(1, (_INTERPRETED_ELEMENTS if INTERPRETED.value else elements) // block)
+    filling = max(1, rows * columns // SUMMING_PROGRAMS)
+    return min(most, 1 << (filling.bit_length() - 1))
+
+
+def power_of_two(width: int) -> int:
+    """The power of two that covers ``width``, as an axis of a tile must have."""
+    return 1 << max(0, width - 1).bit_length()
+
+
+@triton.jit
+def store(place, tile, inside):  # type: ignore[no-untyped-def]
+    """Store a float32 tile, rounded to nearest in the dtype of the place."""
+    tl.store(place, rounded(tile, place.dtype.element_ty), mask=inside)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _approximate(x, INSTRUCTION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """One instruction of the special function unit, right to about 2^-22; denormal numbers count as zero."""
+    return tl.inline_asm_elementwise(INSTRUCTION, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+
+
+# By themselves compilers add several instructions that keep denormal numbers or the last bit, which made these kernels
+# wait for arithmetic and not for memory.
+@triton.jit
+def exp2(exponent):  # type: ignore[no-untyped-def]
+    """2^x."""
+    return tl.exp2(exponent) if INTERPRETED else _approximate(exponent, "ex2.approx.ftz.f32 $0, $1;")
+
+
+@triton.jit
+def reciprocal(x):  # type: ignore[no-untyped-def]
+    """1 / x."""
+    return 1.0 / x if INTERPRETED else _approximate(x, "rcp.approx.ftz.f32 $0, $1;")
+
+
+@triton.jit
+def reciprocal_root(x):  # type: ignore[no-untyped-def]
+    """1 / sqrt(x)."""
+    return tl.rsqrt(x) if INTERPRETED else _approximate(x, "rsqrt.approx.ftz.f32 $0, $1;")
+
+
+@triton.jit
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1 / (1 + exp(-x))."""
+    return reciprocal(1.0 + exp2(x * -LOG2_E))
+
+
+@triton.jit
+def modulus(real, imag):  # type: ignore[no-untyped-def]
+    """sqrt(re² + im² + 1e-8), and its reciprocal."""
+    power = real * real + imag * imag + MAGNITUDE
+    inverse = reciprocal_root(power)
+    return power * inverse, inverse
+
+
+@triton.jit
+def log_one_plus(x):  # type: ignore[no-untyped-def]
+    """log(1 + x) to full precision near 0: the rounding of 1 + x enters numerator and denominator alike."""
+    shifted = 1.0 + x
+    rounded = shifted - 1.0
+    return tl.where(rounded == 0.0, x, tl.log(shifted) * (x / tl.where(rounded == 0.0, 1.0, rounded)))
+
+
+@triton.jit
+def softplus(x):  # type: ignore[no-untyped-def]
+    """log(1 + exp(x)), linear where the exponential would overflow."""
+    return tl.maximum(x, 0.0) + log_one_plus(tl.exp(-tl.abs(x)))
+
+
+@triton.jit
+def log_of_decay(step, gate):  # type: ignore[no-untyped-def]
+    """log(exp(-dt)(1 - p) + p) with dt = softplus(step) and p = sigmoid(gate).
+
+    The decay is 1 - (1 - p) sigmoid(step): near 1 the logarithm is taken of that, which keeps its digits where little
+    is forgotten, else of the sum of the two shares as logarithms, which stays finite however much is.
+    """
+    lost = tl.sigmoid(-gate) * tl.sigmoid(step)
+    forgotten = -softplus(gate) - softplus(step)
+    kept = -softplus(-gate)
+    summed = tl.maximum(forgotten, kept) + log_one_plus(tl.exp(-tl.abs(forgotten - kept)))
+    return tl.where(lost < 0.5, log_one_plus(-tl.minimum(lost, 0.5)), summed)
+
+
+@triton.jit
+def decay_gradients(step, gate, decay_gradient, pairs):  # type: ignore[no-untyped-def]
+    """Gradients of ``step`` and ``gate`` from those of the log decay and of the written share.
+
+    ``pairs`` is the gradient of the written share times that share, the sum of Re(dv conj v) over the written value.
+    With r = p / decay: d log decay / d step = -(1 - r) sigmoid(step), / d gate = r (1 - p) sigmoid(step).
+    """
+    protected = tl.sigmoid(gate)
+    opening = tl.sigmoid(step)
+    ratio = tl.exp(-softplus(-gate) - log_of_decay(step, gate))
+    step_gradient = -decay_gradient * (1.0 - ratio) * opening
+    gate_gradient = decay_gradient * ratio * tl.sigmoid(-gate) * opening - pairs * protected
+    return step_gradient, gate_gradient

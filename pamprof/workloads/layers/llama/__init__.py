@@ -1,0 +1,1 @@
+"""The Llama-style decoder with grouped queries."""

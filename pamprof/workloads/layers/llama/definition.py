@@ -1,0 +1,135 @@
+"""The Llama-style decoder as a layer definition: what is deployed today, and the fair rival of a fixed state.
+
+Grouped queries keep a fraction of the transformer's cache. Shapes follow Llama-3.2-1B (configuration of
+meta-llama/Llama-3.2-1B on huggingface.co: hidden 2048, 16 layers, 32 heads of 64, 8 key and value heads, d_ff 8192,
+embedding tied), four query heads to one of keys where the number of heads allows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from pamprof.errors import SpecError
+from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.workloads.layers.llama import formulas
+from pamprof.workloads.layers.llama.model import LlamaLanguageModel, LlamaLayer
+from pamprof.workloads.layers.llama.oracle import ORACLE_NAME, naive_block
+from pamprof.workloads.layers.transformer.definition import TransformerDefinition
+from pamprof.workloads.layers.transformer.model import initialise, padded_vocabulary_size
+from pamprof.workloads.layers.transformer.oracle import oracle_error
+
+if TYPE_CHECKING:
+    from pamprof.workloads.base import ClosedForm, SequenceModel
+
+
+class LlamaDefinition(TransformerDefinition):
+    """Llama-style decoder: RMS norms, rotary positions, SwiGLU, grouped-query attention, tied head, no biases."""
+
+    name = "llama"
+    title = "Llama"
+    activation = "swiglu"
+
+    def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
+        """The same depth, head_dim and ratios at another width; None where the width is no multiple of the head_dim.
+
+        Of the divisors of the number of heads the one nearest to the old ratio becomes the number of key and value
+        heads; of two as near, the smaller.
+        """
+        heads, rest = divmod(model_dim, spec.head_dim)
+        if heads < 1 or rest:
+            return None
+        wanted = heads * formulas.key_value_heads(spec) / spec.heads
+        divisors = [number for number in range(1, heads + 1) if heads % number == 0]
+        return replace(
+            spec,
+            model_dim=model_dim,
+            heads=heads,
+            key_value_heads=min(divisors, key=lambda number: (abs(number - wanted), number)),
+            hidden_dim=max(1, round(model_dim * spec.hidden_dim / spec.model_dim)),
+        )
+
+    def check(self, spec: LayerSpec) -> None:
+        """Raise ``SpecError`` with subject, value and remedy when no such decoder can exist."""
+        super().check(spec)
+        groups = formulas.key_value_heads(spec)
+        if groups < 1 or spec.heads % groups:
+            divisors = [number for number in range(1, spec.heads + 1) if spec.heads % number == 0]
+            nearest = min(divisors, key=lambda number: (abs(number - groups), number))
+            raise SpecError(f"llama key_value_heads {groups} does not divide {spec.heads} heads; try {nearest}")
+        if spec.head_dim % 2:
+            raise SpecError(
+                f"llama head_dim is {spec.head_dim}; rotary positions turn pairs of channels, take an even one"
+            )
+
+    def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
+        """Real scalars, tied weights once, padding not counted."""
+        return formulas.parameter_count(spec, scope)
+
+    def flop_count(
+        self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
+    ) -> ClosedForm:
+        """Closed form of one step; see ``llama_formulas.flop_count`` for every term."""
+        return formulas.flop_count(
+            spec,
+            phase=phase,
+            scope=scope,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            logits_width=spec.vocabulary_size,
+        )
+
+    def implementation_flop_count(
+        self,
+        spec: LayerSpec,
+        *,
+        implementation: str,
+        phase: Phase,
+        scope: Scope,
+        batch_size: int,
+        sequence_length: int,
+        dtype: Dtype | None = None,
+    ) -> ClosedForm:
+        """As ``flop_count``, with the logits product at its padded width; the same for every ``dtype``."""
+        del dtype
+        self.check_implementation(implementation)
+        return formulas.flop_count(
+            spec,
+            phase=phase,
+            scope=scope,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            logits_width=padded_vocabulary_size(spec.vocabulary_size),
+        )
+
+    def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:
+        """Bytes of the KV cache that ``new_state`` allocates for ``context`` tokens."""
+        return formulas.cache_byte_count(spec, scope=scope, batch_size=batch_size, context=context, dtype=dtype)
+
+    def build(
+        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
+    ) -> SequenceModel:
+        """A float32 block or language model with initial values as the transformer's, drawn from ``seed``."""
+        self.check_implementation(implementation)
+        self.check(spec)
+        with torch.device("meta"):
+            model = LlamaLayer(spec) if scope is Scope.LAYER else LlamaLanguageModel(spec)
+        if device.type != "meta":
+            model.to_empty(device=device)
+            initialise(model, depth=spec.depth, seed=seed)
+        return model
+
+    def oracle_error(
+        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
+    ) -> tuple[float, str]:
+        """Relative rms error of one block without dropout against the naive float64 block, and the oracle's name."""
+        quiet = replace(spec, dropout=0.0)
+        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
+        assert isinstance(layer, LlamaLayer)
+        error = oracle_error(layer, quiet, phase=phase, device=device, dtype=dtype, seed=seed, naive=naive_block)
+        return error, ORACLE_NAME
+
+
+DEFINITION = LlamaDefinition()

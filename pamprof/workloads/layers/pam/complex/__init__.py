@@ -1,0 +1,1 @@
+"""PAM over torch's complex tensors."""

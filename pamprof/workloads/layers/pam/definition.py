@@ -1,0 +1,130 @@
+"""Phase-Associative Memory as a layer definition: its sizes, formulas, implementations and oracle.
+
+Source: Vishwakarma & Agostino, arXiv:2604.05030.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from pamprof.errors import UnsupportedError
+from pamprof.records import Dtype, ImplementationKind, LayerSpec, Phase, Scope
+from pamprof.workloads.base import KernelNotes
+from pamprof.workloads.kernels.availability import unavailable_reason
+from pamprof.workloads.layers.pam import formulas
+from pamprof.workloads.layers.pam.complex.stages import ACTIVATIONS
+from pamprof.workloads.layers.pam.implementations import arithmetic
+from pamprof.workloads.layers.pam.model import PamLanguageModel
+from pamprof.workloads.layers.pam.oracle import ORACLE_NAME, naive_block
+from pamprof.workloads.layers.presets import preset
+from pamprof.workloads.layers.recurrent.definition import RecurrentDefinition
+from pamprof.workloads.layers.recurrent.model import TORCH_DTYPES, RecurrentLayer
+from pamprof.workloads.layers.recurrent.oracle import ORACLE_CHUNK_SIZE, ORACLE_DECODE_BATCH_SIZES, block_error
+from pamprof.workloads.layers.recurrent.parameters import initialise
+
+if TYPE_CHECKING:
+    import torch
+
+    from pamprof.records import Workload
+    from pamprof.workloads.base import ClosedForm, LayerDefinition, SequenceModel
+
+
+class PamDefinition(RecurrentDefinition):
+    """Complex gate unit and phase-associative memory, in five implementations of the same parameters."""
+
+    name = "pam"
+    title = "PAM"
+    implementations: tuple[str, ...] = ("published", "planar", "gauss", "complex", "fused")
+    activations = ACTIVATIONS
+    complex_valued = True
+    implementation_kinds: ClassVar = {"published": ImplementationKind.PUBLISHED, "fused": ImplementationKind.KERNELS}
+
+    def preset(self, name: str) -> LayerSpec:
+        """Sizes of a named preset; raises ``UsageError`` naming the presets there are."""
+        return preset(self.name, name)
+
+    def implementation_flop_count(
+        self,
+        spec: LayerSpec,
+        *,
+        implementation: str,
+        phase: Phase,
+        scope: Scope,
+        batch_size: int,
+        sequence_length: int,
+        dtype: Dtype | None = None,
+    ) -> ClosedForm:
+        """What ``implementation`` executes in matrix products; see ``formulas.implementation_flop_count``."""
+        self.check_implementation(implementation)
+        return formulas.implementation_flop_count(
+            spec,
+            implementation=implementation,
+            phase=phase,
+            scope=scope,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            dtype=dtype,
+        )
+
+    def build(
+        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
+    ) -> SequenceModel:
+        """A block or language model with float32 parameters drawn from ``seed``, equal for every implementation.
+
+        Raises:
+            UnsupportedError: The implementation cannot run on ``device``.
+        """
+        self.check_implementation(implementation)
+        self.check(spec)
+        reason = unavailable_reason(device) if implementation == "fused" else None
+        if reason is not None:
+            raise UnsupportedError(reason)
+        with device:
+            if scope is Scope.MODEL:
+                return PamLanguageModel(spec, implementation=implementation, seed=seed)
+            layer = RecurrentLayer(spec, arithmetic(implementation))
+        initialise(layer, seed)
+        return layer
+
+    def oracle_error(
+        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
+    ) -> tuple[float, str]:
+        """Relative rms error of one block without dropout against the naive recurrence, and the oracle's name."""
+        if implementation == "complex" and dtype is Dtype.BFLOAT16:
+            raise UnsupportedError(
+                "torch has no bfloat16 complex numbers; measure the complex implementation in float32"
+            )
+        quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
+        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
+        assert isinstance(layer, RecurrentLayer)
+        batch_sizes: tuple[int, ...] = ORACLE_DECODE_BATCH_SIZES
+        if implementation == "fused" and phase is Phase.DECODE:
+            from pamprof.workloads.layers.pam.fused.decode import (
+                step_batch_sizes,  # Triton, which a CPU machine may lack
+            )
+
+            batch_sizes = step_batch_sizes(spec, TORCH_DTYPES[dtype], device)
+        error = block_error(
+            layer,
+            quiet,
+            naive_block,
+            phase=phase,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            shape=self.position_shape(spec),
+            decode_batch_sizes=batch_sizes,
+        )
+        return error, ORACLE_NAME
+
+    def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
+        """How the memory's core was launched for ``workload``; nothing but ``fused`` has kernels to say it of."""
+        if workload.implementation != "fused" or unavailable_reason(device) is not None:
+            return KernelNotes()
+        from pamprof.workloads.kernels.core.notes import core_notes  # Triton, which a CPU machine may lack
+
+        return core_notes(workload, device)
+
+
+DEFINITION: LayerDefinition = PamDefinition()

@@ -1,0 +1,180 @@
+"""PAM over separate real planes: few large products, all chunks side by side, no stacked or transposed copies.
+
+The fastest form found in plain torch. The hidden sequence is [B, T, 2, D], so that a token's row [re | im] feeds one
+real block product per linear map without moving anything; gate and upward map share one product, as do queries, keys
+and values. The memory is ``ChunkCore``. The logarithm of the decay is computed directly, never through the decay, so
+that it stays finite and exact where the decay itself would underflow.
+
+Axes: B batch, T time, D model_dim, H heads, d head_dim, N chunks, C chunk.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pamprof.workloads.layers.pam.planar.products import (
+    ComplexProduct,
+    FourProducts,
+    ThreeProducts,
+    fuse_once,
+    joint_weights,
+    turned_sum,
+)
+from pamprof.workloads.layers.pam.planar.stages import plane_gate, plane_magnitude, plane_norm
+from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
+from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters, PamBlockParameters
+from pamprof.workloads.layers.recurrent.precision import compute_dtype
+
+if TYPE_CHECKING:
+    from pamprof.records import LayerSpec
+
+
+class PlanarBlock(PamBlockParameters):
+    """One block over planes; ``product`` says how its complex linear maps are computed."""
+
+    product: ComplexProduct = FourProducts()
+    fused_gate_up: Tensor | None
+    fused_down: Tensor | None
+    fused_qkv: Tensor | None
+    fused_output: Tensor | None
+
+    def __init__(self, spec: LayerSpec) -> None:
+        super().__init__(spec)
+        for name in ("fused_gate_up", "fused_down", "fused_qkv", "fused_output"):
+            self.register_buffer(name, None, persistent=False)
+
+    def fuse_weights(self) -> None:
+        """Make the fused weights once, for inference, in the dtype of the weights."""
+        dtype = self.cgu.up_proj.weight_real.dtype
+        self.fused_gate_up = fuse_once(self.product, (self.cgu.gate_proj, self.cgu.up_proj), dtype)
+        self.fused_down = fuse_once(self.product, (self.cgu.down_proj,), dtype)
+        self.fused_qkv = fuse_once(self.product, (self.pam.qkv_proj,), dtype)
+        self.fused_output = fuse_once(self.product, (self.pam.o_proj,), dtype)
+
+    def forward(self, hidden: Tensor, rotation: Tensor, state: Tensor | None = None, begins: bool = True) -> Tensor:
+        """The block on ``hidden`` [B, T, 2, D].
+
+        Args:
+            hidden: Planes of the residual stream.
+            rotation: Cosines and sines [2, T, d] of the positions' angles.
+            state: [B, H, d, 2 d], the memory before the first token; replaced in place by the memory after the last.
+                None keeps nothing, the differentiable case.
+            begins: Whether the sequence begins here, so that what ``state`` held is ignored.
+        """
+        normed = plane_norm(hidden, self.norm1.scale)
+        gate_up = self._linear(normed, self.fused_gate_up, self.cgu.gate_proj, self.cgu.up_proj)
+        gated = plane_gate(torch.unflatten(gate_up, -1, (2, -1)), self.cgu.act.bias, self.cgu.act.beta)
+        hidden = self._add(hidden, gated, self.cgu.down_proj, self.fused_down, self.cgu_scale)
+        normed = plane_norm(hidden, self.norm2.scale)
+        retrieved = self._remember(normed, rotation, state, begins)
+        return self._add(hidden, retrieved, self.pam.o_proj, self.fused_output, self.pam_scale)
+
+    def _linear(self, x: Tensor, fused: Tensor | None, *maps: ComplexLinearParameters) -> Tensor:
+        if fused is None:
+            fused = self.product.fuse(*joint_weights(maps, compute_dtype(x)))
+        return self.product.apply(x, fused)
+
+    def _add(
+        self, hidden: Tensor, x: Tensor, linear: ComplexLinearParameters, fused: Tensor | None, scale: Tensor
+    ) -> Tensor:
+        """Hidden + scale · W x. In training the scale goes into the weight, whose gradient then yields the scale's.
+
+        A scale on the activations would cost another pass over both of them in backward.
+        """
+        if fused is not None:
+            return hidden + scale * self.product.apply(x, fused)
+        output = self.product.apply(x, self.product.fuse(*joint_weights((linear,), compute_dtype(x), scale)))
+        if self.dropout > 0:
+            output = functional.dropout(output, self.dropout, self.training)
+        return hidden + output
+
+    def _remember(self, x: Tensor, rotation: Tensor, state: Tensor | None, begins: bool) -> Tensor:
+        """Retrieved planes [B, T, 2, H d] for normed planes ``x``."""
+        projected = self._linear(x, self.fused_qkv, self.pam.qkv_proj)
+        projected = torch.unflatten(projected, -1, (3, self.heads, self.head_dim))  # [B, T, 2, 3, H, d]
+        (q_real, k_real, v_real), (q_imag, k_imag, v_imag) = (plane.unbind(-3) for plane in projected.unbind(2))
+        cosine, sine = rotation[:, :, None].unbind(0)
+        log_decay, write = log_decay_and_write(self.pam, x.flatten(-2), plane_magnitude(x))
+        write = write.to(x.dtype).unsqueeze(-1)
+        queries = (q_real * cosine - q_imag * sine, q_real * sine + q_imag * cosine)
+        keys = (k_real * cosine - k_imag * sine, k_real * sine + k_imag * cosine)
+        values = (v_real * write, v_imag * write)
+        if state is not None and x.shape[1] == 1 and not begins:
+            return _step(queries, keys, values, log_decay, state)
+        return _all_chunks(queries, keys, values, log_decay, state=state, begins=begins)
+
+
+class GaussBlock(PlanarBlock):
+    """The planar block with three products per complex linear map."""
+
+    product: ComplexProduct = ThreeProducts()
+
+
+def _all_chunks(
+    queries: tuple[Tensor, Tensor],
+    keys: tuple[Tensor, Tensor],
+    values: tuple[Tensor, Tensor],
+    log_decay: Tensor,
+    *,
+    state: Tensor | None,
+    begins: bool,
+) -> Tensor:
+    """Planes [B, T, 2, H d] read by the queries, all given as planes [B, T, H, d]; updates ``state``."""
+    length, head_dim = log_decay.shape[1], queries[0].shape[-1]
+    chunk = min(CHUNK_SIZE, length)
+    chunks = -(-length // chunk)
+    padding = chunks * chunk - length
+
+    def in_chunks(*planes: Tensor) -> Tensor:
+        """[B, T, H, d] planes to [B, H, N, C · rows, 2 d], rows of two planes stacked along the chunk."""
+        stacked = torch.stack(planes, 3)
+        if padding:
+            stacked = functional.pad(stacked, (0, 0) * 3 + (0, padding))
+        rows = torch.unflatten(torch.unflatten(stacked, 3, (-1, 2)), 1, (chunks, chunk))  # [B, N, C, H, rows, 2, d]
+        return rows.permute(0, 3, 1, 4, 2, 5, 6).flatten(5).flatten(3, 4)
+
+    def with_turned(planes: tuple[Tensor, Tensor]) -> Tensor:
+        return in_chunks(planes[0], planes[1], -planes[1], planes[0])
+
+    padded = functional.pad(log_decay, (0, 0, 0, padding)) if padding else log_decay
+    chunked_decay = torch.unflatten(padded, 1, (chunks, chunk)).permute(0, 3, 1, 2).contiguous()
+    core = in_chunks(*queries), with_turned(keys), with_turned(values), chunked_decay
+    if state is None:
+        output: Tensor = ChunkCore.apply(*core, 2)  # type: ignore[no-untyped-call]
+    else:
+        before = None if begins else state
+        output, _, written, _ = core_forward(*core, planes=2, initial_state=before)
+        state.copy_(final_state(written, *core[1:], planes=2, initial_state=before))
+    planes = torch.unflatten(output, -1, (2, head_dim)).permute(0, 2, 3, 4, 1, 5)  # [B, N, C, 2, H, d]
+    return planes.flatten(1, 2)[:, :length].flatten(3)
+
+
+def _step(
+    queries: tuple[Tensor, Tensor],
+    keys: tuple[Tensor, Tensor],
+    values: tuple[Tensor, Tensor],
+    log_decay: Tensor,
+    state: Tensor,
+) -> Tensor:
+    """One token of the recurrence: planes [B, 1, 2, H d] from planes [B, 1, H, d]; updates ``state`` in place.
+
+    The state is S^T as planes [B, H, d_k, 2 d_v]: a query row times it needs no transpose. A bfloat16 state is
+    rounded after the decay and after each of the two writes; it cannot forget by less than one part in 512 a token.
+    """
+    key_real, key_imag = (plane.squeeze(1).to(state.dtype).unsqueeze(-1) for plane in keys)
+    value_real, value_imag = (plane.squeeze(1).to(state.dtype) for plane in values)
+    value = torch.cat((value_real, value_imag), -1).unsqueeze(-2)
+    turned_value = torch.cat((-value_imag, value_real), -1).unsqueeze(-2)
+    state.mul_(log_decay.squeeze(1).exp()[..., None, None])
+    state.addcmul_(key_real, value).addcmul_(key_imag, turned_value, value=-1)
+    query = torch.cat(queries, 1).transpose(1, 2).to(state.dtype) / sqrt(state.shape[-2])  # [B, H, 2, d]
+    with torch.autocast(state.device.type, enabled=False):
+        rows = query @ state
+    planes = turned_sum(torch.unflatten(rows, -1, (2, -1)))  # [B, H, 2, d]
+    return planes.transpose(1, 2).flatten(2).unsqueeze(1).to(queries[0].dtype)

@@ -1,0 +1,1 @@
+"""PAM as its published code computes it: interleaved pairs, four products, separate stages."""

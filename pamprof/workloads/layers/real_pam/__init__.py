@@ -1,0 +1,1 @@
+"""The real twin of PAM: the same architecture without complex numbers."""

@@ -1,0 +1,1 @@
+"""What PAM and its real twin share: parameters, recurrence in chunks, model, formulas and definition."""

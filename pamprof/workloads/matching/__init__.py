@@ -1,0 +1,1 @@
+"""Pair layers at equal parameters or equal FLOPs."""

@@ -1,0 +1,198 @@
+"""Sizes that make a comparison fair: every arm at the reference's parameters, FLOPs, width or state bytes.
+
+The axes disagree on purpose. A complex weight is two parameters and four multiplications, so arms with equal parameters
+differ in FLOPs and arms with equal FLOPs differ in parameters; the residuals on the axes that were not matched are
+returned with every arm and belong beside every ratio.
+
+Sizes are matched at the reference's own position table. A table that is lengthened afterwards, to measure sequences
+beyond it, is not part of the matched count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pamprof.errors import UsageError
+from pamprof.records import ArmFacts, Dtype, LayerSpec, MatchResidual, Phase, Scope
+from pamprof.workloads.base import ClosedForm, LayerDefinition
+from pamprof.workloads.matching.size_search import nearest_shapes
+from pamprof.workloads.matching.starting_shapes import nearest_preset, preset_pair, twin_of
+from pamprof.workloads.registry import definition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+TOLERANCE = 0.01
+
+
+class MatchAxis(StrEnum):
+    """What arms are made equal in.
+
+    ``PARAMETERS`` counts real scalars of the full model, ``FLOPS`` its forward matrix FLOPs for a sequence, ``WIDTH``
+    real scalars of the residual stream (a complex channel is two), ``STATE_BYTES`` the state or KV cache of one
+    sequence.
+    """
+
+    PARAMETERS = "parameters"
+    FLOPS = "flops"
+    WIDTH = "width"
+    STATE_BYTES = "state-bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchedArm:
+    """An arm at the sizes that match the reference; ``residuals`` are on all axes, the chosen one included."""
+
+    name: str
+    spec: LayerSpec
+    residuals: tuple[MatchResidual, ...]
+
+
+def match(
+    reference: LayerSpec,
+    layer_names: Sequence[str],
+    *,
+    axis: str,
+    sequence_length: int,
+    dtype: Dtype,
+    preset: str | None = None,
+) -> tuple[MatchedArm, ...]:
+    """Size every layer to ``reference``; one arm for each name, in order.
+
+    A preset's own sizes are taken where they lie within 1 %, so that a preset run compares the published pair. Else the
+    shape is found that departs least from the layer's own: same depth, head_dim and feed-forward ratio where they fit,
+    widths in multiples of 8.
+
+    Args:
+        reference: Sizes to match; a layer of the same name gets them unchanged.
+        layer_names: Registry names.
+        axis: A ``MatchAxis`` value.
+        sequence_length: Tokens at which FLOPs and state bytes are compared.
+        dtype: Precision policy the state bytes are counted in.
+        preset: The preset ``reference`` was made from, if it was.
+
+    Raises:
+        UsageError: Unknown axis or layer, or no shape within 1 %; the message has the nearest.
+        SpecError: ``reference`` itself cannot exist.
+    """
+    try:
+        chosen = MatchAxis(axis)
+    except ValueError as exc:
+        raise UsageError(f"no match axis {axis!r}; axes are {', '.join(MatchAxis)}") from exc
+    if sequence_length < 1:
+        raise UsageError(f"sequence_length is {sequence_length}; matching needs 1 token or more")
+    own = definition(reference.layer)
+    own.check(reference)
+    targets = {each: _size(own, reference, each, sequence_length, dtype) for each in MatchAxis}
+    arms = []
+    for name in layer_names:
+        layer = definition(name)
+
+        def size(spec: LayerSpec, axis: MatchAxis = chosen, layer: LayerDefinition = layer) -> int:
+            return _size(layer, spec, axis, sequence_length, dtype)
+
+        if name == reference.layer:
+            spec = reference
+        else:
+            spec = _matched(own, reference, layer, preset=preset, axis=chosen, target=targets[chosen], size=size)
+        residuals = _residuals(layer, spec, targets, sequence_length, dtype)
+        arms.append(MatchedArm(name=name, spec=spec, residuals=residuals))
+    return tuple(arms)
+
+
+def arm_facts(
+    layer: LayerDefinition,
+    spec: LayerSpec,
+    *,
+    sequence_length: int,
+    dtype: Dtype,
+    residuals: tuple[MatchResidual, ...] = (),
+) -> ArmFacts:
+    """Sizes, FLOPs per token and state of the full model, by formula; builds nothing."""
+    forward = forward_flop_count(layer, spec, sequence_length)
+    train, decode = (
+        layer.flop_count(spec, phase=phase, scope=Scope.MODEL, batch_size=1, sequence_length=sequence_length)
+        for phase in (Phase.TRAIN, Phase.DECODE)
+    )
+    return ArmFacts(
+        title=layer.title,
+        spec=spec,
+        parameter_count=layer.parameter_count(spec, Scope.MODEL),
+        matrix_flop_count_per_token=forward.matrix_flop_count / sequence_length,
+        state_bytes=layer.state_byte_count(spec, scope=Scope.MODEL, batch_size=1, context=sequence_length, dtype=dtype),
+        matrix_dense_flop_count_per_token=forward.matrix_dense_flop_count / sequence_length,
+        train_matrix_flop_count_per_token=train.matrix_flop_count / sequence_length,
+        decode_matrix_flop_count_per_token=float(decode.matrix_flop_count),
+        residuals=residuals,
+    )
+
+
+def forward_flop_count(layer: LayerDefinition, spec: LayerSpec, sequence_length: int) -> ClosedForm:
+    """Forward of one whole sequence with logits at every position.
+
+    Every block runs over the sequence as in a prefill, and the head once for each token: what a decode step of the
+    model does beyond its blocks.
+    """
+    prefill = layer.flop_count(
+        spec, phase=Phase.PREFILL, scope=Scope.LAYER, batch_size=1, sequence_length=sequence_length
+    )
+    model, block = (
+        layer.flop_count(spec, phase=Phase.DECODE, scope=scope, batch_size=1, sequence_length=sequence_length)
+        for scope in (Scope.MODEL, Scope.LAYER)
+    )
+    head = sequence_length * (model.matrix_flop_count - spec.depth * block.matrix_flop_count)
+    return ClosedForm(
+        matrix_flop_count=spec.depth * prefill.matrix_flop_count + head,
+        matrix_dense_flop_count=spec.depth * prefill.matrix_dense_flop_count + head,
+    )
+
+
+def _size(layer: LayerDefinition, spec: LayerSpec, axis: MatchAxis, sequence_length: int, dtype: Dtype) -> int:
+    if axis is MatchAxis.PARAMETERS:
+        return layer.parameter_count(spec, Scope.MODEL)
+    if axis is MatchAxis.FLOPS:
+        return forward_flop_count(layer, spec, sequence_length).matrix_flop_count
+    if axis is MatchAxis.WIDTH:
+        return spec.model_dim * (2 if layer.complex_valued else 1)
+    return layer.state_byte_count(spec, scope=Scope.MODEL, batch_size=1, context=sequence_length, dtype=dtype)
+
+
+def _residuals(
+    layer: LayerDefinition, spec: LayerSpec, targets: Mapping[MatchAxis, int], sequence_length: int, dtype: Dtype
+) -> tuple[MatchResidual, ...]:
+    return tuple(
+        MatchResidual(axis=axis.value, residual=_size(layer, spec, axis, sequence_length, dtype) / target - 1)
+        for axis, target in targets.items()
+    )
+
+
+def _matched(
+    own: LayerDefinition,
+    reference: LayerSpec,
+    layer: LayerDefinition,
+    *,
+    preset: str | None,
+    axis: MatchAxis,
+    target: int,
+    size: Callable[[LayerSpec], int],
+) -> LayerSpec:
+    published = preset_pair(own, reference, layer, preset)
+    start = twin_of(layer, reference) or published or nearest_preset(own, reference, layer)
+    for ready in (published, start):
+        if ready is not None and abs(size(ready) / target - 1) <= TOLERANCE:
+            return ready
+    shapes = nearest_shapes(layer, start, target=target, size=size, tolerance=TOLERANCE)
+    if shapes and abs(size(shapes[0]) / target - 1) <= TOLERANCE:
+        return shapes[0]
+    nearest = " and ".join(
+        f"model_dim {spec.model_dim}, depth {spec.depth}, hidden_dim {spec.hidden_dim} "
+        f"({100 * (size(spec) / target - 1):+.1f} %)"
+        for spec in shapes
+    )
+    raise UsageError(
+        f"no size of layer {layer.name} lies within {TOLERANCE:.0%} of {target} {axis}; "
+        + (f"nearest: {nearest}; " if nearest else "none is possible at all; ")
+        + "change the reference's sizes or match on another axis"
+    )
