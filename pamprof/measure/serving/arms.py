@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pamprof.measure.comparison.plan import check_implementations
 from pamprof.measure.serving.plan import candidates
+from pamprof.measure.session.matched_arms import check_implementations
 from pamprof.records import Dtype, Execution, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.measure.comparison.plan import Arm
     from pamprof.measure.serving.plan import SweepAxes
+    from pamprof.measure.session.matched_arms import Arm
     from pamprof.records import Workload
 
 _BY_HAND = "fused"

@@ -15,7 +15,7 @@ from pamprof.records import Execution, Phase, Scope, Workload
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pamprof.measure.comparison.plan import Arm
+    from pamprof.measure.session.matched_arms import Arm
     from pamprof.records import Dtype
 
 # A line ends where two doublings of the batch together gain less than this in tokens per second.
