@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.pricing.rates.hourly_rates import Rate, UnknownRate
 from pamprof.render.arms import arm_key, assign_arms, layer_titles
-from pamprof.render.charts.serving_panels import Piece
+from pamprof.render.charts import Piece
 from pamprof.render.text import days, device_label, listed
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class CostMaterial:
     def price(self) -> str:
         """The rates the dollars come from."""
         known = dict.fromkeys(
-            f"{self.study.request.currency.text(rate.usd_per_hour)} per device-hour ({rate.provenance})"
+            f"{self.study.request.currency.rate_text(rate.usd_per_hour)} per device-hour ({rate.provenance})"
             for rate in (rate_of_class(found) for found in self.study.classes)
             if rate is not None
         )

@@ -10,7 +10,7 @@ from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.pricing.serving.arithmetic import Demand
 from pamprof.pricing.serving.default_demand import usual_limits
 from pamprof.pricing.serving.study import Request, study
-from pamprof.records import Dtype, Execution, Phase, Skip, SkipKind
+from pamprof.records import Dtype, Execution, Phase, SessionKind, Skip, SkipKind
 from pamprof.records.store import RecordFile
 from tests.pricing.serving.test_bill import rate
 from tests.synthetic import (
@@ -124,7 +124,11 @@ def sweep_session() -> Session:
     """The header that a sweep writes: it plans no point, trains nothing and holds no perplexity."""
     phases = (Phase.PREFILL, Phase.DECODE)
     return replace(
-        synthetic_session(session_id=SWEEP_ID), phases=phases, perplexities=(), command="pamprof serve-sweep"
+        synthetic_session(session_id=SWEEP_ID),
+        phases=phases,
+        perplexities=(),
+        command="pamprof serve-sweep",
+        kind=SessionKind.SWEEP,
     )
 
 

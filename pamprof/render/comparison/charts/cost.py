@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
-from pamprof.render.charts.chart import Chart, Dot, DotPanel
+from pamprof.render.charts import Chart, Dot, DotPanel
 from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
 
 if TYPE_CHECKING:

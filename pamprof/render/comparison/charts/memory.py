@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.records import Phase
-from pamprof.render.charts.chart import Chart, MemoryBar, MemoryPanel
+from pamprof.render.charts import Chart, MemoryBar, MemoryPanel
 from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, source, subtitle
 
 if TYPE_CHECKING:

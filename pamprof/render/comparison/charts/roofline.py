@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.roofline import rooflines
 from pamprof.records import ImplementationKind, Phase
-from pamprof.render.charts.chart import Chart, RooflineDot, RooflinePanel
+from pamprof.render.charts import Chart, RooflineDot, RooflinePanel
 from pamprof.render.comparison.charts.common import panel_title, samples_and_confidence, source, subtitle
 from pamprof.render.text import PHASE_NAMES
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.records import Phase
-from pamprof.render.charts.chart import Chart, Dot, DotPanel, LinePanel
+from pamprof.render.charts import Chart, Dot, DotPanel, LinePanel
 from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.lines import arm_lines
 from pamprof.render.text import PHASE_NAMES

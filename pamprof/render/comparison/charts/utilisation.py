@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.records import Phase
-from pamprof.render.charts.chart import Chart, Signal, Strip, Window
+from pamprof.render.charts import Chart, Signal, Strip, Window
 from pamprof.render.comparison.charts.common import panel_title, source, subtitle
 from pamprof.render.text import PHASE_NAMES
 

@@ -1,4 +1,4 @@
-"""What the pictures of a cost study show, as plain numbers: curves that change their basis on the way, tornadoes."""
+"""What lines and curves show: arms over batch size, context or another quantity, and named places on that axis."""
 
 from __future__ import annotations
 
@@ -8,9 +8,38 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pamprof.records import Interval
     from pamprof.render.arms import Arm
-    from pamprof.render.charts.chart import Mark
 
 Unit = Literal["tokens", "count", "seconds"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A named place on the axis of sizes, such as a crossover."""
+
+    x: Interval
+    text: str
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmLine:
+    """One arm over an axis of sizes."""
+
+    arm: Arm
+    xs: tuple[float, ...]
+    values: tuple[Interval, ...]
+    measured: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinePanel:
+    """Lines over batch size or context; ``note`` stands under the title, such as why there is no crossover."""
+
+    title: str
+    x_label: str
+    lines: tuple[ArmLine, ...]
+    marks: tuple[Mark, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +61,7 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
+class ArmCurve:
     """One arm: a line in pieces with the band of its interval, and shapes on it."""
 
     arm: Arm
@@ -58,27 +87,7 @@ class CurvePanel:
     title: str
     x_label: str
     x_unit: Unit
-    curves: tuple[Curve, ...]
+    curves: tuple[ArmCurve, ...]
     marks: tuple[Mark, ...] = ()
     note: str = ""
     level: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TornadoBar:
-    """One input; a bound is None where the deployment is then infeasible, and ``reason`` says why."""
-
-    name: str
-    lower: float | None
-    higher: float | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TornadoPanel:
-    """What one quantity becomes when each input is a fifth lower and a fifth higher."""
-
-    title: str
-    usual: float
-    bars: tuple[TornadoBar, ...]
-    measured: bool
