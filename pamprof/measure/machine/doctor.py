@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from pamprof.hardware import host
 from pamprof.hardware.device import cuda_absent_reason, open_device
 from pamprof.hardware.environment import package_version
-from pamprof.hardware.nvml import NvmlDevice, open_nvml
+from pamprof.hardware.nvml.lookup import open_nvml
 from pamprof.hardware.rapl import RaplCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pamprof.hardware.device import Device
+    from pamprof.hardware.nvml.device import NvmlDevice
     from pamprof.hardware.probe import Reading
 
 _OLDEST_TORCH = (2, 11)

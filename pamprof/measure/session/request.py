@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pamprof.errors import UsageError
 from pamprof.hardware.device import resolve_device
 from pamprof.hardware.host import cpu_name
-from pamprof.hardware.nvml import open_nvml
+from pamprof.hardware.nvml.lookup import open_nvml
 from pamprof.records import Dtype, PriceQuote, SessionKind
 from pamprof.records.store import is_only_begun, read_records
 
