@@ -24,8 +24,8 @@ from pamprof.cli.options import (
     choice,
     names,
     price_lookup,
+    reporting_errors,
     some_names,
-    spoken,
 )
 from pamprof.cli.output import print_records, print_table
 from pamprof.errors import PamprofError
@@ -53,7 +53,7 @@ _COLUMNS = (
 )
 
 
-@spoken
+@reporting_errors
 def serve_sweep(
     preset: Preset = None,
     layer: Annotated[

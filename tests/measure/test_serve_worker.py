@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure.serving import memory_limit as serve_limit, serve_visit, serve_worker
+from pamprof.measure.serving import memory_limit as serve_limit, visit as serve_visit, worker as serve_worker
 from pamprof.measure.serving.memory_limit import MemoryLimit
 from pamprof.measure.serving.plan import SweepAxes, candidates
 from pamprof.measure.serving.request import CUDA_AXES

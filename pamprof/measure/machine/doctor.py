@@ -1,6 +1,6 @@
-"""What this machine can measure and why not the rest, as facts; whoever asks decides how to print them.
+"""What this machine can measure, and the reason for everything it cannot, as data for the command line to print.
 
-Every answer comes from trying: a reading is read, a compiler is looked for, an API is looked up.
+Every answer comes from trying: each sensor is read, the compiler is searched for, each API is looked up.
 """
 
 from __future__ import annotations

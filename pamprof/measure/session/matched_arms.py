@@ -1,4 +1,4 @@
-"""The arms of a comparison: PAM at a preset or at the user's own sizes, every other layer matched to it."""
+"""The arms of a session: PAM at a preset or at the user's own sizes, every other layer matched to it."""
 
 from __future__ import annotations
 

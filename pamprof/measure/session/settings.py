@@ -1,4 +1,4 @@
-"""How carefully to measure: one bag of numbers that travels from the command line to the worker."""
+"""How carefully to measure: the sampling rules that the command line sets and the worker follows."""
 
 from __future__ import annotations
 
