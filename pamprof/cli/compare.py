@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pamprof.cli.measuring import command_line, measure
 from pamprof.cli.options import (
     Activation,
     ChunkSize,
@@ -37,15 +35,15 @@ from pamprof.cli.options import (
     own_sizes,
     perplexity as parse_perplexity,
     price_lookup,
+    reporting_errors,
     some_names,
-    spoken,
 )
 from pamprof.cli.output import write_and_show
 from pamprof.errors import PamprofError
 from pamprof.records import Dtype, Execution, Phase, Scope
 
 
-@spoken
+@reporting_errors
 def compare(
     preset: Preset = None,
     batch_size: Annotated[
@@ -115,13 +113,8 @@ def compare(
     json: Json = False,
 ) -> None:
     """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
-    from rich.console import Console
-
-    from pamprof.measure.comparison.compare import CompareRequest, compare as run_comparison
     from pamprof.measure.comparison.points import parse_sizes
-    from pamprof.measure.session.request import RECORDS_FILE
-    from pamprof.records.store import read_records
-    from pamprof.render.formats.progress import ProgressReporter
+    from pamprof.measure.comparison.request import COMPARISON, CompareRequest
 
     changes: dict[str, int | float | bool | None] = {
         "time_limit_seconds": time_limit,
@@ -163,32 +156,10 @@ def compare(
     )
 
     look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcome = run_comparison(request, reporter=ProgressReporter(Console(stderr=True)), price=look_up)
-    records = read_records(folder / RECORDS_FILE)
-    go_on = f"go on with --output-dir {shlex.quote(str(folder))} --resume"
-    if outcome.interrupted and not records.runs:
-        raise PamprofError(f"interrupted before a point was measured; {go_on}")
-    if not records.runs:
-        reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
-        raise PamprofError(f"nothing could be measured{reason}; the skips are in {folder / RECORDS_FILE}")
-    write_and_show(records, folder, quote=None, json=json)
-    if outcome.interrupted:
-        measured = len({run.workload.key for run in records.runs})
-        raise PamprofError(f"interrupted; the report covers the {measured} points measured, {go_on}")
-    if outcome.measured == 0 and outcome.skipped:
+    measured = measure(request, COMPARISON, look_up)
+    write_and_show(measured.records, folder, quote=None, json=json)
+    if measured.outcome.interrupted:
+        points = len({run.workload.key for run in measured.records.runs})
+        raise PamprofError(f"interrupted; the report covers the {points} points measured, {measured.go_on}")
+    if measured.outcome.measured == 0 and measured.outcome.skipped:
         raise PamprofError("nothing new could be measured; the report says why")
-
-
-def command_line() -> str:
-    """The command that reproduces the comparison, without paths of this machine: output folder and price file."""
-    kept: list[str] = []
-    skip = False
-    for argument in sys.argv[1:]:
-        if skip:
-            skip = False
-        elif argument in ("--output-dir", "-o", "--prices"):
-            skip = True
-        elif not argument.startswith(("--output-dir=", "-o", "--prices=", "--resume")):
-            kept.append(argument)
-    return shlex.join(["pamprof", *kept])

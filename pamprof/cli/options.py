@@ -47,7 +47,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Measure only what --outp
 PurchaseOption = Annotated[str, typer.Option(help="on-demand, spot, or a committed option of the price list.")]
 
 
-def spoken(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
+def reporting_errors(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Turn a ``PamprofError`` of the command into one sentence on standard error and its exit status."""
 
     @wraps(command)

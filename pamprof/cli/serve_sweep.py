@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.cli.compare import command_line
+from pamprof.cli.measuring import command_line, measure
 from pamprof.cli.options import (
     DeviceName,
     DtypeName,
@@ -25,8 +24,8 @@ from pamprof.cli.options import (
     choice,
     names,
     price_lookup,
+    reporting_errors,
     some_names,
-    spoken,
 )
 from pamprof.cli.output import print_records, print_table
 from pamprof.errors import PamprofError
@@ -54,7 +53,7 @@ _COLUMNS = (
 )
 
 
-@spoken
+@reporting_errors
 def serve_sweep(
     preset: Preset = None,
     layer: Annotated[
@@ -122,12 +121,7 @@ def serve_sweep(
     json: Json = False,
 ) -> None:
     """Measure decode over batch and context and prompts over length, until throughput is flat and memory ends."""
-    from rich.console import Console
-
-    from pamprof.measure.serving.sweep import SweepRequest, sweep
-    from pamprof.measure.session.request import RECORDS_FILE
-    from pamprof.records.store import read_records
-    from pamprof.render.formats.progress import ProgressReporter
+    from pamprof.measure.serving.request import SWEEP, SweepRequest
 
     folder = output_dir or Path(f"pamprof-sweep-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     contexts = () if context is None else _lengths(context, "--context")
@@ -153,22 +147,16 @@ def serve_sweep(
     )
 
     look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcome = sweep(request, reporter=ProgressReporter(Console(stderr=True)), price=look_up)
-    records = read_records(folder / RECORDS_FILE)
-    go_on = f"go on with --output-dir {shlex.quote(str(folder))} --resume"
-    if not records.runs:
-        reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
-        raise PamprofError(f"nothing was measured{reason}; {go_on}")
+    measured = measure(request, SWEEP, look_up)
     if json:
-        print_records(records)
+        print_records(measured.records)
     else:
-        _show(records, every=every)
+        _show(measured.records, every=every)
         name = shlex.quote(str(folder))
-        typer.echo(f"Records: {folder / RECORDS_FILE}; price them with: pamprof cost {name} --tokens-per-day 1e9")
+        typer.echo(f"Records: {request.path}; price them with: pamprof cost {name} --tokens-per-day 1e9")
         typer.echo(f"or show them in a comparison's report: pamprof report COMPARISON {name} --output-dir REPORT")
-    if outcome.interrupted:
-        raise PamprofError(f"interrupted; {len(records.runs)} points are kept, {go_on}")
+    if measured.outcome.interrupted:
+        raise PamprofError(f"interrupted; {len(measured.records.runs)} points are kept, {measured.go_on}")
 
 
 def _lengths(text: str, option: str) -> tuple[int, ...]:

@@ -184,7 +184,7 @@ def test_a_list_that_names_nothing_is_refused(arguments, tmp_path):
 
 
 def test_the_recorded_command_names_no_path_of_this_machine(monkeypatch):
-    from pamprof.cli.compare import command_line
+    from pamprof.cli.measuring import command_line
 
     private = ["-o", "/home/me/a", "-o/home/me/b", "--output-dir=/home/me/c", "--prices", "/home/me/d", "--prices=/e"]
     monkeypatch.setattr(sys, "argv", ["pamprof", "compare", *private, "--resume", "--price", "2.95", "--seed=1"])

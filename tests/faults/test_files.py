@@ -14,7 +14,8 @@ import pytest
 
 from pamprof.analysis import analyse
 from pamprof.errors import OutputError, RecordError, UsageError
-from pamprof.measure.comparison import compare, session
+from pamprof.measure.comparison.request import COMPARISON, CompareRequest
+from pamprof.measure.session import run, runner as session_runner
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.runner import SessionRunner
 from pamprof.measure.session.settings import Settings
@@ -29,7 +30,7 @@ RUNS = synthetic_records("cpu").runs
 
 
 def request(folder, *, resume):
-    return compare.CompareRequest(
+    return CompareRequest(
         command="pamprof compare", output_dir=folder, resume=resume, device="cpu", preset=None, sizes={},
         layers=("pam",), implementations=(), executions=(), phases=(), scope=Scope.MODEL, batch_sizes={},
         sequence_lengths={}, dtype=None, match_axis="parameters", perplexities=(), settings={},
@@ -112,31 +113,31 @@ def test_a_session_ends_its_worker_when_the_disk_is_full(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "WorkerProcess", lambda: pytest.fail("a worker was started"))
+    monkeypatch.setattr(run, "WorkerProcess", lambda _: pytest.fail("a worker was started"))
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="--output-dir"):
-        compare.compare(request(tmp_path / "out", resume=False), reporter=Teller(), price=no_price)
+        run.run_session(request(tmp_path / "out", resume=False), COMPARISON, reporter=Teller(), price=no_price)
 
 
 def test_a_read_only_file_system_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
     def refuse(*arguments):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(compare, "WorkerProcess", lambda: pytest.fail("a worker was started"))
+    monkeypatch.setattr(run, "WorkerProcess", lambda _: pytest.fail("a worker was started"))
     monkeypatch.setattr("pamprof.records.store.os.open", refuse)
     with pytest.raises(OutputError, match="Read-only file system; choose another folder with --output-dir"):
-        compare.compare(request(tmp_path / "out", resume=False), reporter=Teller(), price=no_price)
+        run.run_session(request(tmp_path / "out", resume=False), COMPARISON, reporter=Teller(), price=no_price)
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_second_comparison_into_one_folder_is_refused_and_harms_no_record(tmp_path, monkeypatch, resume):
-    monkeypatch.setattr(compare, "WorkerProcess", lambda: pytest.fail("a worker was started"))
+    monkeypatch.setattr(run, "WorkerProcess", lambda _: pytest.fail("a worker was started"))
     path = tmp_path / "runs.jsonl"
     first = RunStore(path)
     first.append(RUNS[0])
     error = OutputError if resume else UsageError
     with pytest.raises(error, match="another comparison is writing" if resume else "choose another --output-dir"):
-        compare.compare(request(tmp_path, resume=resume), reporter=Teller(), price=no_price)
+        run.run_session(request(tmp_path, resume=resume), COMPARISON, reporter=Teller(), price=no_price)
     first.append(RUNS[1])
     first.close()
     assert read_records(path).runs == RUNS[:2]
@@ -196,9 +197,9 @@ def test_a_comparison_killed_before_its_header_was_whole_can_be_begun_again(tmp_
         raise ReachedError
 
     (tmp_path / "runs.jsonl").write_bytes(encode(synthetic_session())[:length])
-    monkeypatch.setattr(compare, "RunStore", reached)
+    monkeypatch.setattr(run, "RunStore", reached)
     with pytest.raises(ReachedError):
-        compare.compare(request(tmp_path, resume=resume), reporter=Teller(), price=no_price)
+        run.run_session(request(tmp_path, resume=resume), COMPARISON, reporter=Teller(), price=no_price)
 
 
 @pytest.mark.parametrize("content", [b"my notes", b"{}", b'{"schema_version":1}\n', b"\n"])
@@ -207,14 +208,14 @@ def test_a_file_that_no_comparison_began_is_not_taken_for_one(tmp_path, content)
     path.write_bytes(content)
     assert not is_only_begun(path)
     with pytest.raises(RecordError, match="no readable record"):
-        compare.compare(request(tmp_path, resume=True), reporter=Teller(), price=no_price)
+        run.run_session(request(tmp_path, resume=True), COMPARISON, reporter=Teller(), price=no_price)
     assert path.read_bytes() == content
 
 
 def test_a_folder_in_the_place_of_the_records_is_a_sentence(tmp_path):
     (tmp_path / "runs.jsonl").mkdir()
     with pytest.raises(RecordError, match="cannot read"):
-        compare.compare(request(tmp_path, resume=False), reporter=Teller(), price=no_price)
+        run.run_session(request(tmp_path, resume=False), COMPARISON, reporter=Teller(), price=no_price)
 
 
 @pytest.mark.parametrize("length", [1, 10, 25, 400])
@@ -251,7 +252,7 @@ class BackwardClock(datetime.datetime):
 def test_a_clock_that_goes_back_moves_no_measurement(tmp_path, monkeypatch):
     epoch = iter(range(10**9, 0, -3600))
     monkeypatch.setattr(time, "time", lambda: float(next(epoch)))
-    monkeypatch.setattr(session, "datetime", BackwardClock)
+    monkeypatch.setattr(session_runner, "datetime", BackwardClock)
     path = tmp_path / "runs.jsonl"
     store = RunStore(path)
     runner = SessionRunner(

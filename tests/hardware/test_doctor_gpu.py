@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pamprof.hardware.nvml import open_nvml
+from pamprof.hardware.nvml.lookup import open_nvml
 from pamprof.hardware.replay import ReplayDevice
 from pamprof.measure.machine.doctor import Capability, diagnose
 from tests.synthetic import synthetic_run

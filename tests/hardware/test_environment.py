@@ -11,7 +11,7 @@ import torch
 
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import git_commit, package_version, read_environment, sdpa_backends, virtualisation
-from pamprof.hardware.nvml import open_nvml
+from pamprof.hardware.nvml.lookup import open_nvml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import torch
 
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
-from pamprof.hardware.nvml import open_nvml
+from pamprof.hardware.nvml.lookup import open_nvml
 from pamprof.measure.machine.doctor import diagnose
 from pamprof.measure.machine.monitor import monitor, probes_for
 

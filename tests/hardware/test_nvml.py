@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import pynvml
 import pytest
 
-from pamprof.hardware.nvml import GPM_SIGNALS, NvmlDevice, open_nvml
-from pamprof.hardware.nvml_words import ERROR_SENTENCES, THROTTLE_BITS
+from pamprof.hardware.nvml.activity import GPM_SIGNALS
+from pamprof.hardware.nvml.lookup import open_nvml
+from pamprof.hardware.nvml.words import ERROR_SENTENCES, THROTTLE_BITS
 from pamprof.hardware.visible import visible_token
 from tests.hardware.fake_driver import EPOCH_SECONDS, MIG_UUID, UUIDS, attach
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pamprof.hardware.nvml.device import NvmlDevice
     from pamprof.hardware.probe import Reading
     from tests.hardware.fake_driver import FakeDriver
 
@@ -259,13 +261,13 @@ def test_visible_list_ends_at_the_first_entry_cuda_does_not_know() -> None:
 
 
 def test_the_real_loader_finds_a_library_on_the_path(fake_library: Path) -> None:
-    code = "from pamprof.hardware.nvml import open_nvml; print(open_nvml().name().value)"
+    code = "from pamprof.hardware.nvml.lookup import open_nvml; print(open_nvml().name().value)"
     environment = {**os.environ, "LD_LIBRARY_PATH": str(fake_library.parent)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "Fake GPU"
 
 
 def test_nvml_module_does_not_load_torch() -> None:
-    code = "import sys, pamprof.hardware.nvml; print('torch' in sys.modules)"
+    code = "import sys, pamprof.hardware.nvml.lookup; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

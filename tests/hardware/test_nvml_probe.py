@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pamprof.hardware.nvml import open_nvml
-from pamprof.hardware.nvml_probe import NvmlProbe
+from pamprof.hardware.nvml.lookup import open_nvml
+from pamprof.hardware.nvml.probe import NvmlProbe
 from pamprof.measure.machine.monitor import monitor
 from tests.hardware.fake_driver import attach
 

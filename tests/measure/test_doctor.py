@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from pamprof.hardware.device import open_device
-from pamprof.hardware.nvml import NvmlDevice
+from pamprof.hardware.nvml.device import NvmlDevice
 from pamprof.hardware.replay import ReplayDevice
 from pamprof.measure.machine.doctor import Capability, diagnose
 from tests.synthetic import synthetic_run

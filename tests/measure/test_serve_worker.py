@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure.comparison.plan import Arm
-from pamprof.measure.serving import memory_limit as serve_limit, serve_visit, serve_worker
+from pamprof.measure.serving import memory_limit as serve_limit, visit as serve_visit, worker as serve_worker
 from pamprof.measure.serving.memory_limit import MemoryLimit
 from pamprof.measure.serving.plan import SweepAxes, candidates
-from pamprof.measure.serving.sweep import CUDA_AXES
+from pamprof.measure.serving.request import CUDA_AXES
+from pamprof.measure.session.matched_arms import Arm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest, decode_event
 from pamprof.measure.session.worker import Pipe

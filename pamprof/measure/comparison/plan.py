@@ -1,56 +1,29 @@
-"""From a request to workloads: arms matched in size, crossed with implementations, executions and points."""
+"""The groups of a comparison: arms matched in size, crossed with implementations, executions and points."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.errors import UsageError
-from pamprof.records import ArmFacts, Dtype, Execution, LayerSpec, Point, Workload
+from pamprof.measure.session.matched_arms import check_implementations
+from pamprof.records import Dtype, Execution, Point, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pamprof.measure.session.matched_arms import Arm
     from pamprof.workloads.base import LayerDefinition
 
 _STEADIEST_EXECUTIONS = (Execution.COMPILED_GRAPH, Execution.GRAPH, Execution.EAGER, Execution.COMPILED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """One architecture of the comparison: its definition, matched sizes and facts."""
-
-    definition: LayerDefinition
-    spec: LayerSpec
-    facts: ArmFacts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a session will do.
-
-    Attributes:
-        arms: The reference layer first.
-        groups: One per point; its first workload is what the others are paired with.
-    """
-
-    arms: tuple[Arm, ...]
-    groups: tuple[tuple[Workload, ...], ...]
-
-    @property
-    def workloads(self) -> tuple[Workload, ...]:
-        """All planned workloads, in order."""
-        return tuple(workload for group in self.groups for workload in group)
-
-
-def build_plan(
+def plan_groups(
     arms: Sequence[Arm],
     *,
     points: Sequence[Point],
     implementations: Sequence[str],
     executions: Sequence[Execution],
-) -> Plan:
-    """Cross arms, implementations and executions at every point.
+) -> tuple[tuple[Workload, ...], ...]:
+    """Cross arms, implementations and executions at every point: one group for each point.
 
     Args:
         arms: Matched arms, the reference layer first.
@@ -63,7 +36,7 @@ def build_plan(
         UsageError: An implementation that no layer has.
     """
     check_implementations(arms, implementations)
-    groups = tuple(
+    return tuple(
         tuple(
             Workload(
                 spec=arm.spec,
@@ -81,15 +54,6 @@ def build_plan(
         )
         for point in points
     )
-    return Plan(arms=tuple(arms), groups=groups)
-
-
-def check_implementations(arms: Iterable[Arm], names: Iterable[str]) -> None:
-    """Raise ``UsageError`` for an implementation that none of ``arms`` has."""
-    known = {name for arm in arms for name in arm.definition.implementations}
-    for name in names:
-        if name not in known:
-            raise UsageError(f"no layer has an implementation {name!r}; there are {', '.join(sorted(known))}")
 
 
 def _steadiest_first(executions: Sequence[Execution]) -> list[Execution]:

@@ -1,6 +1,7 @@
-"""The roof over every measured point: the fastest matrix product and the fastest copy this device does.
+"""Measured ceilings of the device: the fastest matrix product and the fastest copy.
 
-Datasheet peaks are promises at clocks a device does not hold; these two numbers are what it reached on the day.
+Datasheet peaks hold at boost clocks that a device does not sustain; these two numbers are what it reached in this
+session.
 """
 
 from __future__ import annotations

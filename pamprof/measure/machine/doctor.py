@@ -1,6 +1,6 @@
-"""What this machine can measure and why not the rest, as facts; whoever asks decides how to print them.
+"""What this machine can measure, and the reason for everything it cannot, as data for the command line to print.
 
-Every answer comes from trying: a reading is read, a compiler is looked for, an API is looked up.
+Every answer comes from trying: each sensor is read, the compiler is searched for, each API is looked up.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from pamprof.hardware import host
 from pamprof.hardware.device import cuda_absent_reason, open_device
 from pamprof.hardware.environment import package_version
-from pamprof.hardware.nvml import NvmlDevice, open_nvml
+from pamprof.hardware.nvml.lookup import open_nvml
 from pamprof.hardware.rapl import RaplCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pamprof.hardware.device import Device
+    from pamprof.hardware.nvml.device import NvmlDevice
     from pamprof.hardware.probe import Reading
 
 _OLDEST_TORCH = (2, 11)

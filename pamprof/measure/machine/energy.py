@@ -1,7 +1,7 @@
-"""Energy of a window from two witnesses, the device's counter and its sampled power, and whether to believe them.
+"""Energy of a window from two independent sources, the device's counter and its sampled power, and their agreement.
 
-The counter of a GPU moves about every 100 ms and its power sensor may look only part of the time (arXiv:2312.02741),
-so neither is quoted unless the window is long, the counter moved often, and the two agree.
+The counter of a GPU is updated about every 100 ms and its power sensor may sample only part of the time
+(arXiv:2312.02741), so neither is valid unless the window is long, the counter was updated often, and the two agree.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def window_energy(
         throttle_reasons: Throttling seen in the window.
 
     Returns:
-        None where neither witness spoke. A counter without a power sensor (RAPL) stands alone; sampled power without
-        a counter is kept but never valid.
+        None where neither source has a value. A counter without a power sensor (RAPL) stands alone; sampled power
+        without a counter is kept but never valid.
     """
     integrated = _integral_joules(power, start, end) if power else None
     if not counter and integrated is None:

@@ -1,4 +1,4 @@
-"""How long the device really worked in a step: kernel time from one profiled step, outside every sample.
+"""How long kernels ran in a step: kernel time of one profiled step, taken outside every sample.
 
 Wall time and CUDA events both include the gaps in which the device waits for the host; only the kernels themselves
 tell launch-bound code from slow kernels.

@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 from pamprof.hardware.host import HostProbe
-from pamprof.hardware.nvml import NvmlDevice
-from pamprof.hardware.nvml_probe import NvmlProbe
+from pamprof.hardware.nvml.device import NvmlDevice
+from pamprof.hardware.nvml.probe import NvmlProbe
 from pamprof.hardware.probe import Observation, Probe, Sample
 from pamprof.hardware.rapl import RaplProbe
 from pamprof.measure.machine.energy import window_energy

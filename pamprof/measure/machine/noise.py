@@ -1,6 +1,6 @@
 """This machine's noise floor: identical code against itself, by the same sampling and estimator as every comparison.
 
-Whatever ratio comes out is noise, because nothing differs; smaller differences than that mean nothing here.
+Nothing differs, so the ratio measured is noise; a smaller difference cannot be told from it on this machine.
 """
 
 from __future__ import annotations

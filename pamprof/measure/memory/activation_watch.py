@@ -1,4 +1,4 @@
-"""What autograd holds during a training step: saved activations and gradients, at the step's fullest moment."""
+"""What autograd holds during a training step: saved activations and gradients, at the moment of peak memory."""
 
 from __future__ import annotations
 

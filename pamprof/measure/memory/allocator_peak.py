@@ -1,7 +1,7 @@
-"""The allocator's own word on how much a step held: independent of any tracking of tensors.
+"""Peak memory of a step by the allocator's own figures, independent of any tracking of tensors.
 
-On CUDA it is the caching allocator's statistics. torch's CPU allocator keeps none, but tells a profiler of every block
-it gives and takes back, those that a kernel uses inside one operator included; summed in order they give the peak.
+On CUDA they are the caching allocator's statistics. torch's CPU allocator keeps none, but reports to a profiler every
+block that it allocates and frees, buffers inside one operator included; their running sum gives the peak.
 """
 
 from __future__ import annotations

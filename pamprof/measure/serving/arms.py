@@ -1,7 +1,7 @@
 """The arms of a sweep: which implementation and execution of each is swept, and a group of workloads for it.
 
-What would be deployed is what is priced: on a GPU every arm runs in the fastest way known of it. Kernels written by
-hand leave a compiler nothing to fuse and are replayed as they are; everything else is compiled first.
+A sweep prices what would be deployed: on a GPU every arm runs in its fastest known execution. Hand-written kernels
+leave a compiler nothing to fuse and are captured in a graph as they are; everything else is compiled first.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pamprof.measure.comparison.plan import check_implementations
 from pamprof.measure.serving.plan import candidates
+from pamprof.measure.session.matched_arms import check_implementations
 from pamprof.records import Dtype, Execution, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.measure.comparison.plan import Arm
     from pamprof.measure.serving.plan import SweepAxes
+    from pamprof.measure.session.matched_arms import Arm
     from pamprof.records import Workload
 
-_BY_HAND = "fused"
-_CUDA_PREFERENCES = (_BY_HAND, "planar")
+_HAND_WRITTEN = "fused"
+_CUDA_PREFERENCES = (_HAND_WRITTEN, "planar")
 _CPU_PREFERENCES = ("planar",)
 
 
@@ -69,7 +69,7 @@ def best_execution(implementation: str, *, cuda: bool) -> Execution:
     """The fastest known way of running ``implementation``; eager on a CPU, where a sweep has seconds."""
     if not cuda:
         return Execution.EAGER
-    return Execution.GRAPH if implementation == _BY_HAND else Execution.COMPILED_GRAPH
+    return Execution.GRAPH if implementation == _HAND_WRITTEN else Execution.COMPILED_GRAPH
 
 
 def with_state_dtypes(arm: Arm, state_dtypes: Sequence[Dtype], *, context: int) -> list[Arm]:

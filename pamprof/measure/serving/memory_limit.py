@@ -1,4 +1,4 @@
-"""Where memory ends: the largest batch of a context, predicted from the memory of measured steps, else found by trying.
+"""The largest batch of a context that fits, predicted from the memory of measured steps, else found by trying.
 
 The state's bytes are known exactly. What a step needs besides grows with the batch, and of a compiled step with the
 context as well: it may copy what a plain one reads in place. So the line through the two largest measured batches of a

@@ -15,7 +15,7 @@ from pamprof.records import Execution, Phase, Scope, Workload
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pamprof.measure.comparison.plan import Arm
+    from pamprof.measure.session.matched_arms import Arm
     from pamprof.records import Dtype
 
 # A line ends where two doublings of the batch together gain less than this in tokens per second.
@@ -34,7 +34,7 @@ _BATCH_FACTORS = {
 }
 
 # A fixed state cannot tell contexts apart; a few batches at a second context show that it does not.
-WITNESS_BATCHES = (1, 16, 256)
+CHECKED_BATCHES = (1, 16, 256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +80,8 @@ def candidates(
     contexts = sorted(axes.contexts)
     if arm.definition.fixed_state:
         first = tuple(workload(Phase.DECODE, batch, contexts[0]) for batch in batches)
-        witnesses = [batch for batch in WITNESS_BATCHES if batch <= axes.largest_batch] if len(contexts) > 1 else []
-        return (*prompts, *first, *(workload(Phase.DECODE, batch, contexts[-1]) for batch in witnesses))
+        checked = [batch for batch in CHECKED_BATCHES if batch <= axes.largest_batch] if len(contexts) > 1 else []
+        return (*prompts, *first, *(workload(Phase.DECODE, batch, contexts[-1]) for batch in checked))
     return (*prompts, *(workload(Phase.DECODE, batch, context) for context in contexts for batch in batches))
 
 

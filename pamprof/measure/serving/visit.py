@@ -1,6 +1,6 @@
-"""One visit of a sweep: a point measured and reported within the time there is, and its memory given back.
+"""One visit of a sweep: a point measured and reported within the time there is, and its memory freed.
 
-What is learnt of memory on the way goes to the limit that predicts where it ends.
+The memory of each measured step is passed to ``MemoryLimit``, which predicts the largest batch that fits.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pamprof.errors import PamprofError
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
-from pamprof.hardware.nvml import open_nvml
+from pamprof.hardware.nvml.lookup import open_nvml
 from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.machine.ceilings import measure_ceilings
 from pamprof.measure.machine.kernel_profile import KernelProfile, profile_kernels

@@ -1,18 +1,27 @@
-"""The arms of a comparison: PAM at a preset or at the user's own sizes, every other layer matched to it."""
+"""The arms of a session: PAM at a preset or at the user's own sizes, every other layer matched to it."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from pamprof.errors import SpecError
-from pamprof.measure.comparison.plan import Arm
-from pamprof.records import LayerSpec
+from pamprof.errors import SpecError, UsageError
+from pamprof.records import ArmFacts, LayerSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pamprof.records import Dtype
+    from pamprof.workloads.base import LayerDefinition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One architecture of a session: its definition, matched sizes and facts."""
+
+    definition: LayerDefinition
+    spec: LayerSpec
+    facts: ArmFacts
 
 
 def matched_arms(
@@ -62,6 +71,14 @@ def matched_arms(
         )
         for arm in matched
     )
+
+
+def check_implementations(arms: Iterable[Arm], names: Iterable[str]) -> None:
+    """Raise ``UsageError`` for an implementation that none of ``arms`` has."""
+    known = {name for arm in arms for name in arm.definition.implementations}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no layer has an implementation {name!r}; there are {', '.join(sorted(known))}")
 
 
 def _resized(spec: LayerSpec, sizes: Mapping[str, int | float | str]) -> LayerSpec:

@@ -1,4 +1,4 @@
-"""What a worker prints: taken from it as it comes, all but the end thrown away, so that no amount of it does harm."""
+"""Reads what a worker prints and keeps the end alone, so that no amount of output fills a pipe or the memory."""
 
 from __future__ import annotations
 

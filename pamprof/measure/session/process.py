@@ -1,4 +1,4 @@
-"""The worker process as its parent holds it: started early, given one group, killed when it hangs."""
+"""The parent's handle of a worker process: started early, given one group, killed when it hangs."""
 
 from __future__ import annotations
 

@@ -1,24 +1,22 @@
-"""What a comparison and a sweep are asked for alike, and how both begin and end with a folder of records."""
+"""What every measuring command is asked for: where the records go, on which device, which layers, how carefully."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
 from pamprof.hardware.device import resolve_device
 from pamprof.hardware.host import cpu_name
-from pamprof.hardware.nvml import open_nvml
-from pamprof.records import Dtype, PriceQuote
+from pamprof.hardware.nvml.lookup import open_nvml
+from pamprof.records import Dtype, PriceQuote, SessionKind
 from pamprof.records.store import is_only_begun, read_records
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pamprof.measure.session.process import WorkerProcess
-    from pamprof.records.store import RecordFile, RunStore
+    from pamprof.records.store import RecordFile
 
 RECORDS_FILE = "runs.jsonl"
 
@@ -68,14 +66,14 @@ class MeasuringRequest:
         """The sizes on a GPU or a CPU."""
         return self.preset or ("100m" if cuda else "tiny")
 
-    def earlier_records(self, what: str) -> RecordFile | None:
+    def earlier_records(self, kind: SessionKind) -> RecordFile | None:
         """The records to go on with; None where there are none.
 
         A session killed before its header was whole leaves an empty file or one unfinished line. Nothing is lost with
         it, so both ways of going on are allowed.
 
         Args:
-            what: Name of what left them, such as ``comparison``.
+            kind: Of the session that left them.
 
         Raises:
             UsageError: ``resume`` does not fit what the folder holds.
@@ -83,39 +81,15 @@ class MeasuringRequest:
         """
         if not self.path.exists():
             if self.resume:
-                raise UsageError(f"--resume needs the records of an earlier {what}, and {self.path} is not there")
+                raise UsageError(f"--resume needs the records of an earlier {kind}, and {self.path} is not there")
             return None
         if is_only_begun(self.path):
             return None
         if not self.resume:
             raise UsageError(
-                f"{self.path} holds records of an earlier {what}; go on with --resume or choose another --output-dir"
+                f"{self.path} holds records of an earlier {kind}; go on with --resume or choose another --output-dir"
             )
         return read_records(self.path)
-
-
-@contextlib.contextmanager
-def keeping(store: RunStore, worker: WorkerProcess, *, fresh: bool) -> Iterator[None]:
-    """Close ``store`` at the end; where that comes too early, end ``worker`` and leave nothing empty behind.
-
-    Args:
-        store: Where outcomes go.
-        worker: Started early, while this process was still planning.
-        fresh: Whether the file of ``store`` was made for it.
-    """
-    path = store.path
-    try:
-        yield
-    except BaseException:
-        worker.kill()
-        if fresh and path.stat().st_size == 0:
-            # Nothing was measured: leave nothing that a second attempt would stumble over.
-            path.unlink()
-            with contextlib.suppress(OSError):  # the folder held something before
-                path.parent.rmdir()
-        raise
-    finally:
-        store.close()
 
 
 def identify_device(name: str) -> tuple[str, int, str]:

@@ -1,10 +1,14 @@
-"""How carefully to measure: one bag of numbers that travels from the command line to the worker."""
+"""How carefully to measure: the sampling rules that the command line sets and the worker follows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LONGEST_SECONDS = 1e6  # eleven days; an endless window or wait could never end by itself
 _LARGEST_SEED = 2**32 - 1
@@ -53,6 +57,10 @@ class Settings:
             raise UsageError(
                 f"samples must satisfy 2 <= minimum <= maximum, not {self.minimum_samples} and {self.maximum_samples}"
             )
+
+    def changed(self, changes: Mapping[str, int | float | bool]) -> Settings:
+        """These rules with ``changes``, by field."""
+        return replace(self, **changes)  # type: ignore[arg-type]  # __post_init__ checks the values
 
 
 def default_settings(device_kind: str) -> Settings:

@@ -1,4 +1,4 @@
-"""What an arm was given, as the built step and its process tell: head width, kernel configurations, largest kernels."""
+"""What the built step of an arm ran: head width, kernel configurations and the kernels that took longest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What parent and worker say to each other: one request in, then lines of records and events back.
+"""The protocol between parent and worker: one request in, then lines of records and events back.
 
-Records cross in the very form the file keeps them; events only tell the parent what is in progress, so that a worker
-that dies or hangs costs one point and the parent knows which.
+Records are sent as the file stores them. Events name the point in progress, so that the parent knows which point a
+worker that dies or hangs has cost.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pamprof.hardware.device import Device
-    from pamprof.hardware.nvml import NvmlDevice
+    from pamprof.hardware.nvml.device import NvmlDevice
     from pamprof.records import Monitor, Unknown
 
 WINDOW_SECONDS = 3.6

@@ -21,7 +21,7 @@ from pamprof.workloads.steps import PreparedStep
 
 if TYPE_CHECKING:
     from pamprof.hardware.device import Device
-    from pamprof.hardware.nvml import NvmlDevice
+    from pamprof.hardware.nvml.device import NvmlDevice
 
 _TIMEOUT_SECONDS = 60.0
 _ARMS = (("pam", "planar"), ("transformer", "sdpa"))

@@ -11,12 +11,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pamprof.hardware.nvml import GPM_SIGNALS, NvmlDevice
+from pamprof.hardware.nvml.activity import GPM_SIGNALS
 from pamprof.hardware.probe import Observation, Reading, Sample
 from pamprof.records import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pamprof.hardware.nvml.device import NvmlDevice
 
 _SLOW_EVERY_POLLS = 5
 _GPM_INTERVAL_SECONDS = 0.15  # the driver needs more than 100 ms between two samples

@@ -5,6 +5,11 @@ The numbers are those of nvml.h, stable by contract: https://docs.nvidia.com/dep
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pynvml
+
 ERROR_SENTENCES: dict[int, str] = {
     1: "NVML is not initialised",
     2: "NVML refused the request as invalid for this device",
@@ -36,3 +41,8 @@ THROTTLE_BITS: tuple[tuple[int, str], ...] = (
     (0x40, "hardware thermal slowdown"),
     (0x80, "hardware power brake slowdown"),
 )
+
+
+def describe(error: pynvml.NVMLError) -> str:
+    """The sentence for an NVML error; one we have none for is named by its number and NVML's own words."""
+    return ERROR_SENTENCES.get(error.value) or f"NVML error {error.value}: {error}"

@@ -1,54 +1,23 @@
-"""The only file that speaks to NVML: a device found by UUID, every reading a value or the reason there is none.
-
-Units are converted at this border: joules, watts, hertz, bytes, ratios 0..1. Function and field names follow the
-NVML API reference, https://docs.nvidia.com/deploy/nvml-api/ (read November 2026).
-"""
+"""One GPU through NVML: every reading is a value or the reason there is none."""
 
 from __future__ import annotations
 
-import math
-import os
 from typing import TYPE_CHECKING, TypeVar
 
 import pynvml
 
-from pamprof.hardware.nvml_words import ERROR_SENTENCES, THROTTLE_BITS
+from pamprof.hardware.nvml.activity import activity_between, busy_samples
+from pamprof.hardware.nvml.words import THROTTLE_BITS, describe
 from pamprof.hardware.probe import Reading, known, unknown
-from pamprof.hardware.visible import visible_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 Value = TypeVar("Value")
-Key = TypeVar("Key")
-
-_SAMPLE_FIELDS = {
-    pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
-    pynvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
-    pynvml.NVML_VALUE_TYPE_SIGNED_INT: "siVal",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_SHORT: "usVal",
-}
 
 _NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE as an unsigned 64-bit number
 _MIG_SHARED = "MIG: the board's sensor is shared by all instances and says nothing about this one"
 _MIG_MEANINGLESS = "MIG: NVML reports no utilisation for an instance"
-
-# Signal names of the GPM metrics (Hopper and later), with their NVML_GPM_METRIC_* numbers.
-GPM_SIGNALS: dict[str, int] = {
-    "sm_activity_ratio": pynvml.NVML_GPM_METRIC_SM_UTIL,
-    "sm_occupancy_ratio": pynvml.NVML_GPM_METRIC_SM_OCCUPANCY,
-    "tensor_activity_ratio": pynvml.NVML_GPM_METRIC_ANY_TENSOR_UTIL,
-    "dram_bandwidth_ratio": pynvml.NVML_GPM_METRIC_DRAM_BW_UTIL,
-    "fp32_activity_ratio": pynvml.NVML_GPM_METRIC_FP32_UTIL,
-}
-
-
-def describe(error: pynvml.NVMLError) -> str:
-    """The sentence for an NVML error; one we have none for is named by its number and NVML's own words."""
-    return ERROR_SENTENCES.get(error.value) or f"NVML error {error.value}: {error}"
 
 
 class NvmlDevice:
@@ -194,23 +163,7 @@ class NvmlDevice:
 
     def busy_ratio_samples(self, since_epoch_seconds: float) -> Reading[tuple[tuple[float, float], ...]]:
         """(epoch seconds, busy ratio) of the driver's own samples newer than the given time, in order."""
-
-        def read(handle: object) -> tuple[tuple[float, float], ...]:
-            microseconds = int(since_epoch_seconds * 1e6)
-            try:
-                kind, samples = pynvml.nvmlDeviceGetSamples(handle, pynvml.NVML_GPU_UTILIZATION_SAMPLES, microseconds)
-            except pynvml.NVMLError as error:
-                if error.value == pynvml.NVML_ERROR_NOT_FOUND:  # NVML's way to say "nothing newer"
-                    return ()
-                raise
-            field = _SAMPLE_FIELDS.get(kind)
-            if field is None:
-                raise pynvml.NVMLError(pynvml.NVML_ERROR_NO_DATA)
-            pairs = ((sample.timeStamp / 1e6, float(getattr(sample.sampleValue, field)) / 100) for sample in samples)
-            # The ring buffer can hold entries that were never written, or older ones than were asked for.
-            return tuple(sorted((at, ratio) for at, ratio in pairs if at > since_epoch_seconds and 0 <= ratio <= 1))
-
-        return self._utilisation(read)
+        return self._utilisation(lambda handle: busy_samples(handle, since_epoch_seconds))
 
     def _utilisation(self, call: Callable[[object], Value]) -> Reading[Value]:
         return unknown(_MIG_MEANINGLESS) if self._is_split() else self._read(call)
@@ -238,7 +191,7 @@ class NvmlDevice:
             if previous is None:
                 return {}
             try:
-                return _gpm_difference(previous, current)
+                return activity_between(previous, current)
             finally:
                 pynvml.nvmlGpmSampleFree(previous)
 
@@ -249,92 +202,3 @@ class NvmlDevice:
         if self._gpm_previous is not None:
             previous, self._gpm_previous = self._gpm_previous, None
             self._read(lambda _: pynvml.nvmlGpmSampleFree(previous))
-
-
-def _gpm_difference(previous: object, current: object) -> Mapping[str, Reading[float]]:
-    request = pynvml.c_nvmlGpmMetricsGet_t()
-    request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
-    request.numMetrics = len(GPM_SIGNALS)
-    request.sample1, request.sample2 = previous, current
-    for position, metric in enumerate(GPM_SIGNALS.values()):
-        request.metrics[position].metricId = metric
-    pynvml.nvmlGpmMetricsGet(request)
-    return {signal: _gpm_value(request.metrics[position]) for position, signal in enumerate(GPM_SIGNALS)}
-
-
-def _gpm_value(metric: pynvml.c_nvmlGpmMetric_t) -> Reading[float]:
-    if metric.nvmlReturn != pynvml.NVML_SUCCESS:
-        return unknown(describe(pynvml.NVMLError(metric.nvmlReturn)))
-    if not math.isfinite(metric.value):
-        return unknown("the driver returned no number")
-    return known(float(metric.value) / 100)
-
-
-def open_nvml(uuid: str | None = None, *, ordinal: int = 0, environment: Mapping[str, str] = os.environ) -> NvmlDevice:
-    """The GPU that CUDA calls ``ordinal``; never raises: without one, every reading says why.
-
-    Args:
-        uuid: The UUID as CUDA reports it, with or without its ``GPU-`` or ``MIG-`` prefix. None to go by
-            ``CUDA_VISIBLE_DEVICES`` alone.
-        ordinal: CUDA's number of the device in this process, used where ``uuid`` is None.
-        environment: Where ``CUDA_VISIBLE_DEVICES`` and ``CUDA_DEVICE_ORDER`` are read.
-    """
-    try:
-        pynvml.nvmlInit()
-        if pynvml.nvmlDeviceGetCount() == 0:
-            return NvmlDevice(None, absent_reason="the NVIDIA driver reports no GPU")
-        if uuid is not None:
-            return _by_uuid(uuid)
-        token = visible_token(ordinal, environment)
-        if token.value is None:
-            return NvmlDevice(None, absent_reason=token.reason)
-        if not token.value.isdecimal():
-            return _by_uuid(token.value)
-        return _by_index(int(token.value), environment)
-    except pynvml.NVMLError as error:
-        return NvmlDevice(None, absent_reason=describe(error))
-
-
-def _by_index(index: int, environment: Mapping[str, str]) -> NvmlDevice:
-    count = pynvml.nvmlDeviceGetCount()
-    if index >= count:
-        return NvmlDevice(None, absent_reason=f"CUDA device {index} was asked for; NVML sees {count}")
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(position) for position in range(count)]
-    ordered_by_bus = environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-    if not ordered_by_bus and len({pynvml.nvmlDeviceGetName(handle) for handle in handles}) > 1:
-        reason = "the GPUs differ and CUDA numbers them by speed, NVML by bus; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
-        return NvmlDevice(None, absent_reason=reason)
-    return NvmlDevice(handles[index])
-
-
-def _by_uuid(uuid: str) -> NvmlDevice:
-    bare = uuid.removeprefix("GPU-").removeprefix("MIG-")
-    if not uuid.startswith("MIG-"):
-        handle = _first_answer(pynvml.nvmlDeviceGetHandleByUUID, [f"GPU-{bare}"]) or _by_prefix(bare)
-        if handle is not None:
-            return NvmlDevice(handle)
-    instance = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("MIG-") else f"MIG-{bare}")
-    return NvmlDevice(pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance), instance=instance)
-
-
-def _by_prefix(bare: str) -> object | None:
-    """CUDA accepts a unique prefix of a GPU's UUID, NVML only the whole."""
-
-    def matching(position: int) -> object | None:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(position)
-        found = str(pynvml.nvmlDeviceGetUUID(handle)).removeprefix("GPU-").startswith(bare)
-        return handle if found else None
-
-    return _first_answer(matching, range(pynvml.nvmlDeviceGetCount()))
-
-
-def _first_answer(find: Callable[[Key], object | None], keys: Iterable[Key]) -> object | None:
-    """The first handle found; a GPU that is lost or forbidden must not hide another."""
-    for key in keys:
-        try:
-            handle = find(key)
-        except pynvml.NVMLError:
-            continue
-        if handle is not None:
-            return handle
-    return None

@@ -1,0 +1,72 @@
+"""What every measuring command does alike: run one session, read its records back, say how to go on."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pamprof.errors import PamprofError
+
+if TYPE_CHECKING:
+    from pamprof.measure.session.request import MeasuringRequest, PriceLookup
+    from pamprof.measure.session.run import Planner
+    from pamprof.measure.session.runner import SessionOutcome
+    from pamprof.records.store import RecordFile
+
+    Request = TypeVar("Request", bound=MeasuringRequest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A session that left at least one run.
+
+    Attributes:
+        outcome: How it ended.
+        records: Everything in its file, earlier sessions included.
+        go_on: The options that go on with it.
+    """
+
+    outcome: SessionOutcome
+    records: RecordFile
+    go_on: str
+
+
+def measure(request: Request, planner: Planner[Request], price: PriceLookup) -> Measured:
+    """Run one session and read its records; ``SIGTERM`` interrupts it as Ctrl-C does.
+
+    Raises:
+        PamprofError: The session was refused, or its file holds no run.
+    """
+    from rich.console import Console
+
+    from pamprof.measure.session.run import run_session
+    from pamprof.records.store import read_records
+    from pamprof.render.formats.progress import ProgressReporter
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcome = run_session(request, planner, reporter=ProgressReporter(Console(stderr=True)), price=price)
+    records = read_records(request.path)
+    go_on = f"go on with --output-dir {shlex.quote(str(request.output_dir))} --resume"
+    if outcome.interrupted and not records.runs:
+        raise PamprofError(f"interrupted before a point was measured; {go_on}")
+    if not records.runs:
+        reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
+        raise PamprofError(f"nothing could be measured{reason}; the skips are in {request.path}; {go_on}")
+    return Measured(outcome=outcome, records=records, go_on=go_on)
+
+
+def command_line() -> str:
+    """The command that reproduces the comparison, without paths of this machine: output folder and price file."""
+    kept: list[str] = []
+    skip = False
+    for argument in sys.argv[1:]:
+        if skip:
+            skip = False
+        elif argument in ("--output-dir", "-o", "--prices"):
+            skip = True
+        elif not argument.startswith(("--output-dir=", "-o", "--prices=", "--resume")):
+            kept.append(argument)
+    return shlex.join(["pamprof", *kept])
