@@ -144,13 +144,14 @@ def refresh(
     provider: Annotated[
         str, typer.Option(help="Providers to ask, comma-separated. Default: all that rent the GPUs of the price list.")
     ] = "",
+    source: Annotated[str, typer.Option(help="Where to ask: the name of a price source.")] = "gpuhunt",
     timeout: Annotated[float, typer.Option(help="Seconds the providers may take, at most 10.")] = 9.0,
     json: Json = False,
 ) -> None:
-    """Fetch today's rates through gpuhunt (the extra `prices`); on failure the old list stays as it was."""
-    from pamprof.pricing.sources.gpuhunt import DEFAULT_PROVIDERS, refresh as fetch
+    """Fetch today's rates, by default through gpuhunt (the extra `prices`); on failure the old list stays."""
+    from pamprof.pricing.sources.refresh import refresh as fetch
 
-    done = fetch(names(provider) or DEFAULT_PROVIDERS, timeout_seconds=timeout)
+    done = fetch(names(provider) or None, source=source, timeout_seconds=timeout)
     if json:
         print_json(done)
         return
