@@ -33,7 +33,7 @@ def list_(
     """List rates, the cheapest device-hour of each device first."""
     from pamprof.pricing.rates.catalogue import list_prices, load_catalogue
     from pamprof.pricing.rates.currency import USD
-    from pamprof.pricing.sources.file import format_prices
+    from pamprof.pricing.rates.price_file import format_prices
 
     money = currency_of(currency, exchange_rate)
     if money is not USD and (csv or json):

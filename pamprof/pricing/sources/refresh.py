@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import refreshed_path
 from pamprof.pricing.rates.findings import subject_of
+from pamprof.pricing.rates.price_file import format_prices, read_price_file
 from pamprof.pricing.rates.validate import validate
-from pamprof.pricing.sources.file import format_prices, read_price_file
 from pamprof.pricing.sources.source import price_source
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import load_catalogue, refreshed_path
-from pamprof.pricing.sources.file import read_price_file
+from pamprof.pricing.rates.price_file import read_price_file
 from pamprof.pricing.sources.form_factors import board
 from pamprof.pricing.sources.refresh import refresh
 

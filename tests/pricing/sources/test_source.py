@@ -7,7 +7,7 @@ import pytest
 
 import pamprof.pricing.sources
 from pamprof.errors import PriceError
-from pamprof.pricing.sources.file import read_price_file
+from pamprof.pricing.rates.price_file import read_price_file
 from pamprof.pricing.sources.refresh import refresh
 from pamprof.pricing.sources.source import price_source, price_sources
 
