@@ -54,8 +54,8 @@ def diff(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
 ) -> None:
     """Compare stored runs, HEAD over BASE, workload by workload; needs neither torch nor a GPU."""
-    from pamprof.analysis.history.difference import Metric, Outcome, difference_between
-    from pamprof.render.formats.table_view import render_table_markdown
+    from pamprof.analysis.history.difference import ComparedMetric, GateOutcome, difference_between
+    from pamprof.render.formats.markdown_table import render_table_markdown
     from pamprof.render.history.difference import difference_view, differing_sentence
     from pamprof.render.text import cleaned
 
@@ -64,7 +64,7 @@ def diff(
         raise UsageError("--json and --markdown exclude each other; give one")
     if len(files) < 2:
         raise UsageError("diff needs two files of records or more; name BASE and HEAD")
-    asked = choice(Metric, metric, "--metric")
+    asked = choice(ComparedMetric, metric, "--metric")
     base, *others = [read_measured(path) for path in files]
     found = tuple(
         difference_between(base, head, base_name=str(files[0]), head_name=str(path), metric=asked, fail_above=threshold)
@@ -88,7 +88,7 @@ def diff(
         for note in view.notes:
             typer.echo(note)
     gate = found[-1]
-    above, undecided = gate.count(Outcome.ABOVE), gate.count(Outcome.INCONCLUSIVE)
+    above, undecided = gate.count(GateOutcome.ABOVE), gate.count(GateOutcome.INCONCLUSIVE)
     if above:
         typer.echo(f"pamprof: {above} of {len(gate.differences)} workloads above --fail-above {fail_above}", err=True)
         raise typer.Exit(_REGRESSION)

@@ -43,7 +43,7 @@ def trend(
 ) -> None:
     """Follow ratios to the reference over stored runs, in order of time; needs neither torch nor a GPU."""
     from pamprof.analysis.history.trend import trend_of
-    from pamprof.render.formats.table_view import render_table_markdown
+    from pamprof.render.formats.markdown_table import render_table_markdown
     from pamprof.render.history.trend import trend_view
     from pamprof.render.text import clean, cleaned
 
@@ -78,9 +78,9 @@ def trend(
 
 
 def _judge(found: Trend, within: str | None) -> None:
-    from pamprof.analysis.history.trend_results import Agreement
+    from pamprof.analysis.history.trend_results import RunAgreement
 
-    outside, undecided = found.count(Agreement.OUTSIDE), found.count(Agreement.UNDECIDED)
+    outside, undecided = found.count(RunAgreement.OUTSIDE), found.count(RunAgreement.UNDECIDED)
     if outside:
         typer.echo(
             f"pamprof: {outside} of {len(found.series)} workloads lie further apart than --within {within}", err=True

@@ -40,7 +40,7 @@ def validate(
     """Compare the tool's own counts with what the hardware did; exit 1 where a row disagrees."""
     from pamprof.measure.validation.validate import validate as run_validation
     from pamprof.records.validation import ValidationGroup, ValidationVerdict
-    from pamprof.render.formats.table_view import render_table_markdown
+    from pamprof.render.formats.markdown_table import render_table_markdown
     from pamprof.render.validation import validation_view
 
     asked = list(ValidationGroup)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import unicodedata
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pamprof import units
 
@@ -22,9 +22,8 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def clean(text: str) -> str:
     """``text`` with every control, bidirectional and line-breaking character replaced by ``�``; numbers stay whole."""
-    text = text.replace(" %", "\u202f%").replace(
-        "\u2009", "\u202f"
-    )  # unlike the thin space, the narrow one keeps a number on one line
+    # Unlike the thin space (U+2009), the narrow no-break space (U+202F) keeps a number on one line.
+    text = text.replace(" %", "\u202f%").replace("\u2009", "\u202f")
     return "".join("\ufffd" if acts(c) else c for c in text)
 
 
@@ -35,14 +34,18 @@ def acts(character: str) -> bool:
 
 def cleaned(view: _View) -> _View:
     """``view`` with ``clean`` applied to every string, however deep; dataclasses and tuples are rebuilt."""
-    if isinstance(view, str):
-        return clean(view)  # type: ignore[return-value]
-    if isinstance(view, tuple):
-        return tuple(cleaned(item) for item in view)  # type: ignore[return-value]
-    if dataclasses.is_dataclass(view) and not isinstance(view, type):
-        changed = {f.name: cleaned(getattr(view, f.name)) for f in dataclasses.fields(view)}
-        return dataclasses.replace(view, **changed)
-    return view
+    return cast("_View", _cleaned(view))
+
+
+def _cleaned(value: object) -> object:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, tuple):
+        return tuple(_cleaned(item) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {field.name: _cleaned(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **changed)
+    return value
 
 
 def brackets(interval: Interval | None, formatter: Formatter = units.significant) -> str:

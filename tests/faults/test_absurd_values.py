@@ -15,13 +15,13 @@ from pamprof.records import Interval
 from pamprof.records.codec import decode, encode
 from pamprof.records.store import RecordFile, read_records
 from pamprof.render.arms import Arm
-from pamprof.render.charts.chart import (
+from pamprof.render.charts import (
+    ArmLine,
     Chart,
     Dot,
     DotPanel,
     LadderBar,
     LadderPanel,
-    Line,
     LinePanel,
     Mark,
     MemoryBar,
@@ -176,7 +176,7 @@ def panels(value):
     number = value.high
     bar = LadderBar(label="rung", detail="", role="planar", start=number, factor=value, cumulative=value, measured=True)
     dot = Dot(arm=ARM, label="PAM", value=value, text="", slower=(number,), sample_count=5)
-    line = Line(arm=ARM, xs=(min(number, 1e30), 2048.0), values=(value, interval(1.0)))
+    line = ArmLine(arm=ARM, xs=(min(number, 1e30), 2048.0), values=(value, interval(1.0)))
     roof = RooflinePanel(
         title="Decode",
         dots=(RooflineDot(arm=ARM, intensity=number, flops_per_second=value),),

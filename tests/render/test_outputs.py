@@ -13,7 +13,8 @@ from pamprof.analysis import analyse
 from pamprof.errors import OutputError
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.csv import guard, measurements_csv
-from pamprof.render.formats.markdown import escape, render_markdown
+from pamprof.render.formats.markdown import render_markdown
+from pamprof.render.formats.markdown_table import escape
 from pamprof.render.formats.progress import ProgressReporter
 from pamprof.render.formats.terminal import render_terminal
 from pamprof.render.formats.write import write_report

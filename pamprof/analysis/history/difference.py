@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pamprof.records.store import RecordFile
 
 
-class Metric(StrEnum):
+class ComparedMetric(StrEnum):
     """What is compared: wall time of a step (seconds), or peak tensor storage of a step (bytes)."""
 
     TIME = "time"
@@ -54,7 +54,7 @@ class Change(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """Where the whole interval lies against the gate's threshold."""
 
     WITHIN = "within"
@@ -85,7 +85,7 @@ class Difference:
     ratio: Interval | None
     basis: RatioBasis
     change: Change
-    outcome: Outcome
+    outcome: GateOutcome
     reason: str | None
 
 
@@ -116,7 +116,7 @@ class FileDifference:
 
     base: str
     head: str
-    metric: Metric
+    metric: ComparedMetric
     fail_above: float | None
     differences: tuple[Difference, ...]
     only_in_base: tuple[Unmatched, ...]
@@ -124,7 +124,7 @@ class FileDifference:
     differing: tuple[DifferingCondition, ...]
     notes: tuple[str, ...]
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: GateOutcome) -> int:
         """Workloads with this outcome."""
         return sum(difference.outcome is outcome for difference in self.differences)
 
@@ -135,7 +135,7 @@ def difference_between(
     *,
     base_name: str = "BASE",
     head_name: str = "HEAD",
-    metric: Metric = Metric.TIME,
+    metric: ComparedMetric = ComparedMetric.TIME,
     fail_above: float | None = None,
 ) -> FileDifference:
     """Compare the latest run of every workload in ``head`` with the latest in ``base``.
@@ -146,7 +146,7 @@ def difference_between(
     base_runs, head_runs = tuple(before.values()), tuple(after.values())
     pairs = [(run, after[key]) for key, run in before.items() if key in after]
     notes = [*file_notes(base, base_runs, base_name), *file_notes(head, head_runs, head_name)]
-    if metric is Metric.TIME:
+    if metric is ComparedMetric.TIME:
         differences = [_time_difference(mine, theirs, base_runs, head_runs, fail_above) for mine, theirs in pairs]
         notes.extend(moved_references(pairs, base_runs, head_runs))
     else:
@@ -233,14 +233,14 @@ def _memory_difference(base: Run, head: Run, fail_above: float | None) -> Differ
     )
 
 
-def _outcome(ratio: Interval | None, change: Change, fail_above: float | None) -> Outcome:
+def _outcome(ratio: Interval | None, change: Change, fail_above: float | None) -> GateOutcome:
     if ratio is None or ratio.confidence <= 0:
-        return Outcome.INCONCLUSIVE
+        return GateOutcome.INCONCLUSIVE
     if fail_above is None:
-        return Outcome.INCONCLUSIVE if change is Change.INCONCLUSIVE else Outcome.WITHIN
+        return GateOutcome.INCONCLUSIVE if change is Change.INCONCLUSIVE else GateOutcome.WITHIN
     if ratio.low > 1 + fail_above:
-        return Outcome.ABOVE
-    return Outcome.WITHIN if ratio.high <= 1 + fail_above else Outcome.INCONCLUSIVE
+        return GateOutcome.ABOVE
+    return GateOutcome.WITHIN if ratio.high <= 1 + fail_above else GateOutcome.INCONCLUSIVE
 
 
 def _unmatched(runs: dict[str, Run], others: dict[str, Run], skips: Iterable[Skip]) -> tuple[Unmatched, ...]:

@@ -13,7 +13,7 @@ from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.history.conditions import DifferingCondition, conditions, differing_conditions
 from pamprof.analysis.history.reference_drift import moved_references
 from pamprof.analysis.history.stored_runs import file_notes, is_ratio, latest_runs
-from pamprof.analysis.history.trend_results import Agreement, Trend, TrendRun, TrendSeries, TrendValue
+from pamprof.analysis.history.trend_results import RunAgreement, Trend, TrendRun, TrendSeries, TrendValue
 from pamprof.errors import RecordError
 from pamprof.statistics import half_width, ratio_interval
 
@@ -83,9 +83,9 @@ def _series(
     spread = max(medians) / min(medians) - 1 if comparable else None
     agreement = None
     if within is not None:
-        agreement = Agreement.UNDECIDED if reason else Agreement.WITHIN
+        agreement = RunAgreement.UNDECIDED if reason else RunAgreement.WITHIN
         if spread is not None and spread > within:
-            agreement = Agreement.OUTSIDE
+            agreement = RunAgreement.OUTSIDE
     return TrendSeries(
         key=key,
         workload=next(run.workload for run in measured if run is not None),

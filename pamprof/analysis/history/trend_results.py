@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pamprof.records import Interval, Workload
 
 
-class Agreement(StrEnum):
+class RunAgreement(StrEnum):
     """Whether the ratios of one workload lie together in all runs."""
 
     WITHIN = "within"
@@ -80,7 +80,7 @@ class TrendSeries:
     values: tuple[TrendValue, ...]
     spread: float | None
     widest_half_width: float | None
-    agreement: Agreement | None
+    agreement: RunAgreement | None
     reason: str | None
 
     @property
@@ -106,6 +106,6 @@ class Trend:
     within: float | None
     notes: tuple[str, ...]
 
-    def count(self, agreement: Agreement) -> int:
+    def count(self, agreement: RunAgreement) -> int:
         """Workloads with this agreement."""
         return sum(one.agreement is agreement for one in self.series)

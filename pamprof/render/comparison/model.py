@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pamprof.render.arms import Arm
-    from pamprof.render.charts.chart import Chart
+    from pamprof.render.charts import Chart
     from pamprof.render.serving.page_view import CostPageView
 
 

@@ -13,10 +13,8 @@ from pamprof.render.serving.script import serving_script
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.render.charts.chart import Chart
+    from pamprof.render.charts import Chart
     from pamprof.render.comparison.model import ReportView
-
-
 
 
 def render_html(view: ReportView) -> str:

@@ -5,17 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pamprof.render.formats.markdown_table import escape, markdown_row
+
 if TYPE_CHECKING:
     from pamprof.render.comparison.model import Cell, ReportView
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~&])")
-# What makes a list, a rule, a heading or code of a paragraph that begins so.
-_BEGINNING = re.compile(r"^(\d*)([-+=.)])(?=[-=\s]|$)")
-
-
-def escape(text: str) -> str:
-    """``text`` as literal Markdown, wherever it stands: nothing in it is markup, HTML or a table border."""
-    return _BEGINNING.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", text).lstrip())
 
 
 def render_markdown(view: ReportView) -> str:
@@ -80,12 +73,8 @@ def render_markdown(view: ReportView) -> str:
 def _table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> list[str]:
     if not rows:
         return ["Nothing was measured.", ""]
-    written = [_line(headings), "|" + "---|" * len(headings)]
-    return [*written, *(_line(row) for row in rows), ""]
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    return f"| {' | '.join(escape(cell) for cell in cells)} |"
+    written = [markdown_row(headings), "|" + "---|" * len(headings)]
+    return [*written, *(markdown_row(row) for row in rows), ""]
 
 
 def _text(cell: Cell) -> str:

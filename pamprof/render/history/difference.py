@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.history.difference import Metric, Outcome, RatioBasis
+from pamprof.analysis.history.difference import ComparedMetric, GateOutcome, RatioBasis
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.history.workload_labels import workload_labels
 from pamprof.render.text import brackets, cleaned, listed, plural
@@ -34,7 +34,7 @@ def differing_sentence(found: FileDifference) -> str:
 def _pair_view(found: FileDifference) -> TableView:
     gated = found.fail_above is not None
     labels = workload_labels(difference.workload for difference in found.differences)
-    quantity = "step time" if found.metric is Metric.TIME else "peak memory"
+    quantity = "step time" if found.metric is ComparedMetric.TIME else "peak memory"
     columns = ("workload", "where", "BASE", "HEAD", "HEAD / BASE", "verdict", "basis")
     return TableView(
         title=f"pamprof diff: {quantity}, {found.head} over {found.base}",
@@ -63,7 +63,7 @@ def _trend_view(found: Sequence[FileDifference]) -> TableView:
     tables = [{row.key: row for row in difference.differences} for difference in found]
     common = [row for row in first.differences if all(row.key in table for table in tables)]
     labels = workload_labels(row.workload for row in common)
-    quantity = "step time" if first.metric is Metric.TIME else "peak memory"
+    quantity = "step time" if first.metric is ComparedMetric.TIME else "peak memory"
     gate = ("gate",) if first.fail_above is not None else ()
     return TableView(
         title=f"pamprof diff: {quantity} of {plural(len(found) + 1, 'file')} over {first.base}",
@@ -98,8 +98,8 @@ def _summary(found: FileDifference) -> str:
     text = f"{plural(len(found.differences), 'workload')} compared: {verdicts}."
     if found.fail_above is not None:
         text += (
-            f" Against a limit of +{units.percent(found.fail_above)}: {found.count(Outcome.ABOVE)} above, "
-            f"{found.count(Outcome.WITHIN)} within, {found.count(Outcome.INCONCLUSIVE)} inconclusive."
+            f" Against a limit of +{units.percent(found.fail_above)}: {found.count(GateOutcome.ABOVE)} above, "
+            f"{found.count(GateOutcome.WITHIN)} within, {found.count(GateOutcome.INCONCLUSIVE)} inconclusive."
         )
     return text
 
@@ -129,8 +129,8 @@ def _unmatched(where: str, workloads: Iterable[Unmatched]) -> list[str]:
     return [f"{where}: {found.key}{f' ({found.reason})' if found.reason else ''}" for found in workloads]
 
 
-def _value(value: float | None, metric: Metric) -> str:
-    return units.seconds(value) if metric is Metric.TIME else units.binary_bytes(value, 4)
+def _value(value: float | None, metric: ComparedMetric) -> str:
+    return units.seconds(value) if metric is ComparedMetric.TIME else units.binary_bytes(value, 4)
 
 
 def _ratio(row: Difference) -> str:

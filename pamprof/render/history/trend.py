@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.history.trend_results import Agreement
+from pamprof.analysis.history.trend_results import RunAgreement
 from pamprof.render.arms import assign_arms, layer_titles
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.history.trend_charts import changes_in_words, commits_in_words, days_in_words, trend_charts
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.history.trend_results import Trend, TrendRun, TrendSeries
     from pamprof.records import Interval, Session
-    from pamprof.render.charts.chart import Chart
+    from pamprof.render.charts import Chart
 
 _RATIO_DIGITS = 4
 _MOST_COLUMNS = 8
@@ -71,7 +71,7 @@ def _finding(trend: Trend, shown: tuple[TrendSeries, ...]) -> str:
     if trend.within is None:
         return f"ratios of {plural(len(shown), 'workload')} to the reference of their run"
     limit = _limit(trend.within)
-    outside, undecided = trend.count(Agreement.OUTSIDE), trend.count(Agreement.UNDECIDED)
+    outside, undecided = trend.count(RunAgreement.OUTSIDE), trend.count(RunAgreement.UNDECIDED)
     if outside:
         return f"{outside} of {plural(len(trend.series), 'workload')} apart by more than {limit}"
     if undecided:
@@ -90,7 +90,7 @@ def _summary(trend: Trend, shown: tuple[TrendSeries, ...], labels: Mapping[str, 
             f"{_percent(widest)} at most ({', '.join(labels[key])})."
         )
     if trend.within is not None:
-        counts = ", ".join(f"{trend.count(agreement)} {agreement}" for agreement in Agreement)
+        counts = ", ".join(f"{trend.count(agreement)} {agreement}" for agreement in RunAgreement)
         text += f" Against {_limit(trend.within)}: {counts}."
     return text
 
@@ -177,7 +177,7 @@ def _notes(
     changed = changes_in_words(trend)
     if changed:
         notes.append(changed)
-    apart = sorted((o for o in shown if o.agreement is Agreement.OUTSIDE), key=lambda one: -(one.spread or 0.0))
+    apart = sorted((o for o in shown if o.agreement is RunAgreement.OUTSIDE), key=lambda one: -(one.spread or 0.0))
     if apart and trend.within is not None:
         notes.append(f"Further apart than {_limit(trend.within)}: {_some(apart, labels)}.")
     by_reason: dict[str, list[TrendSeries]] = {}

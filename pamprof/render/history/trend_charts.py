@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.render.arms import arm_key, execution_label
-from pamprof.render.charts.chart import Chart, TrendPanel
+from pamprof.render.charts import Chart, TrendPanel
 from pamprof.render.history.workload_labels import place_label
 from pamprof.render.text import day, days, listed, plural
 

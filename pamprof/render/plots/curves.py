@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from pamprof import units
 from pamprof.render.plots.axis import drawable, log_axis, log_height, short_dollars, short_number, short_seconds
+from pamprof.render.plots.labels import write_above, write_below
 from pamprof.render.plots.marks import marker, spread, vertical_mark
 from pamprof.render.plots.style import LIGHT
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart
-    from pamprof.render.charts.serving_panels import Curve, CurvePanel, Unit
+    from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Unit
     from pamprof.render.plots.sheet import Sheet
 
 _DASHED = (0, (4, 2.5))
@@ -70,21 +70,10 @@ def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, 
         axes.set_xticks(ticks, [units.tokens(tick) for tick in ticks])
     axes.spines["bottom"].set_visible(True)
     axes.spines["bottom"].set_color(LIGHT["rule"])
-    _write(axes, panel.title, title_points, size=9.5, weight="bold")
+    write_above(axes, panel.title, left=0.6, points=title_points)
     if panel.note:
-        _write(axes, panel.note, title_points - 13, size=8)
-    axes.annotate(
-        panel.x_label,
-        (0.5, 0),
-        xycoords="axes fraction",
-        xytext=(0, -18),
-        textcoords="offset points",
-        fontsize=8.5,
-        color=LIGHT["muted"],
-        ha="center",
-        va="top",
-        annotation_clip=False,
-    )
+        write_above(axes, panel.note, left=0.6, points=title_points - 13, size=8, weight="normal")
+    write_below(axes, panel.x_label)
     for level in levels:
         axes.axhline(level, color=LIGHT["rule"], linewidth=1.2, zorder=2)
     for curve in panel.curves:
@@ -94,22 +83,7 @@ def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, 
         vertical_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, measured=mark.measured)
 
 
-def _write(axes: Axes, text: str, above: float, *, size: float, weight: str = "normal") -> None:
-    axes.annotate(
-        text,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(-0.6 * 72, above),
-        textcoords="offset points",
-        fontsize=size,
-        fontweight=weight,
-        color=LIGHT["ink"],
-        va="bottom",
-        annotation_clip=False,
-    )
-
-
-def _draw_curve(axes: Axes, curve: Curve) -> None:
+def _draw_curve(axes: Axes, curve: ArmCurve) -> None:
     colour = LIGHT[curve.arm.role]
     for piece in curve.pieces:
         if any(value.low < value.high for value in piece.values):
@@ -163,7 +137,7 @@ def _label(axes: Axes, panel: CurvePanel, height: float, low: float, high: float
         )
 
 
-def _end(curve: Curve) -> tuple[float, float]:
+def _end(curve: ArmCurve) -> tuple[float, float]:
     ends = [(piece.xs[-1], piece.values[-1].median) for piece in curve.pieces]
     ends += [(spot.x, spot.value.median) for spot in curve.spots]
     return max(ends)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from pamprof.render.plots.axis import log_axis, short_dollars, short_number
+from pamprof.render.plots.labels import write_above, write_after_row, write_before_row
 from pamprof.render.plots.marks import marker, whisker
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, DotPanel
+    from pamprof.render.charts import Chart, DotPanel
     from pamprof.render.plots.sheet import Sheet
 
 _ROW_INCHES = 0.24
@@ -50,19 +51,7 @@ def _draw_panel(
     log_axis(axes, *span, short_dollars if dollars else short_number, at_most=4)
     axes.set_ylim(rows - 0.5, -0.6)
     axes.set_yticks([])
-    frame = axes.get_yaxis_transform()
-    axes.annotate(
-        panel.title,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(-left * 72, 6),
-        textcoords="offset points",
-        fontsize=9.5,
-        fontweight="bold",
-        color=LIGHT["ink"],
-        va="bottom",
-        annotation_clip=False,
-    )
+    write_above(axes, panel.title, left=left, points=6)
     for row, dot in enumerate(panel.dots):
         axes.plot(span, (row, row), color=LIGHT["grid"], linewidth=0.6, zorder=1)
         for slower in dot.slower:
@@ -79,26 +68,5 @@ def _draw_panel(
             )
         whisker(axes, dot.arm, dot.value, row)
         marker(axes, dot.arm, dot.value.median, row)
-        axes.annotate(
-            dot.label,
-            (0, row),
-            xycoords=frame,
-            xytext=(-left * 72, 0),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=LIGHT["ink"],
-            va="center",
-            annotation_clip=False,
-        )
-        axes.annotate(
-            dot.text,
-            (1, row),
-            xycoords=frame,
-            xytext=(right * 72, 0),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=LIGHT["ink"],
-            va="center",
-            ha="right",
-            annotation_clip=False,
-        )
+        write_before_row(axes, dot.label, row, points=left * 72)
+        write_after_row(axes, dot.text, row, points=right * 72, align="right")

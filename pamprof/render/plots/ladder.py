@@ -8,13 +8,14 @@ from matplotlib.patches import Rectangle
 
 from pamprof import units
 from pamprof.render.plots.axis import log_axis
+from pamprof.render.plots.labels import write_after_row, write_before_row
 from pamprof.render.plots.style import LIGHT
 from pamprof.render.text import brackets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, LadderBar, LadderPanel
+    from pamprof.render.charts import Chart, LadderBar, LadderPanel
     from pamprof.render.plots.sheet import Sheet
 
 _LABEL_INCHES = 2.75
@@ -96,53 +97,11 @@ def _draw_bar(axes: Axes, row: int, bar: LadderBar, *, narrow: bool) -> None:
             bbox=back,
         )
         return
-    axes.annotate(
-        bar.label,
-        (0, row),
-        xycoords=frame,
-        xytext=(-_LABEL_INCHES * 72, 4 if bar.detail else 0),
-        textcoords="offset points",
-        fontsize=9,
-        color=LIGHT["ink"],
-        va="center",
-        annotation_clip=False,
-    )
+    write_before_row(axes, bar.label, row, points=_LABEL_INCHES * 72, up=4 if bar.detail else 0, size=9)
     if bar.detail:
-        axes.annotate(
-            bar.detail,
-            (0, row),
-            xycoords=frame,
-            xytext=(-_LABEL_INCHES * 72, -6.5),
-            textcoords="offset points",
-            fontsize=7,
-            color=LIGHT["muted"],
-            va="center",
-            annotation_clip=False,
-        )
-    axes.annotate(
-        factor,
-        (1, row),
-        xycoords=frame,
-        xytext=(8, 0),
-        textcoords="offset points",
-        fontsize=8.5,
-        color=LIGHT["ink"],
-        va="center",
-        annotation_clip=False,
-    )
-    axes.annotate(
-        total,
-        (1, row),
-        xycoords=frame,
-        xytext=(_VALUE_INCHES * 72, 0),
-        textcoords="offset points",
-        fontsize=9,
-        fontweight="bold",
-        color=LIGHT["ink"],
-        va="center",
-        ha="right",
-        annotation_clip=False,
-    )
+        write_before_row(axes, bar.detail, row, points=_LABEL_INCHES * 72, up=-6.5, size=7, role="muted")
+    write_after_row(axes, factor, row, points=8)
+    write_after_row(axes, total, row, points=_VALUE_INCHES * 72, size=9, weight="bold", align="right")
 
 
 def _tick(value: float) -> str:

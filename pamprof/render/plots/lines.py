@@ -9,13 +9,14 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from pamprof import units
 from pamprof.render.plots.axis import drawable, log_height, short_dollars, short_number
+from pamprof.render.plots.labels import write_above, write_below
 from pamprof.render.plots.marks import marker, spread, vertical_mark
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, LinePanel
+    from pamprof.render.charts import Chart, LinePanel
     from pamprof.render.plots.sheet import Sheet
 
 
@@ -52,42 +53,10 @@ def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool, t
     axes.xaxis.set_minor_locator(NullLocator())
     axes.spines["bottom"].set_visible(True)
     axes.spines["bottom"].set_color(LIGHT["rule"])
-    axes.annotate(
-        panel.title,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(-0.55 * 72, title_points),
-        textcoords="offset points",
-        fontsize=9.5,
-        fontweight="bold",
-        color=LIGHT["ink"],
-        va="bottom",
-        annotation_clip=False,
-    )
-    axes.annotate(
-        panel.x_label,
-        (0.5, 0),
-        xycoords="axes fraction",
-        xytext=(0, -18),
-        textcoords="offset points",
-        fontsize=8.5,
-        color=LIGHT["muted"],
-        ha="center",
-        va="top",
-        annotation_clip=False,
-    )
+    write_above(axes, panel.title, left=0.55, points=title_points)
+    write_below(axes, panel.x_label)
     if panel.note:
-        axes.annotate(
-            panel.note,
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(-0.55 * 72, 9),
-            textcoords="offset points",
-            fontsize=8,
-            color=LIGHT["ink"],
-            va="bottom",
-            annotation_clip=False,
-        )
+        write_above(axes, panel.note, left=0.55, points=9, size=8, weight="normal")
     for line in panel.lines:
         medians = [v.median for v in line.values]
         axes.plot(

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, cast
 from matplotlib.patches import Rectangle
 
 from pamprof import units
+from pamprof.render.plots.labels import write_above, write_before_row
 from pamprof.render.plots.marks import margin_marker
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, MemoryPanel
+    from pamprof.render.charts import Chart, MemoryPanel
     from pamprof.render.plots.sheet import Sheet
 
 COMPONENTS = (
@@ -50,6 +51,8 @@ def draw(sheet: Sheet, chart: Chart) -> None:
 
 
 def _draw_key(sheet: Sheet, entries: tuple[tuple[str, str], ...]) -> None:
+    if not entries:
+        return
     columns = 2 if sheet.narrow else 4
     rows = -(-len(entries) // columns)
     (axes,) = sheet.row(0.2 * rows)
@@ -69,26 +72,14 @@ def _draw_key(sheet: Sheet, entries: tuple[tuple[str, str], ...]) -> None:
 def _draw_panel(axes: Axes, panel: MemoryPanel, rows: int, left: float, *, most_ticks: int) -> None:
     longest = max(max(bar.total_bytes, sum(size for _, size in bar.parts)) for bar in panel.bars)
     step = _step(longest, most_ticks)
-    axes.set_xlim(0, longest * 1.02)
+    axes.set_xlim(0, max(longest, 1) * 1.02)
     axes.set_xticks([step * i for i in range(int(longest // step) + 1)])
     axes.set_xticklabels([units.binary_bytes(step * i) if i else "0" for i in range(int(longest // step) + 1)])
     axes.grid(visible=True, axis="x", color=LIGHT["grid"], linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_ylim(rows - 0.45, -0.55)
     axes.set_yticks([])
-    frame = axes.get_yaxis_transform()
-    axes.annotate(
-        panel.title,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(-left * 72, 6),
-        textcoords="offset points",
-        fontsize=9.5,
-        fontweight="bold",
-        color=LIGHT["ink"],
-        va="bottom",
-        annotation_clip=False,
-    )
+    write_above(axes, panel.title, left=left, points=6)
     for row, bar in enumerate(panel.bars):
         edge = 0
         for name, size in bar.parts:
@@ -105,17 +96,7 @@ def _draw_panel(axes: Axes, panel: MemoryPanel, rows: int, left: float, *, most_
             )
             edge += size
         margin_marker(axes, bar.arm, row, left)
-        axes.annotate(
-            bar.label,
-            (0, row),
-            xycoords=frame,
-            xytext=(-left * 72 + 12, 0),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=LIGHT["ink"],
-            va="center",
-            annotation_clip=False,
-        )
+        write_before_row(axes, bar.label, row, points=left * 72 - 12)
         axes.annotate(
             units.binary_bytes(bar.total_bytes),
             (max(edge, bar.total_bytes), row),

@@ -9,7 +9,7 @@ from pamprof.render.plots.sheet import Sheet
 from pamprof.render.plots.style import drawing, png_bytes, svg_text
 
 if TYPE_CHECKING:
-    from pamprof.render.charts.chart import Chart
+    from pamprof.render.charts import Chart
 
 
 def draw_png(chart: Chart) -> bytes:

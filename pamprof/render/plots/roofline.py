@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, cast
 
 from pamprof import units
 from pamprof.render.plots.axis import drawable, log_axis, log_height, short_number
+from pamprof.render.plots.labels import write_above
 from pamprof.render.plots.marks import marker
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, RooflinePanel
+    from pamprof.render.charts import Chart, RooflinePanel
     from pamprof.render.plots.sheet import Sheet
 
 
@@ -83,18 +84,7 @@ def _draw_panel(axes: Axes, panel: RooflinePanel, across: tuple[float, float], u
         color=LIGHT["muted"],
         ha="right",
     )
-    axes.annotate(
-        panel.title,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(-0.55 * 72, 8),
-        textcoords="offset points",
-        fontsize=9.5,
-        fontweight="bold",
-        color=LIGHT["ink"],
-        va="bottom",
-        annotation_clip=False,
-    )
+    write_above(axes, panel.title, left=0.55, points=8)
     for dot in panel.dots:
         value = dot.flops_per_second
         axes.plot((dot.intensity, dot.intensity), (value.low, value.high), color=LIGHT[dot.arm.role], linewidth=1.4)

@@ -12,7 +12,7 @@ from pamprof.render.plots.style import LIGHT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, Signal, Strip
+    from pamprof.render.charts import Chart, Signal, Strip
     from pamprof.render.plots.sheet import Sheet
 
 
@@ -23,7 +23,7 @@ def draw(sheet: Sheet, chart: Chart) -> None:
     """Draw one ``Strip``: phase names on top, signals below each other on one time axis, a band of arms, its key."""
     (strip,) = cast("tuple[Strip, ...]", chart.panels)
     left, right = (0.66, 0.05) if sheet.narrow else (1.75, 0.12)
-    end = strip.windows[-1].end
+    end = strip.windows[-1].end or 1.0  # seconds; an axis needs some width
     sheet.space(0.2)
     for number, signal in enumerate(strip.signals):
         if sheet.narrow:
@@ -119,7 +119,7 @@ def _shade(axes: Axes, strip: Strip, *, names: bool) -> None:
 
 def _draw_signal(axes: Axes, signal: Signal, end: float) -> None:
     axes.set_xlim(0, end)
-    axes.set_ylim(0, signal.top * 1.05)
+    axes.set_ylim(0, (signal.top or 1.0) * 1.05)
     axes.set_xticks([])
     axes.set_yticks([0, signal.top])
     axes.set_yticklabels(["0", f"{units.significant(signal.top)} {signal.unit}"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from matplotlib.patches import Rectangle
 
 from pamprof.render.plots.axis import near_ticks, short_dollars, short_number
+from pamprof.render.plots.labels import write_above, write_before_row
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart
-    from pamprof.render.charts.serving_panels import TornadoPanel
+    from pamprof.render.charts import Chart, TornadoPanel
     from pamprof.render.plots.sheet import Sheet
 
 _ROW_INCHES = 0.25
@@ -65,18 +65,7 @@ def _draw_panel(axes: Axes, panel: TornadoPanel, rows: int, written: Callable[[f
     axes.set_ylim(rows - 0.45, -0.6)
     axes.set_yticks([])
     axes.axvline(panel.usual, color=LIGHT["ink"], linewidth=1.0, linestyle="-" if panel.measured else (0, (4, 2.5)))
-    axes.annotate(
-        panel.title,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(-1.72 * 72, 6),
-        textcoords="offset points",
-        fontsize=9.5,
-        fontweight="bold",
-        color=LIGHT["ink"],
-        va="bottom",
-        annotation_clip=False,
-    )
+    write_above(axes, panel.title, left=1.72, points=6)
     frame = axes.get_yaxis_transform()
     for row, bar in enumerate(panel.bars):
         for end, role in ((bar.lower, _LOWER), (bar.higher, _HIGHER)):
@@ -94,17 +83,7 @@ def _draw_panel(axes: Axes, panel: TornadoPanel, rows: int, written: Callable[[f
                     zorder=2,
                 )
             )
-        axes.annotate(
-            bar.name,
-            (0, row),
-            xycoords=frame,
-            xytext=(-1.72 * 72, 0),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=LIGHT["ink"],
-            va="center",
-            annotation_clip=False,
-        )
+        write_before_row(axes, bar.name, row, points=1.72 * 72)
         if bar.reason:
             axes.annotate(
                 bar.reason,

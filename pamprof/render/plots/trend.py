@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, cast
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from pamprof.render.plots.axis import drawable, near_ticks, set_log_height
+from pamprof.render.plots.labels import write_above
 from pamprof.render.plots.marks import marker
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pamprof.render.charts.chart import Chart, TrendPanel
+    from pamprof.render.charts import Chart, TrendPanel
     from pamprof.render.plots.sheet import Sheet
 
 _HEIGHT_INCHES = 1.05
@@ -58,8 +59,9 @@ def _draw_panel(axes: Axes, panel: TrendPanel) -> None:
     axes.spines["bottom"].set_visible(True)
     axes.spines["bottom"].set_color(LIGHT["rule"])
     if panel.noise is not None:
-        axes.axhspan(*panel.noise, color=LIGHT["band"], linewidth=0, zorder=0)
-        for edge in panel.noise:
+        ends = drawable(*panel.noise)
+        axes.axhspan(*ends, color=LIGHT["band"], linewidth=0, zorder=0)
+        for edge in ends:
             axes.axhline(edge, color=LIGHT["rule"], linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
     for number, name in panel.changes:
         _draw_change(axes, number - 0.5, name)
@@ -117,18 +119,7 @@ def _draw_change(axes: Axes, x: float, name: str) -> None:
 def _draw_heading(axes: Axes, panel: TrendPanel) -> None:
     above = 12 if panel.changes else 5
     title = panel.title if len(panel.title) <= _MOST_LETTERS else f"{panel.title[: _MOST_LETTERS - 1]}…"
-    axes.annotate(
-        title,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(-0.47 * 72, above),
-        textcoords="offset points",
-        fontsize=8.5,
-        fontweight="bold",
-        color=LIGHT["ink"],
-        va="bottom",
-        annotation_clip=False,
-    )
+    write_above(axes, title, left=0.47, points=above, size=8.5)
     axes.annotate(
         panel.text,
         (1, 1),

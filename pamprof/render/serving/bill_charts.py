@@ -11,8 +11,7 @@ from pamprof.analysis.comparison.results import Basis
 from pamprof.pricing.serving.arithmetic import api_usd_per_token, replica_tokens_per_day
 from pamprof.pricing.serving.bill import bill_at
 from pamprof.records import Interval
-from pamprof.render.charts.chart import Chart, Mark
-from pamprof.render.charts.serving_panels import Curve, CurvePanel, Piece, Spot
+from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Piece, Spot
 from pamprof.render.serving.chart_facts import MILLION_HOURS, pieces, rate_of_class
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def _day(material: CostMaterial) -> str:
     return f"{units.si(_asked(material))} a day"
 
 
-def _bill_curve(material: CostMaterial, arm: StudyArm, point: OperatingPoint, rate: Rate) -> Curve:
+def _bill_curve(material: CostMaterial, arm: StudyArm, point: OperatingPoint, rate: Rate) -> ArmCurve:
     demand = material.study.request.demand
 
     def bill(tokens_per_day: float) -> Interval:
@@ -121,7 +120,7 @@ def _bill_curve(material: CostMaterial, arm: StudyArm, point: OperatingPoint, ra
     xs = _places(_asked(material), replica_tokens_per_day(point.device_seconds.median, demand))
     measured = point.basis is Basis.MEASURED
     look = material.look(arm)
-    return Curve(
+    return ArmCurve(
         arm=look,
         label=look.label,
         pieces=(Piece(xs=xs, values=tuple(bill(x) for x in xs), measured=measured),),
@@ -187,7 +186,7 @@ def _front_finding(material: CostMaterial) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _front_curve(material: CostMaterial, arm: StudyArm, rate: Rate) -> Curve:
+def _front_curve(material: CostMaterial, arm: StudyArm, rate: Rate) -> ArmCurve:
     scale = material.shown(rate.usd_per_hour) * MILLION_HOURS / arm.deployment.demand.tokens_per_request
     points = [
         (
@@ -198,7 +197,7 @@ def _front_curve(material: CostMaterial, arm: StudyArm, rate: Rate) -> Curve:
         for point in arm.front
     ]
     look = material.look(arm)
-    return Curve(
+    return ArmCurve(
         arm=look,
         label=look.label,
         pieces=pieces(points),

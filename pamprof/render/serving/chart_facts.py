@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.pricing.rates.hourly_rates import Rate, UnknownRate
 from pamprof.render.arms import arm_key, assign_arms, layer_titles
-from pamprof.render.charts.serving_panels import Piece
+from pamprof.render.charts import Piece
 from pamprof.render.text import days, device_label, listed
 
 if TYPE_CHECKING:

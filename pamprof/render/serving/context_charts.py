@@ -21,8 +21,7 @@ from pamprof.analysis.serving.operating_point import (
 from pamprof.analysis.serving.terms import Traffic
 from pamprof.errors import PamprofError
 from pamprof.records import Interval, Phase
-from pamprof.render.charts.chart import Chart, Mark
-from pamprof.render.charts.serving_panels import Curve, CurvePanel, Spot
+from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Spot
 from pamprof.render.serving.chart_facts import MILLION_HOURS, pieces, rate_of_class
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def _curve(
     lengths: Sequence[int],
     phases: tuple[Phase, ...],
     value: Callable[[StudyArm, int], Value],
-) -> Curve | None:
+) -> ArmCurve | None:
     points = [(float(x), *value(arm, x)) for x in lengths]
     measured = {run.workload.sequence_length for run in arm.deployment.curve.runs if run.workload.phase in phases}
     spots = tuple(
@@ -159,7 +158,7 @@ def _curve(
     if not any(found is not None for _, found, _ in points):
         return None
     look = material.look(arm)
-    return Curve(arm=look, label=look.label, pieces=pieces(points), spots=spots)
+    return ArmCurve(arm=look, label=look.label, pieces=pieces(points), spots=spots)
 
 
 def _decoded(material: CostMaterial, scale: float, arm: StudyArm, context: int) -> Value:

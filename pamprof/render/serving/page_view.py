@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pamprof.pricing.rates.hourly_rates import Rate
     from pamprof.pricing.serving.study import CostStudy
     from pamprof.records import Session, Workload
-    from pamprof.render.charts.chart import Chart
+    from pamprof.render.charts import Chart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
-from pamprof.render.charts.chart import Chart
-from pamprof.render.charts.serving_panels import TornadoBar, TornadoPanel
+from pamprof.render.charts import Chart, TornadoBar, TornadoPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

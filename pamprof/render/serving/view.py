@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import Refusal
-from pamprof.render.formats.markdown import escape
-from pamprof.render.formats.table_view import TableView, render_table_markdown
+from pamprof.render.formats.markdown_table import escape, render_table_markdown
+from pamprof.render.formats.table_view import TableView
 from pamprof.render.serving import sentences
 from pamprof.render.serving.bill_table import bill_table, money, replica_words
 from pamprof.render.serving.detail_tables import (

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from pamprof.analysis.history.difference import Change, Metric, Outcome, RatioBasis, difference_between
+from pamprof.analysis.history.difference import Change, ComparedMetric, GateOutcome, RatioBasis, difference_between
 from pamprof.records import Execution, SkipKind
 from pamprof.records.run import Skip, Unknown
 from pamprof.records.store import RecordFile
@@ -48,10 +48,10 @@ def test_a_slowdown_of_ten_percent_is_found_and_fails_the_gate():
         row = rows(found)[arm.key]
         assert row.change is Change.SLOWER
         assert row.basis is RatioBasis.CHAINED
-        assert row.outcome is Outcome.ABOVE
+        assert row.outcome is GateOutcome.ABOVE
         assert row.ratio.low < 1.10 < row.ratio.high
         assert row.head_value > row.base_value
-    assert found.count(Outcome.ABOVE) == len(ARMS)
+    assert found.count(GateOutcome.ABOVE) == len(ARMS)
 
 
 def test_the_same_code_measured_again_never_fails_the_gate():
@@ -60,14 +60,14 @@ def test_the_same_code_measured_again_never_fails_the_gate():
         for seed in range(40)
         for row in difference_between(measured(seed=2 * seed), measured(seed=2 * seed + 1), fail_above=0.05).differences
     ]
-    assert Outcome.ABOVE not in outcomes
-    assert outcomes.count(Outcome.WITHIN) > 0.9 * len(outcomes)
+    assert GateOutcome.ABOVE not in outcomes
+    assert outcomes.count(GateOutcome.WITHIN) > 0.9 * len(outcomes)
 
 
 def test_a_slower_machine_cancels_through_the_reference_and_is_noted():
     found = difference_between(measured(seed=1), measured(seed=2, machine=1.08), fail_above=0.05)
     for arm in ARMS:
-        assert rows(found)[arm.key].outcome is Outcome.WITHIN
+        assert rows(found)[arm.key].outcome is GateOutcome.WITHIN
         assert rows(found)[arm.key].ratio.median == pytest.approx(1.0, abs=0.02)
     assert len(found.notes) == 1
     assert REFERENCE.key in found.notes[0]
@@ -79,7 +79,7 @@ def test_a_slower_reference_shows_in_its_own_unpaired_row():
     row = rows(found)[REFERENCE.key]
     assert row.basis is RatioBasis.UNPAIRED
     assert row.change is Change.SLOWER
-    assert row.outcome is Outcome.ABOVE
+    assert row.outcome is GateOutcome.ABOVE
     assert row.ratio.median == pytest.approx(1.10, abs=0.02)
     assert row.ratio.median == pytest.approx(row.head_value / row.base_value, rel=0.001)
 
@@ -171,7 +171,7 @@ def test_a_cold_cache_is_not_compared_with_a_warm_one_unnoticed():
 
 def test_an_interval_around_the_threshold_is_inconclusive():
     found = difference_between(measured(seed=1), measured(seed=2, slowdown=1.05), fail_above=0.05)
-    assert rows(found)[ARMS[0].key].outcome is Outcome.INCONCLUSIVE
+    assert rows(found)[ARMS[0].key].outcome is GateOutcome.INCONCLUSIVE
 
 
 def test_a_lone_sample_decides_nothing_however_slow():
@@ -179,7 +179,7 @@ def test_a_lone_sample_decides_nothing_however_slow():
     found = difference_between(measured(seed=1, sample_count=1), slow, fail_above=0.05)
     for arm in ARMS:
         assert rows(found)[arm.key].ratio.median > 4
-        assert rows(found)[arm.key].outcome is Outcome.INCONCLUSIVE
+        assert rows(found)[arm.key].outcome is GateOutcome.INCONCLUSIVE
         assert rows(found)[arm.key].change is Change.INCONCLUSIVE
 
 
@@ -194,7 +194,7 @@ def test_samples_that_are_no_times_give_a_reason_instead_of_a_ratio(samples, wor
     row = rows(difference_between(measured(seed=1), head))[ARMS[0].key]
     assert row.ratio is None
     assert words in row.reason
-    assert row.outcome is Outcome.INCONCLUSIVE
+    assert row.outcome is GateOutcome.INCONCLUSIVE
 
 
 def with_peaks(file, peak_bytes, unknowns=()):
@@ -209,25 +209,25 @@ def with_peaks(file, peak_bytes, unknowns=()):
 @pytest.mark.parametrize(
     ("head_bytes", "change", "outcome"),
     [
-        (1000, Change.EQUAL, Outcome.WITHIN),
-        (1001, Change.MORE, Outcome.WITHIN),
-        (1050, Change.MORE, Outcome.WITHIN),
-        (1051, Change.MORE, Outcome.ABOVE),
-        (999, Change.LESS, Outcome.WITHIN),
-        (None, Change.INCONCLUSIVE, Outcome.INCONCLUSIVE),
-        (0, Change.INCONCLUSIVE, Outcome.INCONCLUSIVE),
+        (1000, Change.EQUAL, GateOutcome.WITHIN),
+        (1001, Change.MORE, GateOutcome.WITHIN),
+        (1050, Change.MORE, GateOutcome.WITHIN),
+        (1051, Change.MORE, GateOutcome.ABOVE),
+        (999, Change.LESS, GateOutcome.WITHIN),
+        (None, Change.INCONCLUSIVE, GateOutcome.INCONCLUSIVE),
+        (0, Change.INCONCLUSIVE, GateOutcome.INCONCLUSIVE),
     ],
 )
 def test_memory_is_compared_to_the_byte(head_bytes, change, outcome):
     base, head = with_peaks(measured(seed=1), 1000), with_peaks(measured(seed=1, slowdown=3.0), head_bytes)
-    found = difference_between(base, head, metric=Metric.MEMORY, fail_above=0.05)
+    found = difference_between(base, head, metric=ComparedMetric.MEMORY, fail_above=0.05)
     assert {(row.change, row.outcome) for row in found.differences} == {(change, outcome)}
 
 
 def test_an_unknown_peak_carries_the_reason_of_the_record():
     unknown = Unknown(field="memory.peak_bytes", reason="the allocator was replaced")
     head = with_peaks(measured(seed=1), None, unknowns=(unknown,))
-    (row, *_) = difference_between(measured(seed=1), head, metric=Metric.MEMORY).differences
+    (row, *_) = difference_between(measured(seed=1), head, metric=ComparedMetric.MEMORY).differences
     assert row.reason == "the peak is not known in HEAD: the allocator was replaced"
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis.history.trend import trend_of
-from pamprof.analysis.history.trend_results import Agreement
+from pamprof.analysis.history.trend_results import RunAgreement
 from pamprof.records import Execution, SkipKind
 from pamprof.records.run import Skip
 from pamprof.records.store import RecordFile
@@ -58,7 +58,7 @@ def test_spread_is_the_largest_median_over_the_smallest_less_one():
 
 @pytest.mark.parametrize(
     ("ratios", "agreement"),
-    [((2.0, 2.019), Agreement.WITHIN), ((2.0, 2.021), Agreement.OUTSIDE), ((2.021, 2.0), Agreement.OUTSIDE)],
+    [((2.0, 2.019), RunAgreement.WITHIN), ((2.0, 2.021), RunAgreement.OUTSIDE), ((2.021, 2.0), RunAgreement.OUTSIDE)],
 )
 def test_agreement_is_judged_against_the_limit(ratios, agreement):
     files = [(str(day), exact(ratios=(ratio,), day=day)) for day, ratio in enumerate(ratios, start=1)]
@@ -103,11 +103,11 @@ def test_a_workload_that_one_run_lacks_is_undecided_with_the_reason_of_its_skip(
     ]
     trend = trend_of(files, within=0.5)
     lacking = series(trend, ARMS[0])
-    assert lacking.agreement is Agreement.UNDECIDED
+    assert lacking.agreement is RunAgreement.UNDECIDED
     assert lacking.reason == "no ratio in 1 of 3 runs (out-of-memory: 90 GiB asked)"
     assert lacking.values[1].ratio is None
     assert lacking.spread > 0
-    assert trend.count(Agreement.WITHIN) == len(ARMS) - 1
+    assert trend.count(RunAgreement.WITHIN) == len(ARMS) - 1
 
 
 def test_a_run_apart_is_outside_even_where_another_lacks_the_workload():
@@ -116,7 +116,7 @@ def test_a_run_apart_is_outside_even_where_another_lacks_the_workload():
         ("b", exact(ratios=(2.5, 3.0), day=2)),
         ("c", on(3, measured(seed=3, arms=ARMS[1:2]))),
     ]
-    assert series(trend_of(files, within=0.01), ARMS[0]).agreement is Agreement.OUTSIDE
+    assert series(trend_of(files, within=0.01), ARMS[0]).agreement is RunAgreement.OUTSIDE
 
 
 def test_ratios_to_different_references_are_never_compared():
@@ -124,7 +124,7 @@ def test_ratios_to_different_references_are_never_compared():
     files = [("a", on(1, measured(seed=1))), ("b", on(2, measured(seed=2, reference=other)))]
     one = series(trend_of(files, within=0.5), ARMS[0])
     assert one.spread is None
-    assert one.agreement is Agreement.UNDECIDED
+    assert one.agreement is RunAgreement.UNDECIDED
     assert one.reason == "the runs paired it with different references"
     (change,) = one.values[1].changes
     assert (change.name, change.base, change.head) == ("reference", REFERENCE.key, other.key)
@@ -164,7 +164,7 @@ def test_the_latest_measurement_of_a_workload_in_one_run_counts_and_is_noted():
     early, late = exact(ratios=(2.0,), day=1), exact(ratios=(3.0,), day=2)
     both = replace(late, runs=(*late.runs, *early.runs))
     trend = trend_of([("both", both), ("next", exact(ratios=(3.0,), day=3))], within=0.01)
-    assert trend.series[0].agreement is Agreement.WITHIN
+    assert trend.series[0].agreement is RunAgreement.WITHIN
     assert trend.notes == ("both: 2 earlier runs of workloads measured again left out",)
 
 
@@ -178,7 +178,7 @@ def test_samples_that_are_no_times_give_a_reason_instead_of_a_ratio(samples, wor
     one = trend_of([("good", good), ("bad", bad)], within=0.01).series[0]
     assert one.values[1].ratio is None
     assert words in one.values[1].reason
-    assert one.agreement is Agreement.UNDECIDED
+    assert one.agreement is RunAgreement.UNDECIDED
 
 
 def test_unreadable_lines_are_noted():

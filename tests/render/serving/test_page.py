@@ -16,7 +16,7 @@ from pamprof.pricing.rates.hourly_rates import UnknownRate
 from pamprof.pricing.rates.price_choice import label_of, offered_rates
 from pamprof.pricing.serving.study import Request, study
 from pamprof.records.codec import encode
-from pamprof.render.charts.serving_panels import CurvePanel, TornadoPanel
+from pamprof.render.charts import CurvePanel, TornadoPanel
 from pamprof.render.serving.page import PAGE, render_cost_html, write_cost_page
 from pamprof.render.serving.page_view import cost_page_view
 from pamprof.render.serving.script_data import script_json

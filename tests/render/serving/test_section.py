@@ -14,7 +14,7 @@ from pamprof.pricing.rates.price_choice import PriceChoice, label_of
 from pamprof.pricing.rates.quote import quote
 from pamprof.pricing.serving.default_demand import usual_demand, usual_limits
 from pamprof.records.store import merged
-from pamprof.render.charts.serving_panels import CurvePanel
+from pamprof.render.charts import CurvePanel
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.html import render_html
 from pamprof.render.formats.markdown import render_markdown

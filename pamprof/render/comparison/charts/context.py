@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.results import Basis, Direction
 from pamprof.records import Phase
-from pamprof.render.charts.chart import Chart, Line, LinePanel, Mark
+from pamprof.render.charts import ArmLine, Chart, LinePanel, Mark
 from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.cost import price_note, unit_of, value_of
 from pamprof.render.comparison.charts.lines import arm_lines
@@ -80,7 +80,7 @@ def _note(inputs: ReportInputs, phase: Phase, batch: int) -> str:
     return f"no crossover: {whose(inputs, crossover)} is {which} at every length"
 
 
-def _growth(line: Line) -> str:
+def _growth(line: ArmLine) -> str:
     factor = line.values[-1].median / line.values[0].median
     if factor > 1.15:
         return f"grows {units.ratio(factor, 2)}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
-from pamprof.render.charts.chart import Chart, Dot, DotPanel
+from pamprof.render.charts import Chart, Dot, DotPanel
 from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def cost_chart(inputs: ReportInputs) -> Chart:
             f"{samples_and_confidence(s for p in points for s in p.summaries)}."
         ),
         source=source(inputs),
-        alt=_cost_spoken(inputs, points),
+        alt=_described(inputs, points),
         panels=tuple(panels),
         reason="" if panels else "nothing was measured",
     )
@@ -106,7 +106,7 @@ def _cost_finding(inputs: ReportInputs) -> str:
     return "What a million tokens cost"
 
 
-def _cost_spoken(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
+def _described(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
     sentences = []
     for point in points:
         arms = ", ".join(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.comparison.results import Basis
-from pamprof.render.charts.chart import Chart, LadderBar, LadderPanel
+from pamprof.render.charts import Chart, LadderBar, LadderPanel
 from pamprof.render.comparison.charts.common import panel_title, samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.cost import price_note, unit_of, value_of, written
 from pamprof.render.comparison.model import LadderRow, LadderTable

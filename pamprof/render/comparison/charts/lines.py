@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.render.arms import arm_key
-from pamprof.render.charts.chart import Line
+from pamprof.render.charts import ArmLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,13 +20,13 @@ def arm_lines(
     points: Iterable[PointAnalysis],
     place: Callable[[PointAnalysis], float],
     value: Callable[[Summary], Interval],
-) -> tuple[Line, ...]:
+) -> tuple[ArmLine, ...]:
     """One line an arm over ``place(point)``, from its fastest execution at each point."""
     found: dict[str, list[tuple[float, Interval]]] = {}
     for point in points:
         for summary in inputs.best_arms(point):
             found.setdefault(arm_key(summary.workload), []).append((place(point), value(summary)))
     return tuple(
-        Line(arm=inputs.arms[key], xs=tuple(float(x) for x, _ in pairs), values=tuple(v for _, v in pairs))
+        ArmLine(arm=inputs.arms[key], xs=tuple(float(x) for x, _ in pairs), values=tuple(v for _, v in pairs))
         for key, pairs in ((key, found[key]) for key in inputs.arms if key in found)
     )

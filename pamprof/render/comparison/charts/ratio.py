@@ -9,8 +9,7 @@ from pamprof.analysis.comparison.crossovers import STEADY_STEP, steady_steps
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction
 from pamprof.records import ImplementationKind, Interval, Phase
 from pamprof.render.arms import arm_key
-from pamprof.render.charts.chart import Chart, Mark
-from pamprof.render.charts.serving_panels import Curve, CurvePanel, Piece, Spot
+from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Piece, Spot
 from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.cost import price_note
 from pamprof.render.text import PHASE_NAMES, listed
@@ -75,7 +74,7 @@ def ratio_chart(inputs: ReportInputs) -> Chart:
     )
 
 
-def _curves(inputs: ReportInputs, points: Sequence[PointAnalysis]) -> tuple[Curve, ...]:
+def _curves(inputs: ReportInputs, points: Sequence[PointAnalysis]) -> tuple[ArmCurve, ...]:
     """Lines of at least two lengths."""
     shown = _shown(inputs)
     found: dict[str, list[tuple[float, Interval]]] = {}
@@ -97,9 +96,9 @@ def _shown(inputs: ReportInputs) -> set[str]:
     return {each.name for each in declared if each.kind is not ImplementationKind.PLAIN} | set(plain[:1])
 
 
-def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> Curve:
+def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> ArmCurve:
     xs, values = tuple(x for x, _ in pairs), tuple(value for _, value in pairs)
-    return Curve(
+    return ArmCurve(
         arm=arm,
         label=arm.label,
         pieces=(Piece(xs=xs, values=values, measured=True),),
@@ -107,7 +106,7 @@ def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> Curve:
     )
 
 
-def _panel(inputs: ReportInputs, phase: Phase, batch: int, curves: tuple[Curve, ...], title: str) -> CurvePanel:
+def _panel(inputs: ReportInputs, phase: Phase, batch: int, curves: tuple[ArmCurve, ...], title: str) -> CurvePanel:
     crossings = _crossings(inputs, phase, batch, curves)
     # Names of several lines that lie close would cover each other: then the note has them.
     marked = [crossing for crossing in crossings if crossing.tokens is not None]
@@ -130,7 +129,7 @@ def _panel(inputs: ReportInputs, phase: Phase, batch: int, curves: tuple[Curve, 
     )
 
 
-def _crossings(inputs: ReportInputs, phase: Phase, batch: int, curves: Iterable[Curve]) -> tuple[Crossover, ...]:
+def _crossings(inputs: ReportInputs, phase: Phase, batch: int, curves: Iterable[ArmCurve]) -> tuple[Crossover, ...]:
     """The analysis's own crossovers of the arms that are drawn."""
     drawn = {curve.arm.key for curve in curves}
     dtypes = {p.point.dtype for p in inputs.story.points_of(phase)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.records import Phase
-from pamprof.render.charts.chart import Chart, Dot, DotPanel, LinePanel
+from pamprof.render.charts import Chart, Dot, DotPanel, LinePanel
 from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.lines import arm_lines
 from pamprof.render.text import PHASE_NAMES
@@ -43,7 +43,7 @@ def throughput_chart(inputs: ReportInputs) -> Chart:
         "title": _finding(inputs),
         "subtitle": subtitle(inputs),
         "source": source(inputs),
-        "alt": " ".join(_spoken(inputs, point) for point in points),
+        "alt": " ".join(_described(inputs, point) for point in points),
         "reason": "" if points else "nothing was measured",
     }
     counted = samples_and_confidence(s for p in points for s in p.summaries)
@@ -116,7 +116,7 @@ def _sentence_start(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _spoken(inputs: ReportInputs, point: PointAnalysis) -> str:
+def _described(inputs: ReportInputs, point: PointAnalysis) -> str:
     arms = ", ".join(
         f"{inputs.arm(s.workload).label} {units.si(s.tokens_per_second.median)}" for s in inputs.best_arms(point)
     )
