@@ -39,7 +39,7 @@ class Rate:
         category: FOCUS PricingCategory.
         low: USD per device-hour at the market's cheapest comparable row.
         usd_per_hour: USD per device-hour that is used.
-        high: At the dearest comparable row.
+        high: At the most expensive comparable row.
         provenance: Who charges it and where that was read, or what it is computed from.
         quote: The rows of the price list; None for a computed rate.
     """
