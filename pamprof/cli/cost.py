@@ -28,14 +28,14 @@ from pamprof.cli.output import print_json, print_table
 from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
 from pamprof.cli.stored_files import counted_once, read_stored
 from pamprof.errors import UsageError
-from pamprof.pricing.serving import default_demand
+from pamprof.pricing.serving import defaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pamprof.analysis.serving.curve import ServingCurve
     from pamprof.pricing.rates.hourly_rates import Rate
-    from pamprof.pricing.serving.study import CostStudy
+    from pamprof.pricing.serving.study import ServingStudy
     from pamprof.records import Environment, Session
 
 
@@ -46,21 +46,21 @@ def cost(
         typer.Argument(metavar="RUNS...", help="Files of records, or folders that hold a runs.jsonl, of a sweep."),
     ],
     tokens_per_day: Annotated[str, typer.Option(help="Demand, input and output tokens together, such as 1e9.")],
-    input_tokens: Annotated[int, typer.Option(help="Prompt of a request, tokens.")] = default_demand.INPUT_TOKENS,
-    output_tokens: Annotated[int, typer.Option(help="Tokens generated for a request.")] = default_demand.OUTPUT_TOKENS,
+    input_tokens: Annotated[int, typer.Option(help="Prompt of a request, tokens.")] = defaults.INPUT_TOKENS,
+    output_tokens: Annotated[int, typer.Option(help="Tokens generated for a request.")] = defaults.OUTPUT_TOKENS,
     peak: Annotated[
         float, typer.Option(help="The busiest moment's demand over the day's mean.")
-    ] = default_demand.PEAK_FACTOR,
+    ] = defaults.PEAK_FACTOR,
     duty: Annotated[
         float, typer.Option(help="Share of a replica's time to plan with at the peak, above 0 to 1; 1: no headroom.")
-    ] = default_demand.DUTY,
-    minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = default_demand.MINIMUM_REPLICAS,
+    ] = defaults.DUTY,
+    minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = defaults.MINIMUM_REPLICAS,
     slo_tpot: Annotated[
         str, typer.Option(help="Time per output token allowed, mean, such as 50ms.")
-    ] = f"{default_demand.MILLISECONDS_PER_OUTPUT_TOKEN}ms",
+    ] = f"{defaults.MILLISECONDS_PER_OUTPUT_TOKEN}ms",
     slo_ttft: Annotated[
         str, typer.Option(help="Time to the first token allowed, such as 2s.")
-    ] = f"{default_demand.SECONDS_TO_FIRST_TOKEN}s",
+    ] = f"{defaults.SECONDS_TO_FIRST_TOKEN}s",
     price: UsdPerHour = None,
     prices: PriceFile = None,
     provider: Provider = None,
@@ -170,7 +170,7 @@ def _offered(environments: Iterable[Environment], prices: Path | None) -> dict[s
 
 
 def _write_page(
-    found: CostStudy,
+    found: ServingStudy,
     curves: Sequence[ServingCurve],
     offered: Mapping[str, Sequence[Rate]],
     sessions: Sequence[Session],
@@ -178,25 +178,26 @@ def _write_page(
     folder: Path,
 ) -> None:
     from pamprof.render.serving.page import write_cost_page
-    from pamprof.render.serving.page_view import cost_page_view
+    from pamprof.render.serving.page_view import serving_page_view
 
-    page, *_ = write_cost_page(cost_page_view(found, curves, offered=offered, sessions=sessions, alerts=doubts), folder)
+    view = serving_page_view(found, curves, offered=offered, sessions=sessions, alerts=doubts)
+    page, *_ = write_cost_page(view, folder)
     typer.echo(f"Page: {page}", err=True)
 
 
-def _show(found: CostStudy, *, json: bool, csv: bool, markdown: bool) -> None:
-    from pamprof.render.serving.export import deployment_csv, deployment_export
-    from pamprof.render.serving.view import deployment_view, render_deployment_markdown
+def _show(found: ServingStudy, *, json: bool, csv: bool, markdown: bool) -> None:
+    from pamprof.render.serving.export import serving_csv, serving_export
+    from pamprof.render.serving.view import render_serving_markdown, serving_view
 
     if json:
-        print_json(deployment_export(found))
+        print_json(serving_export(found))
         return
     if csv:
-        typer.echo(deployment_csv(found), nl=False)
+        typer.echo(serving_csv(found), nl=False)
         return
-    view = deployment_view(found)
+    view = serving_view(found)
     if markdown:
-        typer.echo(render_deployment_markdown(view), nl=False)
+        typer.echo(render_serving_markdown(view), nl=False)
         return
     typer.echo(f"{view.title}: {view.asked}")
     for decision in view.decisions:

@@ -33,7 +33,7 @@ def list_(
     """List rates, the cheapest device-hour of each device first."""
     from pamprof.pricing.rates.catalogue import list_prices, load_catalogue
     from pamprof.pricing.rates.currency import USD
-    from pamprof.pricing.sources.file import format_prices
+    from pamprof.pricing.rates.price_file import format_prices
 
     money = currency_of(currency, exchange_rate)
     if money is not USD and (csv or json):
@@ -144,13 +144,14 @@ def refresh(
     provider: Annotated[
         str, typer.Option(help="Providers to ask, comma-separated. Default: all that rent the GPUs of the price list.")
     ] = "",
+    source: Annotated[str, typer.Option(help="Where to ask: the name of a price source.")] = "gpuhunt",
     timeout: Annotated[float, typer.Option(help="Seconds the providers may take, at most 10.")] = 9.0,
     json: Json = False,
 ) -> None:
-    """Fetch today's rates through gpuhunt (the extra `prices`); on failure the old list stays as it was."""
-    from pamprof.pricing.sources.gpuhunt import DEFAULT_PROVIDERS, refresh as fetch
+    """Fetch today's rates, by default through gpuhunt (the extra `prices`); on failure the old list stays."""
+    from pamprof.pricing.sources.refresh import refresh as fetch
 
-    done = fetch(names(provider) or DEFAULT_PROVIDERS, timeout_seconds=timeout)
+    done = fetch(names(provider) or None, source=source, timeout_seconds=timeout)
     if json:
         print_json(done)
         return

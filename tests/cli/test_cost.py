@@ -24,7 +24,9 @@ def cost(tmp_path, monkeypatch):
         raise AssertionError("pamprof cost opened a socket")
 
     curves = (pam_curve(width=0.01), transformer_curve(width=0.01))
-    monkeypatch.setattr("pamprof.analysis.serving.serving_curves", lambda runs, skips: curves if runs else ())
+    monkeypatch.setattr(
+        "pamprof.analysis.serving.from_records.serving_curves", lambda runs, skips: curves if runs else ()
+    )
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("COLUMNS", "250")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

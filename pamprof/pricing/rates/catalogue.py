@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.devices.names import canonical_device, variants_of
 from pamprof.errors import PriceError
-from pamprof.pricing.sources.file import parse_prices, read_price_file
+from pamprof.pricing.rates.price_file import parse_prices, read_price_file
 
 if TYPE_CHECKING:
     from datetime import date
@@ -54,8 +54,8 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
     """The rates to choose from.
 
     Args:
-        path: The user's own CSV file (columns as in ``pamprof.pricing.sources.file``); None for the embedded snapshot
-            with a newer refreshed list laid over it.
+        path: The user's own CSV file (columns as in ``pamprof.pricing.rates.price_file``); None for the embedded
+            snapshot with a newer refreshed list laid over it.
 
     Raises:
         PriceError: The file, or the refreshed list, cannot be read or holds a row that cannot be true.

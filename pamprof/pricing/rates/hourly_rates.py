@@ -13,7 +13,7 @@ from pamprof.errors import PriceError, UsageError
 from pamprof.pricing.rates.age import staleness
 from pamprof.pricing.rates.focus import COMMITTED as FOCUS_COMMITTED, OTHER, pricing_category
 from pamprof.pricing.rates.quote import quote
-from pamprof.pricing.serving.arithmetic import mixed_usd_per_hour, owned_usd_per_hour
+from pamprof.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
     from datetime import date
@@ -27,6 +27,7 @@ SPOT = "spot"
 COMMITTED = "committed"
 MIXED = "mixed"
 OWNED = "owned"
+HOURS_PER_YEAR = 12 * HOURS_PER_MONTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Rate:
         category: FOCUS PricingCategory.
         low: USD per device-hour at the market's cheapest comparable row.
         usd_per_hour: USD per device-hour that is used.
-        high: At the dearest comparable row.
+        high: At the most expensive comparable row.
         provenance: Who charges it and where that was read, or what it is computed from.
         quote: The rows of the price list; None for a computed rate.
     """
@@ -178,6 +179,38 @@ def owned_rate(owned: Owned) -> Rate:
         f"at PUE {owned.power_usage_effectiveness:g}, {owned.usd_per_kilowatt_hour:g} USD/kWh; staff and space left out"
     )
     return Rate(option=OWNED, category=OTHER, low=rate, usd_per_hour=rate, high=rate, provenance=words)
+
+
+def owned_usd_per_hour(
+    *,
+    capital_usd: float,
+    life_years: float,
+    usd_per_kilowatt_hour: float,
+    power_usage_effectiveness: float,
+    watts: float,
+) -> float:
+    """One owned device an hour: its price spread over its life, and its power with the building's share (PUE) on it.
+
+    Raises:
+        UsageError: A life, price, PUE or power that cannot be.
+    """
+    if not (life_years > 0 and capital_usd >= 0 and usd_per_kilowatt_hour >= 0 and watts >= 0):
+        raise UsageError("owned hardware needs a life above zero, and no price and no power below zero")
+    if power_usage_effectiveness < 1:
+        raise UsageError(f"PUE {power_usage_effectiveness:g} is below 1; it is the building's power over the devices'")
+    power = watts / 1000 * power_usage_effectiveness * usd_per_kilowatt_hour
+    return capital_usd / (life_years * HOURS_PER_YEAR) + power
+
+
+def mixed_usd_per_hour(shares: tuple[tuple[float, float], ...]) -> float:
+    """The mean hourly rate of replicas rented at several, from pairs of share and USD per hour; shares add up to 1.
+
+    Raises:
+        UsageError: Shares outside 0 to 1 or with another sum.
+    """
+    if any(not 0 <= share <= 1 for share, _ in shares) or abs(sum(share for share, _ in shares) - 1) > 1e-9:
+        raise UsageError(f"shares {', '.join(f'{share:g}' for share, _ in shares)} do not add up to 1; correct the mix")
+    return sum(share * rate for share, rate in shares)
 
 
 def rate_doubts(rates: tuple[Rate | UnknownRate, ...], today: date, *, strict: bool) -> tuple[Finding, ...]:

@@ -13,7 +13,6 @@ from pamprof.units import HOURS_PER_MONTH
 
 SECONDS_PER_DAY = 86_400
 HOURS_PER_DAY = 24
-HOURS_PER_YEAR = 12 * HOURS_PER_MONTH
 MILLION = 1_000_000
 SECONDS_PER_HOUR = 3600
 
@@ -136,27 +135,6 @@ def replica_tokens_per_day(device_seconds: float, demand: Demand) -> float:
     return demand.tokens_per_request * demand.duty * SECONDS_PER_DAY / (device_seconds * demand.peak_factor)
 
 
-def owned_usd_per_hour(
-    *,
-    capital_usd: float,
-    life_years: float,
-    usd_per_kilowatt_hour: float,
-    power_usage_effectiveness: float,
-    watts: float,
-) -> float:
-    """One owned device an hour: its price spread over its life, and its power with the building's share (PUE) on it.
-
-    Raises:
-        UsageError: A life, price, PUE or power that cannot be.
-    """
-    if not (life_years > 0 and capital_usd >= 0 and usd_per_kilowatt_hour >= 0 and watts >= 0):
-        raise UsageError("owned hardware needs a life above zero, and no price and no power below zero")
-    if power_usage_effectiveness < 1:
-        raise UsageError(f"PUE {power_usage_effectiveness:g} is below 1; it is the building's power over the devices'")
-    power = watts / 1000 * power_usage_effectiveness * usd_per_kilowatt_hour
-    return capital_usd / (life_years * HOURS_PER_YEAR) + power
-
-
 def api_usd_per_token(input_usd_per_million: float, output_usd_per_million: float, demand: Demand) -> float:
     """What an API charges for a mean token of the demand's requests."""
     request = demand.input_tokens * input_usd_per_million + demand.output_tokens * output_usd_per_million
@@ -193,14 +171,3 @@ def api_break_even(
         return None
     last = max(demand.minimum_replicas, ceil(carries / (carries - pays)) - 1)
     return BreakEven(first_tokens_per_day=demand.minimum_replicas * pays, lasting_tokens_per_day=last * pays)
-
-
-def mixed_usd_per_hour(shares: tuple[tuple[float, float], ...]) -> float:
-    """The mean hourly rate of replicas rented at several, from pairs of share and USD per hour; shares add up to 1.
-
-    Raises:
-        UsageError: Shares outside 0 to 1 or with another sum.
-    """
-    if any(not 0 <= share <= 1 for share, _ in shares) or abs(sum(share for share, _ in shares) - 1) > 1e-9:
-        raise UsageError(f"shares {', '.join(f'{share:g}' for share, _ in shares)} do not add up to 1; correct the mix")
-    return sum(share * rate for share, rate in shares)

@@ -1,7 +1,7 @@
 """A curve, a demand and a rate become replicas, a monthly bill and dollars per million tokens, each with its interval.
 
 Two uncertainties travel separately: the interval at the chosen rate is the measurement's, the market span runs from the
-cheapest comparable rate at the fast end to the dearest at the slow end. A modelled time makes every dollar modelled.
+lowest comparable rate at the fast end to the highest at the slow end. A modelled time makes every dollar modelled.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Bill:
         rate: The way of paying.
         served: At the medians.
         fast, slow: At the ends of the device time's interval, same rate.
-        cheapest, dearest: At the fast end and the market's lowest rate, at the slow end and its highest.
+        cheapest, most_expensive: At the fast end and the market's lowest rate, at the slow end and its highest.
     """
 
     rate: Rate
@@ -46,7 +46,7 @@ class Bill:
     fast: Served
     slow: Served
     cheapest: Served
-    dearest: Served
+    most_expensive: Served
 
     def interval(self, of: Callable[[Served], float], confidence: float) -> Interval:
         """Any number of the bill with the measurement's interval, at the chosen rate."""
@@ -54,7 +54,7 @@ class Bill:
 
     def market(self, of: Callable[[Served], float], confidence: float) -> Interval:
         """Any number of the bill over measurement and market together."""
-        return _ordered(of(self.cheapest), of(self.served), of(self.dearest), confidence)
+        return _ordered(of(self.cheapest), of(self.served), of(self.most_expensive), confidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ def bill_at(point: OperatingPoint, demand: Demand, rate: Rate) -> Bill:
         fast=served(prefill.low, decode.low, rate.usd_per_hour, demand),
         slow=served(prefill.high, decode.high, rate.usd_per_hour, demand),
         cheapest=served(prefill.low, decode.low, rate.low, demand),
-        dearest=served(prefill.high, decode.high, rate.high, demand),
+        most_expensive=served(prefill.high, decode.high, rate.high, demand),
     )
 
 

@@ -60,7 +60,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
+class StudyArm:
     """One arm's deployment and what follows from it alone.
 
     Attributes:
@@ -106,7 +106,7 @@ class SizeClass:
 
     environment: Environment
     parameter_counts: tuple[int, int]
-    arms: tuple[Arm, ...]
+    arms: tuple[StudyArm, ...]
     decision: Decision | None
     crossings: Crossings | None
     contexts: tuple[ContextRow, ...]
@@ -114,7 +114,7 @@ class SizeClass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CostStudy:
+class ServingStudy:
     """The answer of ``pamprof cost``."""
 
     request: Request
@@ -130,7 +130,7 @@ def study(
     perplexities: Sequence[Perplexity] = (),
     runs: Sequence[Run] = (),
     layers: Iterable[LayerFacts] = (),
-) -> CostStudy:
+) -> ServingStudy:
     """Work everything out.
 
     Args:
@@ -150,7 +150,7 @@ def study(
     classes = tuple(_size_class(members, request, rates_by_device, facts) for members in _classes(curves))
     # A perplexity names a layer and no size: with arms of several sizes there is no telling whose training it is.
     known = [run for run in runs if _within(run, classes[0].parameter_counts)] if len(classes) == 1 else []
-    return CostStudy(request=request, classes=classes, quality=quality_rows(perplexities, known, facts))
+    return ServingStudy(request=request, classes=classes, quality=quality_rows(perplexities, known, facts))
 
 
 def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
@@ -217,11 +217,11 @@ def _size_class(
     )
 
 
-def _arm(curve: Curve, request: Request, rates: tuple[Rate | UnknownRate, ...], layer: LayerFacts) -> Arm:
+def _arm(curve: Curve, request: Request, rates: tuple[Rate | UnknownRate, ...], layer: LayerFacts) -> StudyArm:
     deployment = deploy(curve, request.demand, request.limits, rates)
     traffic = Traffic(input_tokens=request.demand.input_tokens, output_tokens=request.demand.output_tokens)
     api = request.api_usd_per_million
-    return Arm(
+    return StudyArm(
         layer=layer,
         deployment=deployment,
         front=pareto(curve, traffic, request.limits),
@@ -230,7 +230,7 @@ def _arm(curve: Curve, request: Request, rates: tuple[Rate | UnknownRate, ...], 
     )
 
 
-def _cost_order(arm: Arm) -> float:
+def _cost_order(arm: StudyArm) -> float:
     point = arm.deployment.feasible
     return float("inf") if point is None else point.device_seconds.median
 

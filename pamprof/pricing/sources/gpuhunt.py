@@ -1,8 +1,7 @@
-"""Brings the price list up to date through gpuhunt, an optional extra, within ten seconds or not at all.
+"""The source of rates that gpuhunt reads, an optional extra, in a process that can be ended after seconds.
 
-Nothing is written until every row has been read and validated; then the new list takes the old one's place in one
-step. Rows that name no board, or that the validator finds at fault, are left out and counted. gpuhunt's rows carry no
-date: the version of a provider's list begins with the day it was made; without a version the date stays unknown.
+gpuhunt's rows carry no date: the version of a provider's list begins with the day it was made; without a version the
+date stays unknown.
 
 Offline, ``GPUHUNT_CATALOG_DIR`` names a folder of gpuhunt's CSV files, and ``GPUHUNT_CATALOG_URL`` another place to
 load from, such as a ``file://`` folder.
@@ -10,7 +9,6 @@ load from, such as a ``file://`` folder.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -24,41 +22,14 @@ from pathlib import Path
 import msgspec
 
 from pamprof.errors import PriceError
-from pamprof.pricing.rates.catalogue import refreshed_path
-from pamprof.pricing.rates.findings import subject_of
-from pamprof.pricing.rates.validate import validate
-from pamprof.pricing.sources.file import format_prices, read_price_file
 from pamprof.pricing.sources.form_factors import board
 from pamprof.pricing.sources.gpuhunt_worker import NOT_INSTALLED
+from pamprof.pricing.sources.source import FetchedPrices, PriceSource
 from pamprof.records import Price
-
-DEFAULT_PROVIDERS = ("aws", "azure", "gcp", "lambda", "nebius", "oci", "runpod")
-MAXIMUM_SECONDS = 10.0
-# Leaves a second of the ten for starting the process, reading its answer and writing the list.
-DEFAULT_SECONDS = 9.0
 
 _GPUHUNT_NAMES = {"lambda": "lambdalabs"}
 _CATALOGUE_NAMES = {there: here for here, there in _GPUHUNT_NAMES.items()}
 _WORKER = Path(__file__).with_name("gpuhunt_worker.py")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refresh:
-    """What a refresh did.
-
-    Attributes:
-        path: The list written.
-        price_count: Rows it holds.
-        providers: Providers whose rows are new.
-        missing_providers: Providers asked for that sent nothing; their older rows were kept, where there were any.
-        left_out: Rows left out, counted by reason.
-    """
-
-    path: Path
-    price_count: int
-    providers: tuple[str, ...]
-    missing_providers: tuple[str, ...]
-    left_out: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,49 +51,19 @@ class _Answer:
     loaded: tuple[str, ...]
 
 
-def refresh(
-    providers: tuple[str, ...] = DEFAULT_PROVIDERS,
-    *,
-    path: Path | None = None,
-    timeout_seconds: float = DEFAULT_SECONDS,
-) -> Refresh:
-    """Write a new price list; on any failure the old one stays as it was.
-
-    Args:
-        providers: Whose rows to ask for, as named in the catalogue.
-        path: The list to write; None for the place ``load_catalogue`` looks at.
-        timeout_seconds: Longest the providers may take, at most ten seconds.
+def fetch(providers: tuple[str, ...], timeout_seconds: float) -> FetchedPrices:
+    """Rows of ``providers`` through gpuhunt; those that name no board or no rate are left out and counted.
 
     Raises:
-        PriceError: gpuhunt is missing, failed or was too slow, sent no usable row, or the list cannot be written. The
-            text says so and that the old list is unchanged.
+        PriceError: gpuhunt is missing, failed, was too slow or answered in a form that is not known.
     """
-    target = path or refreshed_path()
-    kept = f"{target} is unchanged" if target.is_file() else "the embedded snapshot stays in use"
-    if not 0 < timeout_seconds <= MAXIMUM_SECONDS:
-        raise PriceError(
-            f"a timeout of {timeout_seconds:g} s is not above 0 and at most {MAXIMUM_SECONDS:g} s; shorten it"
-        )
-    if not providers:
-        raise PriceError(f"no provider to refresh; name some of {', '.join(DEFAULT_PROVIDERS)}")
-    answer = _ask(tuple(_GPUHUNT_NAMES.get(name, name) for name in providers), timeout_seconds, kept=kept)
+    answer = _ask(tuple(_GPUHUNT_NAMES.get(name, name) for name in providers), timeout_seconds)
     left_out: Counter[str] = Counter()
-    prices = _sound(_prices(answer, left_out), left_out)
-    if not prices:
-        raise PriceError(f"the providers sent no usable rate ({len(answer.rows)} rows); {kept}")
-    fresh = {price.provider for price in prices}
-    older = tuple(price for price in _readable(target) if price.provider not in fresh)
-    _replace(target, format_prices(prices + older), kept=kept)
-    return Refresh(
-        path=target,
-        price_count=len(prices) + len(older),
-        providers=tuple(sorted(fresh)),
-        missing_providers=tuple(name for name in providers if name not in fresh),
-        left_out=tuple(left_out.most_common()),
-    )
+    prices = _prices(answer, left_out)
+    return FetchedPrices(prices=prices, row_count=len(answer.rows), left_out=tuple(left_out.items()))
 
 
-def _ask(providers: tuple[str, ...], timeout_seconds: float, *, kept: str) -> _Answer:
+def _ask(providers: tuple[str, ...], timeout_seconds: float) -> _Answer:
     with tempfile.TemporaryDirectory(prefix="pamprof-prices-") as folder:
         output = Path(folder) / "rows.json"
         try:
@@ -138,18 +79,18 @@ def _ask(providers: tuple[str, ...], timeout_seconds: float, *, kept: str) -> _A
             )
         except subprocess.TimeoutExpired as exc:
             raise PriceError(
-                f"the providers did not answer within {timeout_seconds:g} s; {kept}; check the network and try again"
+                f"the providers did not answer within {timeout_seconds:g} s; check the network and try again"
             ) from exc
         if done.returncode == NOT_INSTALLED:
-            raise PriceError(f"gpuhunt is not installed; {kept}; python -m pip install 'pamprof[prices]'")
+            raise PriceError("gpuhunt is not installed; python -m pip install 'pamprof[prices]'")
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
             reason = lines[-1].strip() if lines else f"exit status {done.returncode}"
-            raise PriceError(f"gpuhunt failed ({reason}); {kept}; check the network and try again")
+            raise PriceError(f"gpuhunt failed ({reason}); check the network and try again")
         try:
             return msgspec.json.decode(output.read_bytes(), type=_Answer)
         except (OSError, msgspec.DecodeError) as exc:
-            raise PriceError(f"gpuhunt's answer cannot be read ({exc}); {kept}; upgrade gpuhunt") from exc
+            raise PriceError(f"gpuhunt's answer cannot be read ({exc}); upgrade gpuhunt") from exc
 
 
 def _prices(answer: _Answer, left_out: Counter[str]) -> tuple[Price, ...]:
@@ -182,18 +123,6 @@ def _prices(answer: _Answer, left_out: Counter[str]) -> tuple[Price, ...]:
     return tuple(prices)
 
 
-def _sound(prices: tuple[Price, ...], left_out: Counter[str]) -> tuple[Price, ...]:
-    faults = {finding.subject: finding.rule.value for finding in reversed(validate(prices))}
-    sound = []
-    for price in prices:
-        fault = faults.get(subject_of(price))
-        if fault is None:
-            sound.append(price)
-        else:
-            left_out[fault] += 1
-    return tuple(sound)
-
-
 def _decimal(text: str) -> Decimal | None:
     try:
         value = Decimal(text)
@@ -210,28 +139,6 @@ def _version_day(version: str | None) -> date | None:
         return None
 
 
-def _readable(path: Path) -> tuple[Price, ...]:
-    """The rows of the old list; none where it is missing or damaged, because the new one is about to replace it."""
-    try:
-        return read_price_file(path) if path.is_file() else ()
-    except PriceError:
-        return ()
-
-
-def _replace(target: Path, text: str, *, kept: str) -> None:
-    """Write beside the list, then rename over it, so that a reader finds the old list or the new one, whole."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".prices-", suffix=".csv")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as exc:
-        raise PriceError(f"{target} cannot be written ({exc.strerror or exc}); {kept}; check the folder") from exc
+SOURCE = PriceSource(
+    name="gpuhunt", providers=("aws", "azure", "gcp", "lambda", "nebius", "oci", "runpod"), fetch=fetch
+)

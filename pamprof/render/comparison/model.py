@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pamprof.render.arms import Arm
     from pamprof.render.charts import Chart
-    from pamprof.render.serving.page_view import CostPageView
+    from pamprof.render.serving.page_view import ServingPageView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +231,7 @@ class ReportView:
     method: tuple[Fact, ...]
     noise: str
     command: str
-    serving: CostPageView | None = None
+    serving: ServingPageView | None = None
 
     def column(self, name: str) -> Column:
         """The numeric column of that name."""

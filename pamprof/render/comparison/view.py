@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import PriceQuote, Workload
     from pamprof.records.store import RecordFile
-    from pamprof.render.serving.page_view import CostPageView
+    from pamprof.render.serving.page_view import ServingPageView
 
 __all__ = ["ReportView", "build_view"]
 
@@ -43,7 +43,7 @@ def build_view(
     quote: PriceQuote | None = None,
     quote_unknown_reason: str | None = None,
     analysis: Analysis | None = None,
-    serving: CostPageView | None = None,
+    serving: ServingPageView | None = None,
     beside: Iterable[Workload] = (),
 ) -> ReportView:
     """Everything a report shows, from records alone.

@@ -17,15 +17,15 @@ from pamprof.render.serving.chart_facts import MILLION_HOURS, pieces, rate_of_cl
 if TYPE_CHECKING:
     from pamprof.analysis.serving.operating_point import OperatingPoint
     from pamprof.pricing.rates.hourly_rates import Rate
-    from pamprof.pricing.serving.study import Arm as StudyArm, SizeClass
-    from pamprof.render.serving.chart_facts import CostMaterial
+    from pamprof.pricing.serving.study import SizeClass, StudyArm
+    from pamprof.render.serving.chart_facts import ChartFacts
 
 _BELOW, _ABOVE = 100.0, 10.0  # how far the axis reaches from the demand asked for
 _STEPS_DRAWN = 40
 _GRID = 200
 
 
-def bill_chart(material: CostMaterial) -> Chart:
+def bill_chart(material: ChartFacts) -> Chart:
     """Monthly bills over demand."""
     panels = []
     for found in material.study.classes:
@@ -65,7 +65,7 @@ def bill_chart(material: CostMaterial) -> Chart:
     )
 
 
-def front_chart(material: CostMaterial) -> Chart:
+def front_chart(material: ChartFacts) -> Chart:
     """Dollars per million tokens against time per output token, at the batches no other beats in both."""
     panels = []
     for found in material.study.classes:
@@ -102,15 +102,15 @@ def front_chart(material: CostMaterial) -> Chart:
     )
 
 
-def _asked(material: CostMaterial) -> float:
+def _asked(material: ChartFacts) -> float:
     return material.study.request.demand.tokens_per_day
 
 
-def _day(material: CostMaterial) -> str:
+def _day(material: ChartFacts) -> str:
     return f"{units.si(_asked(material))} a day"
 
 
-def _bill_curve(material: CostMaterial, arm: StudyArm, point: OperatingPoint, rate: Rate) -> ArmCurve:
+def _bill_curve(material: ChartFacts, arm: StudyArm, point: OperatingPoint, rate: Rate) -> ArmCurve:
     demand = material.study.request.demand
 
     def bill(tokens_per_day: float) -> Interval:
@@ -137,12 +137,12 @@ def _places(asked: float, carried: float) -> tuple[float, ...]:
     return tuple(sorted({*grid, *(x * (1 - 1e-9) for x in steps), *(x * (1 + 1e-9) for x in steps)}))
 
 
-def _bill_note(material: CostMaterial, found: SizeClass) -> str:
+def _bill_note(material: ChartFacts, found: SizeClass) -> str:
     equal = None if found.decision is None else found.decision.equal_bills_tokens_per_day
     return "" if equal is None else f"the two decided on cost the same up to {units.si(equal)} tokens a day"
 
 
-def _bill_finding(material: CostMaterial) -> str:
+def _bill_finding(material: ChartFacts) -> str:
     said = []
     for found in material.study.classes:
         decision = found.decision
@@ -165,7 +165,7 @@ def _bill_finding(material: CostMaterial) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _front_finding(material: CostMaterial) -> str:
+def _front_finding(material: ChartFacts) -> str:
     said = []
     for found in material.study.classes:
         cheapest = found.arms[0]
@@ -186,7 +186,7 @@ def _front_finding(material: CostMaterial) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _front_curve(material: CostMaterial, arm: StudyArm, rate: Rate) -> ArmCurve:
+def _front_curve(material: ChartFacts, arm: StudyArm, rate: Rate) -> ArmCurve:
     scale = material.shown(rate.usd_per_hour) * MILLION_HOURS / arm.deployment.demand.tokens_per_request
     points = [
         (
@@ -205,7 +205,7 @@ def _front_curve(material: CostMaterial, arm: StudyArm, rate: Rate) -> ArmCurve:
     )
 
 
-def _api_words(material: CostMaterial) -> str:
+def _api_words(material: ChartFacts) -> str:
     api = material.study.request.api_usd_per_million
     if api is None:
         return ""

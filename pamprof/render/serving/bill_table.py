@@ -12,7 +12,7 @@ from pamprof.render.text import brackets
 if TYPE_CHECKING:
     from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.bill import Bill, Deployment
-    from pamprof.pricing.serving.study import Arm, Request, SizeClass
+    from pamprof.pricing.serving.study import Request, SizeClass, StudyArm
     from pamprof.records import Interval
 
 
@@ -56,7 +56,7 @@ def _bill_row(deployment: Deployment, bill: Bill, currency: Currency) -> tuple[s
     )
 
 
-def _api_words(arm: Arm, api: tuple[float, float], currency: Currency) -> str:
+def _api_words(arm: StudyArm, api: tuple[float, float], currency: Currency) -> str:
     title = arm.deployment.curve.title
     price = f"an API at {currency.text(api[0])} in and {currency.text(api[1])} out per million"
     if arm.break_even is None:

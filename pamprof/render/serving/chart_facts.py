@@ -15,7 +15,7 @@ from pamprof.render.text import days, device_label, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pamprof.pricing.serving.study import Arm as StudyArm, CostStudy, SizeClass
+    from pamprof.pricing.serving.study import ServingStudy, SizeClass, StudyArm
     from pamprof.records import Interval, Run, Session, Workload
     from pamprof.render.arms import Arm
 
@@ -24,10 +24,10 @@ MILLION_HOURS = 1e6 / 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CostMaterial:
+class ChartFacts:
     """One study and how its arms look."""
 
-    study: CostStudy
+    study: ServingStudy
     arms: Mapping[str, Arm]
 
     def look(self, arm: StudyArm) -> Arm:
@@ -121,15 +121,15 @@ class CostMaterial:
         return sorted(runs.values(), key=lambda run: run.started_at)
 
 
-def cost_material(
-    study: CostStudy, sessions: Iterable[Session] = (), *, beside: Iterable[Workload] = ()
-) -> CostMaterial:
+def chart_facts_of(
+    study: ServingStudy, sessions: Iterable[Session] = (), *, beside: Iterable[Workload] = ()
+) -> ChartFacts:
     """The study with a look for each of its arms; ``sessions`` give layers their names for people.
 
     ``beside`` are workloads shown on the same page, which must not look like these.
     """
     workloads = [_first(arm).workload for found in study.classes for arm in found.arms]
-    return CostMaterial(study=study, arms=assign_arms(workloads, layer_titles(sessions), beside=beside))
+    return ChartFacts(study=study, arms=assign_arms(workloads, layer_titles(sessions), beside=beside))
 
 
 def rate_of_class(found: SizeClass) -> Rate | None:

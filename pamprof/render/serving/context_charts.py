@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pamprof.analysis.serving.crossover import Crossing
-    from pamprof.pricing.serving.study import Arm as StudyArm, SizeClass
-    from pamprof.render.serving.chart_facts import CostMaterial
+    from pamprof.pricing.serving.study import SizeClass, StudyArm
+    from pamprof.render.serving.chart_facts import ChartFacts
 
 Value = tuple[Interval | None, bool]
 
 
-def context_cost_chart(material: CostMaterial) -> Chart:
+def context_cost_chart(material: ChartFacts) -> Chart:
     """Dollars per million tokens against context: one decoded token, and a whole request."""
     panels = []
     for found in material.study.classes:
@@ -76,13 +76,13 @@ def context_cost_chart(material: CostMaterial) -> Chart:
             f"{material.basis} A line ends where an arm no longer serves. {material.price} {material.samples}."
         ),
         source=material.source,
-        alt=f"{_cost_finding(material)}. {_spoken(material)}",
+        alt=f"{_cost_finding(material)}. {_description(material)}",
         panels=tuple(panels),
         reason="" if panels else "no rate is known, or no arm serves two lengths within the limits",
     )
 
 
-def capacity_chart(material: CostMaterial) -> Chart:
+def capacity_chart(material: ChartFacts) -> Chart:
     """Sequences one device holds, against context."""
     panels = []
     for found in material.study.classes:
@@ -115,7 +115,7 @@ def capacity_chart(material: CostMaterial) -> Chart:
 
 
 def _panel(
-    material: CostMaterial,
+    material: ChartFacts,
     found: SizeClass,
     *,
     what: str,
@@ -144,7 +144,7 @@ def _panel(
 
 
 def _curve(
-    material: CostMaterial,
+    material: ChartFacts,
     arm: StudyArm,
     lengths: Sequence[int],
     phases: tuple[Phase, ...],
@@ -161,7 +161,7 @@ def _curve(
     return ArmCurve(arm=look, label=look.label, pieces=pieces(points), spots=spots)
 
 
-def _decoded(material: CostMaterial, scale: float, arm: StudyArm, context: int) -> Value:
+def _decoded(material: ChartFacts, scale: float, arm: StudyArm, context: int) -> Value:
     token = Traffic(input_tokens=context, output_tokens=1)
     point = operating_point(arm.deployment.curve, token, material.study.request.limits, prefilled=True)
     if not isinstance(point, OperatingPoint):
@@ -169,7 +169,7 @@ def _decoded(material: CostMaterial, scale: float, arm: StudyArm, context: int) 
     return point.decode_seconds.scaled(scale), point.basis is Basis.MEASURED
 
 
-def _requested(material: CostMaterial, scale: float, arm: StudyArm, prompt: int) -> Value:
+def _requested(material: ChartFacts, scale: float, arm: StudyArm, prompt: int) -> Value:
     demand = material.study.request.demand
     request = replace(Traffic(input_tokens=0, output_tokens=demand.output_tokens), input_tokens=prompt)
     point = operating_point(arm.deployment.curve, request, material.study.request.limits)
@@ -203,7 +203,7 @@ def _note(crossing: Crossing | None, words: tuple[str, str]) -> str:
     return f"no crossover: the fixed state is {words[crossing.direction != ALWAYS_CHEAPER]} everywhere"
 
 
-def _cost_finding(material: CostMaterial) -> str:
+def _cost_finding(material: ChartFacts) -> str:
     sentences = []
     for found in material.study.classes:
         if found.crossings is None:
@@ -221,7 +221,7 @@ def _cost_finding(material: CostMaterial) -> str:
     return _joined(material, sentences)
 
 
-def _capacity_finding(material: CostMaterial) -> str:
+def _capacity_finding(material: ChartFacts) -> str:
     sentences = []
     for found in material.study.classes:
         if found.crossings is None:
@@ -240,14 +240,14 @@ def _capacity_finding(material: CostMaterial) -> str:
     return _joined(material, sentences)
 
 
-def _joined(material: CostMaterial, sentences: list[str]) -> str:
+def _joined(material: ChartFacts, sentences: list[str]) -> str:
     named = [material.named(found, said) for found, said in zip(material.study.classes, sentences, strict=True)]
     text = "; ".join(dict.fromkeys(named))
     # A layer may be called by a name in small letters, which stays as it is spelt inside a sentence.
     return text[:1].upper() + text[1:]
 
 
-def _spoken(material: CostMaterial) -> str:
+def _description(material: ChartFacts) -> str:
     return " ".join(
         f"A whole request: {found.crossings.request.sentence}."
         for found in material.study.classes

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.quality import QualityRow
     from pamprof.pricing.serving.sensitivity import ChangedBill
-    from pamprof.pricing.serving.study import CostStudy, SizeClass
+    from pamprof.pricing.serving.study import ServingStudy, SizeClass
 
 _TORNADO_ROWS = 10
 
@@ -130,7 +130,7 @@ def sensitivity_table(found: SizeClass, currency: Currency, name: str) -> TableV
     )
 
 
-def quality_table(study: CostStudy) -> TableView | None:
+def quality_table(study: ServingStudy) -> TableView | None:
     """Perplexity beside cost; None where none is known."""
     if not study.quality:
         return None

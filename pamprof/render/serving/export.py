@@ -19,14 +19,14 @@ from pamprof.units import HOURS_PER_MONTH
 if TYPE_CHECKING:
     from pamprof.analysis.serving.crossover import Crossing
     from pamprof.pricing.serving.bill import Bill, Deployment
-    from pamprof.pricing.serving.study import Arm, CostStudy, SizeClass
+    from pamprof.pricing.serving.study import ServingStudy, SizeClass, StudyArm
 
 Row = dict[str, Value]
 Export = dict[str, Value | list[Row]]
 _DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 
 
-def bill_rows(study: CostStudy) -> list[Row]:
+def bill_rows(study: ServingStudy) -> list[Row]:
     """One row for every arm and way of paying; an infeasible arm has one row without dollars and with its reason."""
     return [
         row
@@ -36,7 +36,7 @@ def bill_rows(study: CostStudy) -> list[Row]:
     ]
 
 
-def deployment_csv(study: CostStudy) -> str:
+def serving_csv(study: ServingStudy) -> str:
     """The bill rows as CSV; unknown numbers are empty cells."""
     rows = bill_rows(study)
     buffer = io.StringIO(newline="")
@@ -47,7 +47,7 @@ def deployment_csv(study: CostStudy) -> str:
     return buffer.getvalue()
 
 
-def deployment_export(study: CostStudy) -> Export:
+def serving_export(study: ServingStudy) -> Export:
     """Everything as JSON values: the bill rows, and the decisions, crossovers, fronts, sensitivities and quality."""
     demand, limits, currency = study.request.demand, study.request.limits, study.request.currency
     return {
@@ -71,7 +71,7 @@ def deployment_export(study: CostStudy) -> Export:
     }
 
 
-def _row(study: CostStudy, found: SizeClass, arm: Arm, bill: Bill | None) -> Row:
+def _row(study: ServingStudy, found: SizeClass, arm: StudyArm, bill: Bill | None) -> Row:
     deployment = arm.deployment
     point, demand = deployment.feasible, deployment.demand
     refusal = deployment.point.sentence if isinstance(deployment.point, Refusal) else None
@@ -100,7 +100,7 @@ def _row(study: CostStudy, found: SizeClass, arm: Arm, bill: Bill | None) -> Row
     }
 
 
-def _focus(study: CostStudy, bill: Bill | None, tokens_per_month: float) -> Row:
+def _focus(study: ServingStudy, bill: Bill | None, tokens_per_month: float) -> Row:
     convert = study.request.currency.convert
     chosen = bill.rate.quote.chosen if bill and bill.rate.quote else None
     return {
@@ -204,7 +204,7 @@ def _crossover_row(both: tuple[str, str], quantity: str, at: Crossing) -> Row:
     }
 
 
-def _front_rows(arm: Arm) -> list[Row]:
+def _front_rows(arm: StudyArm) -> list[Row]:
     return [
         {
             "arm": arm.deployment.curve.title,
@@ -217,7 +217,7 @@ def _front_rows(arm: Arm) -> list[Row]:
     ]
 
 
-def _sensitivity_rows(arm: Arm) -> list[Row]:
+def _sensitivity_rows(arm: StudyArm) -> list[Row]:
     return [
         {
             "arm": arm.deployment.curve.title,
@@ -232,7 +232,7 @@ def _sensitivity_rows(arm: Arm) -> list[Row]:
     ]
 
 
-def _quality_rows(study: CostStudy) -> list[Row]:
+def _quality_rows(study: ServingStudy) -> list[Row]:
     return [
         {
             "layer": row.layer,

@@ -14,12 +14,12 @@ from pamprof.render.serving.script import serving_script
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pamprof.render.serving.page_view import CostPageView
+    from pamprof.render.serving.page_view import ServingPageView
 
 PAGE = "cost.html"
 
 
-def render_cost_html(view: CostPageView) -> str:
+def render_cost_html(view: ServingPageView) -> str:
     """The whole page; equal views give equal bytes."""
     return render_page(
         "serving/page.html.jinja",
@@ -30,7 +30,7 @@ def render_cost_html(view: CostPageView) -> str:
     )
 
 
-def write_cost_page(view: CostPageView, output_dir: Path) -> tuple[Path, ...]:
+def write_cost_page(view: ServingPageView, output_dir: Path) -> tuple[Path, ...]:
     """Write ``cost.html`` and one PNG a picture into ``output_dir``; their paths, the page first.
 
     Raises:

@@ -10,11 +10,11 @@ from pamprof.analysis.serving.curve import LARGEST_MODEL_ERROR
 from pamprof.records import Phase
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.serving.bill_charts import bill_chart, front_chart
-from pamprof.render.serving.chart_facts import cost_material
+from pamprof.render.serving.chart_facts import chart_facts_of
 from pamprof.render.serving.context_charts import capacity_chart, context_cost_chart
 from pamprof.render.serving.script_data import page_data, script_json
 from pamprof.render.serving.sensitivity_chart import tornado_chart
-from pamprof.render.serving.view import ARM_COLUMNS, LEFT_ARM_COLUMNS, deployment_view
+from pamprof.render.serving.view import ARM_COLUMNS, LEFT_ARM_COLUMNS, serving_view
 from pamprof.render.text import cleaned, day, device_label, listed
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from pamprof.analysis.serving.curve import ServingCurve
     from pamprof.analysis.serving.roofline import Fit
     from pamprof.pricing.rates.hourly_rates import Rate
-    from pamprof.pricing.serving.study import CostStudy
+    from pamprof.pricing.serving.study import ServingStudy
     from pamprof.records import Session, Workload
     from pamprof.render.charts import Chart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CostPageView:
+class ServingPageView:
     """Everything shown on the cost page.
 
     Attributes:
@@ -65,15 +65,15 @@ class CostPageView:
     data: str
 
 
-def cost_page_view(
-    study: CostStudy,
+def serving_page_view(
+    study: ServingStudy,
     curves: Sequence[ServingCurve],
     *,
     offered: Mapping[str, Sequence[Rate]] | None = None,
     sessions: Iterable[Session] = (),
     alerts: Sequence[str] = (),
     beside: Iterable[Workload] = (),
-) -> CostPageView:
+) -> ServingPageView:
     """The page of ``study``, clean of acting characters.
 
     Args:
@@ -84,14 +84,14 @@ def cost_page_view(
         alerts: Doubts to show on top.
         beside: Workloads shown on the same page, whose colours are taken.
     """
-    material = cost_material(study, sessions, beside=beside)
-    told = deployment_view(study)
+    material = chart_facts_of(study, sessions, beside=beside)
+    told = serving_view(study)
     names = [
         f"{units.si(found.parameter_counts[1], digits=2)} parameters on {device_label(found.environment)}"
         for found in study.classes
     ]
     return cleaned(
-        CostPageView(
+        ServingPageView(
             heading=told.title,
             title=f"{told.title} · {material.subtitle}",
             price=material.price,

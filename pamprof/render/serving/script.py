@@ -11,6 +11,7 @@ from pamprof.analysis.serving import crossover, operating_point, sentences as cu
 from pamprof.analysis.serving.curve import LARGEST_MODEL_ERROR
 from pamprof.analysis.serving.estimate import EstimateBasis
 from pamprof.pricing.rates.currency import USD
+from pamprof.pricing.rates.hourly_rates import HOURS_PER_YEAR
 from pamprof.pricing.serving import arithmetic, context_table, sentences as decision_sentences
 from pamprof.pricing.serving.decision import CostOutcome
 from pamprof.pricing.serving.sensitivity import CHANGE, Input
@@ -73,7 +74,7 @@ def _constants() -> dict[str, Json]:
         "holds": {"CACHE": context_table.CACHE, "STATE": context_table.STATE},
         "hours_per_day": arithmetic.HOURS_PER_DAY,
         "hours_per_month": units.HOURS_PER_MONTH,
-        "hours_per_year": arithmetic.HOURS_PER_YEAR,
+        "hours_per_year": HOURS_PER_YEAR,
         "inputs": {name.name: name.value for name in Input},
         "largest_bound_told": LARGEST_BOUND_TOLD,
         "largest_model_error": LARGEST_MODEL_ERROR,

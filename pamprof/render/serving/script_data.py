@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from pamprof.analysis.serving.memory import ServingMemory
     from pamprof.analysis.serving.roofline import DecodeRoofline, PrefillRoofline
     from pamprof.pricing.rates.hourly_rates import UnknownRate
-    from pamprof.pricing.serving.study import CostStudy, Request
+    from pamprof.pricing.serving.study import Request, ServingStudy
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 def page_data(
-    study: CostStudy,
+    study: ServingStudy,
     curves: Sequence[ServingCurve],
     rates: Mapping[str, Sequence[Rate | UnknownRate]],
     names: Sequence[str],

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.pricing.rates.hourly_rates import Rate
 from pamprof.pricing.rates.price_choice import device_rates, offered_rates, stored_quote
-from pamprof.pricing.serving.default_demand import usual_demand, usual_limits
+from pamprof.pricing.serving.defaults import default_demand, default_limits
 from pamprof.pricing.serving.study import Request, study
 from pamprof.records.store import merged
-from pamprof.render.serving.page_view import cost_page_view
+from pamprof.render.serving.page_view import serving_page_view
 
 if TYPE_CHECKING:
     from pamprof.pricing.rates.price_choice import PriceChoice
     from pamprof.records.store import RecordFile
-    from pamprof.render.serving.page_view import CostPageView
+    from pamprof.render.serving.page_view import ServingPageView
 
 
 def serving_section(
     comparison: RecordFile, sweep: RecordFile, *, choice: PriceChoice | None = None
-) -> CostPageView | None:
+) -> ServingPageView | None:
     """What serving costs, as ``pamprof cost`` answers for the same sweep; None where it holds no curve.
 
     Equal records and prices give equal views: rates are shown with the day they were read, not with their age.
@@ -43,14 +43,14 @@ def serving_section(
     offered = {} if choice is None else {name: offered_rates(choice.catalogue, measured[name]) for name in measured}
     found = study(
         curves,
-        Request(demand=usual_demand(), limits=usual_limits()),
+        Request(demand=default_demand(), limits=default_limits()),
         rates,
         perplexities=[figure for session in together.sessions for figure in session.perplexities],
         runs=together.runs,
         layers=[facts for session in together.sessions for facts in session.layers],
     )
     beside = [run.workload for run in comparison.runs]
-    view = cost_page_view(found, curves, offered=offered, sessions=together.sessions, beside=beside)
+    view = serving_page_view(found, curves, offered=offered, sessions=together.sessions, beside=beside)
     if any(isinstance(rate, Rate) for ways in rates.values() for rate in ways):
         return view
     # One sentence says that there is no rate; pictures of dollars would each say it again.

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pamprof.pricing.serving.sensitivity import ChangedBill, Sensitivity
-    from pamprof.pricing.serving.study import Arm as StudyArm, SizeClass
-    from pamprof.render.serving.chart_facts import CostMaterial
+    from pamprof.pricing.serving.study import SizeClass, StudyArm
+    from pamprof.render.serving.chart_facts import ChartFacts
 
 _ROWS = 10
 
 
-def tornado_chart(material: CostMaterial) -> Chart:
+def tornado_chart(material: ChartFacts) -> Chart:
     """Two panels a class: the monthly bill, in whole replicas, and the working time of a million tokens."""
     panels = [panel for found in material.study.classes for panel in _panels(material, found)]
     return Chart(
@@ -38,7 +38,7 @@ def tornado_chart(material: CostMaterial) -> Chart:
     )
 
 
-def _panels(material: CostMaterial, found: SizeClass) -> list[TornadoPanel]:
+def _panels(material: ChartFacts, found: SizeClass) -> list[TornadoPanel]:
     arm = found.arms[0]
     bill, point = arm.deployment.bill, arm.deployment.feasible
     if bill is None or point is None or not arm.sensitivities:
@@ -65,7 +65,7 @@ def _panels(material: CostMaterial, found: SizeClass) -> list[TornadoPanel]:
 
 
 def _panel(
-    material: CostMaterial,
+    material: ChartFacts,
     arm: StudyArm,
     title: str,
     usual: float,
@@ -90,7 +90,7 @@ def _panel(
     )
 
 
-def _shown(material: CostMaterial, usd: float | None) -> float | None:
+def _shown(material: ChartFacts, usd: float | None) -> float | None:
     return None if usd is None else material.shown(usd)
 
 
@@ -99,7 +99,7 @@ def _reason(row: Sensitivity) -> str:
     return f"{' and '.join(lost)}: not served" if lost else ""
 
 
-def _finding(material: CostMaterial) -> str:
+def _finding(material: ChartFacts) -> str:
     said = []
     for found in material.study.classes:
         rows = [row for row in found.arms[0].sensitivities if row.swing_usd > 0]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import Refusal
-from pamprof.render.formats.markdown import escape
-from pamprof.render.formats.markdown_table import render_table_markdown
+from pamprof.render.formats.markdown_table import escape, render_table_markdown
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.serving import sentences
 from pamprof.render.serving.bill_table import bill_table, money, replica_words
@@ -24,7 +23,7 @@ from pamprof.render.text import cleaned, device_label
 
 if TYPE_CHECKING:
     from pamprof.pricing.rates.currency import Currency
-    from pamprof.pricing.serving.study import Arm, CostStudy, Request, SizeClass
+    from pamprof.pricing.serving.study import Request, ServingStudy, SizeClass, StudyArm
 
 ARM_COLUMNS = (
     "arm",
@@ -45,7 +44,7 @@ LEFT_ARM_COLUMNS = (0, 2, 12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeploymentView:
+class ServingView:
     """What is shown: a heading, what was asked for, the decisions, the tables, and how it was made."""
 
     title: str
@@ -55,7 +54,7 @@ class DeploymentView:
     notes: tuple[str, ...]
 
 
-def deployment_view(study: CostStudy) -> DeploymentView:
+def serving_view(study: ServingStudy) -> ServingView:
     """The whole answer, clean of acting characters."""
     request = study.request
     tables: list[TableView] = []
@@ -75,7 +74,7 @@ def deployment_view(study: CostStudy) -> DeploymentView:
         ]
     quality = quality_table(study)
     return cleaned(
-        DeploymentView(
+        ServingView(
             title="What serving costs",
             asked=_asked(request),
             decisions=tuple(_decision(found) for found in study.classes),
@@ -85,7 +84,7 @@ def deployment_view(study: CostStudy) -> DeploymentView:
     )
 
 
-def render_deployment_markdown(view: DeploymentView) -> str:
+def render_serving_markdown(view: ServingView) -> str:
     """The view for a CI job's summary."""
     head = [f"# {escape(view.title)}", "", escape(view.asked), ""]
     head += [line for decision in view.decisions for line in (f"**{escape(decision)}**", "")]
@@ -134,7 +133,7 @@ def _arms(found: SizeClass, request: Request, name: str) -> TableView:
     )
 
 
-def _arm_row(arm: Arm, currency: Currency) -> tuple[str, ...]:
+def _arm_row(arm: StudyArm, currency: Currency) -> tuple[str, ...]:
     deployment = arm.deployment
     point, bill = deployment.feasible, deployment.bill
     if point is None or bill is None:
@@ -172,7 +171,7 @@ def basis_words(basis: Basis, error: float | None) -> str:
     return sentences.BASIS_WITH_ERROR.format(basis=basis.value, error=units.percent(error))
 
 
-def _notes(study: CostStudy) -> tuple[str, ...]:
+def _notes(study: ServingStudy) -> tuple[str, ...]:
     curves = [arm.deployment.curve for found in study.classes for arm in found.arms]
     sessions = sorted({run.session_id for curve in curves for run in curve.runs})
     days = sorted({run.started_at[:10] for curve in curves for run in curve.runs})

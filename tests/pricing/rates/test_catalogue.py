@@ -9,7 +9,7 @@ import pytest
 from pamprof.devices.catalogue import devices
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import embedded_prices, list_prices, load_catalogue, refreshed_path
-from pamprof.pricing.sources.file import format_prices
+from pamprof.pricing.rates.price_file import format_prices
 
 if TYPE_CHECKING:
     from collections.abc import Callable

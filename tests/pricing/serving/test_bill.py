@@ -11,13 +11,11 @@ from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import OperatingPoint, Refusal, operating_point, pareto
 from pamprof.analysis.serving.terms import Limits, Traffic
 from pamprof.errors import UsageError
-from pamprof.pricing.rates.hourly_rates import Rate
+from pamprof.pricing.rates.hourly_rates import Rate, mixed_usd_per_hour, owned_usd_per_hour
 from pamprof.pricing.serving.arithmetic import (
     Demand,
     api_break_even,
     api_usd_per_token,
-    mixed_usd_per_hour,
-    owned_usd_per_hour,
     replica_tokens_per_day,
     served,
     token_dollars,

@@ -11,9 +11,9 @@ import pytest
 
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import load_catalogue, refreshed_path
-from pamprof.pricing.sources.file import read_price_file
+from pamprof.pricing.rates.price_file import read_price_file
 from pamprof.pricing.sources.form_factors import board
-from pamprof.pricing.sources.gpuhunt import refresh
+from pamprof.pricing.sources.refresh import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def test_a_failed_refresh_leaves_the_old_list_intact_and_says_so(
 
 def test_a_network_that_never_answers_is_given_up_at_the_timeout(install: Callable[..., None]) -> None:
     install("import threading; threading.Event().wait()")
-    with pytest.raises(PriceError, match=r"did not answer within 0\.2 s; the embedded snapshot stays in use"):
+    with pytest.raises(PriceError, match=r"did not answer within 0\.2 s; .*the embedded snapshot stays in use"):
         refresh(("aws",), timeout_seconds=0.2)
     assert not refreshed_path().exists()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.pricing.serving.arithmetic import Demand
-from pamprof.pricing.serving.default_demand import usual_limits
+from pamprof.pricing.serving.defaults import default_limits
 from pamprof.pricing.serving.study import Request, study
 from pamprof.records import Dtype, Execution, Phase, SessionKind, Skip, SkipKind
 from pamprof.records.store import RecordFile
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.serving.curve import ServingCurve
     from pamprof.analysis.serving.terms import Limits
     from pamprof.pricing.rates.hourly_rates import Rate, UnknownRate
-    from pamprof.pricing.serving.study import CostStudy
+    from pamprof.pricing.serving.study import ServingStudy
     from pamprof.records import Session, Workload
 
 DEVICE = "NVIDIA H200"
@@ -139,10 +139,12 @@ def curves() -> tuple[ServingCurve, ...]:
     return serving_curves(records.runs, records.skips)
 
 
-def made_study(*rates: Rate | UnknownRate, limits: Limits | None = None, owned=None, api=None, **demand) -> CostStudy:
+def made_study(
+    *rates: Rate | UnknownRate, limits: Limits | None = None, owned=None, api=None, **demand
+) -> ServingStudy:
     """A study of the sweep."""
     asked = Demand(**{"input_tokens": 1500, "output_tokens": 300, "tokens_per_day": 1e11, "peak_factor": 3.0, **demand})
-    request = Request(demand=asked, limits=limits or usual_limits(), api_usd_per_million=api, owned=owned)
+    request = Request(demand=asked, limits=limits or default_limits(), api_usd_per_million=api, owned=owned)
     return study(curves(), request, {DEVICE: rates or (rate(3.5, low=2.3, high=6.31),)})
 
 

@@ -14,12 +14,12 @@ from pamprof.analysis.serving.operating_point import OperatingPoint, Refusal
 from pamprof.pricing.rates.hourly_rates import Owned, owned_rate
 from pamprof.pricing.serving.arithmetic import Demand
 from pamprof.pricing.serving.bill import break_even_against_api, deploy
-from pamprof.pricing.serving.default_demand import usual_limits
+from pamprof.pricing.serving.defaults import default_limits
 from pamprof.pricing.serving.study import Request, study
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.html import render_html
 from pamprof.render.serving.page import render_cost_html
-from pamprof.render.serving.page_view import cost_page_view
+from pamprof.render.serving.page_view import serving_page_view
 from pamprof.render.serving.script_data import curve_data, scenario_data, script_json
 from pamprof.render.text import clean
 from tests.pricing.serving.test_bill import rate
@@ -39,8 +39,8 @@ OWNED = Owned(
 )  # fmt: skip
 LENGTHS = ((0, 200), (128, 1), (777, 33), (1500, 300), (8192, 1024), (30_000, 64), (90_000, 4000), (0, 9_000_000))
 LIMITS = (
-    usual_limits(), replace(usual_limits(), seconds_per_output_token=0.7e-3),
-    replace(usual_limits(), seconds_to_first_token=4e-3),
+    default_limits(), replace(default_limits(), seconds_per_output_token=0.7e-3),
+    replace(default_limits(), seconds_to_first_token=4e-3),
 )  # fmt: skip
 DEMANDS = ((1e5, 1.0, 1.0, 1), (3.7e10, 3.0, 0.6, 2), (1e13, 1.7, 1.0, 1))
 RATES = (rate(3.5, low=2.3, high=6.31), owned_rate(OWNED))
@@ -73,7 +73,7 @@ def scenarios():
 @pytest.fixture(scope="module")
 def pages():
     """Both pages that carry the arithmetic, without their pictures; their own data plays no part here."""
-    view = cost_page_view(made_study(), curves())
+    view = serving_page_view(made_study(), curves())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
         report = render_html(build_view(synthetic_records("cpu"), serving=view))
@@ -126,7 +126,7 @@ def served_of(served):
 
 
 def arm_of(deployment, even):
-    ends = ("served", "fast", "slow", "cheapest", "dearest")
+    ends = ("served", "fast", "slow", "cheapest", "most_expensive")
     bill = deployment.bill
     return {
         "curve": deployment.curve.title,

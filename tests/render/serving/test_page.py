@@ -18,7 +18,7 @@ from pamprof.pricing.serving.study import Request, study
 from pamprof.records.codec import encode
 from pamprof.render.charts import CurvePanel, TornadoPanel
 from pamprof.render.serving.page import PAGE, render_cost_html, write_cost_page
-from pamprof.render.serving.page_view import cost_page_view
+from pamprof.render.serving.page_view import serving_page_view
 from pamprof.render.serving.script_data import script_json
 from tests.pricing.serving.test_bill import SLO, demand, rate
 from tests.render.conftest import HOSTILE
@@ -30,7 +30,7 @@ from tests.synthetic import synthetic_environment
 @pytest.fixture(scope="module")
 def view():
     offered = {DEVICE: offered_rates(Catalogue(prices=embedded_prices(), origin="test"), synthetic_environment())}
-    return cost_page_view(made_study(api=(0.02, 0.1)), curves(), offered=offered, alerts=("A rate is old.",))
+    return serving_page_view(made_study(api=(0.02, 0.1)), curves(), offered=offered, alerts=("A rate is old.",))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_hostile_titles_stay_text_in_markup_and_script():
         for curve in curves()
     )
     made = study(evil, Request(demand=demand(1e11), limits=SLO), {DEVICE: (rate(3.5),)})
-    page = render_cost_html(cost_page_view(made, evil))
+    page = render_cost_html(serving_page_view(made, evil))
     assert [tag for tag, _ in outline(page).tags if tag == "script"] == ["script"]
     assert "<script>alert" not in page
     assert page.count("</script>") == 1
@@ -142,7 +142,7 @@ def test_the_bill_is_drawn_with_its_steps(view):
 
 def test_costs_against_context_are_what_the_study_says_at_its_own_length(view):
     made = made_study(input_tokens=2048)
-    panel = chart(cost_page_view(made, curves()), "serving-context").panels[1]
+    panel = chart(serving_page_view(made, curves()), "serving-context").panels[1]
     found = made.classes[0].arms[0].deployment
     curve = next(one for one in panel.curves if "bfloat16" in one.label)
     value = next(spot.value for spot in curve.spots if spot.x == 2048)
@@ -154,7 +154,7 @@ def test_costs_against_context_are_what_the_study_says_at_its_own_length(view):
 def test_a_crossover_between_measured_lengths_is_marked_as_measured():
     two = [curve for curve in curves() if curve.title in {"PAM planar · graph", "transformer · graph"}]
     made = study(two, Request(demand=demand(1e11), limits=SLO), {DEVICE: (rate(3.5),)})
-    (mark,) = chart(cost_page_view(made, two), "serving-context").panels[0].marks
+    (mark,) = chart(serving_page_view(made, two), "serving-context").panels[0].marks
     assert mark.x.median == pytest.approx(2 * 3_145_728 / 32_256, rel=0.01)
     assert mark.x.low < mark.x.median < mark.x.high
     assert mark.measured
@@ -181,7 +181,7 @@ def test_of_two_sizes_every_picture_and_every_decision_says_which():
     larger = [replace(run, workload=replace(run.workload, spec=replace(run.workload.spec, depth=40))) for run in larger]
     both = serving_curves([*sweep_records().runs, *larger])
     asked = made_study().request
-    found = cost_page_view(study(both, asked, {DEVICE: (rate(3.5),)}), both)
+    found = serving_page_view(study(both, asked, {DEVICE: (rate(3.5),)}), both)
     sizes = ("100M", "1.0G")
     for drawn in found.charts:
         assert drawn.panels, drawn.name
@@ -191,7 +191,7 @@ def test_of_two_sizes_every_picture_and_every_decision_says_which():
 
 
 def test_a_study_without_a_rate_or_an_operating_point_says_why_there_are_no_pictures():
-    unpriced = cost_page_view(made_study(UnknownRate(option="on-demand", reason="no row")), curves())
+    unpriced = serving_page_view(made_study(UnknownRate(option="on-demand", reason="no row")), curves())
     assert {found.name for found in unpriced.charts if not found.panels} == {
         "serving-context", "serving-front", "serving-bill", "serving-tornado",
     }  # fmt: skip

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from pamprof.pricing.rates.hourly_rates import Owned, UnknownRate, owned_rate
-from pamprof.pricing.serving.default_demand import usual_limits
+from pamprof.pricing.serving.defaults import default_limits
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.html import render_html
 from pamprof.render.serving.page import render_cost_html
-from pamprof.render.serving.page_view import cost_page_view
+from pamprof.render.serving.page_view import serving_page_view
 from pamprof.render.text import clean
 from tests.pricing.serving.test_bill import rate
 from tests.render.browser import asked, needs_browser
@@ -45,12 +45,12 @@ _TOOLS = """
 
 @pytest.fixture(scope="module")
 def cost_page():
-    return render_cost_html(cost_page_view(made_study(), curves()))
+    return render_cost_html(serving_page_view(made_study(), curves()))
 
 
 @pytest.fixture(scope="module")
 def report(cpu_records):
-    return render_html(build_view(cpu_records, serving=cost_page_view(made_study(), curves())))
+    return render_html(build_view(cpu_records, serving=serving_page_view(made_study(), curves())))
 
 
 @pytest.fixture(params=["cost.html", "report.html"])
@@ -78,7 +78,7 @@ def test_a_changed_scenario_is_answered_and_travels_in_the_link(page, tmp_path):
     steps += "set('api_input', '0.02'); set('api_output', '0.3'); await settled();"
     seen = use(page, tmp_path, steps)
     expected = made_study(
-        limits=replace(usual_limits(), seconds_per_output_token=0.02),
+        limits=replace(default_limits(), seconds_per_output_token=0.02),
         api=(0.02, 0.3),
         tokens_per_day=2e12,
         input_tokens=8000,
@@ -216,7 +216,7 @@ def test_a_report_asks_nothing_of_the_network_and_no_id_stands_twice_in_it(repor
 
 def test_without_a_rate_one_is_asked_for_and_then_answered(tmp_path, monkeypatch):
     monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
-    unpriced = cost_page_view(made_study(UnknownRate(option="on-demand", reason="no row")), curves())
+    unpriced = serving_page_view(made_study(UnknownRate(option="on-demand", reason="no row")), curves())
     page = render_cost_html(unpriced)
     first = use(page, tmp_path)
     assert first["sentence"] == "No answer yet: give the rate of a device-hour, which is marked above."

@@ -12,7 +12,7 @@ from pamprof.pricing.rates.catalogue import Catalogue, embedded_prices
 from pamprof.pricing.rates.hourly_rates import rate_of
 from pamprof.pricing.rates.price_choice import PriceChoice, label_of
 from pamprof.pricing.rates.quote import quote
-from pamprof.pricing.serving.default_demand import usual_demand, usual_limits
+from pamprof.pricing.serving.defaults import default_demand, default_limits
 from pamprof.records.store import merged
 from pamprof.render.charts import CurvePanel
 from pamprof.render.comparison.view import build_view
@@ -20,7 +20,7 @@ from pamprof.render.formats.html import render_html
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.write import write_report
 from pamprof.render.serving.section import serving_section
-from pamprof.render.serving.view import deployment_view
+from pamprof.render.serving.view import serving_view
 from tests.render.serving.records import curves, made_study, sweep_records, thin_records
 from tests.render.serving.test_page import data_of
 from tests.render.test_html import outline
@@ -75,9 +75,9 @@ def render_data(view):
 
 
 def test_it_answers_as_the_command_does_for_the_usual_demand(section):
-    demand = usual_demand()
+    demand = default_demand()
     asked = {name: getattr(demand, name) for name in ("tokens_per_day", "input_tokens", "output_tokens", "peak_factor")}
-    told = deployment_view(made_study(rate_of(synthetic_quote()), limits=usual_limits(), **asked))
+    told = serving_view(made_study(rate_of(synthetic_quote()), limits=default_limits(), **asked))
     assert section.decisions == told.decisions
     assert section.asked == told.asked
     assert demand.tokens_per_day == 1e9

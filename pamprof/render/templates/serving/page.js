@@ -67,7 +67,7 @@ const costPage = (() => {
     }
     const priced = answer.arms.filter((arm) => arm.bill !== null);
     if (scenario.rate.low !== scenario.rate.high && priced.length) {
-      const span = costStudy.interval(priced[0].bill, (s) => s.usd_per_month, "cheapest", "dearest");
+      const span = costStudy.interval(priced[0].bill, (s) => s.usd_per_month, "cheapest", "most_expensive");
       rows.push([costText.FACT_MARKET, w.fill("FACT_MARKET_DETAIL", {
         arm: priced[0].curve.title, low: cash(span[0]), high: cash(span[2]),
       })]);

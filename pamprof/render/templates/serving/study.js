@@ -29,7 +29,7 @@ const costStudy = (() => {
       fast: served(prefill[0], decode[0], rate.usd_per_hour, demand),
       slow: served(prefill[2], decode[2], rate.usd_per_hour, demand),
       cheapest: served(prefill[0], decode[0], rate.low, demand),
-      dearest: served(prefill[2], decode[2], rate.high, demand),
+      most_expensive: served(prefill[2], decode[2], rate.high, demand),
     };
   }
 

@@ -22,7 +22,7 @@ MILLISECONDS_PER_OUTPUT_TOKEN = 50
 SECONDS_TO_FIRST_TOKEN = 2
 
 
-def usual_demand() -> Demand:
+def default_demand() -> Demand:
     """What a report works out: a thousand million tokens a day in requests of a question with its material."""
     from pamprof.pricing.serving.arithmetic import Demand
 
@@ -36,7 +36,7 @@ def usual_demand() -> Demand:
     )
 
 
-def usual_limits() -> Limits:
+def default_limits() -> Limits:
     """The service level it works that out for."""
     from pamprof.analysis.serving.terms import Limits
 

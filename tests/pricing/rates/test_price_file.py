@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pamprof.errors import PriceError
-from pamprof.pricing.sources.file import format_prices, parse_prices, read_price_file
+from pamprof.pricing.rates.price_file import format_prices, parse_prices, read_price_file
 from pamprof.records import Price
 
 if TYPE_CHECKING:
