@@ -22,15 +22,10 @@ SHARED_CLASS_NAMES = {
     "LanguageHead",
     "NoiseFloor",
     "Outcome",
-    "ServingPoint",
     "Tile",
 }
 PREFIXES_OF_A_FOLDER = {
-    ("analysis", "serving"),
     ("measure", "serve"),
-    ("render", "chart"),
-    ("render", "cost"),
-    ("render", "deployment"),
     ("workloads/kernels", "block"),
     ("workloads/kernels", "core"),
     ("workloads/kernels", "decode"),

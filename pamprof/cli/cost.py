@@ -20,14 +20,14 @@ from pamprof.cli.output import print_json, print_table
 from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
 from pamprof.cli.stored_files import counted_once, read_stored
 from pamprof.errors import UsageError
-from pamprof.pricing import usual
+from pamprof.pricing.serving import default_demand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pamprof.analysis.serving_curve import ServingCurve
-    from pamprof.pricing.rates import Rate
-    from pamprof.pricing.study import CostStudy
+    from pamprof.analysis.serving.curve import ServingCurve
+    from pamprof.pricing.rates.hourly_rates import Rate
+    from pamprof.pricing.serving.study import CostStudy
     from pamprof.records import Environment, Session
 
 
@@ -38,19 +38,21 @@ def cost(
         typer.Argument(metavar="RUNS...", help="Files of records, or folders that hold a runs.jsonl, of a sweep."),
     ],
     tokens_per_day: Annotated[str, typer.Option(help="Demand, input and output tokens together, such as 1e9.")],
-    input_tokens: Annotated[int, typer.Option(help="Prompt of a request, tokens.")] = usual.INPUT_TOKENS,
-    output_tokens: Annotated[int, typer.Option(help="Tokens generated for a request.")] = usual.OUTPUT_TOKENS,
-    peak: Annotated[float, typer.Option(help="The busiest moment's demand over the day's mean.")] = usual.PEAK_FACTOR,
+    input_tokens: Annotated[int, typer.Option(help="Prompt of a request, tokens.")] = default_demand.INPUT_TOKENS,
+    output_tokens: Annotated[int, typer.Option(help="Tokens generated for a request.")] = default_demand.OUTPUT_TOKENS,
+    peak: Annotated[
+        float, typer.Option(help="The busiest moment's demand over the day's mean.")
+    ] = default_demand.PEAK_FACTOR,
     duty: Annotated[
         float, typer.Option(help="Share of a replica's time to plan with at the peak, above 0 to 1; 1: no headroom.")
-    ] = usual.DUTY,
-    minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = usual.MINIMUM_REPLICAS,
+    ] = default_demand.DUTY,
+    minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = default_demand.MINIMUM_REPLICAS,
     slo_tpot: Annotated[
         str, typer.Option(help="Time per output token allowed, mean, such as 50ms.")
-    ] = f"{usual.MILLISECONDS_PER_OUTPUT_TOKEN}ms",
+    ] = f"{default_demand.MILLISECONDS_PER_OUTPUT_TOKEN}ms",
     slo_ttft: Annotated[
         str, typer.Option(help="Time to the first token allowed, such as 2s.")
-    ] = f"{usual.SECONDS_TO_FIRST_TOKEN}s",
+    ] = f"{default_demand.SECONDS_TO_FIRST_TOKEN}s",
     price: UsdPerHour = None,
     prices: PriceFile = None,
     provider: Provider = None,
@@ -100,10 +102,10 @@ def cost(
     ] = None,
 ) -> None:
     """Work out replicas, monthly bills and the cheaper architecture at a demand, from measured serving curves."""
-    from pamprof.analysis.deployment_terms import Limits
-    from pamprof.analysis.serving import serving_curves
-    from pamprof.pricing.deployment_arithmetic import Demand
-    from pamprof.pricing.study import Request, study
+    from pamprof.analysis.serving.from_records import serving_curves
+    from pamprof.analysis.serving.terms import Limits
+    from pamprof.pricing.serving.arithmetic import Demand
+    from pamprof.pricing.serving.study import Request, study
     from pamprof.records.store import merged
 
     if json + csv + markdown > 1:
@@ -151,8 +153,8 @@ def cost(
 
 def _offered(environments: Iterable[Environment], prices: Path | None) -> dict[str, tuple[Rate, ...]]:
     """What every provider in the list charges for the measured devices."""
-    from pamprof.pricing.catalogue import load_catalogue
-    from pamprof.render.cost_rates import offered_rates
+    from pamprof.pricing.rates.catalogue import load_catalogue
+    from pamprof.pricing.rates.price_choice import offered_rates
 
     catalogue = load_catalogue(prices)
     return {found.device_name: offered_rates(catalogue, found) for found in environments}
@@ -166,16 +168,16 @@ def _write_page(
     doubts: Sequence[str],
     folder: Path,
 ) -> None:
-    from pamprof.render.cost_page import write_cost_page
-    from pamprof.render.cost_view import cost_page_view
+    from pamprof.render.serving.page import write_cost_page
+    from pamprof.render.serving.page_view import cost_page_view
 
     page, *_ = write_cost_page(cost_page_view(found, curves, offered=offered, sessions=sessions, alerts=doubts), folder)
     typer.echo(f"Page: {page}", err=True)
 
 
 def _show(found: CostStudy, *, json: bool, csv: bool, markdown: bool) -> None:
-    from pamprof.render.deployment import deployment_view, render_deployment_markdown
-    from pamprof.render.deployment_export import deployment_csv, deployment_export
+    from pamprof.render.serving.export import deployment_csv, deployment_export
+    from pamprof.render.serving.view import deployment_view, render_deployment_markdown
 
     if json:
         print_json(deployment_export(found))

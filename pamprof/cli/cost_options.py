@@ -12,7 +12,7 @@ import typer
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from pamprof.pricing.currency import Currency
+    from pamprof.pricing.rates.currency import Currency
 
 CurrencyCode = Annotated[
     str, typer.Option("--currency", help="Show amounts in this currency, ISO code such as EUR; needs --exchange-rate.")
@@ -28,7 +28,7 @@ _DURATION = re.compile(r"\s*([0-9.eE+-]+)\s*(us|µs|ms|s|min)\s*")
 
 def currency_of(code: str, exchange_rate: str | None) -> Currency:
     """The currency of the two options, its rate stated for today. Raises ``UsageError`` like ``stated_currency``."""
-    from pamprof.pricing.currency import stated_currency
+    from pamprof.pricing.rates.currency import stated_currency
 
     return stated_currency(code, exchange_rate, datetime.now(UTC).date())
 

@@ -162,8 +162,8 @@ def find_quote(
     Raises:
         PriceError: The price that was asked for cannot be had.
     """
-    from pamprof.pricing.catalogue import load_catalogue
-    from pamprof.pricing.quote import quote
+    from pamprof.pricing.rates.catalogue import load_catalogue
+    from pamprof.pricing.rates.quote import quote
 
     asked = price or prices or gpu or provider or purchase_option != "on-demand"
     try:

@@ -12,9 +12,9 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pamprof.pricing.rates.price_choice import PriceChoice
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
-    from pamprof.render.cost_rates import PriceChoice
 
 # Columns where there is no terminal to ask: the story's own width, and whole cells for a table in a pipe.
 _STORY_WIDTH = 100
@@ -53,8 +53,8 @@ def price_choice(
     provider: str | None = None,
 ) -> PriceChoice:
     """What serving may be paid with: the price list in ``prices``, or the usual one, and the prices asked for."""
-    from pamprof.pricing.catalogue import load_catalogue
-    from pamprof.render.cost_rates import PriceChoice
+    from pamprof.pricing.rates.catalogue import load_catalogue
+    from pamprof.pricing.rates.price_choice import PriceChoice
 
     return PriceChoice(catalogue=load_catalogue(prices), quotes=quotes or {}, gpu=gpu, provider=provider)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pamprof.pricing.rates import Owned, Rate, UnknownRate
+    from pamprof.pricing.rates.hourly_rates import Owned, Rate, UnknownRate
     from pamprof.records import Environment, Run
 
 
@@ -30,8 +30,8 @@ def ways_of_paying(
     owned: Owned | None,
 ) -> tuple[Rate | UnknownRate, ...]:
     """Every way of paying for one device that was asked for or can be looked up."""
-    from pamprof.pricing.catalogue import load_catalogue
-    from pamprof.pricing.rates import mixed_rate, owned_rate, rented_rates
+    from pamprof.pricing.rates.catalogue import load_catalogue
+    from pamprof.pricing.rates.hourly_rates import mixed_rate, owned_rate, rented_rates
 
     rented = rented_rates(
         load_catalogue(prices), environment, gpu=gpu, provider=provider, region=region, usd_per_hour=price
@@ -53,8 +53,8 @@ def owned_hardware(
     Raises:
         UsageError: An option is missing that nobody can guess, or no power was measured and none given.
     """
-    from pamprof.pricing.deployment import measured_watts
-    from pamprof.pricing.rates import Owned
+    from pamprof.pricing.rates.hourly_rates import Owned
+    from pamprof.pricing.serving.bill import measured_watts
 
     if life_years is None or kwh_price is None or pue is None:
         raise UsageError("--capex alone is no rate; give --life-years, --kwh-price and --pue with it")
@@ -77,7 +77,7 @@ def warn_of_age(rates: Sequence[Rate | UnknownRate], *, strict: bool) -> tuple[s
     Raises:
         PriceError: There is one, and ``strict`` asks for none.
     """
-    from pamprof.pricing.rates import rate_doubts
+    from pamprof.pricing.rates.hourly_rates import rate_doubts
 
     doubts = rate_doubts(tuple(rates), datetime.now(UTC).date(), strict=strict)
     for doubt in doubts:

@@ -31,8 +31,8 @@ def list_(
     json: Json = False,
 ) -> None:
     """List rates, the cheapest device-hour of each device first."""
-    from pamprof.pricing.catalogue import list_prices, load_catalogue
-    from pamprof.pricing.currency import USD
+    from pamprof.pricing.rates.catalogue import list_prices, load_catalogue
+    from pamprof.pricing.rates.currency import USD
     from pamprof.pricing.sources.file import format_prices
 
     money = currency_of(currency, exchange_rate)
@@ -80,10 +80,10 @@ def show(
     json: Json = False,
 ) -> None:
     """Show the rate a report would use for a device, its spread and its source."""
-    from pamprof.pricing.age import staleness
-    from pamprof.pricing.catalogue import load_catalogue
-    from pamprof.pricing.currency import USD
-    from pamprof.pricing.quote import quote
+    from pamprof.pricing.rates.age import staleness
+    from pamprof.pricing.rates.catalogue import load_catalogue
+    from pamprof.pricing.rates.currency import USD
+    from pamprof.pricing.rates.quote import quote
 
     today = datetime.now(UTC).date()
     money = currency_of(currency, exchange_rate)
@@ -117,9 +117,9 @@ def check(
 ) -> None:
     """Check the price list for rates that cannot be true or are old, and the device peaks for sparse ones."""
     from pamprof.analysis.known_devices import KNOWN_DEVICES
-    from pamprof.pricing.catalogue import load_catalogue
-    from pamprof.pricing.findings import Severity
-    from pamprof.pricing.validate import check as find_faults
+    from pamprof.pricing.rates.catalogue import load_catalogue
+    from pamprof.pricing.rates.findings import Severity
+    from pamprof.pricing.rates.validate import check as find_faults
     from pamprof.pricing.validate_peaks import validate_peaks
 
     catalogue = load_catalogue(prices)

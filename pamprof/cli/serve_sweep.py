@@ -36,8 +36,8 @@ from pamprof.units import UNKNOWN, binary_bytes, percent, seconds, significant, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.analysis.serving import ServingCurve
-    from pamprof.analysis.serving_points import ServingPoint
+    from pamprof.analysis.serving.curve import ServingCurve
+    from pamprof.analysis.serving.points import ServingPoint
     from pamprof.records.store import RecordFile
 
 _COLUMNS = (
@@ -178,8 +178,8 @@ def _lengths(text: str, option: str) -> tuple[int, ...]:
 
 
 def _show(records: RecordFile, *, every: bool) -> None:
-    from pamprof.analysis.serving import serving_curves
-    from pamprof.analysis.serving_points import best_points, first_points, serving_points
+    from pamprof.analysis.serving.from_records import serving_curves
+    from pamprof.analysis.serving.points import best_points, first_points, serving_points
 
     curves = serving_curves(records.runs, records.skips)
     rows: list[tuple[str, ...]] = []
@@ -218,7 +218,7 @@ def _mark(basis: str) -> str:
 
 
 def _model_sentence(curve: ServingCurve) -> str:
-    from pamprof.analysis.serving_curve import LARGEST_MODEL_ERROR
+    from pamprof.analysis.serving.curve import LARGEST_MODEL_ERROR
 
     if curve.decode_model is None:
         return f"{curve.title}: too few steps for a model beyond the measured places"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.known_devices import KNOWN_DEVICES
 from pamprof.pricing.device_names import TWO_DIE_DEVICES, canonical_device
-from pamprof.pricing.findings import Finding, Rule, Severity
+from pamprof.pricing.rates.findings import Finding, Rule, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

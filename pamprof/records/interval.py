@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp, hypot, log
+
+_LARGEST_LOGARITHM = 600.0  # exp() of it is 1e260, which products of a few estimates keep finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,18 @@ class Interval:
         """The interval of ``factor`` times the estimate; ``factor`` must be positive."""
         return Interval(
             low=self.low * factor, median=self.median * factor, high=self.high * factor, confidence=self.confidence
+        )
+
+    def times(self, other: Interval) -> Interval:
+        """The interval of the product with an independent estimate; relative widths add up in quadrature."""
+        below = hypot(log(self.median) - log(self.low), log(other.median) - log(other.low))
+        above = hypot(log(self.high) - log(self.median), log(other.high) - log(other.median))
+        median = self.median * other.median
+        return Interval(
+            low=median * exp(-min(below, _LARGEST_LOGARITHM)),
+            median=median,
+            high=median * exp(min(above, _LARGEST_LOGARITHM)),
+            confidence=min(self.confidence, other.confidence),
         )
 
     def inverse(self) -> Interval:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from pamprof.analysis.comparison import names
+from pamprof.analysis.comparison.names import Names, layer_facts_of
+from pamprof.records import ImplementationKind, LayerRole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pamprof.records import Session, Workload
+    from pamprof.records import LayerFacts, Session, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,83 +31,99 @@ class Arm:
     role: str
     marker: str
 
+    @property
+    def layer(self) -> str:
+        """Registry name of its layer."""
+        return self.key.split("/", maxsplit=1)[0]
 
-_LAYERS = {"transformer": ("transformer", "s"), "real_pam": ("real", "^")}
-_PAM = {
-    "published": ("published", "o"),
-    "planar": ("planar", "D"),
-    "gauss": ("gauss", "v"),
-    "complex": ("complex", "P"),
-    "fused": ("fused", "h"),
-}
+
+_REFERENCE = ("transformer", "s")
+_TWIN = ("real", "^")
+_PUBLISHED = ("published", "o")
+_KERNELS = ("fused", "h")
+_PLAIN = (("planar", "D"), ("gauss", "v"), ("complex", "P"))
 _OTHERS = (("other1", "X"), ("other2", "p"), ("other3", "<"), ("other4", ">"))
-_TITLES = {"pam": "PAM", "real_pam": "real twin", "transformer": "transformer", "llama": "Llama"}
-_ORDER = ("transformer", "llama", "real_pam", "pam")
-_EXECUTIONS = {"eager": "eager", "compiled": "compiled", "graph": "graph", "compiled-graph": "compiled + graph"}
+_READING_ORDER = (LayerRole.REFERENCE, LayerRole.TWIN, LayerRole.SUBJECT)
 
 
 def arm_key(workload: Workload) -> str:
     """``layer/implementation``, and the state's dtype where the arm names one: ``pam/planar/bfloat16``."""
-    return _key(_identity(workload))
+    parts = (workload.spec.layer, workload.implementation, str(workload.spec.state_dtype or ""))
+    return "/".join(part for part in parts if part)
 
 
 def execution_label(workload: Workload) -> str:
     """How the step reached the device, in words."""
-    return _EXECUTIONS.get(str(workload.execution), str(workload.execution))
+    return names.execution_label(workload.execution)
 
 
 def layer_titles(sessions: Iterable[Session]) -> dict[str, str]:
-    """Names for people by layer, from the sessions where they give one."""
-    titles = dict(_TITLES)
-    for session in sessions:
-        for facts in session.arms:
-            titles[facts.spec.layer] = facts.title
-    return titles
+    """Names for people by layer, as the sessions give them."""
+    return {layer: facts.title for layer, facts in layer_facts_of(sessions, ()).items()}
 
 
 def assign_arms(
-    workloads: Iterable[Workload], titles: Mapping[str, str], *, beside: Iterable[Workload] = ()
+    workloads: Iterable[Workload],
+    titles: Mapping[str, str] | None = None,
+    *,
+    layers: Mapping[str, LayerFacts] | None = None,
+    beside: Iterable[Workload] = (),
 ) -> dict[str, Arm]:
-    """The arms of ``workloads`` by key, in reading order: transformer, real twin, PAM as published, its improvements.
+    """The arms of ``workloads`` by key, in reading order: references, twins, subjects by published, plain, kernels.
 
-    Built-in arms always look the same; others take the spare colours in the order of their names. Those of the
-    workloads ``beside``, shown on the same page, are counted too, so that no two arms there look alike.
+    The first reference, the first twin and the first layer with an implementation of each kind take the colours of
+    their role; others take the spare ones in the order of their names. Arms of the workloads ``beside``, shown on the
+    same page, are counted too, so that no two arms there look alike.
+
+    Args:
+        workloads: What is shown.
+        titles: Names of layers for people that replace those of ``layers``.
+        layers: What layers declare; without it what is known of them without a session.
+        beside: What is shown on the same page.
     """
-    own = {_identity(workload) for workload in workloads}
-    identities = sorted(own | {_identity(workload) for workload in beside}, key=_reading_order)
-    implementations: dict[str, set[str]] = {}
-    for layer, implementation, _ in identities:
-        implementations.setdefault(layer, set()).add(implementation)
+    own = {arm_key(workload): workload for workload in workloads}
+    shown = {**{arm_key(workload): workload for workload in beside}, **own}
+    facts = layer_facts_of((), shown.values()) if layers is None else dict(layers)
+    facts = {**layer_facts_of((), shown.values()), **facts}
+    facts = {layer: replace(known, title=(titles or {}).get(layer, known.title)) for layer, known in facts.items()}
+    called = Names(layers=facts)
     arms: dict[str, Arm] = {}
     spare = 0
-    for layer, implementation, state_dtype in identities:
-        title = titles.get(layer, layer)
-        look = (
-            _LAYERS.get(layer) if layer != "pam" else _PAM.get("fused" if "fused" in implementation else implementation)
-        )
+    for key in sorted(shown, key=lambda key: _place(shown[key], facts)):
+        look = _look(shown[key], facts)
         if look is None or any(arm.role == look[0] for arm in arms.values()):
             look = _OTHERS[spare % len(_OTHERS)]
             spare += 1
-        label = f"{title} {implementation}" if layer == "pam" or len(implementations[layer]) > 1 else title
-        if state_dtype:
-            label += f" ({state_dtype} state)"
-        key = _key((layer, implementation, state_dtype))
-        arms[key] = Arm(key=key, label=label, role=look[0], marker=look[1])
-    return {key: arm for key, arm in arms.items() if key in set(map(_key, own))}
+        arms[key] = Arm(key=key, label=called.implementation(shown[key]), role=look[0], marker=look[1])
+    return {key: arm for key, arm in arms.items() if key in own}
 
 
-def _identity(workload: Workload) -> tuple[str, str, str]:
-    """Layer, implementation, and the dtype the state is kept in; empty where it is the policy's own."""
-    return workload.spec.layer, workload.implementation, str(workload.spec.state_dtype or "")
+def _look(workload: Workload, facts: Mapping[str, LayerFacts]) -> tuple[str, str] | None:
+    """Colour role and marker by what the layer declares; None where only a spare one is left."""
+    known = facts[workload.spec.layer]
+    if known.role is LayerRole.REFERENCE:
+        return _REFERENCE
+    if known.role is LayerRole.TWIN:
+        return _TWIN
+    match known.kind_of(workload.implementation):
+        case ImplementationKind.PUBLISHED:
+            return _PUBLISHED
+        case ImplementationKind.KERNELS:
+            return _KERNELS
+        case ImplementationKind.PLAIN:
+            plain = [i.name for i in known.implementations if i.kind is ImplementationKind.PLAIN]
+            place = plain.index(workload.implementation)
+            return _PLAIN[place] if place < len(_PLAIN) else None
 
 
-def _key(identity: tuple[str, str, str]) -> str:
-    return "/".join(part for part in identity if part)
-
-
-def _reading_order(identity: tuple[str, str, str]) -> tuple[int, str, int, str, str]:
-    layer, implementation, state_dtype = identity
-    rank = _ORDER.index(layer) if layer in _ORDER else len(_ORDER)
-    names = tuple(_PAM)
-    inner = names.index(implementation) if implementation in names else len(names)
-    return rank, layer, inner, implementation, state_dtype
+def _place(workload: Workload, facts: Mapping[str, LayerFacts]) -> tuple[int, int, str, int, str]:
+    layer = workload.spec.layer
+    known = facts[layer]
+    order = [i.name for i in known.implementations]
+    return (
+        _READING_ORDER.index(known.role),
+        list(facts).index(layer),
+        layer,
+        order.index(workload.implementation),
+        str(workload.spec.state_dtype or ""),
+    )

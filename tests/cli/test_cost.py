@@ -12,7 +12,7 @@ from pamprof.cli.cost_options import duration_seconds, positive_number, shares
 from pamprof.errors import UsageError
 from pamprof.records import Execution, Phase
 from pamprof.records.codec import encode
-from tests.pricing.serving_curves import KAPPA, STATE_BYTES, pam_curve, transformer_curve
+from tests.pricing.serving.formula_curves import KAPPA, STATE_BYTES, pam_curve, transformer_curve
 from tests.synthetic import synthetic_run, synthetic_session, synthetic_workload
 
 

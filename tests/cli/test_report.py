@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from pamprof.cli import app
 from pamprof.records.codec import encode
-from tests.render.cost_records import sweep_records
-from tests.render.test_cost_page import data_of
+from tests.render.serving.records import sweep_records
+from tests.render.serving.test_page import data_of
 from tests.synthetic import synthetic_records
 
 FEW = 6

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis.known_devices import KNOWN_DEVICES, DevicePeaks
-from pamprof.pricing.findings import Rule, Severity
+from pamprof.pricing.rates.findings import Rule, Severity
 from pamprof.pricing.validate_peaks import validate_peaks
 
 

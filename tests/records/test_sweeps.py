@@ -5,7 +5,7 @@ from dataclasses import replace
 from pamprof.records import Phase
 from pamprof.records.store import merged
 from pamprof.records.sweeps import split_sweeps
-from tests.render.cost_records import SWEEP_ID, sweep_records, sweep_session
+from tests.render.serving.records import SWEEP_ID, sweep_records, sweep_session
 from tests.synthetic import SESSION_ID, synthetic_records, synthetic_session
 
 

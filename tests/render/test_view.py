@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from pamprof.pricing.cost import cost_per_million_tokens
+from pamprof.pricing.run_cost import cost_per_million_tokens
 from pamprof.records import Ceilings, Price, PriceQuote
 from pamprof.render.comparison.view import build_view
 from pamprof.render.text import clean, days

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.names import TRANSFORMER
 from pamprof.analysis.comparison.pairing import fastest, time_ratio
 from pamprof.analysis.comparison.results import Comparison
 from pamprof.statistics import verdict
@@ -30,13 +29,13 @@ def compare(subject: Run, baseline: Run) -> Comparison:
     )
 
 
-def baseline_of(runs: Sequence[Run], reference_layer: str) -> Run:
-    """What everything at a point is compared to: the transformer in its fastest execution measured there.
+def baseline_of(runs: Sequence[Run], reference_layers: Sequence[str]) -> Run:
+    """What everything at a point is compared to: the reference in its fastest execution measured there.
 
-    Choosing the fastest is the hardest test for the others. A point without a transformer takes the session's reference
-    layer, and one without that the layer of what its first run was paired with, or else of its first run.
+    Choosing the fastest is the hardest test for the others. The first of ``reference_layers`` that was measured at the
+    point is taken; without any of them the layer of what the first run was paired with, or else of the first run.
     """
-    for layer in (TRANSFORMER, reference_layer, runs[0].reference.spec.layer):
+    for layer in (*reference_layers, runs[0].reference.spec.layer):
         best = fastest(run for run in runs if run.workload.spec.layer == layer)
         if best is not None:
             return best

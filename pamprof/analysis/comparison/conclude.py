@@ -8,9 +8,11 @@ from pamprof.analysis.comparison.comparisons import baseline_of, compare, same_e
 from pamprof.analysis.comparison.crossovers import measured_crossovers, modelled_crossovers
 from pamprof.analysis.comparison.doubts import noise_half_width, noisy_machine, unsteady_reference
 from pamprof.analysis.comparison.ladder import build_ladder
-from pamprof.analysis.comparison.names import TRANSFORMER, unique_labels
+from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.pairing import is_reference
-from pamprof.analysis.comparison.results import Analysis, PointAnalysis
+from pamprof.analysis.comparison.results import PointAnalysis
+from pamprof.analysis.comparison.roles import roles_of
+from pamprof.analysis.comparison.story import Analysis, tell
 from pamprof.analysis.comparison.summaries import summarise
 from pamprof.records import Dtype, Phase
 from pamprof.records.store import RecordFile
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pamprof.analysis.comparison.results import Doubt
+    from pamprof.analysis.comparison.roles import Roles
     from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Skip
 
 _PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
@@ -38,23 +41,25 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     sessions = sorted(
         (session for file in files for session in file.sessions), key=lambda s: s.started_at, reverse=True
     )
-    reference_layer = sessions[0].reference_layer if sessions else TRANSFORMER
     runs_by_point: dict[Point, list[Run]] = {}
     for run in runs:
         runs_by_point.setdefault(run.workload.point, []).append(run)
     skips = [skip for file in files for skip in file.skips]
+    roles = roles_of(sessions, runs, [skip.workload for skip in skips])
     ordered = sorted(runs_by_point, key=_point_order)
     points = tuple(
-        _analyse_point(point, runs_by_point[point], [s for s in skips if s.workload.point == point], reference_layer)
+        _analyse_point(point, runs_by_point[point], [s for s in skips if s.workload.point == point], roles)
         for point in ordered
     )
     baselines = {analysis.point: analysis.baseline.run for analysis in points}
+    crossovers = (
+        *measured_crossovers({point: runs_by_point[point] for point in ordered}, baselines, roles.layers),
+        *modelled_crossovers(sessions, roles.references, roles.layers),
+    )
     return Analysis(
         points=points,
-        crossovers=(
-            *measured_crossovers({point: runs_by_point[point] for point in ordered}, baselines),
-            *modelled_crossovers(sessions),
-        ),
+        crossovers=crossovers,
+        story=tell(points, crossovers, roles, sessions[0] if sessions else None),
         problems=tuple(problems),
         ceilings=_ceilings([found for file in files for found in file.ceilings], runs),
     )
@@ -69,13 +74,13 @@ def _ceilings(measured: Sequence[Ceilings], runs: Sequence[Run]) -> tuple[Ceilin
     return tuple(latest.values())
 
 
-def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], reference_layer: str) -> PointAnalysis:
-    baseline = baseline_of(runs, reference_layer)
-    labels = unique_labels(tuple(run.workload for run in runs))
+def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], roles: Roles) -> PointAnalysis:
+    baseline = baseline_of(runs, roles.references)
+    labels = unique_labels(tuple(run.workload for run in runs), roles.names)
     references = [run for run in runs if is_reference(run) and len(run.timing.wall_time_seconds) >= 2]
     by_group = {run.group_id: run for run in references}
     summaries = tuple(
-        summarise(run, label, _doubts_of_reference(run, by_group.get(run.group_id)))
+        summarise(run, label, baseline, _doubts_of_reference(run, by_group.get(run.group_id)))
         for run, label in zip(runs, labels, strict=True)
     )
     return PointAnalysis(
@@ -83,7 +88,7 @@ def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], ref
         baseline=next(summary for summary in summaries if summary.run is baseline),
         summaries=summaries,
         comparisons=tuple(compare(run, baseline) for run in runs if run is not baseline),
-        ladder=build_ladder(runs, skips, baseline),
+        ladder=build_ladder(runs, skips, baseline, roles),
         noise_half_width=max((noise_half_width(run) for run in references), default=None),
         same_execution=same_execution_comparisons(runs, baseline),
     )

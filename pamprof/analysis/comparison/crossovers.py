@@ -14,19 +14,15 @@ from itertools import pairwise
 from math import exp, log
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.names import PAM, TRANSFORMER, TWIN
 from pamprof.analysis.comparison.pairing import fastest, time_ratio
-from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity
+from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity, Direction
 from pamprof.records import Interval, Phase
 from pamprof.units import binary_bytes, ratio, significant, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pamprof.records import ArmFacts, Point, Run, Session
-
-_FIXED_STATE_LAYERS = (PAM, TWIN)
-_CACHE_LAYERS = (TRANSFORMER,)
+    from pamprof.records import ArmFacts, LayerFacts, Point, Run, Session
 
 STEADY_STEP = 0
 """As a crossover's batch size: it shrinks as sequences grow, so that a step takes about as many tokens."""
@@ -35,9 +31,9 @@ _STEADY = 1.15  # most that the tokens of such steps differ by
 
 
 def measured_crossovers(
-    runs_by_point: Mapping[Point, Sequence[Run]], baselines: Mapping[Point, Run]
+    runs_by_point: Mapping[Point, Sequence[Run]], baselines: Mapping[Point, Run], layers: Mapping[str, LayerFacts]
 ) -> tuple[Crossover, ...]:
-    """One crossover for each phase, batch, dtype, and fixed-state implementation against a transformer baseline.
+    """One crossover for each phase, batch, dtype, and fixed-state implementation against a baseline with a cache.
 
     Training has one besides for every group of ``steady_steps``.
     """
@@ -49,11 +45,12 @@ def measured_crossovers(
     found: list[Crossover] = []
     for phase, batch_size, members in (*((key[0], key[1], members) for key, members in families.items()), *steady):
         points = sorted(
-            (p for p in members if baselines[p].workload.spec.layer in _CACHE_LAYERS), key=lambda p: p.sequence_length
+            (p for p in members if layers[baselines[p].workload.spec.layer].fixed_state is False),
+            key=lambda p: p.sequence_length,
         )
         if phase is not Phase.DECODE and len(points) < 2:
             continue
-        for layer, implementation in _arms(runs_by_point, points):
+        for layer, implementation in _arms(runs_by_point, points, layers):
             ratios: list[tuple[int, Interval]] = []
             for point in points:
                 best = fastest(
@@ -112,11 +109,15 @@ def _step_tokens(point: Point) -> int:
     return point.batch_size * point.sequence_length
 
 
-def modelled_crossovers(sessions: Iterable[Session]) -> tuple[Crossover, ...]:
+def modelled_crossovers(
+    sessions: Iterable[Session], reference_layers: Sequence[str], layers: Mapping[str, LayerFacts]
+) -> tuple[Crossover, ...]:
     """Crossovers of memory (S/kappa) and decode traffic (2 S/kappa) by bytes, from the first session that has both."""
     for session in sessions:
-        cache = next((facts for facts in session.arms if facts.spec.layer in _CACHE_LAYERS), None)
-        states = [facts for facts in session.arms if facts.spec.layer in _FIXED_STATE_LAYERS]
+        caches = [arm for arm in session.arms if layers[arm.spec.layer].fixed_state is False]
+        ranked = [arm for layer in reference_layers for arm in caches if arm.spec.layer == layer]
+        cache = ranked[0] if ranked else None
+        states = [arm for arm in session.arms if layers[arm.spec.layer].fixed_state]
         if cache is None or not states or cache.state_bytes <= 0:
             continue
         return tuple(
@@ -137,7 +138,7 @@ def _by_bytes(facts: ArmFacts, cache: ArmFacts, session: Session, quantity: Cros
         subject_implementation="",
         batch_size=1,
         tokens=Interval.exact(length),
-        direction="cheaper above",
+        direction=Direction.CHEAPER_ABOVE,
         reason=(
             f"{what} at {'2·S/κ' if factor == 2 else 'S/κ'}, with a state S of {binary_bytes(facts.state_bytes)} "
             f"and a cache of κ = {significant(bytes_per_token, 5)} bytes a token"
@@ -149,25 +150,27 @@ def _by_bytes(facts: ArmFacts, cache: ArmFacts, session: Session, quantity: Cros
     )
 
 
-def _arms(runs_by_point: Mapping[Point, Sequence[Run]], points: Sequence[Point]) -> tuple[tuple[str, str], ...]:
+def _arms(
+    runs_by_point: Mapping[Point, Sequence[Run]], points: Sequence[Point], layers: Mapping[str, LayerFacts]
+) -> tuple[tuple[str, str], ...]:
     arms = {
         (run.workload.spec.layer, run.workload.implementation): None
         for point in points
         for run in runs_by_point[point]
-        if run.workload.spec.layer in _FIXED_STATE_LAYERS
+        if layers[run.workload.spec.layer].fixed_state
     }
     return tuple(arms)
 
 
-def _locate(ratios: Sequence[tuple[int, Interval]]) -> tuple[Interval | None, str, str]:
+def _locate(ratios: Sequence[tuple[int, Interval]]) -> tuple[Interval | None, Direction, str]:
     """Interval of the crossover, direction, and the sentence that says where it comes from."""
     measured = ", ".join(
         f"{ratio(r.median)} [{significant(r.low)}, {significant(r.high)}] at {tokens(length)}" for length, r in ratios
     )
     if all(r.high < 1 for _, r in ratios):
-        return None, "always cheaper", f"cheaper at every context measured: {measured}"
+        return None, Direction.ALWAYS_CHEAPER, f"cheaper at every context measured: {measured}"
     if all(r.low > 1 for _, r in ratios):
-        return None, "always dearer", f"dearer at every context measured: {measured}"
+        return None, Direction.NEVER_CHEAPER, f"more expensive at every context measured: {measured}"
     curves = [
         [(length, value) for (length, _), value in zip(ratios, values, strict=True)]
         for values in zip(*((r.low, r.median, r.high) for _, r in ratios), strict=True)
@@ -176,10 +179,14 @@ def _locate(ratios: Sequence[tuple[int, Interval]]) -> tuple[Interval | None, st
     confidence = min(r.confidence for _, r in ratios)
     if ratios[0][1].low > 1 and ratios[-1][1].high < 1 and len(medians) == 1 and confidence > 0:
         interval = Interval(low=lows[0], median=medians[0], high=highs[-1], confidence=confidence)
-        return interval, "cheaper above", f"interpolated between the contexts measured: {measured}"
+        return interval, Direction.CHEAPER_ABOVE, f"interpolated between the contexts measured: {measured}"
     if ratios[0][1].high < 1 and ratios[-1][1].low > 1:
-        return None, "unknown", f"cheaper at the shortest context and dearer at the longest: {measured}"
-    return None, "unknown", f"at one end the two cannot be told apart, which leaves the crossover open: {measured}"
+        return None, Direction.UNKNOWN, f"cheaper at the shortest context and more expensive at the longest: {measured}"
+    return (
+        None,
+        Direction.UNKNOWN,
+        f"at one end the two cannot be told apart, which leaves the crossover open: {measured}",
+    )
 
 
 def _falls(curve: Sequence[tuple[int, float]]) -> list[float]:

@@ -56,6 +56,7 @@ def noisy_machine(reference_run: Run) -> Doubt | None:
             f"[{significant(interval.low, 4)}, {significant(interval.high, 4)}] instead of 1"
         ),
         advice="stop other work on the machine and measure again; differences of this size mean nothing here",
+        shift_ratio=max(half_width(interval), _distance(interval.median)),
     )
 
 
@@ -78,6 +79,7 @@ def unsteady_reference(run: Run, reference_run: Run) -> Doubt | None:
             f"{significant(interval.median)} [{significant(interval.low)}, {significant(interval.high)}] as long"
         ),
         advice="the ratio holds for the state the device was in then; repeat the comparison, and compare the clocks",
+        shift_ratio=_distance(interval.median),
     )
 
 
@@ -92,6 +94,7 @@ def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
             kind=DoubtKind.UNCOUNTED_OPERATORS,
             observation=f"no FLOP formula for {names}" + (f" and {more} more" if more > 0 else ""),
             advice="its FLOPs and everything computed from them are a lower bound; times are not affected",
+            shift_ratio=0.0,
         )
     yield from _launch_bound(run, kernel_busy_ratio)
 
@@ -105,6 +108,7 @@ def _monitored(run: Run) -> Iterator[Doubt]:
             kind=DoubtKind.THROTTLED,
             observation=f"the device lowered its clocks: {', '.join(monitor.throttle_reasons)}",
             advice="check cooling and power limit; the samples are kept, because a rented device would bill them too",
+            shift_ratio=_clock_loss(run),
         )
     if monitor.other_process_count:
         count = monitor.other_process_count
@@ -112,6 +116,7 @@ def _monitored(run: Run) -> Iterator[Doubt]:
             kind=DoubtKind.SHARED_DEVICE,
             observation=f"{count} other process{'es were' if count > 1 else ' was'} on the device",
             advice="measure on a device of your own; memory and utilisation include the others",
+            shift_ratio=None,
         )
 
 
@@ -124,14 +129,16 @@ def _sampled(run: Run) -> Iterator[Doubt]:
             kind=DoubtKind.TOO_FEW_SAMPLES,
             observation=f"{count} sample{'s' if count > 1 else ''} only; sampling {why}",
             advice="allow more time for the point, or resume the session",
+            shift_ratio=None if count < 2 else _ratio_half_width(run),
         )
     if count >= 2:
-        width = half_width(ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds))
+        width = _ratio_half_width(run)
         if width > WIDEST_HALF_WIDTH:
             yield Doubt(
                 kind=DoubtKind.WIDE_INTERVAL,
                 observation=f"the ratio to the reference is known to ±{percent(width)} only, from {count} samples",
                 advice="allow more samples or a quieter machine; differences below that are not resolved",
+                shift_ratio=width,
             )
 
 
@@ -148,6 +155,7 @@ def _drifted(run: Run) -> Iterator[Doubt]:
                     f"{percent(head / median(rest) - 1)} slower than the rest"
                 ),
                 advice="the warm-up was too short; the median forgives it, a mean would not",
+                shift_ratio=_distance(median(samples) / median(rest)),
             )
     clocks = [] if run.monitor is None else [s for s in run.monitor.series if s.signal == "sm_clock_hertz"]
     for series in clocks:
@@ -160,6 +168,7 @@ def _drifted(run: Run) -> Iterator[Doubt]:
                 kind=DoubtKind.CLOCK_DRIFT,
                 observation=f"the SM clock went from {si(before, 'Hz')} to {si(after, 'Hz')} within the window",
                 advice="lock the clocks or warm the device up for longer; ratios are paired and suffer less",
+                shift_ratio=_distance(after / before),
             )
 
 
@@ -177,18 +186,21 @@ def _launch_bound(run: Run, busy: float | None) -> Iterator[Doubt]:
             kind=DoubtKind.LAUNCH_BOUND,
             observation=f"the GPU ran kernels for {percent(busy)} of the step although a graph replays them",
             advice="the kernels are too small to follow each other without gaps; fuse them or give them more work",
+            shift_ratio=1 - busy,
         )
     elif busy is not None and idle:
         yield Doubt(
             kind=DoubtKind.LAUNCH_BOUND,
             observation=f"the GPU ran kernels for {percent(busy)} of the step; {_dispatched(run)}",
             advice=_NOT_THE_GPU,
+            shift_ratio=1 - busy,
         )
     elif waiting:
         yield Doubt(
             kind=DoubtKind.LAUNCH_BOUND,
             observation=f"the host was busy for {percent(host_ratio)} of the step; {_dispatched(run)}",
             advice=_NOT_THE_GPU,
+            shift_ratio=None,
         )
 
 
@@ -197,3 +209,20 @@ def _dispatched(run: Run) -> str:
     if run.workload.execution is Execution.EAGER:
         return f"{count} operators are dispatched one by one"
     return f"its eager form dispatches {count} operators, and too many of them are still launched one by one"
+
+
+def _distance(ratio: float) -> float:
+    """How far a ratio lies from 1, relative, alike above and below."""
+    return max(ratio, 1 / ratio) - 1
+
+
+def _ratio_half_width(run: Run) -> float:
+    timing = run.timing
+    return half_width(ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds))
+
+
+def _clock_loss(run: Run) -> float | None:
+    """How much lower than its highest value the SM clock was on average; None where it was not sampled."""
+    clocks = [] if run.monitor is None else [s.values for s in run.monitor.series if s.signal == "sm_clock_hertz"]
+    values = [value for series in clocks for value in series]
+    return max(values) / fmean(values) - 1 if values else None

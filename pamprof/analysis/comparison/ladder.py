@@ -1,48 +1,42 @@
-"""The ladder: what stands between the transformer and PAM, one factor at a time.
+"""The ladder: what stands between the reference and the subject's best code, each factor credited to its cause.
 
-transformer (fastest execution) -> the real twin (architecture) -> the same work in complex numbers at the twin's
-efficiency (arithmetic, counted) -> as published (how the published code runs, eager) -> what other executions and
-implementations win back, and at the end kernels written by hand. Measured factors come from one additive scale (see
-``pairing.time_ratio``), so their product is the measured end ratio exactly. A rung that was not measured is named in
-``missing`` and the next spans its place.
+reference (fastest execution) -> the subject's twin over real numbers (architecture) -> the same work in the subject's
+arithmetic at the twin's efficiency (counted) -> published code, eager as its authors run it -> the same code in its
+fastest execution (compiler and graph) -> other code in plain torch (layout) -> hand-written kernels. A subject that
+declares no published code starts with its first implementation instead. Measured factors come from one additive scale
+(see ``pairing.time_ratio``), so their product is the measured end ratio exactly. A step that was not measured is named
+in ``missing`` and the next spans its place.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.names import (
-    FUSED,
-    PAM,
-    PLANAR,
-    PUBLISHED,
-    TRANSFORMER,
-    TWIN,
-    execution_label,
-    implementation_label,
-    layer_title,
-)
+from pamprof.analysis.comparison.names import execution_label
 from pamprof.analysis.comparison.pairing import fastest, time_ratio
 from pamprof.analysis.comparison.results import Basis, Ladder, LadderStep, StepKind
-from pamprof.records import Execution, Interval
+from pamprof.records import Execution, ImplementationKind, Interval
 from pamprof.statistics import Verdict, verdict
 from pamprof.units import ratio, significant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.records import Run, Skip
+    from pamprof.analysis.comparison.names import Names
+    from pamprof.analysis.comparison.roles import Roles
+    from pamprof.records import Run, Skip, Workload
 
 
 class _Builder:
-    """Rungs so far: ``standing`` is the last measured arm, ``pending`` the counted factor laid on top of it."""
+    """Steps so far: ``standing`` is the last measured arm, ``pending`` the counted factor laid on top of it."""
 
-    def __init__(self, baseline: Run) -> None:
+    def __init__(self, baseline: Run, names: Names) -> None:
         self.baseline = baseline
+        self.names = names
         self.standing = baseline
         self.pending = 1.0
         self.missing: list[str] = []
-        name, execution = layer_title(baseline.workload.spec.layer), execution_label(baseline.workload.execution)
+        name, execution = names.title(baseline.workload.spec.layer), execution_label(baseline.workload.execution)
         self.steps = [
             LadderStep(
                 kind=StepKind.BASELINE,
@@ -86,18 +80,28 @@ class _Builder:
         self.pending = factor
 
 
-def build_ladder(runs: Sequence[Run], skips: Sequence[Skip], baseline: Run) -> Ladder | None:
-    """The ladder of one point; None where no PAM or no transformer was measured there."""
-    pam = [run for run in runs if run.workload.spec.layer == PAM]
-    if not pam or baseline.workload.spec.layer != TRANSFORMER:
+def build_ladder(runs: Sequence[Run], skips: Sequence[Skip], baseline: Run, roles: Roles) -> Ladder | None:
+    """The ladder of one point; None where the subject or a reference was not measured there."""
+    subject = roles.subject
+    subjects = [run for run in runs if run.workload.spec.layer == subject]
+    if subject is None or not subjects or baseline.workload.spec.layer not in roles.references:
         return None
-    builder = _Builder(baseline)
-    _architecture(builder, runs, skips)
-    published = [run for run in pam if run.workload.implementation == PUBLISHED]
-    planar = [run for run in pam if run.workload.implementation == PLANAR]
-    _arithmetic(builder, (published or planar or pam)[0])
-    _published(builder, published, skips)
-    _improvements(builder, pam, published, skips)
+    builder = _Builder(baseline, roles.names)
+    twin = _architecture(builder, runs, skips, roles)
+    _arithmetic(builder, subjects, twin, roles)
+    by_kind = {kind: [run for run in subjects if roles.kind(run.workload) is kind] for kind in ImplementationKind}
+    declared = {implementation.kind for implementation in roles.layers[subject].implementations}
+    first = by_kind[ImplementationKind.PUBLISHED]
+    if ImplementationKind.PUBLISHED not in declared:
+        first = _of_implementation(subjects, _first_measured(subjects, roles))
+        _first_code(builder, first, skips, StepKind.CODE, "first code")
+    else:
+        _first_code(builder, first, skips, StepKind.PUBLISHED, "as published")
+        if not first:
+            builder.missing.append(f"as published: not measured here{_skip_reason(skips, subject, roles)}")
+    _execution(builder, fastest(first))
+    _layouts(builder, [run for run in by_kind[ImplementationKind.PLAIN] if run not in first])
+    _kernels(builder, by_kind[ImplementationKind.KERNELS], declared, skips, roles)
     return Ladder(
         point=baseline.workload.point,
         baseline=baseline.workload,
@@ -106,115 +110,131 @@ def build_ladder(runs: Sequence[Run], skips: Sequence[Skip], baseline: Run) -> L
     )
 
 
-def _architecture(builder: _Builder, runs: Sequence[Run], skips: Sequence[Skip]) -> None:
-    twin = fastest(run for run in runs if run.workload.spec.layer == TWIN)
-    if twin is None:
-        reason = _skip_reason(skips, TWIN)
-        builder.missing.append(
-            f"architecture: the real twin was not measured here{reason}, so the counted step holds the architecture too"
+def _architecture(builder: _Builder, runs: Sequence[Run], skips: Sequence[Skip], roles: Roles) -> Run | None:
+    """The step onto the twin, whose run is returned; named as missing where a twin exists and was not measured."""
+    twin = fastest(run for run in runs if run.workload.spec.layer == roles.twin)
+    if twin is not None:
+        builder.measured(
+            StepKind.ARCHITECTURE,
+            "architecture",
+            f"The {builder.names.title(twin.workload.spec.layer)}, the same block over real numbers "
+            f"({execution_label(twin.workload.execution)}), over the "
+            f"{builder.names.title(builder.baseline.workload.spec.layer)}; each in its fastest execution.",
+            twin,
         )
-        return
-    builder.measured(
-        StepKind.ARCHITECTURE,
-        "architecture",
-        f"The real twin, the same block over real numbers ({execution_label(twin.workload.execution)}), "
-        f"over the transformer; each in its fastest execution.",
-        twin,
+        return twin
+    skipped = next((s for s in skips if roles.layers[s.workload.spec.layer].twin_of == roles.subject), None)
+    reason = f" ({skipped.kind}: {skipped.reason})" if skipped is not None else ""
+    builder.missing.append(
+        f"architecture: no twin over real numbers was measured here{reason}, so the counted step holds the "
+        "architecture too"
     )
+    return None
 
 
-def _arithmetic(builder: _Builder, counted: Run) -> None:
+def _arithmetic(builder: _Builder, subjects: Sequence[Run], twin: Run | None, roles: Roles) -> None:
+    """The counted step: FLOPs of the subject over those of the arm that stands, cut into chunks alike.
+
+    Chunk lengths belong to an implementation, so beside a twin the subject's implementation of the same name is
+    counted. Without one, the published or first implementation is.
+    """
     standing = builder.standing
+    alike = _of_implementation(subjects, twin.workload.implementation) if twin is not None else []
+    counted = (alike or _of_implementation(subjects, _first_measured(subjects, roles)))[0]
     factor = counted.flops.matrix_flop_count / standing.flops.matrix_flop_count
-    other = layer_title(standing.workload.spec.layer)
-    label = "complex arithmetic" if standing.workload.spec.layer == TWIN else "arithmetic"
+    other = builder.names.title(standing.workload.spec.layer)
+    is_complex = twin is not None and roles.layers[counted.workload.spec.layer].complex_valued
     builder.counted(
-        label,
-        f"Counted matrix FLOPs of {implementation_label(counted.workload)} over those of the {other}, at the FLOP/s "
-        f"that the {other} reaches.",
+        "complex arithmetic" if is_complex else "arithmetic",
+        f"Counted matrix FLOPs of {builder.names.implementation(counted.workload)} over those of the {other}, at the "
+        f"FLOP/s that the {other} reaches.",
         factor,
     )
+    if twin is not None and not alike:
+        builder.missing.append(
+            "arithmetic: the subject was not measured in the twin's implementation, so chunk lengths may differ in the "
+            "counted step"
+        )
     if not (counted.flops.complete and standing.flops.complete):
         builder.missing.append("arithmetic: some operators have no FLOP formula, so the counted factor is approximate")
 
 
-def _published(builder: _Builder, published: Sequence[Run], skips: Sequence[Skip]) -> None:
-    eager = next((run for run in published if run.workload.execution is Execution.EAGER), None)
-    run = eager or fastest(published)
+def _first_code(builder: _Builder, first: Sequence[Run], skips: Sequence[Skip], kind: StepKind, label: str) -> None:
+    """The step onto the published (or first) code, eager where that was measured."""
+    eager = next((run for run in first if run.workload.execution is Execution.EAGER), None)
+    run = eager or fastest(first)
     if run is None:
-        reason = _skip_reason(skips, PAM, PUBLISHED)
-        builder.missing.append(f"as published: the published implementation was not measured here{reason}")
         return
     how = execution_label(run.workload.execution)
     if eager is None:
-        reason = _skip_reason(skips, PAM, PUBLISHED, Execution.EAGER)
-        builder.missing.append(f"as published: not measured in eager execution{reason}; {how} stands in for it")
+        skipped = [s for s in skips if _is_eager_form(s.workload, run.workload)]
+        reason = f" ({skipped[0].kind}: {skipped[0].reason})" if skipped else ""
+        builder.missing.append(f"{label}: not measured in eager execution{reason}; {how} stands in for it")
     builder.measured(
-        StepKind.PUBLISHED,
-        "as published",
-        f"The published structure ({how}) against what its FLOPs would cost at equal efficiency: launches, copies and "
-        "kernels that leave the device idle.",
+        kind,
+        label,
+        f"{builder.names.in_sentence(run.workload)} against what its FLOPs would cost at equal efficiency: launches, "
+        "copies and kernels that leave the device idle.",
         run,
     )
 
 
-def _improvements(builder: _Builder, pam: Sequence[Run], published: Sequence[Run], skips: Sequence[Skip]) -> None:
-    best_published = fastest(published)
-    if best_published is not None and best_published is not builder.standing:
-        how = execution_label(best_published.workload.execution)
-        if _is_better(builder, best_published, f"published, {how}"):
-            builder.measured(
-                StepKind.IMPROVEMENT,
-                f"published, {how}",
-                f"The published structure in its fastest execution ({how}) over its eager one.",
-                best_published,
-            )
-    by_implementation: dict[str, list[Run]] = {}
-    for run in pam:
-        if run.workload.implementation != PUBLISHED:
-            by_implementation.setdefault(run.workload.implementation, []).append(run)
-    candidates = {name: best for name, runs in by_implementation.items() if (best := fastest(runs)) is not None}
-    planar, fused = candidates.pop(PLANAR, None), candidates.pop(FUSED, None)
-    _improve_or_say(builder, PLANAR, planar, skips)
-    # From the slowest to the fastest, so that each one that is better than all before it gets its rung.
-    anchor = builder.baseline
-    ordered = sorted(candidates.values(), key=lambda run: -time_ratio(run, anchor).interval.median)
-    for run in ordered:
-        if _is_better(builder, run, run.workload.implementation):
-            _improve(builder, run)
-    # Last whatever it wins: what is left when nothing is left to a compiler is what the ladder is climbed for.
-    _improve_or_say(builder, FUSED, fused, skips)
+def _execution(builder: _Builder, best: Run | None) -> None:
+    if best is None or best is builder.standing:
+        return
+    how = execution_label(best.workload.execution)
+    if _is_faster(builder, best, f"{best.workload.implementation}, {how}"):
+        builder.measured(
+            StepKind.EXECUTION,
+            f"compiler and graph: {how}",
+            f"{builder.names.implementation(best.workload)} in its fastest execution ({how}) over "
+            f"{execution_label(builder.standing.workload.execution)}.",
+            best,
+        )
 
 
-def _improve_or_say(builder: _Builder, name: str, run: Run | None, skips: Sequence[Skip]) -> None:
-    """A rung that every ladder should have, or why it is missing."""
-    if run is None:
-        builder.missing.append(f"{name}: not measured here{_skip_reason(skips, PAM, name)}")
-    else:
-        _improve(builder, run)
+def _layouts(builder: _Builder, plain: Sequence[Run]) -> None:
+    """Other code in plain torch, from the slowest to the fastest, so that each that beats all before it has a step."""
+    best = [run for name in dict.fromkeys(r.workload.implementation for r in plain) if (run := _best_of(plain, name))]
+    for run in sorted(best, key=lambda run: -time_ratio(run, builder.baseline).interval.median):
+        if _is_faster(builder, run, run.workload.implementation):
+            _improve(builder, StepKind.LAYOUT, f"layout: {run.workload.implementation}", run)
 
 
-def _improve(builder: _Builder, run: Run) -> None:
-    """A rung for another implementation; the first measured one when nothing published stands below it."""
-    how = execution_label(run.workload.execution)
-    before = builder.standing.workload
-    label = f"{run.workload.implementation}, {how}"
-    if before.spec.layer == PAM:
+def _kernels(
+    builder: _Builder,
+    kernels: Sequence[Run],
+    declared: set[ImplementationKind],
+    skips: Sequence[Skip],
+    roles: Roles,
+) -> None:
+    """Last whatever they win: what is left when nothing is left to a compiler is what the ladder is climbed for."""
+    run = fastest(kernels)
+    if run is not None:
+        _improve(builder, StepKind.KERNELS, "hand-written kernels", run)
+    elif ImplementationKind.KERNELS in declared and roles.subject is not None:
+        reason = _skip_reason(skips, roles.subject, roles, ImplementationKind.KERNELS)
+        builder.missing.append(f"hand-written kernels: not measured here{reason}")
+
+
+def _improve(builder: _Builder, kind: StepKind, label: str, run: Run) -> None:
+    """A step onto other code; onto the first measured one where no other code of the subject stands below it."""
+    names, before = builder.names, builder.standing.workload
+    if before.spec.layer == run.workload.spec.layer:
         explanation = (
-            f"{implementation_label(run.workload)} ({how}) over {implementation_label(before)} "
-            f"({execution_label(before.execution)}), each in its fastest execution."
+            f"{names.in_sentence(run.workload)} over {names.in_sentence(before)}, each in its fastest execution."
         )
     else:
         explanation = (
-            f"{implementation_label(run.workload)} ({how}) against what its FLOPs would cost at the efficiency of the "
-            f"{layer_title(before.spec.layer)}."
+            f"{names.in_sentence(run.workload)} against what its FLOPs would cost at the efficiency of the "
+            f"{names.title(before.spec.layer)}."
         )
-    builder.measured(StepKind.IMPROVEMENT, label, explanation, run)
+    builder.measured(kind, f"{label}, {execution_label(run.workload.execution)}", explanation, run)
 
 
-def _is_better(builder: _Builder, run: Run, label: str) -> bool:
-    """Whether a rung is worth its place; one that is not is named with its factor."""
-    if builder.standing.workload.spec.layer != PAM:
+def _is_faster(builder: _Builder, run: Run, label: str) -> bool:
+    """Whether a step is worth its place; one that is not is named with its factor."""
+    if builder.standing.workload.spec.layer != run.workload.spec.layer:
         return True
     interval = time_ratio(run, builder.standing).interval
     if verdict(interval) is Verdict.FASTER:
@@ -226,16 +246,35 @@ def _is_better(builder: _Builder, run: Run, label: str) -> bool:
     return False
 
 
+def _first_measured(subjects: Sequence[Run], roles: Roles) -> str:
+    """The published implementation where it was measured, otherwise the first declared one that was."""
+    measured = {run.workload.implementation for run in subjects}
+    declared = [i for i in roles.layers[subjects[0].workload.spec.layer].implementations if i.name in measured]
+    ordered = sorted(declared, key=lambda i: i.kind is not ImplementationKind.PUBLISHED)
+    return ordered[0].name
+
+
+def _of_implementation(runs: Sequence[Run], implementation: str) -> list[Run]:
+    return [run for run in runs if run.workload.implementation == implementation]
+
+
+def _best_of(runs: Sequence[Run], implementation: str) -> Run | None:
+    return fastest(_of_implementation(runs, implementation))
+
+
+def _is_eager_form(workload: Workload, other: Workload) -> bool:
+    return (workload.spec.layer, workload.implementation, workload.execution) == (
+        other.spec.layer,
+        other.implementation,
+        Execution.EAGER,
+    )
+
+
 def _skip_reason(
-    skips: Sequence[Skip], layer: str, implementation: str | None = None, execution: Execution | None = None
+    skips: Sequence[Skip], layer: str, roles: Roles, kind: ImplementationKind = ImplementationKind.PUBLISHED
 ) -> str:
     """``": reason"`` in brackets where a skip explains an absence, else nothing."""
     for skip in skips:
-        workload = skip.workload
-        if (
-            workload.spec.layer == layer
-            and implementation in {None, workload.implementation}
-            and execution in {None, workload.execution}
-        ):
+        if skip.workload.spec.layer == layer and roles.kind(skip.workload) is kind:
             return f" ({skip.kind}: {skip.reason})"
     return ""

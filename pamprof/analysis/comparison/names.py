@@ -1,24 +1,21 @@
-"""What arms are called in conclusions, and which layers the story is about."""
+"""What layers and arms are called: the same in every sentence, picture and table."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pamprof.records import Execution, Phase
+from pamprof.records import Execution, ImplementationFacts, ImplementationKind, LayerFacts, Phase
+from pamprof.records.layers import facts_of_older_records
 from pamprof.units import tokens
 
 if TYPE_CHECKING:
-    from pamprof.records import Point, Workload
+    from collections.abc import Iterable, Mapping
 
-TRANSFORMER = "transformer"
-TWIN = "real_pam"
-PAM = "pam"
-LLAMA = "llama"
-PUBLISHED = "published"
-PLANAR = "planar"
-FUSED = "fused"
+    from pamprof.records import Point, Session, Workload
 
-_TITLES = {TRANSFORMER: "transformer", TWIN: "real twin", PAM: "PAM", LLAMA: "Llama"}
+PAM, TWIN = "pam", "real_pam"
+
 _EXECUTIONS = {
     Execution.EAGER: "eager",
     Execution.COMPILED: "compiled",
@@ -27,9 +24,33 @@ _EXECUTIONS = {
 }
 
 
+def layer_facts_of(sessions: Iterable[Session], workloads: Iterable[Workload]) -> dict[str, LayerFacts]:
+    """Facts of every layer, the latest session's where several know it, in the order of the sessions.
+
+    Layers that no session knows are completed like those of older records. Implementations that were measured but not
+    declared are added behind the declared ones.
+    """
+    measured = tuple(workloads)
+    ordered = sorted(sessions, key=lambda session: session.started_at)
+    facts: dict[str, LayerFacts] = {}
+    for session in reversed(ordered):
+        for known in session.layers:
+            facts.setdefault(known.layer, known)
+    for workload in measured:
+        layer = workload.spec.layer
+        if layer not in facts:
+            facts[layer] = facts_of_older_records([(layer, layer)])[0]
+    for layer, known in facts.items():
+        declared = {implementation.name for implementation in known.implementations}
+        undeclared = dict.fromkeys(w.implementation for w in measured if w.spec.layer == layer)
+        more = tuple(ImplementationFacts(name=name) for name in undeclared if name not in declared)
+        facts[layer] = replace(known, implementations=(*known.implementations, *more))
+    return facts
+
+
 def layer_title(layer: str) -> str:
-    """A layer's name for people; its registry name where it has no other."""
-    return _TITLES.get(layer, layer)
+    """A layer's name for people where no session is at hand; its registry name where it has no other."""
+    return facts_of_older_records([(layer, layer)])[0].title
 
 
 def execution_label(execution: Execution) -> str:
@@ -37,24 +58,54 @@ def execution_label(execution: Execution) -> str:
     return _EXECUTIONS[execution]
 
 
-def implementation_label(workload: Workload) -> str:
-    """An arm without its execution: ``PAM planar``; the implementation is left out where a layer has only one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Names of the layers in ``layers`` and of their arms.
 
-    A state in a dtype of its own is named: ``PAM planar (bfloat16 state)``.
+    An implementation is named where its layer has several; a state's dtype where the arm names one.
     """
-    title = layer_title(workload.spec.layer)
-    name = title if workload.spec.layer in {TRANSFORMER, TWIN, LLAMA} else f"{title} {workload.implementation}"
-    return name if workload.spec.state_dtype is None else f"{name} ({workload.spec.state_dtype} state)"
+
+    layers: Mapping[str, LayerFacts]
+
+    def title(self, layer: str) -> str:
+        """A layer's name for people."""
+        known = self.layers.get(layer)
+        return layer_title(layer) if known is None else known.title
+
+    def implementation(self, workload: Workload) -> str:
+        """An arm without its execution: ``PAM planar (bfloat16 state)``."""
+        title = self.title(workload.spec.layer)
+        known = self.layers.get(workload.spec.layer)
+        several = known is None or len(known.implementations) > 1
+        name = f"{title} {workload.implementation}" if several else title
+        return name if workload.spec.state_dtype is None else f"{name} ({workload.spec.state_dtype} state)"
+
+    def arm(self, workload: Workload) -> str:
+        """An arm with its execution: ``PAM planar · compiled``."""
+        return f"{self.implementation(workload)} · {execution_label(workload.execution)}"
+
+    def in_sentence(self, workload: Workload) -> str:
+        """An arm inside a sentence: ``PAM as published (eager)``, ``PAM planar (compiled)``."""
+        known = self.layers.get(workload.spec.layer)
+        published = known is not None and known.kind_of(workload.implementation) is ImplementationKind.PUBLISHED
+        name = f"{self.title(workload.spec.layer)} as published" if published else self.implementation(workload)
+        return f"{name} ({execution_label(workload.execution)})"
+
+
+def names_of(sessions: Iterable[Session], workloads: Iterable[Workload]) -> Names:
+    """The names of everything in ``sessions`` and ``workloads``."""
+    return Names(layers=layer_facts_of(sessions, workloads))
 
 
 def arm_label(workload: Workload) -> str:
-    """An arm with its execution: ``PAM planar · compiled``."""
-    return f"{implementation_label(workload)} · {execution_label(workload.execution)}"
+    """An arm with its execution where no session is at hand: ``PAM planar · compiled``."""
+    return names_of((), (workload,)).arm(workload)
 
 
-def unique_labels(workloads: tuple[Workload, ...]) -> tuple[str, ...]:
+def unique_labels(workloads: tuple[Workload, ...], names: Names | None = None) -> tuple[str, ...]:
     """Labels of the arms of one point; where two would be alike, the implementation or the sizes tell them apart."""
-    plain = [arm_label(workload) for workload in workloads]
+    names = names_of((), workloads) if names is None else names
+    plain = [names.arm(workload) for workload in workloads]
     named = [
         label if plain.count(label) == 1 else f"{label} ({workload.implementation})"
         for label, workload in zip(plain, workloads, strict=True)

@@ -14,7 +14,7 @@ from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.statistics import ratio_interval
 
 if TYPE_CHECKING:
-    from pamprof.analysis.comparison.results import Analysis
+    from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import Point
 
 

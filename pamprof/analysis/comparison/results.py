@@ -10,14 +10,14 @@ from pamprof.records import Dtype, Phase
 from pamprof.statistics import Verdict
 
 if TYPE_CHECKING:
-    from pamprof.records import Ceilings, Interval, Point, Run, Workload
+    from pamprof.records import Interval, Point, Run, Workload
 
 __all__ = [
-    "Analysis",
     "Basis",
     "Comparison",
     "Crossover",
     "CrossoverQuantity",
+    "Direction",
     "Doubt",
     "DoubtKind",
     "Ladder",
@@ -54,11 +54,20 @@ class DoubtKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """One doubt: what was seen, in numbers, and what to do about it."""
+    """One doubt: what was seen, in numbers, and what to do about it.
+
+    Attributes:
+        kind: Which of the closed list.
+        observation: What was seen.
+        advice: What to do about it.
+        shift_ratio: How far the row's cost ratio could be off because of it, relative, such as 0.03; 0 where the ratio
+            is not touched; None where nothing bounds it.
+    """
 
     kind: DoubtKind
     observation: str
     advice: str
+    shift_ratio: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +78,11 @@ class Summary:
         run: The run itself.
         label: Short unique name of the arm in its point, such as ``PAM planar · compiled``.
         sample_count: Samples.
-        step_seconds: Median with interval.
-        device_seconds: By CUDA events; None without them.
-        tokens_per_second: From the median time.
+        step_seconds: The one estimate that tokens per second, FLOP/s and dollars follow from: the baseline's own median
+            times the arm's ratio to it, so that they divide to the displayed ratio.
+        sampled_step_seconds: Median of the arm's own samples, which lie minutes apart from those of other arms.
+        device_seconds: Median of its own samples by CUDA events; None without them.
+        tokens_per_second: From ``step_seconds``.
         flops_per_second: Achieved matrix FLOP/s (causal count over wall time).
         model_flops_utilisation: Achieved over the device's dense peak for the dtype; None where the peak is unknown.
         kernel_busy_ratio: Kernel time of a profiled step over the step's wall time, 0..1; None if not profiled.
@@ -83,6 +94,7 @@ class Summary:
     label: str
     sample_count: int
     step_seconds: Interval
+    sampled_step_seconds: Interval
     device_seconds: Interval | None
     tokens_per_second: Interval
     flops_per_second: Interval
@@ -122,13 +134,16 @@ class Comparison:
 
 
 class StepKind(StrEnum):
-    """What a rung of the ladder stands for; decides its colour."""
+    """What a step of the ladder is credited to."""
 
     BASELINE = "baseline"
     ARCHITECTURE = "architecture"
     ARITHMETIC = "arithmetic"
-    PUBLISHED = "published"
-    IMPROVEMENT = "improvement"
+    PUBLISHED = "published code"
+    CODE = "code"  # the first measured code of a layer that declares none published
+    EXECUTION = "compiler and graph"
+    LAYOUT = "layout"
+    KERNELS = "hand-written kernels"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +152,7 @@ class LadderStep:
 
     Attributes:
         kind: What the rung stands for.
-        label: For people, such as ``complex arithmetic``.
+        label: For people, such as ``complex arithmetic`` or ``layout: planar``.
         explanation: One sentence: what is compared with what.
         factor: Multiplicative change against the rung before.
         cumulative: Cost per token relative to the baseline after this rung.
@@ -172,6 +187,15 @@ class CrossoverQuantity(StrEnum):
     MEMORY = "memory"  # bytes held by one sequence, S/kappa
 
 
+class Direction(StrEnum):
+    """Which of two arms is the cheaper one over the contexts measured; the better for the subject, the earlier here."""
+
+    ALWAYS_CHEAPER = "always cheaper"
+    CHEAPER_ABOVE = "cheaper above"
+    UNKNOWN = "unknown"
+    NEVER_CHEAPER = "never cheaper"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossover:
     """Context length from which the fixed state is the cheaper one, in tokens.
@@ -181,7 +205,7 @@ class Crossover:
             implementation is empty for a modelled crossover, which holds for all of them.
         batch_size: Sequences per step; 0 in training where it shrinks with the length, at as many tokens a step.
         tokens: Interval of the crossover; None with ``reason`` where measurement brackets none.
-        direction: ``cheaper above``, ``always cheaper``, ``always dearer`` or ``unknown`` inside the measured contexts.
+        direction: Which one is cheaper where, inside the measured contexts.
         reason: One sentence: bracketed by which contexts, or why unknown.
         basis: Measured (log-log interpolation between measured contexts) or model (by formula from bytes).
         phase: Phase it holds for; in train and prefill the context is the sequence length.
@@ -193,7 +217,7 @@ class Crossover:
     subject_implementation: str
     batch_size: int
     tokens: Interval | None
-    direction: str
+    direction: Direction
     reason: str
     basis: Basis
     phase: Phase = Phase.DECODE
@@ -207,10 +231,10 @@ class PointAnalysis:
 
     Attributes:
         point: Where.
-        baseline: What every ratio is against: the transformer in its fastest execution measured here.
+        baseline: What every ratio is against: the reference in its fastest execution measured here.
         summaries: Every arm, the baseline included.
         comparisons: Every arm against the baseline, the baseline itself excluded.
-        ladder: The decomposition; None where no PAM or no transformer was measured.
+        ladder: The decomposition; None where subject or reference was not measured.
         noise_half_width: Relative half width of the reference's ratio against itself; None where it was not measured.
         same_execution: Every arm against the baseline's layer in the arm's own execution.
     """
@@ -223,15 +247,10 @@ class PointAnalysis:
     noise_half_width: float | None
     same_execution: tuple[Comparison, ...] = ()
 
+    def summary_of(self, workload: Workload) -> Summary:
+        """The summary of a workload measured at this point."""
+        return next(summary for summary in self.summaries if summary.workload == workload)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Analysis:
-    """Everything concluded from a set of records, ready for a view.
-
-    ``ceilings`` are the latest measured on the runs' own machine, one for each dtype.
-    """
-
-    points: tuple[PointAnalysis, ...]
-    crossovers: tuple[Crossover, ...]
-    problems: tuple[str, ...]
-    ceilings: tuple[Ceilings, ...] = ()
+    def comparison_of(self, workload: Workload) -> Comparison | None:
+        """The comparison of an arm with the baseline; None for the baseline itself."""
+        return next((c for c in self.comparisons if c.subject == workload), None)

@@ -20,7 +20,8 @@ from pamprof.units import binary_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.analysis.comparison.results import Analysis, Summary
+    from pamprof.analysis.comparison.results import Summary
+    from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import Ceilings, Dtype, Interval, Memory, Workload
 
 

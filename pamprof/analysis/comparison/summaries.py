@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.doubts import doubts_of
+from pamprof.analysis.comparison.pairing import time_ratio
 from pamprof.analysis.comparison.results import Summary
 from pamprof.analysis.known_devices import peak_flops_per_second
 from pamprof.statistics import median_interval
@@ -14,19 +15,26 @@ if TYPE_CHECKING:
     from pamprof.records import Interval, Run
 
 
-def summarise(run: Run, label: str, more_doubts: tuple[Doubt, ...] = ()) -> Summary:
-    """The summary of ``run`` under ``label``; ``more_doubts`` are those that concern its whole point."""
+def summarise(run: Run, label: str, baseline: Run, more_doubts: tuple[Doubt, ...] = ()) -> Summary:
+    """The summary of ``run`` under ``label``; ``more_doubts`` are those that concern its whole point.
+
+    Its step time is ``baseline``'s own median times its ratio to ``baseline``, the ratio that the report shows.
+    """
     timing = run.timing
-    step = median_interval(timing.wall_time_seconds)
+    sampled = median_interval(timing.wall_time_seconds)
+    step = sampled
+    if run is not baseline:
+        step = time_ratio(run, baseline).interval.times(median_interval(baseline.timing.wall_time_seconds))
     device = median_interval(timing.device_time_seconds) if timing.device_time_seconds else None
     flops = step.inverse().scaled(run.flops.matrix_flop_count)
     peak = peak_flops_per_second(run.environment, run.workload.dtype)
-    busy = kernel_busy_ratio(run, step)
+    busy = kernel_busy_ratio(run, sampled)
     return Summary(
         run=run,
         label=label,
         sample_count=len(timing.wall_time_seconds),
         step_seconds=step,
+        sampled_step_seconds=sampled,
         device_seconds=device,
         tokens_per_second=step.inverse().scaled(run.workload.tokens_per_step),
         flops_per_second=flops,

@@ -24,12 +24,12 @@ from pathlib import Path
 import msgspec
 
 from pamprof.errors import PriceError
-from pamprof.pricing.catalogue import refreshed_path
-from pamprof.pricing.findings import subject_of
+from pamprof.pricing.rates.catalogue import refreshed_path
+from pamprof.pricing.rates.findings import subject_of
+from pamprof.pricing.rates.validate import validate
 from pamprof.pricing.sources.file import format_prices, read_price_file
 from pamprof.pricing.sources.form_factors import board
 from pamprof.pricing.sources.gpuhunt_worker import NOT_INSTALLED
-from pamprof.pricing.validate import validate
 from pamprof.records import Price
 
 DEFAULT_PROVIDERS = ("aws", "azure", "gcp", "lambda", "nebius", "oci", "runpod")

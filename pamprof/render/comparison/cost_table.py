@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.pricing.cost import PAPER_RUN_TOKENS, training_bill
+from pamprof.pricing.run_cost import PAPER_RUN_TOKENS, training_bill
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.comparison.charts.common import panel_title
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import PointAnalysis
     from pamprof.records import Perplexity
     from pamprof.render.arms import Arm
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 
-def cost_table(material: Material) -> CostTable:
+def cost_table(inputs: ReportInputs) -> CostTable:
     """Cost of every arm's fastest execution by point, perplexity above it, and the training bill of the paper's run."""
-    points = material.main_points()
+    points = inputs.story.points
     shown = {arm_key(s.workload) for point in points for s in point.summaries}
-    arms = tuple(arm for key, arm in material.arms.items() if key in shown)
-    perplexities = {p.layer: p for p in (material.session.perplexities if material.session else ())}
+    arms = tuple(arm for key, arm in inputs.arms.items() if key in shown)
+    perplexities = {p.layer: p for p in (inputs.session.perplexities if inputs.session else ())}
     sources = tuple(dict.fromkeys(p.source for p in perplexities.values()))
     return CostTable(
-        unit=unit_of(material),
+        unit=unit_of(inputs),
         arms=arms,
-        rows=tuple(CostRow(point=panel_title(p), cells=_cells(material, p, arms)) for p in points),
+        rows=tuple(CostRow(point=panel_title(p), cells=_cells(inputs, p, arms)) for p in points),
         perplexities=tuple(_perplexity(perplexities.get(arm.key.split("/", maxsplit=1)[0])) for arm in arms)
         if perplexities
         else (),
         perplexity_source=f"Perplexity (lower is better): {listed(sources)}." if sources else "",
-        bill=_bill(material),
-        market=_market(material),
+        bill=_bill(inputs),
+        market=_market(inputs),
     )
 
 
-def _cells(material: Material, point: PointAnalysis, arms: tuple[Arm, ...]) -> tuple[Cell, ...]:
-    best = {arm_key(s.workload): s for s in material.best(point)}
+def _cells(inputs: ReportInputs, point: PointAnalysis, arms: tuple[Arm, ...]) -> tuple[Cell, ...]:
+    best = {arm_key(s.workload): s for s in inputs.best_arms(point)}
     cells = []
     for arm in arms:
         if arm.key not in best:
@@ -49,11 +49,11 @@ def _cells(material: Material, point: PointAnalysis, arms: tuple[Arm, ...]) -> t
                 Cell(text=units.UNKNOWN, reason="not measured here; a skipped point is listed with its reason")
             )
             continue
-        value = value_of(material, best[arm.key])
+        value = value_of(inputs, best[arm.key])
         cells.append(
             Cell(
-                text=written(material, value.median),
-                detail=brackets(value, lambda x: written(material, x).replace("$", "")),
+                text=written(inputs, value.median),
+                detail=brackets(value, lambda x: written(inputs, x).replace("$", "")),
                 sort=value.median,
             )
         )
@@ -66,25 +66,26 @@ def _perplexity(known: Perplexity | None) -> Cell:
     return Cell(text=f"{known.value:.1f}", sort=known.value)
 
 
-def _bill(material: Material) -> tuple[str, ...]:
-    point = material.headline_point(Phase.TRAIN)
-    if point is None or point.point.scope != "model":
+def _bill(inputs: ReportInputs) -> tuple[str, ...]:
+    told = inputs.story.phase(Phase.TRAIN)
+    if told is None or told.point.point.scope != "model":
         return ()
+    point = told.point
     lines = []
-    for summary in material.best(point):
+    for summary in inputs.best_arms(point):
         hours = summary.tokens_per_second.inverse().scaled(PAPER_RUN_TOKENS / 3600)
         text = f"{with_brackets(hours)} device-hours"
-        if material.quote is not None:
-            bill = training_bill(PAPER_RUN_TOKENS, summary.tokens_per_second, material.quote)
+        if inputs.quote is not None:
+            bill = training_bill(PAPER_RUN_TOKENS, summary.tokens_per_second, inputs.quote)
             text = f"{units.usd(bill.usd.median)} ({text})"
-        lines.append(f"{material.full_label(summary.workload)}: {text}")
+        lines.append(f"{inputs.full_label(summary.workload)}: {text}")
     return tuple(lines)
 
 
-def _market(material: Material) -> str:
-    quote = material.quote
+def _market(inputs: ReportInputs) -> str:
+    quote = inputs.quote
     if quote is None:
-        return price_note(material)
+        return price_note(inputs)
     if quote.candidate_count < 2 or quote.low == quote.high:
         return "One rate only: the spread of the market is not shown."
     low, high, own = (float(p.usd_per_device_hour) for p in (quote.low, quote.high, quote.chosen))

@@ -13,7 +13,7 @@ from pamprof.render.text import listed, plural
 
 if TYPE_CHECKING:
     from pamprof.records import Run, Session
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 _AXES = {
     "parameters": "the number of real parameters",
@@ -23,11 +23,11 @@ _AXES = {
 }
 
 
-def fairness(material: Material) -> Fairness:
+def fairness(inputs: ReportInputs) -> Fairness:
     """The block, from the session's arms and the runs."""
-    session = material.session
+    session = inputs.session
     return Fairness(
-        matched=_matched(session) if session else "The records hold no session header, so what was matched is unknown.",
+        matched=_matched(inputs, session),
         size_headings=(
             "Arm",
             "Parameters",
@@ -50,17 +50,20 @@ def fairness(material: Material) -> Fairness:
             "Largest error against the oracle",
             "Notes",
         ),
-        given=tuple(_given(material, key) for key in material.arms),
-        policy=_policy(material),
-        objections=_objections(material),
+        given=tuple(_given(inputs, key) for key in inputs.arms),
+        policy=_policy(inputs),
+        objections=_objections(inputs),
     )
 
 
-def _matched(session: Session) -> str:
+def _matched(inputs: ReportInputs, session: Session | None) -> str:
+    if session is None:
+        return "The records hold no session header, so what was matched is unknown."
+    reference = inputs.story.names.title(session.reference_layer)
     axis = _AXES.get(session.match_axis, session.match_axis)
     return (
         f"Sizes were matched on {axis}. The residuals stand beside each size, relative to the reference "
-        f"({session.reference_layer}); per-token figures are at {units.tokens(session.sequence_length)} tokens."
+        f"({reference}); per-token figures are at {units.tokens(session.sequence_length)} tokens."
     )
 
 
@@ -95,8 +98,8 @@ def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
     return tuple(made)
 
 
-def _given(material: Material, key: str) -> tuple[str, ...]:
-    runs = [run for run in material.records.runs if arm_key(run.workload) == key]
+def _given(inputs: ReportInputs, key: str) -> tuple[str, ...]:
+    runs = [run for run in inputs.records.runs if arm_key(run.workload) == key]
     executions = tuple(dict.fromkeys(execution_label(run.workload) for run in runs))
     kinds = tuple(
         dict.fromkeys(
@@ -107,7 +110,7 @@ def _given(material: Material, key: str) -> tuple[str, ...]:
     )
     notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
     return (
-        material.arms[key].label,
+        inputs.arms[key].label,
         ", ".join(executions) or units.UNKNOWN,
         attention(runs),
         logits_columns(runs),
@@ -127,16 +130,16 @@ def _gate(run: Run) -> str:
     return f"{run.gate.relative_error:.1e} of {run.gate.tolerance:.0e} allowed ({run.gate.oracle})"
 
 
-def _policy(material: Material) -> str:
-    backends = tuple(dict.fromkeys(name for run in material.records.runs for name in run.environment.sdpa_backends))
+def _policy(inputs: ReportInputs) -> str:
+    backends = tuple(dict.fromkeys(name for run in inputs.records.runs for name in run.environment.sdpa_backends))
     backends_named = f"Attention backends enabled, in order of preference: {', '.join(backends)}." if backends else ""
-    models = [run for run in material.records.runs if run.workload.scope is Scope.MODEL]
+    models = [run for run in inputs.records.runs if run.workload.scope is Scope.MODEL]
     return " ".join(filter(None, (PRECISION_POLICY, logits_policy(models), backends_named)))
 
 
-def _objections(material: Material) -> tuple[str, ...]:
-    session = material.session
-    by_hand = hand_written(material)
+def _objections(inputs: ReportInputs) -> tuple[str, ...]:
+    session = inputs.session
+    by_hand = hand_written(inputs)
     objections = [
         *(() if by_hand is None else (by_hand,)),
         "Equal size is not equal quality: cost is per token, whatever the token is worth. "
@@ -146,42 +149,48 @@ def _objections(material: Material) -> tuple[str, ...]:
             else "No perplexity was given; add it with --perplexity to see both."
         ),
     ]
-    if session is not None and session.match_axis == "parameters" and any(a.spec.layer == "pam" for a in session.arms):
+    if session is not None and session.match_axis == "parameters" and (named := _complex_layers(inputs, session)):
         objections.append(
             "A complex weight counts as two real parameters and takes part in four real products, so parameter-matched "
-            "PAM does more arithmetic by construction; --match flops asks the other question."
+            f"{listed(named)} does more arithmetic by construction; --match flops asks the other question."
         )
     executions: dict[str, set[str]] = {}
-    for run in material.records.runs:
+    for run in inputs.records.runs:
         executions.setdefault(arm_key(run.workload), set()).add(execution_label(run.workload))
     everything = set().union(*executions.values()) if executions else set()
     short = tuple(
-        f"{material.arms[key].label} ({listed(tuple(sorted(everything - had)))})"
+        f"{inputs.arms[key].label} ({listed(tuple(sorted(everything - had)))})"
         for key, had in executions.items()
         if had != everything
     )
     if short:
-        skipped = {arm_key(skip.workload) for skip in material.records.skips}
+        skipped = {arm_key(skip.workload) for skip in inputs.records.skips}
         why = (
             "; see the skipped points" if any(executions[k] != everything and k in skipped for k in executions) else ""
         )
         objections.append(f"Not every arm has every execution: {listed(short)} missing{why}.")
-    if any(run.workload.scope == "layer" for run in material.records.runs):
+    if any(run.workload.scope == "layer" for run in inputs.records.runs):
         objections.append(
             "A single block fits the cache and leaves out embedding and head; a full model behaves differently."
         )
-    dropouts = {run.workload.spec.dropout for run in material.records.runs}
+    dropouts = {run.workload.spec.dropout for run in inputs.records.runs}
     objections.append(
         f"Dropout differs between arms ({', '.join(f'{d:g}' for d in sorted(dropouts))}), which moves training cost."
         if len(dropouts) > 1
         else f"Dropout is {next(iter(dropouts), 0.0):g} on every arm; training recipes that use it cost more."
     )
-    unpaired = sum(not c.paired for p in material.analysis.points for c in p.comparisons)
+    unpaired = sum(not c.paired for p in inputs.analysis.points for c in p.comparisons)
     if unpaired:
         objections.append(f"{plural(unpaired, 'comparison')} (marked *) were not sampled side by side in one process.")
-    devices = {run.environment.device_name for run in material.records.runs}
+    devices = {run.environment.device_name for run in inputs.records.runs}
     objections.append(
         f"{'One device' if len(devices) == 1 else plural(len(devices), 'device')}, one software stack: another GPU, "
         "driver or torch version moves the ratios."
     )
     return tuple(objections)
+
+
+def _complex_layers(inputs: ReportInputs, session: Session) -> tuple[str, ...]:
+    """Titles of the session's layers that compute with complex numbers."""
+    layers = inputs.story.roles.layers
+    return tuple(arm.title for arm in session.arms if layers[arm.spec.layer].complex_valued)

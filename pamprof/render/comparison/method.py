@@ -14,7 +14,7 @@ from pamprof.render.text import listed, plural, point_label
 
 if TYPE_CHECKING:
     from pamprof.records import Environment, PriceQuote
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 _STOPS = {
     "precision": "interval narrow enough",
@@ -24,38 +24,40 @@ _STOPS = {
 }
 
 
-def method(material: Material) -> tuple[Fact, ...]:
+def method(inputs: ReportInputs) -> tuple[Fact, ...]:
     """Facts in reading order."""
-    environment = material.environment
-    facts = [*_machine(material, environment)] if environment is not None else []
+    environment = inputs.environment
+    facts = [*_machine(inputs, environment)] if environment is not None else []
     facts += [
-        Fact(name="Noise floor", value=_noise(material)),
-        Fact(name="Stopping rule", value=_stops(material)),
-        Fact(name="Samples", value=_samples(material)),
+        Fact(name="Noise floor", value=_noise(inputs)),
+        Fact(name="Stopping rule", value=_stops(inputs)),
+        Fact(name="Samples", value=_samples(inputs)),
         Fact(
             name="Estimator",
             value="Arms and reference are sampled in turns in one process; intervals come from a block bootstrap of "
-            "the paired samples; tokens per second come from the median time. No sample is dropped.",
+            "the paired samples. One estimate: an arm's step time is the baseline's own median times the arm's ratio, "
+            "and tokens per second, FLOP/s and dollars follow from it, so that they divide to the ratio shown. "
+            "No sample is dropped.",
         ),
         Fact(
             name="FLOP convention",
             value="A real multiply-add is 2, a complex one 8; causal attention is counted as causal. Elementwise work "
             "is counted apart (real 1, complex multiply 6, complex add 2) and is in no ratio here.",
         ),
-        Fact(name="Ceilings", value=_ceilings(material)),
-        Fact(name="Uncounted operators", value=_uncounted(material)),
-        Fact(name="Clocks and throttling", value=_clocks(material)),
-        Fact(name="Price", value=price_provenance(material.quote, material.quote_reason)),
-        Fact(name="Records", value=f"{plural(len(material.records.runs), 'run')}, schema version {SCHEMA_VERSION}"),
+        Fact(name="Ceilings", value=_ceilings(inputs)),
+        Fact(name="Uncounted operators", value=_uncounted(inputs)),
+        Fact(name="Clocks and throttling", value=_clocks(inputs)),
+        Fact(name="Price", value=price_provenance(inputs.quote, inputs.quote_reason)),
+        Fact(name="Records", value=f"{plural(len(inputs.records.runs), 'run')}, schema version {SCHEMA_VERSION}"),
     ]
     return tuple(facts)
 
 
-def _machine(material: Material, e: Environment) -> list[Fact]:
-    reasons = {u.field: u.reason for run in material.records.runs for u in run.unknowns}
+def _machine(inputs: ReportInputs, e: Environment) -> list[Fact]:
+    reasons = {u.field: u.reason for run in inputs.records.runs for u in run.unknowns}
 
     # A report may show records of several commits.
-    found = dict.fromkeys(run.environment.git_commit for run in material.records.runs)
+    found = dict.fromkeys(run.environment.git_commit for run in inputs.records.runs)
     commits = ", ".join(commit for commit in found if commit is not None)
 
     def known(value: str | None, field: str) -> str:
@@ -110,9 +112,9 @@ def _machine(material: Material, e: Environment) -> list[Fact]:
     return facts
 
 
-def noise(material: Material) -> str:
+def noise(inputs: ReportInputs) -> str:
     """``±1.2 % on this machine, 24 samples``; a dash with its reason where the reference was not paired with itself."""
-    floor = noise_floor(material.analysis)
+    floor = noise_floor(inputs.analysis)
     if floor is None:
         return f"{units.UNKNOWN} (the reference was not paired with itself at any point)"
     return f"{_plus_minus(floor.half_width)} on this machine, {plural(floor.samples, 'sample')}"
@@ -123,10 +125,10 @@ def _plus_minus(half_width: float) -> str:
     return f"±{units.percent(half_width)}" if half_width <= 1 else f"more than ±{units.percent(1.0, 3)}"
 
 
-def _noise(material: Material) -> str:
-    floor = noise_floor(material.analysis)
+def _noise(inputs: ReportInputs) -> str:
+    floor = noise_floor(inputs.analysis)
     if floor is None:
-        return noise(material)
+        return noise(inputs)
     where = f"{floor.point.phase}, {point_label(floor.point)}"
     others = (
         f"the noisiest of {floor.measured_points} points, the quietest has {_plus_minus(floor.smallest_half_width)}"
@@ -134,22 +136,22 @@ def _noise(material: Material) -> str:
         else "the only point"
     )
     return (
-        f"{noise(material)}: half width of the interval of the reference's time over its own, sampled like every other "
+        f"{noise(inputs)}: half width of the interval of the reference's time over its own, sampled like every other "
         f"arm, at {where} ({others}). Its median was {units.percent(floor.median_deviation)} off 1, where nothing "
         f"differs."
     )
 
 
-def _stops(material: Material) -> str:
-    counts = Counter(str(run.timing.stop_reason) for run in material.records.runs)
+def _stops(inputs: ReportInputs) -> str:
+    counts = Counter(str(run.timing.stop_reason) for run in inputs.records.runs)
     return (
         ", ".join(f"{_STOPS.get(name, name)} in {plural(count, 'run')}" for name, count in counts.most_common())
         or "no run"
     )
 
 
-def _samples(material: Material) -> str:
-    runs = material.records.runs
+def _samples(inputs: ReportInputs) -> str:
+    runs = inputs.records.runs
     if not runs:
         return "none"
     counts = sorted(len(run.timing.wall_time_seconds) for run in runs)
@@ -159,20 +161,20 @@ def _samples(material: Material) -> str:
     return f"{counts[0]} to {counts[-1]} a run, {steps[0]} to {steps[-1]} steps a sample, {cache}, random data"
 
 
-def _ceilings(material: Material) -> str:
+def _ceilings(inputs: ReportInputs) -> str:
     found = tuple(
         f"{roof.dtype}: {units.si(roof.peak_flops_per_second, 'FLOP/s')} and "
         f"{units.si(roof.bandwidth_bytes_per_second, 'B/s')} ({roof.source})"
-        for roof in rooflines(material.analysis)
+        for roof in rooflines(inputs.analysis)
         if roof.source is not None
     )
-    reasons = dict.fromkeys(r.unknown_reason for r in rooflines(material.analysis) if r.unknown_reason is not None)
+    reasons = dict.fromkeys(r.unknown_reason for r in rooflines(inputs.analysis) if r.unknown_reason is not None)
     return "; ".join(found) or f"{units.UNKNOWN} ({'; '.join(reasons) or 'nothing was measured'})"
 
 
-def _uncounted(material: Material) -> str:
+def _uncounted(inputs: ReportInputs) -> str:
     found: Counter[str] = Counter()
-    for run in material.records.runs:
+    for run in inputs.records.runs:
         for operator in run.flops.uncounted_operators:
             found[operator.operator] += operator.count
     if not found:
@@ -181,14 +183,14 @@ def _uncounted(material: Material) -> str:
     return f"{shown}{f' and {len(found) - 12} more' if len(found) > 12 else ''}; FLOPs of these runs are lower bounds"
 
 
-def _clocks(material: Material) -> str:
-    monitors = [run.monitor for run in material.records.runs if run.monitor is not None]
+def _clocks(inputs: ReportInputs) -> str:
+    monitors = [run.monitor for run in inputs.records.runs if run.monitor is not None]
     values = [v / 1e6 for m in monitors for s in m.series if s.signal == "sm_clock_hertz" for v in s.values]
     clock = f"SM clock {min(values):.0f} to {max(values):.0f} MHz while monitored; " if values else ""
     readable = [m.throttle_reasons for m in monitors if m.throttle_reasons is not None]
     if not readable:
         reasons = dict.fromkeys(
-            u.reason for run in material.records.runs for u in run.unknowns if "throttle_reasons" in u.field
+            u.reason for run in inputs.records.runs for u in run.unknowns if "throttle_reasons" in u.field
         )
         return f"{clock}throttling {units.UNKNOWN} ({'; '.join(reasons) or 'clock-event reasons cannot be read here'})"
     seen = Counter(reason for reasons in readable for reason in reasons)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pamprof.render.arms import Arm
     from pamprof.render.charts import Chart
-    from pamprof.render.cost_view import CostPageView
+    from pamprof.render.serving.page_view import CostPageView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +43,14 @@ class Cell:
         detail: Interval or a second line.
         sort: What the column sorts by; None sorts last.
         reason: Why it is unknown; empty where it is known.
+        name: Of its column, where the table names them.
     """
 
     text: str
     detail: str = ""
     sort: float | None = None
     reason: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +65,8 @@ class Word:
 class Row:
     """One workload of the table.
 
-    ``of_headline``: its point sums its phase up. ``is_published``: the subject as its authors run it, in its own words
-    in the tiles. ``is_subject``: of the layer the report is about.
+    ``of_headline``: its point sums its phase up. ``is_quoted``: its number stands in that point's tile. ``is_subject``:
+    of the layer the report is about.
     """
 
     arm: Arm
@@ -76,18 +78,23 @@ class Row:
     dtype: str
     first_of_point: bool
     of_headline: bool
-    is_published: bool
+    is_quoted: bool
     is_subject: bool
     is_baseline: bool
     cells: tuple[Cell, ...]
     verdict: Cell
     doubts: tuple[Word, ...]
 
+    def cell(self, name: str) -> Cell:
+        """The cell of a column by its name."""
+        return next(cell for cell in self.cells if cell.name == name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A numeric column: heading, unit line and explanation."""
+    """A numeric column: its name, heading, unit line and explanation."""
 
+    name: str
     heading: str
     unit: str
     meaning: str
@@ -223,6 +230,10 @@ class ReportView:
     noise: str
     command: str
     serving: CostPageView | None = None
+
+    def column(self, name: str) -> Column:
+        """The numeric column of that name."""
+        return next(column for column in self.columns if column.name == name)
 
     def chart(self, name: str) -> Chart:
         """The picture of that name."""

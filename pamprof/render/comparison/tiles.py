@@ -5,60 +5,62 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.results import Basis, CrossoverQuantity
+from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction
 from pamprof.records import Phase
+from pamprof.render.arms import execution_label
 from pamprof.render.comparison.charts.ladder import BASIS_WORDS
-from pamprof.render.comparison.crossing import by_bytes, in_words, measured_crossovers, modelled_crossover, whose
-from pamprof.render.comparison.material import comparison_of
+from pamprof.render.comparison.crossing import by_bytes, in_words, whose
 from pamprof.render.comparison.model import Tile
 from pamprof.render.text import PHASE_NAMES, brackets, point_label
 
 if TYPE_CHECKING:
+    from pamprof.analysis.comparison.results import Comparison
     from pamprof.records import Interval
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 
-def tiles(material: Material) -> tuple[Tile, ...]:
+def tiles(inputs: ReportInputs) -> tuple[Tile, ...]:
     """Training, prefill, decode, crossover, in this order; an unknown one says why."""
-    return (*(_phase_tile(material, phase) for phase in Phase), _crossover_tile(material))
+    return (*(_phase_tile(inputs, phase) for phase in Phase), _crossover_tile(inputs))
 
 
-def _phase_tile(material: Material, phase: Phase) -> Tile:
+def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
+    """The best code against the best reference; below it the published code at equal execution, and eager."""
     heading = f"{PHASE_NAMES[phase]} cost"
-    point = material.headline_point(phase)
-    if point is None:
+    told = inputs.story.phase(phase)
+    if told is None:
         return _unknown(heading, f"no {PHASE_NAMES[phase].lower()} point was measured to the end")
-    published = material.published(point)
-    comparison = None if published is None else comparison_of(point, published)
-    if published is None or comparison is None:
-        return _unknown(
-            heading, f"{material.title_of(material.subject_layer)} has no number at {point_label(point.point)}"
-        )
-    reference = material.full_label(point.baseline.workload)
-    improved = material.improved(point)
-    second = ""
-    if improved is not None and improved.workload != published.workload:
-        better = comparison_of(point, improved)
-        if better is not None:
-            ratio = f"{units.ratio(better.time_ratio.median)} {brackets(better.time_ratio)}".rstrip()
-            second = f"{ratio} at best ({material.full_label(improved.workload)})"
+    place = point_label(told.point.point)
+    if told.best is None:
+        return _unknown(heading, f"nothing was measured beside the {inputs.story.reference_title} at {place}")
+    best, published, eager = told.best, told.published, told.eager
+    second = []
+    if published is not None and published.subject != best.subject:
+        how = execution_label(published.subject)
+        second.append(f"{_value(published)} as published at equal execution ({how})")
+    if eager is not None:
+        second.append(f"{_value(eager)} {inputs.full_label(eager.subject)}")
     return Tile(
         heading=heading,
-        value=units.ratio(comparison.time_ratio.median),
-        interval=brackets(comparison.time_ratio),
+        value=units.ratio(best.time_ratio.median),
+        interval=brackets(best.time_ratio),
         basis=BASIS_WORDS[Basis.MEASURED],
-        subject=f"{material.full_label(published.workload)} against {reference}, {point_label(point.point)}",
-        second=second,
+        subject=f"{inputs.full_label(best.subject)} against {inputs.full_label(best.baseline)}, {place}",
+        second="; ".join(second),
         reason="",
     )
 
 
-def _crossover_tile(material: Material) -> Tile:
+def _value(comparison: Comparison) -> str:
+    return f"{units.ratio(comparison.time_ratio.median)} {brackets(comparison.time_ratio)}".rstrip()
+
+
+def _crossover_tile(inputs: ReportInputs) -> Tile:
     heading = "Decode crossover"
-    measured = measured_crossovers(material, Phase.DECODE)
+    measured = inputs.story.crossovers_of(Phase.DECODE)
     if not measured:
-        modelled = modelled_crossover(material, CrossoverQuantity.DECODE_TRAFFIC)
-        if modelled is None or modelled.tokens is None or material.main_points(Phase.DECODE):
+        modelled = inputs.story.modelled_crossover(CrossoverQuantity.DECODE_TRAFFIC)
+        if modelled is None or modelled.tokens is None or inputs.story.points_of(Phase.DECODE):
             return _unknown(heading, "decode was not measured against a cache that grows")
         return Tile(
             heading=heading,
@@ -70,12 +72,12 @@ def _crossover_tile(material: Material) -> Tile:
             reason="",
         )
     chosen = next((c for c in measured.values() if c.tokens is not None), next(iter(measured.values())))
-    reference = material.title_of(material.reference_layer)
+    reference = inputs.story.reference_title
     rest = [f"Batch {batch}: {in_words(c)}." for batch, c in measured.items() if c is not chosen]
-    second = " ".join((*rest, by_bytes(material))).strip()
-    if chosen.tokens is None and chosen.direction == "unknown":
+    second = " ".join((*rest, by_bytes(inputs))).strip()
+    if chosen.tokens is None and chosen.direction is Direction.UNKNOWN:
         return _unknown(heading, chosen.reason)
-    name = whose(material, chosen)
+    name = whose(inputs, chosen)
     if chosen.tokens is None:
         return Tile(
             heading=heading,

@@ -1,13 +1,11 @@
-"""What an arm was given, in words: attention kernel, width of the logits; and what to object to kernels by hand."""
+"""What an arm was given, in words: attention kernel, width of the logits; and the objection to hand-written kernels."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.names import FUSED, PLANAR
-from pamprof.records import Execution, Phase
-from pamprof.render.comparison.material import comparison_of
+from pamprof.records import Execution, ImplementationKind, Phase
 from pamprof.render.text import PHASE_NAMES, brackets, listed, point_label
 
 if TYPE_CHECKING:
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Run
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 NOT_RECORDED = "not recorded"
 _COMPILED = {Execution.COMPILED, Execution.COMPILED_GRAPH}
@@ -65,51 +63,56 @@ def logits_policy(runs: Iterable[Run]) -> str:
     return f"Logits are made, on every arm, in {', in '.join(parts)}." if parts else ""
 
 
-def hand_written(material: Material) -> str | None:
-    """The objection to kernels written by hand, with what they and the compiled code cost; None without such an arm.
+def hand_written(inputs: ReportInputs) -> str | None:
+    """The objection to hand-written kernels, with what they and plain torch cost; None without such an arm.
 
     It is quoted where they win most by it: decode at batch 1 and the shortest context, or the first point they have.
     """
-    points = [p for p in material.main_points() if _fastest(material, p, FUSED) is not None]
-    if not points or any(p.baseline.workload.implementation == FUSED for p in points):
+    points = [p for p in inputs.story.points if _fastest(inputs, p, ImplementationKind.KERNELS) is not None]
+    if not points or any(_kind(inputs, p.baseline) is ImplementationKind.KERNELS for p in points):
         return None
     decode = [p for p in points if p.point.phase is Phase.DECODE]
     point = min(decode, key=lambda p: (p.point.batch_size, p.point.sequence_length)) if decode else points[0]
-    fused, planar = _fastest(material, point, FUSED), _fastest(material, point, PLANAR)
-    assert fused is not None
+    kernels, plain = (_fastest(inputs, point, k) for k in (ImplementationKind.KERNELS, ImplementationKind.PLAIN))
+    assert kernels is not None
     baseline = point.baseline
-    kernel = attention([baseline.run])
-    given = "" if kernel in {NOT_RECORDED, "none"} else f", its attention torch's own ({kernel})"
+    attention_kernel = attention([baseline.run])
+    given = "" if attention_kernel in {NOT_RECORDED, "none"} else f", its attention torch's own ({attention_kernel})"
     compiled = baseline.workload.execution in _COMPILED
     how = "compiled by torch" if compiled else "run by torch"
     sentence = (
-        f"{material.arm(fused.workload).label} runs kernels written by hand for this model; "
-        f"{material.full_label(baseline.workload)} is {how}{given}. "
+        f"{inputs.arm(kernels.workload).label} runs kernels hand-written for this model; "
+        f"{inputs.full_label(baseline.workload)} is {how}{given}. "
     )
     if point.point.phase is Phase.DECODE and point.point.batch_size == 1:
         sentence += "Nobody fused its decode step by hand, and at batch 1 that counts most: "
     else:
         sentence += "Nobody wrote its step by hand: "
-    costs = [f"at {point_label(point.point)} {material.arm(fused.workload).label} costs {_cost(point, fused)}"]
-    if planar is not None:
-        equal = compiled and planar.workload.execution in _COMPILED
+    costs = [f"at {point_label(point.point)} {inputs.arm(kernels.workload).label} costs {_cost(point, kernels)}"]
+    if plain is not None:
+        equal = compiled and plain.workload.execution in _COMPILED
         same = "left to the same compiler" if equal else "without such kernels"
-        costs.append(f"{material.full_label(planar.workload)}, {same}, costs {_cost(point, planar)}")
+        costs.append(f"{inputs.full_label(plain.workload)}, {same}, costs {_cost(point, plain)}")
         return f"{sentence}{', '.join(costs)}. For equal care compare the latter."
     return f"{sentence}{costs[0]}."
 
 
 def _cost(point: PointAnalysis, summary: Summary) -> str:
-    comparison = comparison_of(point, summary)
+    comparison = point.comparison_of(summary.workload)
     return (
         "1×" if comparison is None else f"{units.ratio(comparison.time_ratio.median)} {brackets(comparison.time_ratio)}"
     )
 
 
-def _fastest(material: Material, point: PointAnalysis, implementation: str) -> Summary | None:
-    found = (
-        s
-        for s in material.best(point)
-        if (s.workload.spec.layer, s.workload.implementation) == (material.subject_layer, implementation)
-    )
-    return next(found, None)
+def _fastest(inputs: ReportInputs, point: PointAnalysis, kind: ImplementationKind) -> Summary | None:
+    """The subject's fastest arm of one kind."""
+    found = [
+        summary
+        for summary in inputs.story.best_arms(point)
+        if summary.workload.spec.layer == inputs.story.roles.subject and _kind(inputs, summary) is kind
+    ]
+    return min(found, key=lambda summary: summary.step_seconds.median, default=None)
+
+
+def _kind(inputs: ReportInputs, summary: Summary) -> ImplementationKind:
+    return inputs.story.roles.kind(summary.workload)

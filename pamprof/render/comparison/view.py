@@ -18,20 +18,21 @@ from pamprof.render.comparison.charts.throughput import throughput_chart
 from pamprof.render.comparison.charts.utilisation import strip_chart
 from pamprof.render.comparison.cost_table import cost_table
 from pamprof.render.comparison.fairness import fairness
-from pamprof.render.comparison.material import Material, gather
+from pamprof.render.comparison.inputs import ReportInputs, gather
 from pamprof.render.comparison.method import method, noise
+from pamprof.render.comparison.metrics import columns
 from pamprof.render.comparison.model import ReportView
-from pamprof.render.comparison.rows import columns, doubt_words, kernel_words, launch_words, rows, skipped
+from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped
 from pamprof.render.comparison.tiles import tiles
 from pamprof.render.text import cleaned, listed, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.analysis.comparison.results import Analysis
+    from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import PriceQuote, Workload
     from pamprof.records.store import RecordFile
-    from pamprof.render.cost_view import CostPageView
+    from pamprof.render.serving.page_view import CostPageView
 
 __all__ = ["ReportView", "build_view"]
 
@@ -56,64 +57,66 @@ def build_view(
         beside: What that section shows, whose colours are taken.
     """
     concluded = analyse(records) if analysis is None else analysis
-    material = gather(records, concluded, quote=quote, quote_reason=quote_unknown_reason, beside=beside)
-    session = material.session
+    inputs = gather(records, concluded, quote=quote, quote_reason=quote_unknown_reason, beside=beside)
+    session = inputs.session
     measured = {arm_key(run.workload) for run in records.runs}
     return cleaned(
         ReportView(
-            title=_title(material),
-            price=_price(material),
-            alerts=_alerts(material),
-            sentences=headline(concluded),
-            tiles=tiles(material),
-            arms=tuple(arm for key, arm in material.arms.items() if key in measured),
+            title=_title(inputs),
+            price=_price(inputs),
+            alerts=_alerts(inputs),
+            sentences=headline(concluded.story),
+            tiles=tiles(inputs),
+            arms=tuple(arm for key, arm in inputs.arms.items() if key in measured),
             charts=(
-                ladder_chart(material),
-                cost_chart(material),
-                context_chart(material),
-                ratio_chart(material),
-                throughput_chart(material),
-                memory_chart(material),
-                roofline_chart(material),
-                strip_chart(material),
+                ladder_chart(inputs),
+                cost_chart(inputs),
+                context_chart(inputs),
+                ratio_chart(inputs),
+                throughput_chart(inputs),
+                memory_chart(inputs),
+                roofline_chart(inputs),
+                strip_chart(inputs),
             ),
-            ladders=ladder_tables(material),
-            cost=cost_table(material),
-            columns=columns(material),
-            rows=rows(material),
-            skipped=skipped(material),
-            kernels=kernel_words(material),
-            launches=launch_words(material),
-            doubts=doubt_words(material),
-            fairness=fairness(material),
-            method=method(material),
-            noise=noise(material),
+            ladders=ladder_tables(inputs),
+            cost=cost_table(inputs),
+            columns=columns(inputs),
+            rows=rows(inputs),
+            skipped=skipped(inputs),
+            kernels=kernel_words(inputs),
+            launches=launch_words(inputs),
+            doubts=doubt_words(inputs),
+            fairness=fairness(inputs),
+            method=method(inputs),
+            noise=noise(inputs),
             command=session.command if session is not None else "",
             serving=serving,
         )
     )
 
 
-def _title(material: Material) -> str:
-    session = material.session
+def _title(inputs: ReportInputs) -> str:
+    session = inputs.session
     preset = (session.preset or "") if session is not None else ""
     size = f" {preset.upper() if preset[:1].isdigit() else preset}" if preset else ""
-    subject, reference = material.title_of(material.subject_layer), material.title_of(material.reference_layer)
-    return f"{subject}{size} against {reference}{size} · {material.device} · {material.date}"
+    subject, reference = inputs.story.subject_title, inputs.story.reference_title
+    others = tuple(inputs.story.names.title(layer) for layer in inputs.story.roles.other_subjects)
+    subjects = listed((f"{subject}{size}", *(f"{title}{size}" for title in others)))
+    return f"{subjects} against {reference}{size} · {inputs.device} · {inputs.date}"
 
 
-def _price(material: Material) -> str:
-    if material.quote is None:
-        return f"No dollars: {material.quote_reason}. Costs are given in device-hours."
-    rate = material.quote.chosen
+def _price(inputs: ReportInputs) -> str:
+    if inputs.quote is None:
+        return f"No dollars: {inputs.quote_reason}. Costs are given in device-hours."
+    rate = inputs.quote.chosen
     where = "your own rate" if rate.provider == "user" else f"{rate.provider}, {rate.instance}, {rate.region}"
     option = "" if rate.purchase_option == rate.provider else f", {rate.purchase_option}"
     dated = f", read {rate.observed_text}" if rate.observed_text else ", of unknown date"
     return f"Priced at {units.usd(float(rate.usd_per_device_hour))} per device-hour ({where}{option}{dated})"
 
 
-def _alerts(material: Material) -> tuple[str, ...]:
-    records = material.records
+def _alerts(inputs: ReportInputs) -> tuple[str, ...]:
+    records = inputs.records
     done = {run.workload.key for run in records.runs} | {skip.workload.key for skip in records.skips}
     planned = dict.fromkeys(key for session in records.sessions for key in session.planned)
     open_points = tuple(key for key in planned if key not in done)
@@ -134,5 +137,5 @@ def _alerts(material: Material) -> tuple[str, ...]:
         )
     if records.problems:
         alerts.append(f"{plural(len(records.problems), 'line')} could not be read: {'; '.join(records.problems[:3])}.")
-    alerts += [problem for problem in material.analysis.problems if problem not in alerts]
+    alerts += [problem for problem in inputs.analysis.problems if problem not in alerts]
     return tuple(alerts)

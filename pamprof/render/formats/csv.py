@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.render.comparison.material import comparison_of, gather
+from pamprof.render.comparison.inputs import gather
+from pamprof.render.comparison.metrics import csv_values
 from pamprof.render.text import clean
 
 if TYPE_CHECKING:
-    from pamprof.analysis.comparison.results import Analysis, PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
+    from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import Interval, PriceQuote
     from pamprof.records.store import RecordFile
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 Value = str | int | float | bool | None
 
@@ -39,9 +41,9 @@ def measurements_csv(
     """The file's text. Unknown numbers are empty cells, their reasons stand in ``unknown_reasons``."""
     import pandas as pd
 
-    material = gather(records, analysis, quote=quote, quote_reason=quote_unknown_reason)
+    inputs = gather(records, analysis, quote=quote, quote_reason=quote_unknown_reason)
     rows = [
-        {name: guard(value) if isinstance(value, str) else value for name, value in _row(material, point, s).items()}
+        {name: guard(value) if isinstance(value, str) else value for name, value in _row(inputs, point, s).items()}
         for point in analysis.points
         for s in point.summaries
     ]
@@ -54,10 +56,10 @@ def _joined(values: tuple[str, ...] | None) -> str | None:
     return None if values is None else "; ".join(values)
 
 
-def _row(material: Material, point: PointAnalysis, summary: Summary) -> dict[str, Value]:
+def _row(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[str, Value]:
     run = summary.run
     workload, spec, environment = run.workload, run.workload.spec, run.environment
-    comparison = comparison_of(point, summary)
+    comparison = point.comparison_of(summary.workload)
     energy = run.monitor.energy if run.monitor is not None else None
     rung = next((s for s in point.ladder.steps if s.workload == workload), None) if point.ladder is not None else None
     return {
@@ -88,17 +90,15 @@ def _row(material: Material, point: PointAnalysis, summary: Summary) -> dict[str
         "driver_version": environment.driver_version,
         "torch_version": environment.torch_version,
         "pamprof_version": environment.pamprof_version,
-        "sample_count": summary.sample_count,
         "steps_per_sample": run.timing.steps_per_sample,
         "stop_reason": str(run.timing.stop_reason),
-        **_interval("step", "seconds", summary.step_seconds),
+        **csv_values(inputs, point, summary),
+        **_interval("sampled_step", "seconds", summary.sampled_step_seconds),
         **_interval("device_step", "seconds", summary.device_seconds),
-        **_interval("tokens_per_second", "", summary.tokens_per_second),
         **_interval("matrix_flops_per_second", "", summary.flops_per_second),
         **_interval("model_flops_utilisation", "ratio", summary.model_flops_utilisation),
         "confidence": summary.step_seconds.confidence,
         "baseline_key": point.baseline.workload.key,
-        **_interval("cost_against_baseline", "ratio", comparison.time_ratio if comparison else None),
         "flops_against_baseline_ratio": comparison.flop_ratio if comparison else None,
         **_interval("efficiency_against_baseline", "ratio", comparison.efficiency_ratio if comparison else None),
         "ladder_rung": rung.label if rung else None,
@@ -112,8 +112,6 @@ def _row(material: Material, point: PointAnalysis, summary: Summary) -> dict[str
         "kernel_byte_count_per_step": run.flops.kernel_byte_count,
         "attention_operators": _joined(run.flops.attention_operators),
         "logits_width": run.logits_width,
-        "kernel_busy_ratio": summary.kernel_busy_ratio,
-        "peak_memory_bytes": run.memory.peak_bytes,
         "parameter_bytes": run.memory.parameter_bytes,
         "gradient_bytes": run.memory.gradient_bytes,
         "optimizer_bytes": run.memory.optimizer_bytes,
@@ -125,15 +123,15 @@ def _row(material: Material, point: PointAnalysis, summary: Summary) -> dict[str
         "workspace_bytes": run.memory.workspace_bytes,
         "unaccounted_bytes": run.memory.unaccounted_bytes,
         "process_peak_bytes": run.memory.process_peak_bytes,
-        "joules_per_token": summary.joules_per_token,
         "energy_valid": energy.valid if energy is not None else None,
         "oracle_relative_error": run.gate.relative_error,
         "doubts": "; ".join(str(doubt.kind) for doubt in summary.doubts),
         "notes": "; ".join(run.notes),
+        "kernel_shares": "; ".join(f"{share.share_ratio:.3g} {share.kernel}" for share in run.kernel_shares or ()),
         "kernel_configurations": _joined(run.kernel_configurations),
         "refused_configurations": _joined(run.refused_configurations),
         "unknown_reasons": "; ".join(f"{u.field}: {u.reason}" for u in run.unknowns),
-        **_price(material, summary),
+        **_price(inputs, summary),
     }
 
 
@@ -146,8 +144,8 @@ def _interval(name: str, unit: str, interval: Interval | None) -> dict[str, Valu
     }
 
 
-def _price(material: Material, summary: Summary) -> dict[str, Value]:
-    cost = material.cost(summary)
+def _price(inputs: ReportInputs, summary: Summary) -> dict[str, Value]:
+    cost = inputs.cost(summary)
     rate = cost.price if cost is not None else None
     return {
         "BillingCurrency": "USD" if rate is not None else None,
@@ -167,5 +165,5 @@ def _price(material: Material, summary: Summary) -> dict[str, Value]:
         "purchase_option": rate.purchase_option if rate else None,
         "price_observed": (rate.observed_text or None) if rate else None,
         "price_source": rate.source if rate else None,
-        "price_unknown_reason": None if rate else material.quote_reason,
+        "price_unknown_reason": None if rate else inputs.quote_reason,
     }

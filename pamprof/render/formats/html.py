@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # In this order: each uses those before it.
-_COST_SCRIPTS = ("cost_words.js", "cost_curves.js", "cost_points.js", "cost_study.js", "cost_form.js", "cost_page.js")
+_COST_SCRIPTS = tuple(f"serving/{name}.js" for name in ("words", "curves", "points", "study", "form", "page"))
 
 
 def render_html(view: ReportView) -> str:
@@ -28,7 +28,7 @@ def render_html(view: ReportView) -> str:
         view.charts if serving is None else (*view.charts, *serving.charts),
         view=view,
         icons={arm.key: icon_path(arm.marker) for arm in view.arms},
-        cost_style=Markup(static("cost.css")),
+        cost_style=Markup(static("serving/page.css")),
         script=Markup(static("sort.js") + ("" if serving is None else cost_script(serving.data))),
     )
 

@@ -75,7 +75,7 @@ def _wrapped(text: str, console: Console, width: int, style: str, most: int) -> 
 
 
 def _chosen(view: ReportView, room: int) -> tuple[tuple[Row, ...], int]:
-    """At the point that sums each phase up: baseline, as published, best of the subject, then others."""
+    """At the point that sums each phase up: baseline, the arms of the tile, then others."""
     phases: dict[str, list[Row]] = {}
     for row in view.rows:
         if row.of_headline:
@@ -88,7 +88,7 @@ def _chosen(view: ReportView, room: int) -> tuple[tuple[Row, ...], int]:
 
 def _telling(rows: list[Row], most: int) -> list[Row]:
     subjects = [row for row in rows if row.is_subject]
-    wanted = [*(r for r in rows if r.is_baseline), *(r for r in rows if r.is_published), *subjects[:1]]
+    wanted = [*(r for r in rows if r.is_baseline), *(r for r in rows if r.is_quoted), *subjects[:1]]
     named = {row.arm.key for row in wanted}
     for row in rows:
         if row.arm.key not in named:
@@ -100,7 +100,7 @@ def _telling(rows: list[Row], most: int) -> list[Row]:
 
 def _table(view: ReportView, rows: tuple[Row, ...], width: int) -> list[Text]:
     """Lines of at most ``width`` columns: the doubts give way first, then the arm."""
-    headings = ("arm", "point", "tokens/s", "cost × baseline", f"{view.columns[4].heading} tokens")
+    headings = ("arm", "point", "tokens/s", "cost × baseline", f"{view.column('price').heading} tokens")
     body = [_cells(row) for row in rows]
     widths = [max(len(line[i]) for line in (headings, *body)) for i in range(len(headings))]
     widths[0] = max(12, min(widths[0], width - sum(widths[1:]) - 2 * len(widths) - 13))
@@ -116,13 +116,13 @@ def _table(view: ReportView, rows: tuple[Row, ...], width: int) -> list[Text]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    ratio, length = row.cells[3], units.tokens(row.sequence_length)
+    ratio, length = row.cell("cost"), units.tokens(row.sequence_length)
     return (
         f"{row.arm.label} · {row.execution.replace(' ', '')}",
         f"{row.phase.lower()} {row.batch_size} × {length}",
-        row.cells[2].text,
+        row.cell("tokens_per_second").text,
         f"{ratio.text} {ratio.detail}".strip(),
-        row.cells[4].text,
+        row.cell("price").text,
     )
 
 

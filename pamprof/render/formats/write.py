@@ -13,15 +13,15 @@ from pamprof.render.formats.files import write_files
 from pamprof.render.formats.html import render_html
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.plots.picture import draw_png
-from pamprof.render.serving_section import serving_section
+from pamprof.render.serving.section import serving_section
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pamprof.pricing.rates.price_choice import PriceChoice
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
     from pamprof.render.comparison.model import ReportView
-    from pamprof.render.cost_rates import PriceChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,24 +10,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 MOST_PANELS = 8
 
 
-def subtitle(material: Material) -> str:
+def subtitle(inputs: ReportInputs) -> str:
     """``NVIDIA H200 · 22 Nov 2026 · 100m preset · bfloat16``."""
-    parts = [material.device, material.date]
-    if material.session is not None:
-        if material.session.preset:
-            parts.append(f"preset {material.session.preset}")
-        parts.append(f"{material.session.scope} · {material.session.dtype}")
+    parts = [inputs.device, inputs.date]
+    if inputs.session is not None:
+        if inputs.session.preset:
+            parts.append(f"preset {inputs.session.preset}")
+        parts.append(f"{inputs.session.scope} · {inputs.session.dtype}")
     return " · ".join(parts)
 
 
-def source(material: Material) -> str:
+def source(inputs: ReportInputs) -> str:
     """The line that tells where a picture alone comes from."""
-    environment = material.environment
+    environment = inputs.environment
     if environment is None:
         return "Source: pamprof."
     driver = f", driver {environment.driver_version}" if environment.driver_version else ""

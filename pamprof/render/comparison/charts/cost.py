@@ -13,43 +13,43 @@ from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, sa
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Interval
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 _HOURS_PER_MILLION = 1e6 / 3600
 
 
-def value_of(material: Material, summary: Summary) -> Interval:
+def value_of(inputs: ReportInputs, summary: Summary) -> Interval:
     """Dollars, or device-hours where there is no price, per million tokens."""
-    cost = material.cost(summary)
+    cost = inputs.cost(summary)
     return (
         summary.tokens_per_second.inverse().scaled(_HOURS_PER_MILLION) if cost is None else cost.usd_per_million_tokens
     )
 
 
-def unit_of(material: Material) -> str:
+def unit_of(inputs: ReportInputs) -> str:
     """The unit of ``value_of`` in words."""
-    return "US dollars per million tokens" if material.quote is not None else "device-hours per million tokens"
+    return "US dollars per million tokens" if inputs.quote is not None else "device-hours per million tokens"
 
 
-def price_note(material: Material) -> str:
+def price_note(inputs: ReportInputs) -> str:
     """The rate the dollars come from, for a caption."""
-    if material.quote is None:
-        return f"No dollars: {material.quote_reason}. Multiply by your own rate per device-hour."
-    rate = material.quote.chosen
+    if inputs.quote is None:
+        return f"No dollars: {inputs.quote_reason}. Multiply by your own rate per device-hour."
+    rate = inputs.quote.chosen
     return f"At {units.usd(float(rate.usd_per_device_hour))} per device-hour ({rate.provider}, {rate.observed_text})."
 
 
-def written(material: Material, value: float) -> str:
+def written(inputs: ReportInputs, value: float) -> str:
     """A value of ``value_of`` on paper."""
-    return units.usd(value) if material.quote is not None else units.significant(value)
+    return units.usd(value) if inputs.quote is not None else units.significant(value)
 
 
-def cost_chart(material: Material) -> Chart:
+def cost_chart(inputs: ReportInputs) -> Chart:
     """Dots with intervals: one panel a point, one row an arm."""
-    points = material.main_points()[:MOST_PANELS]
+    points = inputs.story.points[:MOST_PANELS]
     panels = []
     for point in points:
-        best = sorted(material.best(point), key=lambda s: s.step_seconds.median)
+        best = sorted(inputs.best_arms(point), key=lambda s: s.step_seconds.median)
         shown = {s.workload for s in best}
         panels.append(
             DotPanel(
@@ -57,12 +57,12 @@ def cost_chart(material: Material) -> Chart:
                 axis_group=point.point.phase,
                 dots=tuple(
                     Dot(
-                        arm=material.arm(s.workload),
-                        label=material.arm(s.workload).label,
-                        value=value_of(material, s),
-                        text=written(material, value_of(material, s).median),
+                        arm=inputs.arm(s.workload),
+                        label=inputs.arm(s.workload).label,
+                        value=value_of(inputs, s),
+                        text=written(inputs, value_of(inputs, s).median),
                         slower=tuple(
-                            value_of(material, other).median
+                            value_of(inputs, other).median
                             for other in point.summaries
                             if arm_key(other.workload) == arm_key(s.workload) and other.workload not in shown
                         ),
@@ -75,43 +75,43 @@ def cost_chart(material: Material) -> Chart:
     return Chart(
         name="cost",
         kind="dots",
-        title=_cost_finding(material),
-        subtitle=subtitle(material),
-        axis=f"{unit_of(material)} (logarithmic axis, the same for all panels of a phase)",
+        title=_cost_finding(inputs),
+        subtitle=subtitle(inputs),
+        axis=f"{unit_of(inputs)} (logarithmic axis, the same for all panels of a phase)",
         caption=(
             f"Filled: the fastest execution of each arm, with its interval (often narrower than the mark). Small and "
-            f"hollow: its slower executions. {price_note(material)} "
+            f"hollow: its slower executions. {price_note(inputs)} "
             f"{samples_and_confidence(s for p in points for s in p.summaries)}."
         ),
-        source=source(material),
-        alt=_cost_spoken(material, points),
+        source=source(inputs),
+        alt=_cost_spoken(inputs, points),
         panels=tuple(panels),
         reason="" if panels else "nothing was measured",
     )
 
 
-def _cost_finding(material: Material) -> str:
+def _cost_finding(inputs: ReportInputs) -> str:
     for phase in Phase:
-        point = material.headline_point(phase)
-        improved = None if point is None else material.improved(point)
-        if point is None or improved is None:
+        told = inputs.story.phase(phase)
+        if told is None or told.best_summary is None:
             continue
-        reference = material.arm(point.baseline.workload).label
-        ours, theirs = value_of(material, improved).median, value_of(material, point.baseline).median
-        unit = "" if material.quote is not None else " device-hours"
+        point, improved = told.point, told.best_summary
+        reference = inputs.arm(point.baseline.workload).label
+        ours, theirs = value_of(inputs, improved).median, value_of(inputs, point.baseline).median
+        unit = "" if inputs.quote is not None else " device-hours"
         return (
-            f"A million tokens of {panel_title(point).split(',')[0].lower()} cost {written(material, ours)}{unit} on "
-            f"{material.arm(improved.workload).label} at best, {written(material, theirs)} on the {reference}"
+            f"A million tokens of {panel_title(point).split(',')[0].lower()} cost {written(inputs, ours)}{unit} on "
+            f"{inputs.arm(improved.workload).label} at best, {written(inputs, theirs)} on the {reference}"
         )
     return "What a million tokens cost"
 
 
-def _cost_spoken(material: Material, points: tuple[PointAnalysis, ...]) -> str:
+def _cost_spoken(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
     sentences = []
     for point in points:
         arms = ", ".join(
-            f"{material.arm(s.workload).label} {written(material, value_of(material, s).median)}"
-            for s in material.best(point)
+            f"{inputs.arm(s.workload).label} {written(inputs, value_of(inputs, s).median)}"
+            for s in inputs.best_arms(point)
         )
         sentences.append(f"{panel_title(point)}: {arms}.")
-    return f"In {unit_of(material)}. " + " ".join(sentences)
+    return f"In {unit_of(inputs)}. " + " ".join(sentences)

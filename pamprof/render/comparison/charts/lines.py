@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Interval
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 
 def arm_lines(
-    material: Material,
+    inputs: ReportInputs,
     points: Iterable[PointAnalysis],
     place: Callable[[PointAnalysis], float],
     value: Callable[[Summary], Interval],
@@ -24,9 +24,9 @@ def arm_lines(
     """One line an arm over ``place(point)``, from its fastest execution at each point."""
     found: dict[str, list[tuple[float, Interval]]] = {}
     for point in points:
-        for summary in material.best(point):
+        for summary in inputs.best_arms(point):
             found.setdefault(arm_key(summary.workload), []).append((place(point), value(summary)))
     return tuple(
-        ArmLine(arm=material.arms[key], xs=tuple(float(x) for x, _ in pairs), values=tuple(v for _, v in pairs))
-        for key, pairs in ((key, found[key]) for key in material.arms if key in found)
+        ArmLine(arm=inputs.arms[key], xs=tuple(float(x) for x, _ in pairs), values=tuple(v for _, v in pairs))
+        for key, pairs in ((key, found[key]) for key in inputs.arms if key in found)
     )

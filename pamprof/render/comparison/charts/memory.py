@@ -12,45 +12,45 @@ from pamprof.render.comparison.charts.common import MOST_PANELS, panel_title, so
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Memory
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 
-def memory_chart(material: Material) -> Chart:
+def memory_chart(inputs: ReportInputs) -> Chart:
     """One panel a point, one bar an arm."""
-    points = _points(material)
+    points = _points(inputs)
     panels = tuple(
         MemoryPanel(
             title=panel_title(point),
-            bars=tuple(_bar(material, s) for s in material.best(point) if s.run.memory.peak_bytes is not None),
+            bars=tuple(_bar(inputs, s) for s in inputs.best_arms(point) if s.run.memory.peak_bytes is not None),
         )
         for point in points
     )
     panels = tuple(panel for panel in panels if panel.bars)
     reasons = dict.fromkeys(
-        u.reason for run in material.records.runs for u in run.unknowns if u.field == "memory.peak_bytes"
+        u.reason for run in inputs.records.runs for u in run.unknowns if u.field == "memory.peak_bytes"
     )
     return Chart(
         name="memory",
         kind="memory",
-        title=_finding(material, points),
-        subtitle=subtitle(material),
+        title=_finding(inputs, points),
+        subtitle=subtitle(inputs),
         axis="peak tensor storage of one step (each panel has its own scale)",
         caption=(
             "Fastest execution of each arm. The end of a bar is the peak by the allocator; the parts are summed from "
-            f"tensors. {_left_over(material, points)} The fixed state and the KV cache have colours of their own. "
+            f"tensors. {_left_over(inputs, points)} The fixed state and the KV cache have colours of their own. "
             "n = 1 (a peak is a maximum, it has no interval)."
         ),
-        source=source(material),
-        alt=" ".join(_spoken(material, point) for point in points) or "No memory was measured.",
+        source=source(inputs),
+        alt=" ".join(_spoken(inputs, point) for point in points) or "No memory was measured.",
         panels=panels,
         reason="" if panels else " ".join(reasons) or "no peak was recorded",
     )
 
 
-def _points(material: Material) -> tuple[PointAnalysis, ...]:
+def _points(inputs: ReportInputs) -> tuple[PointAnalysis, ...]:
     chosen: list[PointAnalysis] = []
     for phase in Phase:
-        points = material.main_points(phase)
+        points = inputs.story.points_of(phase)
         if len(points) > 2:
             longest = max(p.point.sequence_length for p in points)
             shortest = min(p.point.sequence_length for p in points)
@@ -81,9 +81,9 @@ def _parts(memory: Memory) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _left_over(material: Material, points: tuple[PointAnalysis, ...]) -> str:
+def _left_over(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
     """How much of a peak no part explains, at most."""
-    memories = [summary.run.memory for point in points for summary in material.best(point)]
+    memories = [summary.run.memory for point in points for summary in inputs.best_arms(point)]
     shares = [
         abs(memory.unaccounted_bytes) / memory.peak_bytes
         for memory in memories
@@ -99,21 +99,22 @@ def _left_over(material: Material, points: tuple[PointAnalysis, ...]) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _bar(material: Material, summary: Summary) -> MemoryBar:
-    arm = material.arm(summary.workload)
+def _bar(inputs: ReportInputs, summary: Summary) -> MemoryBar:
+    arm = inputs.arm(summary.workload)
     return MemoryBar(
         arm=arm, label=arm.label, parts=_parts(summary.run.memory), total_bytes=summary.run.memory.peak_bytes or 0
     )
 
 
-def _finding(material: Material, points: tuple[PointAnalysis, ...]) -> str:
+def _finding(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
     for point in reversed(points):
-        improved = material.improved(point)
+        best = inputs.story.best_of_subject(point)
+        improved = None if best is None else point.summary_of(best.subject)
         theirs = point.baseline.run.memory
         if improved is None or improved.run.memory.peak_bytes is None or not theirs.peak_bytes:
             continue
         ours = improved.run.memory
-        name, reference = material.arm(improved.workload).label, material.arm(point.baseline.workload).label
+        name, reference = inputs.arm(improved.workload).label, inputs.arm(point.baseline.workload).label
         if ours.state_kind is not None and theirs.state_kind is not None:
             held = "KV cache" if theirs.state_kind == "kv-cache" else "state"
             return (
@@ -127,8 +128,8 @@ def _finding(material: Material, points: tuple[PointAnalysis, ...]) -> str:
     return "Peak memory by component"
 
 
-def _spoken(material: Material, point: PointAnalysis) -> str:
+def _spoken(inputs: ReportInputs, point: PointAnalysis) -> str:
     arms = ", ".join(
-        f"{material.arm(s.workload).label} {units.binary_bytes(s.run.memory.peak_bytes)}" for s in material.best(point)
+        f"{inputs.arm(s.workload).label} {units.binary_bytes(s.run.memory.peak_bytes)}" for s in inputs.best_arms(point)
     )
     return f"{panel_title(point)}: {arms}."

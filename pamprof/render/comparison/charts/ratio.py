@@ -1,4 +1,4 @@
-"""The subject's cost over the reference's against context: as published and with kernels by hand, with crossovers."""
+"""The subject's cost over the reference's against context, for published code, plain torch and kernels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.comparison.crossovers import STEADY_STEP, steady_steps
-from pamprof.analysis.comparison.names import FUSED, PAM, PLANAR, PUBLISHED
-from pamprof.analysis.comparison.results import Basis, CrossoverQuantity
-from pamprof.records import Interval, Phase
+from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction
+from pamprof.records import ImplementationKind, Interval, Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Piece, Spot
 from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.cost import price_note
-from pamprof.render.comparison.material import comparison_of
 from pamprof.render.text import PHASE_NAMES, listed
 
 if TYPE_CHECKING:
@@ -21,66 +19,81 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.comparison.results import Crossover, PointAnalysis
     from pamprof.render.arms import Arm
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
-_SHOWN = (PUBLISHED, PLANAR, FUSED)
+_WITHOUT_CROSSING = {
+    Direction.ALWAYS_CHEAPER: "cheaper throughout",
+    Direction.NEVER_CHEAPER: "more expensive throughout",
+    Direction.UNKNOWN: "undecided",
+    Direction.CHEAPER_ABOVE: "cheaper at longer contexts",
+}
 
 
-def ratio_chart(material: Material) -> Chart:
+def ratio_chart(inputs: ReportInputs) -> Chart:
     """A panel for each phase and batch with two contexts, and each size of training step; one line a code."""
-    panels: list[CurvePanel] = []
+    panels: list[tuple[Phase, CurvePanel]] = []
     used: list[PointAnalysis] = []
     for phase in (Phase.DECODE, Phase.PREFILL, Phase.TRAIN):
-        of_phase = material.main_points(phase)
+        of_phase = inputs.story.points_of(phase)
         for batch in sorted({p.point.batch_size for p in of_phase}):
             points = sorted((p for p in of_phase if p.point.batch_size == batch), key=lambda p: p.point.sequence_length)
-            curves = _curves(material, points)
+            curves = _curves(inputs, points)
             if curves:
                 used += points
-                panels.append(_panel(material, phase, batch, curves, f"{PHASE_NAMES[phase]}, batch {batch}"))
-    by_point = {p.point: p for p in material.main_points(Phase.TRAIN)}
+                title = f"{PHASE_NAMES[phase]}, batch {batch}"
+                panels.append((phase, _panel(inputs, phase, batch, curves, title)))
+    by_point = {p.point: p for p in inputs.story.points_of(Phase.TRAIN)}
     for group in steady_steps(by_point):
         points = [by_point[point] for point in group]
-        curves = _curves(material, points)
+        curves = _curves(inputs, points)
         if curves:
             used += points
             steps = sorted({point.batch_size * point.sequence_length for point in group})
             size = " to ".join(dict.fromkeys(units.tokens(steps[i]) for i in (0, -1)))
             title = f"{PHASE_NAMES[Phase.TRAIN]}, steps of {size} tokens"
-            panels.append(_panel(material, Phase.TRAIN, STEADY_STEP, curves, title))
-    subject, reference = material.title_of(material.subject_layer), material.title_of(material.reference_layer)
+            panels.append((Phase.TRAIN, _panel(inputs, Phase.TRAIN, STEADY_STEP, curves, title)))
+    drawn = tuple(panel for _, panel in panels)
+    subject, reference = inputs.story.subject_title, inputs.story.reference_title
     return Chart(
         name="ratio-context",
         kind="curves",
-        title=_finding(material, panels),
-        subtitle=subtitle(material),
+        title=_finding(inputs, panels),
+        subtitle=subtitle(inputs),
         axis=f"cost of {subject} over that of the {reference}, per token (factor, logarithmic)",
         caption=(
             f"Fastest execution of each arm over the {reference}'s fastest at the same length; bands are intervals; "
             "below the line at 1 the subject is the cheaper one. Both sides run on one device at one rate, so the "
             "factor holds for time and for money. A vertical line is where a curve comes down through 1, interpolated "
-            f"between measured lengths and never beyond them, its shade the interval. {price_note(material)} "
+            f"between measured lengths and never beyond them, its shade the interval. {price_note(inputs)} "
             f"{samples_and_confidence(s for p in used for s in p.summaries)}."
         ),
-        source=source(material),
-        alt=f"{_finding(material, panels)}. {_spoken(panels)}",
-        panels=tuple(panels),
+        source=source(inputs),
+        alt=f"{_finding(inputs, panels)}. {_described(drawn)}",
+        panels=drawn,
         reason="" if panels else "a line needs two lengths at one batch size; give several with --sequence-length",
     )
 
 
-def _curves(material: Material, points: Sequence[PointAnalysis]) -> tuple[ArmCurve, ...]:
+def _curves(inputs: ReportInputs, points: Sequence[PointAnalysis]) -> tuple[ArmCurve, ...]:
     """Lines of at least two lengths."""
+    shown = _shown(inputs)
     found: dict[str, list[tuple[float, Interval]]] = {}
     for point in points:
-        for summary in material.best(point):
+        for summary in inputs.best_arms(point):
             workload = summary.workload
-            shown = workload.spec.layer != PAM or workload.implementation in _SHOWN
-            if workload.spec.layer == material.subject_layer != material.reference_layer and shown:
-                comparison = comparison_of(point, summary)
+            if workload.spec.layer == inputs.story.roles.subject and workload.implementation in shown:
+                comparison = point.comparison_of(summary.workload)
                 ratio = Interval.exact(1.0) if comparison is None else comparison.time_ratio
                 found.setdefault(arm_key(workload), []).append((float(point.point.sequence_length), ratio))
-    return tuple(_curve(material.arms[key], found[key]) for key in material.arms if len(dict(found.get(key, ()))) > 1)
+    return tuple(_curve(inputs.arms[key], found[key]) for key in inputs.arms if len(dict(found.get(key, ()))) > 1)
+
+
+def _shown(inputs: ReportInputs) -> set[str]:
+    """The subject's implementations that are drawn: published code, the first in plain torch, kernels."""
+    subject = inputs.story.roles.subject
+    declared = () if subject is None else inputs.story.roles.layers[subject].implementations
+    plain = [each.name for each in declared if each.kind is ImplementationKind.PLAIN]
+    return {each.name for each in declared if each.kind is not ImplementationKind.PLAIN} | set(plain[:1])
 
 
 def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> ArmCurve:
@@ -93,8 +106,8 @@ def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> ArmCurve:
     )
 
 
-def _panel(material: Material, phase: Phase, batch: int, curves: tuple[ArmCurve, ...], title: str) -> CurvePanel:
-    crossings = _crossings(material, phase, batch, curves)
+def _panel(inputs: ReportInputs, phase: Phase, batch: int, curves: tuple[ArmCurve, ...], title: str) -> CurvePanel:
+    crossings = _crossings(inputs, phase, batch, curves)
     # Names of several lines that lie close would cover each other: then the note has them.
     marked = [crossing for crossing in crossings if crossing.tokens is not None]
     return CurvePanel(
@@ -116,13 +129,13 @@ def _panel(material: Material, phase: Phase, batch: int, curves: tuple[ArmCurve,
     )
 
 
-def _crossings(material: Material, phase: Phase, batch: int, curves: Iterable[ArmCurve]) -> tuple[Crossover, ...]:
+def _crossings(inputs: ReportInputs, phase: Phase, batch: int, curves: Iterable[ArmCurve]) -> tuple[Crossover, ...]:
     """The analysis's own crossovers of the arms that are drawn."""
     drawn = {curve.arm.key for curve in curves}
-    dtypes = {p.point.dtype for p in material.main_points(phase)}
+    dtypes = {p.point.dtype for p in inputs.story.points_of(phase)}
     return tuple(
         c
-        for c in material.analysis.crossovers
+        for c in inputs.analysis.crossovers
         if c.basis is Basis.MEASURED
         and c.quantity is CrossoverQuantity.TIME
         and (c.phase, c.batch_size) == (phase, batch)
@@ -138,30 +151,29 @@ def _place(crossing: Crossover) -> str:
 
 def _note(crossings: Iterable[Crossover]) -> str:
     """Arms without a crossing, by what they are instead."""
-    words = {"always cheaper": "cheaper throughout", "always dearer": "dearer throughout", "unknown": "undecided"}
     found: dict[str, list[str]] = {}
     for crossing in crossings:
-        if crossing.tokens is None and crossing.direction in words:
-            found.setdefault(words[crossing.direction], []).append(crossing.subject_implementation)
+        if crossing.tokens is None:
+            found.setdefault(_WITHOUT_CROSSING[crossing.direction], []).append(crossing.subject_implementation)
     return "; ".join(f"{listed(tuple(names))} {word}" for word, names in found.items())
 
 
-def _finding(material: Material, panels: Sequence[CurvePanel]) -> str:
-    """What happens to the arm that is the cheapest at the longest context of the first panel."""
+def _finding(inputs: ReportInputs, panels: Sequence[tuple[Phase, CurvePanel]]) -> str:
+    """What happens to the arm that is the cheapest at the longest context, in decode where it was drawn."""
     if not panels:
         return "Cost ratio against context was not measured"
-    decode = [panel for panel in panels if panel.title.startswith(PHASE_NAMES[Phase.DECODE])]
-    panel = (decode or panels)[-1 if decode else 0]
+    decode = [panel for phase, panel in panels if phase is Phase.DECODE]
+    panel = decode[-1] if decode else panels[0][1]
     best = min(panel.curves, key=lambda curve: curve.pieces[-1].values[-1].median)
     (piece,) = best.pieces
     return (
         f"{panel.title}: from {units.tokens(int(piece.xs[0]))} to {units.tokens(int(piece.xs[-1]))} tokens "
         f"{best.label} goes from {units.ratio(piece.values[0].median)} to {units.ratio(piece.values[-1].median)} the "
-        f"{material.title_of(material.reference_layer)}'s cost"
+        f"{inputs.story.reference_title}'s cost"
     )
 
 
-def _spoken(panels: Iterable[CurvePanel]) -> str:
+def _described(panels: Iterable[CurvePanel]) -> str:
     sentences = []
     for panel in panels:
         lines = ", ".join(

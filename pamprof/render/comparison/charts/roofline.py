@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.names import FUSED
 from pamprof.analysis.comparison.roofline import rooflines
-from pamprof.records import Phase
+from pamprof.records import ImplementationKind, Phase
 from pamprof.render.charts import Chart, RooflineDot, RooflinePanel
 from pamprof.render.comparison.charts.common import panel_title, samples_and_confidence, source, subtitle
 from pamprof.render.text import PHASE_NAMES
@@ -15,50 +14,50 @@ from pamprof.render.text import PHASE_NAMES
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.analysis.comparison.roofline import Roofline
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 
-def roofline_chart(material: Material) -> Chart:
+def roofline_chart(inputs: ReportInputs) -> Chart:
     """One panel a phase, all under the same ceilings; without known ceilings the reason instead of a picture."""
-    points = material.main_points()
-    roof = next((r for r in rooflines(material.analysis) if points and r.dtype is points[0].point.dtype), None)
-    shown = tuple(s for point in points for s in material.best(point))
-    panels = () if roof is None else _panels(material, roof, shown)
+    points = inputs.story.points
+    roof = next((r for r in rooflines(inputs.analysis) if points and r.dtype is points[0].point.dtype), None)
+    shown = tuple(s for point in points for s in inputs.best_arms(point))
+    panels = () if roof is None else _panels(inputs, roof, shown)
     described = (
         f"Ceilings of {roof.device_name}: {roof.source}." if roof is not None and roof.source is not None else ""
     )
     return Chart(
         name="roofline",
         kind="roofline",
-        title=_finding(material, roof) if panels and roof is not None else "Peak unknown: no roofline can be drawn",
-        subtitle=subtitle(material),
+        title=_finding(inputs, roof) if panels and roof is not None else "Peak unknown: no roofline can be drawn",
+        subtitle=subtitle(inputs),
         axis="FLOP per byte (log): matrix FLOPs over the least bytes a step can move",
         caption=(
             "Fastest execution of each arm at every batch and length measured. FLOP/s are measured; the intensity is "
             "modelled from what the arm holds, each byte moved once, so a mark's true place lies to the left. "
-            f"{described} {_moved_by_hand(material)}{samples_and_confidence(shown)}."
+            f"{described} {_moved_by_kernels(inputs)}{samples_and_confidence(shown)}."
         ),
-        source=source(material),
-        alt=" ".join(_spoken(material, point) for point in points) or "Nothing was measured.",
+        source=source(inputs),
+        alt=" ".join(_spoken(inputs, point) for point in points) or "Nothing was measured.",
         panels=panels,
         reason="" if panels else _reason(roof),
     )
 
 
-def _moved_by_hand(material: Material) -> str:
-    """What kernels written by hand move by their own formulas, at the point that sums each phase up."""
+def _moved_by_kernels(inputs: ReportInputs) -> str:
+    """What hand-written kernels move by their own formulas, at the point that sums each phase up."""
     found = []
     for phase in Phase:
-        point = material.headline_point(phase)
-        for summary in () if point is None else material.best(point):
+        told = inputs.story.phase(phase)
+        for summary in () if told is None else inputs.best_arms(told.point):
             moved = summary.run.flops.kernel_byte_count
-            if moved is not None and summary.workload.implementation == FUSED:
+            if moved is not None and inputs.story.roles.kind(summary.workload) is ImplementationKind.KERNELS:
                 rate = units.si(moved / summary.step_seconds.median, "B/s")
                 found.append(f"{PHASE_NAMES[phase].lower()} {units.si(moved, 'B')} a step, {rate}")
-    return f"Kernels by hand alone, library products apart, move at least: {'; '.join(found)}. " if found else ""
+    return f"Hand-written kernels alone, without library products, move at least: {'; '.join(found)}. " if found else ""
 
 
-def _panels(material: Material, roof: Roofline, shown: tuple[Summary, ...]) -> tuple[RooflinePanel, ...]:
+def _panels(inputs: ReportInputs, roof: Roofline, shown: tuple[Summary, ...]) -> tuple[RooflinePanel, ...]:
     peak, bandwidth = roof.peak_flops_per_second, roof.bandwidth_bytes_per_second
     if peak is None or bandwidth is None:
         return ()
@@ -66,7 +65,7 @@ def _panels(material: Material, roof: Roofline, shown: tuple[Summary, ...]) -> t
     made = []
     for phase in Phase:
         dots = tuple(
-            RooflineDot(arm=material.arm(p.workload), intensity=p.flops_per_byte, flops_per_second=p.flops_per_second)
+            RooflineDot(arm=inputs.arm(p.workload), intensity=p.flops_per_byte, flops_per_second=p.flops_per_second)
             for p in roof.points
             if p.workload in wanted and p.workload.phase is phase and p.flops_per_byte > 0
         )
@@ -77,7 +76,7 @@ def _panels(material: Material, roof: Roofline, shown: tuple[Summary, ...]) -> t
                     dots=dots,
                     peak_flops_per_second=peak,
                     bandwidth_bytes_per_second=bandwidth,
-                    ceiling="measured" if _is_measured(material, roof) else "dense peak",
+                    ceiling="measured" if _is_measured(inputs, roof) else "dense peak",
                 )
             )
     return tuple(made)
@@ -90,29 +89,29 @@ def _reason(roof: Roofline | None) -> str:
     return f"{why}. Achieved FLOP per second follow from the table and the counted FLOPs in measurements.csv."
 
 
-def _is_measured(material: Material, roof: Roofline) -> bool:
-    return any(found.dtype is roof.dtype for found in material.analysis.ceilings)
+def _is_measured(inputs: ReportInputs, roof: Roofline) -> bool:
+    return any(found.dtype is roof.dtype for found in inputs.analysis.ceilings)
 
 
-def _finding(material: Material, roof: Roofline) -> str:
+def _finding(inputs: ReportInputs, roof: Roofline) -> str:
     peak = roof.peak_flops_per_second
-    ceiling = "the fastest matrix product measured here" if _is_measured(material, roof) else "the dense peak"
+    ceiling = "the fastest matrix product measured here" if _is_measured(inputs, roof) else "the dense peak"
     for phase in Phase:
-        point = material.headline_point(phase)
-        ours = None if point is None else material.published(point)
-        if point is None or ours is None or peak is None:
+        told = inputs.story.phase(phase)
+        if told is None or told.best_summary is None or peak is None:
             continue
+        point, ours = told.point, told.best_summary
         theirs = point.baseline.flops_per_second.median / peak
         return (
-            f"{PHASE_NAMES[phase]}: the {material.arm(point.baseline.workload).label} reaches {units.percent(theirs)} "
-            f"of {ceiling}, {material.arm(ours.workload).label} {units.percent(ours.flops_per_second.median / peak)}"
+            f"{PHASE_NAMES[phase]}: the {inputs.arm(point.baseline.workload).label} reaches {units.percent(theirs)} "
+            f"of {ceiling}, {inputs.arm(ours.workload).label} {units.percent(ours.flops_per_second.median / peak)}"
         )
     return "Achieved FLOP per second under the device's ceilings"
 
 
-def _spoken(material: Material, point: PointAnalysis) -> str:
+def _spoken(inputs: ReportInputs, point: PointAnalysis) -> str:
     arms = ", ".join(
-        f"{material.arm(s.workload).label} {units.si(s.flops_per_second.median, 'FLOP/s')}"
-        for s in material.best(point)
+        f"{inputs.arm(s.workload).label} {units.si(s.flops_per_second.median, 'FLOP/s')}"
+        for s in inputs.best_arms(point)
     )
     return f"{panel_title(point)}: {arms}."

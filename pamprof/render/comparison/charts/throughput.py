@@ -13,15 +13,15 @@ from pamprof.render.text import PHASE_NAMES
 
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import PointAnalysis
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 
-def throughput_chart(material: Material) -> Chart:
+def throughput_chart(inputs: ReportInputs) -> Chart:
     """Lines over the axis that varies; dots where a phase has a single point everywhere."""
     panels: list[LinePanel] = []
     used: list[PointAnalysis] = []
     for phase in Phase:
-        points = material.main_points(phase)
+        points = inputs.story.points_of(phase)
         by_batch: dict[int, list[PointAnalysis]] = {}
         by_length: dict[int, list[PointAnalysis]] = {}
         for point in points:
@@ -31,19 +31,19 @@ def throughput_chart(material: Material) -> Chart:
         over_batch = {t: group for t, group in by_length.items() if len(group) > 1}
         for batch, group in sorted(over_length.items()):
             used += group
-            panels.append(_panel(material, f"{PHASE_NAMES[phase]}, batch {batch}", group, over_batch=False))
+            panels.append(_panel(inputs, f"{PHASE_NAMES[phase]}, batch {batch}", group, over_batch=False))
         if not over_length:
             for length, group in sorted(over_batch.items()):
                 used += group
                 title = f"{PHASE_NAMES[phase]}, {units.tokens(length)} tokens"
-                panels.append(_panel(material, title, group, over_batch=True))
-    points = tuple(used) or material.main_points()[:MOST_PANELS]
+                panels.append(_panel(inputs, title, group, over_batch=True))
+    points = tuple(used) or inputs.story.points[:MOST_PANELS]
     common = {
         "name": "throughput",
-        "title": _finding(material),
-        "subtitle": subtitle(material),
-        "source": source(material),
-        "alt": " ".join(_spoken(material, point) for point in points),
+        "title": _finding(inputs),
+        "subtitle": subtitle(inputs),
+        "source": source(inputs),
+        "alt": " ".join(_spoken(inputs, point) for point in points),
         "reason": "" if points else "nothing was measured",
     }
     counted = samples_and_confidence(s for p in points for s in p.summaries)
@@ -59,39 +59,37 @@ def throughput_chart(material: Material) -> Chart:
         kind="dots",
         axis="tokens per second (logarithmic axis, the same for all panels of a phase)",
         caption=f"Filled: the fastest execution of each arm with its interval; hollow: its slower ones. {counted}.",
-        panels=tuple(_dots(material, point) for point in points),
+        panels=tuple(_dots(inputs, point) for point in points),
         **common,
     )
 
 
-def _panel(material: Material, title: str, group: list[PointAnalysis], *, over_batch: bool) -> LinePanel:
+def _panel(inputs: ReportInputs, title: str, group: list[PointAnalysis], *, over_batch: bool) -> LinePanel:
     def place(point: PointAnalysis) -> float:
         return point.point.batch_size if over_batch else point.point.sequence_length
 
     decode = group[0].point.phase is Phase.DECODE
     words = "sequences per step (log)" if over_batch else f"tokens {'of context' if decode else 'per sequence'} (log)"
     ordered = sorted(group, key=place)
-    return LinePanel(
-        title=title, x_label=words, lines=arm_lines(material, ordered, place, lambda s: s.tokens_per_second)
-    )
+    return LinePanel(title=title, x_label=words, lines=arm_lines(inputs, ordered, place, lambda s: s.tokens_per_second))
 
 
-def _dots(material: Material, point: PointAnalysis) -> DotPanel:
-    best = sorted(material.best(point), key=lambda s: s.step_seconds.median)
+def _dots(inputs: ReportInputs, point: PointAnalysis) -> DotPanel:
+    best = sorted(inputs.best_arms(point), key=lambda s: s.step_seconds.median)
     fastest = {s.workload for s in best}
     return DotPanel(
         title=panel_title(point),
         axis_group=point.point.phase,
         dots=tuple(
             Dot(
-                arm=material.arm(s.workload),
-                label=material.arm(s.workload).label,
+                arm=inputs.arm(s.workload),
+                label=inputs.arm(s.workload).label,
                 value=s.tokens_per_second,
                 text=units.si(s.tokens_per_second.median),
                 slower=tuple(
                     other.tokens_per_second.median
                     for other in point.summaries
-                    if material.arm(other.workload) == material.arm(s.workload) and other.workload not in fastest
+                    if inputs.arm(other.workload) == inputs.arm(s.workload) and other.workload not in fastest
                 ),
                 sample_count=s.sample_count,
             )
@@ -100,16 +98,16 @@ def _dots(material: Material, point: PointAnalysis) -> DotPanel:
     )
 
 
-def _finding(material: Material) -> str:
+def _finding(inputs: ReportInputs) -> str:
     for phase, verb in ((Phase.TRAIN, "trains on"), (Phase.PREFILL, "reads"), (Phase.DECODE, "writes")):
-        point = material.headline_point(phase)
-        improved = None if point is None else material.improved(point)
-        if point is None or improved is None:
+        told = inputs.story.phase(phase)
+        if told is None or told.best_summary is None:
             continue
+        point, improved = told.point, told.best_summary
         return (
-            f"{_sentence_start(material.arm(improved.workload).label)} {verb} "
+            f"{_sentence_start(inputs.arm(improved.workload).label)} {verb} "
             f"{units.si(improved.tokens_per_second.median)} tokens a second at best, the "
-            f"{material.arm(point.baseline.workload).label} {units.si(point.baseline.tokens_per_second.median)}"
+            f"{inputs.arm(point.baseline.workload).label} {units.si(point.baseline.tokens_per_second.median)}"
         )
     return "Tokens per second"
 
@@ -118,8 +116,8 @@ def _sentence_start(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _spoken(material: Material, point: PointAnalysis) -> str:
+def _spoken(inputs: ReportInputs, point: PointAnalysis) -> str:
     arms = ", ".join(
-        f"{material.arm(s.workload).label} {units.si(s.tokens_per_second.median)}" for s in material.best(point)
+        f"{inputs.arm(s.workload).label} {units.si(s.tokens_per_second.median)}" for s in inputs.best_arms(point)
     )
     return f"{panel_title(point)}, tokens per second: {arms}."

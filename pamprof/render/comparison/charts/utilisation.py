@@ -13,7 +13,7 @@ from pamprof.render.text import PHASE_NAMES
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Summary
     from pamprof.records import Monitor
-    from pamprof.render.comparison.material import Material
+    from pamprof.render.comparison.inputs import ReportInputs
 
 # signal name in the records, label, unit, factor into that unit, fixed top of the axis where there is a natural one
 _SIGNALS = (
@@ -34,14 +34,14 @@ _MOST_SAMPLES_A_WINDOW = 60
 _EXECUTIONS = {"compiled": "comp.", "compiled-graph": "c+graph"}
 
 
-def strip_chart(material: Material) -> Chart:
-    """The strip over the fastest execution of each arm (and the published one), at the points that sum a phase up."""
-    chosen = _chosen(material)
-    windows, signals = _join(material, chosen)
-    reasons = dict.fromkeys(u.reason for run in material.records.runs for u in run.unknowns if u.field == "monitor")
+def strip_chart(inputs: ReportInputs) -> Chart:
+    """The strip over the fastest execution of each arm and the eager code, at each phase's headline point."""
+    chosen = _chosen(inputs)
+    windows, signals = _join(inputs, chosen)
+    reasons = dict.fromkeys(u.reason for run in inputs.records.runs for u in run.unknowns if u.field == "monitor")
     missing = dict.fromkeys(
         f"{u.field.removeprefix('monitor.')}: {u.reason}"
-        for run in material.records.runs
+        for run in inputs.records.runs
         for u in run.unknowns
         if u.field.startswith("monitor.")
     )
@@ -49,8 +49,8 @@ def strip_chart(material: Material) -> Chart:
     return Chart(
         name="utilisation",
         kind="strip",
-        title=_finding(material, chosen),
-        subtitle=subtitle(material),
+        title=_finding(inputs, chosen),
+        subtitle=subtitle(inputs),
         axis="seconds of monitored running, windows joined end to end",
         caption=(
             "While an arm ran alone, step after step. GPU busy is the share of time in which at least one kernel ran: "
@@ -59,23 +59,23 @@ def strip_chart(material: Material) -> Chart:
             else "While an arm ran alone, step after step. Raw samples, no interval."
         )
         + unread,
-        source=source(material),
-        alt=_finding(material, chosen) + ". " + _spoken(material, chosen),
+        source=source(inputs),
+        alt=_finding(inputs, chosen) + ". " + _spoken(inputs, chosen),
         panels=(Strip(windows=windows, signals=signals),) if windows and signals else (),
         reason="" if windows and signals else " ".join(reasons) or "utilisation was not sampled in this session",
     )
 
 
-def _chosen(material: Material) -> tuple[Summary, ...]:
+def _chosen(inputs: ReportInputs) -> tuple[Summary, ...]:
     chosen = []
     for phase in Phase:
-        point = material.headline_point(phase)
-        if point is None:
+        told = inputs.story.phase(phase)
+        if told is None:
             continue
-        published = material.published(point)
-        shown = list(material.best(point))
-        if published is not None and published not in shown:
-            shown.append(published)
+        shown = list(inputs.best_arms(told.point))
+        eager = None if told.eager is None else told.point.summary_of(told.eager.subject)
+        if eager is not None and eager not in shown:
+            shown.append(eager)
         chosen += sorted((s for s in shown if s.run.monitor is not None), key=_start)
     return tuple(chosen)
 
@@ -84,7 +84,7 @@ def _start(summary: Summary) -> float:
     return 0.0 if summary.run.monitor is None else summary.run.monitor.start_seconds
 
 
-def _join(material: Material, chosen: tuple[Summary, ...]) -> tuple[tuple[Window, ...], tuple[Signal, ...]]:
+def _join(inputs: ReportInputs, chosen: tuple[Summary, ...]) -> tuple[tuple[Window, ...], tuple[Signal, ...]]:
     windows: list[Window] = []
     offsets: list[tuple[Monitor, float]] = []
     edge = 0.0
@@ -98,7 +98,7 @@ def _join(material: Material, chosen: tuple[Summary, ...]) -> tuple[tuple[Window
                 start=edge,
                 end=edge + monitor.window_seconds,
                 phase=phase,
-                arm=material.arm(summary.workload),
+                arm=inputs.arm(summary.workload),
                 execution=_EXECUTIONS.get(str(summary.workload.execution), str(summary.workload.execution)),
             )
         )
@@ -143,7 +143,7 @@ def _mean(summary: Summary, signal: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _finding(material: Material, chosen: tuple[Summary, ...]) -> str:
+def _finding(inputs: ReportInputs, chosen: tuple[Summary, ...]) -> str:
     for signal, words in (
         ("tensor_activity_ratio", "the tensor cores are busy"),
         ("gpu_busy_ratio", "the GPU is busy"),
@@ -151,26 +151,27 @@ def _finding(material: Material, chosen: tuple[Summary, ...]) -> str:
         ("process_cpu_busy_ratio", "the CPU is busy"),
     ):
         for phase in Phase:
-            point = material.headline_point(phase)
-            ours = None if point is None else material.published(point)
-            if point is None or ours is None or ours not in chosen or point.baseline not in chosen:
+            told = inputs.story.phase(phase)
+            ours = None if told is None else told.best_summary
+            if told is None or ours is None or ours not in chosen or told.point.baseline not in chosen:
                 continue
+            point = told.point
             own, theirs = _mean(ours, signal), _mean(point.baseline, signal)
             if own is not None and theirs is not None:
                 return (
                     f"{panel_title(point).split(',')[0]}: {words} {units.percent(theirs)} of the time under the "
-                    f"{material.arm(point.baseline.workload).label}, {units.percent(own)} under "
-                    f"{material.arm(ours.workload).label}"
+                    f"{inputs.arm(point.baseline.workload).label}, {units.percent(own)} under "
+                    f"{inputs.arm(ours.workload).label}"
                 )
     return "What the device did over time"
 
 
-def _spoken(material: Material, chosen: tuple[Summary, ...]) -> str:
+def _spoken(inputs: ReportInputs, chosen: tuple[Summary, ...]) -> str:
     sentences = []
     for summary in chosen:
         for signal, words in (("gpu_busy_ratio", "GPU busy"), ("cpu_busy_ratio", "CPU busy")):
             value = _mean(summary, signal)
             if value is not None:
                 phase = PHASE_NAMES[summary.workload.phase]
-                sentences.append(f"{phase}, {material.full_label(summary.workload)}: {words} {units.percent(value)}.")
+                sentences.append(f"{phase}, {inputs.full_label(summary.workload)}: {words} {units.percent(value)}.")
     return " ".join(sentences)

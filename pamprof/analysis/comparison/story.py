@@ -1,0 +1,293 @@
+"""What a report tells, decided once: who is compared, at which points, what the numbers are, and what casts doubt.
+
+Sentence, tiles, ladder, pictures, terminal and exports are derived from the ``Story`` and decide nothing themselves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.comparison.crossovers import STEADY_STEP
+from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction, DoubtKind
+from pamprof.records import Execution, ImplementationKind, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pamprof.analysis.comparison.names import Names
+    from pamprof.analysis.comparison.results import Comparison, Crossover, Doubt, PointAnalysis, Summary
+    from pamprof.analysis.comparison.roles import Roles
+    from pamprof.records import Ceilings, Session, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStory:
+    """One phase at the point it is summed up by.
+
+    Attributes:
+        phase: Which.
+        point: Its headline point: the session's own length, or the shortest measured; there the largest batch.
+        best: The subject's fastest arm against the fastest reference; None where the subject was not measured there.
+        published: The subject's published code, in the fastest execution that the reference was measured in as well,
+            against the reference in that execution; None where no code is declared published or none was measured.
+        eager: The published code, or the first where none is, in eager execution against the fastest reference; None
+            where it was not measured or is one of the two above.
+        others: ``best`` at the other lengths of the phase, each at its largest batch, in order of length.
+    """
+
+    phase: Phase
+    point: PointAnalysis
+    best: Comparison | None
+    published: Comparison | None
+    eager: Comparison | None
+    others: tuple[tuple[PointAnalysis, Comparison], ...]
+
+    @property
+    def best_summary(self) -> Summary | None:
+        """The subject's fastest arm, summarised."""
+        return None if self.best is None else self.point.summary_of(self.best.subject)
+
+    @property
+    def quoted(self) -> tuple[Workload, ...]:
+        """Arms whose numbers make the headline, each once."""
+        found = [c for c in (self.best, self.published) if c is not None]
+        return tuple(
+            dict.fromkeys((*(w for c in found for w in (c.subject, c.baseline)), self.point.baseline.workload))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotedDoubt:
+    """A doubt about an arm of the headline."""
+
+    summary: Summary
+    doubt: Doubt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What is told of a comparison.
+
+    Attributes:
+        roles: Subject, reference, twin and the other layers.
+        points: Points in the session's dtype and scope, or in those most points have: what sentences and pictures use.
+        phases: Training, prefill and decode as far as they were measured, in this order.
+        crossovers: Measured crossovers of the subject's best arm: one for each phase and batch size, in that order.
+        modelled: What bytes alone say of the subject: equal decode traffic and equal memory.
+        doubts: Doubts about the arms of the first phase's headline, the one that could move it furthest first.
+    """
+
+    roles: Roles
+    points: tuple[PointAnalysis, ...]
+    phases: tuple[PhaseStory, ...]
+    crossovers: tuple[Crossover, ...]
+    modelled: tuple[Crossover, ...]
+    doubts: tuple[QuotedDoubt, ...]
+
+    @property
+    def names(self) -> Names:
+        """What layers and arms are called."""
+        return self.roles.names
+
+    @property
+    def subject_title(self) -> str:
+        """Name of the subject; that of the reference where nothing else was measured."""
+        return self.names.title(self.roles.subject or self.roles.reference)
+
+    @property
+    def reference_title(self) -> str:
+        """Name of what everything is compared to."""
+        return self.names.title(self.roles.reference)
+
+    def phase(self, phase: Phase) -> PhaseStory | None:
+        """The story of one phase; None where it was not measured."""
+        return next((told for told in self.phases if told.phase is phase), None)
+
+    def points_of(self, phase: Phase) -> tuple[PointAnalysis, ...]:
+        """The points of one phase."""
+        return tuple(point for point in self.points if point.point.phase is phase)
+
+    def crossovers_of(self, phase: Phase) -> dict[int, Crossover]:
+        """The crossovers of one phase by batch size, in order."""
+        return {crossover.batch_size: crossover for crossover in self.crossovers if crossover.phase is phase}
+
+    def modelled_crossover(self, quantity: CrossoverQuantity) -> Crossover | None:
+        """What bytes alone say of ``quantity``."""
+        return next((crossover for crossover in self.modelled if crossover.quantity is quantity), None)
+
+    def best_of_subject(self, point: PointAnalysis) -> Comparison | None:
+        """The subject's fastest arm at any point against the baseline there."""
+        return _best(point, self.roles)
+
+    def best_arms(self, point: PointAnalysis) -> tuple[Summary, ...]:
+        """The fastest execution of every implementation at a point, in the order they were measured."""
+        fastest: dict[tuple[str, str, str | None], Summary] = {}
+        for summary in point.summaries:
+            workload = summary.workload
+            arm = (workload.spec.layer, workload.implementation, workload.spec.state_dtype)
+            if arm not in fastest or summary.step_seconds.median < fastest[arm].step_seconds.median:
+                fastest[arm] = summary
+        return tuple(fastest.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """Everything concluded from a set of records, ready for a view.
+
+    Attributes:
+        points: Conclusions point by point.
+        crossovers: All of them, measured and modelled.
+        story: What the report tells of them.
+        problems: What was left out of the conclusions, a sentence each.
+        ceilings: The latest measured on the runs' own machine, one for each dtype.
+    """
+
+    points: tuple[PointAnalysis, ...]
+    crossovers: tuple[Crossover, ...]
+    story: Story
+    problems: tuple[str, ...]
+    ceilings: tuple[Ceilings, ...] = ()
+
+
+def tell(
+    points: Sequence[PointAnalysis], crossovers: Sequence[Crossover], roles: Roles, session: Session | None
+) -> Story:
+    """The story of ``points``; ``session`` is the latest header, None where the records hold none."""
+    shown = _main_points(points, roles, session)
+    phases = tuple(told for phase in Phase if (told := _phase(phase, shown, roles, session)) is not None)
+    return Story(
+        roles=roles,
+        points=shown,
+        phases=phases,
+        crossovers=_best_crossovers(crossovers, shown, roles),
+        modelled=tuple(c for c in crossovers if c.basis is Basis.MODEL and c.subject_layer == roles.subject),
+        doubts=_doubts(phases),
+    )
+
+
+def _main_points(points: Sequence[PointAnalysis], roles: Roles, session: Session | None) -> tuple[PointAnalysis, ...]:
+    if not points:
+        return ()
+    wanted = Counter((point.point.dtype, point.point.scope) for point in points).most_common(1)[0][0]
+    asked = None if session is None else (session.dtype, session.scope)
+    with_subject = {(p.point.dtype, p.point.scope) for p in points if _subjects(p, roles)}
+    if asked is not None and (asked in with_subject or not with_subject):
+        wanted = asked
+    shown = tuple(point for point in points if (point.point.dtype, point.point.scope) == wanted)
+    return shown or tuple(points)
+
+
+def _subjects(point: PointAnalysis, roles: Roles) -> list[Comparison]:
+    return [c for c in point.comparisons if c.subject.spec.layer == roles.subject]
+
+
+def _phase(phase: Phase, points: Sequence[PointAnalysis], roles: Roles, session: Session | None) -> PhaseStory | None:
+    of_phase = [point for point in points if point.point.phase is phase]
+    candidates = [point for point in of_phase if _subjects(point, roles)] or of_phase
+    if not candidates:
+        return None
+    lengths = sorted({point.point.sequence_length for point in candidates})
+    length = session.sequence_length if session is not None and session.sequence_length in lengths else lengths[0]
+    point = _largest_batch(candidates, length)
+    best, published = _best(point, roles), _published(point, roles)
+    others = ((at, _best(at, roles)) for at in (_largest_batch(candidates, t) for t in lengths if t != length))
+    return PhaseStory(
+        phase=phase,
+        point=point,
+        best=best,
+        published=published,
+        eager=_eager(point, roles, {(c.subject, c.baseline) for c in (best, published) if c is not None}),
+        others=tuple((at, comparison) for at, comparison in others if comparison is not None),
+    )
+
+
+def _largest_batch(points: Sequence[PointAnalysis], length: int) -> PointAnalysis:
+    return max((p for p in points if p.point.sequence_length == length), key=lambda p: p.point.batch_size)
+
+
+def _best(point: PointAnalysis, roles: Roles) -> Comparison | None:
+    return min(_subjects(point, roles), key=lambda c: c.time_ratio.median, default=None)
+
+
+def _published(point: PointAnalysis, roles: Roles) -> Comparison | None:
+    found = [
+        comparison
+        for comparison in point.same_execution
+        if comparison.subject.spec.layer == roles.subject
+        and roles.kind(comparison.subject) is ImplementationKind.PUBLISHED
+    ]
+    return min(found, key=lambda c: point.summary_of(c.subject).step_seconds.median, default=None)
+
+
+def _eager(point: PointAnalysis, roles: Roles, told: set[tuple[Workload, Workload]]) -> Comparison | None:
+    """The published or first code in eager execution; None where that pair is among those ``told``."""
+    eager = [c for c in _subjects(point, roles) if c.subject.execution is Execution.EAGER]
+    if not eager:
+        return None
+    order = [known.name for known in roles.layers[eager[0].subject.spec.layer].implementations]
+    ranked = sorted(
+        eager,
+        key=lambda c: (
+            roles.kind(c.subject) is not ImplementationKind.PUBLISHED,
+            order.index(c.subject.implementation),
+        ),
+    )
+    return None if (ranked[0].subject, ranked[0].baseline) in told else ranked[0]
+
+
+def _best_crossovers(
+    crossovers: Sequence[Crossover], points: Sequence[PointAnalysis], roles: Roles
+) -> tuple[Crossover, ...]:
+    dtypes = {point.point.dtype for point in points}
+    chosen: dict[tuple[Phase, int], Crossover] = {}
+    for crossover in crossovers:
+        if (
+            crossover.basis is Basis.MEASURED
+            and crossover.quantity is CrossoverQuantity.TIME
+            and crossover.batch_size != STEADY_STEP
+            and crossover.subject_layer == roles.subject
+            and crossover.dtype in dtypes
+        ):
+            place = (crossover.phase, crossover.batch_size)
+            known = chosen.get(place)
+            if known is None or _rank(crossover, points) < _rank(known, points):
+                chosen[place] = crossover
+    phases = tuple(Phase)
+    return tuple(chosen[place] for place in sorted(chosen, key=lambda place: (phases.index(place[0]), place[1])))
+
+
+def _rank(crossover: Crossover, points: Sequence[PointAnalysis]) -> tuple[int, float, float]:
+    """The arm that becomes the cheaper one first; of equals the fastest at the longest context."""
+    ratios = [
+        (point.point.sequence_length, comparison.time_ratio.median)
+        for point in points
+        if (point.point.phase, point.point.batch_size) == (crossover.phase, crossover.batch_size)
+        for comparison in point.comparisons
+        if (comparison.subject.spec.layer, comparison.subject.implementation)
+        == (crossover.subject_layer, crossover.subject_implementation)
+    ]
+    longest = max((length for length, _ in ratios), default=0)
+    least = min((value for length, value in ratios if length == longest), default=inf)
+    tokens = crossover.tokens.median if crossover.tokens is not None else 0.0
+    return tuple(Direction).index(crossover.direction), tokens, least
+
+
+def _doubts(phases: Sequence[PhaseStory]) -> tuple[QuotedDoubt, ...]:
+    if not phases:
+        return ()
+    told = next((phase for phase in phases if phase.best is not None), phases[0])
+    found = [
+        QuotedDoubt(summary=summary, doubt=doubt)
+        for summary in (told.point.summary_of(workload) for workload in told.quoted)
+        for doubt in summary.doubts
+    ]
+    kinds = tuple(DoubtKind)
+    return tuple(sorted(found, key=lambda q: (-_weight(q.doubt), kinds.index(q.doubt.kind))))
+
+
+def _weight(doubt: Doubt) -> float:
+    """How far the doubt could move the ratio; what nothing bounds weighs most."""
+    return inf if doubt.shift_ratio is None else doubt.shift_ratio

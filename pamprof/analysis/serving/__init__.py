@@ -1,0 +1,1 @@
+"""Serving without money: measured curves, what lies between and beyond their points, operating points, crossovers."""

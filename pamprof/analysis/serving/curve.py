@@ -1,0 +1,187 @@
+"""A serving curve: what one arm takes for a decode step and a prompt, and how many sequences fit, where that is known.
+
+Inside the measured hull it interpolates;
+beyond, it asks a roofline calibrated on the same runs, says so and refuses where that was off by more than 30 % at any
+measured place. What does not fit the memory is infeasible and has no time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.serving.estimate import Estimate, EstimateBasis
+from pamprof.analysis.serving.grid import interpolate, is_measured, largest_left_out_error
+from pamprof.errors import UnsupportedError
+from pamprof.records import Interval, Phase
+from pamprof.units import binary_bytes, percent, tokens
+
+if TYPE_CHECKING:
+    from pamprof.analysis.serving.grid import Line
+    from pamprof.analysis.serving.memory import ServingMemory
+    from pamprof.analysis.serving.roofline import DecodeRoofline, Fit, PrefillRoofline
+    from pamprof.records import Environment, Run, Workload
+
+LARGEST_MODEL_ERROR = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingCurve:
+    """One arm on one device.
+
+    Attributes:
+        title: Short name, unique among the curves it was made with.
+        arm: The first of its workloads: sizes, implementation, execution and dtype are those of all of them.
+        environment: The device.
+        runs: Everything it is made of, decode first.
+        decode_lines: Measured steps by context; one line for a fixed state that was found constant.
+        context_range: Smallest and largest context measured.
+        context_deviation: Largest relative difference between contexts at one batch, of a fixed state; None for a
+            cache, and where one context was measured.
+        prompts: Measured prompts, a line of its own: length and seconds.
+        measured_lines: Lines as measured, before any were joined.
+        limits: Context, largest batch that ran and smallest that cannot fit, where batches were raised to the end.
+        memory: Bytes by batch and context.
+        decode_model, prefill_model: Rooflines; None where too little was measured to calibrate one.
+    """
+
+    title: str
+    arm: Workload
+    environment: Environment
+    runs: tuple[Run, ...]
+    decode_lines: tuple[Line, ...]
+    context_range: tuple[int, int]
+    context_deviation: float | None
+    prompts: Line | None
+    measured_lines: tuple[Line, ...]
+    limits: tuple[tuple[int, int, int], ...]
+    memory: ServingMemory
+    decode_model: DecodeRoofline | None
+    prefill_model: PrefillRoofline | None
+
+    @property
+    def fixed_state(self) -> bool:
+        """Whether a sequence keeps the same bytes at every context."""
+        return self.memory.state.bytes_per_token == 0
+
+    def decode_seconds(self, batch_size: int, context: int) -> Estimate:
+        """One step of ``batch_size`` sequences that hold ``context`` tokens, seconds.
+
+        Raises:
+            UnsupportedError: Infeasible by memory, or beyond the measured hull without a model that can be believed.
+        """
+        first, last = self.context_range
+        if self._is_one_line and first <= context <= last:
+            found = self.decode_lines[0].at(batch_size)
+        else:
+            found = interpolate(self.decode_lines, batch_size, context)
+        if found is not None:
+            measured = is_measured(self.measured_lines, batch_size, context)
+            return Estimate(
+                value=found.median,
+                interval=found,
+                basis=EstimateBasis.MEASURED if measured else EstimateBasis.INTERPOLATED,
+                error=None if measured else largest_left_out_error(self.decode_lines),
+            )
+        self._refuse_what_does_not_fit(batch_size, context)
+        model = self.decode_model
+        place = f"decode at batch {batch_size} and {tokens(context)} tokens of context"
+        if model is None:
+            raise UnsupportedError(f"{place} lies beyond what was measured of {self.title}, too little for a model")
+        return _modelled(model.seconds(batch_size, context), model.fit, f"{place} of {self.title}")
+
+    def prefill_seconds(self, prompt_length: int) -> Estimate:
+        """One prompt of ``prompt_length`` tokens read by one sequence, seconds: the time to the first token.
+
+        Raises:
+            UnsupportedError: Beyond the measured prompts without a model that can be believed.
+        """
+        found = None if self.prompts is None else self.prompts.at(prompt_length)
+        if self.prompts is not None and found is not None:
+            measured = any(length == prompt_length for length, _ in self.prompts.points)
+            return Estimate(
+                value=found.median,
+                interval=found,
+                basis=EstimateBasis.MEASURED if measured else EstimateBasis.INTERPOLATED,
+                error=None if measured else largest_left_out_error((self.prompts,)),
+            )
+        place = f"a prompt of {tokens(prompt_length)} tokens"
+        if self.prefill_model is None:
+            raise UnsupportedError(f"{place} lies beyond what was measured of {self.title}, too little for a model")
+        model = self.prefill_model
+        return _modelled(model.seconds(prompt_length), model.fit, f"{place} of {self.title}")
+
+    def maximum_batch(self, context: int) -> Estimate:
+        """Sequences of ``context`` tokens that fit; measured where batches were raised until memory ended."""
+        for measured_context, largest, refused in self.limits:
+            if context == measured_context or self.fixed_state:
+                return Estimate(
+                    value=largest,
+                    interval=Interval(low=largest, median=largest, high=refused - 1, confidence=1.0),
+                    basis=EstimateBasis.MEASURED,
+                    error=None,
+                )
+        ends = [limit[0] for limit in self.limits]
+        inside = bool(ends) and min(ends) <= context <= max(ends)
+        return Estimate(
+            value=self.memory.sequences_that_fit(context),
+            interval=None,
+            basis=EstimateBasis.INTERPOLATED if inside else EstimateBasis.MODEL,
+            error=self.limit_error,
+        )
+
+    def memory_bytes(self, batch_size: int, context: int) -> Estimate:
+        """Peak of a decode step, bytes: weights, states or caches, and what the step needs besides."""
+        for run in self.runs:
+            place = run.workload.phase, run.workload.batch_size, run.workload.sequence_length
+            if place == (Phase.DECODE, batch_size, context) and run.memory.peak_bytes is not None:
+                return Estimate(value=run.memory.peak_bytes, interval=None, basis=EstimateBasis.MEASURED, error=None)
+        return Estimate(
+            value=self.memory.bytes_of(batch_size, context),
+            interval=None,
+            basis=EstimateBasis.MODEL,
+            error=self.memory.error,
+        )
+
+    @property
+    def _is_one_line(self) -> bool:
+        return self.fixed_state and len(self.decode_lines) == 1
+
+    def _refuse_what_does_not_fit(self, batch_size: int, context: int) -> None:
+        fits = self.maximum_batch(context)
+        most = fits.value if fits.interval is None else fits.interval.high
+        if batch_size > most:
+            raise UnsupportedError(
+                f"infeasible: memory, {batch_size} sequences of {tokens(context)} tokens need "
+                f"{binary_bytes(self.memory.bytes_of(batch_size, context))} of "
+                f"{binary_bytes(self.memory.capacity_bytes)}; {int(most)} fit ({fits.basis})"
+            )
+
+    @property
+    def limit_error(self) -> float | None:
+        """Largest relative error of the predicted limits where limits were measured."""
+        return max(
+            (abs(self.memory.sequences_that_fit(context) / largest - 1) for context, largest, _ in self.limits),
+            default=None,
+        )
+
+
+def _modelled(value: float, fit: Fit, place: str) -> Estimate:
+    """A model's answer; its interval is its largest error.
+
+    One more place like the n measured ones would exceed it with a chance of one in n + 1.
+    """
+    error = fit.largest_error
+    if error > LARGEST_MODEL_ERROR:
+        raise UnsupportedError(
+            f"{place} lies beyond what was measured, and the model is off by up to {percent(error)} at the measured "
+            f"places, more than {percent(LARGEST_MODEL_ERROR)}; measure there"
+        )
+    return Estimate(
+        value=value,
+        interval=Interval(
+            low=value * (1 - error), median=value, high=value * (1 + error), confidence=fit.places / (fit.places + 1)
+        ),
+        basis=EstimateBasis.MODEL,
+        error=error,
+    )

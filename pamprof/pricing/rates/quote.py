@@ -1,0 +1,200 @@
+"""The rate a report uses: the user's own, or a real row of the catalogue chosen by one rule that anyone can repeat.
+
+The rule. Comparable rows have the same device and purchase option; rows that may be a year older than the newest
+comparable row do not compete (``pamprof.pricing.rates.rate_dates``). Each provider takes part with one row, its
+cheapest device-hour: of a machine with one device where it rents one, otherwise the device's share of its larger
+machines. The default is the median of those, the cheaper of the middle two where their number is even, so that it is
+always a row someone can rent and neither a marketplace bargain nor one hyperscaler's list price. The spread is read
+from all competing rows.
+
+A processor is priced as what it is. Machines differ in cores, so there is no market rate of "a CPU": a row must name
+the processor model, or be the only CPU row that provider, region and instance leave.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Literal
+
+from pamprof.errors import PriceError
+from pamprof.pricing.device_names import CPU, canonical_device, variants_of
+from pamprof.pricing.rates.rate_dates import competing
+from pamprof.records import Price, PriceQuote
+
+if TYPE_CHECKING:
+    from pamprof.pricing.rates.catalogue import Catalogue
+
+USER = "user"
+
+
+def quote(
+    catalogue: Catalogue,
+    device_name_of_environment: str,
+    *,
+    gpu: str | None = None,
+    provider: str | None = None,
+    purchase_option: str = "on-demand",
+    region: str | None = None,
+    instance: str | None = None,
+    usd_per_hour: Decimal | float | str | None = None,
+    device_kind: Literal["cpu", "cuda"] | str | None = None,
+) -> PriceQuote:
+    """What an hour of the measured device costs, with the spread of the market around it.
+
+    Args:
+        catalogue: Where to look.
+        device_name_of_environment: What the driver calls the device, or the processor's model name.
+        gpu: The user's word for a device whose reported name is unknown; it may not contradict a known name.
+        provider: Only this provider's rows may be chosen; the spread stays the market's.
+        purchase_option: ``on-demand``, ``spot``, ``reserved-1yr`` and so on, as in the catalogue.
+        region: Only rows of this region, or of a zone inside it (``us-east-1`` holds ``us-east-1/use1-az2``).
+        instance: Only this machine of the provider.
+        usd_per_hour: The user's own rate of one device, USD per hour; nothing else is then looked up.
+        device_kind: ``cpu`` or ``cuda`` as recorded; None to tell it from the name.
+
+    Raises:
+        PriceError: The device is unknown or has no row, the user's words contradict the measurement, or the rate is not
+            a positive number.
+    """
+    device = _device(device_name_of_environment, gpu=gpu, device_kind=device_kind, rate_given=usd_per_hour is not None)
+    if usd_per_hour is not None:
+        given = [name for name, value in (("provider", provider), ("region", region), ("instance", instance)) if value]
+        if given:
+            raise PriceError(f"--price already is the rate; leave out the {' and the '.join(given)}, or --price")
+        own = user_price(usd_per_hour, device_name=device)
+        return PriceQuote(chosen=own, low=own, high=own, candidate_count=1)
+    comparable = tuple(
+        price
+        for price in catalogue.prices
+        if price.device_name.casefold() == device.casefold() and price.purchase_option == purchase_option
+    )
+    is_cpu = _is_cpu(device_name_of_environment, device_kind)
+    if not comparable and is_cpu:
+        comparable = tuple(
+            price for price in catalogue.prices if price.device_name == CPU and price.purchase_option == purchase_option
+        )
+    if not comparable:
+        raise PriceError(_no_row(catalogue, device, purchase_option, is_cpu=is_cpu))
+    wanted = tuple(
+        price
+        for price in comparable
+        if (provider is None or price.provider.casefold() == provider.casefold())
+        and (region is None or price.region.split("/")[0] == region or price.region == region)
+        and (instance is None or price.instance.casefold() == instance.casefold())
+    )
+    if not wanted:
+        raise PriceError(_no_match(comparable, device, provider=provider, region=region, instance=instance))
+    if comparable[0].device_name == CPU:
+        return _only(wanted, device_name_of_environment)
+    chosen = _median_of_providers(competing(wanted))
+    market = tuple(dict.fromkeys((*competing(comparable), chosen)))
+    ranked = sorted(market, key=_rank)
+    return PriceQuote(chosen=chosen, low=ranked[0], high=ranked[-1], candidate_count=len(ranked))
+
+
+def user_price(usd_per_hour: Decimal | float | str, *, device_name: str) -> Price:
+    """A rate the user gave for one device, as a row like any other. Raises ``PriceError`` unless it is above zero."""
+    try:
+        rate = Decimal(str(usd_per_hour))
+    except InvalidOperation as exc:
+        raise PriceError(f"price {usd_per_hour!r} is not a number; give USD per device-hour like 2.95") from exc
+    if not rate.is_finite() or rate <= 0:
+        raise PriceError(f"price {usd_per_hour} is not a rate; give USD per device-hour above zero, like 2.95")
+    return Price(
+        provider=USER,
+        instance="own rate",
+        region="unspecified",
+        purchase_option=USER,
+        device_name=device_name,
+        device_count=1,
+        usd_per_hour=rate,
+        observed_on=None,
+        observed_text="given by the user",
+        source="given by the user",
+    )
+
+
+def _is_cpu(name: str, device_kind: str | None) -> bool:
+    return device_kind == "cpu" if device_kind is not None else canonical_device(name) == CPU
+
+
+def _device(name: str, *, gpu: str | None, device_kind: str | None, rate_given: bool) -> str:
+    """The name rows are looked up by: canonical for a known GPU, the model name for a processor."""
+    if _is_cpu(name, device_kind):
+        if gpu is not None:
+            raise PriceError(
+                f"the runs were measured on a processor ({name}), so a price of {gpu} says nothing about them; "
+                "give the machine's own rate with --price"
+            )
+        return name
+    known = canonical_device(name)
+    if gpu is None:
+        # An unknown device may still have a row under its own name in the user's file.
+        return known or name
+    if known is not None and known in variants_of(gpu):
+        return known
+    if variants_of(gpu) and canonical_device(gpu) is None:
+        raise PriceError(f"GPU {gpu!r} comes in several forms with different prices; say {_or(variants_of(gpu))}")
+    wanted = canonical_device(gpu) or gpu
+    if known is not None and wanted != known and not rate_given:
+        raise PriceError(
+            f"the runs were measured on {name} ({known}), so a price of {wanted} says nothing about them; "
+            f"leave --gpu out, or give a rate with --price"
+        )
+    return known or wanted
+
+
+def _rank(price: Price) -> tuple[Decimal, str, str, str]:
+    return (price.usd_per_device_hour, price.provider, price.instance, price.region)
+
+
+def _median_of_providers(prices: tuple[Price, ...]) -> Price:
+    best: dict[str, Price] = {}
+    for price in sorted(prices, key=lambda row: (row.device_count > 1, *_rank(row))):
+        best.setdefault(price.provider, price)
+    ranked = sorted(best.values(), key=_rank)
+    return ranked[(len(ranked) - 1) // 2]
+
+
+def _only(prices: tuple[Price, ...], name: str) -> PriceQuote:
+    if len(prices) > 1:
+        raise PriceError(
+            f"no row is for the processor {name}, and {len(prices)} CPU machines are listed "
+            f"({', '.join(price.instance for price in prices[:5])}); give the machine's own rate with --price"
+        )
+    return PriceQuote(chosen=prices[0], low=prices[0], high=prices[0], candidate_count=1)
+
+
+def _no_row(catalogue: Catalogue, device: str, purchase_option: str, *, is_cpu: bool) -> str:
+    options = sorted({price.purchase_option for price in catalogue.prices if price.device_name == device})
+    if options:
+        return (
+            f"no {purchase_option} rate of {device} in {catalogue.origin}; "
+            f"choose {_or(tuple(options))}, or give --price"
+        )
+    if is_cpu:
+        return (
+            f"no rate of a machine with the processor {device} in {catalogue.origin}, and machines differ too much in "
+            "cores for another's rate; give your machine's USD per hour with --price"
+        )
+    return (
+        f"no price is known for {device} in {catalogue.origin}, and a similar device's price would be wrong; "
+        "give USD per hour with --price, or a list with --prices FILE"
+    )
+
+
+def _no_match(
+    comparable: tuple[Price, ...], device: str, *, provider: str | None, region: str | None, instance: str | None
+) -> str:
+    asked = ", ".join(
+        f"{name} {value}"
+        for name, value in (("provider", provider), ("region", region), ("instance", instance))
+        if value
+    )
+    listed = sorted({f"{price.provider} {price.instance} in {price.region}" for price in comparable})
+    more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
+    return f"no rate of {device} matches {asked}; there are {'; '.join(listed[:6])}{more}, or give --price"
+
+
+def _or(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

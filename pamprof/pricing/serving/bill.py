@@ -1,0 +1,215 @@
+"""A curve, a demand and a rate become replicas, a monthly bill and dollars per million tokens, each with its interval.
+
+Two uncertainties travel separately: the interval at the chosen rate is the measurement's, the market span runs from the
+cheapest comparable rate at the fast end to the dearest at the slow end. A modelled time makes every dollar modelled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.serving.operating_point import OperatingPoint, Refusal, operating_point
+from pamprof.analysis.serving.terms import Limits, Traffic
+from pamprof.pricing.rates.hourly_rates import Rate, UnknownRate
+from pamprof.pricing.serving.arithmetic import (
+    BreakEven,
+    Demand,
+    Served,
+    api_break_even,
+    api_usd_per_token,
+    replica_tokens_per_day,
+    served,
+)
+from pamprof.records import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pamprof.analysis.serving.terms import Answer, Curve
+    from pamprof.records import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """A demand met at one rate.
+
+    Attributes:
+        rate: The way of paying.
+        served: At the medians.
+        fast, slow: At the ends of the device time's interval, same rate.
+        cheapest, dearest: At the fast end and the market's lowest rate, at the slow end and its highest.
+    """
+
+    rate: Rate
+    served: Served
+    fast: Served
+    slow: Served
+    cheapest: Served
+    dearest: Served
+
+    def interval(self, of: Callable[[Served], float], confidence: float) -> Interval:
+        """Any number of the bill with the measurement's interval, at the chosen rate."""
+        return _ordered(of(self.fast), of(self.served), of(self.slow), confidence)
+
+    def market(self, of: Callable[[Served], float], confidence: float) -> Interval:
+        """Any number of the bill over measurement and market together."""
+        return _ordered(of(self.cheapest), of(self.served), of(self.dearest), confidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One arm under one demand.
+
+    Attributes:
+        curve: The arm's serving curve, with the runs every dollar comes from.
+        demand: What is served.
+        limits: The service level.
+        point: The batch it runs at, or why there is none.
+        bills: One for each known rate, on demand (or the user's own) first; empty where infeasible.
+        unknown_rates: Ways of paying without a rate.
+    """
+
+    curve: Curve
+    demand: Demand
+    limits: Limits
+    point: OperatingPoint | Refusal
+    bills: tuple[Bill, ...]
+    unknown_rates: tuple[UnknownRate, ...]
+
+    @property
+    def feasible(self) -> OperatingPoint | None:
+        """The operating point; None where there is none."""
+        return self.point if isinstance(self.point, OperatingPoint) else None
+
+    @property
+    def bill(self) -> Bill | None:
+        """At the first rate, the one conclusions are drawn from."""
+        return self.bills[0] if self.bills else None
+
+    @property
+    def capacity_tokens_per_day(self) -> float | None:
+        """What one replica carries at the demand's peak and duty."""
+        point = self.feasible
+        return None if point is None else replica_tokens_per_day(point.device_seconds.median, self.demand)
+
+
+def deploy(curve: Curve, demand: Demand, limits: Limits, rates: Sequence[Rate | UnknownRate]) -> Deployment:
+    """Put one arm at its best batch within the limits and price the demand at every rate."""
+    traffic = Traffic(input_tokens=demand.input_tokens, output_tokens=demand.output_tokens)
+    point = operating_point(curve, traffic, limits)
+    known = tuple(rate for rate in rates if isinstance(rate, Rate)) if isinstance(point, OperatingPoint) else ()
+    return Deployment(
+        curve=curve,
+        demand=demand,
+        limits=limits,
+        point=point,
+        bills=tuple(bill_at(point, demand, rate) for rate in known if isinstance(point, OperatingPoint)),
+        unknown_rates=tuple(rate for rate in rates if isinstance(rate, UnknownRate)),
+    )
+
+
+def bill_at(point: OperatingPoint, demand: Demand, rate: Rate) -> Bill:
+    """The demand's bill at one operating point and one rate."""
+    prefill, decode = point.prefill_seconds, point.decode_seconds
+    return Bill(
+        rate=rate,
+        served=served(prefill.median, decode.median, rate.usd_per_hour, demand),
+        fast=served(prefill.low, decode.low, rate.usd_per_hour, demand),
+        slow=served(prefill.high, decode.high, rate.usd_per_hour, demand),
+        cheapest=served(prefill.low, decode.low, rate.low, demand),
+        dearest=served(prefill.high, decode.high, rate.high, demand),
+    )
+
+
+def break_even_against_api(deployment: Deployment, input_usd: float, output_usd: float) -> BreakEven | None:
+    """Demands from which the deployment costs no more than an API at USD per million tokens in and out.
+
+    None where it never does, or is infeasible.
+    """
+    point, bill = deployment.feasible, deployment.bill
+    if point is None or bill is None:
+        return None
+    return api_break_even(
+        point.device_seconds.median,
+        bill.rate.usd_per_hour,
+        api_usd_per_token(input_usd, output_usd, deployment.demand),
+        deployment.demand,
+    )
+
+
+def equal_bills_up_to(first: Deployment, second: Deployment) -> float | None:
+    """The daily demand up to which both arms need the minimum of replicas and so cost the same, tokens.
+
+    None where one is infeasible or the two are rented at different rates.
+    """
+    capacities = (first.capacity_tokens_per_day, second.capacity_tokens_per_day)
+    if first.bill is None or second.bill is None or None in capacities:
+        return None
+    if first.bill.rate.usd_per_hour != second.bill.rate.usd_per_hour:
+        return None
+    return first.demand.minimum_replicas * min(capacity for capacity in capacities if capacity is not None)
+
+
+def measured_watts(runs: Sequence[Run]) -> float | None:
+    """The highest mean power of a monitored run, watts; None where power was not sampled."""
+    means = [
+        sum(series.values) / len(series.values)
+        for run in runs
+        if run.monitor is not None
+        for series in run.monitor.series
+        if series.signal == "power_watts" and series.values
+    ]
+    return max(means, default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FasterCurve:
+    """A curve with every time divided by ``speed``: what a change of throughput would do, all else equal."""
+
+    curve: Curve
+    speed: float
+
+    @property
+    def title(self) -> str:
+        """The arm."""
+        return self.curve.title
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """What it was measured with."""
+        return self.curve.runs
+
+    def decode_seconds(self, batch_size: int, context: int) -> Answer:
+        """Seconds of a step."""
+        return _faster(self.curve.decode_seconds(batch_size, context), self.speed)
+
+    def prefill_seconds(self, prompt_length: int) -> Answer:
+        """Seconds of a prompt."""
+        return _faster(self.curve.prefill_seconds(prompt_length), self.speed)
+
+    def maximum_batch(self, context: int) -> Answer:
+        """Sequences that fit."""
+        return self.curve.maximum_batch(context)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scaled:
+    value: float
+    interval: Interval | None
+    basis: str
+    error: float | None
+
+
+def _faster(answer: Answer, speed: float) -> Answer:
+    return _Scaled(
+        value=answer.value / speed,
+        interval=None if answer.interval is None else answer.interval.scaled(1 / speed),
+        basis=answer.basis,
+        error=answer.error,
+    )
+
+
+def _ordered(low: float, median: float, high: float, confidence: float) -> Interval:
+    # Whole replicas make the cost of rented time jump, so that the fast end may cost more per token than the middle.
+    return Interval(low=min(low, median, high), median=median, high=max(low, median, high), confidence=confidence)

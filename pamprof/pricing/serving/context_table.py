@@ -1,0 +1,135 @@
+"""Crossover contexts by bytes alone: every fixed state measured against every cache measured, and their variants.
+
+A state varies in its dtype and in one or, for PAM, three states a head; a cache in its own dtype, 16 or 8 bits. The
+bytes are those the measured decode steps allocated, divided by their sequences and tokens; variants nobody measured
+follow by their element's size. A step that moves as many bytes takes as long only where bytes are what bounds it, so
+these are models; what curves measured stands beside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.comparison.names import PAM, layer_title
+from pamprof.analysis.comparison.results import Basis
+from pamprof.pricing.serving.crossover import memory_crossover_tokens, traffic_crossover_tokens
+from pamprof.records import Dtype, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pamprof.analysis.serving.terms import Curve
+    from pamprof.records import Run
+
+STATE = "state"
+CACHE = "kv-cache"
+_ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "fp8": 1}
+_STATE_DTYPES = ("float32", "bfloat16")
+_STATES_PER_HEAD = (1, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextRow:
+    """One fixed state against one cache.
+
+    Attributes:
+        state: Architecture and variant, such as ``PAM, float32 state, K = 3``.
+        state_bytes: S, of one sequence.
+        cache: Architecture and variant.
+        cache_bytes_per_token: Kappa.
+        memory_tokens: S / kappa, equal memory.
+        traffic_tokens: 2 S / kappa, equal decode traffic.
+        basis: Counted bytes make a model of time, so always a model.
+    """
+
+    state: str
+    state_bytes: float
+    cache: str
+    cache_bytes_per_token: float
+    memory_tokens: float
+    traffic_tokens: float
+    basis: Basis = Basis.MODEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Variant:
+    name: str
+    byte_count: float
+
+
+def context_table(curves: Sequence[Curve]) -> tuple[ContextRow, ...]:
+    """Every state and cache among ``curves`` and its variants; empty where one of the two kinds is missing."""
+    states = _distinct(variant for curve in curves for variant in _states(curve))
+    caches = _distinct(variant for curve in curves for variant in _caches(curve))
+    return tuple(
+        ContextRow(
+            state=state.name,
+            state_bytes=state.byte_count,
+            cache=cache.name,
+            cache_bytes_per_token=cache.byte_count,
+            memory_tokens=memory_crossover_tokens(state.byte_count, cache.byte_count),
+            traffic_tokens=traffic_crossover_tokens(state.byte_count, cache.byte_count),
+        )
+        for state in states
+        for cache in caches
+    )
+
+
+def holds(curve: Curve) -> str | None:
+    """``state`` or ``kv-cache``, whichever the arm keeps between tokens; None where its runs do not say."""
+    return next((run.memory.state_kind for run in _decoding(curve)), None)
+
+
+def bytes_per_sequence(run: Run) -> float:
+    """S of a decode run: state or cache of one sequence, bytes."""
+    return run.memory.state_bytes / run.workload.batch_size
+
+
+def cache_bytes_per_token(run: Run) -> float:
+    """Kappa of a decode run: it allocates room for its context and the token it adds."""
+    return bytes_per_sequence(run) / (run.workload.sequence_length + 1)
+
+
+def _decoding(curve: Curve) -> list[Run]:
+    return [run for run in curve.runs if run.workload.phase is Phase.DECODE and run.memory.state_bytes > 0]
+
+
+def _states(curve: Curve) -> list[_Variant]:
+    run = next((run for run in _decoding(curve) if run.memory.state_kind == STATE), None)
+    if run is None:
+        return []
+    element = bytes_per_sequence(run) / _ELEMENT_BYTES[_state_dtype(run)]
+    layer = run.workload.spec.layer
+    return [
+        _Variant(
+            name=f"{layer_title(layer)}, {dtype} state, K = {count}", byte_count=element * _ELEMENT_BYTES[dtype] * count
+        )
+        for count in (_STATES_PER_HEAD if layer == PAM else _STATES_PER_HEAD[:1])
+        for dtype in _STATE_DTYPES
+    ]
+
+
+def _caches(curve: Curve) -> list[_Variant]:
+    run = next((run for run in _decoding(curve) if run.memory.state_kind == CACHE), None)
+    if run is None:
+        return []
+    own = run.workload.dtype.value
+    per_element = cache_bytes_per_token(run) / _ELEMENT_BYTES[own]
+    return [
+        _Variant(
+            name=f"{layer_title(run.workload.spec.layer)}, {dtype} cache",
+            byte_count=per_element * _ELEMENT_BYTES[dtype],
+        )
+        for dtype in dict.fromkeys((own, "bfloat16", "fp8"))
+    ]
+
+
+def _state_dtype(run: Run) -> str:
+    """A state is kept in float32 whatever the precision policy, unless the workload says otherwise."""
+    return (run.workload.spec.state_dtype or Dtype.FLOAT32).value
+
+
+def _distinct(variants: Iterable[_Variant]) -> list[_Variant]:
+    """Each size once: implementations of one architecture keep the same bytes."""
+    return list({round(variant.byte_count): variant for variant in reversed(list(variants))}.values())[::-1]

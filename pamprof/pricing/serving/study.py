@@ -1,0 +1,234 @@
+"""Everything a deployment is decided from, in one value: arms, bills, decisions, crossovers, sensitivities, quality.
+
+Arms are compared within one device and one class of size (parameter counts within a quarter), so that a file with the
+100M and the 1B pair yields two decisions and no nonsense between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.comparison.names import PAM
+from pamprof.analysis.serving.crossover import (
+    Crossing,
+    capacity_ratio,
+    crossing,
+    decode_ratio,
+    lengths_of,
+    request_ratio,
+)
+from pamprof.analysis.serving.operating_point import OperatingPoint, pareto
+from pamprof.analysis.serving.terms import Traffic
+from pamprof.errors import RecordError
+from pamprof.pricing.rates.currency import USD, Currency
+from pamprof.pricing.serving.bill import Deployment, break_even_against_api, deploy
+from pamprof.pricing.serving.context_table import CACHE, STATE, ContextRow, context_table, holds
+from pamprof.pricing.serving.decision import Decision, decide
+from pamprof.pricing.serving.quality import QualityRow, quality_rows
+from pamprof.pricing.serving.sensitivity import Sensitivity, sensitivities
+from pamprof.records import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pamprof.analysis.serving.terms import Curve, Limits
+    from pamprof.pricing.rates.hourly_rates import Owned, Rate, UnknownRate
+    from pamprof.pricing.serving.arithmetic import BreakEven, Demand
+    from pamprof.records import Environment, Perplexity, Run
+
+_SAME_SIZE = 1.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        demand: What has to be served.
+        limits: The service level.
+        api_usd_per_million: An API's price of input and of output tokens, to break even against; None without one.
+        owned: Hardware of one's own; None without it.
+        currency: What amounts are shown in.
+    """
+
+    demand: Demand
+    limits: Limits
+    api_usd_per_million: tuple[float, float] | None = None
+    owned: Owned | None = None
+    currency: Currency = USD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One arm's deployment and what follows from it alone.
+
+    Attributes:
+        deployment: Its batch and bills.
+        front: Batches no other beats in both cost and time per output token, fastest first.
+        break_even: Against the API; None where it never pays off, or no API price was given.
+        sensitivities: The largest swings of its bill first.
+    """
+
+    deployment: Deployment
+    front: tuple[OperatingPoint, ...]
+    break_even: BreakEven | None
+    sensitivities: tuple[Sensitivity, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossings:
+    """Where the subject overtakes the rival, read off the curves: a request, one decoded token, sequences that fit."""
+
+    subject: str
+    rival: str
+    request: Crossing
+    decode: Crossing
+    capacity: Crossing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeClass:
+    """Arms of about one size on one device.
+
+    Attributes:
+        environment: The device.
+        parameter_counts: Smallest and largest of its arms.
+        arms: Cheapest first, those without an operating point last.
+        decision: Cheapest PAM arm (without one, cheapest fixed state) against the cheapest cache of any architecture;
+            None where one of the two kinds is missing.
+        crossings: Of the same two.
+        contexts: Crossovers by bytes alone.
+        rates: Ways of paying on this device.
+    """
+
+    environment: Environment
+    parameter_counts: tuple[int, int]
+    arms: tuple[Arm, ...]
+    decision: Decision | None
+    crossings: Crossings | None
+    contexts: tuple[ContextRow, ...]
+    rates: tuple[Rate | UnknownRate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostStudy:
+    """The answer of ``pamprof cost``."""
+
+    request: Request
+    classes: tuple[SizeClass, ...]
+    quality: tuple[QualityRow, ...]
+
+
+def study(
+    curves: Sequence[Curve],
+    request: Request,
+    rates_by_device: Mapping[str, tuple[Rate | UnknownRate, ...]],
+    *,
+    perplexities: Sequence[Perplexity] = (),
+    runs: Sequence[Run] = (),
+) -> CostStudy:
+    """Work everything out.
+
+    Args:
+        curves: The arms; every one has at least one run.
+        request: What is asked for.
+        rates_by_device: Ways of paying by the device's reported name.
+        perplexities: Quality figures; of several for one layer the last counts.
+        runs: All runs, for the training throughput beside the perplexity.
+
+    Raises:
+        RecordError: No curve.
+    """
+    if not curves:
+        raise RecordError("the records hold no serving curve; measure with pamprof serve-sweep")
+    classes = tuple(_size_class(members, request, rates_by_device) for members in _classes(curves))
+    # A perplexity names a layer and no size: with arms of several sizes there is no telling whose training it is.
+    known = [run for run in runs if _within(run, classes[0].parameter_counts)] if len(classes) == 1 else []
+    return CostStudy(request=request, classes=classes, quality=quality_rows(perplexities, known))
+
+
+def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
+    """Curves of one device and about one size together; a class is as wide as ``_SAME_SIZE`` from its smallest."""
+    classes: list[list[Curve]] = []
+    for curve in sorted(curves, key=lambda c: (_device(c), c.runs[0].parameter_count)):
+        last = classes[-1] if classes else None
+        if (
+            last is not None
+            and _device(last[0]) == _device(curve)
+            and curve.runs[0].parameter_count <= _SAME_SIZE * last[0].runs[0].parameter_count
+        ):
+            last.append(curve)
+        else:
+            classes.append([curve])
+    return classes
+
+
+def _layer(curve: Curve) -> str:
+    return curve.runs[0].workload.spec.layer
+
+
+def _device(curve: Curve) -> str:
+    return curve.runs[0].environment.device_name
+
+
+def _within(run: Run, counts: tuple[int, int]) -> bool:
+    return counts[0] / _SAME_SIZE <= run.parameter_count <= counts[1] * _SAME_SIZE
+
+
+def _size_class(
+    curves: Sequence[Curve], request: Request, rates_by_device: Mapping[str, tuple[Rate | UnknownRate, ...]]
+) -> SizeClass:
+    rates = rates_by_device[_device(curves[0])]
+    arms = tuple(sorted((_arm(curve, request, rates) for curve in curves), key=_cost_order))
+    deployments = [arm.deployment for arm in arms]
+    states = [found for found in deployments if holds(found.curve) == STATE]
+    subject = next((found for found in states if _layer(found.curve) == PAM), states[0] if states else None)
+    rival = next((found for found in deployments if holds(found.curve) == CACHE), None)
+    crossings = _crossings(subject, rival, request) if subject is not None and rival is not None else None
+    decision = (
+        decide(subject, rival, crossings.request, request.currency)
+        if subject is not None and rival is not None and crossings is not None
+        else None
+    )
+    counts = [curve.runs[0].parameter_count for curve in curves]
+    return SizeClass(
+        environment=curves[0].runs[0].environment,
+        parameter_counts=(min(counts), max(counts)),
+        arms=arms,
+        decision=decision,
+        crossings=crossings,
+        contexts=context_table(curves),
+        rates=rates,
+    )
+
+
+def _arm(curve: Curve, request: Request, rates: tuple[Rate | UnknownRate, ...]) -> Arm:
+    deployment = deploy(curve, request.demand, request.limits, rates)
+    traffic = Traffic(input_tokens=request.demand.input_tokens, output_tokens=request.demand.output_tokens)
+    api = request.api_usd_per_million
+    return Arm(
+        deployment=deployment,
+        front=pareto(curve, traffic, request.limits),
+        break_even=None if api is None else break_even_against_api(deployment, *api),
+        sensitivities=sensitivities(deployment, request.owned),
+    )
+
+
+def _cost_order(arm: Arm) -> float:
+    point = arm.deployment.feasible
+    return float("inf") if point is None else point.device_seconds.median
+
+
+def _crossings(subject: Deployment, rival: Deployment, request: Request) -> Crossings:
+    ours, theirs = subject.curve, rival.curve
+    traffic = Traffic(input_tokens=request.demand.input_tokens, output_tokens=request.demand.output_tokens)
+    contexts = lengths_of(ours, theirs)
+    prompts = lengths_of(ours, theirs, phases=(Phase.DECODE, Phase.PREFILL))
+    return Crossings(
+        subject=ours.title,
+        rival=theirs.title,
+        request=crossing(request_ratio(ours, theirs, traffic, request.limits), prompts),
+        decode=crossing(decode_ratio(ours, theirs, request.limits), contexts),
+        capacity=crossing(capacity_ratio(ours, theirs), contexts),
+    )

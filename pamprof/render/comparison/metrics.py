@@ -1,0 +1,255 @@
+"""METRICS: every measured quantity of a run, once. The page's table, Markdown, terminal and CSV are made from it.
+
+To show another one, add a row: its name, heading, unit and meaning, how it is read from a run, and how it is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.records import Interval
+from pamprof.render.comparison.charts.cost import unit_of, value_of
+from pamprof.render.comparison.model import Cell, Column
+from pamprof.render.text import Formatter, brackets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
+    from pamprof.records import Run
+    from pamprof.render.comparison.inputs import ReportInputs
+
+Number = Interval | float | int | None
+CsvValue = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One run with what surrounds it: what a metric is read from."""
+
+    inputs: ReportInputs
+    point: PointAnalysis
+    summary: Summary
+
+    @property
+    def run(self) -> Run:
+        """The run itself."""
+        return self.summary.run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One column.
+
+    Attributes:
+        name: What other code calls it by.
+        heading, unit, meaning: For people.
+        read: The value of a run; an interval, a number, or None where it is unknown.
+        written: The median on paper.
+        written_in_brackets: The ends of the interval on paper, given the median.
+        csv: Names of the CSV columns: of a number one; of an interval those of median, low and high.
+        unknown_fields: Fields of a record whose recorded reason explains a None.
+        otherwise: The reason where none was recorded.
+        detail: A remark beside the value, instead of an interval.
+        baseline: What stands in the baseline's row instead of a value.
+    """
+
+    name: str
+    heading: str
+    unit: str
+    meaning: str
+    read: Callable[[Measured], Number]
+    written: Formatter
+    written_in_brackets: Callable[[float], Formatter] = lambda _: units.significant
+    csv: tuple[str, ...] = ()
+    unknown_fields: tuple[str, ...] = ()
+    otherwise: Callable[[Run], str] = lambda _: "not measured"
+    detail: Callable[[Run], str] = lambda _: ""
+    baseline: str = ""
+
+    def cell(self, measured: Measured) -> Cell:
+        """The value of one run, or a dash with its reason."""
+        value = self.read(measured)
+        if value is None and self.baseline and measured.summary is measured.point.baseline:
+            return Cell(name=self.name, text=self.baseline, detail="baseline", sort=1.0)
+        if value is None:
+            recorded = {unknown.field: unknown.reason for unknown in measured.run.unknowns}
+            reasons = [recorded[field] for field in self.unknown_fields if field in recorded]
+            return Cell(name=self.name, text=units.UNKNOWN, reason=(reasons or [self.otherwise(measured.run)])[0])
+        if isinstance(value, Interval):
+            ends = brackets(value, self.written_in_brackets(value.median))
+            return Cell(name=self.name, text=self.written(value.median), detail=ends, sort=value.median)
+        return Cell(name=self.name, text=self.written(value), detail=self.detail(measured.run), sort=float(value))
+
+    def csv_values(self, measured: Measured) -> Mapping[str, CsvValue]:
+        """The value of one run by CSV column; empty cells where it is unknown."""
+        value = self.read(measured)
+        if isinstance(value, Interval):
+            values: tuple[CsvValue, ...] = (value.median, value.low, value.high)
+        else:
+            values = (value,) if len(self.csv) == 1 else (value,) * len(self.csv)
+        return dict(zip(self.csv, values, strict=True))
+
+
+def _ratio(measured: Measured) -> Interval | None:
+    comparison = measured.point.comparison_of(measured.summary.workload)
+    return None if comparison is None else comparison.time_ratio
+
+
+def _energy_reason(run: Run) -> str:
+    energy = run.monitor.energy if run.monitor is not None else None
+    if energy is not None and energy.invalid_reasons:
+        return "; ".join(energy.invalid_reasons)
+    return "the device reports no energy"
+
+
+def _in_unit_of(median_seconds: float) -> Formatter:
+    """A formatter of seconds without a unit, in the step that ``units.seconds`` gives the median."""
+    step = next((s for s in (1.0, 1e-3, 1e-6) if abs(median_seconds) >= s * 0.9995), 1e-9)
+    return lambda value: units.significant(value / step)
+
+
+def _without_sign(value: float) -> str:
+    return units.usd(value).replace("$", "")
+
+
+def metrics(inputs: ReportInputs) -> tuple[Metric, ...]:
+    """``METRICS`` with the cost in the report's unit: dollars, or device-hours where no price is known."""
+    if inputs.quote is not None:
+        return METRICS
+    hours = Metric(
+        name="price",
+        heading="h/M",
+        unit="tokens",
+        meaning=unit_of(inputs),
+        read=lambda m: value_of(m.inputs, m.summary),
+        written=units.significant,
+    )
+    return tuple(hours if metric.name == "price" else metric for metric in METRICS)
+
+
+METRICS = (
+    Metric(
+        name="samples",
+        heading="n",
+        unit="samples",
+        meaning="paired samples taken, none dropped",
+        read=lambda m: m.summary.sample_count,
+        written=lambda x: str(int(x)),
+        csv=("sample_count",),
+    ),
+    Metric(
+        name="step",
+        heading="Step",
+        unit="wall time",
+        meaning="wall time of one step: the baseline's median times the arm's paired ratio to it, with interval",
+        read=lambda m: m.summary.step_seconds,
+        written=units.seconds,
+        written_in_brackets=_in_unit_of,
+        csv=("step_median_seconds", "step_low_seconds", "step_high_seconds"),
+    ),
+    Metric(
+        name="tokens_per_second",
+        heading="Tokens/s",
+        unit="",
+        meaning="tokens of a step over its time",
+        read=lambda m: m.summary.tokens_per_second,
+        written=units.si,
+        written_in_brackets=lambda _: units.si,
+        csv=("tokens_per_second_median", "tokens_per_second_low", "tokens_per_second_high"),
+    ),
+    Metric(
+        name="cost",
+        heading="Cost",
+        unit="× baseline",
+        meaning="time per token over that of the fastest reference at this point",
+        read=_ratio,
+        written=units.ratio,
+        csv=(
+            "cost_against_baseline_median_ratio",
+            "cost_against_baseline_low_ratio",
+            "cost_against_baseline_high_ratio",
+        ),
+        baseline="1",
+    ),
+    Metric(
+        name="price",
+        heading="$/M",
+        unit="tokens",
+        meaning="US dollars per million tokens",
+        read=lambda m: value_of(m.inputs, m.summary),
+        written=units.usd,
+        written_in_brackets=lambda _: _without_sign,
+    ),
+    Metric(
+        name="flops",
+        heading="FLOP",
+        unit="per token",
+        meaning="counted matrix FLOPs per token, causal",
+        read=lambda m: m.run.flops.matrix_flop_count / m.run.workload.tokens_per_step,
+        written=units.si,
+        detail=lambda run: "" if run.flops.complete else "incomplete",
+    ),
+    Metric(
+        name="flops_utilisation",
+        heading="MFU",
+        unit="of peak",
+        meaning="model FLOPs utilisation: achieved over dense peak FLOP/s",
+        read=lambda m: None if (u := m.summary.model_flops_utilisation) is None else u.median,
+        written=units.percent,
+        unknown_fields=("model_flops_utilisation",),
+        otherwise=lambda _: "the device's dense peak for this dtype is not known to pamprof",
+    ),
+    Metric(
+        name="busy",
+        heading="Busy",
+        unit="of step",
+        meaning="share of the step in which at least one kernel ran",
+        read=lambda m: m.summary.kernel_busy_ratio,
+        written=units.percent,
+        csv=("kernel_busy_ratio",),
+        unknown_fields=("timing.kernel_time_seconds", "kernel_busy_ratio"),
+        otherwise=lambda _: "no profiler reached the device",
+    ),
+    Metric(
+        name="memory",
+        heading="Memory",
+        unit="peak",
+        meaning="highest live tensor storage of a step",
+        read=lambda m: m.run.memory.peak_bytes,
+        written=units.binary_bytes,
+        csv=("peak_memory_bytes",),
+        unknown_fields=("memory.peak_bytes",),
+        otherwise=lambda _: "no peak was recorded",
+    ),
+    Metric(
+        name="energy",
+        heading="Energy",
+        unit="mJ/token",
+        meaning="device energy of the monitored window over its tokens",
+        read=lambda m: m.summary.joules_per_token,
+        written=lambda x: units.significant(x * 1e3),
+        csv=("joules_per_token",),
+        unknown_fields=("energy", "monitor.energy", "energy.counter_joules", "monitor"),
+        otherwise=_energy_reason,
+    ),
+)
+
+
+def columns(inputs: ReportInputs) -> tuple[Column, ...]:
+    """Headings of the numeric columns, in order."""
+    return tuple(Column(name=m.name, heading=m.heading, unit=m.unit, meaning=m.meaning) for m in metrics(inputs))
+
+
+def cells(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> tuple[Cell, ...]:
+    """One run's value of every metric, in the order of ``columns``."""
+    measured = Measured(inputs=inputs, point=point, summary=summary)
+    return tuple(metric.cell(measured) for metric in metrics(inputs))
+
+
+def csv_values(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[str, CsvValue]:
+    """One run's value of every metric that has CSV columns, by column."""
+    measured = Measured(inputs=inputs, point=point, summary=summary)
+    return {name: value for metric in METRICS for name, value in metric.csv_values(measured).items() if metric.csv}

@@ -1,0 +1,1 @@
+"""What serving costs, as sentences, tables, pictures and a page that computes."""

@@ -1,0 +1,79 @@
+"""The monthly bills of a cost study as a table, with what an API would have to charge to be the cheaper one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.pricing.rates.hourly_rates import Rate
+from pamprof.render.formats.table_view import TableView
+from pamprof.render.text import brackets
+
+if TYPE_CHECKING:
+    from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.bill import Bill, Deployment
+    from pamprof.pricing.serving.study import Arm, Request, SizeClass
+    from pamprof.records import Interval
+
+
+def bill_table(found: SizeClass, request: Request, name: str) -> TableView | None:
+    """Every arm under every way of paying; None where nothing is feasible."""
+    if not any(arm.deployment.bills for arm in found.arms):
+        return None
+    unknown = tuple(f"{rate.option}: unknown, {rate.reason}" for rate in found.rates if not isinstance(rate, Rate))
+    api = request.api_usd_per_million
+    return TableView(
+        title=f"Monthly bills, {name}",
+        summary=(
+            f"{request.currency.code} for 730 hours: [interval of the measurement], then over the market's rates too."
+        ),
+        columns=("arm", "paid", "a device-hour", "replicas", "a month", "over the market", "with idle time, a million"),
+        right=frozenset({2, 3, 4, 5, 6}),
+        rows=tuple(
+            _bill_row(arm.deployment, bill, request.currency) for arm in found.arms for bill in arm.deployment.bills
+        ),
+        notes=(
+            *(f"{rate.option}: {rate.provenance}" for rate in found.rates if isinstance(rate, Rate)),
+            *unknown,
+            *((_api_words(arm, api, request.currency) for arm in found.arms) if api is not None else ()),
+        ),
+    )
+
+
+def _bill_row(deployment: Deployment, bill: Bill, currency: Currency) -> tuple[str, ...]:
+    point = deployment.feasible
+    confidence = point.device_seconds.confidence if point is not None else 0.0
+    month = bill.interval(lambda s: s.usd_per_month, confidence)
+    market = bill.market(lambda s: s.usd_per_month, confidence)
+    return (
+        deployment.curve.title,
+        bill.rate.option,
+        currency.text(bill.rate.usd_per_hour),
+        replica_words(bill),
+        money(month, currency),
+        f"{currency.text(market.low)} to {currency.text(market.high)}",
+        currency.text(bill.served.allocation.blended_usd_per_million_tokens),
+    )
+
+
+def _api_words(arm: Arm, api: tuple[float, float], currency: Currency) -> str:
+    title = arm.deployment.curve.title
+    price = f"an API at {currency.text(api[0])} in and {currency.text(api[1])} out per million"
+    if arm.break_even is None:
+        return f"{title}: never cheaper than {price}"
+    first, lasting = arm.break_even.first_tokens_per_day, arm.break_even.lasting_tokens_per_day
+    words = f"{title}: no dearer than {price} from {units.si(first)} tokens a day"
+    return words if first == lasting else f"{words}, at every demand from {units.si(lasting)}"
+
+
+def replica_words(bill: Bill) -> str:
+    """``45 [44, 46]``, the interval where the measurement leaves one."""
+    low, high = sorted((bill.fast.replica_count, bill.slow.replica_count))
+    count = bill.served.replica_count
+    return str(count) if low == high else f"{count} [{low}, {high}]"
+
+
+def money(interval: Interval, currency: Currency) -> str:
+    """``$0.412 [0.410, 0.415]``."""
+    ends = brackets(interval, lambda value: currency.text(value).replace("$", "").replace(f"{currency.code} ", ""))
+    return f"{currency.text(interval.median)} {ends}".rstrip()

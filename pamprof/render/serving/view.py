@@ -1,0 +1,188 @@
+"""A cost study as sentences and tables: what is decided, what each arm costs, where they cross, what moves the bill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.serving.operating_point import Refusal
+from pamprof.render.formats.markdown_table import escape, render_table_markdown
+from pamprof.render.formats.table_view import TableView
+from pamprof.render.serving.bill_table import bill_table, money, replica_words
+from pamprof.render.serving.detail_tables import (
+    crossover_table,
+    formula_table,
+    front_table,
+    quality_table,
+    sensitivity_table,
+)
+from pamprof.render.text import cleaned, device_label
+
+if TYPE_CHECKING:
+    from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.study import Arm, CostStudy, Request, SizeClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentView:
+    """What is shown: a heading, what was asked for, the decisions, the tables, and how it was made."""
+
+    title: str
+    asked: str
+    decisions: tuple[str, ...]
+    tables: tuple[TableView, ...]
+    notes: tuple[str, ...]
+
+
+def deployment_view(study: CostStudy) -> DeploymentView:
+    """The whole answer, clean of acting characters."""
+    request = study.request
+    tables: list[TableView] = []
+    for found in study.classes:
+        name = _class_name(found)
+        tables += [
+            table
+            for table in (
+                _arms(found, request, name),
+                bill_table(found, request, name),
+                crossover_table(found, name),
+                formula_table(found, name),
+                front_table(found, request.currency, name),
+                sensitivity_table(found, request.currency, name),
+            )
+            if table is not None
+        ]
+    quality = quality_table(study)
+    return cleaned(
+        DeploymentView(
+            title="What serving costs",
+            asked=_asked(request),
+            decisions=tuple(_decision(found) for found in study.classes),
+            tables=(*tables, *((quality,) if quality is not None else ())),
+            notes=_notes(study),
+        )
+    )
+
+
+def render_deployment_markdown(view: DeploymentView) -> str:
+    """The view for a CI job's summary."""
+    head = [f"# {escape(view.title)}", "", escape(view.asked), ""]
+    head += [line for decision in view.decisions for line in (f"**{escape(decision)}**", "")]
+    made = ["## How it was made", "", *(f"- {escape(note)}" for note in view.notes), ""]
+    return "\n".join((*head, *(render_table_markdown(table) for table in view.tables), *made))
+
+
+def _asked(request: Request) -> str:
+    demand, limits = request.demand, request.limits
+    duty = "" if demand.duty == 1 else f", replicas planned to {units.percent(demand.duty)} at the peak"
+    return (
+        f"{units.si(demand.tokens_per_day)} tokens a day, input and output together: requests of "
+        f"{units.tokens(demand.input_tokens)} input and {units.tokens(demand.output_tokens)} output tokens, "
+        f"{units.si(demand.requests_per_day)} a day, peak {units.ratio(demand.peak_factor)} the mean{duty}; at most "
+        f"{units.seconds(limits.seconds_per_output_token)} per output token and "
+        f"{units.seconds(limits.seconds_to_first_token)} to the first."
+    )
+
+
+def _class_name(found: SizeClass) -> str:
+    return f"{units.si(found.parameter_counts[1], digits=2)} parameters on {device_label(found.environment)}"
+
+
+def _decision(found: SizeClass) -> str:
+    if found.decision is None:
+        return f"{_class_name(found)}: nothing to decide, a fixed state or a growing cache is missing among the arms."
+    return f"{_class_name(found)}: {found.decision.sentence}"
+
+
+def _arms(found: SizeClass, request: Request, name: str) -> TableView:
+    currency = request.currency
+    return TableView(
+        title=f"Arms, {name}",
+        summary=(
+            f"{currency.code} per million tokens of working time, [interval]; with idle time in the column after. "
+            "Cheapest first."
+        ),
+        columns=(
+            "arm",
+            "batch",
+            "held back by",
+            "per output token",
+            "to first token",
+            "in",
+            "out",
+            "blended",
+            "with idle time",
+            "replicas",
+            "busy",
+            "a month",
+            "basis",
+        ),
+        right=frozenset({1, 3, 4, 5, 6, 7, 8, 9, 10, 11}),
+        rows=tuple(_arm_row(arm, currency) for arm in found.arms),
+        notes=tuple(
+            f"{arm.deployment.curve.title}: {arm.deployment.point.sentence}"
+            for arm in found.arms
+            if isinstance(arm.deployment.point, Refusal)
+        ),
+    )
+
+
+def _arm_row(arm: Arm, currency: Currency) -> tuple[str, ...]:
+    deployment = arm.deployment
+    point, bill = deployment.feasible, deployment.bill
+    if point is None or bill is None:
+        why = _short(deployment.point) if isinstance(deployment.point, Refusal) else units.UNKNOWN
+        return (deployment.curve.title, units.UNKNOWN, why, *[units.UNKNOWN] * 10)
+    served, confidence = bill.served, point.device_seconds.confidence
+    prompt = bill.served.usage.input_usd_per_million_tokens
+    return (
+        deployment.curve.title,
+        str(point.batch_size),
+        point.bound,
+        units.seconds(point.seconds_per_output_token.median),
+        units.seconds(point.prefill_seconds.median) if prompt is not None else units.UNKNOWN,
+        currency.text(prompt),
+        currency.text(served.usage.output_usd_per_million_tokens),
+        money(bill.interval(lambda s: s.usage.blended_usd_per_million_tokens, confidence), currency),
+        currency.text(served.allocation.blended_usd_per_million_tokens),
+        replica_words(bill),
+        units.percent(served.busy_ratio),
+        currency.text(served.usd_per_month),
+        basis_words(point.basis, point.error),
+    )
+
+
+def _short(refusal: Refusal) -> str:
+    return "unknown" if refusal.limit is None else f"infeasible: {refusal.limit}"
+
+
+def basis_words(basis: Basis, error: float | None) -> str:
+    """``measured``, or ``model (error up to 12 %)``."""
+    if basis is not Basis.MODEL or error is None:
+        return basis.value
+    return f"{basis.value} (error up to {units.percent(error)})"
+
+
+def _notes(study: CostStudy) -> tuple[str, ...]:
+    curves = [arm.deployment.curve for found in study.classes for arm in found.arms]
+    sessions = sorted({run.session_id for curve in curves for run in curve.runs})
+    days = sorted({run.started_at[:10] for curve in curves for run in curve.runs})
+    equal = [
+        f"Both bills are equal up to {units.si(found.decision.equal_bills_tokens_per_day)} tokens a day "
+        f"({_class_name(found)})"
+        for found in study.classes
+        if found.decision is not None and found.decision.equal_bills_tokens_per_day is not None
+    ]
+    currency = [study.request.currency.sentence] if study.request.currency.sentence else []
+    return (
+        *equal,
+        *currency,
+        f"Measured {days[0]}{f' to {days[-1]}' if days[-1] != days[0] else ''}, sessions {', '.join(sessions)}",
+        "A device in full use prefills the prompts of those that join between decode steps, so the time per output "
+        "token includes prompts of others; prompts are read one at a time, and waiting in a queue is in neither limit",
+        "Input and output are priced by the device time each takes: input tokens x their rate + output tokens x theirs "
+        "= device seconds x rate",
+        "Spot machines can be taken away; what their interruptions cost is not in here",
+    )

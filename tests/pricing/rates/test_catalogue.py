@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from datetime import date
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pamprof.errors import PriceError
+from pamprof.pricing.device_names import known_devices
+from pamprof.pricing.rates.catalogue import embedded_prices, list_prices, load_catalogue, refreshed_path
+from pamprof.pricing.sources.file import format_prices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pamprof.records import Price
+
+
+def _write(path: Path, *prices: Price) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(format_prices(prices), encoding="utf-8")
+
+
+def test_the_snapshot_is_small_and_every_row_tells_its_source_date_and_known_device() -> None:
+    assert len(resources.files("pamprof.pricing.rates").joinpath("snapshot.csv").read_bytes()) < 50_000
+    for price in embedded_prices():
+        assert price.source
+        assert price.observed_text != "the source names no date"
+        assert price.device_name in known_devices()
+        assert price.device_memory_gib is not None
+
+
+def test_the_snapshot_holds_no_row_marked_as_a_trap() -> None:
+    for price in embedded_prices():
+        words = f"{price.instance} {price.purchase_option} {price.observed_text} {price.source}".lower()
+        for mark in ("suspect", "historic", "accelerator-only", "accelerator part"):
+            assert mark not in words
+
+
+def test_without_a_refreshed_list_the_snapshot_is_used() -> None:
+    catalogue = load_catalogue()
+    assert (catalogue.prices, catalogue.origin) == (embedded_prices(), "embedded snapshot")
+
+
+def test_a_users_file_replaces_everything(tmp_path: Path, make_price: Callable[..., Price]) -> None:
+    path = tmp_path / "mine.csv"
+    _write(path, make_price())
+    catalogue = load_catalogue(path)
+    assert catalogue.prices == (make_price(),)
+    assert catalogue.origin == str(path)
+
+
+def test_a_newer_refreshed_list_replaces_the_rows_of_its_providers_alone(make_price: Callable[..., Price]) -> None:
+    new = make_price(provider="aws", instance="p5.4xlarge", usd_per_hour="5.5", observed_on=date(2026, 11, 20))
+    _write(refreshed_path(), new)
+    prices = load_catalogue().prices
+    assert [price for price in prices if price.provider == "aws"] == [new]
+    assert [price for price in prices if price.provider == "vast"]
+
+
+def test_a_refreshed_list_older_than_the_snapshot_is_left_aside(make_price: Callable[..., Price]) -> None:
+    _write(refreshed_path(), make_price(observed_on=date(2025, 1, 1)))
+    catalogue = load_catalogue()
+    assert catalogue.prices == embedded_prices()
+    assert "left aside" in catalogue.origin
+
+
+def test_a_refreshed_list_without_dates_was_asked_for_and_is_used(make_price: Callable[..., Price]) -> None:
+    row = make_price(observed_on=None, observed_text="local list")
+    _write(refreshed_path(), row)
+    assert row in load_catalogue().prices
+
+
+def test_a_damaged_refreshed_list_is_named_with_the_way_out() -> None:
+    refreshed_path().parent.mkdir(parents=True)
+    refreshed_path().write_text("provider\n", encoding="utf-8")
+    with pytest.raises(PriceError, match=r"prices\.csv lacks the columns .* delete it, or refresh it again"):
+        load_catalogue()
+
+
+def test_a_relative_cache_folder_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert refreshed_path().is_absolute()
+    assert refreshed_path().parts[-3:] == (".cache", "pamprof", "prices.csv")
+
+
+def test_listing_filters_by_family_and_provider_and_sorts_by_device_hour() -> None:
+    rows = list_prices(load_catalogue(), gpu="h100", provider="AWS")
+    assert {row.device_name for row in rows} == {"H100-SXM"}
+    assert {row.provider for row in rows} == {"aws"}
+    rates = [row.usd_per_device_hour for row in rows]
+    assert rates == sorted(rates)
+    assert {row.device_name for row in list_prices(load_catalogue(), gpu="H100")} == {
+        "H100-SXM",
+        "H100-PCIe",
+        "H100-NVL",
+    }
+    assert list_prices(load_catalogue(), gpu="H800") == ()
+    assert len(list_prices(load_catalogue())) == len(embedded_prices())
