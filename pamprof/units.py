@@ -11,8 +11,11 @@ UNKNOWN = "–"
 GIB = 2**30
 MIB = 2**20
 HOURS_PER_MONTH = 730
+RATE_DECIMALS = 6
 
-_SI = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+SI_STEPS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+SECOND_STEPS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+BYTE_STEPS = ((2**40, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (2**10, "KiB"))
 _THIN_SPACE = "\u2009"
 
 
@@ -31,7 +34,7 @@ def si(value: float | None, unit: str = "", digits: int = 3) -> str:
     """``value`` with an SI step: ``430k``, ``1.54 TFLOP/s`` for ``unit='FLOP/s'``."""
     if value is None or not isfinite(value):
         return UNKNOWN
-    for step, prefix in _SI:
+    for step, prefix in SI_STEPS:
         if abs(value) >= step * (1 - 0.5 * 10**-digits):
             return f"{significant(value / step, digits)}{' ' if unit else ''}{prefix}{unit}"
     return f"{significant(value, digits)}{' ' + unit if unit else ''}"
@@ -43,7 +46,7 @@ def seconds(value: float | None, digits: int = 3) -> str:
         return UNKNOWN
     if abs(value) >= 120:
         return f"{int(value // 60)} min {round(value % 60)} s"
-    for step, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+    for step, unit in SECOND_STEPS:
         if abs(value) >= step * (1 - 0.5 * 10**-digits):
             return f"{significant(value / step, digits)} {unit}"
     return f"{significant(value * 1e9, digits)} ns"
@@ -53,7 +56,7 @@ def binary_bytes(value: float | None, digits: int = 3) -> str:
     """A memory size in binary steps: ``1.50 GiB``, ``192 MiB``."""
     if value is None or not isfinite(value):
         return UNKNOWN
-    for step, unit in ((2**40, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (2**10, "KiB")):
+    for step, unit in BYTE_STEPS:
         if abs(value) >= step * (1 - 0.5 * 10**-digits):
             return f"{significant(value / step, digits)} {unit}"
     return f"{significant(value, digits)} B"
@@ -70,6 +73,15 @@ def usd(value: float | None, digits: int = 3) -> str:
     if magnitude >= 1000:
         return f"{sign}${magnitude:,.0f}".replace(",", _THIN_SPACE)
     return f"{sign}${significant(magnitude, digits)}"
+
+
+def usd_rate(value: float | None) -> str:
+    """An hourly rate with its own digits, ``$6.3055``, so that rate x hours on paper gives the bill on paper."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
+    whole, _, decimals = f"{abs(value):,.{RATE_DECIMALS}f}".partition(".")
+    digits = decimals.rstrip("0").ljust(2, "0")
+    return f"{'−' if value < 0 else ''}${whole.replace(',', _THIN_SPACE)}.{digits}"
 
 
 def ratio(value: float | None, digits: int = 3) -> str:

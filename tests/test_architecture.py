@@ -21,7 +21,6 @@ SHARED_CLASS_NAMES = {
     "Arm",
     "LanguageHead",
     "NoiseFloor",
-    "Outcome",
     "Tile",
 }
 PREFIXES_OF_A_FOLDER = {

@@ -144,6 +144,7 @@ def cost(
         rates,
         perplexities=[*stored, *given],
         runs=records.runs,
+        layers=[facts for session in records.sessions for facts in session.layers],
     )
     _show(found, json=json, csv=csv, markdown=markdown)
     if output_dir is not None:

@@ -52,7 +52,7 @@ def list_(
             [
                 (
                     f"{row.device_count} × {row.device_name}",
-                    money.text(float(row.usd_per_device_hour)),
+                    money.rate_text(float(row.usd_per_device_hour)),
                     row.provider,
                     row.instance,
                     row.region,
@@ -100,9 +100,9 @@ def show(
     if json:
         print_json(found)
         return
-    for name, price in (("used", found.chosen), ("cheapest", found.low), ("dearest", found.high)):
+    for name, price in (("used", found.chosen), ("lowest", found.low), ("highest", found.high)):
         typer.echo(
-            f"{name:9} {money.text(float(price.usd_per_device_hour))} per device-hour: {price.provider} "
+            f"{name:9} {money.rate_text(float(price.usd_per_device_hour))} per device-hour: {price.provider} "
             f"{price.instance}, {price.region}, {price.purchase_option}; read {price.observed_text}; {price.source}"
         )
     typer.echo("; ".join(part for part in (f"{found.candidate_count} comparable rates", money.sentence) if part))

@@ -19,7 +19,7 @@ DECODE = synthetic_workload("pam", "planar", phase=Phase.DECODE, batch_size=64)
 
 def test_tokens_per_second_come_from_the_median_time() -> None:
     run = synthetic_run(DECODE, wall_time_seconds=(0.002, 0.001, 0.004), reference_wall_time_seconds=(1.0, 1.0, 1.0))
-    summary = summarise(run, "arm")
+    summary = summarise(run, "arm", run)
     assert summary.sample_count == 3
     assert summary.step_seconds.median == pytest.approx(0.002)
     assert summary.tokens_per_second.median == pytest.approx(64 / 0.002)
@@ -28,7 +28,7 @@ def test_tokens_per_second_come_from_the_median_time() -> None:
 
 def test_utilisation_is_achieved_over_the_dense_peak() -> None:
     run = synthetic_run(synthetic_workload("pam", "planar", batch_size=18), step_seconds=0.13)
-    summary = summarise(run, "arm")
+    summary = summarise(run, "arm", run)
     assert summary.model_flops_utilisation is not None
     expected = run.flops.matrix_flop_count / summary.step_seconds.median / 989e12
     assert summary.model_flops_utilisation.median == pytest.approx(expected)
@@ -36,7 +36,7 @@ def test_utilisation_is_achieved_over_the_dense_peak() -> None:
 
 def test_unknown_device_has_no_utilisation_and_says_why() -> None:
     run = synthetic_run(device_name="NVIDIA H200 NVL Next")
-    assert summarise(run, "arm").model_flops_utilisation is None
+    assert summarise(run, "arm", run).model_flops_utilisation is None
     assert "NVIDIA H200 NVL Next" in peak_unknown_reason(run.environment, Dtype.BFLOAT16)
     cpu = synthetic_environment("cpu")
     assert peak_flops_per_second(cpu, Dtype.FLOAT32) is None
@@ -94,10 +94,10 @@ def test_every_known_device_names_its_source_and_no_name_is_listed_twice() -> No
 
 def test_kernel_busy_ratio_is_kernel_time_over_the_step() -> None:
     run = synthetic_run(DECODE, step_seconds=0.01, kernel_seconds=0.0008)
-    assert summarise(run, "arm").kernel_busy_ratio == pytest.approx(0.08, rel=0.02)
+    assert summarise(run, "arm", run).kernel_busy_ratio == pytest.approx(0.08, rel=0.02)
     busy = replace(run, timing=replace(run.timing, kernel_time_seconds=0.012))
-    assert summarise(busy, "arm").kernel_busy_ratio == 1.0
-    assert summarise(synthetic_run(DECODE, device="cpu"), "arm").kernel_busy_ratio is None
+    assert summarise(busy, "arm", busy).kernel_busy_ratio == 1.0
+    assert summarise(cpu := synthetic_run(DECODE, device="cpu"), "arm", cpu).kernel_busy_ratio is None
 
 
 def test_joules_per_token_divide_the_window_by_its_tokens() -> None:
@@ -105,7 +105,7 @@ def test_joules_per_token_divide_the_window_by_its_tokens() -> None:
     assert run.monitor is not None
     energy = Energy(counter_joules=None, integrated_joules=640.0, counter_updates=None, valid=True, invalid_reasons=())
     known = replace(run, monitor=replace(run.monitor, steps=100, energy=energy))
-    assert summarise(known, "arm").joules_per_token == pytest.approx(640 / 6400)
+    assert summarise(known, "arm", known).joules_per_token == pytest.approx(640 / 6400)
     invalid = replace(run, monitor=replace(run.monitor, energy=replace(energy, valid=False)))
-    assert summarise(invalid, "arm").joules_per_token is None
-    assert summarise(replace(run, monitor=None), "arm").joules_per_token is None
+    assert summarise(invalid, "arm", invalid).joules_per_token is None
+    assert summarise(unwatched := replace(run, monitor=None), "arm", unwatched).joules_per_token is None

@@ -109,7 +109,7 @@ def test_a_limit_that_cannot_be_met_has_no_price_and_says_which(cost):
 
 def test_an_api_is_broken_even_with_and_needs_both_prices(cost):
     result = cost("--price", "0.40", "--api-price-input", "1", "--api-price-output", "4")
-    assert "no dearer than an API at $1.00 in and $4.00 out per million from" in result.stdout
+    assert "no more expensive than an API at $1.00 in and $4.00 out per million from" in result.stdout
     assert "both --api-price-input and --api-price-output" in one_sentence(cost("--api-price-input", "1"), 2)
 
 

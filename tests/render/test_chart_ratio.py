@@ -53,7 +53,7 @@ def test_a_crossover_is_interpolated_on_logarithms_and_named(chart):
     assert mark.x.median == pytest.approx(2048 * exp(share * log(8)), rel=0.02)
     assert mark.x.low < mark.x.median < mark.x.high
     assert mark.text.startswith("planar equal at ")
-    assert panel.note == "published dearer throughout; fused cheaper throughout"
+    assert panel.note == "published more expensive throughout; fused cheaper throughout"
 
 
 def test_no_mark_lies_outside_the_measured_lengths(chart):

@@ -25,12 +25,12 @@ def fused_view(fused_records):
     return build_view(fused_records)
 
 
-def test_the_ladder_ends_in_kernels_by_hand_with_their_dollars(fused_view):
+def test_the_ladder_ends_in_hand_written_kernels_with_their_dollars(fused_view):
     for ladder in fused_view.ladders:
-        assert ladder.rows[-1].label == "fused, graph"
+        assert ladder.rows[-1].label == "hand-written kernels, graph"
         assert ladder.rows[-1].price.startswith("$")
         assert ladder.unit == "US dollars per million tokens"
-    assert "(fused, graph)" in fused_view.chart("ladder").title
+    assert "PAM fused · graph costs" in fused_view.chart("ladder").title
 
 
 def test_a_rung_costs_what_its_arm_costs_and_a_counted_one_a_multiple_of_the_baseline(fused_view):
@@ -40,14 +40,12 @@ def test_a_rung_costs_what_its_arm_costs_and_a_counted_one_a_multiple_of_the_bas
     assert [d / dollars[0] for d in dollars] == pytest.approx(factors, rel=0.02)
 
 
-def test_the_objection_to_kernels_by_hand_stands_first_and_quotes_decode_at_batch_1(fused_view, gpu_view):
+def test_the_objection_to_hand_written_kernels_stands_first_and_quotes_decode_at_batch_1(fused_view, gpu_view):
     first = fused_view.fairness.objections[0]
-    assert first.startswith(
-        "PAM fused runs kernels written by hand for this model; transformer · graph is run by torch"
-    )
+    assert first.startswith("PAM fused runs kernels hand-written for this model; transformer · graph is run by torch")
     assert "at batch 1 at 2k context PAM fused costs 0.65" in first
     assert "PAM planar · graph, without such kernels, costs 1.3" in first
-    assert not any("by hand" in text for text in gpu_view.fairness.objections)
+    assert not any("hand-written" in text for text in gpu_view.fairness.objections)
 
 
 def test_without_decode_the_objection_quotes_another_point(fused_records):
@@ -103,7 +101,7 @@ def test_logits_are_spoken_of_only_for_phases_that_were_measured(gpu_records):
 
 
 def test_the_opening_sentences_say_what_the_kernels_won(fused_view):
-    assert any("kernels written by hand take 0.5" in sentence for sentence in fused_view.sentences)
+    assert any("Hand-written kernels take 0.5" in sentence for sentence in fused_view.sentences)
 
 
 def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
@@ -116,7 +114,7 @@ def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
         assert name in header.split(",")
     (line,) = (x for x in lines if ",fused,graph,train," in x and "B18" in x)
     assert "core: chunk 64, value block 32" in line
-    assert '"fused, graph"' in line
+    assert '"hand-written kernels, graph"' in line
 
 
 def test_a_report_without_such_kernels_has_no_launches(gpu_view):
@@ -129,7 +127,7 @@ def test_bytes_of_kernels_by_hand_stand_beside_the_roofline_with_their_rate(fuse
     # 10^9 bytes a step in half of 130 ms, 3.5 ms and 1.40 ms
     for phase, rate in (("training", "15."), ("prefill", "57"), ("decode", "1.4")):
         assert f"{phase} 1.00 GB a step, {rate}" in caption.replace("\u202f", " ")
-    assert "by hand" not in gpu_view.chart("roofline").caption
+    assert "Hand-written" not in gpu_view.chart("roofline").caption
 
 
 def test_missing_executions_point_at_skips_only_where_there_are_any(fused_records):

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from pamprof.pricing.run_cost import cost_per_million_tokens
-from pamprof.records import Ceilings, Price, PriceQuote
+from pamprof.records import Ceilings, KernelShare, Price, PriceQuote
 from pamprof.render.comparison.view import build_view
 from pamprof.render.text import clean, days
 
@@ -161,11 +161,11 @@ def test_measured_ceilings_are_drawn_where_no_peak_is_listed(cpu_records):
 
 
 def test_kernel_shares_are_told_apart_from_what_an_arm_was_given(gpu_records):
-    share = "34 % of kernel time in elementwise_kernel"
-    runs = tuple(replace(run, notes=(share, "vocabulary padded")) for run in gpu_records.runs)
+    share = KernelShare(kernel="elementwise_kernel", share_ratio=0.34)
+    runs = tuple(replace(run, notes=("vocabulary padded",), kernel_shares=(share,)) for run in gpu_records.runs)
     view = build_view(replace(gpu_records, runs=runs))
     assert all("kernel time" not in line[-1] and "vocabulary padded" in line[-1] for line in view.fairness.given)
-    assert {word.meaning for word in view.kernels} == {clean(share)}
+    assert {word.meaning for word in view.kernels} == {clean("34 % of kernel time in elementwise_kernel")}
 
 
 def test_host_signals_stand_in_the_strip_only_without_a_gpu(gpu_view, cpu_view):

@@ -29,17 +29,19 @@ def compare(subject: Run, baseline: Run) -> Comparison:
     )
 
 
-def baseline_of(runs: Sequence[Run], reference_layers: Sequence[str]) -> Run:
+def baseline_of(runs: Sequence[Run], reference_layers: Sequence[str], subject: str | None = None) -> Run:
     """What everything at a point is compared to: the reference in its fastest execution measured there.
 
     Choosing the fastest is the hardest test for the others. The first of ``reference_layers`` that was measured at the
-    point is taken; without any of them the layer of what the first run was paired with, or else of the first run.
+    point is taken; without any of them the layer of what the first run was paired with, then any but ``subject``.
     """
-    for layer in (*reference_layers, runs[0].reference.spec.layer):
+    measured = tuple(dict.fromkeys(run.workload.spec.layer for run in runs))
+    others = (layer for layer in measured if layer != subject)
+    for layer in (*reference_layers, runs[0].reference.spec.layer, *others, *measured):
         best = fastest(run for run in runs if run.workload.spec.layer == layer)
         if best is not None:
             return best
-    return fastest(run for run in runs if run.workload.spec.layer == runs[0].workload.spec.layer) or runs[0]
+    return runs[0]
 
 
 def same_execution_comparisons(runs: Sequence[Run], baseline: Run) -> tuple[Comparison, ...]:

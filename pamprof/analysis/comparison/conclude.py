@@ -45,7 +45,8 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     for run in runs:
         runs_by_point.setdefault(run.workload.point, []).append(run)
     skips = [skip for file in files for skip in file.skips]
-    roles = roles_of(sessions, runs, [skip.workload for skip in skips])
+    everything = [record.workload for file in files for record in (*file.runs, *file.skips)]
+    roles = roles_of(sessions, runs, everything)
     ordered = sorted(runs_by_point, key=_point_order)
     points = tuple(
         _analyse_point(point, runs_by_point[point], [s for s in skips if s.workload.point == point], roles)
@@ -75,7 +76,7 @@ def _ceilings(measured: Sequence[Ceilings], runs: Sequence[Run]) -> tuple[Ceilin
 
 
 def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], roles: Roles) -> PointAnalysis:
-    baseline = baseline_of(runs, roles.references)
+    baseline = baseline_of(runs, roles.references, roles.subject)
     labels = unique_labels(tuple(run.workload for run in runs), roles.names)
     references = [run for run in runs if is_reference(run) and len(run.timing.wall_time_seconds) >= 2]
     by_group = {run.group_id: run for run in references}

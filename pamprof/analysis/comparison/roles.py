@@ -50,7 +50,7 @@ class Roles:
 
 
 def roles_of(sessions: Sequence[Session], runs: Sequence[Run], workloads: Sequence[Workload]) -> Roles:
-    """The cast of ``runs``, from the latest of ``sessions`` where it says more; ``workloads`` adds skipped ones.
+    """The cast of ``runs``, from the latest of ``sessions`` where it says more; ``workloads`` adds unusable ones.
 
     The session's reference stands unless it is a subject while a layer that declares itself a reference was measured.
     Subject is the first measured layer in the session's order that declares to be one; without any, another reference,

@@ -181,6 +181,9 @@ def _main_points(points: Sequence[PointAnalysis], roles: Roles, session: Session
 
 
 def _subjects(point: PointAnalysis, roles: Roles) -> list[Comparison]:
+    """Comparisons of the subject with another layer; none where nothing but the subject was measured."""
+    if point.baseline.workload.spec.layer == roles.subject:
+        return []
     return [c for c in point.comparisons if c.subject.spec.layer == roles.subject]
 
 

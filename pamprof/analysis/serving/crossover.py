@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.serving import sentences
 from pamprof.analysis.serving.operating_point import OperatingPoint, first_true, operating_point
 from pamprof.analysis.serving.terms import Curve, Limits, Traffic, quotient
 from pamprof.errors import PamprofError
@@ -22,10 +23,10 @@ Ratio = Callable[[int], tuple[Interval, Basis] | None]
 
 CHEAPER_ABOVE = "cheaper above"
 ALWAYS_CHEAPER = "always cheaper"
-ALWAYS_DEARER = "always dearer"
+ALWAYS_MORE_EXPENSIVE = "always more expensive"
 UNKNOWN_DIRECTION = "unknown"
 # Lengths tried between two measured ones, so that a curve that crosses twice between them is still seen.
-_STEPS_BETWEEN = 4
+STEPS_BETWEEN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +34,10 @@ class Crossing:
     """Where a ratio falls through 1.
 
     Attributes:
-        tokens: First length at which the subject is not dearer, with the lengths at which the ends of the ratio's
-            interval cross; an end that crosses nowhere lies at the end of the lengths examined. None without crossing.
-        direction: ``cheaper above``, ``always cheaper``, ``always dearer`` or ``unknown``, of the subject.
+        tokens: First length at which the subject is not more expensive, with the lengths at which the ends of the
+            ratio's interval cross; an end that crosses nowhere lies at the end of the lengths examined. None without
+            crossing.
+        direction: ``cheaper above``, ``always cheaper``, ``always more expensive`` or ``unknown``, of the subject.
         first, last: Lengths examined, tokens; None where none could be.
         basis: Model as soon as one of the two arms was modelled at the lengths beside the crossing; without a crossing,
             at any length examined.
@@ -51,8 +53,10 @@ class Crossing:
     def sentence(self) -> str:
         """In words, with the range it holds in."""
         if self.first is None or self.last is None:
-            return "unknown: the two arms share no length that both can serve within the limits"
-        return f"{self.direction}, between {tokens(self.first)} and {tokens(self.last)} tokens"
+            return sentences.NO_SHARED_LENGTH
+        return sentences.DIRECTION_AND_RANGE.format(
+            direction=self.direction, first=tokens(self.first), last=tokens(self.last)
+        )
 
 
 def request_ratio(subject: Curve, rival: Curve, traffic: Traffic, limits: Limits) -> Ratio:
@@ -102,9 +106,9 @@ def lengths_of(*curves: Curve, phases: Sequence[Phase] = (Phase.DECODE,)) -> tup
         {run.workload.sequence_length for curve in curves for run in curve.runs if run.workload.phase in phases}
     )
     between = {
-        round(low * (high / low) ** (step / _STEPS_BETWEEN))
+        round(low * (high / low) ** (step / STEPS_BETWEEN))
         for low, high in pairwise(measured)
-        for step in range(_STEPS_BETWEEN)
+        for step in range(STEPS_BETWEEN)
     }
     return tuple(sorted({*between, *measured}))
 
@@ -123,7 +127,7 @@ def crossing(ratio: Ratio, lengths: Sequence[int]) -> Crossing:
     if all(found[0].median <= 1 for _, found in known):
         return say(ALWAYS_CHEAPER if all(found[0].high < 1 for _, found in known) else UNKNOWN_DIRECTION)
     if all(found[0].median > 1 for _, found in known):
-        return say(ALWAYS_DEARER if all(found[0].low > 1 for _, found in known) else UNKNOWN_DIRECTION)
+        return say(ALWAYS_MORE_EXPENSIVE if all(found[0].low > 1 for _, found in known) else UNKNOWN_DIRECTION)
     medians = [found[0].median for _, found in known]
     turns = [(before > 1) != (after > 1) for before, after in pairwise(medians)]
     if medians[0] <= 1 or sum(turns) != 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.serving import sentences
 from pamprof.analysis.serving.estimate import Estimate, EstimateBasis
 from pamprof.analysis.serving.grid import interpolate, is_measured, largest_left_out_error
 from pamprof.errors import UnsupportedError
@@ -85,10 +86,12 @@ class ServingCurve:
             )
         self._refuse_what_does_not_fit(batch_size, context)
         model = self.decode_model
-        place = f"decode at batch {batch_size} and {tokens(context)} tokens of context"
+        place = sentences.DECODE_PLACE.format(batch=batch_size, context=tokens(context))
         if model is None:
-            raise UnsupportedError(f"{place} lies beyond what was measured of {self.title}, too little for a model")
-        return _modelled(model.seconds(batch_size, context), model.fit, f"{place} of {self.title}")
+            raise UnsupportedError(sentences.TOO_LITTLE_FOR_A_MODEL.format(place=place, arm=self.title))
+        return _modelled(
+            model.seconds(batch_size, context), model.fit, sentences.PLACE_OF_ARM.format(place=place, arm=self.title)
+        )
 
     def prefill_seconds(self, prompt_length: int) -> Estimate:
         """One prompt of ``prompt_length`` tokens read by one sequence, seconds: the time to the first token.
@@ -105,11 +108,13 @@ class ServingCurve:
                 basis=EstimateBasis.MEASURED if measured else EstimateBasis.INTERPOLATED,
                 error=None if measured else largest_left_out_error((self.prompts,)),
             )
-        place = f"a prompt of {tokens(prompt_length)} tokens"
+        place = sentences.PROMPT_PLACE.format(prompt=tokens(prompt_length))
         if self.prefill_model is None:
-            raise UnsupportedError(f"{place} lies beyond what was measured of {self.title}, too little for a model")
+            raise UnsupportedError(sentences.TOO_LITTLE_FOR_A_MODEL.format(place=place, arm=self.title))
         model = self.prefill_model
-        return _modelled(model.seconds(prompt_length), model.fit, f"{place} of {self.title}")
+        return _modelled(
+            model.seconds(prompt_length), model.fit, sentences.PLACE_OF_ARM.format(place=place, arm=self.title)
+        )
 
     def maximum_batch(self, context: int) -> Estimate:
         """Sequences of ``context`` tokens that fit; measured where batches were raised until memory ended."""
@@ -152,9 +157,14 @@ class ServingCurve:
         most = fits.value if fits.interval is None else fits.interval.high
         if batch_size > most:
             raise UnsupportedError(
-                f"infeasible: memory, {batch_size} sequences of {tokens(context)} tokens need "
-                f"{binary_bytes(self.memory.bytes_of(batch_size, context))} of "
-                f"{binary_bytes(self.memory.capacity_bytes)}; {int(most)} fit ({fits.basis})"
+                sentences.DOES_NOT_FIT.format(
+                    batch=batch_size,
+                    context=tokens(context),
+                    needed=binary_bytes(self.memory.bytes_of(batch_size, context)),
+                    capacity=binary_bytes(self.memory.capacity_bytes),
+                    most=int(most),
+                    basis=fits.basis,
+                )
             )
 
     @property
@@ -174,8 +184,9 @@ def _modelled(value: float, fit: Fit, place: str) -> Estimate:
     error = fit.largest_error
     if error > LARGEST_MODEL_ERROR:
         raise UnsupportedError(
-            f"{place} lies beyond what was measured, and the model is off by up to {percent(error)} at the measured "
-            f"places, more than {percent(LARGEST_MODEL_ERROR)}; measure there"
+            sentences.MODEL_ERROR_TOO_LARGE.format(
+                place=place, error=percent(error), allowed=percent(LARGEST_MODEL_ERROR)
+            )
         )
     return Estimate(
         value=value,

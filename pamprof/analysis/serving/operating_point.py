@@ -14,6 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.serving import sentences
 from pamprof.analysis.serving.terms import Answer, Curve, Limits, Traffic, summed
 from pamprof.errors import PamprofError
 from pamprof.records import Interval
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 MEMORY = "memory"
 TIME_PER_OUTPUT_TOKEN = "time per output token"
 TIME_TO_FIRST_TOKEN = "time to first token"
-MEASURED_BATCHES = "largest batch known"
-FLAT = "no gain from a larger batch"
+LARGEST_BATCH_KNOWN = "largest batch known"
+GAINS_NOTHING = "no gain from a larger batch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ def operating_point(
         fits = curve.maximum_batch(traffic.longest_context)
         alone = curve.decode_seconds(1, traffic.longest_context) if fits.value >= 1 else None
     except PamprofError as exc:
-        return Refusal(limit=None, sentence=f"unknown: {exc}")
+        return Refusal(limit=None, sentence=sentences.UNKNOWN.format(reason=exc))
     refusal = _refusal(prefill, alone, traffic, limits)
     if refusal is not None:
         return refusal
@@ -104,9 +105,10 @@ def operating_point(
     largest, bound = _largest_batch(curve, prefill, traffic, limits, maximum)
     steps = [step for batch in _candidates(largest) if (step := _step(curve, batch, traffic)) is not None]
     if not steps:
-        return Refusal(limit=None, sentence=f"unknown: no step is known at {tokens(traffic.mean_context)} tokens")
+        reason = sentences.NO_STEP_KNOWN.format(context=tokens(traffic.mean_context))
+        return Refusal(limit=None, sentence=sentences.UNKNOWN.format(reason=reason))
     best = min(steps, key=_cautious_cost)
-    return _point(best, prefill, fits, traffic, bound if best.batch_size == largest else FLAT)
+    return _point(best, prefill, fits, traffic, bound if best.batch_size == largest else GAINS_NOTHING)
 
 
 def pareto(curve: Curve, traffic: Traffic, limits: Limits) -> tuple[OperatingPoint, ...]:
@@ -164,22 +166,25 @@ def _refusal(prefill: Answer | None, alone: Answer | None, traffic: Traffic, lim
     if prefill is not None and prefill.value > limits.seconds_to_first_token:
         return _infeasible(
             TIME_TO_FIRST_TOKEN,
-            f"{seconds(prefill.value)} for a prompt of {tokens(traffic.input_tokens)} tokens against "
-            f"{seconds(limits.seconds_to_first_token)} allowed",
+            sentences.PROMPT_TOO_SLOW.format(
+                seconds=seconds(prefill.value),
+                prompt=tokens(traffic.input_tokens),
+                allowed=seconds(limits.seconds_to_first_token),
+            ),
         )
     if alone is None:
-        return _infeasible(MEMORY, f"no sequence of {tokens(traffic.longest_context)} tokens fits beside the weights")
+        return _infeasible(MEMORY, sentences.NOTHING_FITS.format(context=tokens(traffic.longest_context)))
     pace = _pace(prefill, alone, 1, traffic).median
     if pace > limits.seconds_per_output_token:
         return _infeasible(
             TIME_PER_OUTPUT_TOKEN,
-            f"{seconds(pace)} for one sequence against {seconds(limits.seconds_per_output_token)} allowed",
+            sentences.SEQUENCE_TOO_SLOW.format(seconds=seconds(pace), allowed=seconds(limits.seconds_per_output_token)),
         )
     return None
 
 
 def _infeasible(limit: str, detail: str) -> Refusal:
-    return Refusal(limit=limit, sentence=f"infeasible: {limit}, {detail}")
+    return Refusal(limit=limit, sentence=sentences.INFEASIBLE.format(limit=limit, detail=detail))
 
 
 def _prefill(curve: Curve, traffic: Traffic) -> Answer | None:
@@ -216,7 +221,7 @@ def _largest_batch(
     def fault(batch: int) -> str | None:
         step = _step(curve, batch, traffic)
         if step is None:
-            return MEASURED_BATCHES
+            return LARGEST_BATCH_KNOWN
         pace = _pace(prefill, step.longest, batch, traffic).median
         return TIME_PER_OUTPUT_TOKEN if pace > limits.seconds_per_output_token else None
 

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
-from pamprof.units import UNKNOWN, usd
+from pamprof.units import UNKNOWN, usd, usd_rate
 
 if TYPE_CHECKING:
     from datetime import date
@@ -35,7 +35,13 @@ class Currency:
         """An amount of USD as it is shown: ``$3 504``, or ``EUR 3 224``."""
         if amount_usd is None:
             return UNKNOWN
-        written = usd(self.convert(amount_usd))
+        return self._in_code(usd(self.convert(amount_usd)))
+
+    def rate_text(self, usd_per_hour: float) -> str:
+        """A rate in USD per hour with its own digits: ``$6.3055``, or ``EUR 5.80106``."""
+        return self._in_code(usd_rate(self.convert(usd_per_hour)))
+
+    def _in_code(self, written: str) -> str:
         return written if self.code == "USD" else written.replace("$", f"{self.code} ")
 
     @property

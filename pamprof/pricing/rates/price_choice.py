@@ -95,4 +95,4 @@ def label_of(rate: Rate) -> str:
     """``coreweave on-demand, $2.10``; a rate of the user's own, or a mix, by its option alone."""
     chosen = None if rate.quote is None else rate.quote.chosen
     named = rate.option if chosen is None or chosen.provider == rate.option else f"{chosen.provider} {rate.option}"
-    return f"{named}, {units.usd(rate.usd_per_hour)}"
+    return f"{named}, {units.usd_rate(rate.usd_per_hour)}"

@@ -1,9 +1,9 @@
 """Crossover contexts by bytes alone: every fixed state measured against every cache measured, and their variants.
 
-A state varies in its dtype and in one or, for PAM, three states a head; a cache in its own dtype, 16 or 8 bits. The
-bytes are those the measured decode steps allocated, divided by their sequences and tokens; variants nobody measured
-follow by their element's size. A step that moves as many bytes takes as long only where bytes are what bounds it, so
-these are models; what curves measured stands beside them.
+A state varies in its dtype and, where its products are complex, in one or three states a head; a cache in its own
+dtype, 16 or 8 bits. The bytes are those the measured decode steps allocated, divided by their sequences and tokens;
+variants nobody measured follow by their element's size. A step that moves as many bytes takes as long only where bytes
+are what bounds it, so these are models; what curves measured stands beside them.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.names import PAM, layer_title
 from pamprof.analysis.comparison.results import Basis
 from pamprof.pricing.serving.crossover import memory_crossover_tokens, traffic_crossover_tokens
 from pamprof.records import Dtype, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pamprof.analysis.serving.terms import Curve
-    from pamprof.records import Run
+    from pamprof.records import LayerFacts, Run
 
 STATE = "state"
 CACHE = "kv-cache"
@@ -58,10 +57,10 @@ class _Variant:
     byte_count: float
 
 
-def context_table(curves: Sequence[Curve]) -> tuple[ContextRow, ...]:
+def context_table(curves: Sequence[Curve], layers: Mapping[str, LayerFacts]) -> tuple[ContextRow, ...]:
     """Every state and cache among ``curves`` and its variants; empty where one of the two kinds is missing."""
-    states = _distinct(variant for curve in curves for variant in _states(curve))
-    caches = _distinct(variant for curve in curves for variant in _caches(curve))
+    states = _distinct(variant for curve in curves for variant in _states(curve, layers))
+    caches = _distinct(variant for curve in curves for variant in _caches(curve, layers))
     return tuple(
         ContextRow(
             state=state.name,
@@ -95,22 +94,20 @@ def _decoding(curve: Curve) -> list[Run]:
     return [run for run in curve.runs if run.workload.phase is Phase.DECODE and run.memory.state_bytes > 0]
 
 
-def _states(curve: Curve) -> list[_Variant]:
+def _states(curve: Curve, layers: Mapping[str, LayerFacts]) -> list[_Variant]:
     run = next((run for run in _decoding(curve) if run.memory.state_kind == STATE), None)
     if run is None:
         return []
     element = bytes_per_sequence(run) / _ELEMENT_BYTES[_state_dtype(run)]
-    layer = run.workload.spec.layer
+    layer = layers[run.workload.spec.layer]
     return [
-        _Variant(
-            name=f"{layer_title(layer)}, {dtype} state, K = {count}", byte_count=element * _ELEMENT_BYTES[dtype] * count
-        )
-        for count in (_STATES_PER_HEAD if layer == PAM else _STATES_PER_HEAD[:1])
+        _Variant(name=f"{layer.title}, {dtype} state, K = {count}", byte_count=element * _ELEMENT_BYTES[dtype] * count)
+        for count in (_STATES_PER_HEAD if layer.complex_valued else _STATES_PER_HEAD[:1])
         for dtype in _STATE_DTYPES
     ]
 
 
-def _caches(curve: Curve) -> list[_Variant]:
+def _caches(curve: Curve, layers: Mapping[str, LayerFacts]) -> list[_Variant]:
     run = next((run for run in _decoding(curve) if run.memory.state_kind == CACHE), None)
     if run is None:
         return []
@@ -118,7 +115,7 @@ def _caches(curve: Curve) -> list[_Variant]:
     per_element = cache_bytes_per_token(run) / _ELEMENT_BYTES[own]
     return [
         _Variant(
-            name=f"{layer_title(run.workload.spec.layer)}, {dtype} cache",
+            name=f"{layers[run.workload.spec.layer].title}, {dtype} cache",
             byte_count=per_element * _ELEMENT_BYTES[dtype],
         )
         for dtype in dict.fromkeys((own, "bfloat16", "fp8"))

@@ -2,8 +2,8 @@
 
 The rule. Where an arm has no operating point the decision is infeasible or unknown. Otherwise the device time of a
 request decides, at one rate and therefore in dollars: the whole interval of the ratio below 1 is cheaper, above 1
-dearer, around 1 equal, no interval unknown. The bill is told beside it: replicas come whole, and a cheaper token need
-not save one.
+more expensive, around 1 equal, no interval unknown. The bill is told beside it: replicas come whole, and a cheaper
+token need not save one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
-from pamprof.analysis.serving.crossover import ALWAYS_CHEAPER, ALWAYS_DEARER, CHEAPER_ABOVE
+from pamprof.analysis.serving.crossover import ALWAYS_CHEAPER, ALWAYS_MORE_EXPENSIVE, CHEAPER_ABOVE
 from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.analysis.serving.terms import quotient
 from pamprof.pricing.rates.currency import USD, Currency
+from pamprof.pricing.serving import sentences
 from pamprof.pricing.serving.bill import equal_bills_up_to
 from pamprof.units import ratio as ratio_text, si, significant, tokens
 
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from pamprof.records import Interval
 
 
-class Outcome(StrEnum):
+class CostOutcome(StrEnum):
     """What is decided about the subject."""
 
     CHEAPER = "cheaper"
     EQUAL = "equal"
-    DEARER = "dearer"
+    MORE_EXPENSIVE = "more expensive"
     INFEASIBLE = "infeasible"
     UNKNOWN = "unknown"
 
@@ -54,7 +55,7 @@ class Decision:
 
     subject: str
     rival: str
-    outcome: Outcome
+    outcome: CostOutcome
     ratio: Interval | None
     crossing: Crossing | None
     saved_replicas: int | None
@@ -79,9 +80,9 @@ def decide(
         usd = rival.bill.served.usd_per_month - subject.bill.served.usd_per_month
     basis = Basis.MODEL if Basis.MODEL in {ours.basis, theirs.basis} else Basis.MEASURED
     words = (
-        _crossing_words(subject, rival, crossing),
-        _cost_words(subject, ratio, outcome, basis),
-        _bill_words(subject, replicas, usd, currency),
+        _crossing_sentence(subject, rival, crossing),
+        _cost_sentence(subject, ratio, outcome, basis),
+        _bill_sentence(subject, replicas, usd, currency),
     )
     return Decision(
         subject=subject.curve.title,
@@ -97,16 +98,16 @@ def decide(
     )
 
 
-def outcome_of(ratio: Interval) -> Outcome:
-    """Cheaper where the whole interval lies below 1, dearer where all of it lies above, equal otherwise.
+def outcome_of(ratio: Interval) -> CostOutcome:
+    """Cheaper where the whole interval lies below 1, more expensive where all of it lies above, equal otherwise.
 
     Unknown where there is no interval to speak of, because one of the two rests on a single sample.
     """
     if ratio.confidence <= 0:
-        return Outcome.UNKNOWN
+        return CostOutcome.UNKNOWN
     if ratio.high < 1:
-        return Outcome.CHEAPER
-    return Outcome.DEARER if ratio.low > 1 else Outcome.EQUAL
+        return CostOutcome.CHEAPER
+    return CostOutcome.MORE_EXPENSIVE if ratio.low > 1 else CostOutcome.EQUAL
 
 
 def _without_comparison(subject: Deployment, rival: Deployment, crossing: Crossing | None) -> Decision:
@@ -114,14 +115,14 @@ def _without_comparison(subject: Deployment, rival: Deployment, crossing: Crossi
     unknown = False
     for deployment in (subject, rival):
         if isinstance(deployment.point, Refusal):
-            said.append(f"{deployment.curve.title} is {deployment.point.sentence}")
+            said.append(sentences.ARM_REFUSED.format(arm=deployment.curve.title, sentence=deployment.point.sentence))
             unknown = unknown or deployment.point.limit is None
         else:
-            said.append(f"{deployment.curve.title} serves this demand within the limits")
+            said.append(sentences.ARM_SERVES.format(arm=deployment.curve.title))
     return Decision(
         subject=subject.curve.title,
         rival=rival.curve.title,
-        outcome=Outcome.UNKNOWN if unknown else Outcome.INFEASIBLE,
+        outcome=CostOutcome.UNKNOWN if unknown else CostOutcome.INFEASIBLE,
         ratio=None,
         crossing=crossing,
         saved_replicas=None,
@@ -132,46 +133,52 @@ def _without_comparison(subject: Deployment, rival: Deployment, crossing: Crossi
     )
 
 
-def _crossing_words(subject: Deployment, rival: Deployment, crossing: Crossing | None) -> str:
-    ours, theirs = subject.curve.title, rival.curve.title
+def _crossing_sentence(subject: Deployment, rival: Deployment, crossing: Crossing | None) -> str:
+    named = {"subject": subject.curve.title, "rival": rival.curve.title}
     if crossing is None or crossing.first is None or crossing.last is None:
-        return f"{ours} against {theirs}: no context length was measured for both"
-    within = f"between {tokens(crossing.first)} and {tokens(crossing.last)} tokens"
+        return sentences.NO_COMMON_LENGTH.format(**named)
     if crossing.direction == CHEAPER_ABOVE and crossing.tokens is not None:
-        span = crossing.tokens
-        interval = "" if span.low == span.high else f" [{significant(span.low)}, {significant(span.high)}]"
-        return (
-            f"{ours} is cheaper than {theirs} above about {significant(span.median)} tokens of prompt{interval} "
-            f"({crossing.basis})"
+        return sentences.CHEAPER_ABOVE_PROMPT.format(
+            **named,
+            length=significant(crossing.tokens.median),
+            interval=_brackets(crossing.tokens),
+            basis=crossing.basis,
         )
-    if crossing.direction in {ALWAYS_CHEAPER, ALWAYS_DEARER}:
-        return f"{ours} is {crossing.direction.removeprefix('always ')} than {theirs} at every prompt {within}"
-    return f"{ours} and {theirs} cannot be told apart at some prompt {within}, so no crossover is resolved"
+    within = {"first": tokens(crossing.first), "last": tokens(crossing.last)}
+    if crossing.direction == ALWAYS_CHEAPER:
+        return sentences.CHEAPER_AT_EVERY_PROMPT.format(**named, **within)
+    if crossing.direction == ALWAYS_MORE_EXPENSIVE:
+        return sentences.MORE_EXPENSIVE_AT_EVERY_PROMPT.format(**named, **within)
+    return sentences.NO_CROSSOVER_RESOLVED.format(**named, **within)
 
 
-def _cost_words(subject: Deployment, ratio: Interval, outcome: Outcome, basis: Basis) -> str:
-    demand = subject.demand
-    verdicts = {Outcome.EQUAL: "no difference", Outcome.UNKNOWN: "unknown, a single sample has no interval"}
-    verdict = verdicts.get(outcome, outcome.value)
-    interval = "" if ratio.low == ratio.high else f" [{significant(ratio.low)}, {significant(ratio.high)}]"
-    return (
-        f"at {tokens(demand.input_tokens)} input and {tokens(demand.output_tokens)} output tokens a token costs "
-        f"{ratio_text(ratio.median)}{interval} as much: {verdict} ({basis})"
+def _cost_sentence(subject: Deployment, ratio: Interval, outcome: CostOutcome, basis: Basis) -> str:
+    verdicts = {CostOutcome.EQUAL: sentences.VERDICT_EQUAL, CostOutcome.UNKNOWN: sentences.VERDICT_UNKNOWN}
+    return sentences.TOKEN_COST.format(
+        input=tokens(subject.demand.input_tokens),
+        output=tokens(subject.demand.output_tokens),
+        ratio=ratio_text(ratio.median),
+        interval=_brackets(ratio),
+        verdict=verdicts.get(outcome, outcome.value),
+        basis=basis,
     )
 
 
-def _bill_words(subject: Deployment, replicas: int | None, usd: float | None, currency: Currency) -> str:
-    if subject.bill is None or replicas is None or usd is None:
+def _bill_sentence(subject: Deployment, saved: int | None, usd: float | None, currency: Currency) -> str:
+    if subject.bill is None or saved is None or usd is None:
         return ""
-    demand = f"at {si(subject.demand.tokens_per_day)} tokens a day"
-    if replicas == 0:
-        count = subject.bill.served.replica_count
-        bill = currency.text(subject.bill.served.usd_per_month)
-        return f"{demand} both need {_replicas(count)}, so the bills are equal, {bill} a month"
-    words = "saves" if replicas > 0 else "needs another"
-    ending = " a month" if replicas > 0 else " a month more"
-    return f"{demand} it {words} {_replicas(abs(replicas))} = {currency.text(abs(usd))}{ending}"
+    count, amount = abs(saved), abs(usd)
+    if saved == 0:
+        template = sentences.BILLS_EQUAL
+        count, amount = subject.bill.served.replica_count, subject.bill.served.usd_per_month
+    else:
+        template = sentences.BILL_LOWER if saved > 0 else sentences.BILL_HIGHER
+    return template.format(
+        demand=si(subject.demand.tokens_per_day),
+        replicas=(sentences.ONE_REPLICA if count == 1 else sentences.REPLICAS).format(count=count),
+        amount=currency.text(amount),
+    )
 
 
-def _replicas(count: int) -> str:
-    return f"{count} replica" if count == 1 else f"{count} replicas"
+def _brackets(interval: Interval) -> str:
+    return "" if interval.low == interval.high else f" [{significant(interval.low)}, {significant(interval.high)}]"

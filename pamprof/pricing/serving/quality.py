@@ -7,11 +7,13 @@ irreducible part. It gives no exponent for a transformer, so a transformer can b
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from math import log
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.names import PAM, TWIN
 from pamprof.analysis.comparison.results import Basis
 from pamprof.errors import UsageError
 from pamprof.pricing.run_cost import PAPER_RUN_TOKENS, SECONDS_PER_HOUR
@@ -19,11 +21,10 @@ from pamprof.records import Phase, Scope
 from pamprof.statistics import median_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from pamprof.records import Interval, Perplexity, Run
+    from pamprof.records import Interval, LayerFacts, Perplexity, Run
 
-LOSS_EXPONENTS = {PAM: 0.15, TWIN: 0.12}
 SOURCE = "loss ~ N^-0.15 (PAM) and N^-0.12 (real twin), arXiv:2604.05030 v2, fitted from 5 M to 100 M parameters"
 LIMITS = (
     "one data set, no irreducible loss, training cost taken as proportional to parameters at the same number of "
@@ -57,7 +58,7 @@ class QualityRow:
     """Quality beside cost.
 
     Attributes:
-        layer: Registry name.
+        layer, title: Registry name, and name for people.
         perplexity: Validation perplexity, lower is better.
         source: Who says so.
         goal: Perplexity of the best arm.
@@ -66,11 +67,19 @@ class QualityRow:
     """
 
     layer: str
+    title: str
     perplexity: float
     source: str
     goal: float
     needed: EqualQuality | None
     training_hours: Interval | None
+
+
+@cache
+def loss_exponents() -> dict[str, float]:
+    """Published exponents of loss over parameters by the layer's registry name, from ``loss_exponents.csv``."""
+    text = files("pamprof.pricing.serving").joinpath("loss_exponents.csv").read_text(encoding="utf-8")
+    return {row["layer"]: float(row["loss_exponent"]) for row in csv.DictReader(text.splitlines())}
 
 
 def equal_quality(layer: str, perplexity: float, goal: float) -> EqualQuality | None:
@@ -81,7 +90,7 @@ def equal_quality(layer: str, perplexity: float, goal: float) -> EqualQuality | 
     """
     if not (perplexity > 1 and goal > 1):
         raise UsageError(f"perplexities {perplexity:g} and {goal:g} must both lie above 1")
-    exponent = LOSS_EXPONENTS.get(layer)
+    exponent = loss_exponents().get(layer)
     if exponent is None:
         return None
     factor = (log(perplexity) / log(goal)) ** (1 / exponent)
@@ -95,7 +104,9 @@ def equal_quality(layer: str, perplexity: float, goal: float) -> EqualQuality | 
     )
 
 
-def quality_rows(perplexities: Sequence[Perplexity], runs: Sequence[Run]) -> tuple[QualityRow, ...]:
+def quality_rows(
+    perplexities: Sequence[Perplexity], runs: Sequence[Run], layers: Mapping[str, LayerFacts]
+) -> tuple[QualityRow, ...]:
     """A row for each layer with a perplexity, the last one given; ``runs`` say how long its training takes."""
     latest = {known.layer: known for known in perplexities}
     if not latest:
@@ -104,6 +115,7 @@ def quality_rows(perplexities: Sequence[Perplexity], runs: Sequence[Run]) -> tup
     return tuple(
         QualityRow(
             layer=known.layer,
+            title=layers[known.layer].title,
             perplexity=known.value,
             source=known.source,
             goal=goal,

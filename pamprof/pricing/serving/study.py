@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.names import PAM
 from pamprof.analysis.serving.crossover import (
     Crossing,
     capacity_ratio,
@@ -27,10 +26,11 @@ from pamprof.pricing.serving.context_table import CACHE, STATE, ContextRow, cont
 from pamprof.pricing.serving.decision import Decision, decide
 from pamprof.pricing.serving.quality import QualityRow, quality_rows
 from pamprof.pricing.serving.sensitivity import Sensitivity, sensitivities
-from pamprof.records import Phase
+from pamprof.records import LayerFacts, LayerRole, Phase
+from pamprof.records.layers import facts_of_older_records
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pamprof.analysis.serving.terms import Curve, Limits
     from pamprof.pricing.rates.hourly_rates import Owned, Rate, UnknownRate
@@ -64,12 +64,14 @@ class Arm:
     """One arm's deployment and what follows from it alone.
 
     Attributes:
+        layer: What its layer declares of itself.
         deployment: Its batch and bills.
         front: Batches no other beats in both cost and time per output token, fastest first.
         break_even: Against the API; None where it never pays off, or no API price was given.
         sensitivities: The largest swings of its bill first.
     """
 
+    layer: LayerFacts
     deployment: Deployment
     front: tuple[OperatingPoint, ...]
     break_even: BreakEven | None
@@ -95,7 +97,7 @@ class SizeClass:
         environment: The device.
         parameter_counts: Smallest and largest of its arms.
         arms: Cheapest first, those without an operating point last.
-        decision: Cheapest PAM arm (without one, cheapest fixed state) against the cheapest cache of any architecture;
+        decision: Cheapest fixed state of a subject (without one, of any layer) against the cheapest cache of any layer;
             None where one of the two kinds is missing.
         crossings: Of the same two.
         contexts: Crossovers by bytes alone.
@@ -127,6 +129,7 @@ def study(
     *,
     perplexities: Sequence[Perplexity] = (),
     runs: Sequence[Run] = (),
+    layers: Iterable[LayerFacts] = (),
 ) -> CostStudy:
     """Work everything out.
 
@@ -136,16 +139,18 @@ def study(
         rates_by_device: Ways of paying by the device's reported name.
         perplexities: Quality figures; of several for one layer the last counts.
         runs: All runs, for the training throughput beside the perplexity.
+        layers: What the sessions' layers declare of themselves; a layer without facts is taken as in older records.
 
     Raises:
         RecordError: No curve.
     """
     if not curves:
         raise RecordError("the records hold no serving curve; measure with pamprof serve-sweep")
-    classes = tuple(_size_class(members, request, rates_by_device) for members in _classes(curves))
+    facts = _facts_by_layer([*(_layer(curve) for curve in curves), *(known.layer for known in perplexities)], layers)
+    classes = tuple(_size_class(members, request, rates_by_device, facts) for members in _classes(curves))
     # A perplexity names a layer and no size: with arms of several sizes there is no telling whose training it is.
     known = [run for run in runs if _within(run, classes[0].parameter_counts)] if len(classes) == 1 else []
-    return CostStudy(request=request, classes=classes, quality=quality_rows(perplexities, known))
+    return CostStudy(request=request, classes=classes, quality=quality_rows(perplexities, known, facts))
 
 
 def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
@@ -164,6 +169,12 @@ def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
     return classes
 
 
+def _facts_by_layer(names: Iterable[str], layers: Iterable[LayerFacts]) -> dict[str, LayerFacts]:
+    declared = {facts.layer: facts for facts in layers}
+    older = facts_of_older_records((name, name) for name in names if name not in declared)
+    return declared | {facts.layer: facts for facts in older}
+
+
 def _layer(curve: Curve) -> str:
     return curve.runs[0].workload.spec.layer
 
@@ -177,14 +188,17 @@ def _within(run: Run, counts: tuple[int, int]) -> bool:
 
 
 def _size_class(
-    curves: Sequence[Curve], request: Request, rates_by_device: Mapping[str, tuple[Rate | UnknownRate, ...]]
+    curves: Sequence[Curve],
+    request: Request,
+    rates_by_device: Mapping[str, tuple[Rate | UnknownRate, ...]],
+    layers: Mapping[str, LayerFacts],
 ) -> SizeClass:
     rates = rates_by_device[_device(curves[0])]
-    arms = tuple(sorted((_arm(curve, request, rates) for curve in curves), key=_cost_order))
-    deployments = [arm.deployment for arm in arms]
-    states = [found for found in deployments if holds(found.curve) == STATE]
-    subject = next((found for found in states if _layer(found.curve) == PAM), states[0] if states else None)
-    rival = next((found for found in deployments if holds(found.curve) == CACHE), None)
+    arms = tuple(sorted((_arm(curve, request, rates, layers[_layer(curve)]) for curve in curves), key=_cost_order))
+    states = [arm for arm in arms if holds(arm.deployment.curve) == STATE]
+    chosen = next((arm for arm in states if arm.layer.role is LayerRole.SUBJECT), states[0] if states else None)
+    subject = None if chosen is None else chosen.deployment
+    rival = next((arm.deployment for arm in arms if holds(arm.deployment.curve) == CACHE), None)
     crossings = _crossings(subject, rival, request) if subject is not None and rival is not None else None
     decision = (
         decide(subject, rival, crossings.request, request.currency)
@@ -198,16 +212,17 @@ def _size_class(
         arms=arms,
         decision=decision,
         crossings=crossings,
-        contexts=context_table(curves),
+        contexts=context_table(curves, layers),
         rates=rates,
     )
 
 
-def _arm(curve: Curve, request: Request, rates: tuple[Rate | UnknownRate, ...]) -> Arm:
+def _arm(curve: Curve, request: Request, rates: tuple[Rate | UnknownRate, ...], layer: LayerFacts) -> Arm:
     deployment = deploy(curve, request.demand, request.limits, rates)
     traffic = Traffic(input_tokens=request.demand.input_tokens, output_tokens=request.demand.output_tokens)
     api = request.api_usd_per_million
     return Arm(
+        layer=layer,
         deployment=deployment,
         front=pareto(curve, traffic, request.limits),
         break_even=None if api is None else break_even_against_api(deployment, *api),

@@ -84,13 +84,11 @@ class Metric:
         return Cell(name=self.name, text=self.written(value), detail=self.detail(measured.run), sort=float(value))
 
     def csv_values(self, measured: Measured) -> Mapping[str, CsvValue]:
-        """The value of one run by CSV column; empty cells where it is unknown."""
+        """The value of one run by CSV column, none where the metric has no columns; empty cells where it is unknown."""
         value = self.read(measured)
         if isinstance(value, Interval):
-            values: tuple[CsvValue, ...] = (value.median, value.low, value.high)
-        else:
-            values = (value,) if len(self.csv) == 1 else (value,) * len(self.csv)
-        return dict(zip(self.csv, values, strict=True))
+            return dict(zip(self.csv, (value.median, value.low, value.high), strict=True)) if self.csv else {}
+        return dict.fromkeys(self.csv, value)
 
 
 def _ratio(measured: Measured) -> Interval | None:
@@ -252,4 +250,4 @@ def cells(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> tuple
 def csv_values(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[str, CsvValue]:
     """One run's value of every metric that has CSV columns, by column."""
     measured = Measured(inputs=inputs, point=point, summary=summary)
-    return {name: value for metric in METRICS for name, value in metric.csv_values(measured).items() if metric.csv}
+    return {name: value for metric in METRICS for name, value in metric.csv_values(measured).items()}

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from pamprof.render.plots.picture import draw_svg
 from pamprof.render.plots.style import DARK, LIGHT, css_variables, icon_path
+from pamprof.render.serving.script import serving_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from pamprof.render.comparison.model import ReportView
 
 
-# In this order: each uses those before it.
-_COST_SCRIPTS = tuple(f"serving/{name}.js" for name in ("words", "curves", "points", "study", "form", "page"))
 
 
 def render_html(view: ReportView) -> str:
@@ -29,7 +28,7 @@ def render_html(view: ReportView) -> str:
         view=view,
         icons={arm.key: icon_path(arm.marker) for arm in view.arms},
         cost_style=Markup(static("serving/page.css")),
-        script=Markup(static("sort.js") + ("" if serving is None else cost_script(serving.data))),
+        script=Markup(static("sort.js") + ("" if serving is None else serving_script(serving.data))),
     )
 
 
@@ -56,13 +55,6 @@ def render_page(template: str, charts: Iterable[Chart], **content: object) -> st
         dark=Markup(css_variables(DARK)),
         style=Markup(static("report.css")),
         **content,
-    )
-
-
-def cost_script(data: str) -> str:
-    """The cost page's arithmetic and form, started on ``data``."""
-    return "\n".join(
-        (*(static(name) for name in _COST_SCRIPTS), f"const costData = {data};\ncostPage.start(costData);")
     )
 
 

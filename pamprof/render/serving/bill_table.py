@@ -48,7 +48,7 @@ def _bill_row(deployment: Deployment, bill: Bill, currency: Currency) -> tuple[s
     return (
         deployment.curve.title,
         bill.rate.option,
-        currency.text(bill.rate.usd_per_hour),
+        currency.rate_text(bill.rate.usd_per_hour),
         replica_words(bill),
         money(month, currency),
         f"{currency.text(market.low)} to {currency.text(market.high)}",
@@ -62,7 +62,7 @@ def _api_words(arm: Arm, api: tuple[float, float], currency: Currency) -> str:
     if arm.break_even is None:
         return f"{title}: never cheaper than {price}"
     first, lasting = arm.break_even.first_tokens_per_day, arm.break_even.lasting_tokens_per_day
-    words = f"{title}: no dearer than {price} from {units.si(first)} tokens a day"
+    words = f"{title}: no more expensive than {price} from {units.si(first)} tokens a day"
     return words if first == lasting else f"{words}, at every demand from {units.si(lasting)}"
 
 

@@ -107,7 +107,7 @@ class CostMaterial:
     def price(self) -> str:
         """The rates the dollars come from."""
         known = dict.fromkeys(
-            f"{self.study.request.currency.text(rate.usd_per_hour)} per device-hour ({rate.provenance})"
+            f"{self.study.request.currency.rate_text(rate.usd_per_hour)} per device-hour ({rate.provenance})"
             for rate in (rate_of_class(found) for found in self.study.classes)
             if rate is not None
         )

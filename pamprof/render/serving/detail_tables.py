@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.names import layer_title
 from pamprof.pricing.run_cost import PAPER_RUN_TOKENS
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.text import with_brackets
@@ -13,7 +12,7 @@ from pamprof.render.text import with_brackets
 if TYPE_CHECKING:
     from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.quality import QualityRow
-    from pamprof.pricing.serving.sensitivity import Outcome
+    from pamprof.pricing.serving.sensitivity import ChangedBill
     from pamprof.pricing.serving.study import CostStudy, SizeClass
 
 _TORNADO_ROWS = 10
@@ -144,7 +143,7 @@ def quality_table(study: CostStudy) -> TableView | None:
         right=frozenset({1, 2, 3, 4, 5}),
         rows=tuple(_quality_row(row) for row in study.quality),
         notes=(
-            *dict.fromkeys(f"Perplexity of {layer_title(row.layer)}: {row.source}" for row in study.quality),
+            *dict.fromkeys(f"Perplexity of {row.title}: {row.source}" for row in study.quality),
             *((f"Scaling: {needed.source}; {needed.limits}",) if needed is not None else ()),
             f"Training run: device-hours of {units.si(PAPER_RUN_TOKENS)} tokens at the fastest training measured",
         ),
@@ -164,8 +163,8 @@ def _quality_row(row: QualityRow) -> tuple[str, ...]:
             units.ratio(needed.training_cost_factor_with_tokens),
         )
     hours = f"{with_brackets(row.training_hours)} h" if row.training_hours is not None else "not measured"
-    return (layer_title(row.layer), f"{row.perplexity:.1f}", *factors, hours)
+    return (row.title, f"{row.perplexity:.1f}", *factors, hours)
 
 
-def _bill(outcome: Outcome, currency: Currency) -> str:
+def _bill(outcome: ChangedBill, currency: Currency) -> str:
     return currency.text(outcome.usd_per_month)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from pamprof.render.formats.files import write_files
-from pamprof.render.formats.html import cost_script, render_page, static
+from pamprof.render.formats.html import render_page, static
 from pamprof.render.plots.picture import draw_png
+from pamprof.render.serving.script import serving_script
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ def render_cost_html(view: CostPageView) -> str:
         view.charts,
         view=view,
         cost_style=Markup(static("serving/page.css")),
-        script=Markup(cost_script(view.data)),
+        script=Markup(serving_script(view.data)),
     )
 
 

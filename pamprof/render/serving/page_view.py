@@ -14,7 +14,7 @@ from pamprof.render.serving.chart_facts import cost_material
 from pamprof.render.serving.context_charts import capacity_chart, context_cost_chart
 from pamprof.render.serving.script_data import page_data, script_json
 from pamprof.render.serving.sensitivity_chart import tornado_chart
-from pamprof.render.serving.view import deployment_view
+from pamprof.render.serving.view import ARM_COLUMNS, LEFT_ARM_COLUMNS, deployment_view
 from pamprof.render.text import cleaned, day, device_label, listed
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class CostPageView:
         measured: What of each arm was measured and what a model answers.
         tables: The study.
         notes: How it was made.
+        arm_columns: Headings of the table of arms that the script fills.
+        left_columns: Places of those that are set left.
         currency: ISO code amounts are shown in.
         data: What the script computes from, JSON that may stand inside a ``<script>``.
     """
@@ -57,6 +59,8 @@ class CostPageView:
     measured: TableView
     tables: tuple[TableView, ...]
     notes: tuple[str, ...]
+    arm_columns: tuple[str, ...]
+    left_columns: tuple[int, ...]
     currency: str
     data: str
 
@@ -104,6 +108,8 @@ def cost_page_view(
             measured=_measured_table(curves),
             tables=told.tables,
             notes=told.notes,
+            arm_columns=ARM_COLUMNS,
+            left_columns=LEFT_ARM_COLUMNS,
             currency=study.request.currency.code,
             data=script_json(page_data(study, curves, offered or {}, names)),
         )

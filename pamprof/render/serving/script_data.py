@@ -14,7 +14,7 @@ from pamprof.analysis.serving.grid import largest_left_out_error
 from pamprof.pricing.rates.hourly_rates import OWNED, Rate
 from pamprof.pricing.rates.price_choice import label_of
 from pamprof.pricing.serving.context_table import holds
-from pamprof.records import Phase
+from pamprof.records import LayerRole, Phase
 from pamprof.render.text import clean
 
 if TYPE_CHECKING:
@@ -48,11 +48,17 @@ def page_data(
     classes: list[Json] = []
     for found, name in zip(study.classes, names, strict=True):
         offered = [*found.rates, *rates.get(found.environment.device_name, ())]
-        titles = {arm.deployment.curve.title for arm in found.arms}
-        members = [curve for curve in by_title.values() if curve.title in titles]
+        subjects = {arm.deployment.curve.title: arm.layer.role is LayerRole.SUBJECT for arm in found.arms}
+        members = [curve for curve in by_title.values() if curve.title in subjects]
         # The study's own order before it ranks them, which arms of equal cost keep.
         members.sort(key=lambda curve: curve.runs[0].parameter_count)
-        classes.append({"name": name, "rates": _rates(offered), "arms": [curve_data(curve) for curve in members]})
+        classes.append(
+            {
+                "name": name,
+                "rates": _rates(offered),
+                "arms": [curve_data(curve, is_subject=subjects[curve.title]) for curve in members],
+            }
+        )
     return {"classes": classes, "scenario": scenario_data(study.request), "currency": _currency(study.request)}
 
 
@@ -62,13 +68,13 @@ def script_json(data: Json) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def curve_data(curve: ServingCurve) -> dict[str, Json]:
-    """All that a curve answers from."""
+def curve_data(curve: ServingCurve, *, is_subject: bool) -> dict[str, Json]:
+    """All that a curve answers from, and whether its layer is a subject of the comparison."""
     decode = sorted({run.workload.sequence_length for run in curve.runs if run.workload.phase is Phase.DECODE})
     prompts = sorted({run.workload.sequence_length for run in curve.runs if run.workload.phase is Phase.PREFILL})
     return {
         "title": clean(curve.title),
-        "layer": curve.arm.spec.layer,
+        "is_subject": is_subject,
         "holds": holds(curve),
         "fixed_state": curve.fixed_state,
         "one_line": curve.fixed_state and len(curve.decode_lines) == 1,

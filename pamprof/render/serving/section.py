@@ -47,6 +47,7 @@ def serving_section(
         rates,
         perplexities=[figure for session in together.sessions for figure in session.perplexities],
         runs=together.runs,
+        layers=[facts for session in together.sessions for facts in session.layers],
     )
     beside = [run.workload for run in comparison.runs]
     view = cost_page_view(found, curves, offered=offered, sessions=together.sessions, beside=beside)

@@ -10,7 +10,7 @@ from pamprof.render.charts import Chart, TornadoBar, TornadoPanel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pamprof.pricing.serving.sensitivity import Outcome, Sensitivity
+    from pamprof.pricing.serving.sensitivity import ChangedBill, Sensitivity
     from pamprof.pricing.serving.study import Arm as StudyArm, SizeClass
     from pamprof.render.serving.chart_facts import CostMaterial
 
@@ -69,7 +69,7 @@ def _panel(
     arm: StudyArm,
     title: str,
     usual: float,
-    of: Callable[[Outcome], float | None],
+    of: Callable[[ChangedBill], float | None],
     *,
     measured: bool,
 ) -> TornadoPanel:

@@ -10,6 +10,7 @@ from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.render.formats.markdown_table import escape, render_table_markdown
 from pamprof.render.formats.table_view import TableView
+from pamprof.render.serving import sentences
 from pamprof.render.serving.bill_table import bill_table, money, replica_words
 from pamprof.render.serving.detail_tables import (
     crossover_table,
@@ -23,6 +24,23 @@ from pamprof.render.text import cleaned, device_label
 if TYPE_CHECKING:
     from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.study import Arm, CostStudy, Request, SizeClass
+
+ARM_COLUMNS = (
+    "arm",
+    "batch",
+    "held back by",
+    "per output token",
+    "to first token",
+    "in",
+    "out",
+    "blended",
+    "with idle time",
+    "replicas",
+    "busy",
+    "a month",
+    "basis",
+)
+LEFT_ARM_COLUMNS = (0, 2, 12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +110,7 @@ def _class_name(found: SizeClass) -> str:
 
 def _decision(found: SizeClass) -> str:
     if found.decision is None:
-        return f"{_class_name(found)}: nothing to decide, a fixed state or a growing cache is missing among the arms."
+        return f"{_class_name(found)}: {sentences.NOTHING_TO_DECIDE}"
     return f"{_class_name(found)}: {found.decision.sentence}"
 
 
@@ -104,22 +122,8 @@ def _arms(found: SizeClass, request: Request, name: str) -> TableView:
             f"{currency.code} per million tokens of working time, [interval]; with idle time in the column after. "
             "Cheapest first."
         ),
-        columns=(
-            "arm",
-            "batch",
-            "held back by",
-            "per output token",
-            "to first token",
-            "in",
-            "out",
-            "blended",
-            "with idle time",
-            "replicas",
-            "busy",
-            "a month",
-            "basis",
-        ),
-        right=frozenset({1, 3, 4, 5, 6, 7, 8, 9, 10, 11}),
+        columns=ARM_COLUMNS,
+        right=frozenset(range(len(ARM_COLUMNS))) - frozenset(LEFT_ARM_COLUMNS),
         rows=tuple(_arm_row(arm, currency) for arm in found.arms),
         notes=tuple(
             f"{arm.deployment.curve.title}: {arm.deployment.point.sentence}"
@@ -134,7 +138,7 @@ def _arm_row(arm: Arm, currency: Currency) -> tuple[str, ...]:
     point, bill = deployment.feasible, deployment.bill
     if point is None or bill is None:
         why = _short(deployment.point) if isinstance(deployment.point, Refusal) else units.UNKNOWN
-        return (deployment.curve.title, units.UNKNOWN, why, *[units.UNKNOWN] * 10)
+        return (deployment.curve.title, units.UNKNOWN, why, *[units.UNKNOWN] * (len(ARM_COLUMNS) - 3))
     served, confidence = bill.served, point.device_seconds.confidence
     prompt = bill.served.usage.input_usd_per_million_tokens
     return (
@@ -155,14 +159,16 @@ def _arm_row(arm: Arm, currency: Currency) -> tuple[str, ...]:
 
 
 def _short(refusal: Refusal) -> str:
-    return "unknown" if refusal.limit is None else f"infeasible: {refusal.limit}"
+    if refusal.limit is None:
+        return sentences.REFUSED_UNKNOWN
+    return sentences.REFUSED_INFEASIBLE.format(limit=refusal.limit)
 
 
 def basis_words(basis: Basis, error: float | None) -> str:
     """``measured``, or ``model (error up to 12 %)``."""
     if basis is not Basis.MODEL or error is None:
         return basis.value
-    return f"{basis.value} (error up to {units.percent(error)})"
+    return sentences.BASIS_WITH_ERROR.format(basis=basis.value, error=units.percent(error))
 
 
 def _notes(study: CostStudy) -> tuple[str, ...]:

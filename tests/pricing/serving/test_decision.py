@@ -17,15 +17,17 @@ from pamprof.analysis.serving.terms import Traffic
 from pamprof.errors import RecordError
 from pamprof.pricing.serving.bill import deploy
 from pamprof.pricing.serving.context_table import context_table
-from pamprof.pricing.serving.decision import Decision, Outcome, decide, outcome_of
+from pamprof.pricing.serving.decision import CostOutcome, Decision, decide, outcome_of
 from pamprof.pricing.serving.study import Request, study
 from pamprof.records import Dtype, Interval, Perplexity, Run
+from pamprof.records.layers import facts_of_older_records
 from tests.pricing.serving.formula_curves import CONTEXTS, FormulaCurve, decode_runs, pam_curve, transformer_curve
 from tests.pricing.serving.test_bill import SLO, demand, rate
 from tests.synthetic import synthetic_run, synthetic_workload
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 DEVICE = "NVIDIA H200"
+FACTS = {facts.layer: facts for facts in facts_of_older_records((("pam", "PAM"), ("transformer", "transformer")))}
 
 
 def decision(subject: FormulaCurve, rival: FormulaCurve, prompt: int, tokens_per_day: float = 1e9) -> Decision:
@@ -53,14 +55,14 @@ def test_the_decision_flips_exactly_at_the_crossover(context: float) -> None:
         return
     first = int(found.tokens.median)
     assert first == pytest.approx(context - 150, abs=1.1)
-    assert decision(subject, rival, first - 1).outcome is Outcome.DEARER
-    assert decision(subject, rival, first).outcome in {Outcome.CHEAPER, Outcome.EQUAL}
-    assert decision(subject, rival, first + 1).outcome is Outcome.CHEAPER
+    assert decision(subject, rival, first - 1).outcome is CostOutcome.MORE_EXPENSIVE
+    assert decision(subject, rival, first).outcome in {CostOutcome.CHEAPER, CostOutcome.EQUAL}
+    assert decision(subject, rival, first + 1).outcome is CostOutcome.CHEAPER
 
 
 def test_the_sentence_names_the_crossover_the_cost_and_what_is_saved() -> None:
     found = decision(pam_curve(), transformer_curve(), 8192, tokens_per_day=1e12)
-    assert found.outcome is Outcome.CHEAPER
+    assert found.outcome is CostOutcome.CHEAPER
     assert found.saved_replicas is not None
     assert found.saved_replicas > 0
     assert found.saved_usd_per_month == pytest.approx(found.saved_replicas * 292)
@@ -71,13 +73,13 @@ def test_the_sentence_names_the_crossover_the_cost_and_what_is_saved() -> None:
 
 def test_a_small_demand_has_equal_bills_although_a_token_is_cheaper() -> None:
     found = decision(pam_curve(), transformer_curve(), 8192, tokens_per_day=1e6)
-    assert (found.outcome, found.saved_replicas, found.saved_usd_per_month) == (Outcome.CHEAPER, 0, 0.0)
+    assert (found.outcome, found.saved_replicas, found.saved_usd_per_month) == (CostOutcome.CHEAPER, 0, 0.0)
     assert "both need 1 replica, so the bills are equal, $292.00 a month" in found.sentence
 
 
 def test_a_dearer_arm_says_what_it_needs_more() -> None:
     found = decision(transformer_curve(), pam_curve(), 8192, tokens_per_day=1e12)
-    assert found.outcome is Outcome.DEARER
+    assert found.outcome is CostOutcome.MORE_EXPENSIVE
     assert "it needs another" in found.sentence
     assert found.sentence.endswith("a month more.")
 
@@ -86,24 +88,24 @@ def test_overlapping_intervals_are_no_difference() -> None:
     found = decision(
         pam_curve(width=0.03), pam_curve(width=0.03, step=lambda b, c: pam_curve().step(b, c) * 1.01), 2048
     )
-    assert found.outcome is Outcome.EQUAL
+    assert found.outcome is CostOutcome.EQUAL
     assert "no difference" in found.sentence
 
 
 def test_a_single_sample_decides_nothing() -> None:
-    assert outcome_of(Interval(low=0.5, median=0.5, high=0.5, confidence=0.0)) is Outcome.UNKNOWN
-    assert outcome_of(Interval.exact(0.5)) is Outcome.CHEAPER
-    assert outcome_of(Interval.exact(2.0)) is Outcome.DEARER
-    assert outcome_of(Interval.exact(1.0)) is Outcome.EQUAL
+    assert outcome_of(Interval(low=0.5, median=0.5, high=0.5, confidence=0.0)) is CostOutcome.UNKNOWN
+    assert outcome_of(Interval.exact(0.5)) is CostOutcome.CHEAPER
+    assert outcome_of(Interval.exact(2.0)) is CostOutcome.MORE_EXPENSIVE
+    assert outcome_of(Interval.exact(1.0)) is CostOutcome.EQUAL
 
 
 def test_an_arm_without_an_operating_point_decides_as_infeasible_or_unknown() -> None:
     full = decision(pam_curve(), transformer_curve(fits=lambda _: 0), 2048)
-    assert full.outcome is Outcome.INFEASIBLE
+    assert full.outcome is CostOutcome.INFEASIBLE
     assert "transformer · graph is infeasible: memory" in full.sentence
     assert full.saved_usd_per_month is None
     beyond = decision(pam_curve(), transformer_curve(longest=100), 2048)
-    assert beyond.outcome is Outcome.UNKNOWN
+    assert beyond.outcome is CostOutcome.UNKNOWN
     assert "unknown: context 2347 lies beyond the measured 100" in beyond.sentence
 
 
@@ -130,7 +132,7 @@ def test_the_interval_of_a_crossover_brackets_it_and_widens_with_the_noise() -> 
     ("ratio", "direction"),
     [
         (lambda length: 0.5, "always cheaper"),
-        (lambda length: 2.0, "always dearer"),
+        (lambda length: 2.0, "always more expensive"),
         (lambda length: length / 1000, "unknown"),
     ],
 )
@@ -174,14 +176,14 @@ def test_lengths_are_those_measured_with_steps_between() -> None:
 def test_the_table_by_bytes_holds_the_published_crossovers_of_the_100m_pair() -> None:
     rows = {
         (row.state, row.cache): (round(row.memory_tokens), round(row.traffic_tokens))
-        for row in context_table((pam_curve(), transformer_curve()))
+        for row in context_table((pam_curve(), transformer_curve()), FACTS)
     }
     assert rows["PAM, float32 state, K = 1", "transformer, bfloat16 cache"] == (98, 195)
     assert rows["PAM, float32 state, K = 1", "transformer, fp8 cache"] == (195, 390)
     assert rows["PAM, bfloat16 state, K = 1", "transformer, bfloat16 cache"] == (49, 98)
     assert rows["PAM, float32 state, K = 3", "transformer, bfloat16 cache"] == (293, 585)
     assert len(rows) == 8
-    assert context_table((pam_curve(),)) == ()
+    assert context_table((pam_curve(),), FACTS) == ()
 
 
 def request(**changes: object) -> Request:
@@ -247,4 +249,4 @@ def test_a_state_kept_in_bfloat16_is_doubled_for_its_float32_variant() -> None:
         return replace(run, workload=replace(run.workload, spec=spec), memory=memory)
 
     half = pam_curve(title="PAM bfloat16 state", runs=tuple(map(halved, pam_curve().runs)))
-    assert context_table((half, transformer_curve())) == context_table((pam_curve(), transformer_curve()))
+    assert context_table((half, transformer_curve()), FACTS) == context_table((pam_curve(), transformer_curve()), FACTS)

@@ -88,7 +88,8 @@ def in_browser(page: str, found: tuple[ServingCurve, ...], folder) -> list:
         }
         for request, paid in scenarios()
     ]
-    data = script_json({"arms": [curve_data(curve) for curve in found], "asking": asking})
+    arms = [curve_data(curve, is_subject=curve.arm.spec.layer == "pam") for curve in found]
+    data = script_json({"arms": arms, "asking": asking})
     function = """() => given.asking.map((scenario) => {
       const found = costStudy.answer(given.arms, scenario, {code: "USD", units_per_usd: 1});
       return {...found, arms: found.arms.map((arm) => ({...arm, curve: arm.curve.title}))};

@@ -3,8 +3,8 @@
 const costCurves = (() => {
   "use strict";
   const w = costWords;
-  const MEASURED = "measured", INTERPOLATED = "interpolated", MODEL = "model";
-  const LARGEST_MODEL_ERROR = 0.3;
+  const { MEASURED, INTERPOLATED, MODEL } = costConstants.basis;
+  const LARGEST_MODEL_ERROR = costConstants.largest_model_error;
 
   // What a curve cannot tell, with its reason.
   class Unknown extends Error {}
@@ -61,9 +61,8 @@ const costCurves = (() => {
   function modelled(value, fit, place) {
     const error = fit.largest_error;
     if (error > LARGEST_MODEL_ERROR) {
-      throw new Unknown(
-        place + " lies beyond what was measured, and the model is off by up to " + w.percent(error) +
-        " at the measured places, more than " + w.percent(LARGEST_MODEL_ERROR) + "; measure there");
+      throw new Unknown(w.fill(
+        "MODEL_ERROR_TOO_LARGE", { place, error: w.percent(error), allowed: w.percent(LARGEST_MODEL_ERROR) }));
     }
     const confidence = fit.places / (fit.places + 1);
     return {
@@ -89,15 +88,15 @@ const costCurves = (() => {
     }
     refuseWhatDoesNotFit(curve, batch, context);
     const model = curve.decode_model;
-    const place = "decode at batch " + batch + " and " + w.tokens(context) + " tokens of context";
+    const place = w.fill("DECODE_PLACE", { batch, context: w.tokens(context) });
     if (model === null) {
-      throw new Unknown(place + " lies beyond what was measured of " + curve.title + ", too little for a model");
+      throw new Unknown(w.fill("TOO_LITTLE_FOR_A_MODEL", { place, arm: curve.title }));
     }
     const kept = model.bytes_per_token * (context + 1);
     const moved = model.weight_bytes + batch * (2 * model.fixed_bytes + kept);
     const flop = batch * (model.flops[0] + model.flops[1] * context);
     const value = Math.max(moved / model.bytes_per_second, flop / model.flops_per_second) + model.fixed_seconds;
-    return modelled(value, model.fit, place + " of " + curve.title);
+    return modelled(value, model.fit, w.fill("PLACE_OF_ARM", { place, arm: curve.title }));
   }
 
   function prefillSeconds(curve, prompt) {
@@ -109,12 +108,12 @@ const costCurves = (() => {
         error: measured ? null : curve.prompt_error,
       };
     }
-    const place = "a prompt of " + w.tokens(prompt) + " tokens", model = curve.prefill_model;
+    const place = w.fill("PROMPT_PLACE", { prompt: w.tokens(prompt) }), model = curve.prefill_model;
     if (model === null) {
-      throw new Unknown(place + " lies beyond what was measured of " + curve.title + ", too little for a model");
+      throw new Unknown(w.fill("TOO_LITTLE_FOR_A_MODEL", { place, arm: curve.title }));
     }
     const flop = model.linear * prompt + model.square * prompt ** 2;
-    return modelled(flop / model.flops_per_second + model.fixed_seconds, model.fit, place + " of " + curve.title);
+    return modelled(flop / model.flops_per_second + model.fixed_seconds, model.fit, w.fill("PLACE_OF_ARM", { place, arm: curve.title }));
   }
 
   const bytesEach = (memory, context) =>
@@ -138,10 +137,11 @@ const costCurves = (() => {
     const fits = maximumBatch(curve, context), memory = curve.memory;
     const most = fits.interval === null ? fits.value : fits.interval[2];
     if (batch > most) {
-      throw new Unknown(
-        "infeasible: memory, " + batch + " sequences of " + w.tokens(context) + " tokens need " +
-        w.binaryBytes(memory.constant_bytes + batch * bytesEach(memory, context)) + " of " +
-        w.binaryBytes(memory.capacity_bytes) + "; " + Math.trunc(most) + " fit (" + fits.basis + ")");
+      throw new Unknown(w.fill("DOES_NOT_FIT", {
+        batch, context: w.tokens(context),
+        needed: w.binaryBytes(memory.constant_bytes + batch * bytesEach(memory, context)),
+        capacity: w.binaryBytes(memory.capacity_bytes), most: Math.trunc(most), basis: fits.basis,
+      }));
     }
   }
 

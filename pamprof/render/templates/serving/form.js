@@ -2,48 +2,37 @@
 const costForm = (() => {
   "use strict";
   const PREFIX = "#scenario&", OWNED = "owned", OWN = "own";
-  // Name in the link; place in the scenario; what one unit of the form is in it; least and most; whole numbers only.
-  const FIELDS = [
-    ["tokens_per_day", "demand", "tokens_per_day", 1, 1, 1e18, false],
-    ["input_tokens", "demand", "input_tokens", 1, 0, 1e8, true],
-    ["output_tokens", "demand", "output_tokens", 1, 1, 1e8, true],
-    ["peak", "demand", "peak_factor", 1, 1, 1e6, false],
-    ["duty", "demand", "duty", 0.01, 1e-6, 100, false],
-    ["minimum_replicas", "demand", "minimum_replicas", 1, 1, 1e6, true],
-    ["milliseconds_per_output_token", "limits", "seconds_per_output_token", 0.001, 1e-6, 1e9, false],
-    ["seconds_to_first_token", "limits", "seconds_to_first_token", 1, 1e-9, 1e9, false],
-    ["price", "rate", "usd_per_hour", 1, 1e-9, 1e9, false],
-    ["capex", "owned", "capital_usd", 1, 1e-9, 1e12, false],
-    ["life", "owned", "life_years", 1, 1e-6, 1e3, false],
-    ["electricity", "owned", "usd_per_kilowatt_hour", 1, 0, 1e6, false],
-    ["pue", "owned", "power_usage_effectiveness", 1, 1, 100, false],
-    ["watts", "owned", "watts", 1, 0, 1e9, false],
-    ["api_input", "api", 0, 1, 0, 1e9, false],
-    ["api_output", "api", 1, 1, 0, 1e9, false],
-  ];
-  const names = FIELDS.map((field) => field[0]);
+  const { fields: FIELDS, largest_bound_told: LARGEST_BOUND_TOLD } = costConstants;
+  const names = FIELDS.map((field) => field.name);
 
   // The entry of a list that a word numbers; undefined where it numbers none.
   const entry = (list, word) => /^\d+$/.test(word) ? list[Number(word)] : undefined;
+
+  // What a number must be, told to who gave another one.
+  function boundsOf(least, most) {
+    const above = least > 0 && least < 1, told = most < LARGEST_BOUND_TOLD;
+    const template = above ? (told ? "FAULT_ABOVE_ZERO_AT_MOST" : "FAULT_ABOVE_ZERO")
+      : (told ? "FAULT_BETWEEN" : "FAULT_AT_LEAST");
+    return costWords.fill(template, { least, most });
+  }
 
   // The scenario a form's words describe, with a fault for each word that is none.
   function read(values, data) {
     const found = { demand: {}, limits: {}, rate: {}, owned: {}, api: [] }, faults = {};
     const owns = values.pay === OWNED, asksApi = values.api_input !== "" || values.api_output !== "";
-    for (const [name, part, key, unit, least, most, whole] of FIELDS) {
+    for (const { name, part, key, divisor, least, most, whole } of FIELDS) {
       const text = String(values[name]).trim(), value = Number(text);
       if ((part === "owned" && !owns) || (part === "rate" && owns) || (part === "api" && !asksApi)) { continue; }
       if (text === "" || !Number.isFinite(value) || value < least || value > most) {
-        faults[name] = "Give a number " + (least > 0 && least < 1 ? "above 0" : "of " + least + " or more") +
-          (most < 1e6 ? ", at most " + most : "") + ".";
+        faults[name] = boundsOf(least, most);
       } else if (whole && !Number.isInteger(value)) {
-        faults[name] = "Give a whole number.";
+        faults[name] = costText.FAULT_WHOLE_NUMBER;
       } else {
-        found[part][key] = name === "duty" ? value / 100 : name === "milliseconds_per_output_token" ? value / 1000 : value;
+        found[part][key] = value / divisor;
       }
     }
     if (asksApi && !faults.api_input && !faults.api_output && found.api[0] + found.api[1] === 0) {
-      faults.api_output = "An API at 0 and 0 has no price.";
+      faults.api_output = costText.FAULT_API_WITHOUT_PRICE;
     }
     const listed = entry(entry(data.classes, values.measured).rates, values.pay);
     if (owns) {
@@ -62,9 +51,9 @@ const costForm = (() => {
     const s = data.scenario, first = data.classes[0].rates[0];
     const trimmed = (value) => String(Number(value.toPrecision(12)));
     const values = { measured: "0", pay: first ? "0" : s.owned ? OWNED : OWN };
-    for (const [name, part, key, unit] of FIELDS) {
+    for (const { name, part, key, divisor } of FIELDS) {
       const held = part === "rate" ? first : s[part];
-      values[name] = held ? (unit === 1 ? String(held[key]) : trimmed(held[key] / unit)) : "";
+      values[name] = held ? (divisor === 1 ? String(held[key]) : trimmed(held[key] * divisor)) : "";
     }
     return values;
   }

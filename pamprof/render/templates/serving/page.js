@@ -14,13 +14,16 @@ const costPage = (() => {
     w.brackets(interval[0], interval[2], (value) => w.money(data.currency, value, true));
 
   function basisWords(point) {
-    return point.error === null ? point.basis : point.basis + " (error up to " + w.percent(point.error) + ")";
+    return point.error === null ? point.basis : w.fill("BASIS_WITH_ERROR", {
+      basis: point.basis, error: w.percent(point.error),
+    });
   }
 
   function armCells(arm, data) {
     if (arm.point.refused) {
-      const why = arm.point.limit === null ? "unknown" : "infeasible: " + arm.point.limit;
-      return [arm.curve.title, w.UNKNOWN, why].concat(new Array(10).fill(w.UNKNOWN));
+      const why = arm.point.limit === null ? costText.REFUSED_UNKNOWN
+        : w.fill("REFUSED_INFEASIBLE", { limit: arm.point.limit });
+      return [arm.curve.title, w.UNKNOWN, why].concat(new Array(costConstants.arm_column_count - 3).fill(w.UNKNOWN));
     }
     const { point, bill } = arm, cash = (value) => w.money(data.currency, value);
     const ends = [bill.fast.replica_count, bill.slow.replica_count].sort((a, b) => a - b);
@@ -35,45 +38,53 @@ const costPage = (() => {
   }
 
   function crossingText(at) {
-    if (at.first === null) { return "unknown: the two arms share no length that both can serve within the limits"; }
-    const where = at.tokens === null ? "" : w.significant(at.tokens[1]) + " tokens" +
-      w.brackets(at.tokens[0], at.tokens[2], w.significant) + ", ";
-    return where + at.direction + ", between " + w.tokens(at.first) + " and " + w.tokens(at.last) + " tokens (" +
-      at.basis + ")";
+    if (at.first === null) { return costText.NO_SHARED_LENGTH; }
+    const range = w.fill("DIRECTION_AND_RANGE", {
+      direction: at.direction, first: w.tokens(at.first), last: w.tokens(at.last),
+    });
+    const sentence = at.tokens === null ? range : w.fill("CROSSOVER_LENGTH", {
+      length: w.significant(at.tokens[1]), interval: w.brackets(at.tokens[0], at.tokens[2], w.significant), range,
+    });
+    return w.fill("WITH_BASIS", { sentence, basis: at.basis });
   }
 
-  function evenWords(arm) {
-    const even = arm.break_even;
-    if (even === null) { return "at no demand"; }
-    return "from " + w.si(even.first_tokens_per_day) + " tokens a day" +
-      (even.first_tokens_per_day === even.lasting_tokens_per_day ? ""
-        : ", for good from " + w.si(even.lasting_tokens_per_day));
+  function breakEvenText(arm) {
+    const even = arm.break_even, named = { arm: arm.curve.title };
+    if (even === null) { return w.fill("API_NEVER", named); }
+    const { first_tokens_per_day: first, lasting_tokens_per_day: lasting } = even;
+    return w.fill(first === lasting ? "API_FROM" : "API_FROM_LASTING", {
+      ...named, first: w.si(first), lasting: w.si(lasting),
+    });
   }
 
   // Term and sentence of what is not in the table of arms.
   function facts(answer, scenario, provenance, data) {
-    const rows = [["rate", w.money(data.currency, scenario.rate.usd_per_hour) + " a device-hour; " + provenance]];
+    const cash = (value) => w.money(data.currency, value);
+    const amount = w.hourlyRate(data.currency, scenario.rate.usd_per_hour);
+    const rows = [[costText.FACT_RATE, w.fill("FACT_RATE_DETAIL", { amount, provenance })]];
     for (const arm of answer.arms.filter((one) => one.point.refused)) {
       rows.push([arm.curve.title, arm.point.sentence]);
     }
     const priced = answer.arms.filter((arm) => arm.bill !== null);
     if (scenario.rate.low !== scenario.rate.high && priced.length) {
       const span = costStudy.interval(priced[0].bill, (s) => s.usd_per_month, "cheapest", "dearest");
-      rows.push(["over the market", priced[0].curve.title + " costs " + w.money(data.currency, span[0]) + " to " +
-        w.money(data.currency, span[2]) + " a month over the listed rates and the measurement's interval"]);
+      rows.push([costText.FACT_MARKET, w.fill("FACT_MARKET_DETAIL", {
+        arm: priced[0].curve.title, low: cash(span[0]), high: cash(span[2]),
+      })]);
     }
     if (answer.decision && answer.decision.equal_bills_tokens_per_day !== null) {
-      rows.push(["equal bills", "up to " + w.si(answer.decision.equal_bills_tokens_per_day) + " tokens a day both need " +
-        "the minimum of replicas"]);
+      const demand = w.si(answer.decision.equal_bills_tokens_per_day);
+      rows.push([costText.FACT_EQUAL_BILLS, w.fill("FACT_EQUAL_BILLS_DETAIL", { demand })]);
     }
     if (answer.crossings) {
-      const of = answer.decision.subject + " against " + answer.decision.rival + ": ";
-      rows.push(["crossover, whole request by prompt", of + crossingText(answer.crossings.request)]);
-      rows.push(["crossover, one decoded token by context", of + crossingText(answer.crossings.decode)]);
-      rows.push(["crossover, sequences that fit by context", of + crossingText(answer.crossings.capacity)]);
+      const { subject, rival } = answer.decision, told = (at) =>
+        w.fill("FACT_CROSSOVER_DETAIL", { subject, rival, crossover: crossingText(at) });
+      rows.push([costText.FACT_CROSSOVER_REQUEST, told(answer.crossings.request)]);
+      rows.push([costText.FACT_CROSSOVER_DECODE, told(answer.crossings.decode)]);
+      rows.push([costText.FACT_CROSSOVER_CAPACITY, told(answer.crossings.capacity)]);
     }
     if (scenario.api !== null && priced.length) {
-      rows.push(["against the API, no dearer", priced.map((arm) => arm.curve.title + " " + evenWords(arm)).join("; ")]);
+      rows.push([costText.FACT_API, priced.map(breakEvenText).join("; ")]);
     }
     return rows;
   }
@@ -94,14 +105,14 @@ const costPage = (() => {
 
   function start(data) {
     const form = document.getElementById("cost-form"), at = (name) => document.getElementById("cost-" + name);
-    const usual = f.initial(data);
+    const initial = f.initial(data);
     const values = () => Object.fromEntries(f.controls.map((name) => [name, at("in-" + name).value]));
     const ratesOf = (measured) => f.entry(data.classes, measured).rates;
 
     function offerRates() {
       const chosen = at("in-pay").value, rates = ratesOf(at("in-measured").value);
       at("in-pay").replaceChildren(...rates.map((rate, number) => new Option(rate.label, String(number))),
-        new Option("a rate of your own", f.OWN), new Option("hardware of your own", f.OWNED));
+        new Option(costText.RATE_OF_YOUR_OWN, f.OWN), new Option(costText.HARDWARE_OF_YOUR_OWN, f.OWNED));
       const kept = f.entry(rates, chosen) || chosen === f.OWN || chosen === f.OWNED;
       at("in-pay").value = kept ? chosen : rates.length ? "0" : f.OWN;
     }
@@ -114,13 +125,13 @@ const costPage = (() => {
 
     function tell(answer, scenario, words) {
       const listed = f.entry(ratesOf(words.measured), words.pay);
-      const provenance = words.pay === f.OWNED ? "from the inputs of owned hardware; staff and space left out"
-        : listed && listed.usd_per_hour === scenario.rate.usd_per_hour ? listed.provenance : "as you gave it";
+      const provenance = words.pay === f.OWNED ? costText.PROVENANCE_OWNED
+        : listed && listed.usd_per_hour === scenario.rate.usd_per_hour ? listed.provenance : costText.PROVENANCE_GIVEN;
       at("sentence").textContent = answer.decision ? answer.decision.sentence
-        : "Nothing to decide: a fixed state or a growing cache is missing among the arms.";
+        : costText.NOTHING_TO_DECIDE[0].toUpperCase() + costText.NOTHING_TO_DECIDE.slice(1);
       fillTable(at("arms").tBodies[0], answer.arms.map((arm) => armCells(arm, data)), {
-        left: [0, 2, 12],
-        modelled: (number) => answer.arms[number].point.basis === "model",
+        left: costConstants.left_arm_columns,
+        modelled: (number) => answer.arms[number].point.basis === costConstants.basis.MODEL,
       });
       at("facts").replaceChildren(...facts(answer, scenario, provenance, data).flatMap(
         ([term, sentence]) => [element("dt", term), element("dd", sentence)]));
@@ -130,8 +141,7 @@ const costPage = (() => {
         cash(row.higher.usage),
       ]), { left: [0] });
       at("moves-of").textContent = answer.sensitivities.length
-        ? answer.arms[0].curve.title + ": each input a fifth lower and a fifth higher, all else equal."
-        : "No arm serves this demand within the limits.";
+        ? w.fill("SENSITIVITY_OF", { arm: answer.arms[0].curve.title }) : costText.NO_ARM_SERVES;
     }
 
     function update() {
@@ -146,8 +156,7 @@ const costPage = (() => {
       at("answer").hidden = faulty;
       if (faulty) {
         at("sentence").textContent = faults.price && words.price === "" && Object.keys(faults).length === 1
-          ? "No answer yet: give the rate of a device-hour, which is marked above."
-          : "No answer: an input is missing or cannot be. It is marked above.";
+          ? costText.NO_ANSWER_WITHOUT_RATE : costText.NO_ANSWER;
         return;
       }
       tell(costStudy.answer(f.entry(data.classes, words.measured).arms, scenario, data.currency), scenario, words);
@@ -174,17 +183,17 @@ const costPage = (() => {
     form.addEventListener("submit", (event) => { event.preventDefault(); changed(); });
     form.addEventListener("reset", (event) => {
       event.preventDefault();
-      show(usual);
+      show(initial);
       update();
       history.replaceState(null, "", location.pathname + location.search);
     });
     window.addEventListener("hashchange", () => {
-      const given = f.decode(location.hash, usual, data);
+      const given = f.decode(location.hash, initial, data);
       if (given) { show(given); update(); turnTo(); }
     });
     at("in-measured").replaceChildren(...data.classes.map((found, number) => new Option(found.name, String(number))));
-    const sent = f.decode(location.hash, usual, data);
-    show(sent || usual);
+    const sent = f.decode(location.hash, initial, data);
+    show(sent || initial);
     document.getElementById("cost-live").hidden = false;
     update();
     if (sent) { turnTo(); }

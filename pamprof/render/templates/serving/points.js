@@ -2,7 +2,7 @@
 const costPoints = (() => {
   "use strict";
   const w = costWords, c = costCurves;
-  const STEPS_BETWEEN = 4;
+  const STEPS_BETWEEN = costConstants.steps_between, LIMIT = costConstants.limits, TO = costConstants.directions;
 
   const exact = (value) => [value, value, value, 1];
   const intervalOf = (found) => found.interval === null ? exact(found.value) : found.interval;
@@ -38,22 +38,25 @@ const costPoints = (() => {
     return step.mean.value / step.batch * (1 + doubt);
   }
 
-  const infeasible = (limit, detail) => ({ refused: true, limit, sentence: "infeasible: " + limit + ", " + detail });
-  const unknown = (reason) => ({ refused: true, limit: null, sentence: "unknown: " + reason });
+  const infeasible = (limit, detail) => ({
+    refused: true, limit, sentence: w.fill("INFEASIBLE", { limit, detail }),
+  });
+  const unknown = (reason) => ({ refused: true, limit: null, sentence: w.fill("UNKNOWN", { reason }) });
 
   function refusal(prefill, alone, traffic, limits) {
     if (prefill !== null && prefill.value > limits.seconds_to_first_token) {
-      return infeasible("time to first token",
-        w.seconds(prefill.value) + " for a prompt of " + w.tokens(traffic.input_tokens) + " tokens against " +
-        w.seconds(limits.seconds_to_first_token) + " allowed");
+      return infeasible(LIMIT.TIME_TO_FIRST_TOKEN, w.fill("PROMPT_TOO_SLOW", {
+        seconds: w.seconds(prefill.value), prompt: w.tokens(traffic.input_tokens),
+        allowed: w.seconds(limits.seconds_to_first_token),
+      }));
     }
     if (alone === null) {
-      return infeasible("memory",
-        "no sequence of " + w.tokens(longestContext(traffic)) + " tokens fits beside the weights");
+      return infeasible(LIMIT.MEMORY, w.fill("NOTHING_FITS", { context: w.tokens(longestContext(traffic)) }));
     }
     const each = pace(prefill, alone, 1, traffic)[1];
-    return each <= limits.seconds_per_output_token ? null : infeasible("time per output token",
-      w.seconds(each) + " for one sequence against " + w.seconds(limits.seconds_per_output_token) + " allowed");
+    return each <= limits.seconds_per_output_token ? null : infeasible(
+      LIMIT.TIME_PER_OUTPUT_TOKEN,
+      w.fill("SEQUENCE_TOO_SLOW", { seconds: w.seconds(each), allowed: w.seconds(limits.seconds_per_output_token) }));
   }
 
   // Neighbours (n, n + 1) between which `test` turns from false to true, given that it holds at `high` only.
@@ -68,13 +71,13 @@ const costPoints = (() => {
   function largestBatch(curve, prefill, traffic, limits, maximum, speed) {
     const fault = (batch) => {
       const step = stepOf(curve, batch, traffic, speed);
-      if (step === null) { return "largest batch known"; }
+      if (step === null) { return LIMIT.LARGEST_BATCH_KNOWN; }
       const slow = pace(prefill, step.longest, batch, traffic)[1] > limits.seconds_per_output_token;
-      return slow ? "time per output token" : null;
+      return slow ? LIMIT.TIME_PER_OUTPUT_TOKEN : null;
     };
-    if (fault(maximum) === null) { return [maximum, "memory"]; }
+    if (fault(maximum) === null) { return [maximum, LIMIT.MEMORY]; }
     const [good, bad] = firstTrue((batch) => fault(batch) !== null, 1, maximum);
-    return [good, fault(bad) || "memory"];
+    return [good, fault(bad) || LIMIT.MEMORY];
   }
 
   function candidates(largest) {
@@ -114,9 +117,9 @@ const costPoints = (() => {
     if (refused !== null) { return refused; }
     const [largest, bound] = largestBatch(curve, prefill, traffic, limits, Math.trunc(fits.value), speed);
     const steps = candidates(largest).map((batch) => stepOf(curve, batch, traffic, speed)).filter((s) => s !== null);
-    if (!steps.length) { return unknown("no step is known at " + w.tokens(meanContext(traffic)) + " tokens"); }
+    if (!steps.length) { return unknown(w.fill("NO_STEP_KNOWN", { context: w.tokens(meanContext(traffic)) })); }
     const best = steps.reduce((a, b) => cautiousCost(b) < cautiousCost(a) ? b : a);
-    return point(best, prefill, fits, traffic, best.batch === largest ? bound : "no gain from a larger batch");
+    return point(best, prefill, fits, traffic, best.batch === largest ? bound : LIMIT.GAINS_NOTHING);
   }
 
   const either = (...bases) => bases.includes(c.MODEL) ? c.MODEL : c.MEASURED;
@@ -176,21 +179,21 @@ const costPoints = (() => {
   // Where a ratio comes down through 1 among the lengths, once and for good.
   function crossing(ratio, lengths) {
     const known = lengths.map((length) => ({ length, ...ratio(length) })).filter((found) => found.at);
-    if (!known.length) { return { tokens: null, direction: "unknown", first: null, last: null, basis: c.MODEL }; }
+    if (!known.length) { return { tokens: null, direction: TO.UNKNOWN, first: null, last: null, basis: c.MODEL }; }
     const first = known[0].length, last = known[known.length - 1].length;
     const basis = either(...known.map((found) => found.basis));
     const say = (direction, tokens = null, beside = basis) => ({ tokens, direction, first, last, basis: beside });
     if (known.every((found) => found.at[1] <= 1)) {
-      return say(known.every((found) => found.at[2] < 1) ? "always cheaper" : "unknown");
+      return say(known.every((found) => found.at[2] < 1) ? TO.ALWAYS_CHEAPER : TO.UNKNOWN);
     }
     if (known.every((found) => found.at[1] > 1)) {
-      return say(known.every((found) => found.at[0] > 1) ? "always dearer" : "unknown");
+      return say(known.every((found) => found.at[0] > 1) ? TO.ALWAYS_MORE_EXPENSIVE : TO.UNKNOWN);
     }
     const turns = known.slice(1).map((found, i) => (known[i].at[1] > 1) !== (found.at[1] > 1));
-    if (known[0].at[1] <= 1 || turns.filter(Boolean).length !== 1) { return say("unknown"); }
+    if (known[0].at[1] <= 1 || turns.filter(Boolean).length !== 1) { return say(TO.UNKNOWN); }
     const turn = turns.indexOf(true);
     const confidence = Math.min(...known.map((found) => found.at[3]));
-    return say("cheaper above",
+    return say(TO.CHEAPER_ABOVE,
       [fall(ratio, known, 0, first), fall(ratio, known, 1, last), fall(ratio, known, 2, last), confidence],
       either(known[turn].basis, known[turn + 1].basis));
   }

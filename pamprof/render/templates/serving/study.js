@@ -2,22 +2,22 @@
 const costStudy = (() => {
   "use strict";
   const w = costWords, p = costPoints;
-  const HOURS_PER_MONTH = 730, SECONDS_PER_DAY = 86400, CHANGE = 0.2, MILLION = 1e6;
+  const k = costConstants, TO = k.directions, INPUT = k.inputs, OUTCOME = k.outcomes;
 
   const tokensOf = (demand) => demand.input_tokens + demand.output_tokens;
 
   function served(prefill, decode, rate, demand) {
-    const seconds = prefill + decode, perSecond = rate / 3600, request = tokensOf(demand);
-    const peak = demand.tokens_per_day / SECONDS_PER_DAY * demand.peak_factor;
+    const seconds = prefill + decode, perSecond = rate / k.seconds_per_hour, request = tokensOf(demand);
+    const peak = demand.tokens_per_day / k.seconds_per_day * demand.peak_factor;
     const count = Math.max(demand.minimum_replicas, Math.ceil(peak / (request / seconds * demand.duty)));
-    const busy = demand.tokens_per_day / request * seconds / (count * SECONDS_PER_DAY);
+    const busy = demand.tokens_per_day / request * seconds / (count * k.seconds_per_day);
     const usage = [
-      demand.input_tokens ? prefill * perSecond / demand.input_tokens * MILLION : null,
-      decode * perSecond / demand.output_tokens * MILLION,
-      seconds * perSecond / request * MILLION,
+      demand.input_tokens ? prefill * perSecond / demand.input_tokens * k.million : null,
+      decode * perSecond / demand.output_tokens * k.million,
+      seconds * perSecond / request * k.million,
     ];
     return {
-      replica_count: count, busy_ratio: busy, usd_per_month: count * rate * HOURS_PER_MONTH, usage,
+      replica_count: count, busy_ratio: busy, usd_per_month: count * rate * k.hours_per_month, usage,
       allocation: usage.map((dollars) => dollars === null ? null : dollars * (1 / busy)),
     };
   }
@@ -40,71 +40,74 @@ const costStudy = (() => {
   };
 
   const carriedPerDay = (seconds, demand) =>
-    tokensOf(demand) * demand.duty * SECONDS_PER_DAY / (seconds * demand.peak_factor);
+    tokensOf(demand) * demand.duty * k.seconds_per_day / (seconds * demand.peak_factor);
 
   function ownedRate(owned) {
     const power = owned.watts / 1000 * owned.power_usage_effectiveness * owned.usd_per_kilowatt_hour;
-    const hourly = owned.capital_usd / (owned.life_years * 12 * HOURS_PER_MONTH) + power;
+    const hourly = owned.capital_usd / (owned.life_years * k.hours_per_year) + power;
     return { low: hourly, usd_per_hour: hourly, high: hourly };
   }
 
   function breakEven(point, rate, api, demand) {
     if (point.refused || api === null) { return null; }
     const request = demand.input_tokens * api[0] + demand.output_tokens * api[1];
-    const perToken = request / MILLION / tokensOf(demand);
+    const perToken = request / k.million / tokensOf(demand);
     if (perToken <= 0) { return null; }
-    const pays = rate.usd_per_hour * 24 / perToken, carries = carriedPerDay(point.device_seconds[1], demand);
+    const pays = rate.usd_per_hour * k.hours_per_day / perToken, carries = carriedPerDay(point.device_seconds[1], demand);
     if (pays >= carries) { return null; }
     const last = Math.max(demand.minimum_replicas, Math.ceil(carries / (carries - pays)) - 1);
     return { first_tokens_per_day: demand.minimum_replicas * pays, lasting_tokens_per_day: last * pays };
   }
 
   function outcomeOf(ratio) {
-    if (ratio[3] <= 0) { return "unknown"; }
-    return ratio[2] < 1 ? "cheaper" : ratio[0] > 1 ? "dearer" : "equal";
+    if (ratio[3] <= 0) { return OUTCOME.UNKNOWN; }
+    return ratio[2] < 1 ? OUTCOME.CHEAPER : ratio[0] > 1 ? OUTCOME.MORE_EXPENSIVE : OUTCOME.EQUAL;
   }
 
-  function crossingWords(ours, theirs, at) {
-    if (at.first === null) { return ours + " against " + theirs + ": no context length was measured for both"; }
-    const within = "between " + w.tokens(at.first) + " and " + w.tokens(at.last) + " tokens";
-    if (at.direction === "cheaper above" && at.tokens !== null) {
-      return ours + " is cheaper than " + theirs + " above about " + w.significant(at.tokens[1]) +
-        " tokens of prompt" + w.brackets(at.tokens[0], at.tokens[2], w.significant) + " (" + at.basis + ")";
+  function crossingSentence(named, at) {
+    if (at.first === null) { return w.fill("NO_COMMON_LENGTH", named); }
+    if (at.direction === TO.CHEAPER_ABOVE && at.tokens !== null) {
+      return w.fill("CHEAPER_ABOVE_PROMPT", {
+        ...named, length: w.significant(at.tokens[1]), interval: w.brackets(at.tokens[0], at.tokens[2], w.significant),
+        basis: at.basis,
+      });
     }
-    if (at.direction !== "unknown") {
-      return ours + " is " + at.direction.replace("always ", "") + " than " + theirs + " at every prompt " + within;
-    }
-    return ours + " and " + theirs + " cannot be told apart at some prompt " + within +
-      ", so no crossover is resolved";
+    const template = {
+      [TO.ALWAYS_CHEAPER]: "CHEAPER_AT_EVERY_PROMPT", [TO.ALWAYS_MORE_EXPENSIVE]: "MORE_EXPENSIVE_AT_EVERY_PROMPT",
+    }[at.direction] || "NO_CROSSOVER_RESOLVED";
+    return w.fill(template, { ...named, first: w.tokens(at.first), last: w.tokens(at.last) });
   }
 
-  function costWordsOf(demand, ratio, outcome, basis) {
-    const verdict = { equal: "no difference", unknown: "unknown, a single sample has no interval" }[outcome] || outcome;
-    return "at " + w.tokens(demand.input_tokens) + " input and " + w.tokens(demand.output_tokens) +
-      " output tokens a token costs " + w.ratio(ratio[1]) + w.brackets(ratio[0], ratio[2], w.significant) +
-      " as much: " + verdict + " (" + basis + ")";
+  function costSentence(demand, ratio, outcome, basis) {
+    const verdict = {
+      [OUTCOME.EQUAL]: costText.VERDICT_EQUAL, [OUTCOME.UNKNOWN]: costText.VERDICT_UNKNOWN,
+    }[outcome] || outcome;
+    return w.fill("TOKEN_COST", {
+      input: w.tokens(demand.input_tokens), output: w.tokens(demand.output_tokens), ratio: w.ratio(ratio[1]),
+      interval: w.brackets(ratio[0], ratio[2], w.significant), verdict, basis,
+    });
   }
 
-  function billWords(ours, saved, usd, demand, currency) {
-    const at = "at " + w.si(demand.tokens_per_day) + " tokens a day";
-    if (saved === 0) {
-      return at + " both need " + w.plural(ours.served.replica_count, "replica") + ", so the bills are equal, " +
-        w.money(currency, ours.served.usd_per_month) + " a month";
-    }
-    return at + " it " + (saved > 0 ? "saves" : "needs another") + " " + w.plural(Math.abs(saved), "replica") + " = " +
-      w.money(currency, Math.abs(usd)) + (saved > 0 ? " a month" : " a month more");
+  function billSentence(ours, saved, usd, demand, currency) {
+    const count = saved === 0 ? ours.served.replica_count : Math.abs(saved);
+    const amount = saved === 0 ? ours.served.usd_per_month : Math.abs(usd);
+    return w.fill(saved === 0 ? "BILLS_EQUAL" : saved > 0 ? "BILL_LOWER" : "BILL_HIGHER", {
+      demand: w.si(demand.tokens_per_day), replicas: w.fill(count === 1 ? "ONE_REPLICA" : "REPLICAS", { count }),
+      amount: w.money(currency, amount),
+    });
   }
 
   function decide(subject, rival, request, demand, currency) {
     const ours = subject.point, theirs = rival.point;
     const named = { subject: subject.curve.title, rival: rival.curve.title };
     if (ours.refused || theirs.refused) {
-      const said = [subject, rival].map((arm) => arm.curve.title + (arm.point.refused
-        ? " is " + arm.point.sentence : " serves this demand within the limits"));
+      const said = [subject, rival].map((arm) => arm.point.refused
+        ? w.fill("ARM_REFUSED", { arm: arm.curve.title, sentence: arm.point.sentence })
+        : w.fill("ARM_SERVES", { arm: arm.curve.title }));
       const lost = [ours, theirs].some((point) => point.refused && point.limit === null);
       return {
-        ...named, outcome: lost ? "unknown" : "infeasible", ratio: null, saved_replicas: null,
-        saved_usd_per_month: null, equal_bills_tokens_per_day: null, basis: lost ? "model" : "measured",
+        ...named, outcome: lost ? OUTCOME.UNKNOWN : OUTCOME.INFEASIBLE, ratio: null, saved_replicas: null,
+        saved_usd_per_month: null, equal_bills_tokens_per_day: null, basis: lost ? k.basis.MODEL : k.basis.MEASURED,
         sentence: said.join("; ") + ".",
       };
     }
@@ -116,8 +119,8 @@ const costStudy = (() => {
       ...named, outcome, ratio, saved_replicas: saved, saved_usd_per_month: usd,
       equal_bills_tokens_per_day: demand.minimum_replicas * Math.min(subject.carries, rival.carries), basis,
       sentence: [
-        crossingWords(named.subject, named.rival, request), costWordsOf(demand, ratio, outcome, basis),
-        billWords(subject.bill, saved, usd, demand, currency),
+        crossingSentence(named, request), costSentence(demand, ratio, outcome, basis),
+        billSentence(subject.bill, saved, usd, demand, currency),
       ].join("; ") + ".",
     };
   }
@@ -138,24 +141,24 @@ const costStudy = (() => {
     const limits = (part) => ({ ...scenario, limits: { ...scenario.limits, ...part } });
     const d = scenario.demand, l = scenario.limits, owned = scenario.owned;
     const found = {
-      "price": (f) => ({ ...scenario, rate: { ...scenario.rate, usd_per_hour: scenario.rate.usd_per_hour * f } }),
-      "throughput": (f) => ({ ...scenario, speed: f }),
-      "tokens per day": (f) => demand({ tokens_per_day: d.tokens_per_day * f }),
-      "peak over mean": (f) => demand({ peak_factor: Math.max(1, d.peak_factor * f) }),
-      "output tokens": (f) => demand({ output_tokens: Math.max(1, p.rounded(d.output_tokens * f)) }),
-      "duty": (f) => demand({ duty: Math.min(1, d.duty * f) }),
-      "time per output token allowed": (f) => limits({ seconds_per_output_token: l.seconds_per_output_token * f }),
-      "time to first token allowed": (f) => limits({ seconds_to_first_token: l.seconds_to_first_token * f }),
+      [INPUT.PRICE]: (f) => ({ ...scenario, rate: { ...scenario.rate, usd_per_hour: scenario.rate.usd_per_hour * f } }),
+      [INPUT.THROUGHPUT]: (f) => ({ ...scenario, speed: f }),
+      [INPUT.TOKENS_PER_DAY]: (f) => demand({ tokens_per_day: d.tokens_per_day * f }),
+      [INPUT.PEAK_FACTOR]: (f) => demand({ peak_factor: Math.max(1, d.peak_factor * f) }),
+      [INPUT.OUTPUT_TOKENS]: (f) => demand({ output_tokens: Math.max(1, p.rounded(d.output_tokens * f)) }),
+      [INPUT.DUTY]: (f) => demand({ duty: Math.min(1, d.duty * f) }),
+      [INPUT.TIME_PER_OUTPUT_TOKEN]: (f) => limits({ seconds_per_output_token: l.seconds_per_output_token * f }),
+      [INPUT.TIME_TO_FIRST_TOKEN]: (f) => limits({ seconds_to_first_token: l.seconds_to_first_token * f }),
     };
-    if (d.input_tokens) { found["input tokens"] = (f) => demand({ input_tokens: p.rounded(d.input_tokens * f) }); }
+    if (d.input_tokens) { found[INPUT.INPUT_TOKENS] = (f) => demand({ input_tokens: p.rounded(d.input_tokens * f) }); }
     if (owned) {
       const at = (part) => ({ ...scenario, rate: ownedRate({ ...owned, ...part }) });
-      found["owned: price of the device"] = (f) => at({ capital_usd: owned.capital_usd * f });
-      found["owned: years of life"] = (f) => at({ life_years: owned.life_years * f });
-      found["owned: electricity price"] = (f) => at({ usd_per_kilowatt_hour: owned.usd_per_kilowatt_hour * f });
-      found["owned: PUE"] = (f) =>
+      found[INPUT.OWNED_CAPITAL] = (f) => at({ capital_usd: owned.capital_usd * f });
+      found[INPUT.OWNED_LIFE] = (f) => at({ life_years: owned.life_years * f });
+      found[INPUT.OWNED_ELECTRICITY] = (f) => at({ usd_per_kilowatt_hour: owned.usd_per_kilowatt_hour * f });
+      found[INPUT.OWNED_PUE] = (f) =>
         at({ power_usage_effectiveness: Math.max(1, owned.power_usage_effectiveness * f) });
-      found["owned: power"] = (f) => at({ watts: owned.watts * f });
+      found[INPUT.OWNED_POWER] = (f) => at({ watts: owned.watts * f });
     }
     return found;
   }
@@ -171,7 +174,7 @@ const costStudy = (() => {
       Math.max(0, ...others.filter((other) => other !== null).map((other) => Math.abs(other - usual)));
     const { usd_per_month: bill, usage: [, , usage] } = arm.bill.served;
     const rows = Object.entries(changes(scenario)).map(([name, change]) => {
-      const lower = outcome(change(1 - CHANGE)), higher = outcome(change(1 + CHANGE));
+      const lower = outcome(change(1 - k.change)), higher = outcome(change(1 + k.change));
       return {
         name, lower, higher, swing_usd: away(bill, lower.usd_per_month, higher.usd_per_month),
         usage_swing_ratio: away(usage, lower.usage, higher.usage) / (usage || 1),
@@ -187,9 +190,9 @@ const costStudy = (() => {
   function answer(arms, scenario, currency) {
     const found = arms.map((curve) => armOf(curve, scenario));
     found.sort((a, b) => costOf(a) === costOf(b) ? 0 : costOf(a) - costOf(b));
-    const states = found.filter((arm) => arm.curve.holds === "state");
-    const subject = states.find((arm) => arm.curve.layer === "pam") || states[0] || null;
-    const rival = found.find((arm) => arm.curve.holds === "kv-cache") || null;
+    const states = found.filter((arm) => arm.curve.holds === k.holds.STATE);
+    const subject = states.find((arm) => arm.curve.is_subject) || states[0] || null;
+    const rival = found.find((arm) => arm.curve.holds === k.holds.CACHE) || null;
     let crossings = null, decision = null;
     if (subject && rival) {
       const both = [subject.curve, rival.curve], { demand, limits } = scenario;
@@ -204,5 +207,5 @@ const costStudy = (() => {
     return { arms: found, crossings, decision, sensitivities: sensitivities(found[0], scenario) };
   }
 
-  return { CHANGE, answer, interval, ownedRate };
+  return { answer, interval, ownedRate };
 })();

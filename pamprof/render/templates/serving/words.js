@@ -1,8 +1,16 @@
-// Numbers as people read them: the same words as the tables beside it.
+// Numbers as people read them, and templates filled: the same texts as the tables beside it.
+// costText and costConstants come from Python (render/serving/script.py); no sentence and no constant stands here twice.
 const costWords = (() => {
   "use strict";
-  const UNKNOWN = "–", SPACE = "\u202f";
-  const STEPS = [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
+  const UNKNOWN = costConstants.unknown, SPACE = "\u202f";
+
+  // The template of that name with its {places} filled; a place without a value is a fault of the caller.
+  function fill(name, values = {}) {
+    return costText[name].replace(/\{(\w+)\}/g, (_, place) => {
+      if (!(place in values)) { throw new Error(name + ": " + place); }
+      return String(values[place]);
+    });
+  }
 
   const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
 
@@ -21,7 +29,7 @@ const costWords = (() => {
 
   function si(value, digits = 3) {
     if (!known(value)) { return UNKNOWN; }
-    const step = STEPS.find(([size]) => Math.abs(value) >= size * (1 - 0.5 * 10 ** -digits));
+    const step = costConstants.si_steps.find(([size]) => Math.abs(value) >= size * (1 - 0.5 * 10 ** -digits));
     return step ? significant(value / step[0], digits) + step[1] : significant(value, digits);
   }
 
@@ -33,12 +41,12 @@ const costWords = (() => {
   function seconds(value) {
     if (!known(value)) { return UNKNOWN; }
     if (Math.abs(value) >= 120) { return Math.floor(value / 60) + " min " + Math.round(value % 60) + " s"; }
-    return stepped(value, [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]], [1e-9, "ns"], 3);
+    return stepped(value, costConstants.second_steps, [1e-9, "ns"], 3);
   }
 
   function binaryBytes(value) {
     if (!known(value)) { return UNKNOWN; }
-    return stepped(value, [[2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]], [1, "B"], 3);
+    return stepped(value, costConstants.byte_steps, [1, "B"], 3);
   }
 
   const tokens = (value) => value >= 1024 && value % 1024 === 0 ? value / 1024 + "k" : thousands(String(value));
@@ -52,15 +60,26 @@ const costWords = (() => {
     return sign + "$" + (size >= 1000 ? thousands(size.toFixed(0)) : significant(size));
   }
 
+  const inCode = (currency, text) =>
+    currency.code === costConstants.default_currency ? text : text.replace("$", currency.code + " ");
+
   // Dollars as the page's currency shows them; a number alone where `bare`.
   function money(currency, value, bare = false) {
     if (!known(value)) { return UNKNOWN; }
     const text = usd(value * currency.units_per_usd);
-    return text.replace("$", bare ? "" : currency.code === "USD" ? "$" : currency.code + " ");
+    return bare ? text.replace("$", "") : inCode(currency, text);
   }
 
-  const plural = (count, noun) => count === 1 ? count + " " + noun : count + " " + noun + "s";
+  // An hourly rate with its own digits, so that rate x hours on paper gives the bill on paper.
+  function hourlyRate(currency, value) {
+    const [whole, decimals] = (value * currency.units_per_usd).toFixed(costConstants.rate_decimals).split(".");
+    const digits = decimals.replace(/0+$/, "").padEnd(2, "0");
+    return inCode(currency, "$" + thousands(whole) + "." + digits);
+  }
+
   const brackets = (low, high, word) => low === high ? "" : " [" + word(low) + ", " + word(high) + "]";
 
-  return { UNKNOWN, binaryBytes, brackets, money, percent, plural, ratio, seconds, si, significant, tokens };
+  return {
+    UNKNOWN, binaryBytes, brackets, fill, hourlyRate, money, percent, ratio, seconds, si, significant, tokens,
+  };
 })();

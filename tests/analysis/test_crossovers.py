@@ -6,9 +6,14 @@ import pytest
 
 from pamprof.analysis import analyse
 from pamprof.analysis.comparison.crossovers import STEADY_STEP, _locate, modelled_crossovers, steady_steps
+from pamprof.analysis.comparison.names import layer_facts_of
 from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity
 from pamprof.records import Dtype, Interval, Phase, Point, Scope
 from tests.synthetic import synthetic_records, synthetic_session
+
+
+def modelled(sessions):
+    return modelled_crossovers(sessions, ("transformer",), layer_facts_of(sessions, ()))
 
 
 def around(value: float, width: float = 0.01) -> Interval:
@@ -52,7 +57,7 @@ def test_interval_around_one_in_the_middle_widens_the_crossover() -> None:
     ("ratios", "direction"),
     [
         ([0.5, 0.4], "always cheaper"),
-        ([3.0, 2.0], "always dearer"),
+        ([3.0, 2.0], "never cheaper"),
         ([2.0, 1.001], "unknown"),
         ([0.999, 0.5], "unknown"),
         ([0.5, 2.0], "unknown"),
@@ -73,7 +78,7 @@ def test_decode_crossover_of_a_comparison() -> None:
     assert single.tokens is not None
     assert 2048 < single.tokens.low < single.tokens.high < 16384
     assert found("planar", Phase.DECODE, 64).direction == "always cheaper"
-    assert found("published", Phase.DECODE, 1).direction == "always dearer"
+    assert found("published", Phase.DECODE, 1).direction == "never cheaper"
 
 
 def test_prefill_of_two_lengths_has_a_crossover_and_training_of_one_has_none() -> None:
@@ -82,7 +87,7 @@ def test_prefill_of_two_lengths_has_a_crossover_and_training_of_one_has_none() -
 
 
 def test_formula_gives_98_and_195_tokens_for_the_paper_pair() -> None:
-    found = {c.quantity: c.tokens for c in modelled_crossovers([synthetic_session()]) if c.subject_layer == "pam"}
+    found = {c.quantity: c.tokens for c in modelled([synthetic_session()]) if c.subject_layer == "pam"}
     memory, traffic = found[CrossoverQuantity.MEMORY], found[CrossoverQuantity.DECODE_TRAFFIC]
     assert memory is not None
     assert traffic is not None
@@ -93,9 +98,9 @@ def test_formula_gives_98_and_195_tokens_for_the_paper_pair() -> None:
 
 def test_formula_is_marked_as_a_model_and_needs_both_arms() -> None:
     session = synthetic_session()
-    assert all(c.basis is Basis.MODEL for c in modelled_crossovers([session]))
+    assert all(c.basis is Basis.MODEL for c in modelled([session]))
     alone = replace(session, arms=tuple(arm for arm in session.arms if arm.spec.layer != "transformer"))
-    assert modelled_crossovers([alone]) == ()
+    assert modelled([alone]) == ()
 
 
 def trained(batch_size: int, sequence_length: int, phase: Phase = Phase.TRAIN, dtype: Dtype = Dtype.BFLOAT16) -> Point:

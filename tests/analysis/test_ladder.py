@@ -58,36 +58,36 @@ def test_rungs_stand_in_order() -> None:
         StepKind.ARCHITECTURE,
         StepKind.ARITHMETIC,
         StepKind.PUBLISHED,
-        StepKind.IMPROVEMENT,
-        StepKind.IMPROVEMENT,
-        StepKind.IMPROVEMENT,
+        StepKind.EXECUTION,
+        StepKind.LAYOUT,
+        StepKind.LAYOUT,
     ]
     assert [step.label for step in ladder.steps[3:]] == [
         "as published",
-        "published, compiled",
-        "planar, graph",
-        "gauss, graph",
+        "compiler and graph: compiled",
+        "layout: planar, graph",
+        "layout: gauss, graph",
     ]
-    assert ladder.missing == ("fused: not measured here",)
+    assert ladder.missing == ("hand-written kernels: not measured here",)
 
 
-def test_kernels_written_by_hand_are_the_last_rung_at_every_point() -> None:
+def test_hand_written_kernels_are_the_last_rung_at_every_point() -> None:
     records = with_fused(synthetic_records())
     for point in analyse(records).points:
         assert point.ladder is not None
         last, before = point.ladder.steps[-1], point.ladder.steps[-2]
-        assert last.label == "fused, graph"
+        assert last.label == "hand-written kernels, graph"
         assert last.workload is not None
         assert last.workload.implementation == "fused"
         assert last.cumulative.median == pytest.approx(before.cumulative.median * last.factor.median)
-        assert "fused" not in " ".join(point.ladder.missing)
+        assert "kernels" not in " ".join(point.ladder.missing)
         end = next(c for c in point.comparisons if c.subject == last.workload)
         assert prod(step.factor.median for step in point.ladder.steps) == pytest.approx(end.time_ratio.median)
 
 
 def test_kernels_that_win_nothing_keep_their_rung() -> None:
     ladder = ladder_of(with_fused(synthetic_records(), 2.0), Phase.TRAIN, 18)
-    assert ladder.steps[-1].label == "fused, graph"
+    assert ladder.steps[-1].label == "hand-written kernels, graph"
     assert ladder.steps[-1].factor.low > 1
 
 
@@ -97,7 +97,7 @@ def test_fused_that_cannot_run_is_missing_with_its_reason() -> None:
     workload = replace(skip.workload, implementation="fused")
     skipped = replace(skip, workload=workload, reason="it needs a CUDA device")
     ladder = ladder_of(replace(records, skips=(*records.skips, skipped)), workload.phase, workload.batch_size)
-    assert "fused: not measured here (unsupported: it needs a CUDA device)" in ladder.missing
+    assert "hand-written kernels: not measured here (unsupported: it needs a CUDA device)" in ladder.missing
 
 
 def test_arithmetic_is_counted_and_everything_else_measured() -> None:
@@ -112,9 +112,9 @@ def test_arithmetic_is_counted_and_everything_else_measured() -> None:
 
 
 def test_step_that_wins_nothing_is_named_with_its_factor() -> None:
-    ladder = ladder_of(synthetic_records(), Phase.TRAIN, 3)
-    assert [step.label for step in ladder.steps][-1] == "planar, graph"
-    assert any(text.startswith("gauss: wins nothing here, 1.0") for text in ladder.missing)
+    ladder = ladder_of(synthetic_records("cpu"), Phase.TRAIN, 2)
+    assert [step.label for step in ladder.steps][-1] == "layout: planar, compiled"
+    assert any(text.startswith("complex: wins nothing here, 0.9") for text in ladder.missing)
 
 
 def test_without_the_twin_the_counted_step_holds_the_architecture_too() -> None:
@@ -122,15 +122,15 @@ def test_without_the_twin_the_counted_step_holds_the_architecture_too() -> None:
     ladder = ladder_of(records, Phase.TRAIN, 18)
     assert [step.kind for step in ladder.steps[:3]] == [StepKind.BASELINE, StepKind.ARITHMETIC, StepKind.PUBLISHED]
     assert ladder.steps[1].factor.median == pytest.approx(1.54, abs=0.005)
-    assert ladder.missing[0].startswith("architecture: the real twin was not measured here")
+    assert ladder.missing[0].startswith("architecture: no twin over real numbers was measured here")
 
 
 def test_without_published_the_first_implementation_spans_its_place() -> None:
     ladder = ladder_of(without(synthetic_records(), "pam", "published"), Phase.TRAIN, 18)
     assert StepKind.PUBLISHED not in [step.kind for step in ladder.steps]
-    assert ladder.steps[3].label == "planar, graph"
+    assert ladder.steps[3].label == "layout: planar, graph"
     assert "efficiency of the real twin" in ladder.steps[3].explanation
-    assert any("published implementation was not measured" in text for text in ladder.missing)
+    assert any(text.startswith("as published: not measured here") for text in ladder.missing)
 
 
 def test_published_without_eager_lets_another_execution_stand_in() -> None:
@@ -151,14 +151,33 @@ def test_absence_is_explained_by_the_skip_that_caused_it() -> None:
     assert any("the gate said no" in text for text in ladder.missing)
 
 
-def test_no_ladder_without_pam() -> None:
-    assert all(point.ladder is None for point in analyse(without(synthetic_records(), "pam")).points)
+def test_no_ladder_without_anything_beside_the_reference() -> None:
+    alone = without(without(synthetic_records(), "pam"), "real_pam")
+    assert all(point.ladder is None for point in analyse(alone).points)
+
+
+def test_a_twin_measured_without_its_original_is_the_subject_of_a_ladder_of_its_own() -> None:
+    ladder = ladder_of(without(synthetic_records(), "pam"), Phase.TRAIN, 18)
+    assert [step.kind for step in ladder.steps][:3] == [StepKind.BASELINE, StepKind.ARITHMETIC, StepKind.CODE]
+
+
+def test_the_counted_step_compares_equal_chunk_lengths() -> None:
+    records = synthetic_records()
+    runs = tuple(
+        replace(run, flops=replace(run.flops, matrix_flop_count=2 * run.flops.matrix_flop_count))
+        if run.workload.implementation == "published"
+        else run
+        for run in records.runs
+    )
+    ladder = ladder_of(replace(records, runs=runs), Phase.TRAIN, 18)
+    before = ladder_of(records, Phase.TRAIN, 18)
+    assert ladder.steps[2].factor == before.steps[2].factor  # the twin's implementation is counted, not the published
 
 
 def test_incomplete_count_is_said_on_the_ladder() -> None:
     records = synthetic_records()
     runs = tuple(
-        replace(run, flops=replace(run.flops, complete=False)) if run.workload.implementation == "published" else run
+        replace(run, flops=replace(run.flops, complete=False)) if run.workload.implementation == "planar" else run
         for run in records.runs
     )
     ladder = ladder_of(replace(records, runs=runs), Phase.TRAIN, 18)

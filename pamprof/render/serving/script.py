@@ -1,0 +1,101 @@
+"""The cost page's script: the words and constants it shares with Python, its modules, and the data it starts on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.serving import crossover, operating_point, sentences as curve_sentences
+from pamprof.analysis.serving.curve import LARGEST_MODEL_ERROR
+from pamprof.analysis.serving.estimate import EstimateBasis
+from pamprof.pricing.rates.currency import USD
+from pamprof.pricing.serving import arithmetic, context_table, sentences as decision_sentences
+from pamprof.pricing.serving.decision import CostOutcome
+from pamprof.pricing.serving.sensitivity import CHANGE, Input
+from pamprof.render.serving import sentences as page_sentences
+from pamprof.render.serving.form import FIELDS, LARGEST_BOUND_TOLD
+from pamprof.render.serving.script_data import script_json
+from pamprof.render.serving.view import ARM_COLUMNS, LEFT_ARM_COLUMNS
+from pamprof.render.text import clean
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from pamprof.render.serving.script_data import Json
+
+# In this order: each uses those before it.
+MODULES = ("words", "curves", "points", "study", "form", "page")
+
+
+def serving_script(data: str) -> str:
+    """The page's arithmetic and form, started on ``data``, JSON that may stand inside a ``<script>``."""
+    shared = f"const costText = {script_json(_texts())};\nconst costConstants = {script_json(_constants())};"
+    modules = (_module(name) for name in MODULES)
+    return "\n".join((shared, *modules, f"const costData = {data};\ncostPage.start(costData);"))
+
+
+def _module(name: str) -> str:
+    return files("pamprof.render").joinpath("templates", "serving", f"{name}.js").read_text(encoding="utf-8")
+
+
+def _texts() -> dict[str, Json]:
+    """Every template by its name; equal names in two modules would hide one of them."""
+    texts: dict[str, Json] = {}
+    for module in (curve_sentences, decision_sentences, page_sentences):
+        found = _templates(module)
+        shared = texts.keys() & found.keys()
+        if shared:
+            raise ValueError(f"sentence {min(shared)} is written in two modules; rename one")
+        texts.update(found)
+    return texts
+
+
+def _templates(module: ModuleType) -> dict[str, str]:
+    return {name: clean(text) for name, text in vars(module).items() if name.isupper() and isinstance(text, str)}
+
+
+def _constants() -> dict[str, Json]:
+    return {
+        "arm_column_count": len(ARM_COLUMNS),
+        "basis": {basis.name: basis.value for basis in EstimateBasis},
+        "byte_steps": _pairs(units.BYTE_STEPS),
+        "change": CHANGE,
+        "default_currency": USD.code,
+        "directions": {
+            "ALWAYS_CHEAPER": crossover.ALWAYS_CHEAPER,
+            "ALWAYS_MORE_EXPENSIVE": crossover.ALWAYS_MORE_EXPENSIVE,
+            "CHEAPER_ABOVE": crossover.CHEAPER_ABOVE,
+            "UNKNOWN": crossover.UNKNOWN_DIRECTION,
+        },
+        "fields": [asdict(field) for field in FIELDS],
+        "holds": {"CACHE": context_table.CACHE, "STATE": context_table.STATE},
+        "hours_per_day": arithmetic.HOURS_PER_DAY,
+        "hours_per_month": units.HOURS_PER_MONTH,
+        "hours_per_year": arithmetic.HOURS_PER_YEAR,
+        "inputs": {name.name: name.value for name in Input},
+        "largest_bound_told": LARGEST_BOUND_TOLD,
+        "largest_model_error": LARGEST_MODEL_ERROR,
+        "left_arm_columns": list(LEFT_ARM_COLUMNS),
+        "limits": {
+            "GAINS_NOTHING": operating_point.GAINS_NOTHING,
+            "LARGEST_BATCH_KNOWN": operating_point.LARGEST_BATCH_KNOWN,
+            "MEMORY": operating_point.MEMORY,
+            "TIME_PER_OUTPUT_TOKEN": operating_point.TIME_PER_OUTPUT_TOKEN,
+            "TIME_TO_FIRST_TOKEN": operating_point.TIME_TO_FIRST_TOKEN,
+        },
+        "million": arithmetic.MILLION,
+        "outcomes": {outcome.name: outcome.value for outcome in CostOutcome},
+        "rate_decimals": units.RATE_DECIMALS,
+        "second_steps": _pairs(units.SECOND_STEPS),
+        "seconds_per_day": arithmetic.SECONDS_PER_DAY,
+        "seconds_per_hour": arithmetic.SECONDS_PER_HOUR,
+        "si_steps": _pairs(units.SI_STEPS),
+        "steps_between": crossover.STEPS_BETWEEN,
+        "unknown": units.UNKNOWN,
+    }
+
+
+def _pairs(steps: tuple[tuple[float, str], ...]) -> list[Json]:
+    return [[size, unit] for size, unit in steps]

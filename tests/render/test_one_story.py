@@ -1,0 +1,187 @@
+"""No two places of a report disagree, whatever the records: sentence, tiles, ladder, pictures, terminal, Markdown, CSV.
+
+Record sets are drawn at random: several lengths and batches, implementations and executions, a layer from elsewhere
+beside PAM or in its place, missing phases, skipped points, a second session and a second device.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from math import inf
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from rich.console import Console
+
+from pamprof import units
+from pamprof.analysis import analyse
+from pamprof.records import Execution, LayerFacts, Phase
+from pamprof.records.store import RecordFile
+from pamprof.render.comparison.view import build_view
+from pamprof.render.formats.csv import measurements_csv
+from pamprof.render.formats.markdown import render_markdown
+from pamprof.render.formats.terminal import render_terminal
+from pamprof.render.text import PHASE_NAMES, brackets, clean
+from tests.synthetic import synthetic_quote, synthetic_records, with_fused
+
+FOREIGN = LayerFacts(layer="mamba", title="Mamba-2", fixed_state=True, complex_valued=False)
+
+
+def renamed(run_or_skip, foreign):
+    """The record with PAM's place taken by a layer from elsewhere, which declares nothing but its name."""
+    workload = run_or_skip.workload
+    if not foreign or workload.spec.layer != "pam":
+        return run_or_skip
+    return replace(run_or_skip, workload=replace(workload, spec=replace(workload.spec, layer=FOREIGN.layer)))
+
+
+def slower(run, factor):
+    samples = tuple(factor * sample for sample in run.timing.wall_time_seconds)
+    return replace(run, timing=replace(run.timing, wall_time_seconds=samples))
+
+
+@st.composite
+def record_sets(draw):
+    device = draw(st.sampled_from(["cuda", "cpu"]))
+    records = synthetic_records(device, draw(st.integers(0, 2)))
+    if draw(st.booleans()):
+        records = with_fused(records, draw(st.floats(0.2, 3.0)))
+    phases = draw(st.sets(st.sampled_from(list(Phase)), min_size=1))
+    executions = draw(st.sets(st.sampled_from(list(Execution)), min_size=1)) | {Execution.EAGER}
+    arms = sorted({(run.workload.spec.layer, run.workload.implementation) for run in records.runs})
+    gone = draw(st.sets(st.sampled_from(arms), max_size=3))
+    foreign = draw(st.booleans())
+    second_session, second_device = draw(st.booleans()), draw(st.booleans())
+    factors = draw(st.lists(st.floats(0.5, 2.0), min_size=5, max_size=5))
+    runs = []
+    for number, run in enumerate(records.runs):
+        workload = run.workload
+        arm = (workload.spec.layer, workload.implementation)
+        if workload.phase not in phases or workload.execution not in executions or arm in gone:
+            continue
+        changed = renamed(slower(run, factors[number % 5]), foreign)
+        if second_session and number % 3 == 0:
+            changed = replace(changed, session_id="second", group_id=f"{run.group_id}-again")
+        if second_device and number % 7 == 0:
+            changed = replace(changed, environment=replace(run.environment, device_name="NVIDIA L4"))
+        runs.append(changed)
+    (session,) = records.sessions
+    if foreign:
+        session = replace(
+            session,
+            arms=tuple(
+                replace(arm, title=FOREIGN.title, spec=replace(arm.spec, layer=FOREIGN.layer))
+                if arm.spec.layer == "pam"
+                else arm
+                for arm in session.arms
+            ),
+            layers=tuple(FOREIGN if facts.layer == "pam" else facts for facts in session.layers),
+        )
+    session = replace(session, sequence_length=draw(st.sampled_from([512, 2048, 8192])), quote=synthetic_quote("cuda"))
+    later = replace(session, session_id="second", started_at="2026-11-22T13:00:00+00:00")
+    return RecordFile(
+        sessions=(session, later) if second_session else (session,),
+        runs=tuple(runs),
+        skips=tuple(renamed(skip, foreign) for skip in records.skips),
+        problems=(),
+    )
+
+
+def shown(interval):
+    """A ratio as the report writes it, with its interval."""
+    return clean(f"{units.ratio(interval.median)} {brackets(interval)}".rstrip())
+
+
+def terminal_text(view):
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    render_terminal(view, console)
+    return console.file.getvalue()
+
+
+def plain(text):
+    """Text without the differences that formats make on purpose: thin spaces, escapes, line breaks."""
+    return re.sub(r"\s+", "", text.replace("\\", "")).replace(",", "")
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(record_sets())
+def test_no_two_places_disagree(records):
+    check(records)
+
+
+@pytest.mark.slow
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@given(record_sets())
+def test_no_two_places_disagree_in_a_broad_sweep(records):
+    check(records)
+
+
+def check(records):
+    analysis = analyse(records)
+    story, view = analysis.story, build_view(records, analysis=analysis)
+    markdown, terminal = plain(render_markdown(view)), plain(terminal_text(view))
+    table = {row["key"]: row for row in csv.DictReader(io.StringIO(measurements_csv(records, analysis)))}
+    tiles = {tile.heading: tile for tile in view.tiles}
+    told = [phase for phase in story.phases if phase.best is not None]
+    if told:
+        assert shown(told[0].best.time_ratio) in view.sentences[0]
+    for phase in told:
+        agree_on(phase, view, markdown=markdown, terminal=terminal, table=table)
+    for phase in set(Phase) - {phase.phase for phase in told}:
+        assert tiles[f"{PHASE_NAMES[phase]} cost"].reason
+    if told:
+        title = view.chart("ladder").title
+        assert not view.chart("ladder").panels or any(units.ratio(p.best.time_ratio.median) in title for p in told)
+    for point in analysis.points:
+        holds_its_own_interval(point, view)
+    if story.roles.layers.get("mamba"):
+        assert "PAM" not in " ".join((view.title, *view.sentences, *(tile.subject for tile in view.tiles)))
+
+
+def agree_on(phase, view, *, markdown, terminal, table):
+    """One phase's number, wherever it stands."""
+    best = phase.best
+    summary = phase.point.summary_of(best.subject)
+    tile = next(tile for tile in view.tiles if tile.heading == f"{PHASE_NAMES[phase.phase]} cost")
+    assert f"{tile.value} {tile.interval}".rstrip() == shown(best.time_ratio)
+    assert plain(shown(best.time_ratio)) in markdown
+    assert plain(shown(best.time_ratio)) in terminal
+    rows = [row for row in view.rows if row.of_headline and row.is_subject and row.phase == PHASE_NAMES[phase.phase]]
+    assert min(row.cell("cost").sort for row in rows) == best.time_ratio.median
+    assert any(f"{row.cell('cost').text} {row.cell('cost').detail}".rstrip() == shown(best.time_ratio) for row in rows)
+    written = table[best.subject.key]
+    assert float(written["cost_against_baseline_median_ratio"]) == pytest.approx(best.time_ratio.median, rel=1e-9)
+    assert written["baseline_key"] == best.baseline.key
+    assert float(written["step_median_seconds"]) == pytest.approx(summary.step_seconds.median, rel=1e-9)
+    if phase.point.ladder is not None:
+        steps = {step.workload: step for step in phase.point.ladder.steps if step.workload is not None}
+        for workload, step in steps.items():
+            comparison = phase.point.comparison_of(workload)
+            assert comparison is None or step.cumulative == comparison.time_ratio
+
+
+def holds_its_own_interval(point, view):
+    """Tokens per second and dollars of two rows divide to the ratio shown, up to their three digits."""
+    rows = [row for row in view.rows if row.point and (row.phase, row.batch_size, row.sequence_length, row.dtype) == (
+        PHASE_NAMES[point.point.phase], point.point.batch_size, point.point.sequence_length, str(point.point.dtype)
+    )]  # fmt: skip
+    baseline = next(row for row in rows if row.is_baseline)
+    for row in rows:
+        if row.is_baseline:
+            continue
+        comparison = min(
+            (c for c in point.comparisons), key=lambda c: abs(c.time_ratio.median - row.cell("cost").sort), default=None
+        )
+        low, high = (comparison.time_ratio.low, comparison.time_ratio.high) if comparison else (0, inf)
+        assert row.cell("price").sort / baseline.cell("price").sort == pytest.approx(row.cell("cost").sort, rel=1e-9)
+        tokens = baseline.cell("tokens_per_second").sort / row.cell("tokens_per_second").sort
+        assert tokens == pytest.approx(row.cell("cost").sort, rel=1e-9)
+        dollars = number(row.cell("price").text) / number(baseline.cell("price").text)
+        assert low * 0.985 <= dollars <= high * 1.015
+
+
+def number(text):
+    return float(re.sub(r"[^0-9.]", "", text))
