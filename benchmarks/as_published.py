@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from pamprof.errors import UnsupportedError
 from pamprof.hardware.device import open_device
-from pamprof.measure.sampling import sample_pairs, warm_up
-from pamprof.measure.settings import Settings
+from pamprof.measure.session.sampling import sample_pairs, warm_up
+from pamprof.measure.session.settings import Settings
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.statistics import ratio_interval
 from pamprof.workloads.execution import capture_graph

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from pamprof.measure.flops import count_flops
-from pamprof.measure.sampling import sample_pairs, warm_up
-from pamprof.measure.settings import default_settings
+from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.session.sampling import sample_pairs, warm_up
+from pamprof.measure.session.settings import default_settings
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.statistics import ratio_interval, verdict
 from pamprof.workloads.registry import definition

@@ -27,7 +27,7 @@ import torch
 
 from pamprof.errors import PamprofError
 from pamprof.hardware.environment import own_commit
-from pamprof.measure.session import utc_now
+from pamprof.measure.session.runner import utc_now
 from pamprof.workloads.kernels.core_candidates import candidate_groups, starting_points
 from pamprof.workloads.kernels.core_check import CheckResult, check_for
 from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from pamprof.errors import PamprofError
 from pamprof.hardware.environment import own_commit
-from pamprof.measure.session import utc_now
+from pamprof.measure.session.runner import utc_now
 from pamprof.records import Dtype, LayerSpec, Scope
 from pamprof.workloads.registry import definition
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pamprof.hardware.device import open_device
-from pamprof.measure.memory import decompose
+from pamprof.measure.memory.breakdown import decompose
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.units import MIB
 from pamprof.workloads.registry import definition

@@ -117,9 +117,9 @@ def compare(
     """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
     from rich.console import Console
 
-    from pamprof.measure.compare import CompareRequest, compare as run_comparison
-    from pamprof.measure.points import parse_sizes
-    from pamprof.measure.request import RECORDS_FILE
+    from pamprof.measure.comparison.compare import CompareRequest, compare as run_comparison
+    from pamprof.measure.comparison.points import parse_sizes
+    from pamprof.measure.session.request import RECORDS_FILE
     from pamprof.records.store import read_records
     from pamprof.render.formats.progress import ProgressReporter
 

@@ -23,7 +23,7 @@ def doctor(
 ) -> None:
     """Say what this machine can measure, and why not the rest; or, with --noise, how small a difference it can tell."""
     from pamprof.hardware.device import open_device
-    from pamprof.measure.doctor import diagnose
+    from pamprof.measure.machine.doctor import diagnose
 
     opened = open_device(device)
     if noise:
@@ -43,7 +43,7 @@ def doctor(
 
 
 def _noise(device: Device, *, json: bool) -> None:
-    from pamprof.measure.noise import measure_noise
+    from pamprof.measure.machine.noise import measure_noise
 
     floor = measure_noise(device)
     if json:

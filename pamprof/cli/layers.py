@@ -48,7 +48,7 @@ def layers(
     json: Json = False,
 ) -> None:
     """Print every arm's sizes, parameter and FLOP counts as matched; builds and measures nothing."""
-    from pamprof.measure.arms import matched_arms
+    from pamprof.measure.session.matched_arms import matched_arms
     from pamprof.render.text import clean
     from pamprof.workloads.registry import broken_layers
 

@@ -116,14 +116,14 @@ def check(
     json: Json = False,
 ) -> None:
     """Check the price list for rates that cannot be true or are old, and the device peaks for sparse ones."""
-    from pamprof.analysis.known_devices import KNOWN_DEVICES
+    from pamprof.devices.peaks import listed_peaks
     from pamprof.pricing.rates.catalogue import load_catalogue
     from pamprof.pricing.rates.findings import Severity
     from pamprof.pricing.rates.validate import check as find_faults
     from pamprof.pricing.validate_peaks import validate_peaks
 
     catalogue = load_catalogue(prices)
-    findings = find_faults(catalogue, datetime.now(UTC).date(), strict=strict) + validate_peaks(KNOWN_DEVICES)
+    findings = find_faults(catalogue, datetime.now(UTC).date(), strict=strict) + validate_peaks(listed_peaks())
     failures = sum(finding.severity is Severity.FAILURE for finding in findings)
     if json:
         print_json(findings)

@@ -124,8 +124,8 @@ def serve_sweep(
     """Measure decode over batch and context and prompts over length, until throughput is flat and memory ends."""
     from rich.console import Console
 
-    from pamprof.measure.request import RECORDS_FILE
-    from pamprof.measure.serve import SweepRequest, sweep
+    from pamprof.measure.serving.sweep import SweepRequest, sweep
+    from pamprof.measure.session.request import RECORDS_FILE
     from pamprof.records.store import read_records
     from pamprof.render.formats.progress import ProgressReporter
 
@@ -172,7 +172,7 @@ def serve_sweep(
 
 
 def _lengths(text: str, option: str) -> tuple[int, ...]:
-    from pamprof.measure.points import parse_positive
+    from pamprof.measure.comparison.points import parse_positive
 
     return tuple(dict.fromkeys(parse_positive(part, option=option) for part in text.split(",")))
 

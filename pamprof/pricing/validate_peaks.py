@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.known_devices import KNOWN_DEVICES
-from pamprof.pricing.device_names import TWO_DIE_DEVICES, canonical_device
+from pamprof.devices.names import find_device
 from pamprof.pricing.rates.findings import Finding, Rule, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pamprof.analysis.known_devices import DevicePeaks
+    from pamprof.devices.catalogue import Device, DevicePeaks
 
 _TOLERANCE = 0.15
 # Dense bfloat16 of the A10, FLOP/s (NVIDIA A10 datasheet: 125 TFLOP/s dense, 250 with sparsity).
@@ -40,31 +39,32 @@ def _within(device: DevicePeaks) -> Iterator[Finding]:
 
 def _sibling(device: DevicePeaks) -> Iterator[Finding]:
     half = device.bfloat16_flops_per_second
-    if _canonical(device) == "A10G" and half is not None and half >= _A10_BFLOAT16 * (1 - _TOLERANCE):
+    listed = _listed(device)
+    if listed is not None and listed.name == "A10G" and half is not None and half >= _A10_BFLOAT16 * (1 - _TOLERANCE):
         yield _failure(Rule.WRONG_DEVICE, device, f"{half / 1e12:g} TFLOP/s is the A10's figure; the A10G has 70.")
 
 
 def _known(device: DevicePeaks) -> Iterator[Finding]:
-    name = _canonical(device)
-    known = next((other for other in KNOWN_DEVICES if _canonical(other) == name), None)
-    if name is None or known is None or known == device:
+    listed = _listed(device)
+    if listed is None or listed.peaks is None or listed.peaks == device:
         return
+    known = listed.peaks
     pairs = {
         "bfloat16": (device.bfloat16_flops_per_second, known.bfloat16_flops_per_second),
         "TF32": (device.tf32_flops_per_second, known.tf32_flops_per_second),
         "bandwidth": (device.bandwidth_bytes_per_second, known.bandwidth_bytes_per_second),
     }
-    for quantity, (listed, right) in pairs.items():
-        if listed is None or right is None:
+    for quantity, (value, right) in pairs.items():
+        if value is None or right is None:
             continue
-        if quantity != "bandwidth" and name != "A10G" and _near(listed / right, 2):
+        if quantity != "bandwidth" and listed.name != "A10G" and _near(value / right, 2):
             yield _failure(Rule.SPARSE_PEAK, device, f"{quantity} is twice the dense figure ({known.source}): sparse.")
-        elif name in TWO_DIE_DEVICES and _near(listed / right, 0.5):
+        elif listed.die_count == 2 and _near(value / right, 0.5):
             yield _failure(Rule.ONE_DIE, device, f"{quantity} is half the package's ({known.source}): one of two dies.")
 
 
-def _canonical(device: DevicePeaks) -> str | None:
-    return next((name for reported in device.reported_names if (name := canonical_device(reported))), None)
+def _listed(device: DevicePeaks) -> Device | None:
+    return next((found for reported in device.reported_names if (found := find_device(reported))), None)
 
 
 def _near(value: float, wanted: float) -> bool:

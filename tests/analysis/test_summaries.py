@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis.comparison.summaries import summarise
-from pamprof.analysis.known_devices import (
-    KNOWN_DEVICES,
+from pamprof.devices.peaks import (
     device_peaks,
+    listed_peaks,
     peak_flops_per_second,
     peak_unknown_reason,
 )
@@ -87,9 +87,9 @@ def test_float32_peak_follows_the_tf32_flag_and_mig_hides_it() -> None:
 
 
 def test_every_known_device_names_its_source_and_no_name_is_listed_twice() -> None:
-    names = [name for device in KNOWN_DEVICES for name in device.reported_names]
+    names = [name for device in listed_peaks() for name in device.reported_names]
     assert len(set(names)) == len(names)
-    assert all(device.source for device in KNOWN_DEVICES)
+    assert all(device.source for device in listed_peaks())
 
 
 def test_kernel_busy_ratio_is_kernel_time_over_the_step() -> None:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pamprof.errors import PamprofError
-from pamprof.measure.process import WorkerProcess
-from pamprof.measure.session import SessionRunner
-from pamprof.measure.settings import Settings
+from pamprof.measure.session.process import WorkerProcess
+from pamprof.measure.session.runner import SessionRunner
+from pamprof.measure.session.settings import Settings
 from pamprof.records.store import RunStore, is_only_begun, read_records
 from tests.synthetic import synthetic_session, synthetic_workload
 

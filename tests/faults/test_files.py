@@ -14,10 +14,10 @@ import pytest
 
 from pamprof.analysis import analyse
 from pamprof.errors import OutputError, RecordError, UsageError
-from pamprof.measure import compare, session
-from pamprof.measure.process import WorkerProcess
-from pamprof.measure.session import SessionRunner
-from pamprof.measure.settings import Settings
+from pamprof.measure.comparison import compare, session
+from pamprof.measure.session.process import WorkerProcess
+from pamprof.measure.session.runner import SessionRunner
+from pamprof.measure.session.settings import Settings
 from pamprof.records import Scope
 from pamprof.records.codec import encode
 from pamprof.records.store import RunStore, is_only_begun, read_records

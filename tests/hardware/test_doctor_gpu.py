@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.hardware.nvml import open_nvml
 from pamprof.hardware.replay import ReplayDevice
-from pamprof.measure.doctor import Capability, diagnose
+from pamprof.measure.machine.doctor import Capability, diagnose
 from tests.synthetic import synthetic_run
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import torch
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml import open_nvml
-from pamprof.measure.doctor import diagnose
-from pamprof.measure.monitor import monitor, probes_for
+from pamprof.measure.machine.doctor import diagnose
+from pamprof.measure.machine.monitor import monitor, probes_for
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

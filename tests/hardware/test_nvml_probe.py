@@ -9,7 +9,7 @@ import pytest
 
 from pamprof.hardware.nvml import open_nvml
 from pamprof.hardware.nvml_probe import NvmlProbe
-from pamprof.measure.monitor import monitor
+from pamprof.measure.machine.monitor import monitor
 from tests.hardware.fake_driver import attach
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import sys
 import time
 from dataclasses import replace
 
-from pamprof.measure.wire import Event, decode_request, encode_event
-from pamprof.measure.worker import end_with_parent
+from pamprof.measure.session.wire import Event, decode_request, encode_event
+from pamprof.measure.session.worker import end_with_parent
 from pamprof.records.codec import encode
 from tests.synthetic import synthetic_run
 

@@ -1,7 +1,7 @@
 import pytest
 
 from pamprof.hardware.device import open_device
-from pamprof.measure import ceilings
+from pamprof.measure.machine import ceilings
 from pamprof.records import Dtype
 from tests.synthetic import synthetic_environment
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pamprof.measure.flops import count_flops
+from pamprof.measure.flops.counter import count_flops
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.workloads.registry import BUILT_IN_LAYERS, definition
 from pamprof.workloads.steps import PreparedStep

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pamprof.measure.flops import count_flops
-from pamprof.measure.memory import decompose
+from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.memory.breakdown import decompose
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.workloads.registry import BUILT_IN_LAYERS, definition
 from pamprof.workloads.steps import PreparedStep

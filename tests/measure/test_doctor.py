@@ -5,7 +5,7 @@ import torch
 from pamprof.hardware.device import open_device
 from pamprof.hardware.nvml import NvmlDevice
 from pamprof.hardware.replay import ReplayDevice
-from pamprof.measure.doctor import Capability, diagnose
+from pamprof.measure.machine.doctor import Capability, diagnose
 from tests.synthetic import synthetic_run
 
 ABSENT = NvmlDevice(None, absent_reason="the NVML library (libnvidia-ml.so.1) is not installed")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from pamprof.measure.energy import window_energy
+from pamprof.measure.machine.energy import window_energy
 
 Readings = list[tuple[float, float]]
 

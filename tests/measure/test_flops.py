@@ -12,8 +12,8 @@ from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from pamprof.errors import UsageError
-from pamprof.measure.flop_formulas import attended_pairs
-from pamprof.measure.flops import count_flops, register_kernel_flops
+from pamprof.measure.flops.counter import count_flops, register_kernel_flops
+from pamprof.measure.flops.matrix import attended_pairs
 from pamprof.workloads.kernel_flops import OperatorWork
 
 N = 6

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure.allocator_peak import cpu_allocation_peak
-from pamprof.measure.memory import decompose, measure_peak, memory_unknowns, process_peak_bytes
-from pamprof.measure.storage_tracker import StorageSet, StorageTracker, held_bytes
+from pamprof.measure.memory.allocator_peak import cpu_allocation_peak
+from pamprof.measure.memory.breakdown import decompose, measure_peak, memory_unknowns, process_peak_bytes
+from pamprof.measure.memory.storage_tracker import StorageSet, StorageTracker, held_bytes
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.units import MIB
 from pamprof.workloads.registry import BUILT_IN_LAYERS, definition

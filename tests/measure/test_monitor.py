@@ -9,7 +9,7 @@ import pytest
 
 from pamprof.hardware.probe import Observation, Sample
 from pamprof.hardware.replay import ReplayDevice, ReplayProbe
-from pamprof.measure.monitor import LONGEST_QUEUE_SECONDS, MOST_POINTS_PER_SERIES, monitor, thinned
+from pamprof.measure.machine.monitor import LONGEST_QUEUE_SECONDS, MOST_POINTS_PER_SERIES, monitor, thinned
 from pamprof.records import Unknown
 from tests.synthetic import synthetic_run
 

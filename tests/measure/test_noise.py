@@ -7,9 +7,9 @@ from typer.testing import CliRunner
 
 from pamprof.cli import app
 from pamprof.hardware.device import open_device
-from pamprof.measure import noise
-from pamprof.measure.noise import measure_noise, noise_of
-from pamprof.measure.settings import Settings
+from pamprof.measure.machine import noise
+from pamprof.measure.machine.noise import measure_noise, noise_of
+from pamprof.measure.session.settings import Settings
 from pamprof.statistics import Verdict
 from tests.measure.test_sampling import watch as fake_watch
 

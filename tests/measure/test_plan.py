@@ -1,8 +1,8 @@
 import pytest
 
 from pamprof.errors import UsageError
-from pamprof.measure.arms import matched_arms
-from pamprof.measure.plan import build_plan
+from pamprof.measure.comparison.plan import build_plan
+from pamprof.measure.session.matched_arms import matched_arms
 from pamprof.records import Dtype, Execution, Phase, Point, Scope
 
 EVERY = tuple(Execution)

@@ -1,7 +1,7 @@
 import pytest
 
 from pamprof.errors import UsageError
-from pamprof.measure.points import parse_positive, parse_sizes, points
+from pamprof.measure.comparison.points import parse_positive, parse_sizes, points
 from pamprof.records import Dtype, Phase, Scope
 
 

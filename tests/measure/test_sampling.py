@@ -2,10 +2,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pamprof.measure import sampling
-from pamprof.measure.profile import union_length
-from pamprof.measure.sampling import Samples, sample_pairs, take_sample, warm_up
-from pamprof.measure.settings import Settings
+from pamprof.measure.machine.kernel_profile import union_length
+from pamprof.measure.session import sampling
+from pamprof.measure.session.sampling import Samples, sample_pairs, take_sample, warm_up
+from pamprof.measure.session.settings import Settings
 from pamprof.records import StopReason
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pamprof.errors import UsageError
-from pamprof.measure.arms import matched_arms
-from pamprof.measure.plan import Arm
-from pamprof.measure.serve import finished_keys
-from pamprof.measure.serve_arms import sweep_groups, with_state_dtypes
-from pamprof.measure.serve_plan import SweepAxes, alternatives_of, candidates, is_flat, lines_of
+from pamprof.measure.comparison.plan import Arm
+from pamprof.measure.serving.arms import sweep_groups, with_state_dtypes
+from pamprof.measure.serving.plan import SweepAxes, alternatives_of, candidates, is_flat, lines_of
+from pamprof.measure.serving.sweep import finished_keys
+from pamprof.measure.session.matched_arms import matched_arms
 from pamprof.records import Dtype, Execution, Phase, Scope, Skip, SkipKind
 from pamprof.records.store import RecordFile
 from tests.synthetic import synthetic_run, synthetic_spec

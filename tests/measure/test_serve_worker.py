@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure import serve_limit, serve_visit, serve_worker
-from pamprof.measure.plan import Arm
-from pamprof.measure.serve import CUDA_AXES
-from pamprof.measure.serve_limit import MemoryLimit
-from pamprof.measure.serve_plan import SweepAxes, candidates
-from pamprof.measure.settings import Settings
-from pamprof.measure.wire import GroupRequest, decode_event
-from pamprof.measure.worker import Pipe
+from pamprof.measure.comparison.plan import Arm
+from pamprof.measure.serving import memory_limit as serve_limit, serve_visit, serve_worker
+from pamprof.measure.serving.memory_limit import MemoryLimit
+from pamprof.measure.serving.plan import SweepAxes, candidates
+from pamprof.measure.serving.sweep import CUDA_AXES
+from pamprof.measure.session.settings import Settings
+from pamprof.measure.session.wire import GroupRequest, decode_event
+from pamprof.measure.session.worker import Pipe
 from pamprof.records import Dtype, Execution, Phase, Run, Skip, SkipKind
 from pamprof.records.codec import decode
 from tests.synthetic import synthetic_run, synthetic_spec

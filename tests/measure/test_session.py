@@ -4,10 +4,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from pamprof.measure.printed import PrintedTail
-from pamprof.measure.process import WorkerProcess
-from pamprof.measure.session import SessionRunner
-from pamprof.measure.settings import Settings
+from pamprof.measure.session.output_tail import PrintedTail
+from pamprof.measure.session.process import WorkerProcess
+from pamprof.measure.session.runner import SessionRunner
+from pamprof.measure.session.settings import Settings
 from pamprof.records import SkipKind
 from pamprof.records.store import RunStore, read_records
 from tests.synthetic import synthetic_workload
@@ -134,7 +134,7 @@ def test_what_is_printed_between_two_lines_of_records_is_drained_at_once():
 
 
 def test_a_child_that_keeps_the_pipe_open_does_not_keep_the_session(monkeypatch):
-    monkeypatch.setattr("pamprof.measure.printed._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("pamprof.measure.session.output_tail._WAIT_SECONDS", 0.05)
     tail = PrintedTail()
     copy = os.dup(tail.write_end)
     tail.hand_over()

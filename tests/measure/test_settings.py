@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pamprof.errors import UsageError
-from pamprof.measure.settings import Settings
+from pamprof.measure.session.settings import Settings
 
 
 @pytest.mark.parametrize(

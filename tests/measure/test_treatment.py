@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pamprof.measure.flops import count_flops
-from pamprof.measure.treatment import kernel_notes, kernel_shares, logits_width
+from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.session.treatment import kernel_notes, kernel_shares, logits_width
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.workloads.base import KernelNotes
 from pamprof.workloads.registry import definition
@@ -60,7 +60,7 @@ def test_attention_operators_name_what_torch_chose_each_once():
 
 def test_an_implementation_without_kernels_has_nothing_to_note_and_loads_no_triton():
     program = (
-        "import sys, torch; from pamprof.measure.treatment import kernel_notes; "
+        "import sys, torch; from pamprof.measure.session.treatment import kernel_notes; "
         "from tests.measure.test_treatment import workload; "
         "notes = [kernel_notes(workload(name), torch.device('cpu')) for name in ('planar', 'fused')]; "
         "assert all(note.configurations == note.refused == () for note in notes), notes; "

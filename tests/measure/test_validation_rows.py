@@ -14,7 +14,7 @@ import torch
 from pamprof.errors import UnsupportedError
 from pamprof.hardware.device import open_device
 from pamprof.hardware.nvml import NvmlDevice
-from pamprof.measure.flops import count_flops
+from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.validation import counted_tasks, load_rows as load_rows_module, memory_rows
 from pamprof.measure.validation.closed_form_rows import closed_form_rows
 from pamprof.measure.validation.counted_rows import byte_rows, flop_rows, split_at_markers

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from pamprof.errors import PamprofError, UnsupportedError
-from pamprof.measure import arm
-from pamprof.measure.settings import Settings
-from pamprof.measure.wire import GroupRequest, decode_event
-from pamprof.measure.worker import Pipe, run_group
+from pamprof.measure.session import arm_runner as arm
+from pamprof.measure.session.settings import Settings
+from pamprof.measure.session.wire import GroupRequest, decode_event
+from pamprof.measure.session.worker import Pipe, run_group
 from pamprof.records import Run, SkipKind
 from pamprof.records.codec import decode
 from tests.synthetic import synthetic_run, synthetic_workload

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pamprof.analysis.known_devices import KNOWN_DEVICES, DevicePeaks
+from pamprof.devices.peaks import listed_peaks
 from pamprof.pricing.rates.findings import Rule, Severity
 from pamprof.pricing.validate_peaks import validate_peaks
 
+if TYPE_CHECKING:
+    from pamprof.devices.catalogue import DevicePeaks
+
 
 def known(name: str) -> DevicePeaks:
-    (found,) = (device for device in KNOWN_DEVICES if device.name == name)
+    (found,) = (device for device in listed_peaks() if device.name == name)
     return found
 
 
 def test_the_figures_that_come_with_the_package_have_no_fault() -> None:
-    assert validate_peaks(KNOWN_DEVICES) == ()
+    assert validate_peaks(listed_peaks()) == ()
 
 
 @pytest.mark.parametrize("name", ["H100 SXM5 80 GB", "H200 SXM", "A100 SXM4 80 GB", "L40S"])

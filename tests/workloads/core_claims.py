@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pamprof.errors import SpecError
-from pamprof.measure.flops import count_flops
+from pamprof.measure.flops.counter import count_flops
 from pamprof.workloads.kernels import core, core_check
 from pamprof.workloads.kernels.core_configuration import Configuration, CoreShape, choose_configuration
 from pamprof.workloads.kernels.core_inputs import CoreInputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pamprof.measure.flops import count_flops
+from pamprof.measure.flops.counter import count_flops
 from pamprof.workloads.kernels.block_product import add_product_
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from pamprof.records import Point, Session, Workload
 
-PAM, TWIN = "pam", "real_pam"
-
 _EXECUTIONS = {
     Execution.EAGER: "eager",
     Execution.COMPILED: "compiled",

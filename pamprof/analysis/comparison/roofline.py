@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
-from pamprof.analysis.known_devices import device_peaks, peak_flops_per_second, peak_unknown_reason
+from pamprof.devices.peaks import device_peaks, peak_flops_per_second, peak_unknown_reason
 from pamprof.records import Phase
 from pamprof.units import binary_bytes
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.comparison.doubts import doubts_of
 from pamprof.analysis.comparison.pairing import time_ratio
 from pamprof.analysis.comparison.results import Summary
-from pamprof.analysis.known_devices import peak_flops_per_second
+from pamprof.devices.peaks import peak_flops_per_second
 from pamprof.statistics import median_interval
 
 if TYPE_CHECKING:

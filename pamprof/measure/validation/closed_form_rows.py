@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure.flops import count_flops
+from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.validation.judge import FLOP_TOLERANCE, judged, not_available
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.records.validation import ValidationGroup, ValidationRow

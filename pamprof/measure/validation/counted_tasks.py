@@ -18,8 +18,8 @@ import msgspec
 import torch
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure.flops import count_flops
-from pamprof.measure.storage_tracker import held_bytes
+from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.memory.storage_tracker import held_bytes
 from pamprof.measure.validation.product_trace import Product, find_products, run_with
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.workloads.registry import definition

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import torch
 
-from pamprof.measure.memory import measure_peak, process_peak_bytes
+from pamprof.measure.memory.breakdown import measure_peak, process_peak_bytes
 
 # Three tensors of it at once; the resident set wavers by a few MiB.
 _TENSOR_BYTES = 128 * 2**20

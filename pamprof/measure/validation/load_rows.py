@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pamprof.measure.monitor import monitor, probes_for
+from pamprof.measure.machine.monitor import monitor, probes_for
 from pamprof.measure.validation.judge import ENERGY_TOLERANCE, judged, not_available
 from pamprof.records.validation import Agreement, ValidationGroup, ValidationRow
 

@@ -10,7 +10,7 @@ import msgspec
 import torch
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure.memory import decompose
+from pamprof.measure.memory.breakdown import decompose
 from pamprof.measure.validation import known_allocation
 from pamprof.measure.validation.command import run_command
 from pamprof.measure.validation.judge import MEMORY_TOLERANCE, judged, not_available

@@ -14,9 +14,9 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from pamprof.measure.elementwise_convention import FREE_NAMESPACES
-from pamprof.measure.flops import work_of
-from pamprof.measure.operator_call import OperatorCall
+from pamprof.measure.flops.counter import work_of
+from pamprof.measure.flops.elementwise_weights import FREE_NAMESPACES
+from pamprof.measure.flops.operator_call import OperatorCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

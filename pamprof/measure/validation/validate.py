@@ -10,7 +10,7 @@ from pamprof.errors import PamprofError, UnsupportedError
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml import open_nvml
-from pamprof.measure.session import utc_now
+from pamprof.measure.session.runner import utc_now
 from pamprof.measure.validation.closed_form_rows import closed_form_rows
 from pamprof.measure.validation.counted_rows import byte_rows, flop_rows
 from pamprof.measure.validation.counters import NsightCompute

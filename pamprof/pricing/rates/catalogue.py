@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pamprof.devices.names import canonical_device, variants_of
 from pamprof.errors import PriceError
-from pamprof.pricing.device_names import canonical_device, variants_of
 from pamprof.pricing.sources.file import parse_prices, read_price_file
 
 if TYPE_CHECKING:

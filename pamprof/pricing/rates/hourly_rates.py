@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.devices.names import canonical_device
 from pamprof.errors import PriceError, UsageError
-from pamprof.pricing.device_names import canonical_device
 from pamprof.pricing.rates.age import staleness
 from pamprof.pricing.rates.focus import COMMITTED as FOCUS_COMMITTED, OTHER, pricing_category
 from pamprof.pricing.rates.quote import quote

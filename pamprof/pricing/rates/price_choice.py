@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.devices.names import CPU, canonical_device
 from pamprof.errors import PriceError
-from pamprof.pricing.device_names import CPU, canonical_device
 from pamprof.pricing.rates.catalogue import list_prices
 from pamprof.pricing.rates.hourly_rates import ON_DEMAND, Rate, UnknownRate, rate_of, rented_rates
 from pamprof.pricing.rates.quote import USER, quote

@@ -16,8 +16,8 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Literal
 
+from pamprof.devices.names import CPU, canonical_device, variants_of
 from pamprof.errors import PriceError
-from pamprof.pricing.device_names import CPU, canonical_device, variants_of
 from pamprof.pricing.rates.rate_dates import competing
 from pamprof.records import Price, PriceQuote
 

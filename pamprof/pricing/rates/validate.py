@@ -10,7 +10,7 @@ from decimal import Decimal
 from statistics import median_high
 from typing import TYPE_CHECKING
 
-from pamprof.pricing.device_names import CPU, MEMORY_GIB, TWO_DIE_DEVICES
+from pamprof.devices.names import CPU, find_device
 from pamprof.pricing.rates.age import ages
 from pamprof.pricing.rates.findings import Finding, Rule, Severity, subject_of
 from pamprof.pricing.rates.instance_names import device_count_in_name, is_gpu_machine
@@ -105,10 +105,13 @@ def _wrong_device(price: Price) -> Iterator[Finding]:
     if price.device_name == "A10G" and not (price.provider == "aws" and price.instance.startswith("g5.")):
         sentence = "The A10G is rented in AWS g5 machines alone; elsewhere it is the A10, a faster device; rename it."
         yield _failure(Rule.WRONG_DEVICE, price, sentence)
-    nominal = MEMORY_GIB.get(price.device_name)
+    device = find_device(price.device_name)
     listed = price.device_memory_gib
-    if nominal is not None and listed is not None and abs(listed - nominal) > _MEMORY_TOLERANCE * nominal:
-        half = price.device_name in TWO_DIE_DEVICES and abs(2 * listed - nominal) <= _MEMORY_TOLERANCE * nominal
+    if device is None or listed is None:
+        return
+    nominal = device.memory_gib
+    if abs(listed - nominal) > _MEMORY_TOLERANCE * nominal:
+        half = device.die_count == 2 and abs(2 * listed - nominal) <= _MEMORY_TOLERANCE * nominal
         cause = "one of its two dies" if half else "another device"
         sentence = f"{listed} GiB is the memory of {cause}; {price.device_name} has {nominal}; correct name or memory."
         yield _failure(Rule.WRONG_MEMORY, price, sentence)

@@ -12,8 +12,8 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from pamprof.devices.names import CPU, canonical_device
 from pamprof.errors import PriceError
-from pamprof.pricing.device_names import CPU, canonical_device
 from pamprof.records import Price
 
 if TYPE_CHECKING:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pamprof.render.comparison.model import ReportView
 
 
-
-
 def render_html(view: ReportView) -> str:
     """The whole page; equal views give equal bytes."""
     serving = view.serving

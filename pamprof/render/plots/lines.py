@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def draw(sheet: Sheet, chart: Chart) -> None:
     """Draw ``LinePanel``s, two to a row where there is room."""
-    panels = cast("tuple[ArmLinePanel, ...]", chart.panels)
+    panels = cast("tuple[LinePanel, ...]", chart.panels)
     columns = 1 if sheet.narrow else min(2, len(panels))
     height = 2.2 if sheet.narrow else 2.5
     sheet.text(chart.axis, size=8.5, role="muted")

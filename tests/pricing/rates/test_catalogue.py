@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pamprof.devices.catalogue import devices
 from pamprof.errors import PriceError
-from pamprof.pricing.device_names import known_devices
 from pamprof.pricing.rates.catalogue import embedded_prices, list_prices, load_catalogue, refreshed_path
 from pamprof.pricing.sources.file import format_prices
 
@@ -28,7 +28,7 @@ def test_the_snapshot_is_small_and_every_row_tells_its_source_date_and_known_dev
     for price in embedded_prices():
         assert price.source
         assert price.observed_text != "the source names no date"
-        assert price.device_name in known_devices()
+        assert price.device_name in {device.name for device in devices()}
         assert price.device_memory_gib is not None
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pamprof.analysis.known_devices import KNOWN_DEVICES
-from pamprof.pricing.device_names import canonical_device
+from pamprof.devices.names import canonical_device
+from pamprof.devices.peaks import listed_peaks
 from pamprof.pricing.rates.age import staleness
 from pamprof.pricing.rates.catalogue import Catalogue, embedded_prices
 from pamprof.pricing.rates.findings import Rule, Severity
@@ -143,7 +143,7 @@ def test_one_die_of_a_b200_is_flagged(make_price: Callable[..., Price]) -> None:
 
 
 def test_every_device_with_known_peaks_has_a_name_in_the_price_list() -> None:
-    for device in KNOWN_DEVICES:
+    for device in listed_peaks():
         for reported in device.reported_names:
             assert canonical_device(reported) not in (None, "CPU")
 

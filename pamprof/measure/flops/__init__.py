@@ -1,0 +1,1 @@
+"""Counting the floating-point operations of a step, operator by operator."""

@@ -1,0 +1,215 @@
+"""Count the floating-point operations of one step, complex arithmetic included.
+
+The counter is a dispatch mode: it sees every operator that reaches a device kernel and asks, in this order, the
+formulas registered for custom kernels, the matrix formulas, the elementwise convention, and whatever formulas torch's
+own ``FlopCounterMode`` knows (``torch.utils.flop_counter.register_flop_formula`` fills the same registry). Torch's
+counter itself is not used: it takes a complex multiply-add for a real one, causal attention for dense, and nothing
+outside matrix products for work. An operator nobody has a formula for is listed as uncounted, so that a total can
+never look complete when it is not.
+
+A step may run on meta or fake tensors, where nothing is computed: the largest preset is counted on a laptop. A module
+under ``torch.compile`` is counted as the eager code it was made from. Never time a step that is being counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import torch
+from torch._ops import HigherOrderOperator, OpOverload
+from torch.nn.attention.bias import CausalBias, CausalVariant
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from pamprof.measure.flops.elementwise import elementwise_flops
+from pamprof.measure.flops.elementwise_weights import FREE_NAMESPACES
+from pamprof.measure.flops.matrix import MATRIX_FORMULAS
+from pamprof.measure.flops.operator_call import OperatorCall, operator_name
+from pamprof.records import FlopCount, OperatorCount
+from pamprof.workloads.kernel_flops import OperatorWork, kernel_formula, register_kernel_flops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["count_flops", "register_kernel_flops", "work_of"]
+
+
+def count_flops(step: Callable[[], object], *, closed_form_matrix_flop_count: int | None = None) -> FlopCount:
+    """Run ``step`` once and count what it did.
+
+    ``operator_count`` counts every operator that dispatches to a kernel after composite operators have been taken
+    apart: views, copies and factories included, since each costs the host its dispatch; profiler marks excluded.
+
+    Args:
+        step: One step: forward, forward and backward, or one decoded token; its tensors may be on any device.
+        closed_form_matrix_flop_count: The layer's own formula, passed through to stand beside the count.
+    """
+    counter = _Counter()
+    with torch.compiler.set_stance("force_eager"), _FusedAttentionOnMeta(), counter:
+        step()
+    return FlopCount(
+        matrix_flop_count=counter.matrix_flop_count,
+        matrix_dense_flop_count=counter.matrix_dense_flop_count,
+        elementwise_flop_count=counter.elementwise_flop_count,
+        closed_form_matrix_flop_count=closed_form_matrix_flop_count,
+        operator_count=counter.operator_count,
+        uncounted_operators=tuple(
+            OperatorCount(operator=name, count=count) for name, count in sorted(counter.uncounted.items())
+        ),
+        complete=not counter.uncounted,
+        kernel_byte_count=counter.kernel_byte_count,
+        attention_operators=tuple(dict.fromkeys(counter.attention)),
+    )
+
+
+def work_of(call: OperatorCall, torch_formulas: Mapping[object, Callable[..., int]]) -> OperatorWork | None:
+    """What one call costs, or None when no formula covers it.
+
+    Args:
+        call: A dispatched call.
+        torch_formulas: Torch's formulas by operator packet, asked last.
+    """
+    own = kernel_formula(call.name)
+    if own is not None:
+        return own(*call.positional, **call.keywords, output=call.output)
+    matrix = MATRIX_FORMULAS.get(call.name) or MATRIX_FORMULAS.get(call.name.removesuffix("_"))
+    if matrix is not None:
+        return matrix(call)
+    elementwise = elementwise_flops(call)
+    if elementwise is not None:
+        return OperatorWork(elementwise_flop_count=elementwise)
+    return _torch_work(call, torch_formulas)
+
+
+def _torch_work(call: OperatorCall, torch_formulas: Mapping[object, Callable[..., int]]) -> OperatorWork | None:
+    formula = torch_formulas.get(call.operator.overloadpacket)
+    if formula is None:
+        return None
+    flops = formula(*call.positional, **call.keywords, out_val=call.output)
+    first = call.first_tensor()
+    if call.operator.namespace == "aten" and first is not None and first.is_complex():
+        flops *= 4  # torch's formulas count a complex multiply-add as a real one
+    return OperatorWork(matrix_flop_count=flops, matrix_dense_flop_count=flops)
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the work of every operator dispatched while it is active."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.matrix_flop_count = 0
+        self.matrix_dense_flop_count = 0
+        self.elementwise_flop_count = 0
+        self.operator_count = 0
+        self.kernel_byte_count: int | None = None
+        self.attention: list[str] = []
+        self.uncounted: Counter[str] = Counter()
+        self._torch_formulas: Mapping[object, Callable[..., int]] = FlopCounterMode(display=False).flop_registry
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload | HigherOrderOperator,
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        """Run the operator and add its work."""
+        del types
+        keywords = dict(kwargs or {})
+        if not isinstance(func, OpOverload):
+            return self._higher_order(func, args, keywords)
+        if func.namespace in FREE_NAMESPACES:
+            return func(*args, **keywords)
+        with self:  # under inference mode composite operators arrive whole; elsewhere they were taken apart already
+            parts = func.decompose(*args, **keywords)
+        if parts is not NotImplemented:
+            return parts
+        output = func(*args, **keywords)
+        self.operator_count += 1
+        call = OperatorCall(operator=func, positional=args, keywords=keywords, output=output)
+        self._add(operator_name(func), work_of(call, self._torch_formulas))
+        return output
+
+    def _higher_order(
+        self, operator: HigherOrderOperator, args: Sequence[object], keywords: Mapping[str, object]
+    ) -> object:
+        """A loop, scan or kernel launch: its body runs out of sight, so it needs a formula of its own."""
+        output = operator(*args, **keywords)
+        self.operator_count += 1
+        formula = self._torch_formulas.get(_kernel_of(operator, keywords))
+        flops = None if formula is None else formula(*args, **keywords, out_val=output)
+        work = None if flops is None else OperatorWork(matrix_flop_count=flops, matrix_dense_flop_count=flops)
+        self._add(f"higher_order::{operator}", work)
+        return output
+
+    def _add(self, name: str, work: OperatorWork | None) -> None:
+        if work is None:
+            self.uncounted[name] += 1
+            return
+        self.matrix_flop_count += work.matrix_flop_count
+        self.matrix_dense_flop_count += work.matrix_dense_flop_count
+        self.elementwise_flop_count += work.elementwise_flop_count
+        if work.byte_count is not None:
+            self.kernel_byte_count = (self.kernel_byte_count or 0) + work.byte_count
+        if "attention" in name and "backward" not in name:
+            self.attention.append(name)
+
+
+def _kernel_of(operator: HigherOrderOperator, keywords: Mapping[str, object]) -> object:
+    """The Triton function behind a wrapped launch, else the operator itself."""
+    if not str(operator).startswith("triton_kernel_wrapper"):
+        return operator
+    from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table
+
+    index = keywords["kernel_idx"]
+    kernel: object = kernel_side_table.get_kernel(index) if isinstance(index, int) else operator
+    while hasattr(kernel, "fn") and not hasattr(kernel, "src"):  # autotuners and heuristics wrap the function
+        kernel = kernel.fn
+    return kernel
+
+
+class _FusedAttentionOnMeta(TorchFunctionMode):
+    """Keeps attention fused on the meta device, where torch would take it apart into dense products.
+
+    A count made on meta then equals the count of a fused kernel on a real device.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        del types
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            fused = _fused_on_meta({**dict(zip(_ATTENTION_ARGUMENTS, args, strict=False)), **(kwargs or {})})
+            if fused is not None:
+                return fused
+        return func(*args, **dict(kwargs or {}))
+
+
+# Positional order of torch.nn.functional.scaled_dot_product_attention.
+_ATTENTION_ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+
+
+def _fused_on_meta(arguments: Mapping[str, object]) -> object:
+    """Attention through a fused operator for meta tensors [B, H, T, d]; None for every other case."""
+    query, key, value = (arguments[name] for name in ("query", "key", "value"))
+    bias = arguments.get("attn_mask")
+    if not isinstance(query, torch.Tensor) or query.device.type != "meta" or query.dim() != 4:
+        return None
+    if isinstance(bias, CausalBias):
+        # The last query is aligned with the last key, or query 0 with key 0; the operators differ in which they mean.
+        if bias.variant == CausalVariant.LOWER_RIGHT:
+            return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, 0.0, True)[0]
+        bias, causal = None, True
+    else:
+        causal = bool(arguments.get("is_causal", False))
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, arguments.get("dropout_p", 0.0), causal, attn_mask=bias, scale=arguments.get("scale")
+    )[0]

@@ -1,0 +1,1 @@
+"""The peak memory of a step and what it is made of."""

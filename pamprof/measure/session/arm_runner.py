@@ -1,0 +1,284 @@
+"""Everything measured about one arm, in order; the worker decides which arms.
+
+The order matters: the gate before any time is taken, FLOPs on the plain step before the compiler hides its operators,
+memory while the arm is the newest thing on the device, and the monitored window last, alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pamprof.errors import PamprofError
+from pamprof.hardware.device import open_device
+from pamprof.hardware.environment import read_environment
+from pamprof.hardware.nvml import open_nvml
+from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.machine.ceilings import measure_ceilings
+from pamprof.measure.machine.kernel_profile import KernelProfile, profile_kernels
+from pamprof.measure.machine.monitor import monitor, probes_for
+from pamprof.measure.memory.breakdown import decompose, memory_unknowns
+from pamprof.measure.session.runner import utc_now
+from pamprof.measure.session.sampling import PairedSamples, sample_pairs, warm_up
+from pamprof.measure.session.treatment import kernel_notes, kernel_shares, logits_width
+from pamprof.records import Ceilings, Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
+from pamprof.units import binary_bytes
+from pamprof.workloads.registry import definition
+from pamprof.workloads.steps import PreparedStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pamprof.measure.session.wire import GroupRequest
+    from pamprof.workloads.base import SequenceModel
+
+# Relative rms error against the float64 oracle; above it an implementation is wrong, not imprecise.
+_GATE_TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
+
+_NOT_WATCHED = "a sweep watches the energy of one sequence and of the batch that ends each context alone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptModel:
+    """An inference model that serves several points, and what the allocator held before it was built."""
+
+    model: SequenceModel
+    allocated_before_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyArm:
+    """An arm kept alive as the reference of its group."""
+
+    step: PreparedStep
+    steps_per_sample: int
+
+
+class ArmRunner:
+    """Measures arms on one device, for one group."""
+
+    def __init__(self, request: GroupRequest) -> None:
+        self._request = request
+        self._settings = request.settings
+        self.device = open_device(request.device)
+        self._nvml = open_nvml(self.device.uuid)
+        self._environment, self._environment_unknowns = read_environment(self.device, self._nvml)
+        self._gates: dict[tuple[str, ...], Gate] = {}
+        self._flops: dict[str, FlopCount] = {}
+
+    def ceilings(self, dtype: Dtype) -> Ceilings:
+        """What the device does at best."""
+        found = measure_ceilings(
+            self.device,
+            self._environment,
+            session_id=self._request.session_id,
+            dtype=dtype,
+            seed=self._settings.seed,
+        )
+        self.device.empty_cache()
+        return found
+
+    def measure(
+        self,
+        workload: Workload,
+        reference: ReadyArm | None,
+        *,
+        kept: KeptModel | None = None,
+        watch: Callable[[PairedSamples], bool] | None = None,
+    ) -> tuple[Run, ReadyArm]:
+        """One run, paired with ``reference``, or with itself where there is none yet.
+
+        Args:
+            workload: What to measure.
+            reference: What to pair it with.
+            kept: The model of the same arm to use again; one is built where there is none.
+            watch: Decides, once the times are known, whether the step is profiled and the monitored window taken.
+
+        Raises:
+            UnsupportedError: The point cannot exist on this machine.
+            PamprofError: The implementation does not compute what it should.
+        """
+        started_at = utc_now()
+        gate = self._check(workload)
+        self.device.empty_cache()
+        before = (self.device.memory().allocated_bytes or 0) if kept is None else kept.allocated_before_bytes
+        step = PreparedStep(
+            workload,
+            definition(workload.spec.layer),
+            device=self.device.torch_device,
+            seed=self._settings.seed,
+            model=None if kept is None else kept.model,
+        )
+        flops = self._count(workload, step)
+        step.compile()
+        memory, unknowns = self._memory(step, before)
+        step.capture()
+        step.reset()
+        warm_up_steps, steps_per_sample = warm_up(step.run, self.device, self._settings.sample_seconds)
+        ready = ReadyArm(step=step, steps_per_sample=steps_per_sample)
+        pairs = self._sample(ready, reference or ready)
+        watched = watch is None or watch(pairs)
+        kernels = self._profile(step) if watched else _NOT_WATCHED
+        timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
+        window, window_unknowns = (
+            self._monitor(step) if watched else (None, (Unknown(field="monitor", reason=_NOT_WATCHED),))
+        )
+        launched = kernel_notes(workload, self.device.torch_device)
+        run = Run(
+            session_id=self._request.session_id,
+            group_id=self._request.group_id,
+            started_at=started_at,
+            workload=workload,
+            reference=workload if reference is None else reference.step.workload,
+            environment=self._environment,
+            parameter_count=definition(workload.spec.layer).parameter_count(workload.spec, workload.scope),
+            gate=gate,
+            timing=timing,
+            flops=flops,
+            memory=memory,
+            monitor=window,
+            unknowns=(*self._environment_unknowns, *unknowns, *timing_unknowns, *window_unknowns),
+            notes=(),
+            kernel_shares=kernel_shares(kernels),
+            logits_width=logits_width(step.module),
+            kernel_configurations=launched.configurations,
+            refused_configurations=launched.refused,
+        )
+        return run, ready
+
+    def out_of_memory_reason(self, workload: Workload) -> str:
+        """The sentence of a point that did not fit."""
+        total = self.device.memory().total_bytes
+        return (
+            f"{workload.phase} at batch {workload.batch_size} and length {workload.sequence_length} does not fit "
+            f"into {binary_bytes(total)}; choose a smaller batch or length"
+        )
+
+    def _check(self, workload: Workload) -> Gate:
+        """The gate of an implementation, once per worker.
+
+        The oracle sees the block with dropout off; dropout is a random mask that no oracle can share.
+        """
+        dtype = workload.dtype if workload.spec.state_dtype is None else workload.spec.state_dtype
+        key = (workload.spec.layer, workload.implementation, workload.phase, workload.dtype, dtype)
+        if key not in self._gates:
+            error, oracle = definition(workload.spec.layer).oracle_error(
+                workload.spec,
+                implementation=workload.implementation,
+                phase=workload.phase,
+                device=self.device.torch_device,
+                dtype=workload.dtype,
+                seed=self._settings.seed,
+            )
+            self._gates[key] = Gate(relative_error=error, tolerance=_gate_tolerance(workload), oracle=oracle)
+        gate = self._gates[key]
+        if not gate.relative_error <= gate.tolerance:
+            raise PamprofError(
+                f"{workload.spec.layer} {workload.implementation} differs from {gate.oracle} by "
+                f"{gate.relative_error:.1e} relative, more than {gate.tolerance:.0e}; a wrong result is not timed"
+            )
+        return gate
+
+    def _count(self, workload: Workload, step: PreparedStep) -> FlopCount:
+        """FLOPs of the plain step, once per worker: how a step is executed does not change what it computes."""
+        key = replace(workload, execution=Execution.EAGER).key
+        if key not in self._flops:
+            closed_form = definition(workload.spec.layer).implementation_flop_count(
+                workload.spec,
+                implementation=workload.implementation,
+                phase=workload.phase,
+                scope=workload.scope,
+                batch_size=workload.batch_size,
+                sequence_length=workload.sequence_length,
+                dtype=workload.dtype,
+            )
+            step.reset()
+            self._flops[key] = count_flops(step.eager, closed_form_matrix_flop_count=closed_form.matrix_flop_count)
+        return self._flops[key]
+
+    def _memory(self, step: PreparedStep, before: int) -> tuple[Memory, tuple[Unknown, ...]]:
+        """Memory of the plain or compiled step: a replay allocates nothing, its pool was filled by the same step."""
+        step.reset()
+        step.eager()  # optimizer state and workspaces are made by the first step
+        used = self._nvml.memory_used_bytes()
+        device = self.device.torch_device
+        memory = decompose(
+            step.eager,
+            device=device,
+            module=step.module,
+            optimizer=step.optimizer,
+            state=step.state,
+            inputs=step.kept_tensors,
+            allocated_before_bytes=before,
+            device_used_bytes=used.value,
+            compiled=step.workload.execution in (Execution.COMPILED, Execution.COMPILED_GRAPH),
+        )
+        return memory, memory_unknowns(memory, device, device_used_reason=used.reason or "")
+
+    def _sample(self, arm: ReadyArm, reference: ReadyArm) -> PairedSamples:
+        arm.step.reset()
+        return sample_pairs(
+            arm.step.run,
+            reference.step.run,
+            self.device,
+            self._settings,
+            arm_steps=arm.steps_per_sample,
+            reference_steps=reference.steps_per_sample,
+        )
+
+    def _profile(self, step: PreparedStep) -> KernelProfile | str:
+        if self.device.kind != "cuda":
+            return "a CPU runs its operators itself and has no kernels"
+        return profile_kernels(step.run)
+
+    def _timing(
+        self, step: PreparedStep, pairs: PairedSamples, kernels: KernelProfile | str, warm_up_steps: int
+    ) -> tuple[Timing, tuple[Unknown, ...]]:
+        unknowns: list[Unknown] = []
+        profiled = None if isinstance(kernels, str) else kernels
+        if isinstance(kernels, str):
+            unknowns += [
+                Unknown(field=f"timing.{name}", reason=kernels) for name in ("kernel_time_seconds", "kernel_count")
+            ]
+        events = bool(pairs.arm.device_time_seconds)
+        if not events:
+            reason = "a CPU has no events on a time line of its own; wall time is the time"
+            unknowns += [
+                Unknown(field=f"timing.{name}", reason=reason)
+                for name in ("device_time_seconds", "reference_device_time_seconds")
+            ]
+        timing = Timing(
+            wall_time_seconds=tuple(pairs.arm.wall_time_seconds),
+            device_time_seconds=tuple(pairs.arm.device_time_seconds) if events else None,
+            host_time_seconds=tuple(pairs.arm.host_time_seconds),
+            reference_wall_time_seconds=tuple(pairs.reference.wall_time_seconds),
+            reference_device_time_seconds=tuple(pairs.reference.device_time_seconds) if events else None,
+            steps_per_sample=pairs.arm.steps_per_sample,
+            reference_steps_per_sample=pairs.reference.steps_per_sample,
+            warm_up_steps=warm_up_steps,
+            stop_reason=pairs.stop_reason,
+            half_width=pairs.half_width,
+            kernel_time_seconds=profiled.busy_seconds if profiled else None,
+            kernel_count=profiled.kernel_count if profiled else None,
+            compile_seconds=step.compile_seconds,
+            cold_cache=self._settings.cold_cache,
+        )
+        return timing, tuple(unknowns)
+
+    def _monitor(self, step: PreparedStep) -> tuple[Monitor | None, tuple[Unknown, ...]]:
+        if self._settings.monitor_seconds == 0:
+            return None, (Unknown(field="monitor", reason="the monitored window was switched off"),)
+        step.reset()
+        return monitor(
+            step.run,
+            synchronise=self.device.synchronise,
+            probes=probes_for(self.device, self._nvml),
+            minimum_seconds=self._settings.monitor_seconds,
+            origin=self._request.origin_seconds,
+        )
+
+
+def _gate_tolerance(workload: Workload) -> float:
+    """That of the coarser of the two: the precision policy, or the dtype the state is kept in between steps."""
+    kept = workload.spec.state_dtype
+    return max(_GATE_TOLERANCE[workload.dtype], 0.0 if kept is None else _GATE_TOLERANCE[kept])

@@ -1,0 +1,109 @@
+"""The worker process as its parent holds it: started early, given one group, killed when it hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pamprof.measure.session.output_tail import PrintedTail
+from pamprof.measure.session.wire import GroupRequest, encode_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_READ_BYTES = 1 << 16
+_EXIT_SECONDS = 30.0
+
+
+class WorkerHung(Exception):  # noqa: N818 - a condition, caught by the session, not an error for users
+    """The worker reported nothing for longer than allowed."""
+
+
+class WorkerProcess:
+    """A fresh interpreter that measures one group.
+
+    What the worker and the layers in it print never gets into the records or the terminal; only its last line is kept,
+    for the reason of a crash. The process has its own process group, so that Ctrl-C reaches the parent alone and the
+    parent decides.
+
+    Args:
+        module: Run as ``python -m``; given the number of the descriptor it writes to.
+    """
+
+    def __init__(self, module: str = "pamprof.measure.session.worker") -> None:
+        self._printed = PrintedTail()
+        self._read_end, write_end = os.pipe()
+        environment = dict(os.environ)
+        package_parent = str(Path(__file__).resolve().parents[3])
+        search_path = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = package_parent + (os.pathsep + search_path if search_path else "")
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, str(write_end)],
+                stdin=subprocess.PIPE,
+                stdout=self._printed.write_end,
+                stderr=self._printed.write_end,
+                pass_fds=(write_end,),
+                env=environment,
+                start_new_session=True,
+            )
+        finally:
+            self._printed.hand_over()
+            os.close(write_end)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def send(self, request: GroupRequest) -> None:
+        """Give the worker its group."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once; lines() ends and the session reads why
+            self._process.stdin.write(encode_request(request))
+            self._process.stdin.close()
+
+    def lines(self, timeout_seconds: float) -> Iterator[bytes]:
+        """Lines as the worker writes them, until it closes its end.
+
+        Raises:
+            WorkerHung: No line came for ``timeout_seconds``.
+        """
+        pending = b""
+        while True:
+            ready, _, _ = select.select([self._read_end], [], [], timeout_seconds)
+            if not ready:
+                raise WorkerHung
+            chunk = os.read(self._read_end, _READ_BYTES)
+            if not chunk:
+                return
+            *complete, pending = (pending + chunk).split(b"\n")
+            for line in complete:
+                yield line + b"\n"
+
+    def kill(self) -> None:
+        """End the worker and everything it started; nothing where it has ended, as its number may be another's now."""
+        if self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> tuple[int, str]:
+        """Wait for the end and free everything.
+
+        Returns:
+            The exit status (negative: the signal that ended it) and the last line it printed.
+        """
+        try:
+            status = self._process.wait(timeout=_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:  # it has said everything and hangs on its way out
+            self.kill()
+            status = self._process.wait()
+        os.close(self._read_end)
+        return status, self._printed.last_line()

@@ -1,0 +1,241 @@
+"""A session: one fresh worker per group, every outcome appended at once, a crash costs the point in progress."""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from pamprof.errors import RecordError
+from pamprof.measure.session.process import WorkerHung, WorkerProcess
+from pamprof.measure.session.wire import GroupRequest, decode_event
+from pamprof.records import Ceilings, Run, Skip, SkipKind, Workload
+from pamprof.records.codec import decode
+from pamprof.statistics import median_interval, ratio_interval
+from pamprof.units import ratio, seconds, significant, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pamprof.measure.session.settings import Settings
+    from pamprof.records.store import RunStore
+
+
+class Reporter(Protocol):
+    """Hears how the session goes; a progress bar or plain lines."""
+
+    def begin(self, total_points: int) -> None:
+        """The session starts."""
+        ...
+
+    def point_started(self, label: str) -> None:
+        """A point is being measured."""
+        ...
+
+    def point_finished(self, label: str, text: str) -> None:
+        """A point has its outcome."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+    def end(self) -> None:
+        """The session is over, however it ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOutcome:
+    """How a session ended."""
+
+    measured: int
+    skipped: int
+    interrupted: bool
+
+
+def utc_now() -> str:
+    """This moment in UTC, ISO 8601 with seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def describe(workload: Workload) -> str:
+    """A workload in a few words, for a line of progress."""
+    return (
+        f"{workload.phase} {workload.batch_size} × {tokens(workload.sequence_length)} "
+        f"{workload.spec.layer} {workload.implementation} {workload.execution}"
+    )
+
+
+class SessionRunner:
+    """Runs the groups of one session.
+
+    Args:
+        session_id: Written into every record.
+        device: As the worker opens it.
+        settings: Sampling rules.
+        store: Where outcomes go.
+        reporter: Who hears of progress.
+        first_worker: A worker started early, while the parent was still planning; used for the first group.
+        spawn: Starts a worker.
+        time_budget_seconds: Of a sweep: all groups together, shared equally among those still to come. None for no end.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        device: str,
+        settings: Settings,
+        store: RunStore,
+        reporter: Reporter,
+        first_worker: WorkerProcess | None = None,
+        spawn: Callable[[], WorkerProcess] = WorkerProcess,
+        time_budget_seconds: float | None = None,
+    ) -> None:
+        self._session_id = session_id
+        self._device = device
+        self._settings = settings
+        self._store = store
+        self._reporter = reporter
+        self._worker = first_worker
+        self._spawn = spawn
+        self._origin = time.perf_counter()
+        self._time_budget_seconds = time_budget_seconds
+        self._deadline: float | None = None
+        self._measured = 0
+        self._skipped = 0
+        self._has_ceilings = False
+
+    def run(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> SessionOutcome:
+        """Measure every group; ``done`` are keys that have an outcome from an earlier session in the same file."""
+        pending = sum(workload.key not in done for group in groups for workload in group)
+        self._reporter.begin(pending)
+        interrupted = False
+        try:
+            for number, group in enumerate(groups):
+                self._deadline = self._share_of_budget(len(groups) - number)
+                if any(workload.key not in done for workload in group):
+                    self._run_group(group, done)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            self._stop_worker()
+            self._reporter.end()
+        return SessionOutcome(measured=self._measured, skipped=self._skipped, interrupted=interrupted)
+
+    def _share_of_budget(self, groups_left: int) -> float | None:
+        """When the group about to begin should end, so that each of those left gets an equal share."""
+        if self._time_budget_seconds is None:
+            return None
+        now = time.perf_counter()
+        return now + max(0.0, self._origin + self._time_budget_seconds - now) / groups_left
+
+    def _run_group(self, group: tuple[Workload, ...], done: frozenset[str]) -> None:
+        """Measure one group, in as many workers as its crashes need."""
+        remaining = group
+        finished = set(done)
+        while any(workload.key not in finished for workload in remaining):
+            failed = self._run_worker(remaining, finished)
+            if failed is None:
+                return
+            finished.add(failed.key)
+            remaining = tuple(workload for workload in remaining if workload.key != failed.key)
+
+    def _run_worker(self, workloads: tuple[Workload, ...], finished: set[str]) -> Workload | None:
+        """One worker's life; the workload it died on, None when it ended well."""
+        worker = self._worker if self._worker is not None else self._spawn()
+        self._worker = worker
+        by_key = {workload.key: workload for workload in workloads}
+        current = workloads[0]
+        ended_well = hung = False
+        worker.send(
+            GroupRequest(
+                session_id=self._session_id,
+                group_id=uuid.uuid4().hex[:12],
+                origin_seconds=self._origin,
+                device=self._device,
+                workloads=workloads,
+                done=tuple(sorted(finished)),
+                settings=self._settings,
+                ceilings=not self._has_ceilings,
+                deadline_seconds=self._deadline,
+            )
+        )
+        try:
+            for line in worker.lines(self._settings.point_timeout_seconds):
+                event = decode_event(line)
+                if event is None:
+                    self._keep(line, finished)
+                elif event.event == "started":
+                    current = by_key.get(event.key, current)  # a sweep finds its last batches itself
+                    self._reporter.point_started(describe(current))
+                elif event.event == "finished":
+                    ended_well = True
+        except WorkerHung:
+            hung = True
+            worker.kill()
+        status, last_line = worker.close()
+        self._worker = None
+        if ended_well:
+            return None
+        self._record_death(current, status=status, hung=hung, last_line=last_line, finished=finished)
+        return current
+
+    def _keep(self, line: bytes, finished: set[str]) -> None:
+        try:
+            record = decode(line)
+        except RecordError as exc:
+            self._reporter.message(f"a record from the worker was refused: {exc}")
+            return
+        self._store.append(record)
+        if isinstance(record, Run):
+            finished.add(record.workload.key)
+            self._measured += 1
+            self._reporter.point_finished(describe(record.workload), _outcome(record))
+        elif isinstance(record, Ceilings):
+            self._has_ceilings = True
+        elif isinstance(record, Skip):
+            finished.add(record.workload.key)
+            self._skipped += 1
+            self._reporter.point_finished(describe(record.workload), f"skipped, {record.kind}: {record.reason}")
+
+    def _record_death(self, workload: Workload, *, status: int, hung: bool, last_line: str, finished: set[str]) -> None:
+        if workload.key in finished:
+            self._reporter.message(f"the worker ended after {describe(workload)} ({last_line or f'status {status}'})")
+            return
+        if hung:
+            kind = SkipKind.TIMEOUT
+            reason = (
+                f"no result within {seconds(self._settings.point_timeout_seconds)}; "
+                "raise --point-timeout or choose a smaller size"
+            )
+        elif status == -signal.SIGKILL:
+            kind = SkipKind.OUT_OF_MEMORY
+            reason = "the operating system killed the worker, which it does when memory runs out; choose a smaller size"
+        else:
+            kind = SkipKind.CRASHED
+            how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+            reason = f"the worker ended with {how}" + (f": {last_line}" if last_line else "")
+        skip = Skip(session_id=self._session_id, started_at=utc_now(), workload=workload, kind=kind, reason=reason)
+        self._store.append(skip)
+        self._skipped += 1
+        self._reporter.point_finished(describe(workload), f"skipped, {kind}: {reason}")
+
+    def _stop_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.close()
+            self._worker = None
+
+
+def _outcome(run: Run) -> str:
+    step = median_interval(run.timing.wall_time_seconds)
+    text = f"{seconds(step.median)} per step"
+    if run.workload.key == run.reference.key:
+        return f"{text} (reference)"
+    against = ratio_interval(run.timing.wall_time_seconds, run.timing.reference_wall_time_seconds)
+    return f"{text}, {ratio(against.median)} [{significant(against.low)}, {significant(against.high)}] the reference"

@@ -1,0 +1,38 @@
+"""What an arm was given, as the built step and its process tell: head width, kernel configurations, largest kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.records import KernelShare
+from pamprof.workloads.base import KernelNotes, NotesKernels
+from pamprof.workloads.registry import definition
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from pamprof.measure.machine.kernel_profile import KernelProfile
+    from pamprof.records import Workload
+
+
+def kernel_notes(workload: Workload, device: torch.device) -> KernelNotes:
+    """How kernels of the layer's own were launched, where it has any and says so."""
+    found = definition(workload.spec.layer)
+    return found.kernel_notes(workload, device) if isinstance(found, NotesKernels) else KernelNotes()
+
+
+def logits_width(module: nn.Module) -> int | None:
+    """Columns of the head's product, by what the head says of itself; None where no module is a head."""
+    for part in module.modules():
+        size, padding = getattr(part, "vocabulary_size", None), getattr(part, "padding", None)
+        if isinstance(size, int) and isinstance(padding, int):
+            return size + padding
+    return None
+
+
+def kernel_shares(kernels: KernelProfile | str) -> tuple[KernelShare, ...]:
+    """The largest kernels of a profiled step with their share of its kernel time; none where it was not profiled."""
+    if isinstance(kernels, str):
+        return ()
+    return tuple(KernelShare(kernel=name, share_ratio=share) for name, share in kernels.largest)

@@ -1,0 +1,73 @@
+"""What parent and worker say to each other: one request in, then lines of records and events back.
+
+Records cross in the very form the file keeps them; events only tell the parent what is in progress, so that a worker
+that dies or hangs costs one point and the parent knows which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from pamprof.measure.session.settings import Settings
+from pamprof.records import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRequest:
+    """One worker's task: measure ``workloads`` in order, each paired with the first that can be built.
+
+    Attributes:
+        session_id: The session the records belong to.
+        group_id: Identifies this worker process in the records.
+        origin_seconds: ``time.perf_counter()`` of the session's start; shared by all processes of a machine.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        workloads: In order; the reference first.
+        done: Keys that already have a record: a reference among them is built and paired, not recorded again.
+        settings: Sampling rules.
+        ceilings: Whether to measure the device's ceilings before the first arm.
+        deadline_seconds: Moment on the clock of ``origin_seconds`` after which a sweep begins no further point; None
+            for no such moment. A comparison ignores it.
+    """
+
+    session_id: str
+    group_id: str
+    origin_seconds: float
+    device: str
+    workloads: tuple[Workload, ...]
+    done: tuple[str, ...]
+    settings: Settings
+    ceilings: bool
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Progress: ``started`` with the key of the workload in hand, or ``finished``."""
+
+    event: str
+    key: str = ""
+
+
+_EVENT_PREFIX = b'{"event":'
+
+
+def encode_request(request: GroupRequest) -> bytes:
+    """One line."""
+    return msgspec.json.encode(request) + b"\n"
+
+
+def decode_request(line: bytes) -> GroupRequest:
+    """The request of one line."""
+    return msgspec.json.decode(line, type=GroupRequest)
+
+
+def encode_event(event: Event) -> bytes:
+    """One line, told from a record by its first key."""
+    return msgspec.json.encode(event) + b"\n"
+
+
+def decode_event(line: bytes) -> Event | None:
+    """The event of one line, None where the line is a record."""
+    return msgspec.json.decode(line, type=Event) if line.startswith(_EVENT_PREFIX) else None
