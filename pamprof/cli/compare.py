@@ -37,15 +37,15 @@ from pamprof.cli.options import (
     own_sizes,
     perplexity as parse_perplexity,
     price_lookup,
+    reports_errors,
     some_names,
-    spoken,
 )
 from pamprof.cli.output import write_and_show
 from pamprof.errors import PamprofError
 from pamprof.records import Dtype, Execution, Phase, Scope
 
 
-@spoken
+@reports_errors
 def compare(
     preset: Preset = None,
     batch_size: Annotated[

@@ -15,7 +15,15 @@ from pamprof.cli.cost_options import (
     duration_seconds,
     positive_number,
 )
-from pamprof.cli.options import Gpu, Json, PriceFile, Provider, UsdPerHour, perplexity as parse_perplexity, spoken
+from pamprof.cli.options import (
+    Gpu,
+    Json,
+    PriceFile,
+    Provider,
+    UsdPerHour,
+    perplexity as parse_perplexity,
+    reports_errors,
+)
 from pamprof.cli.output import print_json, print_table
 from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
 from pamprof.cli.stored_files import counted_once, read_stored
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
     from pamprof.records import Environment, Session
 
 
-@spoken
+@reports_errors
 def cost(
     runs: Annotated[
         list[Path],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.cli.options import Json, choice, spoken
+from pamprof.cli.options import Json, choice, reports_errors
 from pamprof.cli.output import print_json, print_table
 from pamprof.cli.stored_files import ratio_of_percent, read_measured
 from pamprof.errors import UsageError
@@ -19,7 +19,7 @@ _REGRESSION = 1
 _INCONCLUSIVE = 3
 
 
-@spoken
+@reports_errors
 def diff(
     files: Annotated[
         list[Path],

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.cli.options import Json, spoken
+from pamprof.cli.options import Json, reports_errors
 from pamprof.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from pamprof.hardware.device import Device
 
 
-@spoken
+@reports_errors
 def doctor(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     noise: Annotated[

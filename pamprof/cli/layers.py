@@ -20,15 +20,15 @@ from pamprof.cli.options import (
     VocabularySize,
     choice,
     own_sizes,
+    reports_errors,
     some_names,
-    spoken,
 )
 from pamprof.cli.output import print_json, print_table
 from pamprof.records import Dtype
 from pamprof.units import UNKNOWN, binary_bytes, significant, tokens
 
 
-@spoken
+@reports_errors
 def layers(
     preset: Annotated[str, typer.Option(help="Sizes: tiny, 5m, 10m, 25m, 100m or 1b (parameters).")] = "100m",
     layer: Layers = "transformer,real_pam,pam",

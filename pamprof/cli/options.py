@@ -1,4 +1,4 @@
-"""Options that several commands share, and what turns an option's text into a noun."""
+"""Options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ Resume = Annotated[bool, typer.Option("--resume", help="Measure only what --outp
 PurchaseOption = Annotated[str, typer.Option(help="on-demand, spot, or a committed option of the price list.")]
 
 
-def spoken(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """Turn a ``PamprofError`` of the command into one sentence on standard error and its exit status."""
+def reports_errors(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Print a ``PamprofError`` of the command as one sentence on standard error and exit with its status."""
 
     @wraps(command)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pamprof.cli.cost_options import CurrencyCode, ExchangeRate, currency_of
-from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, names, spoken
+from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, names, reports_errors
 from pamprof.cli.output import print_json, print_table
 from pamprof.errors import PriceError, UsageError
 
@@ -20,7 +20,7 @@ app = typer.Typer(
 
 
 @app.command("list")
-@spoken
+@reports_errors
 def list_(
     gpu: Annotated[str | None, typer.Option(help="Only this device or family, such as H100.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
@@ -67,7 +67,7 @@ def list_(
 
 
 @app.command("show")
-@spoken
+@reports_errors
 def show(
     device: Annotated[str, typer.Argument(help="A device as its driver or the price list names it, such as H200.")],
     prices: PriceFile = None,
@@ -109,7 +109,7 @@ def show(
 
 
 @app.command("check")
-@spoken
+@reports_errors
 def check(
     prices: PriceFile = None,
     strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail, too.")] = False,
@@ -139,7 +139,7 @@ def check(
 
 
 @app.command("refresh")
-@spoken
+@reports_errors
 def refresh(
     provider: Annotated[
         str, typer.Option(help="Providers to ask, comma-separated. Default: all that rent the GPUs of the price list.")

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, UsdPerHour, price_lookup, spoken
+from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, UsdPerHour, price_lookup, reports_errors
 from pamprof.cli.output import price_choice, write_and_show
 from pamprof.cli.stored_files import counted_once, read_stored
 from pamprof.errors import RecordError
 
 
-@spoken
+@reports_errors
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Files of records, or folders that hold a runs.jsonl.")],
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder of the report; made if missing.")],

@@ -25,8 +25,8 @@ from pamprof.cli.options import (
     choice,
     names,
     price_lookup,
+    reports_errors,
     some_names,
-    spoken,
 )
 from pamprof.cli.output import print_records, print_table
 from pamprof.errors import PamprofError
@@ -54,7 +54,7 @@ _COLUMNS = (
 )
 
 
-@spoken
+@reports_errors
 def serve_sweep(
     preset: Preset = None,
     layer: Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.cli.options import Json, spoken
+from pamprof.cli.options import Json, reports_errors
 from pamprof.cli.output import print_json, print_table
 from pamprof.cli.stored_files import ratio_of_percent, read_distinct
 from pamprof.errors import UsageError
@@ -19,7 +19,7 @@ _APART = 1
 _UNDECIDED = 3
 
 
-@spoken
+@reports_errors
 def trend(
     runs: Annotated[
         list[Path],

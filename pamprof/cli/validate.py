@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.cli.options import choice, some_names, spoken
+from pamprof.cli.options import choice, reports_errors, some_names
 from pamprof.cli.output import print_table
 from pamprof.errors import OutputError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DISAGREES = 1
 
 
-@spoken
+@reports_errors
 def validate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     only: Annotated[

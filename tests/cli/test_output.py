@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from pamprof.cli import output
-from pamprof.cli.options import spoken
+from pamprof.cli.options import reports_errors
 from pamprof.errors import RecordError
 from pamprof.records.codec import decode
 from tests.synthetic import synthetic_records
@@ -31,7 +31,7 @@ def test_a_table_cell_or_header_acts_on_no_terminal(capsys, monkeypatch):
 
 
 def test_an_error_that_quotes_a_name_acts_on_no_terminal(capsys):
-    @spoken
+    @reports_errors
     def command():
         raise RecordError(f"unknown record type {HOSTILE}\nand a second line")
 
