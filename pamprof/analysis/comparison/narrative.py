@@ -39,15 +39,12 @@ def headline(story: Story) -> tuple[str, ...]:
     finding = (
         _finding(story, told, told.best),
         *_other_lengths(told),
-        *_kernels(story, told, told.best),
         *_published(story, told, told.best),
-        *_eager(story, told),
         *_others(story, told),
         *_decode(story),
     )
-    sentences = [" ".join(finding), _largest_doubt(story, told, told.best)]
-    sentences += _launch_bound(story, told)
-    return tuple(sentences)
+    doubt = _largest_doubt(story, told, told.best)
+    return (" ".join(finding), doubt, *_kernels(story, told, told.best), *_launch_bound(story, told))
 
 
 def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:
@@ -102,13 +99,17 @@ def _kernels(story: Story, told: PhaseStory, best: Comparison) -> tuple[str, ...
 def _published(story: Story, told: PhaseStory, best: Comparison) -> tuple[str, ...]:
     published = told.published
     if published is None:
-        return ()
+        return _eager(story, told)
     how = execution_label(published.subject.execution)
     if published.subject == best.subject and published.baseline == best.baseline:
-        return (f"That is {_split(told, published)}.",) if published.verdict is Verdict.SLOWER else ()
+        return (
+            *((f"That is {_split(told, published)}.",) if published.verdict is Verdict.SLOWER else ()),
+            *_eager(story, told),
+        )
     title = story.names.title(published.subject.spec.layer)
     split = f", of which {_split(told, published)}" if published.verdict is Verdict.SLOWER else ""
-    return (f"{title} as published, at equal execution ({how}), costs {_value(published.time_ratio)}{split}.",)
+    eager = "" if told.eager is None else f"; eager {_value(told.eager.time_ratio)} the fastest reference"
+    return (f"{title} as published costs {_value(published.time_ratio)} at equal execution ({how}){split}{eager}.",)
 
 
 def _split(told: PhaseStory, comparison: Comparison) -> str:
@@ -117,7 +118,7 @@ def _split(told: PhaseStory, comparison: Comparison) -> str:
     counted = "counted FLOPs" if all(count.complete for count in flops) else "FLOPs as far as they can be counted"
     arithmetic, efficiency = ratio(comparison.flop_ratio), comparison.efficiency_ratio
     if efficiency.low > 1:
-        return f"{arithmetic} is arithmetic ({counted}), the other {_value(efficiency)} is FLOP/s it does not reach"
+        return f"{arithmetic} is arithmetic ({counted})"
     if efficiency.high < 1:
         return f"arithmetic alone ({counted}) would be {arithmetic}, done at the higher rate"
     return f"arithmetic ({counted}, {arithmetic}) explains all"
@@ -147,7 +148,13 @@ def _decode(story: Story) -> tuple[str, ...]:
     if not by_batch:
         return ()
     contexts = sorted({p.point.sequence_length for p in story.points_of(Phase.DECODE)})
-    parts = [f"{_place(crossover, contexts)} at batch {batch}" for batch, crossover in by_batch.items()]
+    places: dict[str, list[str]] = {}
+    for batch, crossover in by_batch.items():
+        places.setdefault(_place(crossover, contexts), []).append(str(batch))
+    parts = [
+        f"{place} at batch {batches[0]}" if len(batches) == 1 else f"{place} at batches {', '.join(batches)}"
+        for place, batches in places.items()
+    ]
     return (
         f"Decode with the best {story.subject_title} code against the {story.reference_title}: {'; '.join(parts)}.",
     )

@@ -85,9 +85,9 @@ def hand_written(inputs: ReportInputs) -> str | None:
         f"{inputs.full_label(baseline.workload)} is {how}{given}. "
     )
     if point.point.phase is Phase.DECODE and point.point.batch_size == 1:
-        sentence += "Nobody fused its decode step by hand, and at batch 1 that counts most: "
+        sentence += "It has no hand-written decode step, and at batch 1 that matters most: "
     else:
-        sentence += "Nobody wrote its step by hand: "
+        sentence += "It has no hand-written step: "
     costs = [f"at {point_label(point.point)} {inputs.arm(kernels.workload).label} costs {_cost(point, kernels)}"]
     if plain is not None:
         equal = compiled and plain.workload.execution in _COMPILED

@@ -51,7 +51,7 @@ def _head(view: ReportView, console: Console, width: int) -> list[Text]:
     for alert in view.alerts[:1]:
         lines += _wrapped(alert, console, width, "bold yellow", 2)
     for number, sentence in enumerate(view.sentences[:2]):
-        lines += _wrapped(sentence, console, width, "" if number == 0 else "dim", 6 if number == 0 else 3)
+        lines += _wrapped(sentence, console, width, "" if number == 0 else "dim", 7 if number == 0 else 3)
     for tile in view.tiles:
         shown = f"{tile.value} {tile.interval}".strip() + (f" {tile.basis}" if tile.basis else "")
         text = Text(f"{tile.heading:<17}", style="bold")

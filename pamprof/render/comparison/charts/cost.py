@@ -84,7 +84,7 @@ def cost_chart(inputs: ReportInputs) -> Chart:
             f"{samples_and_confidence(s for p in points for s in p.summaries)}."
         ),
         source=source(inputs),
-        alt=_cost_spoken(inputs, points),
+        alt=_described(inputs, points),
         panels=tuple(panels),
         reason="" if panels else "nothing was measured",
     )
@@ -106,7 +106,7 @@ def _cost_finding(inputs: ReportInputs) -> str:
     return "What a million tokens cost"
 
 
-def _cost_spoken(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
+def _described(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
     sentences = []
     for point in points:
         arms = ", ".join(

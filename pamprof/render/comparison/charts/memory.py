@@ -41,7 +41,7 @@ def memory_chart(inputs: ReportInputs) -> Chart:
             "n = 1 (a peak is a maximum, it has no interval)."
         ),
         source=source(inputs),
-        alt=" ".join(_spoken(inputs, point) for point in points) or "No memory was measured.",
+        alt=" ".join(_described(inputs, point) for point in points) or "No memory was measured.",
         panels=panels,
         reason="" if panels else " ".join(reasons) or "no peak was recorded",
     )
@@ -128,7 +128,7 @@ def _finding(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
     return "Peak memory by component"
 
 
-def _spoken(inputs: ReportInputs, point: PointAnalysis) -> str:
+def _described(inputs: ReportInputs, point: PointAnalysis) -> str:
     arms = ", ".join(
         f"{inputs.arm(s.workload).label} {units.binary_bytes(s.run.memory.peak_bytes)}" for s in inputs.best_arms(point)
     )

@@ -38,7 +38,7 @@ def roofline_chart(inputs: ReportInputs) -> Chart:
             f"{described} {_moved_by_kernels(inputs)}{samples_and_confidence(shown)}."
         ),
         source=source(inputs),
-        alt=" ".join(_spoken(inputs, point) for point in points) or "Nothing was measured.",
+        alt=" ".join(_described(inputs, point) for point in points) or "Nothing was measured.",
         panels=panels,
         reason="" if panels else _reason(roof),
     )
@@ -109,7 +109,7 @@ def _finding(inputs: ReportInputs, roof: Roofline) -> str:
     return "Achieved FLOP per second under the device's ceilings"
 
 
-def _spoken(inputs: ReportInputs, point: PointAnalysis) -> str:
+def _described(inputs: ReportInputs, point: PointAnalysis) -> str:
     arms = ", ".join(
         f"{inputs.arm(s.workload).label} {units.si(s.flops_per_second.median, 'FLOP/s')}"
         for s in inputs.best_arms(point)

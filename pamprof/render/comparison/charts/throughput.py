@@ -43,7 +43,7 @@ def throughput_chart(inputs: ReportInputs) -> Chart:
         "title": _finding(inputs),
         "subtitle": subtitle(inputs),
         "source": source(inputs),
-        "alt": " ".join(_spoken(inputs, point) for point in points),
+        "alt": " ".join(_described(inputs, point) for point in points),
         "reason": "" if points else "nothing was measured",
     }
     counted = samples_and_confidence(s for p in points for s in p.summaries)
@@ -116,7 +116,7 @@ def _sentence_start(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _spoken(inputs: ReportInputs, point: PointAnalysis) -> str:
+def _described(inputs: ReportInputs, point: PointAnalysis) -> str:
     arms = ", ".join(
         f"{inputs.arm(s.workload).label} {units.si(s.tokens_per_second.median)}" for s in inputs.best_arms(point)
     )

@@ -60,7 +60,7 @@ def strip_chart(inputs: ReportInputs) -> Chart:
         )
         + unread,
         source=source(inputs),
-        alt=_finding(inputs, chosen) + ". " + _spoken(inputs, chosen),
+        alt=_finding(inputs, chosen) + ". " + _described(inputs, chosen),
         panels=(Strip(windows=windows, signals=signals),) if windows and signals else (),
         reason="" if windows and signals else " ".join(reasons) or "utilisation was not sampled in this session",
     )
@@ -166,7 +166,7 @@ def _finding(inputs: ReportInputs, chosen: tuple[Summary, ...]) -> str:
     return "What the device did over time"
 
 
-def _spoken(inputs: ReportInputs, chosen: tuple[Summary, ...]) -> str:
+def _described(inputs: ReportInputs, chosen: tuple[Summary, ...]) -> str:
     sentences = []
     for summary in chosen:
         for signal, words in (("gpu_busy_ratio", "GPU busy"), ("cpu_busy_ratio", "CPU busy")):
