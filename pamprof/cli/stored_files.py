@@ -1,4 +1,4 @@
-"""Stored runs as commands are given them: files or folders, each record counted once."""
+"""Reads the stored runs that a command is given, as files or folders; each record counts once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_stored(path: Path) -> RecordFile:
 
 
 def read_measured(path: Path) -> RecordFile:
-    """The same where a run is needed; what cannot be read is bad input, so that exit 1 can mean a verdict.
+    """The same, with at least one run; unreadable input is a usage error, which leaves exit status 1 to verdicts.
 
     Raises:
         UsageError: No readable record with a run.
@@ -46,7 +46,7 @@ def read_measured(path: Path) -> RecordFile:
 
 
 def read_distinct(paths: Sequence[Path]) -> list[tuple[str, RecordFile]]:
-    """Name and records of every path that adds a run to those before it; records given twice are counted once, aloud.
+    """Name and records of every path that adds a run to those before it; repeated records count once.
 
     Raises:
         UsageError: As ``read_measured``.
@@ -56,7 +56,7 @@ def read_distinct(paths: Sequence[Path]) -> list[tuple[str, RecordFile]]:
 
 
 def counted_once(paths: Sequence[Path], files: Sequence[RecordFile]) -> tuple[RecordFile, ...]:
-    """Each file without the records that one before it holds; a sentence on standard error says of how many."""
+    """Each file without the records of those before it; standard error says how many were repeated."""
     from pamprof.records.store import without_repeated
     from pamprof.render.text import clean, plural
 

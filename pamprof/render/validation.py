@@ -1,4 +1,4 @@
-"""A validation as a table: ours beside the witness, the verdict, and below it what has to be said about rows."""
+"""A validation as a table: pamprof's value beside the witness, the verdict, and notes on rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIGITS = 5
 
 
 def validation_view(validation: Validation) -> TableView:
-    """The table of a validation; its texts come out clean of acting characters."""
+    """The table of a validation, free of control characters."""
     counts = {verdict: sum(row.verdict is verdict for row in validation.rows) for verdict in ValidationVerdict}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     numbered = {index: number for number, index in enumerate(_with_notes(validation), start=1)}

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     from pamprof.records import Interval
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.95  # of every interval
 
 
-def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The median of positive ``samples``, in their unit; a single sample has an interval of confidence 0.
+def median_interval(samples: Sequence[float]) -> Interval:
+    """The median of positive ``samples`` with its 95 % interval, in their unit; confidence 0 for a single sample.
 
     Raises:
         RecordError: No sample, or one that is not a positive number.
     """
-    return median_estimate(checked_samples(samples, "sample"), None).interval(confidence)
+    return median_estimate(checked_samples(samples, "sample"), None).interval(CONFIDENCE)
 
 
 def half_width(interval: Interval) -> float:

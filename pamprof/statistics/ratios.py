@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from pamprof.records import Interval
 
 
-def ratio_interval(subject: Sequence[float], reference: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+def ratio_interval(subject: Sequence[float], reference: Sequence[float]) -> Interval:
     """Subject over reference, paired by index.
 
     Raises:
         RecordError: No sample, unequal lengths, or a value that is not a positive number.
     """
-    return paired_estimate(subject, reference).interval(confidence)
+    return paired_estimate(subject, reference).interval(CONFIDENCE)
 
 
 def chained_ratio_interval(
@@ -33,7 +33,6 @@ def chained_ratio_interval(
     subject_reference: Sequence[float],
     baseline: Sequence[float],
     baseline_reference: Sequence[float],
-    confidence: float = CONFIDENCE,
 ) -> Interval:
     """(subject / its reference) / (baseline / its reference): two arms compared through what both were paired with.
 
@@ -43,19 +42,17 @@ def chained_ratio_interval(
         RecordError: As ``ratio_interval``.
     """
     chained = paired_estimate(subject, subject_reference).minus(paired_estimate(baseline, baseline_reference))
-    return chained.interval(confidence)
+    return chained.interval(CONFIDENCE)
 
 
-def unpaired_ratio_interval(
-    subject: Sequence[float], baseline: Sequence[float], confidence: float = CONFIDENCE
-) -> Interval:
+def unpaired_ratio_interval(subject: Sequence[float], baseline: Sequence[float]) -> Interval:
     """The ratio of two medians whose samples share nothing; drift between the two is not in the interval.
 
     Raises:
         RecordError: As ``median_interval``.
     """
     mine, theirs = checked_samples(subject, "subject sample"), checked_samples(baseline, "baseline sample")
-    return median_estimate(mine, None).minus(median_estimate(theirs, None)).interval(confidence)
+    return median_estimate(mine, None).minus(median_estimate(theirs, None)).interval(CONFIDENCE)
 
 
 def paired_estimate(subject: Sequence[float], reference: Sequence[float]) -> MedianEstimate:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pamprof.records import Interval
 
-EQUIVALENCE_BAND = 0.01
+EQUIVALENCE_BAND = 0.01  # ratio
 
 
 class Verdict(StrEnum):
-    """What a ratio's interval says against the equivalence band (default within 1 %)."""
+    """What a ratio's interval says against the equivalence band, within 1 %."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -20,15 +20,16 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-def verdict(interval: Interval, band: float = EQUIVALENCE_BAND) -> Verdict:
+def verdict(interval: Interval) -> Verdict:
     """The subject's verdict from the interval of subject time over baseline time.
 
-    ``EQUIVALENT`` when the whole interval lies within ``1/(1 + band)`` and ``1 + band``, ``FASTER`` or ``SLOWER`` when
-    all of it lies beyond the band on one side, ``INCONCLUSIVE`` otherwise and for an interval of confidence 0.
+    The band reaches from ``1 / (1 + EQUIVALENCE_BAND)`` to ``1 + EQUIVALENCE_BAND``. ``EQUIVALENT``: the whole
+    interval lies in it; ``FASTER`` or ``SLOWER``: the whole interval lies beyond it on one side; ``INCONCLUSIVE``:
+    anything else, and an interval of confidence 0.
     """
     if interval.confidence <= 0:
         return Verdict.INCONCLUSIVE
-    lower, upper = 1 / (1 + band), 1 + band
+    lower, upper = 1 / (1 + EQUIVALENCE_BAND), 1 + EQUIVALENCE_BAND
     if lower <= interval.low and interval.high <= upper:
         return Verdict.EQUIVALENT
     if interval.high < lower:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DifferingCondition:
-    """A condition with its value in BASE and in HEAD, as of the first pair of runs in which it differs."""
+    """A condition with its values in BASE and HEAD, from the first pair of runs in which it differs."""
 
     name: str
     base: str
@@ -21,7 +21,7 @@ class DifferingCondition:
 
 
 def conditions(run: Run) -> dict[str, str]:
-    """Every condition by its name, in words; ``unknown`` where it could not be read."""
+    """Every condition by name, as text; ``unknown`` where it could not be read."""
     environment = run.environment
     limit = environment.power_limit_watts
     return {

@@ -1,8 +1,8 @@
 """Two measurements of the same workloads, HEAD over BASE: ratios with intervals, verdicts, and a gate on the interval.
 
-Runs are matched by their full workload key. Where both were sampled beside the same reference, the ratio is taken
-through it, (head / its reference) / (base / its reference), so that a machine that slowed down between the two files
-cancels. What that hides, the reference itself having changed, is compared unpaired.
+Runs are matched by their full workload key. Where both were sampled beside the same reference, the ratio is
+(head / its reference) / (base / its reference), in which a machine that slowed down between the two files cancels. A
+change of the reference itself cancels too; it is therefore compared separately, unpaired.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ComparedMetric(StrEnum):
 
 
 class RatioBasis(StrEnum):
-    """How a ratio came about."""
+    """How a ratio was computed."""
 
     CHAINED = "chained"  # through the reference of each file
     UNPAIRED = "unpaired"  # the machine's drift between the two files is not in the interval
@@ -43,7 +43,7 @@ class RatioBasis(StrEnum):
 
 
 class Change(StrEnum):
-    """What HEAD is beside BASE: time against the equivalence band of 1 %, memory byte for byte."""
+    """HEAD against BASE: time with the equivalence band of 1 %, memory exactly."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -72,7 +72,7 @@ class Difference:
         base_value: Median seconds per step, or peak bytes, of BASE; None where unknown.
         head_value: The same of HEAD.
         ratio: HEAD over BASE; None with ``reason``.
-        basis: How the ratio came about.
+        basis: How the ratio was computed.
         change: The verdict.
         outcome: Against the threshold; without one, whether there is a verdict at all.
         reason: Why there is no ratio, or why it is unpaired; None otherwise.
@@ -91,7 +91,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmatched:
-    """A workload that one file has and the other has not; ``reason`` is the other's skip, None where it has none."""
+    """A workload that only one file has; ``reason`` is why the other file skipped it, None where it does not say."""
 
     key: str
     workload: Workload
@@ -108,10 +108,10 @@ class FileDifference:
         metric: What is compared.
         fail_above: The gate's threshold as a ratio, such as 0.05; None without a gate.
         differences: Workloads in both, in the order of BASE.
-        only_in_base: Workloads HEAD has not.
-        only_in_head: Workloads BASE has not.
+        only_in_base: Workloads that HEAD lacks.
+        only_in_head: Workloads that BASE lacks.
         differing: Conditions that differ between matched runs; empty where the environments agree.
-        notes: What a reader has to know, a sentence each.
+        notes: Remarks on the comparison, one sentence each.
     """
 
     base: str
@@ -140,7 +140,7 @@ def difference_between(
 ) -> FileDifference:
     """Compare the latest run of every workload in ``head`` with the latest in ``base``.
 
-    Mixed environments are compared, unpaired, and listed in ``differing``; to refuse them is the caller's choice.
+    Mixed environments are compared unpaired and listed in ``differing``; the caller may refuse them.
     """
     before, after = latest_runs(base.runs), latest_runs(head.runs)
     base_runs, head_runs = tuple(before.values()), tuple(after.values())

@@ -1,4 +1,4 @@
-"""How the reference itself fared between two files: the part that ratios taken through it cannot show."""
+"""Whether the reference itself changed between two files, which ratios taken through it cannot show."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from pamprof.records import Run
 
-# Fewer moments show no scatter worth an interval; then the samples themselves have to do.
+# With fewer moments their scatter gives no useful interval, and the samples themselves are used.
 _FEWEST_MOMENTS = 3
 
 
 def reference_times(like: Run, runs: Sequence[Run]) -> tuple[float, ...]:
-    """What the reference of ``like`` took in its file, seconds per step, in file order: a median for each moment.
+    """Step times of the reference of ``like`` in its file, seconds, in file order: one median for each moment.
 
-    The reference was sampled anew beside every arm of its point. Those moments lie minutes apart, so the scatter of
-    their medians holds the machine's wandering, which the samples of one moment do not. With fewer than three moments
-    the samples themselves are given.
+    The reference was sampled again beside every arm of its point. These moments are minutes apart, so the scatter of
+    their medians includes the drift of the machine, which the samples of one moment do not. With fewer than three
+    moments the samples themselves are returned.
     """
     wanted = conditions(like)
     moments = [
@@ -53,7 +53,7 @@ def moved_references(
         try:
             ratio = unpaired_ratio_interval(reference_times(head, head_runs), reference_times(base, base_runs))
         except (RecordError, OverflowError):
-            continue  # its own row, or its partners', says which sample is no time
+            continue  # the row of the reference, or of a workload paired with it, names the invalid sample
         if verdict(ratio) in {Verdict.FASTER, Verdict.SLOWER}:
             sentences.append(
                 f"the reference {key} itself took {ratio_text(ratio.median)} "

@@ -1,7 +1,7 @@
-"""The ratios of a comparison that was run several times: run by run, how far they lie apart, and what changed between.
+"""The ratios of a comparison that was run several times: each run, their spread, and what changed between runs.
 
-A ratio is always to the reference of the same run, sampled beside it, so a machine that got slower as a whole moves
-none. Run means a file of records here; of a workload measured more than once in it, the latest measurement counts.
+A ratio is to the reference of the same run, sampled beside it, so a machine that became slower as a whole changes no
+ratio. A run is a file of records here; of a workload measured more than once in it, the latest measurement counts.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def trend_of(files: Sequence[tuple[str, RecordFile]], *, within: float | None = 
 
 
 def _in_order_of_points(tables: Sequence[dict[str, Run]]) -> list[str]:
-    """Keys to follow, those of one point together; a workload that is nothing but the reference is left out."""
+    """Keys of the series, grouped by point; a workload that is only the reference is left out."""
     followed: dict[str, Workload] = {}
     for table in tables:
         for key, run in table.items():

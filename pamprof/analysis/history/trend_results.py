@@ -1,4 +1,4 @@
-"""The nouns of a trend over stored runs. Never stored, always recomputed."""
+"""What a trend over stored runs consists of; recomputed from records, never stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RunAgreement(StrEnum):
-    """Whether the ratios of one workload lie together in all runs."""
+    """Whether the ratios of one workload agree over all runs."""
 
     WITHIN = "within"
     OUTSIDE = "outside"
@@ -24,7 +24,7 @@ class TrendRun:
     """One run.
 
     Attributes:
-        name: As the caller calls it, usually a path.
+        name: The caller's name for it, usually a path.
         started_at: When the first of its measurements that count started; UTC, ISO 8601.
         commits: Of pamprof's own checkout, by the time of their first measurement that counts; more than one where a
             file holds measurements of several, none where it was installed without a checkout.
@@ -72,7 +72,7 @@ class TrendSeries:
         spread: Largest median ratio over the smallest, minus 1; None with fewer than two, or different references.
         widest_half_width: The largest relative half width of the intervals; None without any.
         agreement: Against the limit; None without a limit.
-        reason: What keeps the spread from being one over all runs; None where nothing does.
+        reason: Why the spread does not cover all runs; None where it does.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""Differences between record files as a table; every text comes out clean of acting characters."""
+"""Differences between record files as a table; every text is free of control characters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RATIO_DIGITS = 4
 
 
 def difference_view(differences: Sequence[FileDifference]) -> TableView:
-    """Two files in detail, or several as a trend against the first; ``differences`` all have the first file as BASE."""
+    """Two files in detail, or several files against the first, which is BASE in all ``differences``."""
     view = _pair_view(differences[0]) if len(differences) == 1 else _trend_view(differences)
     return cleaned(view)
 

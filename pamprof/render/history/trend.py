@@ -1,4 +1,4 @@
-"""The trend over stored runs as words: the agreement table, the list of runs, what changed, and the pictures."""
+"""The trend over stored runs as text and charts: agreement of workloads, list of runs, what changed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TrendView:
 
 
 def trend_view(trend: Trend, sessions: Iterable[Session] = ()) -> TrendView:
-    """The trend in words and pictures, clean of acting characters; ``sessions`` give layers their names for people."""
+    """The trend as text and charts, free of control characters; ``sessions`` hold the titles of layers."""
     titles = layer_titles(sessions)
     labels = workload_labels(series.workload for series in trend.series)
     arms = assign_arms((series.workload for series in trend.series), titles)
@@ -119,7 +119,7 @@ def _row(trend: Trend, series: TrendSeries, labels: Mapping[str, tuple[str, str]
 
 
 def _percent(value: float | None) -> str:
-    """A relative difference; what lies below a millionth is the dust of floats."""
+    """A relative difference; below a millionth it is rounding error of floats and becomes 0."""
     return units.UNKNOWN if value is None else units.percent(round(value, 6))
 
 

@@ -38,7 +38,7 @@ def trend_charts(trend: Trend, arms: Mapping[str, Arm], labels: Mapping[str, tup
 
 
 def run_labels(runs: tuple[TrendRun, ...]) -> tuple[tuple[str, ...], ...]:
-    """What each run is called on an axis, in lines: its day, its time where two share one, its commit if known."""
+    """The label of each run on an axis, in lines: day, time of day where two runs share a day, commit where known."""
     dates = [day(run.started_at) for run in runs]
     labels = []
     for run, date in zip(runs, dates, strict=True):
@@ -51,7 +51,7 @@ def run_labels(runs: tuple[TrendRun, ...]) -> tuple[tuple[str, ...], ...]:
 
 
 def commits_in_words(run: TrendRun) -> str:
-    """``a1b2c3d and 9f8e7d6``, one where all of it was measured at one; empty where none is known."""
+    """The run's commits, such as ``a1b2c3d and 9f8e7d6``; empty where none is known."""
     return listed(tuple(short_commit(commit) for commit in run.commits))
 
 
@@ -134,7 +134,7 @@ def _names(changed: tuple[str, ...]) -> str:
 
 
 def changes_in_words(trend: Trend) -> str:
-    """``Before run 2: torch 2.11.0 → 2.13.0.``, a sentence a run; empty where nothing changed."""
+    """Such as ``Before run 2: torch 2.11.0 → 2.13.0.``, one sentence a run; empty where nothing changed."""
     return " ".join(
         f"Before run {number}: " + ", ".join(f"{c.name} {c.base} → {c.head}" for c in run.changes) + "."
         for number, run in enumerate(trend.runs, start=1)

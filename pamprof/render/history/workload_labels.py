@@ -1,4 +1,4 @@
-"""What workloads of any number of points are called in one table: the arm, and where it was measured."""
+"""Names of workloads in a table over several points: the arm, and the point it was measured at."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def workload_labels(workloads: Iterable[Workload]) -> dict[str, tuple[str, str]]:
-    """Arm and place of each workload by its key; the key itself where sizes that no label shows tell two apart."""
+    """Arm and point of each workload by its key; the key itself where two differ only in sizes that no label shows."""
     points: dict[Point, list[Workload]] = defaultdict(list)
     for workload in workloads:
         points[workload.point].append(workload)
