@@ -8,11 +8,11 @@ import sys
 import pytest
 
 import pamprof
-from pamprof.analysis.history.stored_runs import parted
 from pamprof.analysis.serving.estimate import EstimateBasis
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.records import Dtype, Phase
 from pamprof.records.store import merged, read_records
+from pamprof.records.sweeps import split_sweeps
 from tests.synthetic import synthetic_records
 
 REPOSITORY = os.path.dirname(os.path.dirname(pamprof.__file__))
@@ -117,7 +117,7 @@ def test_a_sweep_is_priced_and_reported_like_any_records(swept):
 @pytest.mark.slow
 def test_what_a_sweep_writes_is_told_from_a_comparison(swept):
     comparison = synthetic_records("cpu")
-    assert parted(merged((comparison, swept[2]))) == (comparison, swept[2])
+    assert split_sweeps(merged((comparison, swept[2]))) == (comparison, swept[2])
 
 
 @pytest.mark.parametrize(
