@@ -32,7 +32,8 @@ def report(tmp_path, monkeypatch):
 
 
 def rows(tmp_path):
-    return list(csv.DictReader((tmp_path / "out" / "measurements.csv").open(encoding="utf-8", newline="")))
+    with (tmp_path / "out" / "measurements.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_a_file_given_twice_is_counted_once_and_said_so(report, tmp_path):

@@ -41,6 +41,12 @@ from pamprof.render.history.trend import trend_view
 from pamprof.render.plots.picture import draw_png, draw_svg
 from tests.synthetic import synthetic_records
 
+# matplotlib and numpy warn of axes without a length and of sums of infinities, which is what these tests draw.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Attempting to set identical low and high:UserWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
+]
+
 # Within what a record may hold (records/magnitudes.py); what lies beyond is refused and has tests of its own.
 VALUES = (1, 2, 10**15, 2**63 - 1, 10**30, 1e-30, 1e-20, 1e-9, 0.5, 1e9, 1e20, 1e30, 0, 0, -1, -1e-30, -1e30)
 ARM = Arm(key="pam/planar", label="PAM planar", role="planar", marker="D")

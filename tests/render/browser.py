@@ -1,9 +1,14 @@
-"""Headless Chromium, for tests that ask a page what it shows."""
+"""Headless Chromium, for tests that ask a page what it shows.
+
+Without Chromium these tests skip. PAMPROF_BROWSER=required, which CI sets where it has installed one, turns that and a
+Chromium that does not start into a failure of the whole run.
+"""
 
 from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +21,23 @@ needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
 ]
+
+
+def browser_fault():
+    """Why a browser that was promised cannot be used; ``None`` where it can, or none was promised."""
+    if os.environ.get("PAMPROF_BROWSER") != "required":
+        return None
+    if BROWSER is None:
+        return "PAMPROF_BROWSER=required, and there is no Chromium on this machine"
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "data:text/html,<p>started"]
+    try:
+        started = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"PAMPROF_BROWSER=required, and {BROWSER} does not start: {error}"
+    if "started" not in started.stdout:
+        return f"PAMPROF_BROWSER=required, and {BROWSER} shows no page: {started.stderr.strip()[-500:]}"
+    return None
+
 
 _LAST = """
 <script>

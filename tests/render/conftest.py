@@ -48,6 +48,12 @@ def cpu_html(cpu_view):
     return render_html(cpu_view)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without their pictures, for a test that reads the words: drawing them takes seconds."""
+    monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
+
+
 def hostile(records: RecordFile) -> RecordFile:
     """The first points of ``records``, with hostile names wherever a record holds free text."""
     session = replace(records.sessions[0], command=HOSTILE, planned=())

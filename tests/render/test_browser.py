@@ -2,17 +2,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
 
-_BROWSER = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+from tests.render.browser import BROWSER, needs_browser
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(_BROWSER is None, reason="no Chromium on this machine"),
-]
+pytestmark = needs_browser
 
 # Says in the page's title what sticks out; elements inside a box that scrolls on its own are its business.
 _PROBE = """
@@ -52,7 +48,7 @@ def probe(html: str, folder, width: int) -> dict:
     )
     dumped = subprocess.run(
         [
-            _BROWSER,
+            BROWSER,
             "--headless",
             "--no-sandbox",
             "--disable-gpu",

@@ -104,6 +104,7 @@ def test_the_opening_sentences_say_what_the_kernels_won(fused_view):
     assert any("Hand-written kernels take 0.5" in sentence for sentence in fused_view.sentences)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
     assert any("refused: core: chunk 128" in word.meaning for word in fused_view.launches)
     page = render_html(fused_view)
@@ -117,6 +118,7 @@ def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
     assert '"hand-written kernels, graph"' in line
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_without_such_kernels_has_no_launches(gpu_view):
     assert gpu_view.launches == ()
     assert "How kernels of our own were launched" not in render_html(gpu_view)

@@ -109,7 +109,7 @@ def test_plain_against_plain_learns_writes_and_passes(loss_curve, small, tmp_pat
     assert outcome["difference"] == {"largest": 0.0, "mean": 0.0, "onset_step": 40}
     assert outcome["scale"]["largest"] > 0
     assert outcome["plain_losses"][-1] < outcome["plain_losses"][0] - 0.1
-    rows = list(csv.DictReader((tmp_path / "loss-curve.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "loss-curve.csv").read_text().splitlines()))
     assert [float(row["planar_loss_nats"]) for row in rows] == outcome["plain_losses"]
     assert (tmp_path / "loss-curve.png").read_bytes().startswith(b"\x89PNG")
 

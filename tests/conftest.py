@@ -1,0 +1,39 @@
+"""What holds for every test: threads of a worker, the order of long files, and that a promised browser is there."""
+
+import os
+
+import pytest
+
+from tests.render.browser import browser_fault
+
+# Several workers share the cores (pytest -n): one thread each, in their child processes too. Read when torch and numpy
+# are imported, which no test has done yet.
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+# A worker takes whole files (--dist loadfile), so that a fixture of a file is made once. These files take longest. Were
+# they not first, the last of them would run while the other workers have nothing left.
+_LONGEST_FIRST = (
+    "test_fused_kernels.py",
+    "test_compare.py",
+    "test_core_kernels.py",
+    "test_kill.py",
+    "test_page_browser.py",
+    "test_arithmetic_browser.py",
+)
+
+
+def pytest_configure(config):
+    """Stop where CI promised a browser and none starts: its tests would skip, and nobody would notice."""
+    if hasattr(config, "workerinput"):
+        return  # The process that started the workers has asked already.
+    fault = browser_fault()
+    if fault is not None:
+        pytest.exit(fault, returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest files first; all others keep their order."""
+    place = {name: number for number, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
