@@ -45,8 +45,8 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     for run in runs:
         runs_by_point.setdefault(run.workload.point, []).append(run)
     skips = [skip for file in files for skip in file.skips]
-    everything = [record.workload for file in files for record in (*file.runs, *file.skips)]
-    roles = roles_of(sessions, runs, everything)
+    measured = [run.workload for file in files for run in file.runs]
+    roles = roles_of(sessions, runs, [*measured, *(skip.workload for skip in skips)])
     ordered = sorted(runs_by_point, key=_point_order)
     points = tuple(
         _analyse_point(point, runs_by_point[point], [s for s in skips if s.workload.point == point], roles)

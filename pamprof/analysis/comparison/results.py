@@ -116,7 +116,7 @@ class Comparison:
     Attributes:
         subject: The arm.
         baseline: What it is compared to.
-        time_ratio: Subject time over baseline time per token (above 1 is more expensive). Identical to the cost ratio, since
+        time_ratio: Subject time over baseline time per token; above 1 is more expensive. It is the cost ratio, since
             both run on the same device at the same price.
         flop_ratio: Counted matrix FLOPs per token, subject over baseline.
         efficiency_ratio: Baseline's achieved FLOP/s over the subject's; ``time_ratio = flop_ratio * efficiency_ratio``.

@@ -62,7 +62,7 @@ def roles_of(sessions: Sequence[Session], runs: Sequence[Run], workloads: Sequen
     order = tuple(dict.fromkeys((*([arm.spec.layer for arm in latest.arms] if latest else ()), *facts)))
     measured = {run.workload.spec.layer for run in runs}
     declared = tuple(layer for layer in order if facts[layer].role is LayerRole.REFERENCE and layer in measured)
-    asked = () if latest is None else (latest.reference_layer,)
+    asked = () if latest is None or latest.reference_layer not in facts else (latest.reference_layer,)
     first = asked if asked and facts[asked[0]].role is LayerRole.REFERENCE else ()
     references = tuple(dict.fromkeys((*first, *declared, *asked))) or order[:1]
     present = tuple(layer for layer in references if layer in measured)[:1]
