@@ -23,7 +23,9 @@ from pamprof.render.formats.markdown import render_markdown
 from tests.synthetic import synthetic_records
 
 LAYER = '''
-from pamprof.workloads.layers.transformer.definition import TransformerDefinition
+from dataclasses import replace
+
+from pamprof.workloads.layers.transformer.definition import DEFINITION as TRANSFORMER, TransformerDefinition
 
 
 class Wide(TransformerDefinition):
@@ -33,9 +35,7 @@ class Wide(TransformerDefinition):
     title = "Wide transformer"
 
     def preset(self, name):
-        from dataclasses import replace
-
-        return replace(super().preset(name), layer="wide")
+        return replace(TRANSFORMER.preset(name), layer="wide")
 
 
 DEFINITION = Wide()

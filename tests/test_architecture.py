@@ -17,23 +17,8 @@ PACKAGE = Path(pamprof.__file__).parent
 FEWEST_THAT_ASK_FOR_A_FOLDER = 3
 
 # Names that still stand for two things, and folders that still hold a prefix; each must be taken out once it is mended.
-SHARED_CLASS_NAMES = {
-    "Arm",
-    "Device",
-    "LanguageHead",
-    "NoiseFloor",
-    "Tile",
-}
-PREFIXES_OF_A_FOLDER = {
-    ("workloads/kernels", "block"),
-    ("workloads/kernels", "core"),
-    ("workloads/kernels", "decode"),
-    ("workloads/layers", "fused"),
-    ("workloads/layers", "llama"),
-    ("workloads/layers", "pam"),
-    ("workloads/layers", "real"),
-    ("workloads/layers", "transformer"),
-}
+SHARED_CLASS_NAMES = {"LanguageHead"}
+PREFIXES_OF_A_FOLDER: set[tuple[str, str]] = set()
 
 
 def module_name(path: Path) -> str:

@@ -27,7 +27,7 @@ class DevicePeaks:
         bfloat16_flops_per_second: Dense matrix peak; None where the device has no bfloat16 units.
         tf32_flops_per_second: Dense matrix peak of float32 with TF32 allowed; None where unknown or absent.
         float32_flops_per_second: Peak of plain float32.
-        bandwidth_bytes_per_second: Device memory.
+        bandwidth_bytes_per_second: ListedDevice memory.
         source: Where the figures were read.
     """
 
@@ -54,7 +54,7 @@ class MachinePattern:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class ListedDevice:
     """One GPU.
 
     Attributes:
@@ -84,20 +84,20 @@ class Device:
         return (self.name, *self.reported_names, *self.other_names)
 
 
-def devices() -> tuple[Device, ...]:
+def devices() -> tuple[ListedDevice, ...]:
     """Every device of the table, in its order."""
     return read_devices(DEVICES_FILE)
 
 
 @cache
-def read_devices(path: Path) -> tuple[Device, ...]:
+def read_devices(path: Path) -> tuple[ListedDevice, ...]:
     """The devices of a table with the columns of ``devices.csv``."""
     with path.open(encoding="utf-8", newline="") as file:
         return tuple(_device(row) for row in csv.DictReader(file))
 
 
-def _device(row: dict[str, str]) -> Device:
-    return Device(
+def _device(row: dict[str, str]) -> ListedDevice:
+    return ListedDevice(
         name=row["name"],
         reported_names=_listed(row["reported_names"]),
         other_names=_listed(row["other_names"]),

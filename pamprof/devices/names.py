@@ -16,7 +16,7 @@ from pamprof.devices import catalogue
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pamprof.devices.catalogue import Device
+    from pamprof.devices.catalogue import ListedDevice
 
 CPU = "CPU"
 
@@ -34,11 +34,11 @@ def _key(name: str) -> str:
 
 
 @cache
-def _by_key(path: Path) -> dict[str, Device]:
+def _by_key(path: Path) -> dict[str, ListedDevice]:
     return {_key(spelling): device for device in catalogue.read_devices(path) for spelling in device.names}
 
 
-def find_device(name: str) -> Device | None:
+def find_device(name: str) -> ListedDevice | None:
     """The device with this name, canonical or reported, whatever its punctuation; None where it is not known."""
     return _by_key(catalogue.DEVICES_FILE).get(_key(name))
 

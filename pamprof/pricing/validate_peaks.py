@@ -15,7 +15,7 @@ from pamprof.pricing.rates.findings import Finding, Rule, Severity
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pamprof.devices.catalogue import Device, DevicePeaks
+    from pamprof.devices.catalogue import DevicePeaks, ListedDevice
 
 _TOLERANCE = 0.15
 # Dense bfloat16 of the A10, FLOP/s (NVIDIA A10 datasheet: 125 TFLOP/s dense, 250 with sparsity).
@@ -63,7 +63,7 @@ def _known(device: DevicePeaks) -> Iterator[Finding]:
             yield _failure(Rule.ONE_DIE, device, f"{quantity} is half the package's ({known.source}): one of two dies.")
 
 
-def _listed(device: DevicePeaks) -> Device | None:
+def _listed(device: DevicePeaks) -> ListedDevice | None:
     return next((found for reported in device.reported_names if (found := find_device(reported))), None)
 
 

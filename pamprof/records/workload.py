@@ -42,8 +42,8 @@ class Dtype(StrEnum):
 
 
 PRECISION_POLICY = (
-    "float32: everything in float32, TF32 off. bfloat16: matrix products in bfloat16; norms, softmax and the decay of a "
-    "recurrent state in float32; training keeps float32 weights, residual stream, gradients and optimizer state "
+    "float32: everything in float32, TF32 off. bfloat16: matrix products in bfloat16; norms, softmax and the decay of "
+    "a recurrent state in float32; training keeps float32 weights, residual stream, gradients and optimizer state "
     "(torch.autocast); prefill and decode keep weights, residual stream and KV cache in bfloat16, a recurrent state in "
     "float32, or in bfloat16 where the arm says so."
 )

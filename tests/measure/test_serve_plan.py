@@ -9,7 +9,7 @@ from pamprof.errors import UsageError
 from pamprof.measure.serving.arms import sweep_groups, with_state_dtypes
 from pamprof.measure.serving.plan import SweepAxes, alternatives_of, candidates, is_flat, lines_of
 from pamprof.measure.serving.resume import finished_keys
-from pamprof.measure.session.matched_arms import Arm, matched_arms
+from pamprof.measure.session.matched_arms import PlannedArm, matched_arms
 from pamprof.records import Dtype, Execution, Phase, Scope, Skip, SkipKind
 from pamprof.records.store import RecordFile
 from tests.synthetic import synthetic_run, synthetic_spec
@@ -23,7 +23,7 @@ class Definition:
 
 
 def plan(layer="transformer", *, fixed_state=False, execution=Execution.GRAPH):
-    arm = Arm(definition=Definition(fixed_state), spec=synthetic_spec(layer), facts=None)
+    arm = PlannedArm(definition=Definition(fixed_state), spec=synthetic_spec(layer), facts=None)
     return candidates(arm, AXES, implementation="sdpa", execution=execution, dtype=Dtype.BFLOAT16)
 
 

@@ -14,7 +14,7 @@ from pamprof.measure.serving import memory_limit as serve_limit, visit as serve_
 from pamprof.measure.serving.memory_limit import MemoryLimit
 from pamprof.measure.serving.plan import SweepAxes, candidates
 from pamprof.measure.serving.request import CUDA_AXES
-from pamprof.measure.session.matched_arms import Arm
+from pamprof.measure.session.matched_arms import PlannedArm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest, decode_event
 from pamprof.measure.session.worker import Pipe
@@ -116,7 +116,7 @@ def swept(monkeypatch):
             MemoryLimit, "_fits", fits or (lambda self, workload: runner.needed(workload) <= runner.device.total)
         )
         axes = SweepAxes(contexts=contexts, prompts=prompts, largest_batch=largest_batch)
-        arm = Arm(definition=definition, spec=synthetic_spec("transformer"), facts=None)
+        arm = PlannedArm(definition=definition, spec=synthetic_spec("transformer"), facts=None)
         group = candidates(arm, axes, implementation="sdpa", execution=execution, dtype=Dtype.BFLOAT16)
         request = GroupRequest(
             session_id="s", group_id="g", origin_seconds=0.0, device="cuda", workloads=group,

@@ -24,7 +24,7 @@ from pamprof.measure.validation.judge import judged
 from pamprof.measure.validation.load_rows import LoadWindow, energy_rows, load_rows, run_loads, utilisation_rows
 from pamprof.measure.validation.memory_rows import host_memory_rows, training_rows
 from pamprof.measure.validation.product_trace import Product, find_products, run_with
-from pamprof.measure.validation.tiles import Tile, executed_range, tile_of
+from pamprof.measure.validation.tiles import GemmTile, executed_range, tile_of
 from pamprof.records import Energy, Memory, Monitor, Scope, Series, Unknown
 from pamprof.records.validation import Agreement, ValidationGroup, ValidationVerdict
 from pamprof.workloads.registry import definition
@@ -88,13 +88,19 @@ def test_a_deviation_is_explained_only_where_the_computed_range_holds_the_witnes
 @pytest.mark.parametrize(
     ("name", "tile"),
     [
-        ("nvjet_tst_128x256_64x4_1x2_h_bz_coopA_NNN", Tile(128, 256, 64)),
-        ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize64x128x32_warpgroupsize1x1x1_kernel", Tile(64, 128, 32)),
-        ("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_stages_32x6_tn", Tile(128, 64, 32)),
-        ("void cutlass::Kernel2<cutlass_80_simt_cgemm_64x32_8x3_nn_align1>(T1::Params)", Tile(64, 32, 8)),
-        ("cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x64_4x1x1_x", Tile(64, 128, 64)),
-        ("void flash_fwd_kernel<Flash_fwd_kernel_traits<(int)64, (int)128, (int)96, (int)4,", Tile(128, 96, 64)),
-        ("ampere_sgemm_128x64_nn", Tile(128, 64, 1)),
+        ("nvjet_tst_128x256_64x4_1x2_h_bz_coopA_NNN", GemmTile(128, 256, 64)),
+        (
+            "sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize64x128x32_warpgroupsize1x1x1_kernel",
+            GemmTile(64, 128, 32),
+        ),
+        ("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_stages_32x6_tn", GemmTile(128, 64, 32)),
+        ("void cutlass::Kernel2<cutlass_80_simt_cgemm_64x32_8x3_nn_align1>(T1::Params)", GemmTile(64, 32, 8)),
+        (
+            "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x64_4x1x1_x",
+            GemmTile(64, 128, 64),
+        ),
+        ("void flash_fwd_kernel<Flash_fwd_kernel_traits<(int)64, (int)128, (int)96, (int)4,", GemmTile(128, 96, 64)),
+        ("ampere_sgemm_128x64_nn", GemmTile(128, 64, 1)),
         ("void gemvNSP_kernel<float>", None),
     ],
 )
@@ -119,21 +125,21 @@ def product(rows, columns, inner, *, batch=1, each=2, attention=False, causal=Fa
 
 def test_a_product_that_fits_its_tiles_is_executed_as_it_is():
     aligned = product(2048, 768, 4608)
-    assert executed_range(aligned, Tile(128, 256, 64)) == (aligned.flop_count, aligned.flop_count)
+    assert executed_range(aligned, GemmTile(128, 256, 64)) == (aligned.flop_count, aligned.flop_count)
 
 
 def test_a_ragged_product_is_executed_in_whole_tiles():
     ragged = product(2048, 672, 672)
-    low, high = executed_range(ragged, Tile(128, 256, 64))
+    low, high = executed_range(ragged, GemmTile(128, 256, 64))
     assert low == high * 672 / 704 == 2 * 2048 * 768 * 672
 
 
 def test_causal_attention_is_executed_to_the_end_of_the_diagonal_tile():
     attention = product(2048, 2048, 64, batch=12, attention=True, causal=True)
-    low, high = executed_range(attention, Tile(128, 128, 64))
+    low, high = executed_range(attention, GemmTile(128, 128, 64))
     assert low == high == attention.dense_flop_count * 17 / 32
     wider = product(2048, 2048, 56, batch=12, attention=True, causal=True)
-    assert executed_range(wider, Tile(128, 128, 64)) == (high * 56 / 64, high)
+    assert executed_range(wider, GemmTile(128, 128, 64)) == (high * 56 / 64, high)
 
 
 def test_a_kernel_without_a_tile_explains_nothing():

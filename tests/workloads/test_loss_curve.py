@@ -37,7 +37,7 @@ def small(loss_curve):
 def test_text_is_the_readme_and_docstrings(loss_curve):
     text = loss_curve.documentation(SCRIPT.parent.parent).decode()
     assert text.startswith("# pamprof")
-    assert "The ladder: what stands between the transformer and PAM" in text
+    assert "The ladder: what stands between the reference and the subject" in text
     assert "from __future__" not in text
 
 

@@ -10,14 +10,14 @@ from pamprof.records import Dtype, Execution, Point, Workload
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.measure.session.matched_arms import Arm
+    from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.workloads.base import LayerDefinition
 
 _STEADIEST_EXECUTIONS = (Execution.COMPILED_GRAPH, Execution.GRAPH, Execution.EAGER, Execution.COMPILED)
 
 
 def plan_groups(
-    arms: Sequence[Arm],
+    arms: Sequence[PlannedArm],
     *,
     points: Sequence[Point],
     implementations: Sequence[str],

@@ -28,7 +28,7 @@ _UNREACHABLE_HALF_WIDTH = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseFloor:
+class MachineNoise:
     """What A against A came out at.
 
     Attributes:
@@ -54,7 +54,7 @@ class NoiseFloor:
     verdict: Verdict
 
 
-def measure_noise(device: Device, *, time_limit_seconds: float = NOISE_SECONDS) -> NoiseFloor:
+def measure_noise(device: Device, *, time_limit_seconds: float = NOISE_SECONDS) -> MachineNoise:
     """Prefill of the tiny transformer against itself on ``device``, in float32, operator by operator.
 
     Args:
@@ -96,7 +96,7 @@ def measure_noise(device: Device, *, time_limit_seconds: float = NOISE_SECONDS) 
 
 def noise_of(
     step: Callable[[], object], watch: Stopwatch, *, device_name: str, workload: str, settings: Settings
-) -> NoiseFloor:
+) -> MachineNoise:
     """Sample ``step`` against itself until a rule of ``settings`` stops it.
 
     Args:
@@ -110,7 +110,7 @@ def noise_of(
     pairs = sample_pairs(step, step, watch, settings, arm_steps=steps_per_sample, reference_steps=steps_per_sample)
     mine, theirs = pairs.arm.wall_time_seconds, pairs.reference.wall_time_seconds
     ratio = ratio_interval(mine, theirs)
-    return NoiseFloor(
+    return MachineNoise(
         device_name=device_name,
         workload=workload,
         ratio=ratio,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pamprof.measure.serving.plan import SweepAxes
-    from pamprof.measure.session.matched_arms import Arm
+    from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.records import Workload
 
 _HAND_WRITTEN = "fused"
@@ -26,7 +26,7 @@ _CPU_PREFERENCES = ("planar",)
 
 
 def sweep_groups(
-    arms: Sequence[Arm],
+    arms: Sequence[PlannedArm],
     axes: SweepAxes,
     *,
     implementations: Sequence[str],
@@ -72,7 +72,7 @@ def best_execution(implementation: str, *, cuda: bool) -> Execution:
     return Execution.GRAPH if implementation == _HAND_WRITTEN else Execution.COMPILED_GRAPH
 
 
-def with_state_dtypes(arm: Arm, state_dtypes: Sequence[Dtype], *, context: int) -> list[Arm]:
+def with_state_dtypes(arm: PlannedArm, state_dtypes: Sequence[Dtype], *, context: int) -> list[PlannedArm]:
     """The arm once for each dtype of its state; float32 is what an arm that says nothing has.
 
     Args:
@@ -92,7 +92,7 @@ def with_state_dtypes(arm: Arm, state_dtypes: Sequence[Dtype], *, context: int) 
     return found
 
 
-def _alternatives(arm: Arm, wanted: Sequence[str], *, cuda: bool) -> list[list[str]]:
+def _alternatives(arm: PlannedArm, wanted: Sequence[str], *, cuda: bool) -> list[list[str]]:
     """Each implementation asked for, alone; else one list, of those preferred or of the layer's first."""
     offered = arm.definition.implementations
     asked = [[name] for name in offered if name in wanted]

@@ -15,7 +15,7 @@ from pamprof.records import Execution, Phase, Scope, Workload
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pamprof.measure.session.matched_arms import Arm
+    from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.records import Dtype
 
 # A line ends where two doublings of the batch together gain less than this in tokens per second.
@@ -59,7 +59,7 @@ class SweepAxes:
 
 
 def candidates(
-    arm: Arm, axes: SweepAxes, *, implementation: str, execution: Execution, dtype: Dtype
+    arm: PlannedArm, axes: SweepAxes, *, implementation: str, execution: Execution, dtype: Dtype
 ) -> tuple[Workload, ...]:
     """Every place that may be visited of one arm: prompts first, then the contexts, rising batches in each."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
+class PlannedArm:
     """One architecture of a session: its definition, matched sizes and facts."""
 
     definition: LayerDefinition
@@ -32,7 +32,7 @@ def matched_arms(
     match_axis: str,
     sequence_length: int,
     dtype: Dtype,
-) -> tuple[Arm, ...]:
+) -> tuple[PlannedArm, ...]:
     """The arms of a comparison, the reference layer first, every other matched to PAM's sizes.
 
     Args:
@@ -62,7 +62,7 @@ def matched_arms(
         preset=None if sizes else preset,
     )
     return tuple(
-        Arm(
+        PlannedArm(
             definition=definition(arm.name),
             spec=arm.spec,
             facts=arm_facts(
@@ -73,7 +73,7 @@ def matched_arms(
     )
 
 
-def check_implementations(arms: Iterable[Arm], names: Iterable[str]) -> None:
+def check_implementations(arms: Iterable[PlannedArm], names: Iterable[str]) -> None:
     """Raise ``UsageError`` for an implementation that none of ``arms`` has."""
     known = {name for arm in arms for name in arm.definition.implementations}
     for name in names:

@@ -19,7 +19,7 @@ from pamprof.workloads.base import layer_facts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pamprof.measure.session.matched_arms import Arm
+    from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.request import PriceLookup
     from pamprof.measure.session.settings import Settings
     from pamprof.records import Dtype, Perplexity, Phase, PriceQuote, Scope, SessionKind, Workload
@@ -46,7 +46,7 @@ class SessionPlan:
         remarks: Sentences for the reporter before the first group.
     """
 
-    arms: tuple[Arm, ...]
+    arms: tuple[PlannedArm, ...]
     groups: tuple[tuple[Workload, ...], ...]
     done: frozenset[str]
     planned: tuple[str, ...] = ()

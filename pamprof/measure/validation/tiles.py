@@ -26,7 +26,7 @@ _PATTERNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class GemmTile:
     """Rows and columns of the result that one block computes, and how much of the sum at a time (1 if unknown)."""
 
     rows: int
@@ -34,17 +34,17 @@ class Tile:
     inner: int
 
 
-def tile_of(kernel_name: str) -> Tile | None:
+def tile_of(kernel_name: str) -> GemmTile | None:
     """The tile a kernel's name tells; None where it tells none."""
     for pattern in _PATTERNS:
         match = pattern.search(kernel_name)
         if match is not None:
             sizes = match.groupdict()
-            return Tile(int(sizes["m"]), int(sizes["n"]), int(sizes.get("k") or 1))
+            return GemmTile(int(sizes["m"]), int(sizes["n"]), int(sizes.get("k") or 1))
     return None
 
 
-def executed_range(product: Product, tile: Tile | None) -> tuple[float, float]:
+def executed_range(product: Product, tile: GemmTile | None) -> tuple[float, float]:
     """Least and most FLOPs of ``product`` in whole tiles; its own count where the tile or its sizes are unknown."""
     if tile is None or not product.rows:
         return product.flop_count, product.flop_count
@@ -52,7 +52,7 @@ def executed_range(product: Product, tile: Tile | None) -> tuple[float, float]:
     return min(candidates), max(candidates)
 
 
-def _product(product: Product, tile: Tile) -> list[float]:
+def _product(product: Product, tile: GemmTile) -> list[float]:
     multiply_adds = product.batch * product.rows * product.columns * product.inner
     flops_each = product.flop_count / multiply_adds
     return [
@@ -62,7 +62,7 @@ def _product(product: Product, tile: Tile) -> list[float]:
     ]
 
 
-def _attention(product: Product, tile: Tile) -> list[float]:
+def _attention(product: Product, tile: GemmTile) -> list[float]:
     """Two products for every pair of tiles that holds at least one pair of positions the mask keeps."""
     causal = product.flop_count < product.dense_flop_count
     pairs = 0

@@ -12,7 +12,7 @@ from pamprof.devices.catalogue import devices
 from pamprof.devices.names import find_device
 
 if TYPE_CHECKING:
-    from pamprof.devices.catalogue import Device
+    from pamprof.devices.catalogue import ListedDevice
 
 _MEMORY_TOLERANCE = 0.1
 
@@ -42,9 +42,9 @@ def board(provider: str, instance: str, family: str, memory_gib: float | None) -
     return None
 
 
-def _fits(device: Device, memory_gib: float) -> bool:
+def _fits(device: ListedDevice, memory_gib: float) -> bool:
     return abs(memory_gib - device.memory_gib) <= _MEMORY_TOLERANCE * device.memory_gib
 
 
-def _carries(device: Device, provider: str | None, instance: str) -> bool:
+def _carries(device: ListedDevice, provider: str | None, instance: str) -> bool:
     return any(machine.provider == provider and machine.name.search(instance) for machine in device.machines)

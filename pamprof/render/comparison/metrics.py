@@ -26,7 +26,7 @@ CsvValue = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class MeasuredRow:
     """One run with what surrounds it: what a metric is read from."""
 
     inputs: ReportInputs
@@ -60,7 +60,7 @@ class Metric:
     heading: str
     unit: str
     meaning: str
-    read: Callable[[Measured], Number]
+    read: Callable[[MeasuredRow], Number]
     written: Formatter
     written_in_brackets: Callable[[float], Formatter] = lambda _: units.significant
     csv: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Metric:
     detail: Callable[[Run], str] = lambda _: ""
     baseline: str = ""
 
-    def cell(self, measured: Measured) -> Cell:
+    def cell(self, measured: MeasuredRow) -> Cell:
         """The value of one run, or a dash with its reason."""
         value = self.read(measured)
         if value is None and self.baseline and measured.summary is measured.point.baseline:
@@ -83,7 +83,7 @@ class Metric:
             return Cell(name=self.name, text=self.written(value.median), detail=ends, sort=value.median)
         return Cell(name=self.name, text=self.written(value), detail=self.detail(measured.run), sort=float(value))
 
-    def csv_values(self, measured: Measured) -> Mapping[str, CsvValue]:
+    def csv_values(self, measured: MeasuredRow) -> Mapping[str, CsvValue]:
         """The value of one run by CSV column, none where the metric has no columns; empty cells where it is unknown."""
         value = self.read(measured)
         if isinstance(value, Interval):
@@ -91,7 +91,7 @@ class Metric:
         return dict.fromkeys(self.csv, value)
 
 
-def _ratio(measured: Measured) -> Interval | None:
+def _ratio(measured: MeasuredRow) -> Interval | None:
     comparison = measured.point.comparison_of(measured.summary.workload)
     return None if comparison is None else comparison.time_ratio
 
@@ -243,11 +243,11 @@ def columns(inputs: ReportInputs) -> tuple[Column, ...]:
 
 def cells(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> tuple[Cell, ...]:
     """One run's value of every metric, in the order of ``columns``."""
-    measured = Measured(inputs=inputs, point=point, summary=summary)
+    measured = MeasuredRow(inputs=inputs, point=point, summary=summary)
     return tuple(metric.cell(measured) for metric in metrics(inputs))
 
 
 def csv_values(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[str, CsvValue]:
     """One run's value of every metric that has CSV columns, by column."""
-    measured = Measured(inputs=inputs, point=point, summary=summary)
+    measured = MeasuredRow(inputs=inputs, point=point, summary=summary)
     return {name: value for metric in METRICS for name, value in metric.csv_values(measured).items()}

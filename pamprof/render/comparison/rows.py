@@ -56,11 +56,10 @@ def rows(inputs: ReportInputs) -> tuple[Row, ...]:
 
 
 def _quoted(told: PhaseStory | None) -> tuple[Workload, ...]:
-    """The arms of a phase's tile."""
+    """The subject's arms in a phase's tile."""
     if told is None:
         return ()
-    eager = () if told.eager is None else (told.eager.subject,)
-    return (*told.quoted, *eager)
+    return tuple(comparison.subject for comparison in (told.best, told.published, told.eager) if comparison is not None)
 
 
 def _verdict(point: PointAnalysis, summary: Summary) -> Cell:
