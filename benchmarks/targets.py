@@ -5,7 +5,8 @@
 RUN is a folder or file of ``pamprof compare``, one for each independent run; core.json comes from ``core.py``.
 "Feasible" is what a first study of custom kernels reached on one NVIDIA H200 with the 100M pair; both columns were set
 before these kernels existed. Ratios are PAM over transformer in time per token, each in its fastest execution; in
-brackets stands the 95 % interval of the samples. "By the median" says that an interval of some run reaches beyond.
+brackets is the 95 % interval. "By the median" means that an interval of some run reaches beyond. Tokens per second and
+milliseconds are the transformer's own median times the paired ratio, as in every report.
 """
 
 from __future__ import annotations

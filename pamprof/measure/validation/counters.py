@@ -174,7 +174,7 @@ def parse_kernels(text: str) -> tuple[CountedKernel, ...]:
 
 
 def _table_lines(text: str) -> list[str]:
-    """The table without what ``ncu`` says around it."""
+    """The table without the other output of ``ncu``."""
     return [line for line in text.splitlines() if line.startswith('"')]
 
 
