@@ -139,7 +139,7 @@ def authors_step(model: torch.nn.Module, workload: Workload, policy: str) -> Ste
 
 
 def compare(folder: Path, phases: set[str], seconds: float) -> Iterator[Row | str]:
-    """Every point in turn; a string says why a row is missing."""
+    """Every point in turn; a string is the reason of a missing row."""
     device = open_device("cuda")
     layer = definition("pam")
     settings = Settings(time_limit_seconds=seconds, sample_seconds=0.05)

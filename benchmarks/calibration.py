@@ -125,7 +125,7 @@ def run_part(part: str, options: argparse.Namespace) -> None:
     if part == "coverage":
         write_rows(path, coverages(options.series))
         return
-    # Small steps gain nothing from more threads, and threads that wait for each other time whoever else is running.
+    # Small steps gain nothing from more threads, and threads that wait for each other measure other processes' load.
     torch.set_num_threads(1)
     device = open_device(options.device)
     if part == "slower":

@@ -257,7 +257,7 @@ def picture(outcomes: list[Outcome], device: str) -> bytes:
         return png_bytes(figure)
 
 
-def said(outcome: Outcome) -> str:
+def summary_line(outcome: Outcome) -> str:
     """One outcome in a line."""
     verdict = "indistinguishable" if outcome.indistinguishable else "DIFFERENT"
     return (
@@ -292,7 +292,7 @@ def main(arguments: list[str] | None = None, spec: LayerSpec = SPEC) -> int:
         except PamprofError as exc:
             print(f"{dtype}: {exc}", file=sys.stderr)
             return 1
-        print(f"{said(outcomes[-1])} ({perf_counter() - start:.1f} s)", flush=True)
+        print(f"{summary_line(outcomes[-1])} ({perf_counter() - start:.1f} s)", flush=True)
         write(outcomes, name, options.output_dir)
     return 0 if all(outcome.indistinguishable for outcome in outcomes) else 1
 

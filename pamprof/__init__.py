@@ -1,3 +1,3 @@
 """pamprof measures what complex arithmetic costs: PAM against transformers, down to dollars per token."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

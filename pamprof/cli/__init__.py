@@ -1,6 +1,7 @@
 """The command line: a command parses its options, calls one function and prints.
 
-Standard output carries the result, standard error the talk. Exit status: 0 done, 1 failure, 2 usage, 3 inconclusive.
+Standard output has the result, standard error progress and messages. Exit status: 0 done, 1 failure, 2 usage, 3
+inconclusive.
 Nothing heavy is imported before a command runs, so that ``pamprof --help`` answers at once.
 """
 

@@ -40,9 +40,7 @@ def diff(
     ] = None,
     strict: Annotated[
         bool,
-        typer.Option(
-            "--strict", help="Exit 3 where an interval lies on both sides of --fail-above (without it: no verdict)."
-        ),
+        typer.Option("--strict", help="Exit 3 where an interval contains --fail-above (without it: no verdict)."),
     ] = False,
     allow_mixed_environments: Annotated[
         bool,

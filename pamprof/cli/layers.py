@@ -30,7 +30,7 @@ from pamprof.units import UNKNOWN, binary_bytes, significant, tokens
 
 @reporting_errors
 def layers(
-    preset: Annotated[str, typer.Option(help="Sizes: tiny, 5m, 10m, 25m, 100m or 1b (parameters).")] = "100m",
+    preset: Annotated[str, typer.Option(help="Sizes by name, such as tiny, 25m, 100m or 1b (parameters).")] = "100m",
     layer: Layers = "transformer,real_pam,pam",
     match: Match = "parameters",
     sequence_length: Annotated[

@@ -18,7 +18,9 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 Preset = Annotated[
     str | None,
-    typer.Option(help="Sizes: tiny, 5m, 10m, 25m, 100m or 1b (parameters). Default: tiny on a CPU, 100m on a GPU."),
+    typer.Option(
+        help="Sizes by name, such as tiny, 25m, 100m or 1b (parameters). Default: tiny on a CPU, 100m on a GPU."
+    ),
 ]
 Match = Annotated[str, typer.Option(help="What arms are matched on: parameters, flops, width or state-bytes.")]
 Layers = Annotated[str, typer.Option("--layer", help="Arms, comma-separated registry names.")]

@@ -52,7 +52,7 @@ def price_choice(
     gpu: str | None = None,
     provider: str | None = None,
 ) -> PriceChoice:
-    """What serving may be paid with: the price list in ``prices``, or the usual one, and the prices asked for."""
+    """Prices for serving: the price list in ``prices``, or the default one, and the prices asked for."""
     from pamprof.pricing.rates.catalogue import load_catalogue
     from pamprof.pricing.rates.price_choice import PriceChoice
 

@@ -1,4 +1,4 @@
-"""What ``pamprof cost`` is told to pay with: rented under every option, mixed, owned; and how old those rates are."""
+"""Prices that ``pamprof cost`` computes with: rented under every option, mixed, owned; and the age of those rates."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def owned_hardware(
     """Owned hardware from the options and the measured power.
 
     Raises:
-        UsageError: An option is missing that nobody can guess, or no power was measured and none given.
+        UsageError: A required option is missing, or no power was measured and none given.
     """
     from pamprof.pricing.rates.hourly_rates import Owned
     from pamprof.pricing.serving.bill import measured_watts

@@ -96,7 +96,7 @@ def serve_sweep(
         typer.Option(
             min=1.0,
             max=1e6,
-            help="Seconds for all arms, after which no further point is begun; --resume goes on. "
+            help="Seconds for all arms, after which no further point begins; --resume continues. "
             "Default: 40 on a CPU, none on a GPU.",
         ),
     ] = None,

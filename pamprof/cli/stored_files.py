@@ -56,7 +56,7 @@ def read_distinct(paths: Sequence[Path]) -> list[tuple[str, RecordFile]]:
 
 
 def counted_once(paths: Sequence[Path], files: Sequence[RecordFile]) -> tuple[RecordFile, ...]:
-    """Each file without the records of those before it; standard error says how many were repeated."""
+    """Each file without the records of those before it; standard error has the number of repeated ones."""
     from pamprof.records.store import without_repeated
     from pamprof.render.text import clean, plural
 

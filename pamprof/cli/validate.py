@@ -30,7 +30,10 @@ def validate(
         Path | None, typer.Option("--markdown", help="Also write the table to this file, as Markdown.")
     ] = None,
     ncu: Annotated[
-        str | None, typer.Option(help="Nsight Compute's executable. Default: ncu from the PATH or its usual places.")
+        str | None,
+        typer.Option(
+            help="Nsight Compute's executable. Default: ncu from the PATH, or from CUDA's or Nsight Compute's folders."
+        ),
     ] = None,
     tables: Annotated[
         Path | None, typer.Option(help="Folder in which the tables of Nsight Compute are kept. Default: none.")

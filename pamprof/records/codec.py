@@ -7,7 +7,7 @@ Schema history (newest first):
 
 Records outlive the code that wrote them, so every version stays readable:
 
-- A new field with a default needs no new version. Its default says what older records know of it, as a rule ``None``.
+- A new field with a default needs no new version. Its default is the value for older records, usually ``None``.
 - Anything else does: a field without a default, another name, type, unit or meaning, a value an enumeration lost. Raise
   ``SCHEMA_VERSION``, write a line of history above, and let ``decode`` convert the JSON of older versions before it
   becomes a noun, so that nothing above this module knows more than the newest version.

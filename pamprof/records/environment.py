@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Environment:
     """Everything that moves a measurement and can be read; host names and serial numbers are left out.
 
-    ``None`` means it could not be read; the reason stands in the run's ``unknowns`` under the field's name.
+    ``None`` means it could not be read; the run's ``unknowns`` have the reason under the field's name.
     """
 
     device_kind: str  # "cpu" or "cuda"
@@ -37,4 +37,4 @@ class Environment:
     tf32_allowed: bool
     float32_matmul_precision: str
     sdpa_backends: tuple[str, ...]  # backends enabled, in torch's order of preference
-    virtualisation: str | None  # "container", "vm", … where it can be told
+    virtualisation: str | None  # "container", "vm", … where it can be detected

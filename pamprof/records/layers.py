@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class LayerRole(StrEnum):
-    """The part a layer takes in a comparison unless the session says otherwise."""
+    """A layer's part in a comparison, unless the session names another reference."""
 
     REFERENCE = "reference"
     TWIN = "twin"
@@ -43,7 +43,7 @@ class LayerFacts:
         layer: Registry name.
         title: Name for people, such as ``PAM``.
         role: Its part in a comparison.
-        twin_of: Layer that this one repeats over real numbers; None where it is nobody's twin.
+        twin_of: Layer that this one repeats over real numbers; None where it is not a twin.
         complex_valued: Whether its products are complex; None where it was not declared.
         fixed_state: Whether it decodes with a state whose size does not grow with the context; None likewise.
         implementations: In reading order; those measured but not declared come after them.

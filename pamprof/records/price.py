@@ -16,11 +16,11 @@ class Price:
         instance: The provider's name of the machine.
         region: The provider's name of the place, or ``unspecified``.
         purchase_option: ``on-demand``, ``spot``, ``reserved-1yr``, ``owned-tco-…`` or ``user``.
-        device_name: Canonical device, such as ``H200`` or ``CPU``; form factors told apart (``H100-SXM``).
+        device_name: Canonical device, such as ``H200`` or ``CPU``; form factors are distinct (``H100-SXM``).
         device_count: Devices in the instance (GPUs; 1 for a CPU instance).
         usd_per_hour: Rate of the whole instance.
         observed_on: Day the rate was read, None where the source carries no exact day.
-        observed_text: What the source says of its date.
+        observed_text: The date in the source's own words.
         source: Where the rate was read.
         device_memory_gib: Memory of one device, GiB; None where the source does not say, or for a CPU.
     """

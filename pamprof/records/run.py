@@ -114,7 +114,7 @@ class Memory:
     Attributes:
         peak_bytes: Highest live tensor storage during a step, this arm alone.
         parameter_bytes: Parameters and buffers, casts kept for inference included.
-        gradient_bytes: Gradients alive at the peak (train); none where it lies before the backward pass produced any.
+        gradient_bytes: Gradients alive at the peak (train); 0 where the peak is before the backward pass.
         optimizer_bytes: Optimizer state (train).
         saved_activation_bytes: Storage autograd holds for the backward pass at the peak (train).
         state_bytes: Recurrent state or KV cache (prefill, decode).
@@ -124,7 +124,7 @@ class Memory:
         device_used_bytes: Device memory in use by NVML, context and workspaces included.
         process_peak_bytes: Highest resident set of the worker process (VmHWM).
         short_lived_bytes: Tensors alive at the peak that are none of the above, such as intermediate results; None
-            where no operator returns them, and in records made before they were told apart from the rest.
+            where no operator returns them, and in records made before they were counted separately.
         workspace_bytes: What libraries keep from torch's allocator between steps (CUDA).
     """
 
@@ -161,7 +161,7 @@ class Memory:
 
     @property
     def unaccounted_bytes(self) -> int | None:
-        """What the allocator gave out beyond every part; None where short-lived tensors could not be told apart."""
+        """Bytes allocated beyond every part; None where short-lived tensors were not counted separately."""
         if self.transient_bytes is None or self.short_lived_bytes is None:
             return None
         return self.transient_bytes - self.short_lived_bytes - (self.workspace_bytes or 0)

@@ -12,7 +12,7 @@ from pamprof.records.workload import Dtype, LayerSpec, Phase, Scope
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchResidual:
-    """How far an arm's size lies from the one it was matched to: ``residual`` is their quotient minus 1, signed.
+    """Difference of an arm's size to the one it was matched to: ``residual`` is their quotient minus 1, signed.
 
     ``axis`` is ``parameters``, ``flops``, ``width`` (real scalars of the residual stream) or ``state-bytes``.
     """
@@ -57,7 +57,7 @@ class SessionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perplexity:
-    """A quality figure beside the cost: which layer, the value, and who says so."""
+    """A quality figure beside the cost: the layer, the value, and its source."""
 
     layer: str
     value: float

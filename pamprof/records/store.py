@@ -188,7 +188,7 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
         kept = replace(
             file, sessions=new(file.sessions), runs=new(file.runs), skips=new(file.skips), ceilings=new(file.ceilings)
         )
-        return kept if kept.record_count else replace(kept, problems=())  # said of the file that came before
+        return kept if kept.record_count else replace(kept, problems=())  # the file before has them already
 
     return tuple(distinct(file) for file in files)
 

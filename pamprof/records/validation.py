@@ -29,7 +29,7 @@ class Agreement(StrEnum):
 
 
 class ValidationVerdict(StrEnum):
-    """What a row says."""
+    """Outcome of a row."""
 
     AGREES = "agrees"
     EXPLAINED = "explained"  # outside the tolerance, inside it once what the hardware adds was computed
@@ -45,9 +45,9 @@ class ValidationRow:
         group: What it is about.
         subject: What was run.
         unit: ``FLOP``, ``B``, ``J`` or ``ratio`` (0..1).
-        ours: What pamprof says; None where the row is not available.
+        ours: pamprof's value; None where the row is not available.
         ours_source: By which of its means.
-        witness: What the other side says; None where the row is not available.
+        witness: The other side's value; None where the row is not available.
         witness_source: Who that is, such as the name of a hardware counter.
         deviation: ours / witness - 1, or ours - witness for an absolute agreement; None where there is neither.
         tolerance: What the deviation may be; None where the row is not available.

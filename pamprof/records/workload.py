@@ -67,7 +67,7 @@ class LayerSpec:
         chunk_size: Chunk length C of a chunked recurrence, in tokens; None where there is none.
         dropout: Dropout probability in training.
         key_value_heads: Heads of keys and values that groups of query heads share; None where each head has its own.
-        state_dtype: What a recurrent state is kept in between steps; None for what ``PRECISION_POLICY`` says, float32.
+        state_dtype: Dtype of a recurrent state between steps; None for that of ``PRECISION_POLICY``, float32.
     """
 
     layer: str

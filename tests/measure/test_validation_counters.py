@@ -207,7 +207,7 @@ def test_an_executable_that_is_not_there_is_named(monkeypatch, tmp_path):
     with pytest.raises(UnsupportedError, match=r"no /nowhere/ncu; install NVIDIA Nsight Compute, or give --ncu"):
         NsightCompute("/nowhere/ncu")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(counters, "_USUAL_PLACES", (f"{tmp_path}/*/ncu",))
+    monkeypatch.setattr(counters, "_DEFAULT_PLACES", (f"{tmp_path}/*/ncu",))
     with pytest.raises(UnsupportedError, match="no ncu on the PATH"):
         NsightCompute()
 
@@ -219,7 +219,7 @@ def test_the_newest_of_the_usual_places_is_taken(monkeypatch, tmp_path):
         executable.write_text(f"#!/bin/sh\necho from__{version.replace('.', '_')}\n")
         executable.chmod(0o755)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(counters, "_USUAL_PLACES", (f"{tmp_path}/*/ncu",))
+    monkeypatch.setattr(counters, "_DEFAULT_PLACES", (f"{tmp_path}/*/ncu",))
     assert NsightCompute().metrics() == {"from__2025_3"}
 
 

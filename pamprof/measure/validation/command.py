@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CommandOutput:
-    """What a program said, and its exit status."""
+    """A program's output and exit status."""
 
     status: int
     text: str

@@ -1,7 +1,7 @@
 """The program that runs under ``ncu``: every task between profiler start and stop, with a marker kernel before it.
 
 ``python -m pamprof.measure.validation.counted_tasks KIND DEVICE FILE`` runs the tasks of ``KIND`` (``flops`` or
-``bytes``) and writes to ``FILE`` what pamprof itself says of them. Of a FLOP task only the products are profiled, each
+``bytes``) and writes pamprof's own counts to ``FILE``. Of a FLOP task only the products are profiled, each
 behind a marker of its own, so that every counted kernel is known to belong to one operator; of a byte task everything
 is. All of it has run before, so that libraries have chosen their kernels and nothing is compiled or tabulated inside.
 """
@@ -43,7 +43,7 @@ _TRAFFIC_BATCH_SIZE = 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedTask:
-    """What pamprof says of one task.
+    """pamprof's own counts of one task.
 
     Attributes:
         subject: What was run.

@@ -42,7 +42,11 @@ FUSED_MULTIPLY_ADDS: Alternatives = (
 )
 DRAM_BYTES: Alternatives = (("dram__bytes_read", "dram__bytes_write"), ("dram__bytes",))
 
-_USUAL_PLACES = ("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute/*/ncu", "/usr/local/NVIDIA-Nsight-Compute*/ncu")
+_DEFAULT_PLACES = (
+    "/usr/local/cuda/bin/ncu",
+    "/opt/nvidia/nsight-compute/*/ncu",
+    "/usr/local/NVIDIA-Nsight-Compute*/ncu",
+)
 _QUERY_TIMEOUT_SECONDS = 30.0
 _METRIC_NAME = re.compile(r"^\s*([a-z0-9]+__\w+)", re.MULTILINE)
 _NOT_NUMBERS = frozenset({"", "n/a", "N/A", "nan", "inf", "(!) n/a"})
@@ -94,7 +98,7 @@ class NsightCompute:
     def __init__(self, executable: str | None = None, *, tables: Path | None = None) -> None:
         found = shutil.which(executable or "ncu")
         if found is None and executable is None:
-            places = [path for place in _USUAL_PLACES for path in sorted(Path("/").glob(place.lstrip("/")))]
+            places = [path for place in _DEFAULT_PLACES for path in sorted(Path("/").glob(place.lstrip("/")))]
             found = str(places[-1]) if places else None
         if found is None:
             where = f"no {executable}" if executable else "no ncu on the PATH"
@@ -174,7 +178,7 @@ def parse_kernels(text: str) -> tuple[CountedKernel, ...]:
 
 
 def _table_lines(text: str) -> list[str]:
-    """The table without what ``ncu`` says around it."""
+    """The table without the other output of ``ncu``."""
     return [line for line in text.splitlines() if line.startswith('"')]
 
 

@@ -31,9 +31,9 @@ def judged(
         group: What it is about.
         subject: What was run.
         unit: ``FLOP``, ``B``, ``J`` or ``ratio``.
-        ours: What pamprof says.
+        ours: pamprof's value.
         ours_source: By which of its means.
-        witness: What the other side says.
+        witness: The other side's value.
         witness_source: Who that is.
         tolerance: Largest deviation that agrees.
         agreement: What the tolerance limits.

@@ -1,4 +1,4 @@
-"""A fresh process that allocates a known amount and says what the storage tracker and the kernel saw of it.
+"""A fresh process that allocates a known amount and reports what the storage tracker and the kernel saw of it.
 
 ``python -m pamprof.measure.validation.known_allocation`` prints one line of JSON. It has to be a fresh process: a
 resident set never shrinks, so that what ran before would hide what is measured.
@@ -26,7 +26,7 @@ class KnownAllocation:
 
     Attributes:
         known_bytes: By the step's construction.
-        tracked_bytes: What the storage tracker says.
+        tracked_bytes: The storage tracker's count.
         resident_rise_bytes: High-water mark of the resident set after the step less the resident set before it; None
             where the system keeps none.
     """

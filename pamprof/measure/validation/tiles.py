@@ -1,7 +1,7 @@
-"""How much more than the product a kernel computes because it works in whole tiles, as far as its name tells the tile.
+"""How much more than the product a kernel computes because it works in whole tiles, where its name contains the tile.
 
 A result of 672 columns in tiles of 128 is computed as 768; a causal attention computes whole tiles on the diagonal.
-Names do not say which side of the tile lies along which side of the result, nor whether the last step of the sum is
+Names do not contain which side of the tile is along which side of the result, nor whether the last step of the sum is
 cut short, so that the answer is a range. cuBLAS, CUTLASS, cuDNN and the flash kernels in torch write their tiles into
 their names.
 """
@@ -35,7 +35,7 @@ class GemmTile:
 
 
 def tile_of(kernel_name: str) -> GemmTile | None:
-    """The tile a kernel's name tells; None where it tells none."""
+    """The tile in a kernel's name; None where it contains none."""
     for pattern in _PATTERNS:
         match = pattern.search(kernel_name)
         if match is not None:
