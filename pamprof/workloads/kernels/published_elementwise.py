@@ -38,7 +38,7 @@ _DECAY_FLOPS = 3  # per pair of positions: subtract, bound, exponential
 _DECAY_TILE = 64
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def norm_kernel(z, scale, out, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * width * 2
     channel = tl.arange(0, BLOCK)
@@ -54,7 +54,7 @@ def norm_kernel(z, scale, out, width, BLOCK: tl.constexpr):  # type: ignore[no-u
     tl.store(out + row + 2 * channel + 1, imag * factor, mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def activation_kernel(z, bias, beta, out, width, HAS_BETA: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * width * 2
     channel = tl.arange(0, BLOCK)
@@ -73,7 +73,7 @@ def activation_kernel(z, bias, beta, out, width, HAS_BETA: tl.constexpr, BLOCK: 
     tl.store(out + row + 2 * channel + 1, imag * factor, mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def gate_kernel(gate, up, out, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * width * 2
     channel = tl.arange(0, BLOCK)
@@ -88,7 +88,7 @@ def gate_kernel(gate, up, out, width, BLOCK: tl.constexpr):  # type: ignore[no-u
     tl.store(out + row + 2 * channel + 1, factor * (gate_real * up_imag + gate_imag * up_real), mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def decay_kernel(cumulative, out, length, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
     sequence = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * TILE + tl.arange(0, TILE)
