@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pamprof.workloads.autograd import Function
 from pamprof.workloads.kernels.block.gate import gate_unit, gate_unit_backward
 from pamprof.workloads.kernels.block.norm import add_norm, norm
 from pamprof.workloads.kernels.block.norm_backward import gated_norm_backward, norm_backward
@@ -61,7 +62,7 @@ def block_parameters(block: PamBlockParameters) -> tuple[Tensor | None, ...]:
     )
 
 
-class FusedBlockFunction(torch.autograd.Function):
+class FusedBlockFunction(Function):
     """Residual stream and branch of the next block from those of the last."""
 
     @staticmethod
@@ -170,7 +171,7 @@ class FusedBlockFunction(torch.autograd.Function):
         )  # fmt: skip
 
 
-class FusedNormFunction(torch.autograd.Function):
+class FusedNormFunction(Function):
     """The norm of a residual stream and the branch still to be added to it."""
 
     @staticmethod

@@ -146,7 +146,7 @@ def _all_chunks(
     chunked_decay = torch.unflatten(padded, 1, (chunks, chunk)).permute(0, 3, 1, 2).contiguous()
     core = in_chunks(*queries), with_turned(keys), with_turned(values), chunked_decay
     if state is None:
-        output: Tensor = ChunkCore.apply(*core, 2)  # type: ignore[no-untyped-call]
+        output: Tensor = ChunkCore.apply(*core, 2)
     else:
         before = None if begins else state
         output, _, written, _ = core_forward(*core, planes=2, initial_state=before)
