@@ -14,11 +14,12 @@ import torch
 
 from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
 from pamprof.workloads.layers.llama import formulas
 from pamprof.workloads.layers.llama.model import LlamaLanguageModel, LlamaLayer
 from pamprof.workloads.layers.llama.oracle import ORACLE_NAME, naive_block
 from pamprof.workloads.layers.transformer.definition import TransformerDefinition
-from pamprof.workloads.layers.transformer.model import initialise, padded_vocabulary_size
+from pamprof.workloads.layers.transformer.model import initialise
 from pamprof.workloads.layers.transformer.oracle import oracle_error
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ import torch
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
+from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
+from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.transformer import formulas
 from pamprof.workloads.layers.transformer.model import (
-    TORCH_DTYPES,
     TransformerLanguageModel,
     TransformerLayer,
     initialise,
-    padded_vocabulary_size,
 )
 from pamprof.workloads.layers.transformer.oracle import ORACLE_NAME, oracle_error
 
