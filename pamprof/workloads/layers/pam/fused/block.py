@@ -35,7 +35,7 @@ from pamprof.workloads.layers.recurrent.precision import compute_dtype
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters
+    from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters
 
 Hidden = Tensor | tuple[Tensor, Tensor]
 """A residual stream [B, T, 2, D], or with it a branch that the next norm is to add: of the same shape, or

@@ -26,7 +26,7 @@ from pamprof.workloads.kernels.block.weights import block_weight, fold_gradient
 from pamprof.workloads.kernels.core.interface import packed_backward, packed_forward
 
 if TYPE_CHECKING:
-    from pamprof.workloads.layers.recurrent.parameters import PamBlockParameters
+    from pamprof.workloads.layers.pam.parameters import PamBlockParameters
 
 
 def rows(planes: Tensor) -> Tensor:
