@@ -146,34 +146,34 @@ def _counted_decay(cumulative: Tensor) -> Tensor:
     return launch_decay(decay_kernel, cumulative)
 
 
-def launch_norm(kernel: Callable[..., object], z: Tensor, scale: Tensor) -> Tensor:
+def launch_norm(kernel: triton.KernelInterface, z: Tensor, scale: Tensor) -> Tensor:
     """Launch ``norm_kernel``."""
     z, out, grid, sizes = _launch_sizes(z)
-    kernel[grid](z, scale, out, *sizes)  # type: ignore[index]
+    kernel[grid](z, scale, out, *sizes)
     return out
 
 
-def launch_activation(kernel: Callable[..., object], z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
+def launch_activation(kernel: triton.KernelInterface, z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     """Launch ``activation_kernel``."""
     z, out, grid, (width, block) = _launch_sizes(z)
-    kernel[grid](z, bias, bias if beta is None else beta, out, width, beta is not None, block)  # type: ignore[index]
+    kernel[grid](z, bias, bias if beta is None else beta, out, width, beta is not None, block)
     return out
 
 
-def launch_gate(kernel: Callable[..., object], gate: Tensor, up: Tensor) -> Tensor:
+def launch_gate(kernel: triton.KernelInterface, gate: Tensor, up: Tensor) -> Tensor:
     """Launch ``gate_kernel``."""
     up, out, grid, sizes = _launch_sizes(up)
-    kernel[grid](gate.contiguous(), up, out, *sizes)  # type: ignore[index]
+    kernel[grid](gate.contiguous(), up, out, *sizes)
     return out
 
 
-def launch_decay(kernel: Callable[..., object], cumulative: Tensor) -> Tensor:
+def launch_decay(kernel: triton.KernelInterface, cumulative: Tensor) -> Tensor:
     """Launch ``decay_kernel``."""
     cumulative = cumulative.contiguous()
     length = cumulative.shape[-1]
     out = cumulative.new_empty((*cumulative.shape, length))
     tiles = triton.cdiv(length, _DECAY_TILE)
-    kernel[prod(cumulative.shape[:-1]), tiles, tiles](cumulative, out, length, _DECAY_TILE)  # type: ignore[index]
+    kernel[prod(cumulative.shape[:-1]), tiles, tiles](cumulative, out, length, _DECAY_TILE)
     return out
 
 
