@@ -17,7 +17,7 @@ PACKAGE = Path(pamprof.__file__).parent
 FEWEST_THAT_ASK_FOR_A_FOLDER = 3
 
 # Names that still stand for two things, and folders that still hold a prefix; each must be taken out once it is mended.
-SHARED_CLASS_NAMES = {"LanguageHead"}
+SHARED_CLASS_NAMES: set[str] = set()
 PREFIXES_OF_A_FOLDER: set[tuple[str, str]] = set()
 
 

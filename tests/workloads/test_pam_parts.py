@@ -7,13 +7,14 @@ import torch
 
 from pamprof.workloads.layers.pam.complex import stages as complex_ops
 from pamprof.workloads.layers.pam.complex.block import Form, PamLayer, projections
+from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters
 from pamprof.workloads.layers.pam.planar.products import ComplexProduct, FourProducts, ThreeProducts
 from pamprof.workloads.layers.pam.planar.stages import plane_gate, plane_norm
 from pamprof.workloads.layers.pam.published import block as pam_published
 from pamprof.workloads.layers.pam.recurrence import log_chunked_pam
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
-from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters, DecayParameters
+from pamprof.workloads.layers.recurrent.parameters import DecayParameters
 from tests.workloads.golden import golden, planes
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}

@@ -26,7 +26,7 @@ _VECTOR_BYTES = 16
 _LOWEST = tl.constexpr(-1e30)  # finite, so that nothing subtracts infinities
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
     logits, targets, losses, stride, vocabulary, log2_weight, BLOCK: tl.constexpr, VECTOR: tl.constexpr
 ):

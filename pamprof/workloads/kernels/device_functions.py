@@ -38,21 +38,21 @@ def overlaps(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def launch_next(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
     """Let the next kernel be launched."""
     if OVERLAPS:
         gdc_launch_dependents()
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def await_results(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
     """Wait for what the kernel before writes; until then only what nobody writes may be read."""
     if OVERLAPS:
         gdc_wait()
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def await_inputs(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
     """Let the next kernel be launched, and wait for what the one before writes."""
     launch_next(OVERLAPS)
@@ -93,7 +93,7 @@ def store(place, tile, inside):  # type: ignore[no-untyped-def]
     tl.store(place, rounded(tile, place.dtype.element_ty), mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _approximate(x, INSTRUCTION: tl.constexpr):  # type: ignore[no-untyped-def]
     """One instruction of the special function unit, right to about 2^-22; denormal numbers count as zero."""
     return tl.inline_asm_elementwise(INSTRUCTION, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)

@@ -38,7 +38,7 @@ _DECAY_FLOPS = 3  # per pair of positions: subtract, bound, exponential
 _DECAY_TILE = 64
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def norm_kernel(z, scale, out, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * width * 2
     channel = tl.arange(0, BLOCK)
@@ -54,7 +54,7 @@ def norm_kernel(z, scale, out, width, BLOCK: tl.constexpr):  # type: ignore[no-u
     tl.store(out + row + 2 * channel + 1, imag * factor, mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def activation_kernel(z, bias, beta, out, width, HAS_BETA: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * width * 2
     channel = tl.arange(0, BLOCK)
@@ -73,7 +73,7 @@ def activation_kernel(z, bias, beta, out, width, HAS_BETA: tl.constexpr, BLOCK: 
     tl.store(out + row + 2 * channel + 1, imag * factor, mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def gate_kernel(gate, up, out, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * width * 2
     channel = tl.arange(0, BLOCK)
@@ -88,7 +88,7 @@ def gate_kernel(gate, up, out, width, BLOCK: tl.constexpr):  # type: ignore[no-u
     tl.store(out + row + 2 * channel + 1, factor * (gate_real * up_imag + gate_imag * up_real), mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def decay_kernel(cumulative, out, length, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
     sequence = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * TILE + tl.arange(0, TILE)
@@ -146,34 +146,34 @@ def _counted_decay(cumulative: Tensor) -> Tensor:
     return launch_decay(decay_kernel, cumulative)
 
 
-def launch_norm(kernel: Callable[..., object], z: Tensor, scale: Tensor) -> Tensor:
+def launch_norm(kernel: triton.KernelInterface, z: Tensor, scale: Tensor) -> Tensor:
     """Launch ``norm_kernel``."""
     z, out, grid, sizes = _launch_sizes(z)
-    kernel[grid](z, scale, out, *sizes)  # type: ignore[index]
+    kernel[grid](z, scale, out, *sizes)
     return out
 
 
-def launch_activation(kernel: Callable[..., object], z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
+def launch_activation(kernel: triton.KernelInterface, z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     """Launch ``activation_kernel``."""
     z, out, grid, (width, block) = _launch_sizes(z)
-    kernel[grid](z, bias, bias if beta is None else beta, out, width, beta is not None, block)  # type: ignore[index]
+    kernel[grid](z, bias, bias if beta is None else beta, out, width, beta is not None, block)
     return out
 
 
-def launch_gate(kernel: Callable[..., object], gate: Tensor, up: Tensor) -> Tensor:
+def launch_gate(kernel: triton.KernelInterface, gate: Tensor, up: Tensor) -> Tensor:
     """Launch ``gate_kernel``."""
     up, out, grid, sizes = _launch_sizes(up)
-    kernel[grid](gate.contiguous(), up, out, *sizes)  # type: ignore[index]
+    kernel[grid](gate.contiguous(), up, out, *sizes)
     return out
 
 
-def launch_decay(kernel: Callable[..., object], cumulative: Tensor) -> Tensor:
+def launch_decay(kernel: triton.KernelInterface, cumulative: Tensor) -> Tensor:
     """Launch ``decay_kernel``."""
     cumulative = cumulative.contiguous()
     length = cumulative.shape[-1]
     out = cumulative.new_empty((*cumulative.shape, length))
     tiles = triton.cdiv(length, _DECAY_TILE)
-    kernel[prod(cumulative.shape[:-1]), tiles, tiles](cumulative, out, length, _DECAY_TILE)  # type: ignore[index]
+    kernel[prod(cumulative.shape[:-1]), tiles, tiles](cumulative, out, length, _DECAY_TILE)
     return out
 
 

@@ -36,7 +36,7 @@ _ELEMENTS, _WARPS = 1024, 8  # of one tile
 _BACKWARD_ELEMENTS, _BACKWARD_WARPS, _BACKWARD_STAGES = 256, 2, 3
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def activated(size, shift, slope, HAS_SLOPE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Weight and real factor of the activation, act(u) = factor · u, and 1 / (|u| + 1e-8)."""
     inverse = reciprocal(size + DIRECTION)
@@ -49,7 +49,7 @@ def activated(size, shift, slope, HAS_SLOPE: tl.constexpr):  # type: ignore[no-u
     return weight, factor, inverse
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Real and imaginary part of the gate unit."""
     size, _ = modulus(gate_real, gate_imag)
@@ -59,7 +59,7 @@ def gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE: tl.co
     return factor * (gate_real * up_real - gate_imag * up_imag), factor * (gate_real * up_imag + gate_imag * up_real)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _gate_kernel(  # type: ignore[no-untyped-def]
     gate_up, bias, beta, out, rows, width,
     HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
@@ -82,7 +82,7 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
     store(out + target + width, imag, inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _gate_backward_kernel(  # type: ignore[no-untyped-def]
     gate_up, gradient, bias, beta, out, bias_gradient, beta_gradient, rows, width,
     HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,

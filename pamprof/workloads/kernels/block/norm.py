@@ -36,7 +36,7 @@ _ELEMENTS, _WARPS = 1024, 4  # of one plane in one program's tile
 CHANNELS_PER_WARP = 512  # at most, of a wide row
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def normed_rows(  # type: ignore[no-untyped-def]
     planes, branch, branch_scale, scale, total, normed, row, channel, rows, stored, width,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
@@ -79,7 +79,7 @@ def normed_rows(  # type: ignore[no-untyped-def]
     return real, imag
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _norm_kernel(  # type: ignore[no-untyped-def]
     planes, branch, branch_scale, scale, total, normed, rows, width,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,

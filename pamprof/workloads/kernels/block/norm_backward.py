@@ -40,7 +40,7 @@ _CHANNELS_PER_WARP = 256  # at most, of a wide row
 _HELD_NUMBERS = 96  # of gates' weights in one thread, at most; beyond that they are loaded for every row
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _along_gates(  # type: ignore[no-untyped-def]
     real, imag, along_real, along_imag, logits_gradient, step_weight, protect_weight, weights,
     sizes, row, channel, inside, rows, width, HEADS: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr, BLOCK: tl.constexpr,
@@ -64,7 +64,7 @@ def _along_gates(  # type: ignore[no-untyped-def]
     return along_real + along_size * real, along_imag + along_size * imag
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _norm_backward_kernel(  # type: ignore[no-untyped-def]
     planes, scale, gradient, residual, logits_gradient, step_weight, protect_weight,
     planes_gradient, branch_gradient, scale_gradient, sizes, rows, width, HEADS: tl.constexpr,

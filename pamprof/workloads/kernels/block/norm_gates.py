@@ -41,7 +41,7 @@ def gate_weights(step_weight, protect_weight, head, channel, width):  # type: ig
     return of_real, of_imag, tl.load(protect_weight + head * width + channel, mask=within, other=0.0).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["length"])  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["length"])
 def _gated_norm_kernel(  # type: ignore[no-untyped-def]
     planes, branch, branch_scale, scale, total, normed,
     step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits,

@@ -24,7 +24,7 @@ _DECAY_BACKWARD_FLOPS = 47  # both logits' gradients, from the decay's and the w
 _ELEMENTS, _WARPS = 1024, 4
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _rows_and_turn(cosine, sine, rows, length, HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """A program's rows, channels, their mask, and the rotation of each."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -45,7 +45,7 @@ def _turned(planes, turn_real, turn_imag, imaginary, inside):  # type: ignore[no
     store(planes + imaginary, real * turn_imag + imag * turn_real, inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _prepare_kernel(  # type: ignore[no-untyped-def]
     qkv, cosine, sine, step_logits, gate_logits, log_decay, rows, length, heads,
     HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
@@ -67,7 +67,7 @@ def _prepare_kernel(  # type: ignore[no-untyped-def]
     store(place + 5 * inner, imag * share, inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _prepare_backward_kernel(  # type: ignore[no-untyped-def]
     gradient, prepared, cosine, sine, step_logits, gate_logits, decay_gradient, logits_gradient,
     rows, length, heads, HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,

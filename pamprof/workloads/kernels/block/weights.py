@@ -18,7 +18,7 @@ from pamprof.workloads.kernels.kernel_operator import kernel_operator, tensor_by
 _ROWS, _COLUMNS, _WARPS = 8, 128, 4
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _block_kernel(  # type: ignore[no-untyped-def]
     weight_real, weight_imag, scale, block, outputs, inputs, first, total,
     HAS_SCALE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -41,7 +41,7 @@ def _block_kernel(  # type: ignore[no-untyped-def]
     store(block + below + inputs, real, inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _fold_kernel(  # type: ignore[no-untyped-def]
     gradient, weight_real, weight_imag, scale, real_gradient, imag_gradient, scale_gradient,
     outputs, inputs, first, total, HAS_SCALE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,

@@ -27,7 +27,7 @@ def _later(one, other):  # type: ignore[no-untyped-def]
     return tl.maximum(one, other)
 
 
-@triton.jit(do_not_specialize=["length", "chunks"])  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["length", "chunks"])
 def decay_kernel(  # type: ignore[no-untyped-def]
     log_decay, sums, cuts, from_start, to_end, length, chunks, CHUNK: tl.constexpr, GROUP: tl.constexpr
 ):
@@ -56,7 +56,7 @@ def decay_kernel(  # type: ignore[no-untyped-def]
     tl.store(to_end + place, tl.where(position.to(tl.float32) >= last_cut, tl.exp2(all_sum - total), 0.0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["length", "chunks"])  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["length", "chunks"])
 def decay_gradient_kernel(  # type: ignore[no-untyped-def]
     log_decay, changes, passing, gradient, length, chunks, CHUNK: tl.constexpr, GROUP: tl.constexpr
 ):

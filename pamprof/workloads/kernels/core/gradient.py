@@ -34,7 +34,7 @@ from pamprof.workloads.kernels.core.tiles import (
 )
 
 
-@triton.jit(do_not_specialize=["length", "segment_chunks"])  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["length", "segment_chunks"])
 def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one program, read from top to bottom
     queries,
     keys,
@@ -295,7 +295,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             left = write_to_state(left, through, q_real, q_imag, y, from_start, PRECISION)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _held(  # type: ignore[no-untyped-def]
     after, left_real, left_imag, first_key, first_value,
     dtype: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK: tl.constexpr, WALKS: tl.constexpr,

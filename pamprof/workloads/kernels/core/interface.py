@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pamprof.errors import SpecError, UnsupportedError
+from pamprof.workloads.autograd import Function
 from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.kernels.core.operators import core_backward, core_forward
 from pamprof.workloads.kernels.core.selection import configuration_numbers
@@ -65,7 +66,7 @@ def fused_core(
         initial_state = initial_state.contiguous()
     tensors = (q, k, v, log_decay, initial_state)
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
-        output, final = _FusedCore.apply(*tensors, scale, want_final_state)  # type: ignore[no-untyped-call]
+        output, final = _FusedCore.apply(*tensors, scale, want_final_state)
     else:
         output, final, _ = core_forward(*tensors, scale, want_final_state, False, _configuration(q, False))
     return output, final if want_final_state else None
@@ -106,7 +107,7 @@ def packed_backward(qkv: Tensor, log_decay: Tensor, kept: Tensor, output_gradien
     return gradient, decay_gradient
 
 
-class _FusedCore(torch.autograd.Function):
+class _FusedCore(Function):
     @staticmethod
     def forward(
         ctx: Any,

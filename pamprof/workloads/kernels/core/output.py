@@ -26,7 +26,7 @@ from pamprof.workloads.kernels.core.tiles import (
 )
 
 
-@triton.jit(do_not_specialize=["length", "segment_chunks"])  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["length", "segment_chunks"])
 def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one program, read from top to bottom
     queries,
     keys,

@@ -100,7 +100,7 @@ def _send_for(  # type: ignore[no-untyped-def]
     async_copy.commit_group()
 
 
-@gluon.jit(do_not_specialize=["length", "segment_chunks"])  # type: ignore[untyped-decorator]
+@gluon.jit(do_not_specialize=["length", "segment_chunks"])
 def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one program, read from top to bottom
     queries,
     keys,

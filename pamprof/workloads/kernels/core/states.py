@@ -27,7 +27,7 @@ from pamprof.workloads.kernels.core.tiles import (
 )
 
 
-@triton.jit(do_not_specialize=["length", "segment_chunks"])  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["length", "segment_chunks"])
 def state_kernel(  # type: ignore[no-untyped-def]
     keys,
     values,
@@ -120,7 +120,7 @@ def state_kernel(  # type: ignore[no-untyped-def]
         tl.store(segment_through + place, all_through)
 
 
-@triton.jit(do_not_specialize=["segments"])  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["segments"])
 def scan_kernel(  # type: ignore[no-untyped-def]
     written,
     through,

@@ -21,7 +21,7 @@ def negated(tile):  # type: ignore[no-untyped-def]
     return result
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def rounded(tile, dtype: tl.constexpr):  # type: ignore[no-untyped-def]
     """The float32 tile in ``dtype``, to nearest; the interpreter by itself would cut bfloat16 off."""
     if INTERPRETED and dtype == tl.bfloat16:
@@ -30,7 +30,7 @@ def rounded(tile, dtype: tl.constexpr):  # type: ignore[no-untyped-def]
     return tile.to(dtype)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def add_product(total, left, right, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
     """Total + left @ right in float32. The interpreter can multiply 16-bit tiles only after widening them."""
     if INTERPRETED:
@@ -39,7 +39,7 @@ def add_product(total, left, right, PRECISION: tl.constexpr):  # type: ignore[no
     return tl.dot(left, right, total, input_precision=PRECISION)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def of_row(row, heads, stride_batch, stride_head, HEAD_STEP: tl.constexpr):  # type: ignore[no-untyped-def]
     """Where a row's planes begin, R = B · H.
 
@@ -49,7 +49,7 @@ def of_row(row, heads, stride_batch, stride_head, HEAD_STEP: tl.constexpr):  # t
     return row // heads * stride_batch + row % heads * (stride_head // HEAD_STEP * HEAD_STEP)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def load_rows(  # type: ignore[no-untyped-def]
     base, start, length, stride_time, first, HEAD_DIM: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr
 ):
@@ -62,7 +62,7 @@ def load_rows(  # type: ignore[no-untyped-def]
     return tl.load(tile + row[:, None] * stride_time + channel[None, :], mask=inside, other=0.0)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def load_planes(  # type: ignore[no-untyped-def]
     base,
     start,
@@ -79,7 +79,7 @@ def load_planes(  # type: ignore[no-untyped-def]
     return real, load_rows(base + stride_plane, start, length, stride_time, first, HEAD_DIM, CHUNK, WIDTH)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def store_rows(  # type: ignore[no-untyped-def]
     base, tile, start, length, stride_time, first, HEAD_DIM: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr
 ):
@@ -93,7 +93,7 @@ def store_rows(  # type: ignore[no-untyped-def]
     )
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def load_joined(  # type: ignore[no-untyped-def]
     base,
     start,
@@ -127,7 +127,7 @@ def parted(tile):  # type: ignore[no-untyped-def]
     return tl.split(tl.permute(tl.reshape(tile, [tile.shape[0], 2, tile.shape[1] // 2]), (0, 2, 1)))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def load_state(  # type: ignore[no-untyped-def]
     base, first_key, first_value, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr
 ):
@@ -140,7 +140,7 @@ def load_state(  # type: ignore[no-untyped-def]
     return real, tl.load(place + HEAD_DIM, mask=inside, other=0.0)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def store_state(base, state, first_value, HEAD_DIM: tl.constexpr):  # type: ignore[no-untyped-def]
     """All key channels and some value channels of a state, joined, rounded to the dtype it is kept in."""
     width: tl.constexpr = state.shape[1] // 2
@@ -151,7 +151,7 @@ def store_state(base, state, first_value, HEAD_DIM: tl.constexpr):  # type: igno
     tl.store(place, rounded(state, base.dtype.element_ty), mask=(row < HEAD_DIM) & (value < HEAD_DIM))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def pair_weight(since, cut, since_written, WRITTEN_FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
     """What a pair of tokens of one chunk weighs, the decay in between: [read, written], or transposed; or zero.
 
@@ -171,7 +171,7 @@ def pair_weight(since, cut, since_written, WRITTEN_FIRST: tl.constexpr):  # type
     return tl.where(reaches, tl.exp2(exponent), 0.0)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def write_to_state(state, through, keys_real, keys_imag, values, weight, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
     """State [d_k, 2 d_v] decayed by ``through``, plus conj(keys)^T @ (weight · values) of one chunk, planes joined."""
     values = rounded(values.to(tl.float32) * weight[:, None], values.dtype)

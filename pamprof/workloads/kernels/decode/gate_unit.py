@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pamprof.workloads.kernel_flops import OperatorWork
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _gate_unit_kernel(  # type: ignore[no-untyped-def]
     hidden, scale, weight, bias, beta, out, inputs, width,
     HAS_SLOPE: tl.constexpr, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,

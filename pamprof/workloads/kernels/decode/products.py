@@ -50,7 +50,7 @@ _WARPS = 4
 _OVERLAPPING_BYTES = 4 << 20
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _products_kernel(  # type: ignore[no-untyped-def]
     x, weight, bias, beta, out, rows, inputs, outputs,
     GATES: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, STEPS: tl.constexpr,

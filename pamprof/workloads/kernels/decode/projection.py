@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pamprof.workloads.kernel_flops import OperatorWork
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _logits_of_heads(  # type: ignore[no-untyped-def]
     head, x, scale, step_weight, step_bias, dt_bias, protect_weight, protect_bias, logits, inputs, heads,
     STEPS: tl.constexpr, HEADS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
@@ -67,7 +67,7 @@ def _logits_of_heads(  # type: ignore[no-untyped-def]
     tl.store(target + tl.num_programs(1) * heads, tl.sum(gates, axis=1) + gate_shift, mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _project_tile(  # type: ignore[no-untyped-def]
     output, x, scale, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
     NORMS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
@@ -124,7 +124,7 @@ def _project_tile(  # type: ignore[no-untyped-def]
     store(out + target + outputs, imag, within)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _project_kernel(  # type: ignore[no-untyped-def]
     x, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
     HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
@@ -138,7 +138,7 @@ def _project_kernel(  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _memory_inputs_kernel(  # type: ignore[no-untyped-def]
     hidden, scale, weight, step_weight, step_bias, dt_bias, protect_weight, protect_bias, qkv, logits,
     inputs, outputs, heads,

@@ -43,7 +43,7 @@ def _vector(qkv, channel, head_dim, inner):  # type: ignore[no-untyped-def]
     return real, imag
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _memory_kernel(  # type: ignore[no-untyped-def]
     qkv, step_logits, gate_logits, cosine, sine, state, out, heads, read_scale,
     HEAD_DIM: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr, AHEAD: tl.constexpr,

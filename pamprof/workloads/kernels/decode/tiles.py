@@ -35,7 +35,7 @@ _FILLING_PROGRAMS = 4 if INTERPRETED.value else 132  # one for each multiprocess
 _BLOCK = 512  # inputs of a step
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def input_tile(row, scale, channel, inputs, NORMS: tl.constexpr):  # type: ignore[no-untyped-def]
     """Both parts of some channels of a row of planes, normed up to the row's factor, and |z|² (0 behind the end)."""
     within = channel < inputs
@@ -56,7 +56,7 @@ def row_factor(powers, inputs):  # type: ignore[no-untyped-def]
     return 1.0 / tl.sqrt(tl.sum(powers, axis=1) / inputs + NORM)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def channels(step, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Channels of a step for each output [N, K]: in the shape of weights, so that inputs are loaded where they meet."""
     return step * BLOCK + tl.arange(0, BLOCK)[None, :] + tl.zeros((OUTPUTS, 1), tl.int32)
@@ -70,7 +70,7 @@ def weight_tile(weight, output, channel, outputs, inputs):  # type: ignore[no-un
     return tl.load(weight + place, mask=inside, other=0.0)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def prefetch_later(  # type: ignore[no-untyped-def]
     weight, output, outputs, inputs, PARTS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr
 ):

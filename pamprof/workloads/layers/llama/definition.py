@@ -10,18 +10,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers.llama import formulas
 from pamprof.workloads.layers.llama.model import LlamaLanguageModel, LlamaLayer
 from pamprof.workloads.layers.llama.oracle import ORACLE_NAME, naive_block
 from pamprof.workloads.layers.transformer.definition import TransformerDefinition
-from pamprof.workloads.layers.transformer.model import initialise, padded_vocabulary_size
 from pamprof.workloads.layers.transformer.oracle import oracle_error
 
 if TYPE_CHECKING:
+    import torch
+
     from pamprof.workloads.base import ClosedForm, SequenceModel
 
 
@@ -68,58 +67,9 @@ class LlamaDefinition(TransformerDefinition):
         """Real scalars, tied weights once, padding not counted."""
         return formulas.parameter_count(spec, scope)
 
-    def flop_count(
-        self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
-    ) -> ClosedForm:
-        """Closed form of one step; see ``llama_formulas.flop_count`` for every term."""
-        return formulas.flop_count(
-            spec,
-            phase=phase,
-            scope=scope,
-            batch_size=batch_size,
-            sequence_length=sequence_length,
-            logits_width=spec.vocabulary_size,
-        )
-
-    def implementation_flop_count(
-        self,
-        spec: LayerSpec,
-        *,
-        implementation: str,
-        phase: Phase,
-        scope: Scope,
-        batch_size: int,
-        sequence_length: int,
-        dtype: Dtype | None = None,
-    ) -> ClosedForm:
-        """As ``flop_count``, with the logits product at its padded width; the same for every ``dtype``."""
-        del dtype
-        self.check_implementation(implementation)
-        return formulas.flop_count(
-            spec,
-            phase=phase,
-            scope=scope,
-            batch_size=batch_size,
-            sequence_length=sequence_length,
-            logits_width=padded_vocabulary_size(spec.vocabulary_size),
-        )
-
     def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:
         """Bytes of the KV cache that ``new_state`` allocates for ``context`` tokens."""
         return formulas.cache_byte_count(spec, scope=scope, batch_size=batch_size, context=context, dtype=dtype)
-
-    def build(
-        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
-    ) -> SequenceModel:
-        """A float32 block or language model with initial values as the transformer's, drawn from ``seed``."""
-        self.check_implementation(implementation)
-        self.check(spec)
-        with torch.device("meta"):
-            model = LlamaLayer(spec) if scope is Scope.LAYER else LlamaLanguageModel(spec)
-        if device.type != "meta":
-            model.to_empty(device=device)
-            initialise(model, depth=spec.depth, seed=seed)
-        return model
 
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
@@ -130,6 +80,21 @@ class LlamaDefinition(TransformerDefinition):
         assert isinstance(layer, LlamaLayer)
         error = oracle_error(layer, quiet, phase=phase, device=device, dtype=dtype, seed=seed, naive=naive_block)
         return error, ORACLE_NAME
+
+    def _flop_count(
+        self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int, logits_width: int
+    ) -> ClosedForm:
+        return formulas.flop_count(
+            spec,
+            phase=phase,
+            scope=scope,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            logits_width=logits_width,
+        )
+
+    def _new_model(self, spec: LayerSpec, scope: Scope) -> SequenceModel:
+        return LlamaLayer(spec) if scope is Scope.LAYER else LlamaLanguageModel(spec)
 
 
 DEFINITION = LlamaDefinition()

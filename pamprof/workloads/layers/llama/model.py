@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.llama.block import NORM_EPSILON, LlamaBlock, rotary_table
 from pamprof.workloads.layers.llama.formulas import key_value_heads
 from pamprof.workloads.layers.transformer.block import KeyValueCache
-from pamprof.workloads.layers.transformer.model import TORCH_DTYPES, LanguageHead
+from pamprof.workloads.layers.transformer.model import LanguageHead
 
 if TYPE_CHECKING:
     from pamprof.records import Dtype, LayerSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters
+from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -12,6 +12,7 @@ from pamprof.errors import UnsupportedError
 from pamprof.records import Dtype, ImplementationKind, LayerSpec, Phase, Scope
 from pamprof.workloads.base import KernelNotes
 from pamprof.workloads.kernels.availability import unavailable_reason
+from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.pam import formulas
 from pamprof.workloads.layers.pam.complex.stages import ACTIVATIONS
 from pamprof.workloads.layers.pam.implementations import arithmetic
@@ -19,7 +20,7 @@ from pamprof.workloads.layers.pam.model import PamLanguageModel
 from pamprof.workloads.layers.pam.oracle import ORACLE_NAME, naive_block
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.recurrent.definition import RecurrentDefinition
-from pamprof.workloads.layers.recurrent.model import TORCH_DTYPES, RecurrentLayer
+from pamprof.workloads.layers.recurrent.model import RecurrentLayer
 from pamprof.workloads.layers.recurrent.oracle import ORACLE_CHUNK_SIZE, ORACLE_DECODE_BATCH_SIZES, block_error
 from pamprof.workloads.layers.recurrent.parameters import initialise
 

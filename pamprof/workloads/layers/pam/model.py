@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from pamprof.errors import SpecError
+from pamprof.workloads.layers.pam.checkpoint import load_exactly, tensor_of
 from pamprof.workloads.layers.pam.complex.block import layer_sizes
 from pamprof.workloads.layers.pam.implementations import arithmetic
+from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters
 from pamprof.workloads.layers.recurrent.model import RecurrentLanguageModel
-from pamprof.workloads.layers.recurrent.parameters import (
-    ComplexLinearParameters,
-    TableParameters,
-    initialise,
-    load_exactly,
-    tensor_of,
-)
+from pamprof.workloads.layers.recurrent.parameters import TableParameters, initialise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

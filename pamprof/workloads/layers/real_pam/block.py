@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pamprof.workloads.autograd import Function
 from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
 from pamprof.workloads.layers.recurrent.epsilons import NORM_EPSILON
@@ -131,7 +132,7 @@ def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
 def real_gate(gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     """sigmoid(g) · act(u) for g and u beside each other in ``gate_up`` [..., 2 h]; ``bias`` and ``beta`` [h]."""
     if torch.is_grad_enabled():
-        gated: Tensor = _RealGate.apply(gate_up, bias, beta)  # type: ignore[no-untyped-call]
+        gated: Tensor = _RealGate.apply(gate_up, bias, beta)
         return gated
     return _gate_forward(gate_up, bias, beta)
 
@@ -143,7 +144,7 @@ def _gate_forward(gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     return torch.sigmoid(gate) * raised
 
 
-class _RealGate(torch.autograd.Function):
+class _RealGate(Function):
     """Keeps its inputs alone and recomputes, as planar PAM's gate does."""
 
     @staticmethod
@@ -190,7 +191,7 @@ def _all_chunks(
 
     core = in_chunks(query), in_chunks(key), in_chunks(value), in_chunks(log_decay)
     if state is None:
-        output: Tensor = ChunkCore.apply(*core, 1)  # type: ignore[no-untyped-call]
+        output: Tensor = ChunkCore.apply(*core, 1)
     else:
         before = None if begins else state
         output, _, written, _ = core_forward(*core, planes=1, initial_state=before)

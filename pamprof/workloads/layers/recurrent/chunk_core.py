@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pamprof.workloads.autograd import Function
+
 # At 64 tokens the decay matrices (C numbers per token and head) and the states (m d² / C numbers) are each about as
 # large as the queries at head_dim 64; a larger chunk costs more products, a smaller one more traffic.
 CHUNK_SIZE = 64
@@ -134,7 +136,7 @@ def core_forward(
     return output, scores, written, entering
 
 
-class ChunkCore(torch.autograd.Function):
+class ChunkCore(Function):
     """``core_forward`` from an empty state, differentiable in queries, keys, values and log_decay."""
 
     @staticmethod

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.base import ClosedForm
+from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
 from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
 
-VOCABULARY_MULTIPLE = 64
 PUBLISHED_CHUNK_SIZE = 256
 _STATE_ELEMENT_BYTES = {None: 4, Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2}  # float32 where the arm says nothing else
 
@@ -33,11 +33,6 @@ class Work:
 def planes_of(spec: LayerSpec) -> int:
     """2 where a number is complex, 1 where it is real."""
     return 2 if spec.layer == "pam" else 1
-
-
-def padded_vocabulary_size(vocabulary_size: int) -> int:
-    """Columns of the logits product: the vocabulary rounded up to a multiple of 64."""
-    return -(-vocabulary_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
 def parameter_count(spec: LayerSpec, scope: Scope) -> int:

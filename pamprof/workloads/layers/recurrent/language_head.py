@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pamprof.workloads.layers.recurrent.formulas import VOCABULARY_MULTIPLE, padded_vocabulary_size
+from pamprof.workloads.layers.common.vocabulary import VOCABULARY_MULTIPLE, padded_vocabulary_size
 from pamprof.workloads.layers.recurrent.precision import compute_dtype
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pamprof.workloads.layers.recurrent.arithmetic import Arithmetic
 
 
-class LanguageHead(nn.Module):
+class ProjectedLanguageHead(nn.Module):
     """Norm, projection, norm, logits and their loss as one region to compile; its parameters belong to the model.
 
     The product is computed at a padded width. The bias of the padding is minus infinity, which makes it vanish from

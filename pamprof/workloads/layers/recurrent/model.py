@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from pamprof.errors import SpecError, UnsupportedError
 from pamprof.records import Dtype
-from pamprof.workloads.layers.recurrent.language_head import LanguageHead, joint_table
+from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
+from pamprof.workloads.layers.recurrent.language_head import ProjectedLanguageHead, joint_table
 from pamprof.workloads.layers.recurrent.parameters import NormParameters
 from pamprof.workloads.layers.recurrent.precision import compute_dtype
 from pamprof.workloads.layers.recurrent.rotation import rotation_angles
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pamprof.workloads.base import State
     from pamprof.workloads.layers.recurrent.arithmetic import Arithmetic
 
-TORCH_DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.BFLOAT16: torch.bfloat16}
 
 # Small vectors that set the decay, the norms and the residual scales stay in float32 at inference.
 _KEPT_PRECISE = ("scale", "dt_bias", "dt_proj.bias", "protect_gate.bias")
@@ -183,7 +183,7 @@ class RecurrentLanguageModel(RecurrentModel):
         self.embed_norm = NormParameters(spec.model_dim)
         self.output_norm = NormParameters(spec.model_dim)
         self.lm_head_norm = NormParameters(spec.model_dim)
-        self.head = LanguageHead(spec, own)
+        self.head = ProjectedLanguageHead(spec, own)
         self._joint: Tensor | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from pamprof.records import Dtype, Phase
-from pamprof.workloads.layers.recurrent.model import TORCH_DTYPES, RecurrentLayer, RecurrentState
+from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
+from pamprof.workloads.layers.common.relative_error import relative_error
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
+    from pamprof.workloads.layers.recurrent.model import RecurrentLayer, RecurrentState
 
 ORACLE_CHUNK_SIZE = 64
 
@@ -80,7 +82,7 @@ def block_error(
             found = layer(given)
             loss = layer.loss(given, projection.to(device, torch.float32))
         (gradient,) = torch.autograd.grad(loss, given)
-        return max(_relative_error(found, expected), _relative_error(gradient, expected_gradient))
+        return max(relative_error(found, expected), relative_error(gradient, expected_gradient))
     with torch.no_grad():
         expected, memory = naive(weights, inputs, spec.heads)
         layer.eval()
@@ -96,11 +98,11 @@ def block_error(
                 for whole, kept in zip(repeated.tensors, state.tensors, strict=True):
                     whole.copy_(kept[sequence.to(device)])
                 found = layer.decode(given[sequence.to(device), -1:], repeated, _SEQUENCE_LENGTH - 1)
-                errors.append(_relative_error(found, expected[sequence, -1:]))
+                errors.append(relative_error(found, expected[sequence, -1:]))
                 errors.append(_memory_error(layer, repeated, memory[sequence]))
             return max(errors)
         found = layer.prefill(given, state)
-        return max(_relative_error(found, expected), _memory_error(layer, state, memory))
+        return max(relative_error(found, expected), _memory_error(layer, state, memory))
 
 
 @torch.no_grad()
@@ -147,10 +149,4 @@ def open_gates(layer: torch.nn.Module, common: Tensor, generator: torch.Generato
 def _memory_error(layer: RecurrentLayer, state: RecurrentState, expected: Tensor) -> float:
     kept = state.tensors[0]
     wide = kept.float() if kept.dtype == torch.bfloat16 else kept  # torch has no bfloat16 complex numbers
-    return _relative_error(layer.arithmetic.complex_state(wide), expected)
-
-
-def _relative_error(found: Tensor, expected: Tensor) -> float:
-    wide = torch.complex128 if expected.is_complex() else torch.float64
-    difference = found.detach().cpu().to(wide) - expected.detach()
-    return float(difference.norm() / expected.detach().norm())
+    return relative_error(layer.arithmetic.complex_state(wide), expected)

@@ -1,9 +1,6 @@
-"""The parameters of PAM, apart from any arithmetic: names, shapes, initial values, and sizes read back from them.
+"""The parameters that PAM and its real twin share, apart from any arithmetic: names, shapes and initial values.
 
-Every implementation subclasses ``PamBlockParameters`` and computes with the same tensors under the same names, those of
-the published checkpoints (github.com/gowrav-vishwakarma/qllm2, v7), so that weights move freely between them.
-
-Letters: D model_dim, H heads, d head_dim, I = H d, h hidden_dim.
+Letters: D model_dim, H heads, h hidden_dim, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,11 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pamprof.errors import SpecError
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pamprof.records import LayerSpec
 
 INITIAL_EMBEDDING_DEVIATION = 0.02
@@ -26,20 +19,6 @@ INITIAL_DT_BIAS = -4.0
 INITIAL_PROTECT_BIAS = -3.0
 INITIAL_GATE_UNIT_SCALE = 1.0
 INITIAL_MEMORY_SCALE = 0.1
-
-
-class ComplexLinearParameters(nn.Module):
-    """weight_real and weight_imag [out, in], with bias_real and bias_imag [out] where asked for."""
-
-    bias_real: Tensor | None
-    bias_imag: Tensor | None
-
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
-        super().__init__()
-        self.weight_real = nn.Parameter(torch.empty(outputs, inputs))
-        self.weight_imag = nn.Parameter(torch.empty(outputs, inputs))
-        self.bias_real = nn.Parameter(torch.empty(outputs)) if bias else None
-        self.bias_imag = nn.Parameter(torch.empty(outputs)) if bias else None
 
 
 class MatrixParameters(nn.Module):
@@ -95,43 +74,6 @@ class TableParameters(nn.Module):
         self.weight = nn.Parameter(torch.empty(spec.vocabulary_size, spec.model_dim))
 
 
-class GateUnitParameters(nn.Module):
-    """The complex gate unit: gate_proj and up_proj D -> h, act, down_proj h -> D."""
-
-    def __init__(self, spec: LayerSpec) -> None:
-        super().__init__()
-        self.gate_proj = ComplexLinearParameters(spec.model_dim, spec.hidden_dim)
-        self.up_proj = ComplexLinearParameters(spec.model_dim, spec.hidden_dim)
-        self.down_proj = ComplexLinearParameters(spec.hidden_dim, spec.model_dim)
-        self.act = ActivationParameters(spec.hidden_dim, swish=spec.activation == "modswish")
-
-
-class RecurrentParameters(DecayParameters):
-    """The memory: qkv_proj D -> 3 I and o_proj I -> D beside the decay's parameters."""
-
-    def __init__(self, spec: LayerSpec) -> None:
-        super().__init__(spec, row_width=2 * spec.model_dim)
-        inner = spec.heads * spec.head_dim
-        self.qkv_proj = ComplexLinearParameters(spec.model_dim, 3 * inner)
-        self.o_proj = ComplexLinearParameters(inner, spec.model_dim)
-
-
-class PamBlockParameters(nn.Module):
-    """One block: norm1 and cgu with cgu_scale, norm2 and pam with pam_scale."""
-
-    def __init__(self, spec: LayerSpec) -> None:
-        super().__init__()
-        self.heads = spec.heads
-        self.head_dim = spec.head_dim
-        self.dropout = spec.dropout
-        self.norm1 = NormParameters(spec.model_dim)
-        self.cgu = GateUnitParameters(spec)
-        self.cgu_scale = nn.Parameter(torch.empty(()))
-        self.norm2 = NormParameters(spec.model_dim)
-        self.pam = RecurrentParameters(spec)
-        self.pam_scale = nn.Parameter(torch.empty(()))
-
-
 _CONSTANTS = {
     "scale": 1.0,
     "beta": 1.0,
@@ -168,31 +110,3 @@ def initialise(module: nn.Module, seed: int) -> None:
         else:
             outputs, inputs = parameter.shape
             parameter.normal_(0.0, (2 / ((inputs + outputs) * max(inputs, outputs))) ** 0.5, generator=generator)
-
-
-def tensor_of(state_dict: Mapping[str, Tensor], key: str, dimensions: int) -> Tensor:
-    """``state_dict[key]`` with the expected number of axes, or a ``SpecError`` that names the key."""
-    if key not in state_dict:
-        raise SpecError(f"the state dict has no {key!r}; give a checkpoint in the qllm2 v7 layout")
-    tensor = state_dict[key]
-    if tensor.ndim != dimensions:
-        raise SpecError(f"{key!r} has shape {tuple(tensor.shape)}; the qllm2 v7 layout has {dimensions} axes there")
-    return tensor
-
-
-def load_exactly(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
-    """Copy ``state_dict`` into ``module``; a ``SpecError`` names the keys that are missing, odd or of another shape."""
-    own = module.state_dict()
-    missing, odd = sorted(own.keys() - state_dict.keys()), sorted(state_dict.keys() - own.keys())
-    if missing or odd:
-        raise SpecError(
-            f"the state dict does not fit: missing {', '.join(missing[:5]) or 'nothing'}; "
-            f"unexpected {', '.join(odd[:5]) or 'nothing'}; give a checkpoint in the qllm2 v7 layout"
-        )
-    for name, tensor in own.items():
-        if state_dict[name].shape != tensor.shape:
-            raise SpecError(
-                f"{name!r} has shape {tuple(state_dict[name].shape)} where the other sizes ask for "
-                f"{tuple(tensor.shape)}; give a checkpoint whose sizes agree"
-            )
-    module.load_state_dict(dict(state_dict))

@@ -11,17 +11,18 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
+from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
+from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.transformer import formulas
 from pamprof.workloads.layers.transformer.model import (
-    TORCH_DTYPES,
     TransformerLanguageModel,
     TransformerLayer,
     initialise,
-    padded_vocabulary_size,
 )
 from pamprof.workloads.layers.transformer.oracle import ORACLE_NAME, oracle_error
 
@@ -115,7 +116,7 @@ class TransformerDefinition:
         self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
     ) -> ClosedForm:
         """Closed form of one step; see ``formulas.flop_count`` for every term."""
-        return formulas.flop_count(
+        return self._flop_count(
             spec,
             phase=phase,
             scope=scope,
@@ -138,7 +139,7 @@ class TransformerDefinition:
         """As ``flop_count``, with the logits product at its padded width; the same for every ``dtype``."""
         del dtype
         self.check_implementation(implementation)
-        return formulas.flop_count(
+        return self._flop_count(
             spec,
             phase=phase,
             scope=scope,
@@ -174,11 +175,12 @@ class TransformerDefinition:
     def build(
         self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
     ) -> SequenceModel:
-        """A float32 block or language model with GPT-2's initial values drawn from ``seed`` on ``device``."""
+        """A float32 block or language model with GPT-2's initial values, drawn from ``seed`` on ``device``."""
         self.check_implementation(implementation)
         self.check(spec)
         with torch.device("meta"):
-            model = TransformerLayer(spec) if scope is Scope.LAYER else TransformerLanguageModel(spec)
+            model = self._new_model(spec, scope)
+        assert isinstance(model, nn.Module)
         if device.type != "meta":
             model.to_empty(device=device)
             initialise(model, depth=spec.depth, seed=seed)
@@ -199,6 +201,21 @@ class TransformerDefinition:
             raise UsageError(
                 f"no implementation {implementation!r} of layer {self.name}; there is {', '.join(self.implementations)}"
             )
+
+    def _flop_count(
+        self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int, logits_width: int
+    ) -> ClosedForm:
+        return formulas.flop_count(
+            spec,
+            phase=phase,
+            scope=scope,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            logits_width=logits_width,
+        )
+
+    def _new_model(self, spec: LayerSpec, scope: Scope) -> SequenceModel:
+        return TransformerLayer(spec) if scope is Scope.LAYER else TransformerLanguageModel(spec)
 
 
 DEFINITION = TransformerDefinition()

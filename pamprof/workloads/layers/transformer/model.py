@@ -12,24 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pamprof.records import Dtype
+from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
+from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
 from pamprof.workloads.layers.transformer.block import KeyValueCache, TransformerBlock
 
 if TYPE_CHECKING:
-    from pamprof.records import LayerSpec
+    from pamprof.records import Dtype, LayerSpec
     from pamprof.workloads.base import State
 
-# The matrix product over the vocabulary runs several times faster when its width is a multiple of 64.
-VOCABULARY_MULTIPLE = 64
-
 _INITIAL_DEVIATION = 0.02  # GPT-2
-
-TORCH_DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.BFLOAT16: torch.bfloat16}
-
-
-def padded_vocabulary_size(vocabulary_size: int) -> int:
-    """Columns of the logits product: the vocabulary rounded up to a multiple of 64."""
-    return -(-vocabulary_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
 class LanguageHead(nn.Module):

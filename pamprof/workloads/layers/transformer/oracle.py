@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from pamprof.records import Dtype, Phase
-from pamprof.workloads.layers.transformer.model import TORCH_DTYPES, TransformerLayer
+from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
+from pamprof.workloads.layers.common.relative_error import relative_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pamprof.records import LayerSpec
     from pamprof.workloads.layers.llama.model import LlamaLayer
+    from pamprof.workloads.layers.transformer.model import TransformerLayer
 
     NaiveBlock = Callable[[Mapping[str, Tensor], Tensor, LayerSpec], tuple[Tensor, Tensor, Tensor]]
 
@@ -94,7 +96,7 @@ def oracle_error(
             found = layer(given)
             loss = layer.loss(given, projection.to(device, torch.float32))
         (gradient,) = torch.autograd.grad(loss, given)
-        return max(_relative_error(found, expected), _relative_error(gradient, expected_gradient))
+        return max(relative_error(found, expected), relative_error(gradient, expected_gradient))
     layer.eval()
     layer.prepare_inference(dtype)
     given = inputs.to(device, TORCH_DTYPES[dtype])
@@ -102,10 +104,10 @@ def oracle_error(
     with torch.no_grad():
         if phase is Phase.DECODE:
             layer.prefill(given[:, :-1], cache)
-            return _relative_error(layer.decode(given[:, -1:], cache, _SEQUENCE_LENGTH - 1), expected[:, -1:])
+            return relative_error(layer.decode(given[:, -1:], cache, _SEQUENCE_LENGTH - 1), expected[:, -1:])
         found = layer.prefill(given, cache)
     stored = torch.stack((keys, values))
-    return max(_relative_error(found, expected), _relative_error(cache.blocks[0], stored))
+    return max(relative_error(found, expected), relative_error(cache.blocks[0], stored))
 
 
 def _excite(layer: nn.Module, generator: torch.Generator) -> None:
@@ -116,8 +118,3 @@ def _excite(layer: nn.Module, generator: torch.Generator) -> None:
                 parameter.copy_(values / sqrt(parameter.shape[1]))
             else:
                 parameter.copy_(0.2 * values + (1.0 if "norm" in name and name.endswith("weight") else 0.0))
-
-
-def _relative_error(found: Tensor, expected: Tensor) -> float:
-    difference = found.detach().cpu().double() - expected.detach()
-    return float(difference.norm() / expected.detach().norm())

@@ -16,7 +16,9 @@ from torch.nn import functional
 
 from pamprof.errors import SpecError
 from pamprof.records import LayerSpec
+from pamprof.workloads.layers.pam.checkpoint import load_exactly, tensor_of
 from pamprof.workloads.layers.pam.complex.stages import activate, complex_linear, complex_norm, gate, magnitude, rotate
+from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters, PamBlockParameters, RecurrentParameters
 from pamprof.workloads.layers.pam.recurrence import (
     DEFAULT_CHUNK_SIZE,
     chunked_pam,
@@ -25,14 +27,7 @@ from pamprof.workloads.layers.pam.recurrence import (
     recurrent_pam,
 )
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
-from pamprof.workloads.layers.recurrent.parameters import (
-    ComplexLinearParameters,
-    PamBlockParameters,
-    RecurrentParameters,
-    initialise,
-    load_exactly,
-    tensor_of,
-)
+from pamprof.workloads.layers.recurrent.parameters import initialise
 from pamprof.workloads.layers.recurrent.rotation import rotation_angles
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ class Fused(Planar):
         from pamprof.workloads.layers.pam.fused.loss import FusedCrossEntropyFunction
 
         rows = hidden.flatten(0, 1).flatten(1)
-        loss: Tensor = FusedCrossEntropyFunction.apply(rows, table, targets.flatten(), vocabulary_size)  # type: ignore[no-untyped-call]
+        loss: Tensor = FusedCrossEntropyFunction.apply(rows, table, targets.flatten(), vocabulary_size)
         return loss
 
     def rotation(self, angles: Tensor, hidden: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from pamprof.workloads.layers.recurrent.precision import compute_dtype
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters
+    from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters
 
 Hidden = Tensor | tuple[Tensor, Tensor]
 """A residual stream [B, T, 2, D], or with it a branch that the next norm is to add: of the same shape, or
@@ -76,7 +76,7 @@ class FusedBlock(PlanarBlock):
         if state is None:
             dropout = self.dropout if self.training else 0.0
             parameters = block_parameters(self)
-            total, remembered = FusedBlockFunction.apply(  # type: ignore[no-untyped-call]
+            total, remembered = FusedBlockFunction.apply(
                 stream.contiguous(), branch, cosine, sine, self.heads, dropout, dtype, *parameters
             )
             return total, remembered
@@ -191,7 +191,7 @@ def fused_norm(hidden: Hidden, scale: Tensor) -> Tensor:
     stream, branch = hidden if isinstance(hidden, tuple) else (hidden, None)
     dtype = compute_dtype(stream)
     if torch.is_grad_enabled():
-        normed: Tensor = FusedNormFunction.apply(stream, branch, scale, dtype)  # type: ignore[no-untyped-call]
+        normed: Tensor = FusedNormFunction.apply(stream, branch, scale, dtype)
         return normed
     return norm(stream, scale, dtype) if branch is None else add_norm(stream, branch, None, scale, dtype)[1]
 

@@ -5,15 +5,16 @@ Axes: N rows (tokens), V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from pamprof.workloads.autograd import Function
 from pamprof.workloads.kernels.cross_entropy import cross_entropy_
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class FusedCrossEntropyFunction(torch.autograd.Function):
+
+class FusedCrossEntropyFunction(Function):
     """Mean cross-entropy of rows against a table."""
 
     @staticmethod

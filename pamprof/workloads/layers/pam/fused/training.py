@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pamprof.workloads.autograd import Function
 from pamprof.workloads.kernels.block.gate import gate_unit, gate_unit_backward
 from pamprof.workloads.kernels.block.norm import add_norm, norm
 from pamprof.workloads.kernels.block.norm_backward import gated_norm_backward, norm_backward
@@ -25,7 +26,7 @@ from pamprof.workloads.kernels.block.weights import block_weight, fold_gradient
 from pamprof.workloads.kernels.core.interface import packed_backward, packed_forward
 
 if TYPE_CHECKING:
-    from pamprof.workloads.layers.recurrent.parameters import PamBlockParameters
+    from pamprof.workloads.layers.pam.parameters import PamBlockParameters
 
 
 def rows(planes: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def block_parameters(block: PamBlockParameters) -> tuple[Tensor | None, ...]:
     )
 
 
-class FusedBlockFunction(torch.autograd.Function):
+class FusedBlockFunction(Function):
     """Residual stream and branch of the next block from those of the last."""
 
     @staticmethod
@@ -170,7 +171,7 @@ class FusedBlockFunction(torch.autograd.Function):
         )  # fmt: skip
 
 
-class FusedNormFunction(torch.autograd.Function):
+class FusedNormFunction(Function):
     """The norm of a residual stream and the branch still to be added to it."""
 
     @staticmethod

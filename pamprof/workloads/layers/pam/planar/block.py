@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters, PamBlockParameters
 from pamprof.workloads.layers.pam.planar.products import (
     ComplexProduct,
     FourProducts,
@@ -28,7 +29,6 @@ from pamprof.workloads.layers.pam.planar.products import (
 from pamprof.workloads.layers.pam.planar.stages import plane_gate, plane_magnitude, plane_norm
 from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
-from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters, PamBlockParameters
 from pamprof.workloads.layers.recurrent.precision import compute_dtype
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _all_chunks(
     chunked_decay = torch.unflatten(padded, 1, (chunks, chunk)).permute(0, 3, 1, 2).contiguous()
     core = in_chunks(*queries), with_turned(keys), with_turned(values), chunked_decay
     if state is None:
-        output: Tensor = ChunkCore.apply(*core, 2)  # type: ignore[no-untyped-call]
+        output: Tensor = ChunkCore.apply(*core, 2)
     else:
         before = None if begins else state
         output, _, written, _ = core_forward(*core, planes=2, initial_state=before)

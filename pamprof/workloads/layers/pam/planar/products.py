@@ -18,7 +18,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.workloads.layers.recurrent.parameters import ComplexLinearParameters
+    from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters
 
 
 class ComplexProduct(Protocol):

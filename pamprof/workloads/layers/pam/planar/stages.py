@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pamprof.workloads.autograd import Function
 from pamprof.workloads.layers.recurrent.epsilons import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 from pamprof.workloads.layers.recurrent.precision import compute_dtype, precise
 
@@ -26,7 +27,7 @@ def plane_norm(planes: Tensor, scale: Tensor) -> Tensor:
     """Complex norm of planes [..., 2, D] in float32, in the dtype the products after it want."""
     dtype = compute_dtype(planes)
     if torch.is_grad_enabled():
-        normed: Tensor = _PlaneNorm.apply(planes, scale, dtype)  # type: ignore[no-untyped-call]
+        normed: Tensor = _PlaneNorm.apply(planes, scale, dtype)
         return normed
     return _norm_parts(planes, scale)[0].to(dtype)
 
@@ -41,7 +42,7 @@ def _norm_parts(planes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, 
     return z * factor.unsqueeze(-2), factor, size, reciprocal
 
 
-class _PlaneNorm(torch.autograd.Function):
+class _PlaneNorm(Function):
     @staticmethod
     def forward(ctx: Any, planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(planes, scale)
@@ -77,7 +78,7 @@ def plane_gate(gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
         sigmoid(|g|) g / (|g| + 1e-8) · act(u), planes [..., 2, h].
     """
     if torch.is_grad_enabled():
-        gated: Tensor = _PlaneGate.apply(gate_up, bias, beta)  # type: ignore[no-untyped-call]
+        gated: Tensor = _PlaneGate.apply(gate_up, bias, beta)
         return gated
     return _gate_forward(gate_up, bias, beta)
 
@@ -105,7 +106,7 @@ def _gate_forward(gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     return torch.stack((factor * real, factor * imag), -2)
 
 
-class _PlaneGate(torch.autograd.Function):
+class _PlaneGate(Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
         ctx.save_for_backward(gate_up, bias, beta)

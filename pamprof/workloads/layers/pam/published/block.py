@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pamprof.workloads.layers.pam.published.stages import activation, decay_matrix, gate, modulus, norm, product
-from pamprof.workloads.layers.recurrent.formulas import PUBLISHED_CHUNK_SIZE
-from pamprof.workloads.layers.recurrent.parameters import (
+from pamprof.workloads.layers.pam.parameters import (
     ComplexLinearParameters,
     GateUnitParameters,
     PamBlockParameters,
     RecurrentParameters,
 )
+from pamprof.workloads.layers.pam.published.stages import activation, decay_matrix, gate, modulus, norm, product
+from pamprof.workloads.layers.recurrent.formulas import PUBLISHED_CHUNK_SIZE
 from pamprof.workloads.layers.recurrent.precision import precise
 
 if TYPE_CHECKING:

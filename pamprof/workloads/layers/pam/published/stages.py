@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pamprof.workloads.autograd import Function
 from pamprof.workloads.layers.recurrent.epsilons import DIRECTION_EPSILON, MAGNITUDE_EPSILON, NORM_EPSILON
 from pamprof.workloads.layers.recurrent.precision import precise
 
@@ -45,7 +46,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 def norm(z: Tensor, scale: Tensor) -> Tensor:
     """Complex norm of pairs [..., D, 2] by ``scale`` [D], statistics in float32, in the dtype of ``z``."""
     if torch.is_grad_enabled():
-        result: Tensor = _Norm.apply(z, scale)  # type: ignore[no-untyped-call]
+        result: Tensor = _Norm.apply(z, scale)
         return result
     return _norm_forward(z, scale)
 
@@ -53,7 +54,7 @@ def norm(z: Tensor, scale: Tensor) -> Tensor:
 def activation(z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
     """ModSwish of pairs [..., h, 2] with ``bias`` and ``beta`` [h], or modReLU where ``beta`` is None."""
     if torch.is_grad_enabled():
-        result: Tensor = _Activation.apply(z, bias, beta)  # type: ignore[no-untyped-call]
+        result: Tensor = _Activation.apply(z, bias, beta)
         return result
     return _activation_forward(z, bias, beta)
 
@@ -61,7 +62,7 @@ def activation(z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
 def gate(g: Tensor, u: Tensor) -> Tensor:
     """sigmoid(|g|) g / (|g| + 1e-8) · u of pairs [..., h, 2], in the dtype of ``u``."""
     if torch.is_grad_enabled():
-        result: Tensor = _Gate.apply(g, u)  # type: ignore[no-untyped-call]
+        result: Tensor = _Gate.apply(g, u)
         return result
     return _gate_forward(g, u)
 
@@ -69,7 +70,7 @@ def gate(g: Tensor, u: Tensor) -> Tensor:
 def decay_matrix(cumulative: Tensor, causal: Tensor) -> Tensor:
     """exp(c_t - c_s) for s <= t, else 0: [..., C] to [..., C, C]; ``causal`` [C, C] is 1 on and below the diagonal."""
     if torch.is_grad_enabled():
-        result: Tensor = _DecayMatrix.apply(cumulative, causal)  # type: ignore[no-untyped-call]
+        result: Tensor = _DecayMatrix.apply(cumulative, causal)
         return result
     return _decay_forward(cumulative, causal)
 
@@ -135,7 +136,7 @@ def _over_tokens(values: Tensor, like: Tensor) -> Tensor:
     return values.sum(dim=tuple(range(values.dim() - 1))).to(like.dtype)
 
 
-class _Norm(torch.autograd.Function):
+class _Norm(Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(z, scale)
@@ -158,7 +159,7 @@ class _Norm(torch.autograd.Function):
         return z_gradient.to(z.dtype), _over_tokens(aligned * share * reciprocal, scale)
 
 
-class _Activation(torch.autograd.Function):
+class _Activation(Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, bias: Tensor, beta: Tensor | None) -> Tensor:
         ctx.save_for_backward(z, bias, beta)
@@ -186,7 +187,7 @@ class _Activation(torch.autograd.Function):
         return z_gradient.to(z.dtype), _over_tokens(along * by_bias, bias), beta_gradient
 
 
-class _Gate(torch.autograd.Function):
+class _Gate(Function):
     @staticmethod
     def forward(ctx: Any, g: Tensor, u: Tensor) -> Tensor:
         ctx.save_for_backward(g, u)
@@ -208,7 +209,7 @@ class _Gate(torch.autograd.Function):
         return g_gradient.to(g.dtype), u_gradient.to(u.dtype)
 
 
-class _DecayMatrix(torch.autograd.Function):
+class _DecayMatrix(Function):
     @staticmethod
     def forward(ctx: Any, cumulative: Tensor, causal: Tensor) -> Tensor:
         ctx.save_for_backward(cumulative, causal)
