@@ -147,7 +147,7 @@ class BreakEven:
 
     Attributes:
         first_tokens_per_day: The smallest such demand.
-        lasting_tokens_per_day: From here on at every demand; before it a further replica may be dearer for a while.
+        lasting_tokens_per_day: From here on at every demand; before it a further replica may be more expensive for a while.
     """
 
     first_tokens_per_day: float
@@ -157,10 +157,10 @@ class BreakEven:
 def api_break_even(
     device_seconds: float, usd_per_hour: float, usd_per_token: float, demand: Demand
 ) -> BreakEven | None:
-    """When own replicas are no dearer than paying ``usd_per_token``; None where they never are.
+    """When own replicas cost no more than paying ``usd_per_token``; None where they never are.
 
     A replica pays off at ``x`` tokens a day and carries ``c``. With n replicas own devices are the cheaper from n x on,
-    which lies within their capacity only if x <= c. The last step that begins dearer, n x > (n - 1) c, is the largest n
+    which lies within their capacity only if x <= c. The last step that begins more expensive, n x > (n - 1) c, is the largest n
     below c / (c - x).
     """
     if usd_per_token <= 0:

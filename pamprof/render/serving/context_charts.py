@@ -51,7 +51,7 @@ def context_cost_chart(material: ChartFacts) -> Chart:
             phases=(Phase.DECODE,),
             value=partial(_decoded, material, scale),
             crossing=None if crossings is None else crossings.decode,
-            words=("cheaper", "dearer"),
+            words=("cheaper", "more expensive"),
         )
         panels += _panel(
             material,
@@ -61,7 +61,7 @@ def context_cost_chart(material: ChartFacts) -> Chart:
             phases=(Phase.DECODE, Phase.PREFILL),
             value=partial(_requested, material, scale),
             crossing=None if crossings is None else crossings.request,
-            words=("cheaper", "dearer"),
+            words=("cheaper", "more expensive"),
         )
     return Chart(
         name="serving-context",
