@@ -147,7 +147,7 @@ class BreakEven:
 
     Attributes:
         first_tokens_per_day: The smallest such demand.
-        lasting_tokens_per_day: From here on at every demand; before it a further replica may be more expensive for a while.
+        lasting_tokens_per_day: From here on at every demand; before it a further replica may cost more for a while.
     """
 
     first_tokens_per_day: float
@@ -159,9 +159,9 @@ def api_break_even(
 ) -> BreakEven | None:
     """When own replicas cost no more than paying ``usd_per_token``; None where they never are.
 
-    A replica pays off at ``x`` tokens a day and carries ``c``. With n replicas own devices are the cheaper from n x on,
-    which lies within their capacity only if x <= c. The last step that begins more expensive, n x > (n - 1) c, is the largest n
-    below c / (c - x).
+    A replica pays off at ``x`` tokens a day and carries ``c``. With n replicas own devices cost less from n x on,
+    which lies within their capacity only if x <= c. The last step that begins above it, n x > (n - 1) c, is the
+    largest n below c / (c - x).
     """
     if usd_per_token <= 0:
         return None

@@ -97,7 +97,7 @@ def _market(inputs: ReportInputs) -> str:
     low, high, own = (float(p.usd_per_device_hour) for p in (quote.low, quote.high, quote.chosen))
     return (
         f"The market moves every dollar here together: {quote.candidate_count} comparable rates run from "
-        f"{units.usd(low)} ({quote.low.provider}) to {units.usd(high)} ({quote.high.provider}) per device-hour, that "
-        f"is {units.ratio(low / own, 2)} to {units.ratio(high / own, 2)} of the amounts shown. Ratios between arms "
+        f"{units.usd_rate(low)} ({quote.low.provider}) to {units.usd_rate(high)} ({quote.high.provider}) per "
+        f"device-hour, that is {units.ratio(low / own, 2)} to {units.ratio(high / own, 2)} of the amounts shown. Ratios between arms "
         "do not move."
     )

@@ -112,7 +112,7 @@ def _price(inputs: ReportInputs) -> str:
     where = "your own rate" if rate.provider == "user" else f"{rate.provider}, {rate.instance}, {rate.region}"
     option = "" if rate.purchase_option == rate.provider else f", {rate.purchase_option}"
     dated = f", read {rate.observed_text}" if rate.observed_text else ", of unknown date"
-    return f"Priced at {units.usd(float(rate.usd_per_device_hour))} per device-hour ({where}{option}{dated})"
+    return f"Priced at {units.usd_rate(float(rate.usd_per_device_hour))} per device-hour ({where}{option}{dated})"
 
 
 def _alerts(inputs: ReportInputs) -> tuple[str, ...]:

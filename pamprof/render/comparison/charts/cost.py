@@ -36,7 +36,9 @@ def price_note(inputs: ReportInputs) -> str:
     if inputs.quote is None:
         return f"No dollars: {inputs.quote_reason}. Multiply by your own rate per device-hour."
     rate = inputs.quote.chosen
-    return f"At {units.usd(float(rate.usd_per_device_hour))} per device-hour ({rate.provider}, {rate.observed_text})."
+    return (
+        f"At {units.usd_rate(float(rate.usd_per_device_hour))} per device-hour ({rate.provider}, {rate.observed_text})."
+    )
 
 
 def written(inputs: ReportInputs, value: float) -> str:
