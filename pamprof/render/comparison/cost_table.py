@@ -98,6 +98,6 @@ def _market(inputs: ReportInputs) -> str:
     return (
         f"The market moves every dollar here together: {quote.candidate_count} comparable rates run from "
         f"{units.usd_rate(low)} ({quote.low.provider}) to {units.usd_rate(high)} ({quote.high.provider}) per "
-        f"device-hour, that is {units.ratio(low / own, 2)} to {units.ratio(high / own, 2)} of the amounts shown. Ratios between arms "
-        "do not move."
+        f"device-hour, that is {units.ratio(low / own, 2)} to {units.ratio(high / own, 2)} of the amounts shown. "
+        "Ratios between arms do not move."
     )

@@ -206,6 +206,6 @@ def price_provenance(quote: PriceQuote | None, reason: str) -> str:
     dated = p.observed_on.isoformat() if p.observed_on is not None else f"{p.observed_text} (no exact day)"
     count = f", {plural(p.device_count, 'device')}" if p.device_count != 1 else ""
     return (
-        f"{units.usd_rate(float(p.usd_per_device_hour))} per device-hour: {p.provider} {p.instance}{count}, {p.region}, "
-        f"{p.purchase_option}, read {dated}, {p.source}"
+        f"{units.usd_rate(float(p.usd_per_device_hour))} per device-hour: {p.provider} {p.instance}{count}, "
+        f"{p.region}, {p.purchase_option}, read {dated}, {p.source}"
     )
