@@ -27,7 +27,7 @@ def fused_view(fused_records):
 
 def test_the_ladder_ends_in_hand_written_kernels_with_their_dollars(fused_view):
     for ladder in fused_view.ladders:
-        assert ladder.rows[-1].label == "hand-written kernels, graph"
+        assert ladder.rows[-1].label == "hand-written kernels"
         assert ladder.rows[-1].price.startswith("$")
         assert ladder.unit == "US dollars per million tokens"
     assert "PAM fused · graph costs" in fused_view.chart("ladder").title
@@ -115,7 +115,7 @@ def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
         assert name in header.split(",")
     (line,) = (x for x in lines if ",fused,graph,train," in x and "B18" in x)
     assert "core: chunk 64, value block 32" in line
-    assert '"hand-written kernels, graph"' in line
+    assert '"hand-written kernels"' in line
 
 
 @pytest.mark.usefixtures("undrawn")

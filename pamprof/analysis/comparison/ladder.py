@@ -186,7 +186,7 @@ def _execution(builder: _Builder, best: Run | None) -> None:
     if _is_faster(builder, best, f"{best.workload.implementation}, {how}"):
         builder.measured(
             StepKind.EXECUTION,
-            f"compiler and graph: {how}",
+            "compiler and graph",
             f"{builder.names.implementation(best.workload)} in its fastest execution ({how}) over "
             f"{execution_label(builder.standing.workload.execution)}.",
             best,
@@ -229,7 +229,7 @@ def _improve(builder: _Builder, kind: StepKind, label: str, run: Run) -> None:
             f"{names.in_sentence(run.workload)} against what its FLOPs would cost at the efficiency of the "
             f"{names.title(before.spec.layer)}."
         )
-    builder.measured(kind, f"{label}, {execution_label(run.workload.execution)}", explanation, run)
+    builder.measured(kind, label, explanation, run)
 
 
 def _is_faster(builder: _Builder, run: Run, label: str) -> bool:
