@@ -1,10 +1,15 @@
 """Records that do not store a fact are completed on reading; what they are completed with is what layers declare."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from pamprof.analysis import analyse
 from pamprof.records import KernelShare, LayerFacts, LayerRole, Phase, SessionKind
 from pamprof.records.codec import decode, encode
 from pamprof.records.layers import facts_of_older_records
+from pamprof.records.store import read_records
 from pamprof.workloads.base import layer_facts
 from pamprof.workloads.registry import BUILT_IN_LAYERS, definition
 from tests.synthetic import synthetic_records
@@ -39,3 +44,22 @@ def test_kernel_shares_written_as_notes_are_read_as_data():
     read = decode(encode(old))
     assert read.kernel_shares == (KernelShare(kernel="unrolled_elementwise_kernel", share_ratio=0.098),)
     assert read.notes == ("attention backend: flash",)
+
+
+REPORTS = Path(__file__).parents[2] / "reports"
+COMMITTED = sorted(REPORTS.rglob("*.jsonl"))
+
+
+def test_there_are_committed_records_to_hold():
+    assert len(COMMITTED) >= 10
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: str(path.relative_to(REPORTS)))
+def test_every_committed_record_file_reads_whole_and_complete(path):
+    records = read_records(path)
+    assert records.problems == ()
+    assert records.record_count == sum(1 for line in path.read_bytes().splitlines() if line.strip())
+    assert all(session.kind is not None and session.layers for session in records.sessions)
+    assert all(run.kernel_shares is not None for run in records.runs)
+    assert not any("of kernel time in" in note for run in records.runs for note in run.notes)
+    assert not analyse(records).problems
