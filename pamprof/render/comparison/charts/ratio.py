@@ -89,11 +89,16 @@ def _curves(inputs: ReportInputs, points: Sequence[PointAnalysis]) -> tuple[ArmC
 
 
 def _shown(inputs: ReportInputs) -> set[str]:
-    """The subject's implementations that are drawn: published code, the first in plain torch, kernels."""
+    """The subject's implementations that are drawn: published code, kernels, and what is best in a phase.
+
+    Where no plain torch is best in any phase, its first implementation stands for it.
+    """
     subject = inputs.story.roles.subject
     declared = () if subject is None else inputs.story.roles.layers[subject].implementations
     plain = [each.name for each in declared if each.kind is ImplementationKind.PLAIN]
-    return {each.name for each in declared if each.kind is not ImplementationKind.PLAIN} | set(plain[:1])
+    best = {told.best.subject.implementation for told in inputs.story.phases if told.best is not None}
+    shown = {each.name for each in declared if each.kind is not ImplementationKind.PLAIN} | best
+    return shown if shown & set(plain) else shown | set(plain[:1])
 
 
 def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> ArmCurve:
