@@ -98,5 +98,6 @@ def test_virtualisation_is_told_by_its_marks(tmp_path: Path, files: dict[str, st
 
 
 def test_a_package_that_is_missing_is_unknown() -> None:
-    assert package_version("torch").value == torch.__version__
+    # The module names the build as well (2.11.0+cu130), the installed distribution not always.
+    assert package_version("torch").value.split("+")[0] == torch.__version__.split("+")[0]
     assert package_version("no-such-package-here").reason == "no-such-package-here is not installed"
