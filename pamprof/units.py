@@ -52,6 +52,13 @@ def seconds(value: float | None, digits: int = 3) -> str:
     return f"{significant(value * 1e9, digits)} ns"
 
 
+def rough_seconds(value: float) -> str:
+    """A duration as people plan with it: ``40 s``, ``4 min``, ``1.5 h``."""
+    if value < 90:
+        return f"{max(1, round(value))} s"
+    return f"{significant(value / 60, 2)} min" if value < 5400 else f"{significant(value / 3600, 2)} h"
+
+
 def binary_bytes(value: float | None, digits: int = 3) -> str:
     """A memory size in binary steps: ``1.50 GiB``, ``192 MiB``."""
     if value is None or not isfinite(value):

@@ -21,7 +21,7 @@ from pamprof.records.run import (
     Timing,
     Unknown,
 )
-from pamprof.records.session import ArmFacts, MatchResidual, Perplexity, Session, SessionKind
+from pamprof.records.session import ArmFacts, Effort, MatchResidual, Perplexity, Session, SessionKind
 from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "ArmFacts",
     "Ceilings",
     "Dtype",
+    "Effort",
     "Energy",
     "Environment",
     "Execution",

@@ -122,7 +122,7 @@ class Memory:
         input_bytes: Inputs and outputs the step keeps.
         reserved_bytes: What the caching allocator holds (CUDA).
         device_used_bytes: Device memory in use by NVML, context and workspaces included.
-        process_peak_bytes: Highest resident set of the worker process (VmHWM).
+        process_peak_bytes: Highest resident set of the worker process (VmHWM) since the point began.
         short_lived_bytes: Tensors alive at the peak that are none of the above, such as intermediate results; None
             where no operator returns them, and in records made before they were counted separately.
         workspace_bytes: What libraries keep from torch's allocator between steps (CUDA).
@@ -271,6 +271,8 @@ class Run:
         refused_configurations: Configurations that were tried before and refused, each with its fault; None likewise.
         kernel_shares: The largest kernels of the profiled step, largest first; empty where no profiler reached the
             device, None in records that wrote them into ``notes``, until they are read (see ``older``).
+        elapsed_seconds: Spent on the point in all: check, count, compilation, memory, warm-up, samples, monitored
+            window; None in older records.
     """
 
     session_id: str
@@ -291,6 +293,7 @@ class Run:
     kernel_configurations: tuple[str, ...] | None = None
     refused_configurations: tuple[str, ...] | None = None
     kernel_shares: tuple[KernelShare, ...] | None = None
+    elapsed_seconds: float | None = None
 
 
 class SkipKind(StrEnum):
