@@ -61,8 +61,8 @@ def test_arms_stay_apart_for_every_reader(theme, deficiency):
         assert distance > 10, (first, second)
 
 
-def test_improvements_get_darker_towards_fused():
-    lightness = [lab(linear(LIGHT[role]))[0] for role in ("published", "planar", "gauss", "fused")]
+def test_improvements_get_darker_towards_the_kernels():
+    lightness = [lab(linear(LIGHT[role]))[0] for role in ("published", "plain1", "plain2", "kernels")]
     assert lightness == sorted(lightness, reverse=True)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-ARM_ROLES = ("transformer", "real", "published", "planar", "gauss", "complex", "fused")
+ARM_ROLES = ("reference", "twin", "published", "plain1", "plain2", "plain3", "kernels")
 LIGHT = {
     "ink": "#1b2026",
     "muted": "#59636e",
@@ -32,13 +32,13 @@ LIGHT = {
     "grid": "#dde2e7",
     "band": "#f1f3f5",
     "paper": "#ffffff",
-    "transformer": "#5f7a98",
-    "real": "#0b7549",
+    "reference": "#5f7a98",
+    "twin": "#0b7549",
     "published": "#d97500",
-    "planar": "#b01238",
-    "gauss": "#6b1a5e",
-    "complex": "#4a3f9e",
-    "fused": "#2b0633",
+    "plain1": "#b01238",
+    "plain2": "#6b1a5e",
+    "plain3": "#4a3f9e",
+    "kernels": "#2b0633",
     "other1": "#7a5c2e",
     "other2": "#00798c",
     "other3": "#5c6b00",
@@ -60,13 +60,13 @@ DARK = {
     "grid": "#30373e",
     "band": "#1d2227",
     "paper": "#14171a",
-    "transformer": "#8fa9c6",
-    "real": "#38c48a",
+    "reference": "#8fa9c6",
+    "twin": "#38c48a",
     "published": "#ffb454",
-    "planar": "#f2476a",
-    "gauss": "#c058b5",
-    "complex": "#8673f2",
-    "fused": "#fbdcff",
+    "plain1": "#f2476a",
+    "plain2": "#c058b5",
+    "plain3": "#8673f2",
+    "kernels": "#fbdcff",
     "other1": "#c8a46b",
     "other2": "#3cbfd3",
     "other3": "#b4c63c",
