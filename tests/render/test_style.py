@@ -5,7 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from pamprof.render.plots.style import ARM_ROLES, DARK, LIGHT
+from pamprof.render import arms
+from pamprof.render.plots.style import DARK, LIGHT
+
+ARM_ROLES = [role for role, _ in (arms._REFERENCE, arms._TWIN, arms._PUBLISHED, *arms._PLAIN, arms._KERNELS)]
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB.
 _DEFICIENCIES = {

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.results import Basis
 from pamprof.devices.peaks import device_peaks, peak_flops_per_second, peak_unknown_reason
 from pamprof.records import Phase
 from pamprof.units import binary_bytes
@@ -33,17 +32,13 @@ class RooflinePoint:
         workload: What was measured.
         label: Its name at its point.
         flops_per_byte: Arithmetic intensity at minimal traffic.
-        intensity_basis: Always a model.
         flops_per_second: Achieved matrix FLOP/s.
-        bound_flops_per_second: The roof above this intensity; None where a ceiling is unknown.
     """
 
     workload: Workload
     label: str
     flops_per_byte: float
-    intensity_basis: Basis
     flops_per_second: Interval
-    bound_flops_per_second: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +111,7 @@ def _roofline(dtype: Dtype, summaries: Iterable[Summary], measured: Ceilings | N
         bandwidth_bytes_per_second=bandwidth,
         source=source,
         unknown_reason=peak_unknown_reason(environment, dtype) if peak is None else None,
-        points=tuple(_point(summary, peak, bandwidth) for summary in listed if _traffic(summary) > 0),
+        points=tuple(_point(summary) for summary in listed if _traffic(summary) > 0),
     )
 
 
@@ -124,13 +119,10 @@ def _traffic(summary: Summary) -> int:
     return minimal_traffic_bytes(summary.run.memory, summary.workload.phase)
 
 
-def _point(summary: Summary, peak: float | None, bandwidth: float | None) -> RooflinePoint:
-    intensity = summary.run.flops.matrix_flop_count / _traffic(summary)
+def _point(summary: Summary) -> RooflinePoint:
     return RooflinePoint(
         workload=summary.workload,
         label=summary.label,
-        flops_per_byte=intensity,
-        intensity_basis=Basis.MODEL,
+        flops_per_byte=summary.run.flops.matrix_flop_count / _traffic(summary),
         flops_per_second=summary.flops_per_second,
-        bound_flops_per_second=None if peak is None or bandwidth is None else min(peak, bandwidth * intensity),
     )

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-ARM_ROLES = ("reference", "twin", "published", "plain1", "plain2", "plain3", "kernels")
 LIGHT = {
     "ink": "#1b2026",
     "muted": "#59636e",
