@@ -19,8 +19,7 @@ from pamprof.units import binary_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.analysis.comparison.results import Summary
-    from pamprof.analysis.comparison.story import Analysis
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Ceilings, Dtype, Interval, Memory, Workload
 
 
@@ -50,6 +49,7 @@ class Roofline:
         device_name: Where.
         peak_flops_per_second: Dense matrix peak; None with ``unknown_reason``.
         bandwidth_bytes_per_second: Device memory bandwidth; None with ``unknown_reason``.
+        measured: Whether the ceilings were measured on the device, not read from a datasheet.
         source: Where the ceilings were read; None without them.
         unknown_reason: Why a ceiling is missing; None where both are known.
         points: One for each run.
@@ -59,6 +59,7 @@ class Roofline:
     device_name: str
     peak_flops_per_second: float | None
     bandwidth_bytes_per_second: float | None
+    measured: bool
     source: str | None
     unknown_reason: str | None
     points: tuple[RooflinePoint, ...]
@@ -82,12 +83,12 @@ def minimal_traffic_bytes(memory: Memory, phase: Phase) -> int:
             return once + memory.state_bytes * (2 if memory.state_kind == "state" else 1)
 
 
-def rooflines(analysis: Analysis) -> tuple[Roofline, ...]:
-    """One roofline for each dtype measured, in the order of the points."""
+def rooflines(points: Iterable[PointAnalysis], ceilings: Iterable[Ceilings]) -> tuple[Roofline, ...]:
+    """One roofline for each dtype of ``points``, in their order; under ``ceilings`` where one is of that dtype."""
     by_dtype: dict[Dtype, list[Summary]] = {}
-    for point in analysis.points:
+    for point in points:
         by_dtype.setdefault(point.point.dtype, []).extend(point.summaries)
-    measured = {found.dtype: found for found in analysis.ceilings}
+    measured = {found.dtype: found for found in ceilings}
     return tuple(_roofline(dtype, summaries, measured.get(dtype)) for dtype, summaries in by_dtype.items())
 
 
@@ -109,6 +110,7 @@ def _roofline(dtype: Dtype, summaries: Iterable[Summary], measured: Ceilings | N
         device_name=environment.device_name,
         peak_flops_per_second=peak,
         bandwidth_bytes_per_second=bandwidth,
+        measured=measured is not None,
         source=source,
         unknown_reason=peak_unknown_reason(environment, dtype) if peak is None else None,
         points=tuple(_point(summary) for summary in listed if _traffic(summary) > 0),

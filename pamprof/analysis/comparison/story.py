@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pamprof.analysis.comparison.names import Names
+    from pamprof.analysis.comparison.noise_floor import NoiseFloor
     from pamprof.analysis.comparison.results import Comparison, Crossover, Doubt, PointAnalysis, Summary
     from pamprof.analysis.comparison.roles import Roles
-    from pamprof.records import Ceilings, Session, Workload
+    from pamprof.analysis.comparison.roofline import Roofline
+    from pamprof.records import Session, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,14 +151,16 @@ class Analysis:
         crossovers: All of them, measured and modelled.
         story: What the report tells of them.
         problems: What was left out of the conclusions, a sentence each.
-        ceilings: The latest measured on the runs' own machine, one for each dtype.
+        noise_floor: How far from 1 the reference against itself can be told; None where it was not paired with itself.
+        rooflines: One for each dtype, under the latest ceilings measured on the runs' own machine.
     """
 
     points: tuple[PointAnalysis, ...]
     crossovers: tuple[Crossover, ...]
     story: Story
     problems: tuple[str, ...]
-    ceilings: tuple[Ceilings, ...] = ()
+    noise_floor: NoiseFloor | None
+    rooflines: tuple[Roofline, ...]
 
 
 def tell(
