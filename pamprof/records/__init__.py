@@ -3,18 +3,16 @@
 from pamprof.records.environment import Environment
 from pamprof.records.interval import Interval
 from pamprof.records.layers import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
+from pamprof.records.memory import Memory
+from pamprof.records.monitor import Energy, Monitor, Series
 from pamprof.records.price import Price, PriceQuote
 from pamprof.records.run import (
     Ceilings,
-    Energy,
     FlopCount,
     Gate,
     KernelShare,
-    Memory,
-    Monitor,
     OperatorCount,
     Run,
-    Series,
     Skip,
     SkipKind,
     StopReason,
