@@ -93,7 +93,9 @@ def last_level_caches_bytes() -> Reading[int]:
     shared = set()
     for core in allowed_cores():
         try:
-            shared.add((_CPU_CACHES.parents[1] / f"cpu{core}" / "cache" / f"index{index}" / "shared_cpu_list").read_text())
+            shared.add(
+                (_CPU_CACHES.parents[1] / f"cpu{core}" / "cache" / f"index{index}" / "shared_cpu_list").read_text()
+            )
         except OSError:
             continue
     return known(one.value * max(1, len(shared)))

@@ -1,14 +1,15 @@
 """Measured ceilings of the device: the fastest matrix product, and the fastest read, write and copy of memory.
 
 Datasheet peaks hold at boost clocks that a device does not sustain; these numbers are what it reached in this session.
-Reads alone are faster than a copy on memory that has to turn around between reading and writing, so a decode step, which
-mostly reads, can exceed the copy ceiling.
+Memory has to turn around between reading and writing, so a decode step, which mostly reads, can exceed what a copy
+reaches.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -95,12 +96,11 @@ def read_passes(source: Tensor) -> dict[str, Callable[[], object]]:
         "torch.dot of float32": lambda: torch.dot(source, source),
     }
     if source.device.type == "cuda" and missing_triton() is None:
-        from pamprof.measure.machine.read_kernel import CONFIGURATIONS, largest_words
+        from pamprof.workloads.kernels.memory_read import CONFIGURATIONS, largest_words
 
         for block_size, warp_count in CONFIGURATIONS:
-            passes[f"Triton, {block_size * 4 // 2**10} KiB a program"] = lambda block_size=block_size, warps=warp_count: (
-                largest_words(words, block_size=block_size, warp_count=warps)
-            )
+            name = f"Triton, {block_size * 4 // 2**10} KiB a program"
+            passes[name] = partial(largest_words, words, block_size=block_size, warp_count=warp_count)
     return passes
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.comparison.noise_floor import noise_floor
-from pamprof.analysis.comparison.roofline import rooflines
 from pamprof.records.codec import SCHEMA_VERSION
 from pamprof.render.comparison.model import Fact
-from pamprof.render.text import listed, plural, point_label
+from pamprof.render.text import ceiling_words, listed, plural, point_label, roof_share
 
 if TYPE_CHECKING:
+    from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Environment, PriceQuote
     from pamprof.render.comparison.inputs import ReportInputs
 
@@ -162,14 +162,29 @@ def _samples(inputs: ReportInputs) -> str:
 
 
 def _ceilings(inputs: ReportInputs) -> str:
-    found = tuple(
-        f"{roof.dtype}: {units.si(roof.peak_flops_per_second, 'FLOP/s')} and "
-        f"{units.si(roof.bandwidth_bytes_per_second, 'B/s')} ({roof.source})"
-        for roof in rooflines(inputs.analysis)
-        if roof.source is not None
-    )
-    reasons = dict.fromkeys(r.unknown_reason for r in rooflines(inputs.analysis) if r.unknown_reason is not None)
+    roofs = inputs.analysis.roofs
+    found = tuple(f"{roof.dtype}: {_rates(roof)} ({roof.source})" for roof in roofs if roof.source is not None)
+    reasons = dict.fromkeys(roof.unknown_reason for roof in roofs if roof.unknown_reason is not None)
     return "; ".join(found) or f"{units.UNKNOWN} ({'; '.join(reasons) or 'nothing was measured'})"
+
+
+def _rates(roof: Roof) -> str:
+    memory = (f"{b.kind} {units.si(b.bytes_per_second, 'B/s')}" for b in roof.bandwidths)
+    return ", ".join((f"{roof.peak_kind} {units.si(roof.peak_flops_per_second, 'FLOP/s')}", *memory))
+
+
+def roof_shares(inputs: ReportInputs) -> str:
+    """``transformer: train 41.2 % of product, decode 93.4 % of read``: the baseline of each phase; or why not."""
+    shares: dict[str, list[str]] = {}
+    for told in inputs.story.phases:
+        place = told.point.baseline.roof
+        if place is not None and place.ceiling is not None:
+            label = inputs.arm(told.point.baseline.workload).label
+            words = f"{told.phase} {roof_share(place)} of {ceiling_words(place)}"
+            shares.setdefault(label, []).append(words)
+    reasons = dict.fromkeys(roof.unknown_reason for roof in inputs.analysis.roofs if roof.unknown_reason is not None)
+    told_shares = "; ".join(f"{label}: {', '.join(words)}" for label, words in shares.items())
+    return told_shares or f"{units.UNKNOWN} ({'; '.join(reasons) or 'nothing was measured'})"
 
 
 def _uncounted(inputs: ReportInputs) -> str:
