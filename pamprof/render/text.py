@@ -67,8 +67,8 @@ def roof_remark(place: RoofPlace) -> str:
 
 
 def ceiling_words(place: RoofPlace) -> str:
-    """``read``, or ``copy, for want of read``."""
-    missing = "" if place.missing_ceiling is None else f", for want of {place.missing_ceiling}"
+    """``read``, or ``copy in place of read``."""
+    missing = "" if place.missing_ceiling is None else f" in place of {place.missing_ceiling}"
     return f"{place.ceiling}{missing}"
 
 

@@ -25,7 +25,7 @@ _MOSTLY_READS, _MOSTLY_WRITES = 0.75, 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
+class LeastTraffic:
     """Bytes one step reads from memory and writes to it."""
 
     read_bytes: int
@@ -73,7 +73,7 @@ class Roof:
         return next((known[k] for k in (kind, CeilingKind.COPY, CeilingKind.LISTED_BANDWIDTH) if k in known), None)
 
 
-def least_traffic(memory: Memory, phase: Phase) -> Traffic:
+def least_traffic(memory: Memory, phase: Phase) -> LeastTraffic:
     """The least bytes one step moves between memory and chip, from what the arm holds.
 
     Every phase reads its parameters and moves its inputs and outputs once, counted as reads. Training also writes the
@@ -84,15 +84,15 @@ def least_traffic(memory: Memory, phase: Phase) -> Traffic:
     match phase:
         case Phase.TRAIN:
             held = memory.gradient_bytes + memory.optimizer_bytes + (memory.saved_activation_bytes or 0)
-            return Traffic(read_bytes=once + held, write_bytes=memory.parameter_bytes + held)
+            return LeastTraffic(read_bytes=once + held, write_bytes=memory.parameter_bytes + held)
         case Phase.PREFILL:
-            return Traffic(read_bytes=once, write_bytes=memory.state_bytes)
+            return LeastTraffic(read_bytes=once, write_bytes=memory.state_bytes)
         case Phase.DECODE:
             written = memory.state_bytes if memory.state_kind == "state" else 0
-            return Traffic(read_bytes=once + memory.state_bytes, write_bytes=written)
+            return LeastTraffic(read_bytes=once + memory.state_bytes, write_bytes=written)
 
 
-def fitting_ceiling(traffic: Traffic) -> CeilingKind:
+def fitting_ceiling(traffic: LeastTraffic) -> CeilingKind:
     """The memory ceiling nearest to ``traffic`` by the share of reads: 1 when reading, 1/2 in a copy, 0 when writing.
 
     So decode has the read ceiling while weights and cache outweigh the state it writes back, and training, which writes

@@ -174,17 +174,22 @@ def _rates(roof: Roof) -> str:
 
 
 def roof_shares(inputs: ReportInputs) -> str:
-    """``transformer: train 41.2 % of product, decode 93.4 % of read``: the baseline of each phase; or why not."""
-    shares: dict[str, list[str]] = {}
-    for told in inputs.story.phases:
-        place = told.point.baseline.roof
-        if place is not None and place.ceiling is not None:
-            label = inputs.arm(told.point.baseline.workload).label
-            words = f"{told.phase} {roof_share(place)} of {ceiling_words(place)}"
-            shares.setdefault(label, []).append(words)
-    reasons = dict.fromkeys(roof.unknown_reason for roof in inputs.analysis.roofs if roof.unknown_reason is not None)
-    told_shares = "; ".join(f"{label}: {', '.join(words)}" for label, words in shares.items())
-    return told_shares or f"{units.UNKNOWN} ({'; '.join(reasons) or 'nothing was measured'})"
+    """``train 41.2 %, prefill 38.0 % of product, decode 93.4 % of read (transformer)``, or why that is unknown.
+
+    The shares are those of each phase's baseline; a ceiling is named behind the last of the phases that it bounds.
+    """
+    placed = [(told, told.point.baseline.roof) for told in inputs.story.phases]
+    known = [(told, place) for told, place in placed if place is not None and place.ceiling is not None]
+    if not known:
+        reasons = dict.fromkeys(roof.unknown_reason for roof in inputs.analysis.roofs if roof.unknown_reason)
+        return f"{units.UNKNOWN} ({'; '.join(reasons) or 'nothing was measured'})"
+    following = [ceiling_words(place) for _, place in known[1:]] + [""]
+    shares = ", ".join(
+        f"{told.phase} {roof_share(place)}" + ("" if ceiling_words(place) == after else f" of {ceiling_words(place)}")
+        for (told, place), after in zip(known, following, strict=True)
+    )
+    labels = dict.fromkeys(inputs.arm(told.point.baseline.workload).label for told, _ in known)
+    return f"{shares} ({', '.join(labels)})"
 
 
 def _uncounted(inputs: ReportInputs) -> str:

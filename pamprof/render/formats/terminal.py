@@ -60,10 +60,10 @@ def _head(view: ReportView, console: Console, width: int) -> list[Text]:
         text.truncate(width, overflow="ellipsis")
         lines.append(text)
     for heading, words in (("Roof", view.roof_shares), ("Noise floor", view.noise)):
-        line = Text(f"{heading:<17}", style="bold")
-        line.append(_plain(words))
-        line.truncate(width, overflow="ellipsis")
-        lines.append(line)
+        text = Text(f"{heading:<17}", style="bold")
+        text.append(_plain(words), style="")
+        text.truncate(width, overflow="ellipsis")
+        lines.append(text)
     return lines
 
 
