@@ -27,9 +27,16 @@ _LOWEST = tl.constexpr(-1e30)  # finite, so that nothing subtracts infinities
 
 
 @triton.jit
-def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
-    logits, targets, losses, stride, vocabulary, log2_weight, BLOCK: tl.constexpr, VECTOR: tl.constexpr
-):
+def _cross_entropy_kernel(
+    logits: tl.tensor,
+    targets: tl.tensor,
+    losses: tl.tensor,
+    stride: tl.tensor,
+    vocabulary: tl.tensor,
+    log2_weight: tl.tensor,
+    BLOCK: tl.constexpr,
+    VECTOR: tl.constexpr,
+) -> None:
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
     target = tl.load(targets + row)
@@ -63,7 +70,7 @@ def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _added(largest, total, tile):  # type: ignore[no-untyped-def]
+def _added(largest: tl.tensor, total: tl.tensor, tile: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """Largest [M] and sum [M] with one more tile [M, VECTOR], whose rows lie in one thread each."""
     higher = tl.maximum(largest, tl.max(tile, 1))
     scaled = higher * LOG2_E

@@ -37,10 +37,11 @@ CHANNELS_PER_WARP = 512  # at most, of a wide row
 
 
 @triton.jit
-def normed_rows(  # type: ignore[no-untyped-def]
-    planes, branch, branch_scale, scale, total, normed, row, channel, rows, stored, width,
+def normed_rows(
+    planes: tl.tensor, branch: tl.tensor, branch_scale: tl.tensor, scale: tl.tensor, total: tl.tensor,
+    normed: tl.tensor, row: tl.tensor, channel: tl.tensor, rows: tl.tensor, stored: tl.tensor, width: tl.tensor,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
-):  # fmt: skip
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
     """Sums and norms of some rows, stored; the norms as float32 [ROWS, D] real and imaginary.
 
     ``stored`` is how many rows are stored: all, or none where another program does it. PARTS is how many there are of
@@ -80,11 +81,12 @@ def normed_rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _norm_kernel(  # type: ignore[no-untyped-def]
-    planes, branch, branch_scale, scale, total, normed, rows, width,
+def _norm_kernel(
+    planes: tl.tensor, branch: tl.tensor, branch_scale: tl.tensor, scale: tl.tensor, total: tl.tensor,
+    normed: tl.tensor, rows: tl.tensor, width: tl.tensor,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     await_inputs(OVERLAPS)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     normed_rows(

@@ -41,10 +41,12 @@ _HELD_NUMBERS = 96  # of gates' weights in one thread, at most; beyond that they
 
 
 @triton.jit
-def _along_gates(  # type: ignore[no-untyped-def]
-    real, imag, along_real, along_imag, logits_gradient, step_weight, protect_weight, weights,
-    sizes, row, channel, inside, rows, width, HEADS: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+def _along_gates(
+    real: tl.tensor, imag: tl.tensor, along_real: tl.tensor, along_imag: tl.tensor, logits_gradient: tl.tensor,
+    step_weight: tl.tensor, protect_weight: tl.tensor, weights: tl.tensor,
+    sizes: tl.tensor, row: tl.tensor, channel: tl.tensor, inside: tl.tensor, rows: tl.tensor, width: tl.tensor,
+    HEADS: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr, BLOCK: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
     """Adds to the gradient [1, D] of one normed row what comes through both logits; stores the row's moduli."""
     size, inverse = modulus(real, imag)
     channel = channel[None, :]
@@ -65,22 +67,24 @@ def _along_gates(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _norm_backward_kernel(  # type: ignore[no-untyped-def]
-    planes, scale, gradient, residual, logits_gradient, step_weight, protect_weight,
-    planes_gradient, branch_gradient, scale_gradient, sizes, rows, width, HEADS: tl.constexpr,
+def _norm_backward_kernel(
+    planes: tl.tensor, scale: tl.tensor, gradient: tl.tensor, residual: tl.tensor, logits_gradient: tl.tensor,
+    step_weight: tl.tensor, protect_weight: tl.tensor,
+    planes_gradient: tl.tensor, branch_gradient: tl.tensor, scale_gradient: tl.tensor, sizes: tl.tensor,
+    rows: tl.tensor, width: tl.tensor,
+    HEADS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     channel = tl.arange(0, BLOCK)
     within = channel < width
     channel_scale = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32)[None, :]
     summed = tl.zeros((ROWS, BLOCK), tl.float32)
-    weights = ()
+    weights = ()  # type: tuple[tuple[tl.tensor, ...], ...]
     if HAS_GATES and HOLDS_WEIGHTS:
         for head in tl.static_range(HEADS):
             of_head = gate_weights(step_weight, protect_weight, head, channel[None, :], width)
-            # Triton knows no starred tuples.
-            weights = weights + (of_head,)  # type: ignore[assignment]  # noqa: RUF005
+            weights += (of_head,)
     for tile in tl.range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0), num_stages=STAGES):
         row = tile * ROWS + tl.arange(0, ROWS)
         inside = (row < rows)[:, None] & within[None, :]

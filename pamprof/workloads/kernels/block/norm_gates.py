@@ -32,7 +32,9 @@ _PROGRAMS = 64 if INTERPRETED.value else 1056  # up to which a row's heads are s
 
 
 @triton.jit
-def gate_weights(step_weight, protect_weight, head, channel, width):  # type: ignore[no-untyped-def]
+def gate_weights(
+    step_weight: tl.tensor, protect_weight: tl.tensor, head: tl.tensor, channel: tl.tensor, width: tl.tensor
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """One head's weights of real parts, imaginary parts and moduli, as rows [1, D]."""
     within = channel < width
     of_step = step_weight + head * 2 * width + channel
@@ -42,13 +44,15 @@ def gate_weights(step_weight, protect_weight, head, channel, width):  # type: ig
 
 
 @triton.jit(do_not_specialize=["length"])
-def _gated_norm_kernel(  # type: ignore[no-untyped-def]
-    planes, branch, branch_scale, scale, total, normed,
-    step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits,
-    rows, length, width,
+def _gated_norm_kernel(
+    planes: tl.tensor, branch: tl.tensor, branch_scale: tl.tensor, scale: tl.tensor, total: tl.tensor,
+    normed: tl.tensor,
+    step_weight: tl.tensor, step_bias: tl.tensor, dt_bias: tl.tensor, protect_weight: tl.tensor,
+    protect_bias: tl.tensor, step_logits: tl.tensor, gate_logits: tl.tensor,
+    rows: tl.tensor, length: tl.tensor, width: tl.tensor,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
     HEADS: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """One row, so that its logits are numbers: vectors of a few would be laid out anew for each store.
 
     GROUP is how many heads a program takes. Of a row's programs, each of which needs its norm, the first one stores it.
@@ -63,7 +67,7 @@ def _gated_norm_kernel(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     size, _ = modulus(real, imag)
     channel = channel[None, :]
-    steps, gates = (), ()
+    steps, gates = (), ()  # type: tuple[tl.tensor, ...], tuple[tl.tensor, ...]
     for index in tl.static_range(GROUP):
         head = index if GROUP == HEADS else tl.program_id(1) * GROUP + index
         of_real, of_imag, of_size = gate_weights(step_weight, protect_weight, head, channel, width)
@@ -71,8 +75,8 @@ def _gated_norm_kernel(  # type: ignore[no-untyped-def]
         gate = tl.sum(tl.sum(size * of_size, axis=1), axis=0)
         step += tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
         gate += tl.load(protect_bias + head).to(tl.float32)
-        steps = steps + (step,)  # type: ignore[assignment]  # noqa: RUF005 - Triton knows no starred tuples
-        gates = gates + (gate,)  # type: ignore[assignment]  # noqa: RUF005
+        steps += (step,)
+        gates += (gate,)
     # Behind all loads, since none may overtake a store.
     target = (row // length).to(tl.int64) * HEADS * length + row % length
     for index in tl.static_range(GROUP):

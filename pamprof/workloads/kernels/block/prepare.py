@@ -25,7 +25,15 @@ _ELEMENTS, _WARPS = 1024, 4
 
 
 @triton.jit
-def _rows_and_turn(cosine, sine, rows, length, HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _rows_and_turn(
+    cosine: tl.tensor,
+    sine: tl.tensor,
+    rows: tl.tensor,
+    length: tl.tensor,
+    HEAD_DIM: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     """A program's rows, channels, their mask, and the rotation of each."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, BLOCK)
@@ -37,7 +45,9 @@ def _rows_and_turn(cosine, sine, rows, length, HEAD_DIM: tl.constexpr, ROWS: tl.
 
 
 @triton.jit
-def _turned(planes, turn_real, turn_imag, imaginary, inside):  # type: ignore[no-untyped-def]
+def _turned(
+    planes: tl.tensor, turn_real: tl.tensor, turn_imag: tl.tensor, imaginary: tl.tensor, inside: tl.tensor
+) -> None:
     """Turns one part in place; ``imaginary`` is the distance of its imaginary plane."""
     real = tl.load(planes, mask=inside, other=0.0).to(tl.float32)
     imag = tl.load(planes + imaginary, mask=inside, other=0.0).to(tl.float32)
@@ -46,10 +56,11 @@ def _turned(planes, turn_real, turn_imag, imaginary, inside):  # type: ignore[no
 
 
 @triton.jit
-def _prepare_kernel(  # type: ignore[no-untyped-def]
-    qkv, cosine, sine, step_logits, gate_logits, log_decay, rows, length, heads,
+def _prepare_kernel(
+    qkv: tl.tensor, cosine: tl.tensor, sine: tl.tensor, step_logits: tl.tensor, gate_logits: tl.tensor,
+    log_decay: tl.tensor, rows: tl.tensor, length: tl.tensor, heads: tl.tensor,
     HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, HEAD_DIM, ROWS, BLOCK)
     head = tl.program_id(1)
     inner = heads * HEAD_DIM
@@ -68,10 +79,12 @@ def _prepare_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _prepare_backward_kernel(  # type: ignore[no-untyped-def]
-    gradient, prepared, cosine, sine, step_logits, gate_logits, decay_gradient, logits_gradient,
-    rows, length, heads, HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+def _prepare_backward_kernel(
+    gradient: tl.tensor, prepared: tl.tensor, cosine: tl.tensor, sine: tl.tensor, step_logits: tl.tensor,
+    gate_logits: tl.tensor, decay_gradient: tl.tensor, logits_gradient: tl.tensor,
+    rows: tl.tensor, length: tl.tensor, heads: tl.tensor,
+    HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+) -> None:  # fmt: skip
     row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, HEAD_DIM, ROWS, BLOCK)
     head = tl.program_id(1)
     inner = heads * HEAD_DIM

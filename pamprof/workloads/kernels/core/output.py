@@ -27,26 +27,26 @@ from pamprof.workloads.kernels.core.tiles import (
 
 
 @triton.jit(do_not_specialize=["length", "segment_chunks"])
-def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one program, read from top to bottom
-    queries,
-    keys,
-    values,
-    sums,
-    cuts,
-    from_start,
-    to_end,
-    entering,
-    output,
-    kept,
-    final,
-    scale,
-    length,
-    segment_chunks,
-    stride_batch,
-    stride_time,
-    stride_plane,
-    stride_head,
-    heads,
+def output_kernel(  # noqa: PLR0915 - one program, read from top to bottom
+    queries: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    sums: tl.tensor,
+    cuts: tl.tensor,
+    from_start: tl.tensor,
+    to_end: tl.tensor,
+    entering: tl.tensor,
+    output: tl.tensor,
+    kept: tl.tensor,
+    final: tl.tensor,
+    scale: tl.tensor,
+    length: tl.tensor,
+    segment_chunks: tl.tensor,
+    stride_batch: tl.tensor,
+    stride_time: tl.tensor,
+    stride_plane: tl.tensor,
+    stride_head: tl.tensor,
+    heads: tl.tensor,
     HEAD_DIM: tl.constexpr,
     HEAD_STEP: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -56,7 +56,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
     KEEPS: tl.constexpr,
     HAS_FINAL: tl.constexpr,
     PRECISION: tl.constexpr,
-):
+) -> None:
     chunks = tl.cdiv(length, CHUNK)
     segments = tl.cdiv(chunks, segment_chunks)
     blocks: tl.constexpr = (HEAD_DIM + BLOCK_V - 1) // BLOCK_V

@@ -48,7 +48,7 @@ load_to_shared = getattr(async_copy, "async_load", None) or async_copy.async_cop
 
 
 @gluon.jit
-def turned(tile):  # type: ignore[no-untyped-def]
+def turned(tile: gl.tensor) -> gl.tensor:
     """[real | imag] to [imag | -real], in a product's layout: registers are named anew, half of them negated."""
     real, imag = gl.split(gl.permute(gl.reshape(tile, [tile.shape[0], 2, VALUES]), (0, 2, 1)))
     other = gl.reshape(gl.permute(gl.join(imag, -real), (0, 2, 1)), [tile.shape[0], WIDTH])
@@ -56,7 +56,7 @@ def turned(tile):  # type: ignore[no-untyped-def]
 
 
 @gluon.jit
-def exp2(exponent):  # type: ignore[no-untyped-def]
+def exp2(exponent: gl.tensor) -> gl.tensor:
     """2^x, without the instructions that keep denormal results."""
     return gl.inline_asm_elementwise(
         "ex2.approx.ftz.f32 $0, $1;", "=f,f", [exponent], dtype=gl.float32, is_pure=True, pack=1
@@ -64,16 +64,20 @@ def exp2(exponent):  # type: ignore[no-untyped-def]
 
 
 @gluon.jit
-def unknown(number):  # type: ignore[no-untyped-def]
+def unknown(number: gl.tensor) -> gl.tensor:
     """The number, of which the compiler does not know that it is the same."""
     return gl.inline_asm_elementwise("mov.u32 $0, $1;", "=r,r", [number], dtype=gl.int32, is_pure=False, pack=1)
 
 
 @gluon.jit
-def _send_for(  # type: ignore[no-untyped-def]
-    stage, chunk, end, length, row_chunks, first, queries, keys, values, sums, cuts, to_end, stride_time, stride_plane,
-    q_reals, q_imags, k_reals, k_imags, vs, all_sums, all_cuts, all_ends,
-):  # fmt: skip
+def _send_for(
+    stage: gl.tensor, chunk: gl.tensor, end: gl.tensor, length: gl.tensor, row_chunks: gl.tensor, first: gl.tensor,
+    queries: gl.tensor, keys: gl.tensor, values: gl.tensor, sums: gl.tensor, cuts: gl.tensor, to_end: gl.tensor,
+    stride_time: gl.tensor, stride_plane: gl.tensor,
+    q_reals: gl.shared_memory_descriptor, q_imags: gl.shared_memory_descriptor, k_reals: gl.shared_memory_descriptor,
+    k_imags: gl.shared_memory_descriptor, vs: gl.shared_memory_descriptor, all_sums: gl.shared_memory_descriptor,
+    all_cuts: gl.shared_memory_descriptor, all_ends: gl.shared_memory_descriptor,
+) -> None:  # fmt: skip
     """Begin to copy one chunk to shared memory: five tiles [C, 64] and three vectors [C].
 
     Rows behind the end become zero, also where there is no such chunk: a branch would make the compiler wait for all
@@ -101,30 +105,30 @@ def _send_for(  # type: ignore[no-untyped-def]
 
 
 @gluon.jit(do_not_specialize=["length", "segment_chunks"])
-def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one program, read from top to bottom
-    queries,
-    keys,
-    values,
-    sums,
-    cuts,
-    from_start,
-    to_end,
-    entering,
-    output,
-    kept,
-    final,
-    scale,
-    length,
-    segment_chunks,
-    stride_batch,
-    stride_time,
-    stride_plane,
-    stride_head,
-    heads,
+def hopper_output_kernel(  # noqa: PLR0915 - one program, read from top to bottom
+    queries: gl.tensor,
+    keys: gl.tensor,
+    values: gl.tensor,
+    sums: gl.tensor,
+    cuts: gl.tensor,
+    from_start: gl.tensor,
+    to_end: gl.tensor,
+    entering: gl.tensor,
+    output: gl.tensor,
+    kept: gl.tensor,
+    final: gl.tensor,
+    scale: gl.tensor,
+    length: gl.tensor,
+    segment_chunks: gl.tensor,
+    stride_batch: gl.tensor,
+    stride_time: gl.tensor,
+    stride_plane: gl.tensor,
+    stride_head: gl.tensor,
+    heads: gl.tensor,
     ENTERS: gl.constexpr,
     KEEPS: gl.constexpr,
     HAS_FINAL: gl.constexpr,
-):
+) -> None:
     chunks = (length + CHUNK - 1) // CHUNK
     segments = (chunks + segment_chunks - 1) // segment_chunks
     blocks: gl.constexpr = HEAD_DIM // VALUES

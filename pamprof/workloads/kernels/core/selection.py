@@ -37,7 +37,7 @@ def configuration_for(shape: CoreShape, device: torch.device) -> Configuration:
 
 
 # A compiler takes the answer as it is instead of tracing how it was found.
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch does not annotate it
 def configuration_numbers(
     batch_size: int,
     length: int,

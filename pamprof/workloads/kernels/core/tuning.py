@@ -206,8 +206,8 @@ def graph_seconds(call: Callable[[], object]) -> float:
     graph.replay()
     times: list[float] = []
     while len(times) < _LEAST_REPLAYS or sum(times) * _CALLS < _SAMPLE_SECONDS:
-        start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        start = torch.cuda.Event(enable_timing=True)
+        end = torch.cuda.Event(enable_timing=True)
         start.record()
         graph.replay()
         end.record()

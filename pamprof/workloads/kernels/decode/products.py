@@ -51,12 +51,13 @@ _OVERLAPPING_BYTES = 4 << 20
 
 
 @triton.jit
-def _products_kernel(  # type: ignore[no-untyped-def]
-    x, weight, bias, beta, out, rows, inputs, outputs,
+def _products_kernel(
+    x: tl.tensor, weight: tl.tensor, bias: tl.tensor, beta: tl.tensor, out: tl.tensor, rows: tl.tensor,
+    inputs: tl.tensor, outputs: tl.tensor,
     GATES: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, STEPS: tl.constexpr,
     BLOCK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr, OVERLAPS: tl.constexpr,
     LAUNCHES_LATE: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     if not LAUNCHES_LATE:
         launch_next(OVERLAPS)
     columns: tl.constexpr = (4 if GATES else 2) * OUTPUTS

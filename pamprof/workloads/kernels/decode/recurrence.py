@@ -35,7 +35,7 @@ _FEW_VALUES, _MANY_VALUES = 16, 32  # value channels of one program
 
 
 @triton.jit
-def _vector(qkv, channel, head_dim, inner):  # type: ignore[no-untyped-def]
+def _vector(qkv: tl.tensor, channel: tl.tensor, head_dim: tl.tensor, inner: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """Real and imaginary part of some channels of q, k or v."""
     within = channel < head_dim
     real = tl.load(qkv + channel, mask=within, other=0.0).to(tl.float32)
@@ -44,10 +44,11 @@ def _vector(qkv, channel, head_dim, inner):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _memory_kernel(  # type: ignore[no-untyped-def]
-    qkv, step_logits, gate_logits, cosine, sine, state, out, heads, read_scale,
+def _memory_kernel(
+    qkv: tl.tensor, step_logits: tl.tensor, gate_logits: tl.tensor, cosine: tl.tensor, sine: tl.tensor,
+    state: tl.tensor, out: tl.tensor, heads: tl.tensor, read_scale: tl.tensor,
     HEAD_DIM: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr, AHEAD: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     launch_next(OVERLAPS)
     program = tl.program_id(0)
     sequence = (program // heads).to(tl.int64)

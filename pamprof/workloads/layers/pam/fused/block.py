@@ -58,7 +58,7 @@ class FusedBlock(PlanarBlock):
             scaled = self.pam_scale * self.pam.o_proj.weight_real, self.pam_scale * self.pam.o_proj.weight_imag
             self.fused_output = self.product.fuse(*(weight.to(dtype) for weight in scaled))
 
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override]  # a pair goes to a fused block or head alone
         self, hidden: Hidden, rotation: Tensor, state: Tensor | None = None, begins: bool = True
     ) -> Hidden:
         """The block on a residual stream [B, T, 2, D], or on a pair.
