@@ -42,7 +42,7 @@ def _cross_entropy_kernel(
     target = tl.load(targets + row)
     at_target = tl.load(logits + target).to(tl.float32)
     column = tl.arange(0, BLOCK // VECTOR)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]
-    # Columns that are all inside need no mask; a mask by the vocabulary, which nothing divides, would part their loads.
+    # Columns that are all inside need no mask; a mask at the vocabulary's odd size would split their loads.
     whole = vocabulary // BLOCK * BLOCK
     # The largest so far and the sum of exponentials relative to it, for what one thread loads at once.
     largest = tl.full([BLOCK // VECTOR], _LOWEST, tl.float32)
@@ -64,7 +64,7 @@ def _cross_entropy_kernel(
         tile = tl.load(logits + start + column, mask=start + column < stride, other=0.0).to(tl.float32)
         share = tl.where(start + column < vocabulary, exp2(tile * LOG2_E + shift), 0.0)
         store(logits + start + column, share, start + column < stride)
-    tl.debug_barrier()  # the target's share is stored once more, behind what another thread stored there
+    tl.debug_barrier()  # the target's share is stored again, after what another thread stored there
     share = exp2(at_target * LOG2_E + shift) - exp2(log2_weight)
     tl.store(logits + target, rounded(share, logits.dtype.element_ty))
 

@@ -3,9 +3,9 @@
 Everything is float32; the constants are those of ``layers.recurrent.epsilons``.
 
 From Hopper on a kernel may be launched while the one before still runs (programmatic dependent launch, "griddepcontrol"
-in the PTX ISA). Every kernel launched so waits before it reads or writes anything that another one writes; the memory's
-alone may read its state at once, behind a kernel that launches it only after having waited itself. A kernel launched
-otherwise begins when all before it have ended, as ever.
+in the PTX ISA). Every kernel launched so waits before it reads or writes anything that another kernel writes. The
+recurrence's kernel alone may read its state before it waits; the kernel in front of it then launches it only after its
+own wait. A kernel launched in the usual way begins when all before it have ended.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def await_inputs(OVERLAPS: tl.constexpr) -> None:
 
 @triton.jit
 def prefetch(pointers: tl.tensor) -> None:
-    """Send for the lines that hold these addresses, into the L2 cache."""
+    """Prefetch the lines that hold these addresses into the L2 cache."""
     tl.inline_asm_elementwise(
         "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], dtype=tl.int32, is_pure=False, pack=1
     )
@@ -99,8 +99,8 @@ def _approximate(x: tl.tensor, INSTRUCTION: tl.constexpr) -> tl.tensor:
     return tl.inline_asm_elementwise(INSTRUCTION, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
 
 
-# By themselves compilers add several instructions that keep denormal numbers or the last bit, which made these kernels
-# wait for arithmetic and not for memory.
+# Compilers add several instructions that keep denormal numbers or the last bit. With them these kernels were limited by
+# arithmetic, not by memory bandwidth.
 @triton.jit
 def exp2(exponent: tl.tensor) -> tl.tensor:
     """2^x."""

@@ -1,7 +1,7 @@
 """Backward of the block's norm, residual add and gate logits as one kernel that recomputes what forward did not keep.
 
-The gradient of the sum is written twice, as the residual stream wants it and as the branch's product wants it, so that
-no pass is spent on a cast. The scale's gradient is summed by each program over the rows it walks and then over the
+The gradient of the sum is written twice, in the dtype of the residual stream and in that of the branch's product, so
+that no pass is spent on a cast. The scale's gradient is summed by each program over the rows it walks and then over the
 programs, always in the same order.
 
 Axes: N rows (tokens of all sequences), D model_dim, H heads, B batch, T time.
@@ -93,7 +93,7 @@ def _norm_backward_kernel(
         imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
         along_real = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
         along_imag = tl.load(gradient + place + width, mask=inside, other=0.0).to(tl.float32)
-        if HAS_RESIDUAL:  # loaded before the first sum is waited for
+        if HAS_RESIDUAL:  # loaded before the first sum is needed
             past_real = tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
             past_imag = tl.load(residual + place + width, mask=inside, other=0.0).to(tl.float32)
         power = real * real + imag * imag + MAGNITUDE
@@ -218,7 +218,7 @@ def gated_norm_backward(
     protect_weight: Tensor,
     branch_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of ``add_norm_gates``, up to the two small products that the gates' weights want.
+    """Gradients of ``add_norm_gates``, except the two small products for the gates' weights.
 
     Args:
         planes: The sum that was normed, [B, T, 2, D].

@@ -1,4 +1,4 @@
-"""The norm that leads to the memory: as ``block.norm``, and from the same pass the logits of the decay's gates.
+"""The norm before the recurrence: as ``block.norm``, with the logits of the decay's gates from the same pass.
 
 Products with the gates' weights and everything that leads to a decay are float32 whatever the dtypes; they are made
 with the normed row before it is rounded.
@@ -28,7 +28,7 @@ from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 SIZE_FLOPS = 5  # per channel: modulus of a normed channel
 _WARPS = 1  # of a program of one row, the fastest on an H200
-_PROGRAMS = 64 if INTERPRETED.value else 1056  # up to which a row's heads are shared out among programs
+_PROGRAMS = 64 if INTERPRETED.value else 1056  # up to this many, a row's heads are split among programs
 
 
 @triton.jit
@@ -53,9 +53,9 @@ def _gated_norm_kernel(
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
     HEADS: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
 ) -> None:  # fmt: skip
-    """One row, so that its logits are numbers: vectors of a few would be laid out anew for each store.
+    """Norms one row, so that its logits are scalars: short vectors would be converted to another layout for each store.
 
-    GROUP is how many heads a program takes. Of a row's programs, each of which needs its norm, the first one stores it.
+    GROUP is how many heads a program takes. Every program of a row computes its norm; the first one stores it.
     """
     await_inputs(OVERLAPS)
     row = tl.program_id(0)
@@ -77,7 +77,7 @@ def _gated_norm_kernel(
         gate += tl.load(protect_bias + head).to(tl.float32)
         steps += (step,)
         gates += (gate,)
-    # Behind all loads, since none may overtake a store.
+    # After all loads, because no load may be moved across a store.
     target = (row // length).to(tl.int64) * HEADS * length + row % length
     for index in tl.static_range(GROUP):
         head = index if GROUP == HEADS else tl.program_id(1) * GROUP + index
@@ -86,7 +86,7 @@ def _gated_norm_kernel(
 
 
 def heads_per_program(rows: int, heads: int) -> int:
-    """Heads of one program: all of them where rows alone fill the device, fewer where a row would keep it waiting."""
+    """Heads of one program: all where the rows alone fill the device, else fewer."""
     return min(
         (group for group in range(1, heads + 1) if heads % group == 0 and rows * heads // group <= _PROGRAMS),
         default=heads,
@@ -140,7 +140,7 @@ def add_norm_gates(
     gates: list[Tensor],
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``add_norm``, and from the normed row x the logits of the memory's gates.
+    """``add_norm``, and from the normed row x the logits of the decay's gates.
 
     Args:
         planes: Residual stream [B, T, 2, D].

@@ -1,4 +1,4 @@
-"""Queries, keys and values made ready for the memory's core, and the decay from its logits, in one kernel each way.
+"""Prepares queries, keys and values for the recurrence, and the decay from its logits; one kernel each way.
 
 q and k are turned by their position and v is multiplied by its written share, in place on what the joint product wrote,
 and backward in place on the core's gradients. Backward does not need the values as they were: the gradient of the
@@ -167,7 +167,7 @@ def _fake_backward(
 def prepare_backward(
     gradient: Tensor, prepared: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor, decay_gradient: Tensor
 ) -> Tensor:
-    """Gradient of what ``prepare`` was given: of ``qkv`` in place of that of what it made, and of the logits.
+    """Gradients of the inputs of ``prepare``: that of ``qkv`` replaces the gradient of its result; and of the logits.
 
     Args:
         gradient: Of the prepared tensor, contiguous [B, T, 2, 3, H, d].

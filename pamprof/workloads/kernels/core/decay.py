@@ -1,13 +1,13 @@
-"""The decay inside chunks, worked out once for all kernels that weigh by it.
+"""The decay inside chunks, computed once for all kernels that weigh by it.
 
 A decay is held as a sum of base-two logarithms since the chunk's beginning. A decay of zero is not summed: beside the
 sum stands the position of the last one, and no weight reaches over it. Differences of sums then never meet an infinity,
 a zero cuts off exactly what lies before it, and what lies behind it loses no digits. Decays below the smallest normal
 float32 count as zero.
 
-A kernel of its own, because what is loaded can be had in the layout of any product, while a sum made inside a kernel
-is tied to its own and would be moved through shared memory, pair by pair. What is needed late is an array as well: a
-loop can send for it one chunk ahead.
+It is a kernel of its own because a loaded array comes in the layout of any product, while a sum made inside a kernel
+has one layout and would go through shared memory to reach another, pair by pair. What is needed late is an array as
+well, so that a loop can prefetch it one chunk ahead.
 
 Axes: R = B · H rows, N chunks, C chunk.
 """

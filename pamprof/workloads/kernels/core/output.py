@@ -1,4 +1,4 @@
-"""The kernel that reads the memory: every segment walks its chunks with the state in registers and writes the outputs.
+"""The kernel that reads the state: every segment walks its chunks with the state in registers and writes the outputs.
 
 Axes: R = B · H rows, N chunks, M segments, C chunk, d head_dim.
 """
@@ -96,11 +96,11 @@ def output_kernel(  # noqa: PLR0915 - one program, read from top to bottom
         k_real, k_imag = load_planes(keys, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
         v = load_joined(values, start, length, stride_time, stride_plane, first, HEAD_DIM, CHUNK, BLOCK_V)
 
-        # Queries are negated so that products read them from registers: what they read from shared memory takes a
-        # buffer more in the pipeline, and then one program fits where two should. Everything below is negative.
+        # Queries are negated so that products read them from registers. From shared memory they would need one more
+        # buffer of the pipeline, and only one program instead of two would fit. Everything below is negative.
         q_real = negated(q_real)
         q_imag = negated(q_imag)
-        # Scores before the state is read, one plane after the other: what is alive at once must fit the registers.
+        # Scores before the state is read, one plane after the other: what is live at once must fit the registers.
         read = since + tl.log2(scale)
         weight = pair_weight(read, cut, since, False)
         nothing = tl.zeros([CHUNK, CHUNK], tl.float32)
@@ -111,7 +111,7 @@ def output_kernel(  # noqa: PLR0915 - one program, read from top to bottom
         score = add_product(score, q_imag, tl.trans(k_real), PRECISION)
         pair_imag = rounded(score * weight, dtype)
 
-        # Each plane on the left times both planes on the right; what the imaginary one makes is turned at the end.
+        # Each plane on the left times both planes on the right; the imaginary plane's result is turned at the end.
         held = rounded(state, dtype)
         nothing = tl.zeros([CHUNK, 2 * BLOCK_V], tl.float32)
         to_read = tl.where(cut == NO_CUT, tl.exp2(read), 0.0)[:, None]

@@ -1,4 +1,4 @@
-"""The memory alone, without reading it: what segments write, and what each segment and chunk begins with.
+"""The state without its outputs: what each segment writes, and the state each segment and chunk begins with.
 
 Sequences are cut into segments so that few sequences still fill a GPU: each segment's own writing in parallel, then a
 scan over segments, then every segment from the state it begins with. In reverse the same code carries the gradient of
@@ -62,8 +62,8 @@ def state_kernel(
 ) -> None:
     """Walk each segment's chunks, in reverse with REVERSED, keeping the state before each or writing the last one.
 
-    Where none is kept, chunks come in the opposite order and are weighed by all the decay behind them: the state is
-    never scaled, and what is read last is still in the cache for the kernel that begins with it.
+    Without KEEPS, chunks come in the opposite order and are weighed by all the decay after them. The state is then
+    never scaled, and the chunk that is read last is still in the cache for the kernel that begins with it.
     """
     chunks = tl.cdiv(length, CHUNK)
     segments = tl.cdiv(chunks, segment_chunks)
@@ -82,7 +82,7 @@ def state_kernel(
         state = joined(*load_state(entering + place * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V))
     else:
         state = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)
-    turned = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)  # what imaginary keys write, as yet not times -i
+    turned = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)  # what imaginary keys write, not yet multiplied by -i
     begin = segment * segment_chunks
     end = tl.minimum(begin + segment_chunks, chunks)
     steps = end - begin
@@ -152,7 +152,7 @@ def scan_kernel(
         owns = ()  # type: tuple[tl.tensor, ...]
         decays = ()  # type: tuple[tl.tensor, ...]
         for n in tl.static_range(GROUP):
-            # Behind the last segment the last one is read once more, and nothing is stored of it.
+            # Past the last segment the last one is read again, and nothing of it is stored.
             order = tl.minimum(begin + n, segments - 1)
             place = segments - 1 - order if REVERSED else order
             own = tl.load(written + place * SIZE + element, mask=inside, other=0.0)

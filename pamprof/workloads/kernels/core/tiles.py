@@ -23,7 +23,7 @@ def negated(tile: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def rounded(tile: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
-    """The float32 tile in ``dtype``, to nearest; the interpreter by itself would cut bfloat16 off."""
+    """The float32 tile in ``dtype``, to nearest; the interpreter would truncate to bfloat16."""
     if INTERPRETED and dtype == tl.bfloat16:
         bits = tile.to(tl.int32, bitcast=True)
         tile = ((bits + 0x7FFF + ((bits >> 16) & 1)) & -65536).to(tl.float32, bitcast=True)
@@ -45,8 +45,8 @@ def of_row(
 ) -> tl.tensor:
     """Where a row's planes begin, R = B · H.
 
-    HEAD_STEP divides the stride of heads. Triton knows by itself only whether 16 does: heads of 72 channels it would
-    load and store a few bytes at a time.
+    HEAD_STEP divides the stride of heads. Triton itself only finds out whether 16 does, and would load and store heads
+    of 72 channels a few bytes at a time.
     """
     return row // heads * stride_batch + row % heads * (stride_head // HEAD_STEP * HEAD_STEP)
 
@@ -134,7 +134,7 @@ def load_joined(
 
 @triton.jit
 def joined(real: tl.tensor, imag: tl.tensor) -> tl.tensor:
-    """Two tiles [M, W] side by side: [M, 2 W]. As products lay tiles out, this only names registers anew."""
+    """Two tiles [M, W] side by side: [M, 2 W]. In the layout of products this moves no data."""
     return tl.reshape(tl.permute(tl.join(real, imag), (0, 2, 1)), [real.shape[0], 2 * real.shape[1]])
 
 

@@ -38,7 +38,7 @@ def _logits_of_heads(
 ) -> None:  # fmt: skip
     """Both gate logits of some heads of one row. The modulus of a normed channel needs the row's factor first."""
     inside = head < heads
-    head = tl.minimum(head, heads - 1)  # behind the end stands the last one, computed again and not stored
+    head = tl.minimum(head, heads - 1)  # past the end the last head is computed again and not stored
     shift = tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
     gate_shift = tl.load(protect_bias + head).to(tl.float32)
     await_results(OVERLAPS)
@@ -261,7 +261,7 @@ def _fake_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: li
 
 @kernel_operator("fused_decode_memory_inputs", fake=_fake_memory_inputs, work=_memory_inputs_work)
 def norm_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Norm, joint map to q, k, v, and the logits of the memory's gates.
+    """Norm, joint map to q, k, v, and the logits of the decay's gates.
 
     Args:
         hidden: Residual stream [B, 1, 2, D].

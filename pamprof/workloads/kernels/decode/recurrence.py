@@ -1,4 +1,4 @@
-"""One token of the memory as one kernel: turn q and k, decay the state, write the outer product, read.
+"""One token of the recurrence as one kernel: turn q and k, decay the state, write the outer product, read.
 
 The state is read once and written once, whatever its dtype; in between it is float32. A program takes some value
 channels of one head of one sequence.
@@ -30,7 +30,7 @@ from pamprof.workloads.kernels.kernel_operator import kernel_operator, require_c
 _DECAY_FLOPS = 8  # per head: decay and written share from both logits
 _FEW_WARPS, _MANY_WARPS = 2, 4
 _FEW_HEADS = 66  # below, heads are split further, so that every multiprocessor has something to load
-_WAITING_HEADS = 132  # up to which programs that wait with their state leave room for those they wait for
+_WAITING_HEADS = 132  # up to this many, programs that wait with a loaded state leave room for those they wait for
 _FEW_VALUES, _MANY_VALUES = 16, 32  # value channels of one program
 
 
@@ -55,7 +55,7 @@ def _memory_kernel(
     head = program % heads
     if not AHEAD:
         await_results(OVERLAPS)
-    # The compiler knows by HEAD_DIM, not by its padded size, which rows of the state lie aligned, and so loads wide.
+    # HEAD_DIM, unlike its padded size, tells the compiler which rows of the state are aligned, so that it loads wide.
     key = tl.arange(0, BLOCK)
     value = tl.program_id(1) * VALUES + tl.arange(0, VALUES)
     inside = (key < HEAD_DIM)[:, None] & (value < HEAD_DIM)[None, :]
@@ -74,8 +74,9 @@ def _memory_kernel(
     step = tl.load(step_logits + program)
     gate = tl.load(gate_logits + program)
     share = sigmoid(-gate)
-    # The decay is p + (1 - p) exp(-dt). Two positive terms keep every digit where much is forgotten; where little is,
-    # their errors would add up over thousands of tokens, and 1 minus what is lost is rounded once.
+    # The decay is p + (1 - p) exp(-dt). This sum of positive terms is exact where the decay is strong. Where it is
+    # weak, rounding errors would add up over thousands of tokens; there the decay is 1 minus the lost share, which is
+    # rounded once.
     lost = share * sigmoid(step)
     decay = tl.where(lost < 0.5, 1.0 - lost, sigmoid(gate) + share * sigmoid(-step))
     v_real = (v_real * share)[None, :]

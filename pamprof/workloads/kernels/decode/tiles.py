@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_FEW_ROWS = 2  # up to which more programs are better than to use a weight for more rows from the cache
+_FEW_ROWS = 2  # up to this many, more programs are faster than reusing a weight from the cache for more rows
 _MOST_OUTPUTS = 2  # of one program
 _FILLING_PROGRAMS = 4 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
 _BLOCK = 512  # inputs of a step
@@ -84,7 +84,7 @@ def prefetch_later(
     STEPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Send for this program's weights of all steps but the first."""
+    """Prefetch this program's weights of all steps but the first."""
     line: tl.constexpr = 1024 // weight.dtype.element_ty.primitive_bitwidth  # elements of 128 bytes
     lines: tl.constexpr = max(1, BLOCK // line)
     # Past the end the last one is loaded again, so that no load is out of bounds.

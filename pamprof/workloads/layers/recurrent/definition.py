@@ -87,7 +87,7 @@ class RecurrentDefinition:
         )
 
     def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:
-        """Bytes of the memories that ``new_state`` allocates: the same for every context and dtype policy."""
+        """Bytes of the states that ``new_state`` allocates: the same for every context and dtype policy."""
         return formulas.state_byte_count(spec, scope=scope, batch_size=batch_size)
 
     def example_inputs(
