@@ -149,15 +149,11 @@ def _gate_backward_kernel(
         tl.store(beta_gradient + target, tl.sum(beta_sum, axis=0), mask=within)
 
 
-def _gate_work(gate_up: Tensor, bias: Tensor, beta: Tensor | None, *, output: object) -> OperatorWork:
-    del bias, beta, output
+def _gate_work(gate_up: Tensor) -> OperatorWork:
     return OperatorWork(elementwise_flop_count=GATE_FLOPS * (gate_up.numel() // 4))
 
 
-def _gate_backward_work(
-    gate_up: Tensor, gradient: Tensor, bias: Tensor, beta: Tensor | None, *, output: object
-) -> OperatorWork:
-    del gate_up, bias, beta, output
+def _gate_backward_work(gradient: Tensor) -> OperatorWork:
     return OperatorWork(elementwise_flop_count=GATE_BACKWARD_FLOPS * (gradient.numel() // 2))
 
 

@@ -100,16 +100,12 @@ def part_count(planes: Tensor, branch: Tensor) -> int:
     return branch.shape[0] if branch.ndim > planes.ndim else 1
 
 
-def _norm_work(planes: Tensor, scale: Tensor, dtype: torch.dtype, *, output: object) -> OperatorWork:
-    del scale, dtype, output
+def _norm_work(planes: Tensor) -> OperatorWork:
     return OperatorWork(elementwise_flop_count=NORM_FLOPS * (planes.numel() // 2))
 
 
-def add_norm_work(
-    planes: Tensor, branch: Tensor, branch_scale: Tensor | None, scale: Tensor, dtype: torch.dtype, *, output: object
-) -> OperatorWork:
+def add_norm_work(planes: Tensor, branch: Tensor, branch_scale: Tensor | None) -> OperatorWork:
     """Work of ``add_norm``."""
-    del scale, dtype, output
     adding = ADD_FLOPS * (part_count(planes, branch) + (branch_scale is not None))
     return OperatorWork(elementwise_flop_count=(NORM_FLOPS + adding) * (planes.numel() // 2))
 

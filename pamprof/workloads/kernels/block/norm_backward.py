@@ -128,34 +128,13 @@ def _norm_backward_kernel(
     tl.store(scale_gradient + tl.program_id(0) * width + channel, tl.sum(summed, axis=0), mask=within)
 
 
-def _norm_backward_work(
-    planes: Tensor,
-    scale: Tensor,
-    gradient: Tensor,
-    residual: Tensor | None,
-    branch_dtype: torch.dtype | None,
-    *,
-    output: object,
-) -> OperatorWork:
-    del scale, gradient, branch_dtype, output
+def _norm_backward_work(planes: Tensor, residual: Tensor | None) -> OperatorWork:
     each = _NORM_BACKWARD_FLOPS + (0 if residual is None else _RESIDUAL_FLOPS)
     return OperatorWork(elementwise_flop_count=each * (planes.numel() // 2))
 
 
-def _gated_backward_work(
-    planes: Tensor,
-    scale: Tensor,
-    gradient: Tensor,
-    residual: Tensor,
-    logits_gradient: Tensor,
-    step_weight: Tensor,
-    protect_weight: Tensor,
-    branch_dtype: torch.dtype,
-    *,
-    output: object,
-) -> OperatorWork:
-    del logits_gradient, step_weight
-    norm = _norm_backward_work(planes, scale, gradient, residual, branch_dtype, output=output)
+def _gated_backward_work(planes: Tensor, residual: Tensor, protect_weight: Tensor) -> OperatorWork:
+    norm = _norm_backward_work(planes, residual)
     channels, width = planes.numel() // 2, planes.shape[-1]
     products = gate_products(channels // width, width, protect_weight.shape[0])
     return OperatorWork(

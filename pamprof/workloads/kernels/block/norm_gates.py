@@ -98,18 +98,9 @@ def gate_products(rows: int, width: int, heads: int) -> int:
     return 2 * 3 * rows * width * heads
 
 
-def _gated_norm_work(
-    planes: Tensor,
-    branch: Tensor,
-    branch_scale: Tensor | None,
-    scale: Tensor,
-    gates: list[Tensor],
-    dtype: torch.dtype,
-    *,
-    output: object,
-) -> OperatorWork:
+def _gated_norm_work(planes: Tensor, branch: Tensor, branch_scale: Tensor | None, gates: list[Tensor]) -> OperatorWork:
     channels, width = planes.numel() // 2, planes.shape[-1]
-    norm = add_norm_work(planes, branch, branch_scale, scale, dtype, output=output)
+    norm = add_norm_work(planes, branch, branch_scale)
     products = gate_products(channels // width, width, gates[3].shape[0])
     return OperatorWork(
         matrix_flop_count=products,

@@ -111,8 +111,7 @@ def _prepare_backward_kernel(
     store(place + 5 * inner, imag * share, inside)
 
 
-def _work(qkv: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor, *, output: object) -> OperatorWork:
-    del cosine, sine, output
+def _work(qkv: Tensor, logits: Tensor) -> OperatorWork:
     elementwise = PREPARE_FLOPS * (qkv.numel() // 6) + DECAY_FLOPS * (logits.numel() // 2)
     return OperatorWork(elementwise_flop_count=elementwise)
 
@@ -141,17 +140,7 @@ def prepare(qkv: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor) -> Tensor
     return log_decay
 
 
-def _backward_work(
-    gradient: Tensor,
-    prepared: Tensor,
-    cosine: Tensor,
-    sine: Tensor,
-    logits: Tensor,
-    decay_gradient: Tensor,
-    *,
-    output: object,
-) -> OperatorWork:
-    del prepared, cosine, sine, logits, output
+def _backward_work(gradient: Tensor, decay_gradient: Tensor) -> OperatorWork:
     elementwise = _PREPARE_BACKWARD_FLOPS * (gradient.numel() // 6) + _DECAY_BACKWARD_FLOPS * decay_gradient.numel()
     return OperatorWork(elementwise_flop_count=elementwise)
 

@@ -71,18 +71,14 @@ def _fold_kernel(
     store(imag_gradient + target, imag, inside)
 
 
-def _block_work(
-    reals: list[Tensor], imags: list[Tensor], scale: Tensor | None, dtype: torch.dtype, *, output: object
-) -> OperatorWork:
-    del imags, dtype, output
+def _block_work(reals: list[Tensor], scale: Tensor | None) -> OperatorWork:
     per_weight = 1 if scale is None else 3  # the negation, and a product for each part
     return OperatorWork(elementwise_flop_count=per_weight * sum(weight.numel() for weight in reals))
 
 
 def _fold_work(
-    gradient: Tensor, weight_real: Tensor, weight_imag: Tensor, scale: Tensor | None, first: int, *, output: object
+    gradient: Tensor, weight_real: Tensor, weight_imag: Tensor, scale: Tensor | None, *, output: object
 ) -> OperatorWork:
-    del first
     # The map's own rows of the gradient alone; the weights only where the scale has a gradient.
     read = 4 * weight_real.numel() * gradient.element_size()
     if scale is not None:

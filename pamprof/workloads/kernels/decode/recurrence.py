@@ -113,11 +113,8 @@ def memory_tiles(batch_size: int, heads: int, head_dim: int, *, ahead: bool) -> 
     )
 
 
-def _work(
-    qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, ahead: bool = False, *, output: object
-) -> OperatorWork:
+def _work(state: Tensor) -> OperatorWork:
     """The read is a product, 8 FLOP an entry; decay 2, write 8, and what makes q, k and v ready are elementwise."""
-    del qkv, logits, cosine, sine, ahead, output
     batch, heads, head_dim, _ = state.shape
     entries = batch * heads * head_dim**2
     ready = batch * heads * ((PREPARE_FLOPS + 2) * head_dim + _DECAY_FLOPS)
