@@ -9,9 +9,11 @@ from pamprof.analysis.comparison.crossovers import measured_crossovers, modelled
 from pamprof.analysis.comparison.doubts import noise_half_width, noisy_machine, unsteady_reference
 from pamprof.analysis.comparison.ladder import build_ladder
 from pamprof.analysis.comparison.names import unique_labels
+from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.comparison.results import PointAnalysis
 from pamprof.analysis.comparison.roles import roles_of
+from pamprof.analysis.comparison.roofline import rooflines
 from pamprof.analysis.comparison.story import Analysis, tell
 from pamprof.analysis.comparison.summaries import summarise
 from pamprof.records import Dtype, Phase
@@ -62,7 +64,8 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
         crossovers=crossovers,
         story=tell(points, crossovers, roles, sessions[0] if sessions else None),
         problems=tuple(problems),
-        ceilings=_ceilings([found for file in files for found in file.ceilings], runs),
+        noise_floor=noise_floor(points),
+        rooflines=rooflines(points, _ceilings([found for file in files for found in file.ceilings], runs)),
     )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.results import Basis
 from pamprof.devices.peaks import device_peaks, peak_flops_per_second, peak_unknown_reason
 from pamprof.records import Phase
 from pamprof.units import binary_bytes
@@ -20,8 +19,7 @@ from pamprof.units import binary_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.analysis.comparison.results import Summary
-    from pamprof.analysis.comparison.story import Analysis
+    from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Ceilings, Dtype, Interval, Memory, Workload
 
 
@@ -33,17 +31,13 @@ class RooflinePoint:
         workload: What was measured.
         label: Its name at its point.
         flops_per_byte: Arithmetic intensity at minimal traffic.
-        intensity_basis: Always a model.
         flops_per_second: Achieved matrix FLOP/s.
-        bound_flops_per_second: The roof above this intensity; None where a ceiling is unknown.
     """
 
     workload: Workload
     label: str
     flops_per_byte: float
-    intensity_basis: Basis
     flops_per_second: Interval
-    bound_flops_per_second: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +49,7 @@ class Roofline:
         device_name: Where.
         peak_flops_per_second: Dense matrix peak; None with ``unknown_reason``.
         bandwidth_bytes_per_second: Device memory bandwidth; None with ``unknown_reason``.
+        measured: Whether the ceilings were measured on the device, not read from a datasheet.
         source: Where the ceilings were read; None without them.
         unknown_reason: Why a ceiling is missing; None where both are known.
         points: One for each run.
@@ -64,6 +59,7 @@ class Roofline:
     device_name: str
     peak_flops_per_second: float | None
     bandwidth_bytes_per_second: float | None
+    measured: bool
     source: str | None
     unknown_reason: str | None
     points: tuple[RooflinePoint, ...]
@@ -87,12 +83,12 @@ def minimal_traffic_bytes(memory: Memory, phase: Phase) -> int:
             return once + memory.state_bytes * (2 if memory.state_kind == "state" else 1)
 
 
-def rooflines(analysis: Analysis) -> tuple[Roofline, ...]:
-    """One roofline for each dtype measured, in the order of the points."""
+def rooflines(points: Iterable[PointAnalysis], ceilings: Iterable[Ceilings]) -> tuple[Roofline, ...]:
+    """One roofline for each dtype of ``points``, in their order; under ``ceilings`` where one is of that dtype."""
     by_dtype: dict[Dtype, list[Summary]] = {}
-    for point in analysis.points:
+    for point in points:
         by_dtype.setdefault(point.point.dtype, []).extend(point.summaries)
-    measured = {found.dtype: found for found in analysis.ceilings}
+    measured = {found.dtype: found for found in ceilings}
     return tuple(_roofline(dtype, summaries, measured.get(dtype)) for dtype, summaries in by_dtype.items())
 
 
@@ -114,9 +110,10 @@ def _roofline(dtype: Dtype, summaries: Iterable[Summary], measured: Ceilings | N
         device_name=environment.device_name,
         peak_flops_per_second=peak,
         bandwidth_bytes_per_second=bandwidth,
+        measured=measured is not None,
         source=source,
         unknown_reason=peak_unknown_reason(environment, dtype) if peak is None else None,
-        points=tuple(_point(summary, peak, bandwidth) for summary in listed if _traffic(summary) > 0),
+        points=tuple(_point(summary) for summary in listed if _traffic(summary) > 0),
     )
 
 
@@ -124,13 +121,10 @@ def _traffic(summary: Summary) -> int:
     return minimal_traffic_bytes(summary.run.memory, summary.workload.phase)
 
 
-def _point(summary: Summary, peak: float | None, bandwidth: float | None) -> RooflinePoint:
-    intensity = summary.run.flops.matrix_flop_count / _traffic(summary)
+def _point(summary: Summary) -> RooflinePoint:
     return RooflinePoint(
         workload=summary.workload,
         label=summary.label,
-        flops_per_byte=intensity,
-        intensity_basis=Basis.MODEL,
+        flops_per_byte=summary.run.flops.matrix_flop_count / _traffic(summary),
         flops_per_second=summary.flops_per_second,
-        bound_flops_per_second=None if peak is None or bandwidth is None else min(peak, bandwidth * intensity),
     )

@@ -6,8 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.noise_floor import noise_floor
-from pamprof.analysis.comparison.roofline import rooflines
 from pamprof.records.codec import SCHEMA_VERSION
 from pamprof.render.comparison.model import Fact
 from pamprof.render.text import listed, plural, point_label
@@ -114,7 +112,7 @@ def _machine(inputs: ReportInputs, e: Environment) -> list[Fact]:
 
 def noise(inputs: ReportInputs) -> str:
     """``±1.2 % on this machine, 24 samples``; a dash with its reason where the reference was not paired with itself."""
-    floor = noise_floor(inputs.analysis)
+    floor = inputs.analysis.noise_floor
     if floor is None:
         return f"{units.UNKNOWN} (the reference was not paired with itself at any point)"
     return f"{_plus_minus(floor.half_width)} on this machine, {plural(floor.samples, 'sample')}"
@@ -126,7 +124,7 @@ def _plus_minus(half_width: float) -> str:
 
 
 def _noise(inputs: ReportInputs) -> str:
-    floor = noise_floor(inputs.analysis)
+    floor = inputs.analysis.noise_floor
     if floor is None:
         return noise(inputs)
     where = f"{floor.point.phase}, {point_label(floor.point)}"
@@ -165,10 +163,10 @@ def _ceilings(inputs: ReportInputs) -> str:
     found = tuple(
         f"{roof.dtype}: {units.si(roof.peak_flops_per_second, 'FLOP/s')} and "
         f"{units.si(roof.bandwidth_bytes_per_second, 'B/s')} ({roof.source})"
-        for roof in rooflines(inputs.analysis)
+        for roof in inputs.analysis.rooflines
         if roof.source is not None
     )
-    reasons = dict.fromkeys(r.unknown_reason for r in rooflines(inputs.analysis) if r.unknown_reason is not None)
+    reasons = dict.fromkeys(r.unknown_reason for r in inputs.analysis.rooflines if r.unknown_reason is not None)
     return "; ".join(found) or f"{units.UNKNOWN} ({'; '.join(reasons) or 'nothing was measured'})"
 
 

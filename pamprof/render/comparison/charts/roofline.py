@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.roofline import rooflines
 from pamprof.records import ImplementationKind, Phase
 from pamprof.render.charts import Chart, RooflineDot, RooflinePanel
 from pamprof.render.comparison.charts.common import panel_title, samples_and_confidence, source, subtitle
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def roofline_chart(inputs: ReportInputs) -> Chart:
     """One panel a phase, all under the same ceilings; without known ceilings the reason instead of a picture."""
     points = inputs.story.points
-    roof = next((r for r in rooflines(inputs.analysis) if points and r.dtype is points[0].point.dtype), None)
+    roof = next((r for r in inputs.analysis.rooflines if points and r.dtype is points[0].point.dtype), None)
     shown = tuple(s for point in points for s in inputs.best_arms(point))
     panels = () if roof is None else _panels(inputs, roof, shown)
     described = (
@@ -76,7 +75,7 @@ def _panels(inputs: ReportInputs, roof: Roofline, shown: tuple[Summary, ...]) ->
                     dots=dots,
                     peak_flops_per_second=peak,
                     bandwidth_bytes_per_second=bandwidth,
-                    ceiling="measured" if _is_measured(inputs, roof) else "dense peak",
+                    ceiling="measured" if roof.measured else "dense peak",
                 )
             )
     return tuple(made)
@@ -89,13 +88,9 @@ def _reason(roof: Roofline | None) -> str:
     return f"{why}. Achieved FLOP per second follow from the table and the counted FLOPs in measurements.csv."
 
 
-def _is_measured(inputs: ReportInputs, roof: Roofline) -> bool:
-    return any(found.dtype is roof.dtype for found in inputs.analysis.ceilings)
-
-
 def _finding(inputs: ReportInputs, roof: Roofline) -> str:
     peak = roof.peak_flops_per_second
-    ceiling = "the fastest matrix product measured here" if _is_measured(inputs, roof) else "the dense peak"
+    ceiling = "the fastest matrix product measured here" if roof.measured else "the dense peak"
     for phase in Phase:
         told = inputs.story.phase(phase)
         if told is None or told.best_summary is None or peak is None:
