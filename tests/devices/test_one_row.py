@@ -46,9 +46,9 @@ def test_one_row_gives_a_gpu_its_peaks_its_names_its_machines_and_its_roofline()
     assert board("aws", "p9.48xlarge", "X900", 100.0) is None
     records = synthetic_records()
     runs = tuple(replace(run, environment=environment) for run in records.runs)
-    roof = analyse(replace(records, runs=runs)).rooflines[0]
+    roof = analyse(replace(records, runs=runs)).roofs[0]
     assert roof.peak_flops_per_second == 4000e12
-    assert roof.bandwidth_bytes_per_second == 10000e9
+    assert [bandwidth.bytes_per_second for bandwidth in roof.bandwidths] == [10000e9]
     assert roof.source == "a datasheet"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.noise_floor import NoiseFloor
     from pamprof.analysis.comparison.results import Comparison, Crossover, Doubt, PointAnalysis, Summary
     from pamprof.analysis.comparison.roles import Roles
-    from pamprof.analysis.comparison.roofline import Roofline
+    from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Session, Workload
 
 
@@ -152,7 +152,7 @@ class Analysis:
         story: What the report tells of them.
         problems: What was left out of the conclusions, a sentence each.
         noise_floor: How far from 1 the reference against itself can be told; None where it was not paired with itself.
-        rooflines: One for each dtype, under the latest ceilings measured on the runs' own machine.
+        roofs: The ceilings over the points, one for each dtype in their order.
     """
 
     points: tuple[PointAnalysis, ...]
@@ -160,7 +160,7 @@ class Analysis:
     story: Story
     problems: tuple[str, ...]
     noise_floor: NoiseFloor | None
-    rooflines: tuple[Roofline, ...]
+    roofs: tuple[Roof, ...] = ()
 
 
 def tell(
