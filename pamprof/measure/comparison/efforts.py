@@ -25,6 +25,7 @@ class EffortRules:
         worths: What is visited where the command names neither implementations nor executions.
         watched: Of which worths a window long enough for valid energy is taken; the others get ``glimpse_seconds``.
         glimpse_seconds: Monitored window of the others: it sees utilisation, clocks and throttling, not energy.
+        compiles_ahead: Whether other processes compile for points to come; they stand still while times are taken.
     """
 
     settings: Settings
@@ -32,6 +33,7 @@ class EffortRules:
     worths: Collection[Worth] = _ALL
     watched: Collection[Worth] = _ALL
     glimpse_seconds: float = 0.0
+    compiles_ahead: bool = False
 
 
 _CUDA = {
@@ -41,6 +43,7 @@ _CUDA = {
         worths=tuple(worth for worth in Worth if worth is not Worth.REST),
         watched=(Worth.BEST,),
         glimpse_seconds=0.3,
+        compiles_ahead=True,
     ),
     Effort.STANDARD: EffortRules(settings=Settings(), time_budget_seconds=5400.0),
 }

@@ -10,6 +10,7 @@ from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.plan import plan_groups
 from pamprof.measure.comparison.points import points
 from pamprof.measure.comparison.worth import Worth, rank_by_worth
+from pamprof.measure.session.compile_ahead import worth_compiling_ahead
 from pamprof.measure.session.matched_arms import matched_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
 from pamprof.measure.session.run import Planner, SessionPlan
@@ -155,6 +156,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         references=_references(earlier, visits),
         expected_seconds=expected,
         monitor_seconds=windows,
+        compiled_ahead=worth_compiling_ahead(visits, facts) if cuda and rules.compiles_ahead else (),
         effort=request.effort,
         time_budget_seconds=rules.time_budget_seconds if budget is None else budget,
         preset=None if request.sizes else preset,

@@ -14,11 +14,13 @@ from pamprof.errors import PamprofError
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml.lookup import open_nvml
+from pamprof.hardware.probe import unknown
 from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.machine.ceilings import measure_ceilings
 from pamprof.measure.machine.kernel_profile import KernelProfile, profile_kernels
 from pamprof.measure.machine.monitor import monitor, probes_for
 from pamprof.measure.memory.breakdown import decompose, forget_process_peak, memory_unknowns
+from pamprof.measure.session.compile_ahead import standing_still
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.sampling import PairedSamples, sample_pairs, warm_up
 from pamprof.measure.session.treatment import kernel_notes, kernel_shares, logits_width
@@ -126,13 +128,14 @@ class ArmRunner:
         step.reset()
         warm_up_steps, steps_per_sample = warm_up(step.run, self.device, self._settings.sample_seconds)
         ready = ReadyArm(step=step, steps_per_sample=steps_per_sample)
-        pairs = self._sample(ready, reference or ready)
-        watched = watch is None or watch(pairs)
-        kernels = self._profile(step) if watched else _NOT_WATCHED
-        timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
-        window, window_unknowns = (
-            self._monitor(step) if watched else (None, (Unknown(field="monitor", reason=_NOT_WATCHED),))
-        )
+        with standing_still(self._request.companions):
+            pairs = self._sample(ready, reference or ready)
+            watched = watch is None or watch(pairs)
+            kernels = self._profile(step) if watched else _NOT_WATCHED
+            timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
+            window, window_unknowns = (
+                self._monitor(step) if watched else (None, (Unknown(field="monitor", reason=_NOT_WATCHED),))
+            )
         launched = kernel_notes(workload, self.device.torch_device)
         run = Run(
             session_id=self._request.session_id,
@@ -232,6 +235,8 @@ class ArmRunner:
         step.reset()
         step.eager()  # optimizer state and workspaces are made by the first step
         used = self._nvml.memory_used_bytes()
+        if self._request.companions:
+            used = unknown("processes that compiled for arms to come held memory on the device")
         device = self.device.torch_device
         memory = decompose(
             step.eager,
@@ -304,13 +309,17 @@ class ArmRunner:
         if self._settings.monitor_seconds == 0:
             return None, (Unknown(field="monitor", reason="the monitored window was switched off"),)
         step.reset()
-        return monitor(
+        window, unknowns = monitor(
             step.run,
             synchronise=self.device.synchronise,
             probes=probes_for(self.device, self._nvml),
             minimum_seconds=self._settings.monitor_seconds,
             origin=self._request.origin_seconds,
         )
+        if window.other_process_count:
+            others = max(0, window.other_process_count - len(self._request.companions))
+            window = replace(window, other_process_count=others)
+        return window, unknowns
 
 
 def _gate_tolerance(workload: Workload) -> float:

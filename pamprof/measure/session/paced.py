@@ -6,8 +6,10 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from pamprof.measure.session.compile_ahead import CompileAhead
 from pamprof.measure.session.runner import SessionRunner, describe, utc_now
 from pamprof.records import Skip, SkipKind
+from pamprof.records.codec import decode
 from pamprof.units import seconds
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class PacedRunner(SessionRunner):
         pace: Expected times, and the budget.
         references: What workloads are paired with at points that were measured before.
         monitor_seconds: Monitored window by key, where it is not that of the settings.
+        compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         session: As ``SessionRunner``.
     """
 
@@ -42,15 +45,35 @@ class PacedRunner(SessionRunner):
         pace: Pace,
         references: Mapping[Point, Workload],
         monitor_seconds: Mapping[str, float],
+        compiled_ahead: tuple[Workload, ...] = (),
         **session: Unpack[SessionArguments],
     ) -> None:
         super().__init__(**session, keeps_worker=True)
         self._pace = pace
         self._references.update(references)
         self._monitor_seconds = monitor_seconds
+        self._compiled_ahead = compiled_ahead
+        self._ahead: CompileAhead | None = None
         self._deadline = pace.deadline
 
     def _run_all(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> int:
+        to_compile = tuple(workload for workload in self._compiled_ahead if workload.key not in done)
+        if to_compile:
+            self._ahead = CompileAhead(to_compile, device=self._device, seed=self._settings.seed)
+        try:
+            return self._visit_all(groups, done)
+        finally:
+            self._end_compiling()
+
+    def _end_compiling(self) -> None:
+        if self._ahead is not None:
+            self._ahead.stop()
+            self._ahead = None
+
+    def _companions(self) -> tuple[int, ...]:
+        return () if self._ahead is None else self._ahead.process_ids
+
+    def _visit_all(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> int:
         finished = set(done)
         pending = [workload for group in groups for workload in group if workload.key not in done]
         while (workload := self._next(pending)) is not None:
@@ -72,7 +95,23 @@ class PacedRunner(SessionRunner):
                 return workload
         return None
 
+    def _keep(self, line: bytes, finished: set[str]) -> None:
+        record = decode(line) if self._companions() else None
+        if isinstance(record, Skip) and record.kind is SkipKind.OUT_OF_MEMORY:
+            self._again = True  # those that compile hold memory as well: try once more without them
+            return
+        super()._keep(line, finished)
+
     def _visit(self, workload: Workload, finished: set[str]) -> None:
+        self._again = False
+        self._visit_once(workload, finished)
+        if self._again:
+            self._end_compiling()
+            self._visit_once(workload, finished)
+        elif self._ahead is not None:
+            self._ahead.go_on()
+
+    def _visit_once(self, workload: Workload, finished: set[str]) -> None:
         reference = self._references.get(workload.point)
         paired = reference is not None and reference.key != workload.key
         failed = self._run_worker((reference, workload) if reference and paired else (workload,), finished)

@@ -52,6 +52,7 @@ class SessionPlan:
         expected_seconds: Of a comparison: by key, what each workload is expected to take; None in a sweep, which finds
             its points itself.
         monitor_seconds: Monitored window by key, where it is not that of ``settings``.
+        compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
         remarks: Sentences for the reporter before the first group.
     """
@@ -71,6 +72,7 @@ class SessionPlan:
     references: Mapping[Point, Workload] = field(default_factory=dict)
     expected_seconds: Mapping[str, float] | None = None
     monitor_seconds: Mapping[str, float] = field(default_factory=dict)
+    compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
     remarks: tuple[str, ...] = ()
 
@@ -148,7 +150,13 @@ def run_session(
             begun = time.perf_counter()
             runner = SessionRunner(**session, time_budget_seconds=budget)
         else:
-            runner = PacedRunner(**session, pace=pace, references=plan.references, monitor_seconds=plan.monitor_seconds)
+            runner = PacedRunner(
+                **session,
+                pace=pace,
+                references=plan.references,
+                monitor_seconds=plan.monitor_seconds,
+                compiled_ahead=plan.compiled_ahead,
+            )
         outcome = runner.run(plan.groups, plan.done)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
             missing = f", {outcome.left_out} planned points are not measured" if outcome.left_out else ""

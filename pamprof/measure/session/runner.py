@@ -197,6 +197,7 @@ class SessionRunner:
                 settings=self._settings_of(workloads),
                 ceilings=not self._has_ceilings,
                 deadline_seconds=self._deadline,
+                companions=self._companions(),
             ),
             last=not self._keeps_worker,
         )
@@ -226,6 +227,10 @@ class SessionRunner:
     def _settings_of(self, workloads: tuple[Workload, ...]) -> Settings:
         """Sampling rules of a group."""
         return self._settings
+
+    def _companions(self) -> tuple[int, ...]:
+        """Processes of this session that share the device with the worker."""
+        return ()
 
     def _patience_seconds(self) -> float:
         """How long a worker may say nothing."""

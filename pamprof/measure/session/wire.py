@@ -29,6 +29,8 @@ class GroupRequest:
         ceilings: Whether to measure the device's ceilings before the first arm.
         deadline_seconds: Moment on the clock of ``origin_seconds`` after which a sweep begins no further point, and a
             point in progress takes its fewest samples only; None for no such moment.
+        companions: Processes that compile for this session on the same device; they stand still while times are taken
+            and are not others on the device.
     """
 
     session_id: str
@@ -40,6 +42,24 @@ class GroupRequest:
     settings: Settings
     ceilings: bool
     deadline_seconds: float | None = None
+    companions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileRequest:
+    """What a process that compiles ahead is to do.
+
+    Attributes:
+        workloads: In order.
+        device: As the worker opens it.
+        seed: Of weights and inputs.
+        memory_share: Of the device's memory, 0..1, beyond which it gives up on a workload.
+    """
+
+    workloads: tuple[Workload, ...]
+    device: str
+    seed: int
+    memory_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
