@@ -1,9 +1,9 @@
 """The nouns: frozen dataclasses, their versioned JSON and the append-only store."""
 
-from pamprof.records.environment import Environment
+from pamprof.records.environment import Environment, ProcessorUse, occupied_vcpus
 from pamprof.records.interval import Interval
 from pamprof.records.layers import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
-from pamprof.records.price import Price, PriceQuote
+from pamprof.records.price import MachineChoice, Price, PriceQuote
 from pamprof.records.run import (
     Ceilings,
     Energy,
@@ -41,6 +41,7 @@ __all__ = [
     "LayerFacts",
     "LayerRole",
     "LayerSpec",
+    "MachineChoice",
     "MatchResidual",
     "Memory",
     "Monitor",
@@ -50,6 +51,7 @@ __all__ = [
     "Point",
     "Price",
     "PriceQuote",
+    "ProcessorUse",
     "Run",
     "Scope",
     "Series",
@@ -61,4 +63,5 @@ __all__ = [
     "Timing",
     "Unknown",
     "Workload",
+    "occupied_vcpus",
 ]
