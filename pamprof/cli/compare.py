@@ -19,6 +19,7 @@ from pamprof.cli.options import (
     HeadDim,
     Heads,
     HiddenDim,
+    Instance,
     Json,
     Layers,
     Match,
@@ -82,6 +83,7 @@ def compare(
     prices: PriceFile = None,
     gpu: Gpu = None,
     provider: Provider = None,
+    instance: Instance = None,
     purchase_option: PurchaseOption = "on-demand",
     perplexity: Annotated[
         list[str] | None, typer.Option(help="Quality beside the cost, as pam=30.0. Repeatable.")
@@ -155,7 +157,14 @@ def compare(
         settings={name: value for name, value in changes.items() if value is not None},
     )
 
-    look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
+    look_up = price_lookup(
+        price=price,
+        prices=prices,
+        gpu=gpu,
+        provider=provider,
+        instance=instance,
+        purchase_option=purchase_option,
+    )
     measured = measure(request, COMPARISON, look_up)
     write_and_show(measured.records, folder, quote=None, json=json)
     if measured.outcome.interrupted:

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from pamprof.hardware.host import processor_use
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest, identify_device
 from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, utc_now
@@ -104,7 +105,7 @@ def run_session(
         kind, ordinal, name = identify_device(request.device)
         plan = planner.plan(request, kind, earlier)
         session_id = uuid.uuid4().hex[:12]
-        quote, unknown_reason = price(kind, name)
+        quote, unknown_reason = price(kind, name, processor_use() if kind == "cpu" else None)
         store.append(
             _header(
                 request, planner.kind, plan, session_id=session_id, quote=quote, quote_unknown_reason=unknown_reason

@@ -1,4 +1,4 @@
-"""The same story in a terminal: the sentences, the four numbers, a compact table, where the report lies."""
+"""The same story in a terminal: sentences, the four numbers, noise and price, a table, where the report lies."""
 
 from __future__ import annotations
 
@@ -61,8 +61,10 @@ def _head(view: ReportView, console: Console, width: int) -> list[Text]:
         lines.append(text)
     floor = Text(f"{'Noise floor':<17}", style="bold")
     floor.append(_plain(view.noise))
-    floor.truncate(width, overflow="ellipsis")
-    return [*lines, floor]
+    price = Text(_plain(f"{view.price}."))
+    for line in (floor, price):
+        line.truncate(width, overflow="ellipsis")
+    return [*lines, floor, price]
 
 
 def _wrapped(text: str, console: Console, width: int, style: str, most: int) -> list[Text]:
