@@ -52,7 +52,7 @@ def measure(path, names):
     store.append(synthetic_session())
     runner = SessionRunner(
         session_id="s", device="cpu", settings=Settings(), store=store, reporter=Teller(),
-        spawn=lambda: WorkerProcess("tests.measure.fake_worker"),
+        spawn=lambda: WorkerProcess("tests.measure.session.fake_worker"),
     )  # fmt: skip
     # Two groups, so that moments between two workers are among those at which the process may die.
     half = len(names) // 2

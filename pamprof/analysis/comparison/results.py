@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Basis",
+    "CeilingKind",
     "Comparison",
     "Crossover",
     "CrossoverQuantity",
@@ -23,6 +24,7 @@ __all__ = [
     "Ladder",
     "LadderStep",
     "PointAnalysis",
+    "RoofPlace",
     "StepKind",
     "Summary",
     "Verdict",
@@ -50,6 +52,18 @@ class DoubtKind(StrEnum):
     UNCOUNTED_OPERATORS = "uncounted operators"
     NOISY_MACHINE = "noisy machine"
     UNSTEADY_REFERENCE = "unsteady reference"
+    ABOVE_ROOF = "above the roof"
+
+
+class CeilingKind(StrEnum):
+    """What bounds the speed of a step: a matrix product, or one kind of traffic with memory."""
+
+    PRODUCT = "product"
+    READ = "read"
+    WRITE = "write"
+    COPY = "copy"
+    LISTED_PEAK = "listed peak"
+    LISTED_BANDWIDTH = "listed bandwidth"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +85,35 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoofPlace:
+    """Where a run stands under the device's ceilings; bytes are a model, each moved once.
+
+    Attributes:
+        read_bytes, write_bytes: The least a step moves.
+        flops_per_byte: Matrix FLOPs over both.
+        bandwidth_kind: Memory ceiling its traffic is held to; None where none is known.
+        ceiling: Which ceiling is the roof above this intensity; None where the peak or the bandwidth is unknown.
+        missing_ceiling: The one that would fit the traffic where the records have the copy's alone; None otherwise.
+        bound_flops_per_second: The roof; None with ``ceiling``.
+        share_ratio: Achieved FLOP/s, the median, over the roof; None with ``ceiling``. Above 1 there is a doubt.
+    """
+
+    read_bytes: int
+    write_bytes: int
+    flops_per_byte: float
+    bandwidth_kind: CeilingKind | None
+    ceiling: CeilingKind | None
+    missing_ceiling: CeilingKind | None
+    bound_flops_per_second: float | None
+    share_ratio: float | None
+
+    @property
+    def is_above(self) -> bool:
+        """Whether the run is faster than its roof allows."""
+        return self.share_ratio is not None and self.share_ratio > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """One run, summarised. Times are wall seconds per step.
 
@@ -88,6 +131,7 @@ class Summary:
         kernel_busy_ratio: Kernel time of a profiled step over the step's wall time, 0..1; None if not profiled.
         joules_per_token: From the monitor window; None if unknown or invalid.
         doubts: What a sceptic should know.
+        roof: Its place under the device's ceilings; None where its step moves nothing or no roof was given.
     """
 
     run: Run
@@ -102,6 +146,7 @@ class Summary:
     kernel_busy_ratio: float | None
     joules_per_token: float | None
     doubts: tuple[Doubt, ...]
+    roof: RoofPlace | None = None
 
     @property
     def workload(self) -> Workload:
@@ -192,7 +237,7 @@ class Direction(StrEnum):
 
     ALWAYS_CHEAPER = "always cheaper"
     CHEAPER_ABOVE = "cheaper above"
-    UNKNOWN = "unknown"
+    UNDECIDED = "undecided"
     NEVER_CHEAPER = "never cheaper"
 
 
@@ -206,11 +251,12 @@ class Crossover:
         batch_size: Sequences per step; 0 in training where it shrinks with the length, at as many tokens a step.
         tokens: Interval of the crossover; None with ``reason`` where measurement brackets none.
         direction: Which one is cheaper where, inside the measured contexts.
-        reason: One sentence: bracketed by which contexts, or why unknown.
+        reason: One sentence: bracketed by which contexts, or why undecided.
         basis: Measured (log-log interpolation between measured contexts) or model (by formula from bytes).
         phase: Phase it holds for; in train and prefill the context is the sequence length.
         dtype: Precision policy it holds for.
         quantity: What is equal there.
+        contexts: Those measured, in order, tokens; none for a modelled one.
     """
 
     subject_layer: str
@@ -223,6 +269,7 @@ class Crossover:
     phase: Phase = Phase.DECODE
     dtype: Dtype = Dtype.BFLOAT16
     quantity: CrossoverQuantity = CrossoverQuantity.TIME
+    contexts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

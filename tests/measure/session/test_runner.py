@@ -50,7 +50,7 @@ def measure(tmp_path, workloads, *, listener=None, done=frozenset(), timeout=30.
         settings=Settings(point_timeout_seconds=timeout),
         store=store,
         reporter=listener,
-        spawn=lambda: WorkerProcess("tests.measure.fake_worker"),
+        spawn=lambda: WorkerProcess("tests.measure.session.fake_worker"),
     )
     outcome = runner.run([workloads], done)
     store.close()
