@@ -28,6 +28,9 @@ class Teller:
     def point_finished(self, label, text):
         print("finished", label.split()[-2], flush=True)
 
+    def recorded(self, record):
+        pass
+
     def message(self, text):
         pass
 
