@@ -19,6 +19,7 @@ from pamprof.cli.options import (
     HeadDim,
     Heads,
     HiddenDim,
+    Instance,
     Json,
     Layers,
     Match,
@@ -84,6 +85,7 @@ def compare(
     prices: PriceFile = None,
     gpu: Gpu = None,
     provider: Provider = None,
+    instance: Instance = None,
     purchase_option: PurchaseOption = "on-demand",
     perplexity: Annotated[
         list[str] | None, typer.Option(help="Quality beside the cost, as pam=30.0. Repeatable.")
@@ -168,7 +170,14 @@ def compare(
         time_budget_seconds=duration(time_budget, "--time-budget"),
     )
 
-    look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
+    look_up = price_lookup(
+        price=price,
+        prices=prices,
+        gpu=gpu,
+        provider=provider,
+        instance=instance,
+        purchase_option=purchase_option,
+    )
     if dry_run:
         show_plan(request, COMPARISON, look_up, json=json)
         return

@@ -17,6 +17,7 @@ from pamprof.cli.cost_options import (
 )
 from pamprof.cli.options import (
     Gpu,
+    Instance,
     Json,
     PriceFile,
     Provider,
@@ -65,6 +66,7 @@ def cost(
     prices: PriceFile = None,
     provider: Provider = None,
     region: Annotated[str | None, typer.Option(help="Only rates of this region. Default: any.")] = None,
+    instance: Instance = None,
     gpu: Gpu = None,
     mix: Annotated[
         str | None,
@@ -139,7 +141,15 @@ def cost(
     environments = {curve.runs[0].environment.device_name: curve.runs[0].environment for curve in curves}
     rates = {
         name: ways_of_paying(
-            found, price=price, prices=prices, gpu=gpu, provider=provider, region=region, mix=mix, owned=owned
+            found,
+            price=price,
+            prices=prices,
+            gpu=gpu,
+            provider=provider,
+            region=region,
+            instance=instance,
+            mix=mix,
+            owned=owned,
         )
         for name, found in environments.items()
     }

@@ -12,7 +12,7 @@ from typing import Annotated, ParamSpec, TypeVar
 import typer
 
 from pamprof.errors import PamprofError, PriceError, UsageError
-from pamprof.records import Perplexity, PriceQuote
+from pamprof.records import Perplexity, PriceQuote, ProcessorUse
 
 Arguments = ParamSpec("Arguments")
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -34,12 +34,17 @@ VocabularySize = Annotated[int | None, typer.Option(help="Own size of every arm:
 ChunkSize = Annotated[int | None, typer.Option(help="Chunk length of PAM as published, tokens. Default: 256.")]
 Activation = Annotated[str | None, typer.Option(help="Activation of PAM: modswish (default) or modrelu.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-UsdPerHour = Annotated[str | None, typer.Option("--price", help="Your rate of one device, USD per hour.")]
+UsdPerHour = Annotated[
+    str | None, typer.Option("--price", help="Your rate of one device, USD per hour; on a CPU of the vCPUs used.")
+]
 PriceFile = Annotated[
     Path | None, typer.Option("--prices", help="Your price list, CSV as `pamprof prices list --csv` prints it.")
 ]
 Gpu = Annotated[str | None, typer.Option(help="Price it as this device, such as H100-SXM. Default: the one measured.")]
 Provider = Annotated[str | None, typer.Option(help="Provider of the rate, such as aws. Default: the median provider.")]
+Instance = Annotated[
+    str | None, typer.Option("--instance", help="Price it as on this machine of the price list, such as c7i.2xlarge.")
+]
 DtypeName = Annotated[
     str | None, typer.Option("--dtype", help="float32 or bfloat16. Default: float32 on a CPU, bfloat16 on a GPU.")
 ]
@@ -167,18 +172,28 @@ def perplexity(text: str) -> Perplexity:
 
 
 def price_lookup(
-    *, price: str | None, prices: Path | None, gpu: str | None, provider: str | None, purchase_option: str
-) -> Callable[[str, str], tuple[PriceQuote | None, str | None]]:
+    *,
+    price: str | None,
+    prices: Path | None,
+    gpu: str | None,
+    provider: str | None,
+    instance: str | None,
+    purchase_option: str,
+) -> Callable[[str, str, ProcessorUse | None], tuple[PriceQuote | None, str | None]]:
     """``find_quote`` with everything but the device, which is known once measuring begins."""
 
-    def look_up(device_kind: str, device_name: str) -> tuple[PriceQuote | None, str | None]:
+    def look_up(
+        device_kind: str, device_name: str, processor: ProcessorUse | None
+    ) -> tuple[PriceQuote | None, str | None]:
         return find_quote(
             device_kind,
             device_name,
+            processor,
             price=price,
             prices=prices,
             gpu=gpu,
             provider=provider,
+            instance=instance,
             purchase_option=purchase_option,
         )
 
@@ -188,11 +203,13 @@ def price_lookup(
 def find_quote(
     device_kind: str,
     device_name: str,
+    processor: ProcessorUse | None,
     *,
     price: str | None,
     prices: Path | None,
     gpu: str | None,
     provider: str | None,
+    instance: str | None,
     purchase_option: str,
 ) -> tuple[PriceQuote | None, str | None]:
     """The price of a device, or None with the reason where nobody asked for a particular one.
@@ -203,16 +220,18 @@ def find_quote(
     from pamprof.pricing.rates.catalogue import load_catalogue
     from pamprof.pricing.rates.quote import quote
 
-    asked = price or prices or gpu or provider or purchase_option != "on-demand"
+    asked = price or prices or gpu or provider or instance or purchase_option != "on-demand"
     try:
         found = quote(
             load_catalogue(prices),
             device_name,
             gpu=gpu,
             provider=provider,
+            instance=instance,
             purchase_option=purchase_option,
             usd_per_hour=price,
             device_kind=device_kind,
+            processor=processor,
         )
     except PriceError as error:
         if asked:

@@ -51,12 +51,15 @@ def price_choice(
     quotes: Mapping[str, PriceQuote] | None = None,
     gpu: str | None = None,
     provider: str | None = None,
+    instance: str | None = None,
 ) -> PriceChoice:
     """Prices for serving: the price list in ``prices``, or the default one, and the prices asked for."""
     from pamprof.pricing.rates.catalogue import load_catalogue
     from pamprof.pricing.rates.price_choice import PriceChoice
 
-    return PriceChoice(catalogue=load_catalogue(prices), quotes=quotes or {}, gpu=gpu, provider=provider)
+    return PriceChoice(
+        catalogue=load_catalogue(prices), quotes=quotes or {}, gpu=gpu, provider=provider, instance=instance
+    )
 
 
 def print_records(records: RecordFile) -> None:

@@ -26,6 +26,7 @@ def ways_of_paying(
     gpu: str | None,
     provider: str | None,
     region: str | None,
+    instance: str | None,
     mix: str | None,
     owned: Owned | None,
 ) -> tuple[Rate | UnknownRate, ...]:
@@ -34,7 +35,13 @@ def ways_of_paying(
     from pamprof.pricing.rates.hourly_rates import mixed_rate, owned_rate, rented_rates
 
     rented = rented_rates(
-        load_catalogue(prices), environment, gpu=gpu, provider=provider, region=region, usd_per_hour=price
+        load_catalogue(prices),
+        environment,
+        gpu=gpu,
+        provider=provider,
+        region=region,
+        instance=instance,
+        usd_per_hour=price,
     )
     mixed = () if mix is None else (mixed_rate(shares(mix), rented),)
     return (*rented, *mixed, *(() if owned is None else (owned_rate(owned),)))

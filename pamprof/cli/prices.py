@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pamprof.cli.cost_options import CurrencyCode, ExchangeRate, currency_of
-from pamprof.cli.options import Gpu, Json, PriceFile, Provider, PurchaseOption, names, reporting_errors
+from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, PurchaseOption, names, reporting_errors
 from pamprof.cli.output import print_json, print_table
 from pamprof.errors import PriceError, UsageError
+from pamprof.units import UNKNOWN
+
+if TYPE_CHECKING:
+    from pamprof.records import Price
 
 app = typer.Typer(
     help="List, look up, check and refresh the rates dollars are computed from.",
@@ -22,7 +26,9 @@ app = typer.Typer(
 @app.command("list")
 @reporting_errors
 def list_(
-    gpu: Annotated[str | None, typer.Option(help="Only this device or family, such as H100.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Only this device or family, such as H100; CPU for machines without GPUs.")
+    ] = None,
     provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
     prices: PriceFile = None,
     currency: CurrencyCode = "USD",
@@ -30,10 +36,11 @@ def list_(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, the format --prices reads.")] = False,
     json: Json = False,
 ) -> None:
-    """List rates, the cheapest device-hour of each device first."""
+    """List rates, the cheapest device-hour of each device first; CPU machines last, the cheapest vCPU-hour first."""
     from pamprof.pricing.rates.catalogue import list_prices, load_catalogue
     from pamprof.pricing.rates.currency import USD
     from pamprof.pricing.rates.price_file import format_prices
+    from pamprof.pricing.rates.processors import usd_per_vcpu_hour
 
     money = currency_of(currency, exchange_rate)
     if money is not USD and (csv or json):
@@ -48,11 +55,21 @@ def list_(
         print_json(rows)
     else:
         print_table(
-            ("device", f"{money.code}/device-hour", "provider", "instance", "region", "option", "read"),
+            (
+                "device",
+                f"{money.code}/device-hour",
+                f"{money.code}/vCPU-hour",
+                "provider",
+                "instance",
+                "region",
+                "option",
+                "read",
+            ),
             [
                 (
-                    f"{row.device_count} × {row.device_name}",
+                    _device(row),
                     money.rate_text(float(row.usd_per_device_hour)),
+                    UNKNOWN if row.vcpu_count is None else money.rate_text(float(usd_per_vcpu_hour(row))),
                     row.provider,
                     row.instance,
                     row.region,
@@ -61,18 +78,30 @@ def list_(
                 )
                 for row in rows
             ],
-            right=frozenset({1}),
+            right=frozenset({1, 2}),
         )
         typer.echo("; ".join(part for part in (f"{len(rows)} rates from {catalogue.origin}", money.sentence) if part))
+
+
+def _device(row: Price) -> str:
+    """``8 × H200``; ``AMD EPYC 9R14, 8 vCPUs, 16 GiB``."""
+    if row.vcpu_count is None:
+        return f"{row.device_count} × {row.device_name}"
+    memory = "" if row.device_memory_gib is None else f", {row.device_memory_gib} GiB"
+    return f"{row.device_name}, {row.vcpu_count} vCPUs{memory}"
 
 
 @app.command("show")
 @reporting_errors
 def show(
-    device: Annotated[str, typer.Argument(help="A device as its driver or the price list names it, such as H200.")],
+    device: Annotated[
+        str, typer.Argument(help="A device as its driver or the price list names it, such as H200 or 'AMD EPYC 9R14'.")
+    ],
     prices: PriceFile = None,
     gpu: Gpu = None,
     provider: Provider = None,
+    instance: Instance = None,
+    vcpus: Annotated[int, typer.Option(min=1, help="Of a CPU, how many vCPUs are paid for.")] = 1,
     purchase_option: PurchaseOption = "on-demand",
     currency: CurrencyCode = "USD",
     exchange_rate: ExchangeRate = None,
@@ -84,13 +113,21 @@ def show(
     from pamprof.pricing.rates.catalogue import load_catalogue
     from pamprof.pricing.rates.currency import USD
     from pamprof.pricing.rates.quote import quote
+    from pamprof.pricing.rates.rate_words import hour_of, machine, why_this_machine
+    from pamprof.records import ProcessorUse
 
     today = datetime.now(UTC).date()
     money = currency_of(currency, exchange_rate)
     if money is not USD and json:
         raise UsageError("--json prints the rates as they are, in USD; leave --currency out")
     found = quote(
-        load_catalogue(prices), device, gpu=gpu, provider=provider, purchase_option=purchase_option, device_kind="cuda"
+        load_catalogue(prices),
+        device,
+        gpu=gpu,
+        provider=provider,
+        instance=instance,
+        purchase_option=purchase_option,
+        processor=ProcessorUse(architecture=None, vcpu_count=vcpus),
     )
     doubt = staleness(found.chosen, today, strict)
     if doubt is not None:
@@ -102,9 +139,11 @@ def show(
         return
     for name, price in (("used", found.chosen), ("lowest", found.low), ("highest", found.high)):
         typer.echo(
-            f"{name:9} {money.rate_text(float(price.usd_per_device_hour))} per device-hour: {price.provider} "
-            f"{price.instance}, {price.region}, {price.purchase_option}; read {price.observed_text}; {price.source}"
+            f"{name:9} {money.rate_text(float(price.usd_per_device_hour))} per {hour_of(price)}: {machine(price)}, "
+            f"{price.region}, {price.purchase_option}; read {price.observed_text}; {price.source}"
         )
+    if why := why_this_machine(found):
+        typer.echo(f"{'chosen':9} {why}")
     typer.echo("; ".join(part for part in (f"{found.candidate_count} comparable rates", money.sentence) if part))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from pamprof.cli.options import (
     Gpu,
+    Instance,
     Json,
     PriceFile,
     Provider,
@@ -30,6 +31,7 @@ def report(
     prices: PriceFile = None,
     gpu: Gpu = None,
     provider: Provider = None,
+    instance: Instance = None,
     purchase_option: PurchaseOption = "on-demand",
     json: Json = False,
 ) -> None:
@@ -44,13 +46,21 @@ def report(
     if not records.runs:
         raise RecordError("the records hold no run to report; measure with pamprof compare")
     quote = choice = None
-    if price or prices or gpu or provider or purchase_option != "on-demand":
-        look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
+    if price or prices or gpu or provider or instance or purchase_option != "on-demand":
+        look_up = price_lookup(
+            price=price,
+            prices=prices,
+            gpu=gpu,
+            provider=provider,
+            instance=instance,
+            purchase_option=purchase_option,
+        )
         comparison, sweep = split_sweeps(records)
-        quote, _ = look_up(comparison.runs[-1].environment.device_kind, comparison.runs[-1].environment.device_name)
-        swept = {run.environment.device_name: run.environment.device_kind for run in sweep.runs}
-        found = {name: look_up(kind, name)[0] for name, kind in swept.items()}
+        measured = comparison.runs[-1].environment
+        quote, _ = look_up(measured.device_kind, measured.device_name, measured.processor_use)
+        swept = {run.environment.device_name: run.environment for run in sweep.runs}
+        found = {name: look_up(each.device_kind, name, each.processor_use)[0] for name, each in swept.items()}
         quotes = {name: each for name, each in found.items() if each is not None}
         if swept:
-            choice = price_choice(prices, quotes=quotes, gpu=gpu, provider=provider)
+            choice = price_choice(prices, quotes=quotes, gpu=gpu, provider=provider, instance=instance)
     write_and_show(records, output_dir, quote=quote, json=json, choice=choice)

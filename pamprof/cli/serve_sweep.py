@@ -14,6 +14,7 @@ from pamprof.cli.options import (
     DeviceName,
     DtypeName,
     Gpu,
+    Instance,
     Json,
     Preset,
     PriceFile,
@@ -104,6 +105,7 @@ def serve_sweep(
     prices: PriceFile = None,
     gpu: Gpu = None,
     provider: Provider = None,
+    instance: Instance = None,
     purchase_option: PurchaseOption = "on-demand",
     output_dir: Annotated[
         Path | None,
@@ -141,7 +143,14 @@ def serve_sweep(
         settings=settings,
     )
 
-    look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
+    look_up = price_lookup(
+        price=price,
+        prices=prices,
+        gpu=gpu,
+        provider=provider,
+        instance=instance,
+        purchase_option=purchase_option,
+    )
     measured = measure(request, SWEEP, look_up)
     if json:
         print_records(measured.records)

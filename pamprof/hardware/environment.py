@@ -87,6 +87,8 @@ def read_environment(device: Device, nvml: NvmlDevice) -> tuple[Environment, tup
         float32_matmul_precision=torch.get_float32_matmul_precision(),
         sdpa_backends=sdpa_backends(device.kind),
         virtualisation=take("virtualisation", virtualisation()),
+        cpu_threads_per_core=take("cpu_threads_per_core", host.threads_per_core()),
+        cpu_architecture=platform.machine(),
     )
     return environment, tuple(unknowns)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from pamprof.hardware.probe import Observation, Reading, Sample, known, unknown
-from pamprof.records import Unknown
+from pamprof.records import ProcessorUse, Unknown, occupied_vcpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,13 +45,35 @@ def allowed_cores() -> tuple[int, ...]:
 
 
 def cpu_core_count() -> int:
-    """Cores this process may use: its affinity, cut to the container's CPU quota (rounded up)."""
+    """Logical CPUs this process may use: its affinity, cut to the container's CPU quota (rounded up)."""
     cores = len(allowed_cores())
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()
         return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):
         return cores
+
+
+def threads_per_core() -> Reading[int]:
+    """Hardware threads of a core; 1 where there is no simultaneous multithreading or the hypervisor hides it."""
+    logical, physical = psutil.cpu_count(), psutil.cpu_count(logical=False)
+    if not logical or not physical:
+        return unknown("the system does not say how many cores its logical CPUs belong to")
+    return known(math.ceil(logical / physical))
+
+
+def processor_use() -> ProcessorUse:
+    """What torch occupies of this host's processor, in a process set up like this one."""
+    import torch
+
+    return ProcessorUse(
+        architecture=platform.machine(),
+        vcpu_count=occupied_vcpus(
+            logical_cpu_count=cpu_core_count(),
+            thread_count=torch.get_num_threads(),
+            threads_per_core=threads_per_core().value,
+        ),
+    )
 
 
 def host_memory_bytes() -> int:

@@ -1,11 +1,11 @@
 """The nouns: frozen dataclasses, their versioned JSON and the append-only store."""
 
-from pamprof.records.environment import Environment
+from pamprof.records.environment import Environment, ProcessorUse, occupied_vcpus
 from pamprof.records.interval import Interval
 from pamprof.records.layers import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
 from pamprof.records.memory import Memory
 from pamprof.records.monitor import Energy, Monitor, Series
-from pamprof.records.price import Price, PriceQuote
+from pamprof.records.price import MachineChoice, Price, PriceQuote
 from pamprof.records.run import (
     Ceilings,
     FlopCount,
@@ -40,6 +40,7 @@ __all__ = [
     "LayerFacts",
     "LayerRole",
     "LayerSpec",
+    "MachineChoice",
     "MatchResidual",
     "Memory",
     "Monitor",
@@ -49,6 +50,7 @@ __all__ = [
     "Point",
     "Price",
     "PriceQuote",
+    "ProcessorUse",
     "Run",
     "Scope",
     "Series",
@@ -60,4 +62,5 @@ __all__ = [
     "Timing",
     "Unknown",
     "Workload",
+    "occupied_vcpus",
 ]

@@ -47,6 +47,10 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
                     price: Price = getattr(record.quote, name)
                     yield f"quote.{name}.device_count", price.device_count
                     yield f"quote.{name}.usd_per_hour", float(price.usd_per_hour)
+                    for field in ("vcpu_count", "used_vcpu_count"):
+                        count: int | None = getattr(price, field)
+                        if count is not None:
+                            yield f"quote.{name}.{field}", count
 
 
 def _run(run: Run) -> Iterator[tuple[str, float]]:

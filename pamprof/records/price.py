@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,13 +17,17 @@ class Price:
         instance: The provider's name of the machine.
         region: The provider's name of the place, or ``unspecified``.
         purchase_option: ``on-demand``, ``spot``, ``reserved-1yr``, ``owned-tco-…`` or ``user``.
-        device_name: Canonical device, such as ``H200`` or ``CPU``; form factors are distinct (``H100-SXM``).
+        device_name: Canonical device, such as ``H200``; form factors are distinct (``H100-SXM``). Of a CPU machine the
+            processor's model, or ``CPU`` where the source does not say.
         device_count: Devices in the instance (GPUs; 1 for a CPU instance).
         usd_per_hour: Rate of the whole instance.
         observed_on: Day the rate was read, None where the source carries no exact day.
         observed_text: The date in the source's own words.
         source: Where the rate was read.
-        device_memory_gib: Memory of one device, GiB; None where the source does not say, or for a CPU.
+        device_memory_gib: Memory of one device, GiB, and of a CPU machine the whole machine's; None where the source
+            does not say.
+        vcpu_count: vCPUs of a CPU machine; None where the source does not say, or for a GPU.
+        used_vcpu_count: vCPUs of a CPU machine that are paid for; None for the whole machine.
     """
 
     provider: str
@@ -36,11 +41,24 @@ class Price:
     observed_text: str
     source: str
     device_memory_gib: int | None = None
+    vcpu_count: int | None = None
+    used_vcpu_count: int | None = None
 
     @property
     def usd_per_device_hour(self) -> Decimal:
-        """Rate of one device, USD per hour."""
+        """Rate of one device, USD per hour; where CPU time is paid for by vCPU, of the vCPUs used."""
+        if self.vcpu_count is not None and self.used_vcpu_count is not None:
+            return self.usd_per_hour * self.used_vcpu_count / self.vcpu_count
         return self.usd_per_hour / self.device_count
+
+
+class MachineChoice(StrEnum):
+    """Why a CPU machine of the price list stands for the measured processor, the closest reason first."""
+
+    NAMED = "named"  # the user named it
+    FAMILY = "family"  # same make and generation of processor
+    MAKE = "make"  # same make, another or an untold generation
+    ARCHITECTURE = "architecture"  # same instruction set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +70,11 @@ class PriceQuote:
         low: Cheapest comparable rate (same device, same purchase option) in the catalogue.
         high: Dearest comparable rate.
         candidate_count: Comparable rates the spread was read from; 1 where the user gave the rate.
+        machine_choice: Why this machine stands for the measured processor; None for a GPU and for a user's rate.
     """
 
     chosen: Price
     low: Price
     high: Price
     candidate_count: int
+    machine_choice: MachineChoice | None = None

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 import pamprof
+from pamprof.pricing.rates.rate_words import rate_per_hour
 from pamprof.records.store import read_records
 
 REPOSITORY = os.path.dirname(os.path.dirname(pamprof.__file__))
 SMALL = [
     "compare", "--device", "cpu", "--phase", "decode,prefill", "--batch-size", "1", "--sequence-length", "64",
-    "--implementation", "published,planar", "--time-limit", "0.1", "--monitor", "0.1", "--price", "0.10",
+    "--implementation", "published,planar", "--time-limit", "0.1", "--monitor", "0.1",
 ]  # fmt: skip
 ONE_PHASE = ["decode" if word == "decode,prefill" else word for word in SMALL]
 
@@ -67,6 +69,24 @@ def test_every_count_is_complete_and_agrees_with_its_closed_form(comparison):
     for run in read_records(comparison[0] / "runs.jsonl").runs:
         assert run.flops.complete, run.flops.uncounted_operators
         assert run.flops.matrix_flop_count == run.flops.closed_form_matrix_flop_count, run.workload.key
+
+
+def test_a_cpu_run_is_priced_by_the_vcpus_it_occupied_wherever_it_is_told(comparison):
+    folder, result = comparison
+    records = read_records(folder / "runs.jsonl")
+    (quote,) = (session.quote for session in records.sessions)
+    assert quote.machine_choice is not None
+    used = {run.environment.processor_use.vcpu_count for run in records.runs}
+    assert used == {quote.chosen.used_vcpu_count}
+    words = f"Priced at {rate_per_hour(quote.chosen)} (as on {quote.chosen.provider} {quote.chosen.instance} by vCPU"
+    assert words in result.stdout
+    assert words in (folder / "summary.md").read_text(encoding="utf-8")
+    assert words in (folder / "report.html").read_text(encoding="utf-8")
+    table = pd.read_csv(folder / "measurements.csv")
+    assert set(table["ResourceType"]) == {quote.chosen.instance}
+    assert set(table["priced_vcpu_count"]) == used
+    expected = float(quote.chosen.usd_per_device_hour) / 3600 * 1e6 / table["tokens_per_second_median"]
+    assert list(table["EffectiveCost"]) == pytest.approx(list(expected))
 
 
 def test_every_missing_value_has_its_reason(comparison):

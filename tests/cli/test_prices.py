@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -49,6 +50,35 @@ def test_an_undated_rate_is_warned_of_and_fails_when_strict(prices):
     assert strict.exit_code == 1
     assert "pamprof: failure:" in strict.stderr
     assert strict.stdout == ""
+
+
+def test_cpu_machines_are_listed_shown_and_checked(prices):
+    listed = prices("list", "--gpu", "CPU", "--provider", "aws").stdout
+    assert re.search(r"AMD EPYC 9R14, 8 vCPUs, 16 GiB +\$0\.41056 +\$0\.05132 +aws +c7a\.2xlarge", listed)
+    assert "18 rates" in listed
+    shown = prices("show", "AMD EPYC 9R14", "--vcpus", "4").stdout
+    assert "used      $0.20528 per hour of 4 vCPUs: as on aws c7a.2xlarge by vCPU, 4 of 8, us-east-1" in shown
+    assert "same make and generation: AMD EPYC 9R14, 8 vCPUs, 16 GiB" in shown
+    named = json.loads(prices("show", "AMD EPYC 9R14", "--instance", "m7a.2xlarge", "--json").stdout)
+    assert (named["chosen"]["vcpu_count"], named["chosen"]["used_vcpu_count"]) == (8, 1)
+    assert named["machine_choice"] == "named"
+    assert prices("show", "CPU").exit_code == 1
+
+
+def test_a_list_of_ones_own_may_hold_cpu_machines(prices, tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text(
+        "provider,instance,region,purchase_option,device_name,device_count,usd_per_hour,source,observed_on,vcpu_count\n"
+        "acme,small,eu-1,on-demand,CPU,1,0.08,contract 7,2026-11-20,4\n"
+        "aws,c7i.2xlarge,eu-1,on-demand,Intel Xeon Platinum 8488C,1,0.4,contract 7,2026-11-20,4\n"
+    )
+    shown = prices("show", "AMD Ryzen 9 5950X", "--prices", str(path)).stdout
+    assert "used      $0.02 per hour of 1 vCPU: as on acme small by vCPU, 1 of 4" in shown
+    checked = prices("check", "--prices", str(path))
+    assert checked.exit_code == 1
+    assert "lists 4 vCPUs and the machine's name says 8" in checked.stdout
+    listed = prices("list", "--prices", str(path), "--csv").stdout
+    assert ",4\n" in listed
 
 
 def test_the_check_finds_no_failure_in_what_comes_with_the_package(prices):

@@ -1,5 +1,6 @@
 import csv
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ FEW = 6
 def report(tmp_path, monkeypatch):
     """Run the command in a folder with two files of one comparison, drawing nothing."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("pamprof.render.formats.write.draw_png", lambda chart: b"")
     monkeypatch.setattr("pamprof.render.formats.write.render_html", lambda view: "")
     records = synthetic_records("cpu")
@@ -52,6 +54,57 @@ def test_only_the_records_that_an_earlier_file_lacks_are_added(report, tmp_path)
     result = report("a", "more.jsonl")
     assert result.stderr == f"pamprof: more.jsonl repeats {FEW + 1} records; counted once\n"
     assert len(rows(tmp_path)) == FEW + 2
+
+
+def dollars(tmp_path):
+    """Prices of the rows, as the CSV and as the Markdown table write them."""
+    text = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    in_table = [
+        float(found.replace("\u2009", "").replace("\u202f", "")) for found in re.findall(r"\| \$([0-9.]+)", text)
+    ]
+    return [float(row["EffectiveCost"]) for row in rows(tmp_path)], in_table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rate", "where", "choice"),
+    [
+        (("--provider", "aws"), "0.08925", "hour of 2 vCPUs (as on aws c7i.large by vCPU, 2 of 2", "family"),
+        (("--provider", "oci"), "0.037", "hour of 2 vCPUs (as on oci VM.Standard.E4.Flex", "architecture"),
+        (("--instance", "c7a.8xlarge"), "0.10264", "hour of 2 vCPUs (as on aws c7a.8xlarge by vCPU, 2 of 32", "named"),
+        (("--price", "0.05"), "0.05", "device-hour (your own rate", ""),
+    ],
+)
+def test_a_cpu_record_is_priced_again_as_it_is_asked(report, arguments, rate, where, choice):
+    tmp_path = Path.cwd()
+    told = report("a", *arguments)
+    assert told.exit_code == 0, told.output
+    words = f"Priced at ${rate} per {where}"
+    assert words in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert words[:90] in told.stdout
+    in_csv, in_table = dollars(tmp_path)
+    assert sorted(in_table) == pytest.approx(sorted(in_csv), rel=0.01)
+    assert {(row["ListUnitPrice"], row["machine_choice"]) for row in rows(tmp_path)} == {(rate, choice)}
+
+
+def test_the_price_of_a_cpu_record_stays_the_one_stored_with_it_where_none_is_asked_for(report, tmp_path):
+    assert report("a").exit_code == 0
+    assert "No dollars: no price is known for this CPU" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--gpu", "H100-SXM"), "name the machine it is priced as with --instance"),
+        (("--purchase-option", "spot"), "no spot rate of a CPU machine .* choose on-demand"),
+        (("--instance", "c7g.2xlarge"), "says nothing about them"),
+        (("--price", "1", "--instance", "c7i.large"), "leave out the instance, or --price"),
+    ],
+)
+def test_a_price_that_cannot_be_a_processors_is_refused_in_one_sentence(report, arguments, words):
+    told = report("a", *arguments)
+    assert told.exit_code == 1
+    (line,) = told.stderr.splitlines()
+    assert re.search(words, line)
 
 
 @pytest.fixture

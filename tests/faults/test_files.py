@@ -37,7 +37,7 @@ def request(folder, *, resume):
     )  # fmt: skip
 
 
-def no_price(kind, name):
+def no_price(kind, name, processor):
     return None, "nobody asked"
 
 

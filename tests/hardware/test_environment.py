@@ -11,6 +11,7 @@ import torch
 
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import git_commit, package_version, read_environment, sdpa_backends, virtualisation
+from pamprof.hardware.host import processor_use
 from pamprof.hardware.nvml.lookup import open_nvml
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def test_the_host_is_described_without_naming_it(driver: FakeDriver, monkeypatch
     assert environment.torch_version == torch.__version__
     assert 1 <= environment.cpu_core_count <= (os.cpu_count() or 1)
     assert environment.driver_version is None, "a CPU run must not carry the driver of a GPU it does not use"
+    assert environment.processor_use == processor_use()
     text = f"{environment} {unknowns}"
     assert environment.operating_system == "Linux 6.1 x86_64"
     assert "secret-host" not in text

@@ -36,6 +36,18 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return state
 
 
+@pytest.mark.parametrize(
+    ("logical", "physical", "threads"), [(8, 4, 2), (8, 8, 1), (20, 14, 2), (8, None, None), (None, None, None)]
+)
+def test_hardware_threads_of_a_core_are_known_where_the_system_counts_cores(
+    logical: int | None, physical: int | None, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host.psutil, "cpu_count", lambda logical=True, both=(logical, physical): both[not logical])
+    found = host.threads_per_core()
+    assert found.value == threads
+    assert (found.reason is None) == (threads is not None)
+
+
 def test_busy_ratio_is_of_the_allowed_cores_between_two_polls(cores: SimpleNamespace) -> None:
     probe = HostProbe(clock=lambda: 5.0)
     assert values(probe.start(), "cpu_busy_ratio") == []

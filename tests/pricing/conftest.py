@@ -38,6 +38,7 @@ def make_price() -> Callable[..., Price]:
         observed_on: date | None = date(2026, 11, 1),
         observed_text: str = "2026-11-01",
         device_memory_gib: int | None = None,
+        vcpu_count: int | None = None,
     ) -> Price:
         return Price(
             provider=provider,
@@ -51,6 +52,7 @@ def make_price() -> Callable[..., Price]:
             observed_text=observed_text,
             source="https://prices.example",
             device_memory_gib=device_memory_gib,
+            vcpu_count=vcpu_count,
         )
 
     return make

@@ -10,7 +10,7 @@ from pamprof.errors import UsageError
 from pamprof.hardware.device import resolve_device
 from pamprof.hardware.host import cpu_name
 from pamprof.hardware.nvml.lookup import open_nvml
-from pamprof.records import Dtype, PriceQuote, SessionKind
+from pamprof.records import Dtype, PriceQuote, ProcessorUse, SessionKind
 from pamprof.records.store import is_only_begun, read_records
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ RECORDS_FILE = "runs.jsonl"
 # Tokens that the facts of matched arms refer to.
 MATCHED_LENGTH = 2048
 
-# Device kind and name to a quote, or None with the reason.
-PriceLookup = Callable[[str, str], tuple[PriceQuote | None, str | None]]
+# Device kind, name and, of a CPU, what the run occupies of it, to a quote, or None with the reason.
+PriceLookup = Callable[[str, str, ProcessorUse | None], tuple[PriceQuote | None, str | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from pamprof.hardware.host import processor_use
 from pamprof.measure.session.pace import Pace
 from pamprof.measure.session.paced import PacedRunner
 from pamprof.measure.session.process import WorkerProcess
@@ -126,7 +127,7 @@ def run_session(
         kind, ordinal, name = identify_device(request.device)
         plan = planner.plan(request, kind, earlier)
         session_id = uuid.uuid4().hex[:12]
-        quote, unknown_reason = price(kind, name)
+        quote, unknown_reason = _priced(price, kind, name)
         header = _header(
             request, planner.kind, plan, session_id=session_id, quote=quote, quote_unknown_reason=unknown_reason
         )
@@ -178,7 +179,11 @@ def plan_session(
     earlier = request.earlier_records(planner.kind)
     kind, _, name = identify_device(request.device)
     plan = planner.plan(request, kind, earlier)
-    return plan, pace_of(plan, begun), price(kind, name)[0]
+    return plan, pace_of(plan, begun), _priced(price, kind, name)[0]
+
+
+def _priced(price: PriceLookup, kind: str, name: str) -> tuple[PriceQuote | None, str | None]:
+    return price(kind, name, processor_use() if kind == "cpu" else None)
 
 
 def pace_of(plan: SessionPlan, begun: float) -> Pace | None:
@@ -197,6 +202,8 @@ def what_to_expect(plan: SessionPlan, pace: Pace, quote: PriceQuote | None) -> s
     if quote is not None:
         rate = float(quote.chosen.usd_per_device_hour)
         text += f", about {usd(whole.seconds / 3600 * rate)} at {usd_rate(rate)} an hour"
+        used = quote.chosen.used_vcpu_count
+        text += "" if used is None else f" of {used} vCPU{'s' if used != 1 else ''}"
     if plan.effort is not None:
         text += f"; effort {plan.effort}"
     if plan.time_budget_seconds is not None:

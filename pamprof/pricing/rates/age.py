@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pamprof.pricing.rates.findings import Finding, Rule, Severity, subject_of
-from pamprof.pricing.rates.quote import USER
+from pamprof.pricing.rates.processors import is_cpu_machine
+from pamprof.pricing.rates.rate_words import USER
 
 if TYPE_CHECKING:
     from datetime import date
@@ -24,10 +25,12 @@ def staleness(price: Price, today: date, strict: bool = False) -> Finding | None
     """The doubt about one rate's age on ``today``; None for a fresh rate and for one the user gave."""
     if price.provider == USER:
         return None
+    # No source of the refresh lists CPU machines.
+    remedy = "give --price or a list with --prices" if is_cpu_machine(price) else "refresh the prices or give --price"
     severity = Severity.FAILURE if strict else Severity.WARNING
     subject = subject_of(price)
     if price.observed_on is None:
-        sentence = f"The rate's source names no day ({price.observed_text}); refresh the prices or give --price."
+        sentence = f"The rate's source names no day ({price.observed_text}); {remedy}."
         return Finding(severity=severity, rule=Rule.UNKNOWN_DATE, subject=subject, sentence=sentence)
     age = today - price.observed_on
     if age < timedelta(0):
@@ -37,8 +40,7 @@ def staleness(price: Price, today: date, strict: bool = False) -> Finding | None
         return Finding(severity=severity, rule=Rule.FUTURE_DATE, subject=subject, sentence=sentence)
     if age > MAXIMUM_AGE:
         sentence = (
-            f"The rate was read on {price.observed_on}, {age.days} days ago, more than {MAXIMUM_AGE.days}; "
-            "refresh the prices or give --price."
+            f"The rate was read on {price.observed_on}, {age.days} days ago, more than {MAXIMUM_AGE.days}; {remedy}."
         )
         return Finding(severity=severity, rule=Rule.STALE, subject=subject, sentence=sentence)
     return None

@@ -13,12 +13,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pamprof.devices.names import canonical_device, variants_of
+from pamprof.devices.names import CPU, canonical_device, variants_of
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.price_file import parse_prices, read_price_file
+from pamprof.pricing.rates.processors import is_cpu_machine, usd_per_vcpu_hour
 
 if TYPE_CHECKING:
     from datetime import date
+    from decimal import Decimal
 
     from pamprof.records import Price
 
@@ -45,9 +47,13 @@ def refreshed_path() -> Path:
 
 
 def embedded_prices() -> tuple[Price, ...]:
-    """The rates that come with the package."""
-    text = resources.files("pamprof.pricing.rates").joinpath("snapshot.csv").read_text(encoding="utf-8")
-    return parse_prices(text, name="snapshot.csv (embedded)")
+    """The rates that come with the package: GPUs, then CPU machines."""
+    folder = resources.files("pamprof.pricing.rates")
+    return tuple(
+        price
+        for name in ("snapshot.csv", "cpu_machines.csv")
+        for price in parse_prices(folder.joinpath(name).read_text(encoding="utf-8"), name=f"{name} (embedded)")
+    )
 
 
 def load_catalogue(path: Path | None = None) -> Catalogue:
@@ -63,7 +69,6 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
     if path is not None:
         return Catalogue(prices=read_price_file(path), origin=str(path))
     snapshot = embedded_prices()
-    newest = _newest_day(snapshot)
     refreshed_file = refreshed_path()
     if not refreshed_file.is_file():
         return Catalogue(prices=snapshot, origin="embedded snapshot")
@@ -71,40 +76,51 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
         refreshed = read_price_file(refreshed_file)
     except PriceError as exc:
         raise PriceError(f"{exc}; this is the refreshed list: delete it, or refresh it again") from exc
+    # A refreshed list of GPUs alone is neither older for the days of CPU machines, nor does it replace them.
+    refreshed_kinds = {is_cpu_machine(price) for price in refreshed}
+    newest = _newest_day(tuple(price for price in snapshot if is_cpu_machine(price) in refreshed_kinds))
     day = _newest_day(refreshed)
     if day is not None and newest is not None and day <= newest:
         origin = f"embedded snapshot ({refreshed_file} is not newer and was left aside)"
         return Catalogue(prices=snapshot, origin=origin)
-    # Rates of a provider are replaced as a whole, so that one provider is never priced on two different days.
-    covered = {price.provider for price in refreshed}
-    kept = tuple(price for price in snapshot if price.provider not in covered)
-    providers = ", ".join(sorted(covered))
+    # Rates of a provider's GPUs, or CPU machines, are replaced as a whole: they are never of two different days.
+    covered = {(price.provider, is_cpu_machine(price)) for price in refreshed}
+    kept = tuple(price for price in snapshot if (price.provider, is_cpu_machine(price)) not in covered)
+    providers = ", ".join(sorted({price.provider for price in refreshed}))
     origin = f"{refreshed_file} of {day or 'unknown day'} for {providers}; embedded snapshot for the rest"
     return Catalogue(prices=refreshed + kept, origin=origin)
 
 
 def list_prices(catalogue: Catalogue, gpu: str | None = None, provider: str | None = None) -> tuple[Price, ...]:
-    """The rows of a device and a provider, cheapest device-hour first within each device.
+    """The rows of a device and a provider, cheapest device-hour first within each device, CPU machines last.
 
     Args:
         catalogue: Where to look.
-        gpu: Any spelling of a device, complete (``H100-SXM``) or of a family (``H100``); None for every device.
+        gpu: Any spelling of a device, complete (``H100-SXM``) or of a family (``H100``); ``CPU`` for every CPU machine;
+            None for every device.
         provider: The provider's name, capitals ignored; None for every provider.
     """
     devices = None
     if gpu is not None:
-        devices = {name.casefold() for name in (canonical_device(gpu) or gpu, *variants_of(gpu))}
+        known = canonical_device(gpu)
+        devices = {name.casefold() for name in (known if known not in (None, CPU) else gpu, *variants_of(gpu))}
+
+    def is_of_device(price: Price) -> bool:
+        if devices is None or price.device_name.casefold() in devices:
+            return True
+        return CPU.casefold() in devices and is_cpu_machine(price)
+
+    def place(price: Price) -> tuple[bool, str, Decimal, str, str, str]:
+        of_cpu = is_cpu_machine(price)
+        rate = usd_per_vcpu_hour(price) if of_cpu else price.usd_per_device_hour
+        return (of_cpu, price.device_name, rate, price.provider, price.instance, price.region)
+
     chosen = (
         price
         for price in catalogue.prices
-        if (devices is None or price.device_name.casefold() in devices)
-        and (provider is None or price.provider.casefold() == provider.casefold())
+        if is_of_device(price) and (provider is None or price.provider.casefold() == provider.casefold())
     )
-    return tuple(
-        sorted(
-            chosen, key=lambda row: (row.device_name, row.usd_per_device_hour, row.provider, row.instance, row.region)
-        )
-    )
+    return tuple(sorted(chosen, key=place))
 
 
 def _newest_day(prices: tuple[Price, ...]) -> date | None:

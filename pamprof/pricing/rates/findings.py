@@ -24,6 +24,7 @@ class Rule(StrEnum):
     SPOT_ABOVE_ON_DEMAND = "spot above on-demand"
     SPLIT_MACHINE = "part of a machine"
     WRONG_DEVICE_COUNT = "wrong device count"
+    WRONG_VCPU_COUNT = "wrong vCPU count"
     SUPERSEDED = "superseded rate"
     CONFLICTING_RATES = "conflicting rates"
     OUT_OF_LINE_REGION = "out of line with other regions"

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from pamprof.devices.names import canonical_device
 from pamprof.errors import PriceError, UsageError
 from pamprof.pricing.rates.age import staleness
+from pamprof.pricing.rates.processors import is_cpu_machine
 from pamprof.pricing.rates.quote import quote
+from pamprof.pricing.rates.rate_words import USER, machine, why_this_machine
 from pamprof.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
@@ -95,13 +97,22 @@ def rate_of(found: PriceQuote) -> Rate:
         low=float(found.low.usd_per_device_hour),
         usd_per_hour=float(chosen.usd_per_device_hour),
         high=float(found.high.usd_per_device_hour),
-        provenance=(
-            "given by the user"
-            if chosen.provider == "user"
-            else f"{chosen.provider} {chosen.instance}, {chosen.region}; read {chosen.observed_text}; {chosen.source}"
-        ),
+        provenance=_provenance(found),
         quote=found,
     )
+
+
+def _provenance(found: PriceQuote) -> str:
+    chosen = found.chosen
+    if chosen.provider == USER:
+        return "given by the user"
+    parts = (
+        f"{machine(chosen)}, {chosen.region}",
+        why_this_machine(found),
+        f"read {chosen.observed_text}",
+        chosen.source,
+    )
+    return "; ".join(part for part in parts if part)
 
 
 def rented_rates(
@@ -111,6 +122,7 @@ def rented_rates(
     gpu: str | None = None,
     provider: str | None = None,
     region: str | None = None,
+    instance: str | None = None,
     usd_per_hour: str | None = None,
 ) -> tuple[Rate | UnknownRate, ...]:
     """On demand, spot and committed, in this order; the user's own rate alone where one was given.
@@ -128,9 +140,11 @@ def rented_rates(
                 gpu=gpu,
                 provider=provider,
                 region=region,
+                instance=instance,
                 purchase_option=name,
                 usd_per_hour=usd_per_hour,
                 device_kind=environment.device_kind,
+                processor=environment.processor_use,
             )
         except PriceError as exc:
             if option == ON_DEMAND:
@@ -232,10 +246,12 @@ def _listed_option(catalogue: Catalogue, environment: Environment, gpu: str | No
     if option != COMMITTED:
         return option
     wanted = {canonical_device(environment.device_name) or environment.device_name, gpu}
+    is_cpu = environment.device_kind == "cpu"
     listed = {
         price.purchase_option
         for price in catalogue.prices
-        if price.device_name in wanted and pricing_category(price.purchase_option) == FOCUS_COMMITTED
+        if (is_cpu_machine(price) if is_cpu else price.device_name in wanted)
+        and pricing_category(price.purchase_option) == FOCUS_COMMITTED
     }
     return min(listed, default=COMMITTED)
 

@@ -1,4 +1,4 @@
-"""What a machine's name says about it: how many devices it carries, and whether it carries GPUs at all."""
+"""What a machine's name says about it: how many devices or vCPUs it carries, GPUs or none, an Arm processor or x86."""
 
 from __future__ import annotations
 
@@ -28,6 +28,22 @@ _GPU_MACHINES: dict[str, re.Pattern[str]] = {
     "oci": re.compile(r"^(?:BM|VM)\.GPU"),
 }
 
+# Providers' own rules of naming: AWS marks Graviton with a g after the generation, Azure Arm with a p among the
+# features; Google and Oracle have families for it.
+_ARM_MACHINES: dict[str, re.Pattern[str]] = {
+    "aws": re.compile(r"^(?:a1|[a-z]+\d+g[a-z]*)\."),
+    "azure": re.compile(r"^Standard_[A-Z]+\d+(?:-\d+)?[a-z]*p"),
+    "gcp": re.compile(r"^(?:t2a|c4a|n4a)-"),
+    "oci": re.compile(r"^(?:BM|VM)\.Standard\.A\d"),
+}
+
+# AWS sizes are multiples of xlarge, four vCPUs; its older families rent cores, four to an xlarge, too.
+_AWS_SIZE = re.compile(r"^[^.]+\.(\d*)xlarge$")
+_VCPUS: dict[str, re.Pattern[str]] = {
+    "azure": re.compile(r"^Standard_[A-Z]+(\d+)[a-z]*_"),  # a constrained size (E4-2s) is left out
+    "gcp": re.compile(r"^[a-z]\w*-(?:standard|highcpu|highmem)-(\d+)$"),
+}
+
 
 def device_count_in_name(provider: str, instance: str) -> int | None:
     """Devices the name states, such as 8 for ``p5.48xlarge`` or ``BM.GPU.H100.8``; None where it states none."""
@@ -39,6 +55,22 @@ def device_count_in_name(provider: str, instance: str) -> int | None:
         if found:
             return int(found[1])
     return None
+
+
+def vcpu_count_in_name(provider: str, instance: str) -> int | None:
+    """How many vCPUs a CPU machine's name states, such as 8 for ``c7i.2xlarge`` or ``Standard_D8s_v5``; or None."""
+    if provider.lower() == "aws":
+        size = _AWS_SIZE.match(instance)
+        return 4 * int(size[1] or 1) if size else None
+    pattern = _VCPUS.get(provider.lower())
+    found = pattern.match(instance) if pattern is not None else None
+    return int(found[1]) if found else None
+
+
+def is_arm_machine(provider: str, instance: str) -> bool | None:
+    """Whether the machine has an Arm processor; None where the provider's rule of naming is not known."""
+    family = _ARM_MACHINES.get(provider.lower())
+    return None if family is None else family.match(instance) is not None
 
 
 def is_gpu_machine(provider: str, instance: str) -> bool:

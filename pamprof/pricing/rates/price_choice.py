@@ -10,7 +10,8 @@ from pamprof.devices.names import CPU, canonical_device
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import list_prices
 from pamprof.pricing.rates.hourly_rates import ON_DEMAND, Rate, UnknownRate, rate_of, rented_rates
-from pamprof.pricing.rates.quote import USER, quote
+from pamprof.pricing.rates.quote import quote
+from pamprof.pricing.rates.rate_words import USER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,13 +28,14 @@ class PriceChoice:
     Attributes:
         catalogue: The list that spot, committed and other providers' rates are read from.
         quotes: Prices that were asked for, by the device's reported name.
-        gpu, provider: The user's words they were looked up with.
+        gpu, provider, instance: The user's words they were looked up with.
     """
 
     catalogue: Catalogue
     quotes: Mapping[str, PriceQuote] = field(default_factory=dict)
     gpu: str | None = None
     provider: str | None = None
+    instance: str | None = None
 
 
 def device_rates(
@@ -52,7 +54,9 @@ def device_rates(
     if choice is None or found.chosen.provider == USER:
         return (first,)
     try:
-        listed = rented_rates(choice.catalogue, environment, gpu=choice.gpu, provider=choice.provider)
+        listed = rented_rates(
+            choice.catalogue, environment, gpu=choice.gpu, provider=choice.provider, instance=choice.instance
+        )
     except PriceError:
         return (first,)  # the list does not know the device, so it has no other option of it either
     return (first, *(rate for rate in listed if rate.option != first.option))
@@ -73,17 +77,23 @@ def stored_quote(device_name: str, *parts: RecordFile) -> tuple[PriceQuote | Non
 def offered_rates(catalogue: Catalogue, environment: Environment) -> tuple[Rate, ...]:
     """One rate for each provider and purchase option of the device, as ``--provider`` would choose it.
 
-    On demand first, cheapest first within an option; empty for a processor, whose machines differ too much in cores.
+    On demand first, cheapest first within an option.
     """
-    device = canonical_device(environment.device_name) or environment.device_name
-    if environment.device_kind == "cpu" or device == CPU:
-        return ()
+    is_cpu = environment.device_kind == "cpu"
+    device = CPU if is_cpu else canonical_device(environment.device_name) or environment.device_name
     named = {(price.provider, price.purchase_option) for price in list_prices(catalogue, gpu=device)}
     found = []
     for provider, option in sorted(named):
         try:
             rate = rate_of(
-                quote(catalogue, environment.device_name, provider=provider, purchase_option=option, device_kind="cuda")
+                quote(
+                    catalogue,
+                    environment.device_name,
+                    provider=provider,
+                    purchase_option=option,
+                    device_kind="cpu" if is_cpu else "cuda",
+                    processor=environment.processor_use,
+                )
             )
         except PriceError:
             continue  # a row of another form of the device is no rate of this one

@@ -1,7 +1,12 @@
 """A price list in a CSV file: the embedded snapshot, a refreshed list, or the user's own; strict at the door.
 
 Columns: ``provider, instance, region, purchase_option, device_name, device_count, usd_per_hour, source`` are required;
-``device_memory_gib``, ``observed_on`` (ISO day) and ``observed_text`` may be absent or empty. Others are ignored.
+``device_memory_gib``, ``observed_on`` (ISO day), ``observed_text`` and ``vcpu_count`` may be absent or empty. Others
+are ignored.
+
+A machine without GPUs has its processor in ``device_name`` (``AMD EPYC 9R14``, or ``CPU`` where the model is not
+known), 1 in ``device_count`` and the whole machine's memory in ``device_memory_gib``; a run pays for its share of
+``vcpu_count``.
 """
 
 from __future__ import annotations
@@ -41,6 +46,7 @@ COLUMNS = (
     "observed_on",
     "observed_text",
     "source",
+    "vcpu_count",
 )
 
 
@@ -100,6 +106,7 @@ def format_prices(prices: tuple[Price, ...]) -> str:
                 "" if price.observed_on is None else price.observed_on.isoformat(),
                 price.observed_text,
                 price.source,
+                "" if price.vcpu_count is None else price.vcpu_count,
             )
         )
     return buffer.getvalue()
@@ -112,7 +119,7 @@ def _price(row: dict[str | None, str | list[str] | None], *, where: str) -> Pric
     for column in REQUIRED_COLUMNS:
         if not cells.get(column):
             raise PriceError(f"{where}, column {column} is empty; every rate needs it")
-    memory = cells.get("device_memory_gib", "")
+    memory, vcpus = cells.get("device_memory_gib", ""), cells.get("vcpu_count", "")
     return Price(
         provider=cells["provider"],
         instance=cells["instance"],
@@ -125,6 +132,7 @@ def _price(row: dict[str | None, str | list[str] | None], *, where: str) -> Pric
         observed_text=cells.get("observed_text", "") or cells.get("observed_on", "") or "the source names no date",
         source=cells["source"],
         device_memory_gib=_positive_integer(memory, where=f"{where}, column device_memory_gib") if memory else None,
+        vcpu_count=_positive_integer(vcpus, where=f"{where}, column vcpu_count") if vcpus else None,
     )
 
 

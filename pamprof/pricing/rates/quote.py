@@ -7,8 +7,9 @@ machines. The default is the median of those, the cheaper of the middle two wher
 always a row someone can rent and neither a marketplace bargain nor one hyperscaler's list price. The spread is read
 from all competing rows.
 
-A processor is priced as what it is. Machines differ in cores, so there is no market rate of "a CPU": a row must name
-the processor model, or be the only CPU row that provider, region and instance leave.
+A processor is priced as its share of a machine that stands for it, by vCPU (``pamprof.pricing.rates.processors``).
+Where no row says how many vCPUs its machine has, the whole machine is the price: a row must then name the processor's
+model, or be the only row of an unnamed processor that provider, region and instance leave.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pamprof.devices.names import CPU, canonical_device, variants_of
 from pamprof.errors import PriceError
+from pamprof.pricing.rates.processors import is_cpu_machine, quote_by_vcpu
 from pamprof.pricing.rates.rate_dates import competing
+from pamprof.pricing.rates.rate_words import USER
 from pamprof.records import Price, PriceQuote
 
 if TYPE_CHECKING:
     from pamprof.pricing.rates.catalogue import Catalogue
+    from pamprof.records import ProcessorUse
 
-USER = "user"
+_CPU_MACHINE = "a CPU machine"
 
 
 def quote(
@@ -38,6 +42,7 @@ def quote(
     instance: str | None = None,
     usd_per_hour: Decimal | float | str | None = None,
     device_kind: Literal["cpu", "cuda"] | str | None = None,
+    processor: ProcessorUse | None = None,
 ) -> PriceQuote:
     """What an hour of the measured device costs, with the spread of the market around it.
 
@@ -51,6 +56,7 @@ def quote(
         instance: Only this machine of the provider.
         usd_per_hour: The user's own rate of one device, USD per hour; nothing else is then looked up.
         device_kind: ``cpu`` or ``cuda`` as recorded; None to tell it from the name.
+        processor: Of a CPU, its architecture and how many vCPUs are paid for.
 
     Raises:
         PriceError: The device is unknown or has no row, the user's words contradict the measurement, or the rate is not
@@ -63,18 +69,16 @@ def quote(
             raise PriceError(f"--price already is the rate; leave out the {' and the '.join(given)}, or --price")
         own = user_price(usd_per_hour, device_name=device)
         return PriceQuote(chosen=own, low=own, high=own, candidate_count=1)
-    comparable = tuple(
+    is_cpu = _is_cpu(device_name_of_environment, device_kind)
+    of_device = tuple(
         price
         for price in catalogue.prices
-        if price.device_name.casefold() == device.casefold() and price.purchase_option == purchase_option
+        if (is_cpu_machine(price) if is_cpu else price.device_name.casefold() == device.casefold())
     )
-    is_cpu = _is_cpu(device_name_of_environment, device_kind)
-    if not comparable and is_cpu:
-        comparable = tuple(
-            price for price in catalogue.prices if price.device_name == CPU and price.purchase_option == purchase_option
-        )
+    comparable = tuple(price for price in of_device if price.purchase_option == purchase_option)
     if not comparable:
-        raise PriceError(_no_row(catalogue, device, purchase_option, is_cpu=is_cpu))
+        options = tuple(sorted({price.purchase_option for price in of_device}))
+        raise PriceError(_no_row(catalogue, _CPU_MACHINE if is_cpu else device, purchase_option, options))
     wanted = tuple(
         price
         for price in comparable
@@ -83,9 +87,13 @@ def quote(
         and (instance is None or price.instance.casefold() == instance.casefold())
     )
     if not wanted:
-        raise PriceError(_no_match(comparable, device, provider=provider, region=region, instance=instance))
-    if comparable[0].device_name == CPU:
-        return _only(wanted, device_name_of_environment)
+        named = _CPU_MACHINE if is_cpu else device
+        raise PriceError(_no_match(comparable, named, provider=provider, region=region, instance=instance))
+    if is_cpu:
+        counted = tuple(price for price in wanted if price.vcpu_count is not None)
+        if counted:
+            return quote_by_vcpu(comparable, counted, device, processor, named=instance is not None)
+        return _whole_machine(wanted, device)
     chosen = _median_of_providers(competing(wanted))
     market = tuple(dict.fromkeys((*competing(comparable), chosen)))
     ranked = sorted(market, key=_rank)
@@ -124,7 +132,7 @@ def _device(name: str, *, gpu: str | None, device_kind: str | None, rate_given: 
         if gpu is not None:
             raise PriceError(
                 f"the runs were measured on a processor ({name}), so a price of {gpu} says nothing about them; "
-                "give the machine's own rate with --price"
+                "name the machine it is priced as with --instance, or give its own rate with --price"
             )
         return name
     known = canonical_device(name)
@@ -156,26 +164,25 @@ def _median_of_providers(prices: tuple[Price, ...]) -> Price:
     return ranked[(len(ranked) - 1) // 2]
 
 
-def _only(prices: tuple[Price, ...], name: str) -> PriceQuote:
-    if len(prices) > 1:
+def _whole_machine(prices: tuple[Price, ...], name: str) -> PriceQuote:
+    of_model = tuple(price for price in prices if price.device_name.casefold() == name.casefold())
+    rows = of_model or tuple(price for price in prices if price.device_name == CPU)
+    if len(rows) != 1:
         raise PriceError(
-            f"no row is for the processor {name}, and {len(prices)} CPU machines are listed "
-            f"({', '.join(price.instance for price in prices[:5])}); give the machine's own rate with --price"
+            f"the CPU machines listed ({', '.join(price.instance for price in (rows or prices)[:5])}) have no "
+            f"vcpu_count, and not one alone is for {name}, so none can be shared out; add that column, or give the "
+            "machine's own rate with --price"
         )
-    return PriceQuote(chosen=prices[0], low=prices[0], high=prices[0], candidate_count=1)
+    return PriceQuote(chosen=rows[0], low=rows[0], high=rows[0], candidate_count=1)
 
 
-def _no_row(catalogue: Catalogue, device: str, purchase_option: str, *, is_cpu: bool) -> str:
-    options = sorted({price.purchase_option for price in catalogue.prices if price.device_name == device})
+def _no_row(catalogue: Catalogue, device: str, purchase_option: str, options: tuple[str, ...]) -> str:
     if options:
+        return f"no {purchase_option} rate of {device} in {catalogue.origin}; choose {_or(options)}, or give --price"
+    if device == _CPU_MACHINE:
         return (
-            f"no {purchase_option} rate of {device} in {catalogue.origin}; "
-            f"choose {_or(tuple(options))}, or give --price"
-        )
-    if is_cpu:
-        return (
-            f"no rate of a machine with the processor {device} in {catalogue.origin}, and machines differ too much in "
-            "cores for another's rate; give your machine's USD per hour with --price"
+            f"not one CPU machine is listed in {catalogue.origin}; give USD per hour with --price, or a list with "
+            "--prices FILE"
         )
     return (
         f"no price is known for {device} in {catalogue.origin}, and a similar device's price would be wrong; "

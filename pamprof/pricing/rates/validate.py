@@ -10,10 +10,11 @@ from decimal import Decimal
 from statistics import median_high
 from typing import TYPE_CHECKING
 
-from pamprof.devices.names import CPU, find_device
+from pamprof.devices.names import find_device
 from pamprof.pricing.rates.age import ages
 from pamprof.pricing.rates.findings import Finding, Rule, Severity, subject_of
-from pamprof.pricing.rates.instance_names import device_count_in_name, is_gpu_machine
+from pamprof.pricing.rates.instance_names import device_count_in_name, is_gpu_machine, vcpu_count_in_name
+from pamprof.pricing.rates.processors import is_cpu_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,7 +67,7 @@ def _split_machine(price: Price) -> Iterator[Finding]:
             "add the two rates into one row."
         )
         yield _failure(Rule.SPLIT_MACHINE, price, sentence)
-    elif price.device_name == CPU and is_gpu_machine(price.provider, price.instance):
+    elif is_cpu_machine(price) and is_gpu_machine(price.provider, price.instance):
         sentence = (
             f"{price.instance} carries GPUs, so a CPU rate of it is the host's part alone; add the devices' rate."
         )
@@ -74,7 +75,8 @@ def _split_machine(price: Price) -> Iterator[Finding]:
 
 
 def _wrong_count(price: Price) -> Iterator[Finding]:
-    if price.device_name == CPU:
+    if is_cpu_machine(price):
+        yield from _wrong_vcpus(price)
         return
     told = device_count_in_name(price.provider, price.instance)
     if told is not None and told != price.device_count:
@@ -86,6 +88,19 @@ def _wrong_count(price: Price) -> Iterator[Finding]:
     elif told is None and price.device_count not in _RENTED_COUNTS:
         sentence = f"No machine is known that is rented with {price.device_count} devices; check the count."
         yield _failure(Rule.WRONG_DEVICE_COUNT, price, sentence)
+
+
+def _wrong_vcpus(price: Price) -> Iterator[Finding]:
+    told = vcpu_count_in_name(price.provider, price.instance)
+    if price.device_count != 1:
+        sentence = f"A machine without GPUs is listed with {price.device_count} devices; write 1, and its vcpu_count."
+        yield _failure(Rule.WRONG_DEVICE_COUNT, price, sentence)
+    if None not in (told, price.vcpu_count) and told != price.vcpu_count:
+        sentence = (
+            f"The row lists {price.vcpu_count} vCPUs and the machine's name says {told}, which changes the rate of one "
+            "by as much; correct vcpu_count."
+        )
+        yield _failure(Rule.WRONG_VCPU_COUNT, price, sentence)
 
 
 def _superseded(price: Price) -> Iterator[Finding]:
@@ -140,8 +155,8 @@ def _spot(prices: tuple[Price, ...]) -> Iterator[Finding]:
 
 def _split_rows(prices: tuple[Price, ...]) -> Iterator[Finding]:
     for rows in _groups(prices, by_option=True).values():
-        hosts = [row for row in rows if row.device_name == CPU]
-        devices = [row for row in rows if row.device_name != CPU]
+        hosts = [row for row in rows if is_cpu_machine(row)]
+        devices = [row for row in rows if not is_cpu_machine(row)]
         if hosts and devices:
             for row in rows:
                 sentence = (

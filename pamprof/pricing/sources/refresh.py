@@ -17,6 +17,7 @@ from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import refreshed_path
 from pamprof.pricing.rates.findings import subject_of
 from pamprof.pricing.rates.price_file import format_prices, read_price_file
+from pamprof.pricing.rates.processors import is_cpu_machine
 from pamprof.pricing.rates.validate import validate
 from pamprof.pricing.sources.source import price_source
 
@@ -86,7 +87,8 @@ def refresh(
     if not prices:
         raise PriceError(f"the providers sent no usable rate ({fetched.row_count} rows); {kept}")
     fresh = {price.provider for price in prices}
-    older = tuple(price for price in _readable(target) if price.provider not in fresh)
+    replaced = {(price.provider, is_cpu_machine(price)) for price in prices}
+    older = tuple(price for price in _readable(target) if (price.provider, is_cpu_machine(price)) not in replaced)
     _replace(target, format_prices(prices + older), kept=kept)
     return Refresh(
         path=target,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.pricing.rates.rate_words import hour_of, hours_of
 from pamprof.pricing.run_cost import PAPER_RUN_TOKENS, training_bill
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
@@ -80,7 +81,7 @@ def _bill(inputs: ReportInputs) -> tuple[str, ...]:
     lines = []
     for summary in inputs.best_arms(point):
         hours = summary.tokens_per_second.inverse().scaled(PAPER_RUN_TOKENS / 3600)
-        text = f"{with_brackets(hours)} device-hours"
+        text = f"{with_brackets(hours)} {hours_of(inputs.quote.chosen) if inputs.quote else 'device-hours'}"
         if inputs.quote is not None:
             bill = training_bill(PAPER_RUN_TOKENS, summary.tokens_per_second, inputs.quote)
             text = f"{units.usd(bill.usd.median)} ({text})"
@@ -98,6 +99,6 @@ def _market(inputs: ReportInputs) -> str:
     return (
         f"The market moves every dollar here together: {quote.candidate_count} comparable rates run from "
         f"{units.usd_rate(low)} ({quote.low.provider}) to {units.usd_rate(high)} ({quote.high.provider}) per "
-        f"device-hour, that is {units.ratio(low / own, 2)} to {units.ratio(high / own, 2)} of the amounts shown. "
-        "Ratios between arms do not move."
+        f"{hour_of(quote.chosen)}, that is {units.ratio(low / own, 2)} to {units.ratio(high / own, 2)} of the amounts "
+        "shown. Ratios between arms do not move."
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.pricing.rates.rate_words import VCPU_MEANING, machine, rate_per_hour, why_this_machine
 from pamprof.records.codec import SCHEMA_VERSION
 from pamprof.render.comparison.model import Fact
 from pamprof.render.text import ceiling_words, listed, plural, point_label, roof_share
@@ -224,7 +225,12 @@ def price_provenance(quote: PriceQuote | None, reason: str) -> str:
     p = quote.chosen
     dated = p.observed_on.isoformat() if p.observed_on is not None else f"{p.observed_text} (no exact day)"
     count = f", {plural(p.device_count, 'device')}" if p.device_count != 1 else ""
+    if p.used_vcpu_count is not None:
+        return (
+            f"{rate_per_hour(p)}: {machine(p)} ({why_this_machine(quote)}), {p.region}, {p.purchase_option}, read "
+            f"{dated}, {p.source}. {VCPU_MEANING}"
+        )
     return (
-        f"{units.usd_rate(float(p.usd_per_device_hour))} per device-hour: {p.provider} {p.instance}{count}, "
-        f"{p.region}, {p.purchase_option}, read {dated}, {p.source}"
+        f"{rate_per_hour(p)}: {p.provider} {p.instance}{count}, {p.region}, {p.purchase_option}, read {dated}, "
+        f"{p.source}"
     )

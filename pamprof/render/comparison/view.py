@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof import units
 from pamprof.analysis import analyse
 from pamprof.analysis.comparison.narrative import headline
+from pamprof.pricing.rates.rate_words import USER, machine, rate_per_hour
 from pamprof.render.arms import arm_key
 from pamprof.render.comparison.charts.context import context_chart
 from pamprof.render.comparison.charts.cost import cost_chart
@@ -110,10 +110,15 @@ def _price(inputs: ReportInputs) -> str:
     if inputs.quote is None:
         return f"No dollars: {inputs.quote_reason}. Costs are given in device-hours."
     rate = inputs.quote.chosen
-    where = "your own rate" if rate.provider == "user" else f"{rate.provider}, {rate.instance}, {rate.region}"
+    if rate.provider == USER:
+        where = machine(rate)
+    elif rate.used_vcpu_count is None:
+        where = f"{rate.provider}, {rate.instance}, {rate.region}"
+    else:
+        where = f"{machine(rate)}; {rate.region}"
     option = "" if rate.purchase_option == rate.provider else f", {rate.purchase_option}"
     dated = f", read {rate.observed_text}" if rate.observed_text else ", of unknown date"
-    return f"Priced at {units.usd_rate(float(rate.usd_per_device_hour))} per device-hour ({where}{option}{dated})"
+    return f"Priced at {rate_per_hour(rate)} ({where}{option}{dated})"
 
 
 def _alerts(inputs: ReportInputs) -> tuple[str, ...]:

@@ -177,4 +177,7 @@ def _price(inputs: ReportInputs, summary: Summary) -> dict[str, Value]:
         "price_observed": (rate.observed_text or None) if rate else None,
         "price_source": rate.source if rate else None,
         "price_unknown_reason": None if rate else inputs.quote_reason,
+        "priced_vcpu_count": rate.used_vcpu_count if rate else None,
+        "machine_vcpu_count": rate.vcpu_count if rate else None,
+        "machine_choice": cost.quote.machine_choice if cost else None,
     }

@@ -1,4 +1,4 @@
-"""The same story in a terminal: the sentences, the four numbers, a compact table, where the report lies."""
+"""The same story in a terminal: sentences, the four numbers, noise and price, a table, where the report lies."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def _head(view: ReportView, console: Console, width: int) -> list[Text]:
         text.append(_plain(words), style="")
         text.truncate(width, overflow="ellipsis")
         lines.append(text)
-    return lines
+    price = Text(_plain(f"{view.price}."))
+    price.truncate(width, overflow="ellipsis")
+    return [*lines, price]
 
 
 def _wrapped(text: str, console: Console, width: int, style: str, most: int) -> list[Text]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.pricing.rates.hourly_rates import Rate, UnknownRate
+from pamprof.pricing.rates.rate_words import hour_of
 from pamprof.render.arms import arm_key, assign_arms, layer_titles
 from pamprof.render.charts import Piece
 from pamprof.render.text import days, device_label, listed
@@ -107,7 +108,8 @@ class ChartFacts:
     def price(self) -> str:
         """The rates the dollars come from."""
         known = dict.fromkeys(
-            f"{self.study.request.currency.rate_text(rate.usd_per_hour)} per device-hour ({rate.provenance})"
+            f"{self.study.request.currency.rate_text(rate.usd_per_hour)} per "
+            f"{'device-hour' if rate.quote is None else hour_of(rate.quote.chosen)} ({rate.provenance})"
             for rate in (rate_of_class(found) for found in self.study.classes)
             if rate is not None
         )

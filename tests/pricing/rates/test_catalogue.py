@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from pamprof.devices.catalogue import devices
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import embedded_prices, list_prices, load_catalogue, refreshed_path
 from pamprof.pricing.rates.price_file import format_prices
+from pamprof.pricing.rates.processors import is_cpu_machine, usd_per_vcpu_hour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +26,28 @@ def _write(path: Path, *prices: Price) -> None:
 
 
 def test_the_snapshot_is_small_and_every_row_tells_its_source_date_and_known_device() -> None:
-    assert len(resources.files("pamprof.pricing.rates").joinpath("snapshot.csv").read_bytes()) < 50_000
+    folder = resources.files("pamprof.pricing.rates")
+    assert sum(len(folder.joinpath(name).read_bytes()) for name in ("snapshot.csv", "cpu_machines.csv")) < 100_000
     for price in embedded_prices():
         assert price.source
         assert price.observed_text != "the source names no date"
-        assert price.device_name in {device.name for device in devices()}
-        assert price.device_memory_gib is not None
+        if not is_cpu_machine(price):
+            assert price.device_name in {device.name for device in devices()}
+            assert price.device_memory_gib is not None
+
+
+def test_the_embedded_cpu_machines_state_their_vcpus_and_gaps_of_their_sources_stay_gaps() -> None:
+    machines = [price for price in embedded_prices() if is_cpu_machine(price)]
+    assert len(machines) == 44
+    assert {price.provider for price in machines} == {"aws", "azure", "gcp", "oci"}
+    assert all(price.vcpu_count and price.device_count == 1 and "https://" in price.source for price in machines)
+    assert sum(price.device_name == "CPU" for price in machines) == 22
+    assert {p.instance for p in machines if p.device_memory_gib is None} == {
+        "Standard_F4s_v2", "Standard_F8s_v2", "Standard_F16s_v2", "Standard_F72s_v2", "Standard_D8s_v6",
+        "Standard_D8as_v6",
+    }  # fmt: skip
+    (c7i,) = (price for price in machines if price.instance == "c7i.2xlarge")
+    assert (c7i.vcpu_count, c7i.device_memory_gib, c7i.usd_per_hour) == (8, 16, Decimal("0.357"))
 
 
 def test_the_snapshot_holds_no_row_marked_as_a_trap() -> None:
@@ -56,8 +74,19 @@ def test_a_newer_refreshed_list_replaces_the_rows_of_its_providers_alone(make_pr
     new = make_price(provider="aws", instance="p5.4xlarge", usd_per_hour="5.5", observed_on=date(2026, 11, 20))
     _write(refreshed_path(), new)
     prices = load_catalogue().prices
-    assert [price for price in prices if price.provider == "aws"] == [new]
+    assert [price for price in prices if price.provider == "aws" and not is_cpu_machine(price)] == [new]
     assert [price for price in prices if price.provider == "vast"]
+
+
+def test_a_refreshed_list_of_gpus_leaves_the_cpu_machines_of_its_providers(make_price: Callable[..., Price]) -> None:
+    # Older than the CPU machines of the snapshot, whose days say nothing about GPUs.
+    _write(refreshed_path(), make_price(provider="aws", instance="p5.4xlarge", observed_on=date(2026, 6, 1)))
+    machines = [price for price in embedded_prices() if is_cpu_machine(price)]
+    prices = load_catalogue().prices
+    assert [price for price in prices if is_cpu_machine(price)] == machines
+    assert [price.instance for price in prices if price.provider == "aws" and not is_cpu_machine(price)] == [
+        "p5.4xlarge"
+    ]
 
 
 def test_a_refreshed_list_older_than_the_snapshot_is_left_aside(make_price: Callable[..., Price]) -> None:
@@ -99,3 +128,12 @@ def test_listing_filters_by_family_and_provider_and_sorts_by_device_hour() -> No
     }
     assert list_prices(load_catalogue(), gpu="H800") == ()
     assert len(list_prices(load_catalogue())) == len(embedded_prices())
+
+
+def test_cpu_machines_are_listed_last_and_by_model_or_all_together() -> None:
+    kinds = [is_cpu_machine(price) for price in list_prices(load_catalogue())]
+    assert kinds == sorted(kinds)
+    assert len(list_prices(load_catalogue(), gpu="cpu")) == 44
+    epyc = list_prices(load_catalogue(), gpu="amd epyc 9r14")
+    assert [price.instance for price in epyc] == ["c7a.2xlarge", "c7a.8xlarge", "m7a.2xlarge"]
+    assert [usd_per_vcpu_hour(price) for price in epyc] == sorted(usd_per_vcpu_hour(price) for price in epyc)

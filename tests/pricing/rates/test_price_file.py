@@ -31,6 +31,7 @@ _prices = st.builds(
     observed_text=_words,
     source=_words,
     device_memory_gib=st.none() | st.integers(1, 288),
+    vcpu_count=st.none() | st.integers(1, 192),
 )
 
 
@@ -69,6 +70,7 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
         (HEADER + ROW.replace(",8,", ",2.5,"), ["device_count", "'2.5'"]),
         (HEADER + ROW.replace("2026-11-01", "yesterday"), ["observed_on", "'yesterday' is not a day", "2026-04-02"]),
         (HEADER + ROW.rstrip() + ",more\n", ["line 2", "more cells"]),
+        (HEADER.rstrip() + ",vcpu_count\n" + ROW.rstrip() + ",many\n", ["line 2", "column vcpu_count", "'many'"]),
         (HEADER + "acme,big\n", ["line 2", "region is empty"]),
         (HEADER + 'acme,"big\n', ["is not CSV"]),
     ],

@@ -12,7 +12,7 @@ from pamprof.devices.peaks import listed_peaks
 from pamprof.pricing.rates.age import staleness
 from pamprof.pricing.rates.catalogue import Catalogue, embedded_prices
 from pamprof.pricing.rates.findings import Rule, Severity
-from pamprof.pricing.rates.instance_names import device_count_in_name
+from pamprof.pricing.rates.instance_names import device_count_in_name, vcpu_count_in_name
 from pamprof.pricing.rates.quote import user_price
 from pamprof.pricing.rates.validate import check, validate
 
@@ -65,6 +65,44 @@ def test_host_and_devices_in_separate_rows_are_flagged(make_price: Callable[...,
 
 def test_a_cpu_machine_is_not_taken_for_part_of_one(make_price: Callable[..., Price]) -> None:
     assert _rules(make_price(provider="aws", instance="c7i.xlarge", device_name="CPU", usd_per_hour="0.1785")) == set()
+
+
+@pytest.mark.parametrize(
+    ("provider", "instance", "vcpus"),
+    [
+        ("aws", "c7i.xlarge", 4),
+        ("aws", "c7i.48xlarge", 192),
+        ("aws", "c7i.large", None),
+        ("aws", "m7i.metal-24xl", None),
+        ("azure", "Standard_D8s_v5", 8),
+        ("azure", "Standard_E4-2s_v5", None),
+        ("gcp", "c3-highcpu-8", 8),
+        ("gcp", "e2-medium", None),
+        ("oci", "VM.Standard.E4.Flex (8 vCPU, 32 GiB)", None),
+    ],
+)
+def test_a_machines_name_states_its_vcpus(provider: str, instance: str, vcpus: int | None) -> None:
+    assert vcpu_count_in_name(provider, instance) == vcpus
+
+
+def test_cores_listed_as_vcpus_are_flagged_and_so_is_a_cpu_machine_of_several_devices(
+    make_price: Callable[..., Price],
+) -> None:
+    right = make_price(provider="aws", instance="c7i.2xlarge", device_name="AMD EPYC 9R14", vcpu_count=8)
+    assert _rules(right) == set()
+    assert _rules(replace(right, vcpu_count=4)) == {Rule.WRONG_VCPU_COUNT}
+    assert "4 vCPUs and the machine's name says 8" in validate((replace(right, vcpu_count=4),))[0].sentence
+    assert _rules(replace(right, device_count=8)) == {Rule.WRONG_DEVICE_COUNT}
+
+
+def test_an_old_rate_of_a_cpu_machine_is_not_sent_to_a_refresh_that_lists_none(
+    make_price: Callable[..., Price],
+) -> None:
+    old = make_price(device_name="AMD EPYC 9R14", vcpu_count=8, observed_on=TODAY - timedelta(days=91))
+    finding = staleness(old, TODAY)
+    assert finding is not None
+    assert "refresh" not in finding.sentence
+    assert "--prices" in finding.sentence
 
 
 def test_eight_devices_listed_as_twelve_are_flagged(make_price: Callable[..., Price]) -> None:

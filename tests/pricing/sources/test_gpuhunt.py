@@ -199,7 +199,7 @@ def test_importing_prices_loads_neither_gpuhunt_nor_anything_heavy() -> None:
     heavy = ("gpuhunt", "torch", "numpy", "pandas", "matplotlib", "rich", "requests")
     code = (
         "import sys, pamprof.pricing.rates.quote, pamprof.pricing.rates.validate, pamprof.pricing.run_cost, "
-        "pamprof.pricing.serving.crossover, pamprof.pricing.sources.gpuhunt\n"
+        "pamprof.pricing.serving.decision, pamprof.pricing.sources.gpuhunt\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.pricing.rates.rate_words import machine, rate_per_hour
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.charts import Chart, Dot, DotPanel
@@ -36,9 +37,8 @@ def price_note(inputs: ReportInputs) -> str:
     if inputs.quote is None:
         return f"No dollars: {inputs.quote_reason}. Multiply by your own rate per device-hour."
     rate = inputs.quote.chosen
-    return (
-        f"At {units.usd_rate(float(rate.usd_per_device_hour))} per device-hour ({rate.provider}, {rate.observed_text})."
-    )
+    where = rate.provider if rate.used_vcpu_count is None else machine(rate)
+    return f"At {rate_per_hour(rate)} ({where}, {rate.observed_text})."
 
 
 def written(inputs: ReportInputs, value: float) -> str:
