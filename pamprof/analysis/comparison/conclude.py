@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.comparisons import baseline_of, compare, same_execution_comparisons
+from pamprof.analysis.comparison.comparisons import (
+    baseline_of,
+    compare,
+    own_reference_of,
+    same_execution_comparisons,
+)
 from pamprof.analysis.comparison.crossovers import measured_crossovers, modelled_crossovers
 from pamprof.analysis.comparison.doubts import noise_half_width, noisy_machine, unsteady_reference
 from pamprof.analysis.comparison.ladder import build_ladder
@@ -55,7 +60,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     baselines = {analysis.point: analysis.baseline.run for analysis in points}
     crossovers = (
         *measured_crossovers({point: runs_by_point[point] for point in ordered}, baselines, roles.layers),
-        *modelled_crossovers(sessions, roles.references, roles.layers),
+        *modelled_crossovers(sessions, _caches_first(points, roles), roles.layers),
     )
     return Analysis(
         points=points,
@@ -64,6 +69,14 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
         problems=tuple(problems),
         ceilings=_ceilings([found for file in files for found in file.ceilings], runs),
     )
+
+
+def _caches_first(points: Sequence[PointAnalysis], roles: Roles) -> tuple[str, ...]:
+    """The references, first the one that was the fastest in decode at the longest context."""
+    decode = [analysis for analysis in points if analysis.point.phase is Phase.DECODE]
+    ranked = sorted(decode, key=lambda a: (a.point.sequence_length, a.point.batch_size), reverse=True)
+    best = (analysis.baseline.workload.spec.layer for analysis in ranked)
+    return tuple(dict.fromkeys((*(layer for layer in best if layer in roles.references), *roles.references)))
 
 
 def _ceilings(measured: Sequence[Ceilings], runs: Sequence[Run]) -> tuple[Ceilings, ...]:
@@ -77,6 +90,7 @@ def _ceilings(measured: Sequence[Ceilings], runs: Sequence[Run]) -> tuple[Ceilin
 
 def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], roles: Roles) -> PointAnalysis:
     baseline = baseline_of(runs, roles.references, roles.subject)
+    own = own_reference_of(runs, roles.references, baseline)
     labels = unique_labels(tuple(run.workload for run in runs), roles.names)
     references = [run for run in runs if is_reference(run) and len(run.timing.wall_time_seconds) >= 2]
     by_group = {run.group_id: run for run in references}
@@ -91,7 +105,8 @@ def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], rol
         comparisons=tuple(compare(run, baseline) for run in runs if run is not baseline),
         ladder=build_ladder(runs, skips, baseline, roles),
         noise_half_width=max((noise_half_width(run) for run in references), default=None),
-        same_execution=same_execution_comparisons(runs, baseline),
+        same_execution=same_execution_comparisons(runs, own),
+        own_reference=() if own is baseline else tuple(compare(run, own) for run in runs if run is not own),
     )
 
 

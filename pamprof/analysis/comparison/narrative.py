@@ -38,6 +38,7 @@ def headline(story: Story) -> tuple[str, ...]:
         return ("Nothing can be concluded: no point was measured to the end.",)
     finding = (
         _finding(story, told, told.best),
+        *_own_reference(story, told),
         *_other_lengths(told),
         *_published(story, told, told.best),
         *_others(story, told),
@@ -77,6 +78,18 @@ def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:
             return f"{place}: {who} costs {value} {other} per token on {device}{pairing}."
 
 
+def _own_reference(story: Story, told: PhaseStory) -> tuple[str, ...]:
+    """The best code against the session's own reference, where another one is the fastest."""
+    own = told.own_reference
+    if own is None:
+        return ()
+    measured = {summary.workload.spec.layer for summary in told.point.summaries}
+    count = sum(layer in measured for layer in story.roles.references)
+    name = story.names.title(own.baseline.spec.layer)
+    how = execution_label(own.baseline.execution)
+    return (f"That is the fastest of {count} references; against the {name} ({how}) it is {_value(own.time_ratio)}.",)
+
+
 def _other_lengths(told: PhaseStory) -> tuple[str, ...]:
     """The best code at other lengths: all of them where there are few, else the ends and the middle."""
     others = told.others
@@ -111,7 +124,11 @@ def _published(story: Story, told: PhaseStory, best: Comparison) -> tuple[str, .
     title = story.names.title(published.subject.spec.layer)
     split = f", of which {_split(told, published)}" if published.verdict is Verdict.SLOWER else ""
     eager = "" if told.eager is None else f"; eager {_value(told.eager.time_ratio)} the fastest reference"
-    return (f"{title} as published costs {_value(published.time_ratio)} at equal execution ({how}){split}{eager}.",)
+    other = published.baseline.spec.layer
+    whom = "" if other == best.baseline.spec.layer else f" the {story.names.title(other)}"
+    return (
+        f"{title} as published costs {_value(published.time_ratio)}{whom} at equal execution ({how}){split}{eager}.",
+    )
 
 
 def _split(told: PhaseStory, comparison: Comparison) -> str:

@@ -231,12 +231,14 @@ class PointAnalysis:
 
     Attributes:
         point: Where.
-        baseline: What every ratio is against: the reference in its fastest execution measured here.
+        baseline: What every ratio is against: the fastest reference in its fastest execution measured here.
         summaries: Every arm, the baseline included.
         comparisons: Every arm against the baseline, the baseline itself excluded.
         ladder: The decomposition; None where subject or reference was not measured.
         noise_half_width: Relative half width of the reference's ratio against itself; None where it was not measured.
-        same_execution: Every arm against the baseline's layer in the arm's own execution.
+        same_execution: Every arm against the session's own reference in the arm's own execution.
+        own_reference: Every arm against the session's own reference in its fastest execution; empty where that is the
+            baseline.
     """
 
     point: Point
@@ -246,6 +248,7 @@ class PointAnalysis:
     ladder: Ladder | None
     noise_half_width: float | None
     same_execution: tuple[Comparison, ...] = ()
+    own_reference: tuple[Comparison, ...] = ()
 
     def summary_of(self, workload: Workload) -> Summary:
         """The summary of a workload measured at this point."""
