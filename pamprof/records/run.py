@@ -266,8 +266,8 @@ class Run:
         notes: Facts that explain the number, such as the attention backend that ran.
         logits_width: Columns of the product that makes the logits, padding included; None without a language model's
             head, and in older records.
-        kernel_configurations: How each kernel of our own that can be cut in several ways was launched, a sentence each;
-            None in older records.
+        kernel_configurations: How each kernel of our own that can be cut in several ways was launched, and which of
+            several kernels was chosen by which times, a sentence each; None in older records.
         refused_configurations: Configurations that were tried before and refused, each with its fault; None likewise.
         kernel_shares: The largest kernels of the profiled step, largest first; empty where no profiler reached the
             device, None in records that wrote them into ``notes``, until they are read (see ``older``).

@@ -51,8 +51,7 @@ def own_reference_of(runs: Sequence[Run], reference_layers: Sequence[str], basel
 
 
 def same_execution_comparisons(runs: Sequence[Run], baseline: Run) -> tuple[Comparison, ...]:
-    """Every arm against the layer and implementation of ``baseline`` in the arm's own execution, if that was measured.
-    """
+    """Every arm against the code of ``baseline`` in the arm's own execution, where that was measured."""
     partners = {
         run.workload.execution: run
         for run in runs

@@ -103,7 +103,7 @@ class Story:
 
     @property
     def reference_title(self) -> str:
-        """Name of what everything is compared to: the reference, or the ``best reference`` where points differ in it."""
+        """Name of what everything is compared to; ``best reference`` where that is not the same at every point."""
         found = self.reference_layers
         return self.names.title(found[0]) if len(found) == 1 else "best reference"
 

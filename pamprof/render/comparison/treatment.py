@@ -20,6 +20,10 @@ _COMPILED = {Execution.COMPILED, Execution.COMPILED_GRAPH}
 # Parts of torch's operator names, the longer ones first.
 _KERNELS = (
     ("cudnn", "cuDNN"),
+    ("flash_attention_4", "FlashAttention-4"),
+    ("flash_attention_3", "FlashAttention-3"),
+    ("flash_attention_2", "FlashAttention-2"),
+    ("flex", "flex decoding"),
     ("flash_attention_for_cpu", "flash on CPU"),
     ("flash", "flash"),
     ("efficient", "memory-efficient"),
