@@ -85,7 +85,7 @@ class AttentionShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class AttentionTrial:
     """One kernel: the seconds of a call, forward and in training backward, or the fault that rules it out."""
 
     name: str
@@ -99,7 +99,7 @@ class AttentionChoice:
 
     shape: AttentionShape
     name: str | None
-    trials: tuple[Trial, ...]
+    trials: tuple[AttentionTrial, ...]
 
     @property
     def attend(self) -> Attend:
@@ -197,7 +197,7 @@ def choose(
                 taken = timer(lambda backend=backend: full.run(backend.attend)[-1], shape.replayed)  # type: ignore[misc]
             except Exception as exc:  # noqa: BLE001 - a kernel may raise anything; the others must still be tried
                 fault = first_line(exc)
-        trials.append(Trial(name=name, seconds=taken, fault=fault))
+        trials.append(AttentionTrial(name=name, seconds=taken, fault=fault))
     timed = [trial for trial in trials if trial.seconds is not None]
     fastest = min(timed, key=lambda trial: trial.seconds or 0.0, default=None)
     return AttentionChoice(shape=shape, name=None if fastest is None else fastest.name, trials=tuple(trials))
