@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pamprof.records import (
     ArmFacts,
+    Ceilings,
     Dtype,
     Energy,
     Environment,
@@ -577,6 +578,24 @@ def _plan(device: DeviceKind) -> list[tuple[Workload, float]]:
 
 
 @cache
+def synthetic_ceilings(records: RecordFile) -> Ceilings:
+    """Ceilings like an H200's, in bfloat16, of the session and the machine of ``records``."""
+    return Ceilings(
+        session_id=records.sessions[0].session_id,
+        started_at=records.sessions[0].started_at,
+        environment=records.runs[0].environment,
+        dtype=Dtype.BFLOAT16,
+        matrix_size=8192,
+        matrix_flops_per_second=7.9e14,
+        copy_bytes=2**31,
+        copy_bytes_per_second=4.2e12,
+        read_bytes_per_second=4.6e12,
+        read_method="Triton, 64 KiB a program",
+        write_bytes_per_second=4.4e12,
+        write_method="torch.fill_",
+    )
+
+
 def synthetic_records(device: DeviceKind = "cuda", seed: int = 0) -> RecordFile:
     """A whole comparison: 133 runs and 2 skips at 9 points on an H200, 45 runs at 5 points on a CPU."""
     plan = _plan(device)

@@ -84,6 +84,23 @@ def last_level_cache_bytes() -> Reading[int]:
     return known(max(sizes)) if sizes else unknown(f"{_CPU_CACHES} does not list the caches")
 
 
+def last_level_caches_bytes() -> Reading[int]:
+    """Last-level caches of all cores this process may use, together, bytes: some CPUs have one for every few cores."""
+    one = last_level_cache_bytes()
+    if one.value is None:
+        return one
+    index = max(range(5), key=lambda index: _cache_bytes(index) or 0)
+    shared = set()
+    for core in allowed_cores():
+        try:
+            shared.add(
+                (_CPU_CACHES.parents[1] / f"cpu{core}" / "cache" / f"index{index}" / "shared_cpu_list").read_text()
+            )
+        except OSError:
+            continue
+    return known(one.value * max(1, len(shared)))
+
+
 def l2_cache_bytes() -> Reading[int]:
     """Size of core 0's second-level cache, bytes."""
     for index in range(5):

@@ -32,6 +32,10 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
         case Ceilings():
             yield "matrix_flops_per_second", record.matrix_flops_per_second
             yield "copy_bytes_per_second", record.copy_bytes_per_second
+            for name in ("read_bytes_per_second", "write_bytes_per_second"):
+                rate: float | None = getattr(record, name)
+                if rate is not None:
+                    yield name, rate
         case Session():
             yield "sequence_length", record.sequence_length
             for arm in record.arms:

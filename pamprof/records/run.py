@@ -306,7 +306,10 @@ class SkipKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
-    """What the device reached on the two things it does best, once per session: the roof over every measured point.
+    """What the device reached at best, once per session: the roof over every measured point.
+
+    Memory has three ceilings, because reads alone, writes alone and both together do not go equally fast. Reading,
+    writing and copying pass over the same tensor, many times the last-level cache.
 
     Attributes:
         session_id: The session it belongs to.
@@ -315,8 +318,13 @@ class Ceilings:
         dtype: Operands of the matrix product (accumulated as the device does).
         matrix_size: n of the n x n x n product, on random data.
         matrix_flops_per_second: Median over its repetitions.
-        copy_bytes: Bytes read, and again written, by one copy.
+        copy_bytes: Size of the tensor: bytes read, and again written, by one copy.
         copy_bytes_per_second: Bytes read plus bytes written over the median time.
+        read_bytes_per_second: Bytes of a pass that only reads, over its median time; None in records made before it
+            was measured.
+        read_method: The fastest of the passes that were tried, such as ``torch.amax of int32``; None without one.
+        write_bytes_per_second: Bytes of a pass that only writes, over its median time; None in such records.
+        write_method: The fastest of those; None without one.
     """
 
     session_id: str
@@ -327,6 +335,10 @@ class Ceilings:
     matrix_flops_per_second: float
     copy_bytes: int
     copy_bytes_per_second: float
+    read_bytes_per_second: float | None = None
+    read_method: str | None = None
+    write_bytes_per_second: float | None = None
+    write_method: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

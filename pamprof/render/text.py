@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from pamprof import units
 
 if TYPE_CHECKING:
+    from pamprof.analysis.comparison.results import RoofPlace
     from pamprof.records import Environment, Interval, Point
 
 Formatter = Callable[[float], str]
@@ -53,6 +54,22 @@ def brackets(interval: Interval | None, formatter: Formatter = units.significant
     if interval is None or interval.low == interval.high:
         return ""
     return f"[{formatter(interval.low)}, {formatter(interval.high)}]"
+
+
+def roof_share(place: RoofPlace) -> str:
+    """``93.4 %``; marked as doubtful above the roof."""
+    return f"{units.percent(place.share_ratio, 3)}{' (doubtful)' if place.is_above else ''}"
+
+
+def roof_remark(place: RoofPlace) -> str:
+    """``of read``, and that it is doubtful above the roof."""
+    return f"of {ceiling_words(place)}{', doubtful' if place.is_above else ''}"
+
+
+def ceiling_words(place: RoofPlace) -> str:
+    """``read``, or ``copy in place of read``."""
+    missing = "" if place.missing_ceiling is None else f" in place of {place.missing_ceiling}"
+    return f"{place.ceiling}{missing}"
 
 
 def with_brackets(interval: Interval | None, formatter: Formatter = units.significant) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pamprof.analysis import analyse
-from pamprof.analysis.comparison.roofline import rooflines
 from pamprof.devices import catalogue
 from pamprof.devices.names import canonical_device, variants_of
 from pamprof.devices.peaks import device_peaks, peak_flops_per_second
@@ -47,9 +46,9 @@ def test_one_row_gives_a_gpu_its_peaks_its_names_its_machines_and_its_roofline()
     assert board("aws", "p9.48xlarge", "X900", 100.0) is None
     records = synthetic_records()
     runs = tuple(replace(run, environment=environment) for run in records.runs)
-    roof = rooflines(analyse(replace(records, runs=runs)))[0]
+    roof = analyse(replace(records, runs=runs)).roofs[0]
     assert roof.peak_flops_per_second == 4000e12
-    assert roof.bandwidth_bytes_per_second == 10000e9
+    assert [bandwidth.bytes_per_second for bandwidth in roof.bandwidths] == [10000e9]
     assert roof.source == "a datasheet"
 
 

@@ -28,6 +28,7 @@ from pamprof.render.charts import (
     MemoryPanel,
     RooflineDot,
     RooflinePanel,
+    RooflineSlope,
     Signal,
     Strip,
     TrendPanel,
@@ -187,7 +188,7 @@ def panels(value):
         title="Decode",
         dots=(RooflineDot(arm=ARM, intensity=number, flops_per_second=value),),
         peak_flops_per_second=1e15,
-        bandwidth_bytes_per_second=4e12,
+        slopes=(RooflineSlope(label="copy", bytes_per_second=4e12), RooflineSlope(label="read", bytes_per_second=5e12)),
         ceiling="measured",
     )
     return {

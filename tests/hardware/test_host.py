@@ -95,6 +95,19 @@ def test_caches_are_read_in_the_kernels_units(tmp_path: Path, monkeypatch: pytes
     assert host.last_level_cache_bytes().value == 260 * 2**20
 
 
+def test_caches_that_few_cores_share_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_CPU_CACHES", tmp_path / "cpu0" / "cache")
+    monkeypatch.setattr(host, "allowed_cores", lambda: (0, 1, 2, 3))
+    assert "does not list" in (host.last_level_caches_bytes().reason or "")
+    for core, shared in enumerate(["0-1", "0-1", "2-3", "2-3"]):
+        folder = tmp_path / f"cpu{core}" / "cache" / "index3"
+        folder.mkdir(parents=True)
+        (folder / "size").write_text("32M\n")
+        if core < 3:  # a core whose files are hidden is passed over
+            (folder / "shared_cpu_list").write_text(shared + "\n")
+    assert host.last_level_caches_bytes().value == 2 * 32 * 2**20
+
+
 def write_package(root: Path, number: int, microjoules: int, wrap: int = 1_000_000_000) -> None:
     folder = root / f"intel-rapl:{number}"
     folder.mkdir(exist_ok=True)

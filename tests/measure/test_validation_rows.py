@@ -212,9 +212,13 @@ def test_the_byte_tasks_know_what_they_move(monkeypatch):
         ranges.append(None)
         yield
 
-    copy, largest, block = byte_tasks(torch.device("cpu"), around)
-    assert len(ranges) == 3
+    copy, *reads, write, largest, block = byte_tasks(torch.device("cpu"), around)
+    assert len(ranges) == 4 + len(reads)
     assert copy.ours == 2 * 2**20
+    assert [(task.subject, task.ours) for task in reads] == [
+        (f"read 0 GiB: torch.{name}", 2**20) for name in ("amax of int32", "sum of float32", "dot of float32")
+    ]
+    assert (write.ours, write.lower_bound) == (2**20, False)
     assert largest.ours == 2 * (64 * 768 + 768 * 4608 + 64 * 4608)
     parameters = definition("pam").parameter_count(definition("pam").preset("100m"), Scope.LAYER)
     assert block.ours > 2 * parameters  # bfloat16 weights at least, and the complex ones twice as blocks

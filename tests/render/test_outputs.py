@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from pamprof import units
 from pamprof.analysis import analyse
 from pamprof.errors import OutputError
 from pamprof.render.comparison.view import build_view
@@ -19,7 +20,9 @@ from pamprof.render.formats.progress import ProgressReporter
 from pamprof.render.formats.terminal import render_terminal
 from pamprof.render.formats.write import write_report
 from pamprof.render.plots.picture import draw_png
+from pamprof.render.text import clean
 from tests.render.conftest import hostile
+from tests.synthetic import synthetic_ceilings
 
 
 def plain_console(width: int = 100) -> tuple[Console, io.StringIO]:
@@ -77,6 +80,51 @@ def test_noise_floor_and_its_samples_stand_in_terminal_and_method(gpu_view):
     fact = next(fact for fact in gpu_view.method if fact.name == "Noise floor")
     assert fact.value.startswith(gpu_view.noise)
     assert "noisiest of" in fact.value
+
+
+def test_table_csv_and_terminal_name_the_ceiling_of_each_share(gpu_records):
+    records = replace(gpu_records, ceilings=(synthetic_ceilings(gpu_records),))
+    analysis = analyse(records)
+    view = build_view(records, analysis=analysis)
+    console, stream = plain_console()
+    render_terminal(view, console)
+    assert re.search(
+        r"Roof +train [\d.]+ %, prefill [\d.]+ % of product, decode [\d.]+ % of read \(transf", stream.getvalue()
+    )
+    rows = list(csv.DictReader(io.StringIO(measurements_csv(records, analysis))))
+    shown = {(cell.text, cell.detail) for row in view.rows for cell in (row.cell("roof_share"),)}
+    bfloat16 = [row for row in rows if row["dtype"] == "bfloat16"]
+    assert {"product", "read", "copy"} <= {row["roof_ceiling"] for row in bfloat16}
+    for row in bfloat16:
+        share = float(row["roof_share_ratio"])
+        assert row["roof_missing_ceiling"] == ""
+        assert (clean(units.percent(share, 3)), f"of {row['roof_ceiling']}") in shown
+        if row["roof_ceiling"] == "read":
+            moved = int(row["least_read_bytes_per_step"]) + int(row["least_write_bytes_per_step"])
+            assert share == pytest.approx(moved / float(row["step_median_seconds"]) / 4.6e12, rel=1e-3)
+
+
+def test_a_copy_that_stands_in_for_a_read_says_so_in_table_and_csv(gpu_records):
+    older = replace(
+        synthetic_ceilings(gpu_records), read_bytes_per_second=None, read_method=None,
+        write_bytes_per_second=None, write_method=None,
+    )  # fmt: skip
+    records = replace(gpu_records, ceilings=(older,))
+    analysis = analyse(records)
+    view = build_view(records, analysis=analysis)
+    assert "of copy in place of read" in {row.cell("roof_share").detail for row in view.rows}
+    assert "of copy in place of read" in view.roof_shares
+    rows = csv.DictReader(io.StringIO(measurements_csv(records, analysis)))
+    assert ("copy", "read") in {(row["roof_ceiling"], row["roof_missing_ceiling"]) for row in rows}
+
+
+def test_without_ceilings_terminal_and_csv_say_why_there_is_no_share(cpu_records):
+    console, stream = plain_console()
+    render_terminal(build_view(cpu_records), console)
+    assert re.search(r"Roof +– \(.*CPU", stream.getvalue())
+    row = next(csv.DictReader(io.StringIO(measurements_csv(cpu_records, analyse(cpu_records)))))
+    assert (row["roof_ceiling"], row["roof_share_ratio"]) == ("", "")
+    assert int(row["least_read_bytes_per_step"]) > 0
 
 
 def test_terminal_says_why_there_is_no_noise_floor(gpu_records):

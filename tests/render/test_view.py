@@ -10,6 +10,7 @@ from pamprof.pricing.run_cost import cost_per_million_tokens
 from pamprof.records import Ceilings, KernelShare, Price, PriceQuote
 from pamprof.render.comparison.view import build_view
 from pamprof.render.text import clean, days
+from tests.synthetic import synthetic_ceilings
 
 
 def own_quote(rate: str) -> PriceQuote:
@@ -155,9 +156,34 @@ def test_measured_ceilings_are_drawn_where_no_peak_is_listed(cpu_records):
         copy_bytes=2**28,
         copy_bytes_per_second=2e10,
     )
-    chart = build_view(replace(cpu_records, ceilings=(ceilings,))).chart("roofline")
+    view = build_view(replace(cpu_records, ceilings=(ceilings,)))
+    chart = view.chart("roofline")
     assert [panel.ceiling for panel in chart.panels] == ["measured"] * 3
+    assert [[slope.label for slope in panel.slopes] for panel in chart.panels] == [["copy"]] * 3
     assert "of the fastest matrix product measured here" in chart.title
+    assert "stands in for reading and for writing alone" in chart.caption
+    (fact,) = (fact for fact in view.method if fact.name == "Ceilings")
+    assert fact.value.startswith("float32: product 200 GFLOP/s, copy 20.0 GB/s (measured on this device")
+
+
+def test_each_phase_is_held_to_the_ceilings_its_traffic_has(gpu_records):
+    chart = build_view(replace(gpu_records, ceilings=(synthetic_ceilings(gpu_records),))).chart("roofline")
+    slopes = {panel.title: {slope.label: slope.bytes_per_second for slope in panel.slopes} for panel in chart.panels}
+    assert slopes["Training"] == {"copy": 4.2e12}
+    assert slopes["Decode"]["read"] == 4.6e12
+    assert "reading it alone (Triton, 64 KiB a program)" in chart.caption
+
+
+def test_no_share_above_the_roof_stands_without_a_doubt(gpu_records):
+    slow = replace(synthetic_ceilings(gpu_records), read_bytes_per_second=2e10, copy_bytes_per_second=4e10)
+    view = build_view(replace(gpu_records, ceilings=(slow,)))
+    above = [row for row in view.rows if (row.cell("roof_share").sort or 0.0) > 1]
+    assert 0 < len(above) < len(view.rows)
+    for row in view.rows:
+        doubtful = "above the roof" in {word.text for word in row.doubts}
+        assert doubtful == (row in above)
+        assert row.cell("roof_share").detail.endswith(", doubtful") == doubtful
+    assert "(doubtful) of read" in view.roof_shares
 
 
 def test_kernel_shares_are_told_apart_from_what_an_arm_was_given(gpu_records):

@@ -17,6 +17,7 @@ from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.comparison.results import PointAnalysis
 from pamprof.analysis.comparison.roles import roles_of
+from pamprof.analysis.comparison.roofline import roof_of
 from pamprof.analysis.comparison.story import Analysis, tell
 from pamprof.analysis.comparison.summaries import summarise
 from pamprof.records import Dtype, Phase
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.comparison.results import Doubt
     from pamprof.analysis.comparison.roles import Roles
+    from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Skip
 
 _PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
@@ -53,8 +55,11 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     measured = [run.workload for file in files for run in file.runs]
     roles = roles_of(sessions, runs, [*measured, *(skip.workload for skip in skips)])
     ordered = sorted(runs_by_point, key=_point_order)
+    roofs = _roofs([found for file in files for found in file.ceilings], [runs_by_point[point][0] for point in ordered])
     points = tuple(
-        _analyse_point(point, runs_by_point[point], [s for s in skips if s.workload.point == point], roles)
+        _analyse_point(
+            point, runs_by_point[point], [s for s in skips if s.workload.point == point], roles, roofs[point.dtype]
+        )
         for point in ordered
     )
     baselines = {analysis.point: analysis.baseline.run for analysis in points}
@@ -67,7 +72,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
         crossovers=crossovers,
         story=tell(points, crossovers, roles, sessions[0] if sessions else None),
         problems=tuple(problems),
-        ceilings=_ceilings([found for file in files for found in file.ceilings], runs),
+        roofs=tuple(roofs.values()),
     )
 
 
@@ -79,23 +84,25 @@ def _caches_first(points: Sequence[PointAnalysis], roles: Roles) -> tuple[str, .
     return tuple(dict.fromkeys((*(layer for layer in best if layer in roles.references), *roles.references)))
 
 
-def _ceilings(measured: Sequence[Ceilings], runs: Sequence[Run]) -> tuple[Ceilings, ...]:
-    """The latest ceilings of each dtype on the machine of ``runs``."""
-    if not runs:
-        return ()
-    machine = _machine(runs[0].environment)
-    latest = {found.dtype: found for found in measured if _machine(found.environment) == machine}
-    return tuple(latest.values())
+def _roofs(measured: Sequence[Ceilings], runs: Sequence[Run]) -> dict[Dtype, Roof]:
+    """The roof of each dtype of ``runs``, in their order, from the latest ceilings of their machine."""
+    latest = {(_machine(found.environment), found.dtype): found for found in measured}
+    roofs: dict[Dtype, Roof] = {}
+    for run in runs:
+        environment, dtype = run.environment, run.workload.dtype
+        if dtype not in roofs:
+            roofs[dtype] = roof_of(environment, dtype, latest.get((_machine(environment), dtype)))
+    return roofs
 
 
-def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], roles: Roles) -> PointAnalysis:
+def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], roles: Roles, roof: Roof) -> PointAnalysis:
     baseline = baseline_of(runs, roles.references, roles.subject)
     own = own_reference_of(runs, roles.references, baseline)
     labels = unique_labels(tuple(run.workload for run in runs), roles.names)
     references = [run for run in runs if is_reference(run) and len(run.timing.wall_time_seconds) >= 2]
     by_group = {run.group_id: run for run in references}
     summaries = tuple(
-        summarise(run, label, baseline, _doubts_of_reference(run, by_group.get(run.group_id)))
+        summarise(run, label, baseline, _doubts_of_reference(run, by_group.get(run.group_id)), roof=roof)
         for run, label in zip(runs, labels, strict=True)
     )
     return PointAnalysis(

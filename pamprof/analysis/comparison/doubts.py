@@ -6,7 +6,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.pairing import is_reference
-from pamprof.analysis.comparison.results import Doubt, DoubtKind
+from pamprof.analysis.comparison.results import CeilingKind, Doubt, DoubtKind
 from pamprof.records import Execution, StopReason
 from pamprof.statistics import Verdict, half_width, ratio_interval, unpaired_ratio_interval, verdict
 from pamprof.units import percent, seconds, si, significant
@@ -14,7 +14,8 @@ from pamprof.units import percent, seconds, si, significant
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pamprof.records import Run
+    from pamprof.analysis.comparison.results import RoofPlace
+    from pamprof.records import Interval, Run
 
 FEWEST_SAMPLES = 5
 WIDEST_HALF_WIDTH = 0.03
@@ -80,6 +81,32 @@ def unsteady_reference(run: Run, reference_run: Run) -> Doubt | None:
         ),
         advice="the ratio holds for the state the device was in then; repeat the comparison, and compare the clocks",
         shift_ratio=_distance(interval.median),
+    )
+
+
+def above_roof(run: Run, flops_per_second: Interval, place: RoofPlace | None) -> tuple[Doubt, ...]:
+    """The doubt about a run that is faster than its roof allows; none where it is not."""
+    if place is None or not place.is_above:
+        return ()
+    rate, instead, causes = si(flops_per_second.median, "FLOP/s"), "", []
+    if place.ceiling not in {CeilingKind.PRODUCT, CeilingKind.LISTED_PEAK}:
+        rate = f"{si(flops_per_second.median / place.flops_per_byte, 'B/s')} at the least traffic"
+        if not run.timing.cold_cache:
+            causes.append("data may stay in a cache from step to step, which --cold-cache excludes")
+    if place.missing_ceiling is not None:
+        instead = f", which stands in for the {place.missing_ceiling} ceiling that these records lack"
+        causes.append("a new measurement has that ceiling")
+    if place.ceiling in {CeilingKind.LISTED_PEAK, CeilingKind.LISTED_BANDWIDTH}:
+        causes.append("the data sheet may list another variant of the device")
+    else:
+        causes.append("the device may have been slower while the ceilings were measured")
+    return (
+        Doubt(
+            kind=DoubtKind.ABOVE_ROOF,
+            observation=f"{rate}, {percent(place.share_ratio, 3)} of the {place.ceiling} ceiling{instead}",
+            advice=f"{'; '.join(causes)}; times and ratios are not affected",
+            shift_ratio=0.0,
+        ),
     )
 
 

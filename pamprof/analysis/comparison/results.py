@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Basis",
+    "CeilingKind",
     "Comparison",
     "Crossover",
     "CrossoverQuantity",
@@ -23,6 +24,7 @@ __all__ = [
     "Ladder",
     "LadderStep",
     "PointAnalysis",
+    "RoofPlace",
     "StepKind",
     "Summary",
     "Verdict",
@@ -50,6 +52,18 @@ class DoubtKind(StrEnum):
     UNCOUNTED_OPERATORS = "uncounted operators"
     NOISY_MACHINE = "noisy machine"
     UNSTEADY_REFERENCE = "unsteady reference"
+    ABOVE_ROOF = "above the roof"
+
+
+class CeilingKind(StrEnum):
+    """What bounds the speed of a step: a matrix product, or one kind of traffic with memory."""
+
+    PRODUCT = "product"
+    READ = "read"
+    WRITE = "write"
+    COPY = "copy"
+    LISTED_PEAK = "listed peak"
+    LISTED_BANDWIDTH = "listed bandwidth"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +85,35 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoofPlace:
+    """Where a run stands under the device's ceilings; bytes are a model, each moved once.
+
+    Attributes:
+        read_bytes, write_bytes: The least a step moves.
+        flops_per_byte: Matrix FLOPs over both.
+        bandwidth_kind: Memory ceiling its traffic is held to; None where none is known.
+        ceiling: Which ceiling is the roof above this intensity; None where the peak or the bandwidth is unknown.
+        missing_ceiling: The one that would fit the traffic where the records have the copy's alone; None otherwise.
+        bound_flops_per_second: The roof; None with ``ceiling``.
+        share_ratio: Achieved FLOP/s, the median, over the roof; None with ``ceiling``. Above 1 there is a doubt.
+    """
+
+    read_bytes: int
+    write_bytes: int
+    flops_per_byte: float
+    bandwidth_kind: CeilingKind | None
+    ceiling: CeilingKind | None
+    missing_ceiling: CeilingKind | None
+    bound_flops_per_second: float | None
+    share_ratio: float | None
+
+    @property
+    def is_above(self) -> bool:
+        """Whether the run is faster than its roof allows."""
+        return self.share_ratio is not None and self.share_ratio > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """One run, summarised. Times are wall seconds per step.
 
@@ -88,6 +131,7 @@ class Summary:
         kernel_busy_ratio: Kernel time of a profiled step over the step's wall time, 0..1; None if not profiled.
         joules_per_token: From the monitor window; None if unknown or invalid.
         doubts: What a sceptic should know.
+        roof: Its place under the device's ceilings; None where its step moves nothing or no roof was given.
     """
 
     run: Run
@@ -102,6 +146,7 @@ class Summary:
     kernel_busy_ratio: float | None
     joules_per_token: float | None
     doubts: tuple[Doubt, ...]
+    roof: RoofPlace | None = None
 
     @property
     def workload(self) -> Workload:

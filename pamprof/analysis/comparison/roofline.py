@@ -1,10 +1,10 @@
-"""The roofline: achieved FLOP/s over arithmetic intensity, under the device's two ceilings.
+"""The roof over every measured point: what the device's fastest matrix product and its memory allow.
 
-FLOP/s are measured. So are the ceilings where the session measured them (one large matrix product, one large copy);
-elsewhere they are the datasheet's dense figures, and unknown for a device without them. The intensity is modelled,
-because bytes are not counted: FLOPs over the least traffic a step can have, with every byte moved once where it must be
-moved at all (see ``minimal_traffic_bytes``). Real traffic is higher, so a point's true place lies to the left of where
-it is drawn.
+FLOP/s are measured. So are the ceilings where the session measured them; elsewhere they are the datasheet's dense
+figures, and unknown for a device without them. The intensity is modelled, because bytes are not counted: FLOPs over the
+least traffic a step can have, with every byte moved once where it must be moved at all (see ``least_traffic``). Real
+traffic is higher, so a point's true place lies to the left of where it is drawn, and its true share of the roof is
+higher where memory is the roof.
 """
 
 from __future__ import annotations
@@ -12,125 +12,160 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.comparison.results import CeilingKind, RoofPlace
 from pamprof.devices.peaks import device_peaks, peak_flops_per_second, peak_unknown_reason
 from pamprof.records import Phase
 from pamprof.units import binary_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pamprof.records import Ceilings, Dtype, Environment, Interval, Memory, Run
 
-    from pamprof.analysis.comparison.results import Summary
-    from pamprof.analysis.comparison.story import Analysis
-    from pamprof.records import Ceilings, Dtype, Interval, Memory, Workload
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RooflinePoint:
-    """One run under the roof.
-
-    Attributes:
-        workload: What was measured.
-        label: Its name at its point.
-        flops_per_byte: Arithmetic intensity at minimal traffic.
-        intensity_basis: Always a model.
-        flops_per_second: Achieved matrix FLOP/s.
-        bound_flops_per_second: The roof above this intensity; None where a ceiling is unknown.
-    """
-
-    workload: Workload
-    label: str
-    flops_per_byte: float
-    intensity_basis: Basis
-    flops_per_second: Interval
-    bound_flops_per_second: float | None
+# Half way between a pass that only reads (1) and a copy (1/2), and between a copy and a pass that only writes (0).
+_MOSTLY_READS, _MOSTLY_WRITES = 0.75, 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roofline:
-    """The runs of one dtype under their ceilings.
+class LeastTraffic:
+    """Bytes one step reads from memory and writes to it."""
+
+    read_bytes: int
+    write_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Both."""
+        return self.read_bytes + self.write_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth:
+    """Bytes per second that one kind of traffic reaches at most."""
+
+    kind: CeilingKind
+    bytes_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roof:
+    """The ceilings of one device and dtype.
 
     Attributes:
         dtype: Precision policy.
         device_name: Where.
-        peak_flops_per_second: Dense matrix peak; None with ``unknown_reason``.
-        bandwidth_bytes_per_second: Device memory bandwidth; None with ``unknown_reason``.
+        peak_kind: What the peak is: a measured product, or a listed peak.
+        peak_flops_per_second: Matrix FLOP/s; None with ``unknown_reason``.
+        bandwidths: Those measured, or the listed one; empty where none is known.
         source: Where the ceilings were read; None without them.
-        unknown_reason: Why a ceiling is missing; None where both are known.
-        points: One for each run.
+        unknown_reason: Why the peak is missing; None where it is known.
     """
 
     dtype: Dtype
     device_name: str
+    peak_kind: CeilingKind
     peak_flops_per_second: float | None
-    bandwidth_bytes_per_second: float | None
+    bandwidths: tuple[Bandwidth, ...]
     source: str | None
     unknown_reason: str | None
-    points: tuple[RooflinePoint, ...]
+
+    def bandwidth(self, kind: CeilingKind) -> Bandwidth | None:
+        """The ceiling of traffic of ``kind``; in its place the copy's or the listed one, None where there is none."""
+        known = {bandwidth.kind: bandwidth for bandwidth in self.bandwidths}
+        return next((known[k] for k in (kind, CeilingKind.COPY, CeilingKind.LISTED_BANDWIDTH) if k in known), None)
 
 
-def minimal_traffic_bytes(memory: Memory, phase: Phase) -> int:
+def least_traffic(memory: Memory, phase: Phase) -> LeastTraffic:
     """The least bytes one step moves between memory and chip, from what the arm holds.
 
-    Every phase reads its parameters and moves its inputs and outputs once. Training also writes the parameters, writes
-    and reads the gradients, reads and writes the optimizer state, and writes and reads what is saved for the backward.
-    Prefill writes its state or cache. Decode reads it; a recurrent state is written back as well.
+    Every phase reads its parameters and moves its inputs and outputs once, counted as reads. Training also writes the
+    parameters, writes and reads the gradients, reads and writes the optimizer state, and writes and reads what is saved
+    for the backward. Prefill writes its state or cache. Decode reads it; a recurrent state is written back as well.
     """
     once = memory.parameter_bytes + memory.input_bytes
     match phase:
         case Phase.TRAIN:
             held = memory.gradient_bytes + memory.optimizer_bytes + (memory.saved_activation_bytes or 0)
-            return once + memory.parameter_bytes + 2 * held
+            return LeastTraffic(read_bytes=once + held, write_bytes=memory.parameter_bytes + held)
         case Phase.PREFILL:
-            return once + memory.state_bytes
+            return LeastTraffic(read_bytes=once, write_bytes=memory.state_bytes)
         case Phase.DECODE:
-            return once + memory.state_bytes * (2 if memory.state_kind == "state" else 1)
+            written = memory.state_bytes if memory.state_kind == "state" else 0
+            return LeastTraffic(read_bytes=once + memory.state_bytes, write_bytes=written)
 
 
-def rooflines(analysis: Analysis) -> tuple[Roofline, ...]:
-    """One roofline for each dtype measured, in the order of the points."""
-    by_dtype: dict[Dtype, list[Summary]] = {}
-    for point in analysis.points:
-        by_dtype.setdefault(point.point.dtype, []).extend(point.summaries)
-    measured = {found.dtype: found for found in analysis.ceilings}
-    return tuple(_roofline(dtype, summaries, measured.get(dtype)) for dtype, summaries in by_dtype.items())
+def fitting_ceiling(traffic: LeastTraffic) -> CeilingKind:
+    """The memory ceiling nearest to ``traffic`` by the share of reads: 1 when reading, 1/2 in a copy, 0 when writing.
+
+    So decode has the read ceiling while weights and cache outweigh the state it writes back, and training, which writes
+    about as much as it reads, has the copy's.
+    """
+    share = traffic.read_bytes / traffic.total_bytes
+    if share >= _MOSTLY_READS:
+        return CeilingKind.READ
+    return CeilingKind.WRITE if share <= _MOSTLY_WRITES else CeilingKind.COPY
 
 
-def _roofline(dtype: Dtype, summaries: Iterable[Summary], measured: Ceilings | None) -> Roofline:
-    listed = list(summaries)
-    environment = listed[0].run.environment
+def roof_of(environment: Environment, dtype: Dtype, measured: Ceilings | None) -> Roof:
+    """The roof in ``dtype``: ``measured`` where the session did, the datasheet's otherwise."""
     peak = peak_flops_per_second(environment, dtype)
     peaks = device_peaks(environment)
-    bandwidth = None if peaks is None else peaks.bandwidth_bytes_per_second
+    kind = CeilingKind.LISTED_PEAK
+    bandwidths: tuple[Bandwidth, ...] = ()
+    if peaks is not None:
+        listed = peaks.bandwidth_bytes_per_second
+        bandwidths = (Bandwidth(kind=CeilingKind.LISTED_BANDWIDTH, bytes_per_second=listed),)
     source = None if peaks is None else peaks.source
     if measured is not None:
-        peak, bandwidth = measured.matrix_flops_per_second, measured.copy_bytes_per_second
-        source = (
-            f"measured on this device: a {measured.matrix_size} × {measured.matrix_size} {dtype} product "
-            f"and a copy of {binary_bytes(measured.copy_bytes)}"
-        )
-    return Roofline(
+        kind, peak = CeilingKind.PRODUCT, measured.matrix_flops_per_second
+        bandwidths, source = _measured_bandwidths(measured), _measured_source(measured)
+    return Roof(
         dtype=dtype,
         device_name=environment.device_name,
+        peak_kind=kind,
         peak_flops_per_second=peak,
-        bandwidth_bytes_per_second=bandwidth,
+        bandwidths=bandwidths,
         source=source,
         unknown_reason=peak_unknown_reason(environment, dtype) if peak is None else None,
-        points=tuple(_point(summary, peak, bandwidth) for summary in listed if _traffic(summary) > 0),
     )
 
 
-def _traffic(summary: Summary) -> int:
-    return minimal_traffic_bytes(summary.run.memory, summary.workload.phase)
+def _measured_bandwidths(measured: Ceilings) -> tuple[Bandwidth, ...]:
+    rates = {
+        CeilingKind.READ: measured.read_bytes_per_second,
+        CeilingKind.WRITE: measured.write_bytes_per_second,
+        CeilingKind.COPY: measured.copy_bytes_per_second,
+    }
+    return tuple(Bandwidth(kind=kind, bytes_per_second=rate) for kind, rate in rates.items() if rate is not None)
 
 
-def _point(summary: Summary, peak: float | None, bandwidth: float | None) -> RooflinePoint:
-    intensity = summary.run.flops.matrix_flop_count / _traffic(summary)
-    return RooflinePoint(
-        workload=summary.workload,
-        label=summary.label,
+def _measured_source(measured: Ceilings) -> str:
+    product = (
+        f"measured on this device: a {measured.matrix_size} × {measured.matrix_size} {measured.dtype} product "
+        f"and a copy of {binary_bytes(measured.copy_bytes)}"
+    )
+    if measured.read_method is None or measured.write_method is None:
+        return f"{product}, which stands in for reading and for writing alone: these records have no such ceilings"
+    return f"{product}, reading it alone ({measured.read_method}) and writing it alone ({measured.write_method})"
+
+
+def roof_place(run: Run, flops_per_second: Interval, roof: Roof) -> RoofPlace | None:
+    """Where ``run`` stands under ``roof`` at its achieved ``flops_per_second``; None where it moves nothing."""
+    traffic = least_traffic(run.memory, run.workload.phase)
+    if traffic.total_bytes <= 0:
+        return None
+    intensity = run.flops.matrix_flop_count / traffic.total_bytes
+    wanted, peak = fitting_ceiling(traffic), roof.peak_flops_per_second
+    bandwidth = roof.bandwidth(wanted)
+    kind, bound = None, None
+    if peak is not None and bandwidth is not None:
+        below = bandwidth.bytes_per_second * intensity
+        kind, bound = (roof.peak_kind, peak) if peak <= below else (bandwidth.kind, below)
+    return RoofPlace(
+        read_bytes=traffic.read_bytes,
+        write_bytes=traffic.write_bytes,
         flops_per_byte=intensity,
-        intensity_basis=Basis.MODEL,
-        flops_per_second=summary.flops_per_second,
-        bound_flops_per_second=None if peak is None or bandwidth is None else min(peak, bandwidth * intensity),
+        bandwidth_kind=None if bandwidth is None else bandwidth.kind,
+        ceiling=kind,
+        missing_ceiling=wanted if kind is CeilingKind.COPY and wanted is not kind else None,
+        bound_flops_per_second=bound,
+        share_ratio=None if bound is None else flops_per_second.median / bound,
     )

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.names import Names
     from pamprof.analysis.comparison.results import Comparison, Crossover, Doubt, PointAnalysis, Summary
     from pamprof.analysis.comparison.roles import Roles
-    from pamprof.records import Ceilings, Session, Workload
+    from pamprof.analysis.comparison.roofline import Roof
+    from pamprof.records import Session, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,14 +154,14 @@ class Analysis:
         crossovers: All of them, measured and modelled.
         story: What the report tells of them.
         problems: What was left out of the conclusions, a sentence each.
-        ceilings: The latest measured on the runs' own machine, one for each dtype.
+        roofs: The ceilings over the points, one for each dtype in their order.
     """
 
     points: tuple[PointAnalysis, ...]
     crossovers: tuple[Crossover, ...]
     story: Story
     problems: tuple[str, ...]
-    ceilings: tuple[Ceilings, ...] = ()
+    roofs: tuple[Roof, ...] = ()
 
 
 def tell(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.doubts import doubts_of
+from pamprof.analysis.comparison.doubts import above_roof, doubts_of
 from pamprof.analysis.comparison.pairing import time_ratio
 from pamprof.analysis.comparison.results import Summary
+from pamprof.analysis.comparison.roofline import roof_place
 from pamprof.devices.peaks import peak_flops_per_second
 from pamprof.statistics import median_interval
 
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Doubt
+    from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Interval, Run
 
 
-def summarise(run: Run, label: str, baseline: Run, more_doubts: tuple[Doubt, ...] = ()) -> Summary:
+def summarise(
+    run: Run, label: str, baseline: Run, more_doubts: tuple[Doubt, ...] = (), *, roof: Roof | None = None
+) -> Summary:
     """The summary of ``run`` under ``label``; ``more_doubts`` are those that concern its whole point.
 
     Its step time is ``baseline``'s own median times its ratio to ``baseline``, the ratio that the report shows.
@@ -29,6 +33,7 @@ def summarise(run: Run, label: str, baseline: Run, more_doubts: tuple[Doubt, ...
     flops = step.inverse().scaled(run.flops.matrix_flop_count)
     peak = peak_flops_per_second(run.environment, run.workload.dtype)
     busy = kernel_busy_ratio(run, sampled)
+    place = None if roof is None else roof_place(run, flops, roof)
     return Summary(
         run=run,
         label=label,
@@ -41,7 +46,8 @@ def summarise(run: Run, label: str, baseline: Run, more_doubts: tuple[Doubt, ...
         model_flops_utilisation=None if peak is None else flops.scaled(1 / peak),
         kernel_busy_ratio=busy,
         joules_per_token=joules_per_token(run),
-        doubts=(*doubts_of(run, kernel_busy_ratio=busy), *more_doubts),
+        doubts=(*doubts_of(run, kernel_busy_ratio=busy), *more_doubts, *above_roof(run, flops, place)),
+        roof=place,
     )
 
 

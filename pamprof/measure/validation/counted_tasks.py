@@ -19,6 +19,7 @@ import torch
 
 from pamprof.errors import UnsupportedError
 from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.machine.ceilings import read_passes
 from pamprof.measure.memory.storage_tracker import held_bytes
 from pamprof.measure.validation.product_trace import Product, find_products, run_with
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
@@ -110,7 +111,9 @@ def flop_tasks(
 
 
 def byte_tasks(device: torch.device, profiled: Profiled) -> list[CountedTask]:
-    """A pass over memory of known size, the largest product of a planar block, and the whole block.
+    """Passes over memory of known size, the largest product of a planar block, and the whole block.
+
+    The passes that only read and only write are those of the measured ceilings.
 
     Args:
         device: Where they run.
@@ -118,15 +121,19 @@ def byte_tasks(device: torch.device, profiled: Profiled) -> list[CountedTask]:
     """
     source = torch.randint(-128, 127, (_COPY_BYTES,), device=device, dtype=torch.int8)
     target = torch.empty_like(source)
+    size = f"{_COPY_BYTES // 2**30} GiB"
     # A plain copy would go to the copy engine, which is no kernel; inverting the bits moves the same bytes in one.
     tasks = [
         _byte_task(
-            f"read and write {_COPY_BYTES // 2**30} GiB",
+            f"read and write {size}",
             2 * _COPY_BYTES,
             lambda: torch.bitwise_not(source, out=target),
             profiled,
         )
     ]
+    for method, read in read_passes(source.view(torch.float32)).items():
+        tasks.append(_byte_task(f"read {size}: {method}", _COPY_BYTES, read, profiled))
+    tasks.append(_byte_task(f"write {size}: torch.fill_", _COPY_BYTES, lambda: target.fill_(1), profiled))
     step = _block("pam", "planar", _TRAFFIC_BATCH_SIZE, _SEQUENCE_LENGTH, device)
     largest = max(find_products(step.eager).values(), key=lambda product: product.flop_count)
     rows, columns, inner = largest.rows, largest.columns, largest.inner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pamprof.render.charts.bars import LadderBar, LadderPanel, MemoryBar, MemoryPanel, TornadoBar, TornadoPanel
 from pamprof.render.charts.chart import Chart
 from pamprof.render.charts.lines import ArmCurve, ArmLine, CurvePanel, LinePanel, Mark, Piece, Spot, Unit
-from pamprof.render.charts.points import Dot, DotPanel, RooflineDot, RooflinePanel
+from pamprof.render.charts.points import Dot, DotPanel, RooflineDot, RooflinePanel, RooflineSlope
 from pamprof.render.charts.runs import Signal, Strip, TrendPanel, Window
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Piece",
     "RooflineDot",
     "RooflinePanel",
+    "RooflineSlope",
     "Signal",
     "Spot",
     "Strip",

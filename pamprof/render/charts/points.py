@@ -41,11 +41,22 @@ class RooflineDot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RooflineSlope:
+    """A ceiling of memory, bytes per second, by name."""
+
+    label: str
+    bytes_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RooflinePanel:
-    """Points of one phase under the device's ceilings (FLOP/s and byte/s); ``ceiling`` says what kind they are."""
+    """Points of one phase under the device's peak (FLOP/s) and the ceilings of memory that their traffic has.
+
+    ``ceiling`` says whether they are measured.
+    """
 
     title: str
     dots: tuple[RooflineDot, ...]
     peak_flops_per_second: float
-    bandwidth_bytes_per_second: float
+    slopes: tuple[RooflineSlope, ...]
     ceiling: str

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.comparison.noise_floor import noise_floor
-from pamprof.analysis.comparison.roofline import rooflines
 from pamprof.records.codec import SCHEMA_VERSION
 from pamprof.render.comparison.model import Fact
-from pamprof.render.text import listed, plural, point_label
+from pamprof.render.text import ceiling_words, listed, plural, point_label, roof_share
 
 if TYPE_CHECKING:
+    from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Environment, PriceQuote
     from pamprof.render.comparison.inputs import ReportInputs
 
@@ -162,14 +162,34 @@ def _samples(inputs: ReportInputs) -> str:
 
 
 def _ceilings(inputs: ReportInputs) -> str:
-    found = tuple(
-        f"{roof.dtype}: {units.si(roof.peak_flops_per_second, 'FLOP/s')} and "
-        f"{units.si(roof.bandwidth_bytes_per_second, 'B/s')} ({roof.source})"
-        for roof in rooflines(inputs.analysis)
-        if roof.source is not None
-    )
-    reasons = dict.fromkeys(r.unknown_reason for r in rooflines(inputs.analysis) if r.unknown_reason is not None)
+    roofs = inputs.analysis.roofs
+    found = tuple(f"{roof.dtype}: {_rates(roof)} ({roof.source})" for roof in roofs if roof.source is not None)
+    reasons = dict.fromkeys(roof.unknown_reason for roof in roofs if roof.unknown_reason is not None)
     return "; ".join(found) or f"{units.UNKNOWN} ({'; '.join(reasons) or 'nothing was measured'})"
+
+
+def _rates(roof: Roof) -> str:
+    memory = (f"{b.kind} {units.si(b.bytes_per_second, 'B/s')}" for b in roof.bandwidths)
+    return ", ".join((f"{roof.peak_kind} {units.si(roof.peak_flops_per_second, 'FLOP/s')}", *memory))
+
+
+def roof_shares(inputs: ReportInputs) -> str:
+    """``train 41.2 %, prefill 38.0 % of product, decode 93.4 % of read (transformer)``, or why that is unknown.
+
+    The shares are those of each phase's baseline; a ceiling is named behind the last of the phases that it bounds.
+    """
+    placed = [(told, told.point.baseline.roof) for told in inputs.story.phases]
+    known = [(told, place) for told, place in placed if place is not None and place.ceiling is not None]
+    if not known:
+        reasons = dict.fromkeys(roof.unknown_reason for roof in inputs.analysis.roofs if roof.unknown_reason)
+        return f"{units.UNKNOWN} ({'; '.join(reasons) or 'nothing was measured'})"
+    following = [ceiling_words(place) for _, place in known[1:]] + [""]
+    shares = ", ".join(
+        f"{told.phase} {roof_share(place)}" + ("" if ceiling_words(place) == after else f" of {ceiling_words(place)}")
+        for (told, place), after in zip(known, following, strict=True)
+    )
+    labels = dict.fromkeys(inputs.arm(told.point.baseline.workload).label for told, _ in known)
+    return f"{shares} ({', '.join(labels)})"
 
 
 def _uncounted(inputs: ReportInputs) -> str:

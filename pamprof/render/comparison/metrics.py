@@ -12,7 +12,7 @@ from pamprof import units
 from pamprof.records import Interval
 from pamprof.render.comparison.charts.cost import unit_of, value_of
 from pamprof.render.comparison.model import Cell, Column
-from pamprof.render.text import Formatter, brackets
+from pamprof.render.text import Formatter, brackets, roof_remark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,7 +66,7 @@ class Metric:
     csv: tuple[str, ...] = ()
     unknown_fields: tuple[str, ...] = ()
     otherwise: Callable[[Run], str] = lambda _: "not measured"
-    detail: Callable[[Run], str] = lambda _: ""
+    detail: Callable[[MeasuredRow], str] = lambda _: ""
     baseline: str = ""
 
     def cell(self, measured: MeasuredRow) -> Cell:
@@ -81,7 +81,7 @@ class Metric:
         if isinstance(value, Interval):
             ends = brackets(value, self.written_in_brackets(value.median))
             return Cell(name=self.name, text=self.written(value.median), detail=ends, sort=value.median)
-        return Cell(name=self.name, text=self.written(value), detail=self.detail(measured.run), sort=float(value))
+        return Cell(name=self.name, text=self.written(value), detail=self.detail(measured), sort=float(value))
 
     def csv_values(self, measured: MeasuredRow) -> Mapping[str, CsvValue]:
         """The value of one run by CSV column, none where the metric has no columns; empty cells where it is unknown."""
@@ -188,7 +188,7 @@ METRICS = (
         meaning="counted matrix FLOPs per token, causal",
         read=lambda m: m.run.flops.matrix_flop_count / m.run.workload.tokens_per_step,
         written=units.si,
-        detail=lambda run: "" if run.flops.complete else "incomplete",
+        detail=lambda m: "" if m.run.flops.complete else "incomplete",
     ),
     Metric(
         name="flops_utilisation",
@@ -199,6 +199,20 @@ METRICS = (
         written=units.percent,
         unknown_fields=("model_flops_utilisation",),
         otherwise=lambda _: "the device's dense peak for this dtype is not known to pamprof",
+    ),
+    Metric(
+        name="roof_share",
+        heading="Roof",
+        unit="reached",
+        meaning="achieved FLOP/s over what the lower of two ceilings allows at the modelled least traffic: the fastest "
+        "matrix product, and of the fastest read, copy and write of memory the one nearest by the step's share of "
+        "reads",
+        read=lambda m: None if m.summary.roof is None else m.summary.roof.share_ratio,
+        written=lambda x: units.percent(x, 3),
+        csv=("roof_share_ratio",),
+        unknown_fields=("model_flops_utilisation",),
+        otherwise=lambda _: "no ceiling was measured, and the device's peak or bandwidth is not known to pamprof",
+        detail=lambda m: "" if m.summary.roof is None else roof_remark(m.summary.roof),
     ),
     Metric(
         name="busy",

@@ -208,6 +208,7 @@ class ReportView:
         fairness: See ``Fairness``.
         method: How the numbers were made.
         noise: The noise floor in a few words, or why there is none.
+        roof_shares: What the baseline reaches of the device's ceilings in each phase, or why that is unknown.
         command: What reproduces them.
         serving: What serving costs; None where no sweep was measured.
     """
@@ -230,6 +231,7 @@ class ReportView:
     fairness: Fairness
     method: tuple[Fact, ...]
     noise: str
+    roof_shares: str
     command: str
     serving: ServingPageView | None = None
 

@@ -19,7 +19,7 @@ from pamprof.render.comparison.charts.utilisation import strip_chart
 from pamprof.render.comparison.cost_table import cost_table
 from pamprof.render.comparison.fairness import fairness
 from pamprof.render.comparison.inputs import ReportInputs, gather
-from pamprof.render.comparison.method import method, noise
+from pamprof.render.comparison.method import method, noise, roof_shares
 from pamprof.render.comparison.metrics import columns
 from pamprof.render.comparison.model import ReportView
 from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped
@@ -89,6 +89,7 @@ def build_view(
             fairness=fairness(inputs),
             method=method(inputs),
             noise=noise(inputs),
+            roof_shares=roof_shares(inputs),
             command=session.command if session is not None else "",
             serving=serving,
         )

@@ -14,7 +14,7 @@ from pamprof.render.comparison.metrics import csv_values
 from pamprof.render.text import clean
 
 if TYPE_CHECKING:
-    from pamprof.analysis.comparison.results import PointAnalysis, Summary
+    from pamprof.analysis.comparison.results import PointAnalysis, RoofPlace, Summary
     from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import Interval, PriceQuote
     from pamprof.records.store import RecordFile
@@ -97,6 +97,7 @@ def _row(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[s
         **_interval("device_step", "seconds", summary.device_seconds),
         **_interval("matrix_flops_per_second", "", summary.flops_per_second),
         **_interval("model_flops_utilisation", "ratio", summary.model_flops_utilisation),
+        **_roof(summary.roof),
         "confidence": summary.step_seconds.confidence,
         "baseline_key": point.baseline.workload.key,
         "flops_against_baseline_ratio": comparison.flop_ratio if comparison else None,
@@ -141,6 +142,16 @@ def _interval(name: str, unit: str, interval: Interval | None) -> dict[str, Valu
         f"{name}_median{ending}": interval.median if interval else None,
         f"{name}_low{ending}": interval.low if interval else None,
         f"{name}_high{ending}": interval.high if interval else None,
+    }
+
+
+def _roof(place: RoofPlace | None) -> dict[str, Value]:
+    ceiling, missing = (None, None) if place is None else (place.ceiling, place.missing_ceiling)
+    return {
+        "roof_ceiling": None if ceiling is None else str(ceiling),
+        "roof_missing_ceiling": None if missing is None else str(missing),
+        "least_read_bytes_per_step": None if place is None else place.read_bytes,
+        "least_write_bytes_per_step": None if place is None else place.write_bytes,
     }
 
 

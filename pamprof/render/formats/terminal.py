@@ -59,10 +59,12 @@ def _head(view: ReportView, console: Console, width: int) -> list[Text]:
         text.append(_plain(tile.reason or tile.subject), style="dim")
         text.truncate(width, overflow="ellipsis")
         lines.append(text)
-    floor = Text(f"{'Noise floor':<17}", style="bold")
-    floor.append(_plain(view.noise))
-    floor.truncate(width, overflow="ellipsis")
-    return [*lines, floor]
+    for heading, words in (("Roof", view.roof_shares), ("Noise floor", view.noise)):
+        text = Text(f"{heading:<17}", style="bold")
+        text.append(_plain(words), style="")
+        text.truncate(width, overflow="ellipsis")
+        lines.append(text)
+    return lines
 
 
 def _wrapped(text: str, console: Console, width: int, style: str, most: int) -> list[Text]:

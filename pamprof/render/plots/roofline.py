@@ -1,4 +1,4 @@
-"""The roofline: achieved FLOP/s over arithmetic intensity, under the two ceilings of the device."""
+"""The roofline: achieved FLOP/s over arithmetic intensity, under the ceilings of the device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw(sheet: Sheet, chart: Chart) -> None:
     ys = [
         end for panel in panels for dot in panel.dots for end in (dot.flops_per_second.low, dot.flops_per_second.high)
     ]
-    ridges = [panel.peak_flops_per_second / panel.bandwidth_bytes_per_second for panel in panels]
+    ridges = [panel.peak_flops_per_second / slope.bytes_per_second for panel in panels for slope in panel.slopes]
     across = drawable(min(*xs, *ridges) / 3, max(*xs, *ridges) * 4)
     up = drawable(min(ys) / 2.5, max(panel.peak_flops_per_second for panel in panels) * 2.2)
     _draw_key(sheet, panels)
@@ -61,9 +61,11 @@ def _draw_key(sheet: Sheet, panels: tuple[RooflinePanel, ...]) -> None:
 def _draw_panel(axes: Axes, panel: RooflinePanel, across: tuple[float, float], up: tuple[float, float]) -> None:
     log_axis(axes, *across, short_number, at_most=5)
     log_height(axes, *up, short_number, at_most=6)
-    peak, bandwidth = panel.peak_flops_per_second, panel.bandwidth_bytes_per_second
-    ridge = peak / bandwidth
-    axes.plot((across[0], ridge, across[1]), (across[0] * bandwidth, peak, peak), color=LIGHT["ink"], linewidth=1.4)
+    peak = panel.peak_flops_per_second
+    slopes = sorted(panel.slopes, key=lambda slope: slope.bytes_per_second, reverse=True)
+    for slope in slopes:
+        xs, ys = (across[0], peak / slope.bytes_per_second, across[1]), (across[0] * slope.bytes_per_second, peak, peak)
+        axes.plot(xs, ys, color=LIGHT["ink"], linewidth=1.4)
     axes.annotate(
         f"{units.si(peak, 'FLOP/s')} {panel.ceiling}",
         (across[1], peak),
@@ -74,9 +76,11 @@ def _draw_panel(axes: Axes, panel: RooflinePanel, across: tuple[float, float], u
         ha="right",
         va="bottom",
     )
-    start = max(across[0], up[0] / bandwidth)
+    # The lines lie close together on logarithmic axes: one label for all of them, above the fastest.
+    bandwidth = slopes[0].bytes_per_second
+    start, ridge = max(across[0], up[0] / bandwidth), peak / bandwidth
     axes.annotate(
-        f"{units.si(bandwidth, 'B/s')}",
+        "\n".join(f"{units.si(slope.bytes_per_second, 'B/s')} {slope.label}" for slope in slopes),
         ((start * ridge) ** 0.5, (start * ridge) ** 0.5 * bandwidth),
         xytext=(-4, 4),
         textcoords="offset points",
