@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.comparisons import (
@@ -11,22 +12,22 @@ from pamprof.analysis.comparison.comparisons import (
     same_execution_comparisons,
 )
 from pamprof.analysis.comparison.crossovers import measured_crossovers, modelled_crossovers
-from pamprof.analysis.comparison.doubts import noise_half_width, noisy_machine, unsteady_reference
+from pamprof.analysis.comparison.doubts import hand_written, noise_half_width, noisy_machine, unsteady_reference
 from pamprof.analysis.comparison.ladder import build_ladder
 from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.pairing import is_reference
-from pamprof.analysis.comparison.results import PointAnalysis
+from pamprof.analysis.comparison.results import PointAnalysis, ReferenceFloor
 from pamprof.analysis.comparison.roles import roles_of
 from pamprof.analysis.comparison.roofline import roof_of
 from pamprof.analysis.comparison.story import Analysis, tell
 from pamprof.analysis.comparison.summaries import summarise
-from pamprof.records import Dtype, Phase
+from pamprof.records import Dtype, ImplementationKind, Phase
 from pamprof.records.store import RecordFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.analysis.comparison.results import Doubt
+    from pamprof.analysis.comparison.results import Doubt, Summary
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Skip
@@ -105,6 +106,8 @@ def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], rol
         summarise(run, label, baseline, _doubts_of_reference(run, by_group.get(run.group_id)), roof=roof)
         for run, label in zip(runs, labels, strict=True)
     )
+    floor = _lowest_floor(summaries, roles)
+    summaries = _with_doubts_about_kernels(summaries, baseline, floor, roles)
     return PointAnalysis(
         point=point,
         baseline=next(summary for summary in summaries if summary.run is baseline),
@@ -114,6 +117,32 @@ def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], rol
         noise_half_width=max((noise_half_width(run) for run in references), default=None),
         same_execution=same_execution_comparisons(runs, own),
         own_reference=() if own is baseline else tuple(compare(run, own) for run in runs if run is not own),
+        reference_floor=floor,
+    )
+
+
+def _lowest_floor(summaries: Sequence[Summary], roles: Roles) -> ReferenceFloor | None:
+    """The lowest floor of a reference at one point; None where no reference has one."""
+    found = [
+        ReferenceFloor(layer=summary.workload.spec.layer, floor=summary.floor)
+        for summary in summaries
+        if summary.floor is not None and summary.workload.spec.layer in roles.references
+    ]
+    return min(found, key=lambda lowest: lowest.floor.seconds, default=None)
+
+
+def _with_doubts_about_kernels(
+    summaries: Sequence[Summary], baseline: Run, floor: ReferenceFloor | None, roles: Roles
+) -> tuple[Summary, ...]:
+    """``summaries`` with the doubt about hand-written kernels in decode beside a baseline without any."""
+    by_hand = ImplementationKind.KERNELS
+    if baseline.workload.phase is not Phase.DECODE or roles.kind(baseline.workload) is by_hand:
+        return tuple(summaries)
+    reference = next(summary for summary in summaries if summary.run is baseline)
+    doubt = hand_written(reference, None if floor is None else floor.floor.seconds)
+    return tuple(
+        replace(summary, doubts=(*summary.doubts, doubt)) if roles.kind(summary.workload) is by_hand else summary
+        for summary in summaries
     )
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.names import execution_label, point_phrase
 from pamprof.analysis.comparison.results import Direction, DoubtKind, StepKind
-from pamprof.records import Phase
+from pamprof.records import ImplementationKind, Phase
 from pamprof.statistics import EQUIVALENCE_BAND, Verdict, half_width
-from pamprof.units import percent, ratio, significant, tokens
+from pamprof.units import percent, ratio, seconds, significant, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,7 @@ def headline(story: Story) -> tuple[str, ...]:
         *_published(story, told, told.best),
         *_others(story, told),
         *_decode(story),
+        *_floor(story),
     )
     doubt = _largest_doubt(story, told, told.best)
     return (" ".join(finding), doubt, *_kernels(story, told, told.best), *_launch_bound(story, told))
@@ -176,6 +177,28 @@ def _decode(story: Story) -> tuple[str, ...]:
     ]
     return (
         f"Decode with the best {story.subject_title} code against the {story.reference_title}: {'; '.join(parts)}.",
+    )
+
+
+def _floor(story: Story) -> tuple[str, ...]:
+    """Decode of the smallest batch against the references' floor, where hand-written kernels are the best there."""
+    told = story.phase(Phase.DECODE)
+    if told is None:
+        return ()
+    length = told.point.point.sequence_length
+    alike = [point for point in story.points_of(Phase.DECODE) if point.point.sequence_length == length]
+    point = min(alike, key=lambda point: point.point.batch_size)
+    best, lowest = story.best_of_subject(point), point.reference_floor
+    kernels = ImplementationKind.KERNELS
+    if best is None or lowest is None or story.roles.kind(best.subject) is not kernels:
+        return ()
+    place, floor = point_phrase(point.point), lowest.floor.seconds
+    mine, theirs = (point.summary_of(w).step_seconds.scaled(1 / floor) for w in (best.subject, best.baseline))
+    return (
+        f"{place[0].upper()}{place[1:]}: hand-written kernels face compiled code there; no code of a reference can take "
+        f"less than {seconds(floor)}, the time to read weights and cache of the {story.names.title(lowest.layer)}. "
+        f"{story.names.in_sentence(best.subject)} takes {_value(mine)} of that floor, "
+        f"{story.names.in_sentence(best.baseline)} {_value(theirs)}.",
     )
 
 

@@ -21,7 +21,12 @@ from pamprof.measure.machine.monitor import monitor, probes_for
 from pamprof.measure.memory.breakdown import decompose, memory_unknowns
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.sampling import PairedSamples, sample_pairs, warm_up
-from pamprof.measure.session.treatment import kernel_notes, kernel_shares, logits_width
+from pamprof.measure.session.treatment import (
+    kernel_notes,
+    kernel_shares,
+    logits_width,
+    position_parameter_count,
+)
 from pamprof.records import Ceilings, Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
 from pamprof.units import binary_bytes
 from pamprof.workloads.base import ChoosesKernels
@@ -145,6 +150,7 @@ class ArmRunner:
             logits_width=logits_width(step.module),
             kernel_configurations=launched.configurations,
             refused_configurations=launched.refused,
+            position_parameter_count=position_parameter_count(step.module),
         )
         return run, ready
 

@@ -8,7 +8,15 @@ from pamprof import units
 from pamprof.records import PRECISION_POLICY, Phase, Scope
 from pamprof.render.arms import arm_key, execution_label
 from pamprof.render.comparison.model import Fairness
-from pamprof.render.comparison.treatment import attention, hand_written, logits_columns, logits_policy
+from pamprof.render.comparison.treatment import (
+    attention,
+    hand_written,
+    inference_weights,
+    learned_positions,
+    logits_columns,
+    logits_policy,
+    unequal_weights,
+)
 from pamprof.render.text import listed, plural
 
 if TYPE_CHECKING:
@@ -46,6 +54,7 @@ def fairness(inputs: ReportInputs) -> Fairness:
             "Logits columns",
             "Dropout",
             "Precision",
+            "Weights at inference",
             "Decode keeps",
             "Largest error against the oracle",
             "Notes",
@@ -64,6 +73,7 @@ def _matched(inputs: ReportInputs, session: Session | None) -> str:
     return (
         f"Sizes were matched on {axis}. The residuals stand beside each size, relative to the reference "
         f"({reference}); per-token figures are at {units.tokens(session.sequence_length)} tokens."
+        f"{learned_positions(inputs)}"
     )
 
 
@@ -116,6 +126,7 @@ def _given(inputs: ReportInputs, key: str) -> tuple[str, ...]:
         logits_columns(runs),
         ", ".join(dict.fromkeys(f"{run.workload.spec.dropout:g}" for run in runs)) or units.UNKNOWN,
         ", ".join(dict.fromkeys(str(run.workload.dtype) for run in runs)) or units.UNKNOWN,
+        inference_weights(inputs, runs),
         listed(kinds) if kinds else units.UNKNOWN,
         _worst(runs),
         "; ".join(notes) or "none",
@@ -139,9 +150,8 @@ def _policy(inputs: ReportInputs) -> str:
 
 def _objections(inputs: ReportInputs) -> tuple[str, ...]:
     session = inputs.session
-    by_hand = hand_written(inputs)
     objections = [
-        *(() if by_hand is None else (by_hand,)),
+        *(found for found in (hand_written(inputs), unequal_weights(inputs)) if found is not None),
         "Equal size is not equal quality: cost is per token, whatever the token is worth. "
         + (
             "Perplexity stands beside the cost."

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
-    from pamprof.records import Run
+    from pamprof.records import Point, Run
     from pamprof.render.comparison.inputs import ReportInputs
 
 NOT_RECORDED = "not recorded"
+_EQUAL_WEIGHTS = 0.01
 _COMPILED = {Execution.COMPILED, Execution.COMPILED_GRAPH}
 # Parts of torch's operator names, the longer ones first.
 _KERNELS = (
@@ -65,6 +66,82 @@ def logits_policy(runs: Iterable[Run]) -> str:
     parts = ["training of every position"] if Phase.TRAIN in phases else []
     parts += [f"{listed(last)} of the last one alone"] if last else []
     return f"Logits are made, on every arm, in {', in '.join(parts)}." if parts else ""
+
+
+def learned_positions(inputs: ReportInputs) -> str:
+    """The parameters of every arm that learns positions, for each length of its table; empty without such an arm.
+
+    A table grows with the sequences measured, beyond the one that sizes were matched with.
+    """
+    counts: dict[str, dict[int, int]] = {}
+    for run in inputs.records.runs:
+        if run.position_parameter_count:
+            spec = run.workload.spec
+            rows = run.position_parameter_count // spec.model_dim
+            more = max(0, rows - spec.maximum_sequence_length) * spec.model_dim
+            counts.setdefault(inputs.arm(run.workload).label, {})[rows] = run.parameter_count + more
+    return "".join(
+        f" The {arm} learns positions, which adds parameters where sequences are longer than those matched: "
+        f"{listed(tuple(f'{_whole(total)} with {_whole(rows)} positions' for rows, total in sorted(totals.items())))}."
+        for arm, totals in counts.items()
+    )
+
+
+def _whole(number: int) -> str:
+    return f"{number:,}".replace(",", "\u2009")
+
+
+def inference_weights(inputs: ReportInputs, runs: Iterable[Run]) -> str:
+    """Bytes that prefill and decode keep of the weights, by length where it matters, against the session's reference.
+
+    ``191 MiB; 209 MiB (+9.1 %) at 16k``: what is in memory, casts, padding and fused copies included.
+    """
+    reference = _reference_weights(inputs)
+    found: dict[str, list[int]] = {}
+    for run in sorted(_inferring(runs), key=lambda run: run.workload.sequence_length):
+        base = reference.get(run.workload.point)
+        against = "" if base is None else _against(run.memory.parameter_bytes, base)
+        length = run.workload.sequence_length
+        found.setdefault(f"{units.binary_bytes(run.memory.parameter_bytes)}{against}", []).append(length)
+    if len(found) <= 1:
+        return next(iter(found), units.UNKNOWN)
+    return "; ".join(
+        f"{text} at {listed(tuple(dict.fromkeys(units.tokens(length) for length in lengths)))}"
+        for text, lengths in found.items()
+    )
+
+
+def unequal_weights(inputs: ReportInputs) -> str | None:
+    """The objection that arms of equal size keep unequal weights; None where all are within 1 % of the reference."""
+    reference = _reference_weights(inputs)
+    differ: dict[str, str] = {}
+    for run in sorted(_inferring(inputs.records.runs), key=lambda run: run.workload.sequence_length):
+        base = reference.get(run.workload.point)
+        if base is not None and abs(run.memory.parameter_bytes / base - 1) > _EQUAL_WEIGHTS:
+            differ.setdefault(inputs.arm(run.workload).label, _against(run.memory.parameter_bytes, base).strip())
+    if not differ:
+        return None
+    words = listed(tuple(f"{label} {share}" for label, share in differ.items()))
+    title = inputs.story.names.title(inputs.story.roles.reference)
+    return (
+        f"Weights kept for inference, which decode reads at every token, are not those of the {title} though sizes were "
+        f"matched: {words}, at the shortest length where they differ."
+    )
+
+
+def _inferring(runs: Iterable[Run]) -> list[Run]:
+    return [run for run in runs if run.workload.phase is not Phase.TRAIN]
+
+
+def _reference_weights(inputs: ReportInputs) -> dict[Point, int]:
+    """Bytes of the session's own reference at each point."""
+    layer = inputs.story.roles.reference
+    runs = (run for run in _inferring(inputs.records.runs) if run.workload.spec.layer == layer)
+    return {run.workload.point: run.memory.parameter_bytes for run in runs}
+
+
+def _against(value: int, base: int) -> str:
+    return "" if value == base else f" ({'+' if value > base else '−'}{units.percent(abs(value / base - 1))})"
 
 
 def hand_written(inputs: ReportInputs) -> str | None:
