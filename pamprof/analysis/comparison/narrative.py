@@ -195,8 +195,8 @@ def _floor(story: Story) -> tuple[str, ...]:
     place, floor = point_phrase(point.point), lowest.floor.seconds
     mine, theirs = (point.summary_of(w).step_seconds.scaled(1 / floor) for w in (best.subject, best.baseline))
     return (
-        f"{place[0].upper()}{place[1:]}: hand-written kernels face compiled code there; no code of a reference can take "
-        f"less than {seconds(floor)}, the time to read weights and cache of the {story.names.title(lowest.layer)}. "
+        f"{place[0].upper()}{place[1:]}: hand-written kernels face compiled code; no code of a reference takes less "
+        f"than {seconds(floor)}, the time to read weights and cache of the {story.names.title(lowest.layer)}. "
         f"{story.names.in_sentence(best.subject)} takes {_value(mine)} of that floor, "
         f"{story.names.in_sentence(best.baseline)} {_value(theirs)}.",
     )

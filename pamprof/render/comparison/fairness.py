@@ -9,6 +9,7 @@ from pamprof.records import PRECISION_POLICY, Phase, Scope
 from pamprof.render.arms import arm_key, execution_label
 from pamprof.render.comparison.model import Fairness
 from pamprof.render.comparison.treatment import (
+    against,
     attention,
     hand_written,
     inference_weights,
@@ -78,27 +79,17 @@ def _matched(inputs: ReportInputs, session: Session | None) -> str:
 
 
 def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
-    reference = next((a for a in session.arms if a.spec.layer == session.reference_layer), None)
-
-    def against(value: float, base: float | None) -> str:
-        if not base or value == base:
-            return ""
-        return f" ({'+' if value > base else '−'}{units.percent(abs(value / base - 1))})"
-
+    base = next((arm for arm in session.arms if arm.spec.layer == session.reference_layer), None)
     made = []
     for arm in session.arms:
-        spec = arm.spec
+        spec, other = arm.spec, base or arm
         made.append(
             (
                 arm.title,
-                f"{arm.parameter_count:,}".replace(",", "\u2009")
-                + against(arm.parameter_count, reference.parameter_count if reference else None),
+                f"{arm.parameter_count:,}".replace(",", "\u2009") + against(arm.parameter_count, other.parameter_count),
                 units.si(arm.matrix_flop_count_per_token)
-                + against(
-                    arm.matrix_flop_count_per_token, reference.matrix_flop_count_per_token if reference else None
-                ),
-                units.binary_bytes(arm.state_bytes)
-                + against(arm.state_bytes, reference.state_bytes if reference else None),
+                + against(arm.matrix_flop_count_per_token, other.matrix_flop_count_per_token),
+                units.binary_bytes(arm.state_bytes) + against(arm.state_bytes, other.state_bytes),
                 str(spec.model_dim),
                 f"{spec.heads} × {spec.head_dim}",
                 str(spec.depth),

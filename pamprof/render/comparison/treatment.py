@@ -98,11 +98,11 @@ def inference_weights(inputs: ReportInputs, runs: Iterable[Run]) -> str:
     """
     reference = _reference_weights(inputs)
     found: dict[str, list[int]] = {}
-    for run in sorted(_inferring(runs), key=lambda run: run.workload.sequence_length):
+    for run in _inferring(inputs, runs):
         base = reference.get(run.workload.point)
-        against = "" if base is None else _against(run.memory.parameter_bytes, base)
+        share = "" if base is None else against(run.memory.parameter_bytes, base)
         length = run.workload.sequence_length
-        found.setdefault(f"{units.binary_bytes(run.memory.parameter_bytes)}{against}", []).append(length)
+        found.setdefault(f"{units.binary_bytes(run.memory.parameter_bytes)}{share}", []).append(length)
     if len(found) <= 1:
         return next(iter(found), units.UNKNOWN)
     return "; ".join(
@@ -115,32 +115,36 @@ def unequal_weights(inputs: ReportInputs) -> str | None:
     """The objection that arms of equal size keep unequal weights; None where all are within 1 % of the reference."""
     reference = _reference_weights(inputs)
     differ: dict[str, str] = {}
-    for run in sorted(_inferring(inputs.records.runs), key=lambda run: run.workload.sequence_length):
+    for run in _inferring(inputs, inputs.records.runs):
         base = reference.get(run.workload.point)
         if base is not None and abs(run.memory.parameter_bytes / base - 1) > _EQUAL_WEIGHTS:
-            differ.setdefault(inputs.arm(run.workload).label, _against(run.memory.parameter_bytes, base).strip())
+            differ.setdefault(inputs.arm(run.workload).label, against(run.memory.parameter_bytes, base).strip())
     if not differ:
         return None
     words = listed(tuple(f"{label} {share}" for label, share in differ.items()))
     title = inputs.story.names.title(inputs.story.roles.reference)
     return (
-        f"Weights kept for inference, which decode reads at every token, are not those of the {title} though sizes were "
-        f"matched: {words}, at the shortest length where they differ."
+        f"Weights kept for inference, which decode reads at every token, are not those of the {title} though sizes "
+        f"were matched: {words}, at the shortest length where they differ."
     )
 
 
-def _inferring(runs: Iterable[Run]) -> list[Run]:
-    return [run for run in runs if run.workload.phase is not Phase.TRAIN]
+def _inferring(inputs: ReportInputs, runs: Iterable[Run]) -> list[Run]:
+    """Those of prefill and decode in the report's dtype, in order of length."""
+    points = {point.point for point in inputs.story.points if point.point.phase is not Phase.TRAIN}
+    found = [run for run in runs if run.workload.point in points]
+    return sorted(found, key=lambda run: run.workload.sequence_length)
 
 
 def _reference_weights(inputs: ReportInputs) -> dict[Point, int]:
     """Bytes of the session's own reference at each point."""
     layer = inputs.story.roles.reference
-    runs = (run for run in _inferring(inputs.records.runs) if run.workload.spec.layer == layer)
+    runs = (run for run in _inferring(inputs, inputs.records.runs) if run.workload.spec.layer == layer)
     return {run.workload.point: run.memory.parameter_bytes for run in runs}
 
 
-def _against(value: int, base: int) -> str:
+def against(value: float, base: float) -> str:
+    """`` (+3.1 %)`` beside a value that differs from its base; empty where it does not."""
     return "" if value == base else f" ({'+' if value > base else '−'}{units.percent(abs(value / base - 1))})"
 
 
