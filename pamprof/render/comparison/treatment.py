@@ -80,11 +80,13 @@ def learned_positions(inputs: ReportInputs) -> str:
             rows = run.position_parameter_count // spec.model_dim
             more = max(0, rows - spec.maximum_sequence_length) * spec.model_dim
             counts.setdefault(inputs.arm(run.workload).label, {})[rows] = run.parameter_count + more
-    return "".join(
-        f" The {arm} learns positions, which adds parameters where sequences are longer than those matched: "
-        f"{listed(tuple(f'{_whole(total)} with {_whole(rows)} positions' for rows, total in sorted(totals.items())))}."
+    arms = tuple(
+        f"{arm} {listed(tuple(f'{_whole(total)} with {_whole(rows)} positions' for rows, total in sorted(totals.items())))}"
         for arm, totals in counts.items()
     )
+    if not arms:
+        return ""
+    return f" Arms that learn positions have more parameters where sequences are longer: {'; '.join(arms)}."
 
 
 def _whole(number: int) -> str:
@@ -162,7 +164,9 @@ def hand_written(inputs: ReportInputs) -> str | None:
     assert kernels is not None
     baseline = point.baseline
     attention_kernel = attention([baseline.run])
-    given = "" if attention_kernel in {NOT_RECORDED, "none"} else f", its attention torch's own ({attention_kernel})"
+    operators = baseline.run.flops.attention_operators or ()
+    whose = "torch's own" if all(name.startswith("aten::") for name in operators) else "chosen by timing"
+    given = "" if attention_kernel in {NOT_RECORDED, "none"} else f", its attention {whose} ({attention_kernel})"
     compiled = baseline.workload.execution in _COMPILED
     how = "compiled by torch" if compiled else "run by torch"
     sentence = (
