@@ -9,7 +9,7 @@ from pamprof.records import Execution, ImplementationKind, Phase
 from pamprof.render.text import PHASE_NAMES, brackets, listed, point_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.records import Point, Run
@@ -80,10 +80,11 @@ def learned_positions(inputs: ReportInputs) -> str:
             rows = run.position_parameter_count // spec.model_dim
             more = max(0, rows - spec.maximum_sequence_length) * spec.model_dim
             counts.setdefault(inputs.arm(run.workload).label, {})[rows] = run.parameter_count + more
-    arms = tuple(
-        f"{arm} {listed(tuple(f'{_whole(total)} with {_whole(rows)} positions' for rows, total in sorted(totals.items())))}"
-        for arm, totals in counts.items()
-    )
+
+    def by_length(totals: Mapping[int, int]) -> str:
+        return listed(tuple(f"{_whole(total)} with {_whole(rows)} positions" for rows, total in sorted(totals.items())))
+
+    arms = tuple(f"{arm} {by_length(totals)}" for arm, totals in counts.items())
     if not arms:
         return ""
     return f" Arms that learn positions have more parameters where sequences are longer: {'; '.join(arms)}."
