@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pamprof.cli.measuring import command_line, measure
+from pamprof.cli.measuring import command_line, measure, show_plan
 from pamprof.cli.options import (
     Activation,
     ChunkSize,
@@ -27,9 +27,11 @@ from pamprof.cli.options import (
     Provider,
     PurchaseOption,
     Resume,
+    TimeBudget,
     UsdPerHour,
     VocabularySize,
     choice,
+    duration,
     names,
     own_sizes,
     perplexity as parse_perplexity,
@@ -39,7 +41,7 @@ from pamprof.cli.options import (
 )
 from pamprof.cli.output import write_and_show
 from pamprof.errors import PamprofError
-from pamprof.records import Dtype, Execution, Phase, Scope
+from pamprof.records import Dtype, Effort, Execution, Phase, Scope
 
 
 @reporting_errors
@@ -96,21 +98,30 @@ def compare(
         typer.Option("--output-dir", "-o", help="Folder of report and records. Default: pamprof-report-<UTC time>."),
     ] = None,
     resume: Resume = False,
+    effort: Annotated[
+        str,
+        typer.Option(help="quick (an answer in minutes) or standard (every implementation and execution, narrower)."),
+    ] = "quick",
+    time_budget: TimeBudget = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, how long it takes and what it costs; measure nothing.")
+    ] = False,
     time_limit: Annotated[
-        float | None, typer.Option(help="Sampling time of a point, seconds. Default: 0.5 on a CPU, 6 on a GPU.")
+        str | None, typer.Option(help="Sampling time of one point, such as 2s. Default: that of the effort.")
     ] = None,
     half_width: Annotated[
-        float, typer.Option(help="Relative half width of the ratio's interval at which sampling stops.")
-    ] = 0.01,
-    monitor: Annotated[
         float | None,
         typer.Option(
-            help="Utilisation and energy window of a point, seconds. Default: 0.3 on a CPU, 2.2 on a GPU; 0: none."
+            help="Relative half width of the ratio's interval at which sampling stops. Default: that of the effort."
         ),
     ] = None,
+    monitor: Annotated[
+        str | None,
+        typer.Option(help="Window of a point for utilisation and energy, such as 2s; 0: none. Default: the effort's."),
+    ] = None,
     point_timeout: Annotated[
-        float, typer.Option(help="Seconds without a sign of life after which a point is skipped.")
-    ] = 600.0,
+        str, typer.Option(help="Time without a sign of life after which a point is skipped.")
+    ] = "10m",
     cold_cache: Annotated[
         bool, typer.Option("--cold-cache", help="Flush the device's cache before each sample.")
     ] = False,
@@ -122,10 +133,10 @@ def compare(
     from pamprof.measure.comparison.request import COMPARISON, CompareRequest
 
     changes: dict[str, int | float | bool | None] = {
-        "time_limit_seconds": time_limit,
+        "time_limit_seconds": duration(time_limit, "--time-limit"),
         "target_half_width": half_width,
-        "monitor_seconds": monitor,
-        "point_timeout_seconds": point_timeout,
+        "monitor_seconds": duration(monitor, "--monitor", zero=True),
+        "point_timeout_seconds": duration(point_timeout, "--point-timeout"),
         "cold_cache": cold_cache,
         "seed": seed,
     }
@@ -158,9 +169,14 @@ def compare(
         match_axis=match,
         perplexities=tuple(parse_perplexity(text) for text in perplexity or []),
         settings={name: value for name, value in changes.items() if value is not None},
+        effort=choice(Effort, effort, "--effort"),
+        time_budget_seconds=duration(time_budget, "--time-budget"),
     )
 
     look_up = price_lookup(price=price, prices=prices, gpu=gpu, provider=provider, purchase_option=purchase_option)
+    if dry_run:
+        show_plan(request, COMPARISON, look_up, json=json)
+        return
     measured = measure(request, COMPARISON, look_up)
     write_and_show(measured.records, folder, quote=None, json=json)
     if measured.outcome.interrupted:

@@ -6,7 +6,10 @@ import shlex
 import signal
 import sys
 from dataclasses import dataclass
+from json import dumps
 from typing import TYPE_CHECKING, TypeVar
+
+import typer
 
 from pamprof.errors import PamprofError
 
@@ -56,6 +59,45 @@ def measure(request: Request, planner: Planner[Request], price: PriceLookup) -> 
         reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
         raise PamprofError(f"nothing could be measured{reason}; the skips are in {request.path}; {go_on}")
     return Measured(outcome=outcome, records=records, go_on=go_on)
+
+
+def show_plan(request: Request, planner: Planner[Request], price: PriceLookup, *, json: bool) -> None:
+    """Print what would be measured, in order, with expected times; nothing is measured or written."""
+    from pamprof.cli.output import print_table
+    from pamprof.measure.session.run import plan_session, what_to_expect
+    from pamprof.units import rough_seconds, seconds, tokens
+
+    plan, pace, quote = plan_session(request, planner, price)
+    assert pace is not None
+    pending = plan.pending
+    if json:
+        rows = [
+            {
+                "key": workload.key,
+                "layer": workload.spec.layer,
+                "implementation": workload.implementation,
+                "execution": workload.execution,
+                "phase": workload.phase,
+                "batch_size": workload.batch_size,
+                "sequence_length": workload.sequence_length,
+                "expected_seconds": round(pace.expected(workload), 3),
+            }
+            for workload in pending
+        ]
+        whole = pace.whole(pending)
+        expected = {"expected_seconds": whole.seconds, "low_seconds": whole.low, "high_seconds": whole.high}
+        usd = None if quote is None else whole.seconds / 3600 * float(quote.chosen.usd_per_device_hour)
+        typer.echo(dumps({"rows": rows, **expected, "time_budget_seconds": plan.time_budget_seconds, "usd": usd}))
+        return
+    table, spent = [], 0.0
+    for number, workload in enumerate(pending, start=1):
+        needed = pace.expected(workload)
+        spent += needed
+        point = f"{workload.phase} {workload.batch_size} × {tokens(workload.sequence_length)}"
+        arm = f"{workload.spec.layer} {workload.implementation} {workload.execution}"
+        table.append((str(number), point, arm, seconds(needed, 2), rough_seconds(spent)))
+    print_table(("", "point", "arm", "expected", "until then"), table, right=frozenset({0, 3, 4}))
+    typer.echo(what_to_expect(plan, pace, quote))
 
 
 def command_line() -> str:

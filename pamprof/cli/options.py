@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
@@ -45,6 +46,14 @@ DtypeName = Annotated[
 DeviceName = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.")
 ]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--time-budget",
+        help="After this no further point begins, such as 90s, 5m or 1.5h; --resume continues. Default: that of the "
+        "effort; of a sweep 40s on a CPU, none on a GPU.",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Measure only what --output-dir does not hold yet.")]
 PurchaseOption = Annotated[str, typer.Option(help="on-demand, spot, or a committed option of the price list.")]
 
@@ -66,6 +75,33 @@ def reporting_errors(command: Callable[Arguments, None]) -> Callable[Arguments, 
             raise typer.Exit(1) from None
 
     return guarded
+
+
+_DURATION_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_LONGEST_DURATION_SECONDS = 1e6  # eleven days
+
+
+def duration(text: str | None, option: str, *, zero: bool = False) -> float | None:
+    """Seconds of ``90``, ``90s``, ``5m`` or ``1.5h``; None stays None.
+
+    Args:
+        text: As given.
+        option: Named in the message.
+        zero: Whether 0 is allowed.
+
+    Raises:
+        UsageError: Anything else, nothing and less than nothing included.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[0-9]+)?) ?(s|min|m|h|)", text.strip().lower())
+    value = float(found[1]) * _DURATION_UNITS[found[2]] if found else -1.0
+    if not 0 <= value <= _LONGEST_DURATION_SECONDS or (value == 0 and not zero):
+        least = "0 or more" if zero else "more than 0"
+        raise UsageError(
+            f"{option} {text!r} is no duration; give {least} as seconds, minutes or hours, such as 90s, 5m or 1.5h"
+        )
+    return value
 
 
 def names(text: str) -> tuple[str, ...]:

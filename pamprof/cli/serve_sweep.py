@@ -20,8 +20,10 @@ from pamprof.cli.options import (
     Provider,
     PurchaseOption,
     Resume,
+    TimeBudget,
     UsdPerHour,
     choice,
+    duration,
     names,
     price_lookup,
     reporting_errors,
@@ -91,19 +93,11 @@ def serve_sweep(
     ] = None,
     dtype: DtypeName = None,
     device: DeviceName = "auto",
-    time_budget: Annotated[
-        float | None,
-        typer.Option(
-            min=1.0,
-            max=1e6,
-            help="Seconds for all arms, after which no further point begins; --resume continues. "
-            "Default: 40 on a CPU, none on a GPU.",
-        ),
-    ] = None,
+    time_budget: TimeBudget = None,
     monitor: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            help="Energy window of the points that are watched, seconds. Default: 0.3 on a CPU, 2.2 on a GPU."
+            help="Energy window of the points that are watched, such as 2s. Default: 0.3s on a CPU, 2.2s on a GPU."
         ),
     ] = None,
     price: UsdPerHour = None,
@@ -126,8 +120,9 @@ def serve_sweep(
     folder = output_dir or Path(f"pamprof-sweep-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     contexts = () if context is None else _lengths(context, "--context")
     settings: dict[str, int | float | bool] = {"seed": seed}
-    if monitor is not None:
-        settings["monitor_seconds"] = monitor
+    window = duration(monitor, "--monitor", zero=True)
+    if window is not None:
+        settings["monitor_seconds"] = window
     request = SweepRequest(
         command=command_line(),
         output_dir=folder,
@@ -142,7 +137,7 @@ def serve_sweep(
         contexts=contexts,
         prompts=contexts if prompt is None else _lengths(prompt, "--prompt"),
         largest_batch=largest_batch,
-        time_budget_seconds=time_budget,
+        time_budget_seconds=duration(time_budget, "--time-budget"),
         settings=settings,
     )
 

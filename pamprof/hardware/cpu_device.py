@@ -54,10 +54,6 @@ class CpuDevice:
     def reset_peak_memory(self) -> None:
         """Nothing to reset: tensor storage on a CPU is followed by a storage tracker, not by the device."""
 
-    def peak_memory_bytes(self) -> int | None:
-        """Not counted by the device."""
-        return None
-
     def memory(self) -> DeviceMemory:
         """The host's memory within the container's limit, and this process's resident set."""
         return DeviceMemory(

@@ -74,12 +74,6 @@ class CudaDevice:
 
         torch.cuda.reset_peak_memory_stats(self.torch_device)
 
-    def peak_memory_bytes(self) -> int | None:
-        """``max_memory_allocated`` since the reset."""
-        import torch
-
-        return int(torch.cuda.max_memory_allocated(self.torch_device))
-
     def memory(self) -> DeviceMemory:
         """The driver's view of the device and the caching allocator's of this process."""
         import torch

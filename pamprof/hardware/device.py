@@ -67,10 +67,6 @@ class Device(Protocol):
         """Begin a new peak of tensor storage."""
         ...
 
-    def peak_memory_bytes(self) -> int | None:
-        """Highest tensor storage since the reset; None where the device does not count it (a CPU)."""
-        ...
-
     def memory(self) -> DeviceMemory:
         """Memory now."""
         ...

@@ -93,10 +93,6 @@ class ReplayDevice:
     def reset_peak_memory(self) -> None:
         """The peak is the recorded one."""
 
-    def peak_memory_bytes(self) -> int | None:
-        """Peak tensor storage as recorded."""
-        return self._run.memory.peak_bytes
-
     def memory(self) -> DeviceMemory:
         """Memory as recorded; where the device's use is unknown, what the run accounts for."""
         memory = self._run.memory

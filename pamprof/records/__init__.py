@@ -3,25 +3,23 @@
 from pamprof.records.environment import Environment
 from pamprof.records.interval import Interval
 from pamprof.records.layers import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
+from pamprof.records.memory import Memory
+from pamprof.records.monitor import Energy, Monitor, Series
 from pamprof.records.price import Price, PriceQuote
 from pamprof.records.run import (
     Ceilings,
-    Energy,
     FlopCount,
     Gate,
     KernelShare,
-    Memory,
-    Monitor,
     OperatorCount,
     Run,
-    Series,
     Skip,
     SkipKind,
     StopReason,
     Timing,
     Unknown,
 )
-from pamprof.records.session import ArmFacts, MatchResidual, Perplexity, Session, SessionKind
+from pamprof.records.session import ArmFacts, Effort, MatchResidual, Perplexity, Session, SessionKind
 from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
 
 __all__ = [
@@ -29,6 +27,7 @@ __all__ = [
     "ArmFacts",
     "Ceilings",
     "Dtype",
+    "Effort",
     "Energy",
     "Environment",
     "Execution",

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pamprof.records.environment import Environment
+from pamprof.records.memory import Memory
+from pamprof.records.monitor import Monitor
 from pamprof.records.workload import Dtype, Workload
 
 
@@ -108,127 +110,6 @@ class FlopCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """Peak tensor storage of one step and what it is made of, in bytes. ``peak`` is measured, the parts are summed.
-
-    Attributes:
-        peak_bytes: Highest live tensor storage during a step, this arm alone.
-        parameter_bytes: Parameters and buffers, casts kept for inference included.
-        gradient_bytes: Gradients alive at the peak (train); 0 where the peak is before the backward pass.
-        optimizer_bytes: Optimizer state (train).
-        saved_activation_bytes: Storage autograd holds for the backward pass at the peak (train).
-        state_bytes: Recurrent state or KV cache (prefill, decode).
-        state_kind: ``state`` or ``kv-cache``; None in training.
-        input_bytes: Inputs and outputs the step keeps.
-        reserved_bytes: What the caching allocator holds (CUDA).
-        device_used_bytes: Device memory in use by NVML, context and workspaces included.
-        process_peak_bytes: Highest resident set of the worker process (VmHWM).
-        short_lived_bytes: Tensors alive at the peak that are none of the above, such as intermediate results; None
-            where no operator returns them, and in records made before they were counted separately.
-        workspace_bytes: What libraries keep from torch's allocator between steps (CUDA).
-    """
-
-    peak_bytes: int | None
-    parameter_bytes: int
-    gradient_bytes: int
-    optimizer_bytes: int
-    saved_activation_bytes: int | None
-    state_bytes: int
-    state_kind: str | None
-    input_bytes: int
-    reserved_bytes: int | None
-    device_used_bytes: int | None
-    process_peak_bytes: int | None
-    short_lived_bytes: int | None = None
-    workspace_bytes: int | None = None
-
-    @property
-    def accounted_bytes(self) -> int:
-        """Sum of the known parts."""
-        return (
-            self.parameter_bytes
-            + self.gradient_bytes
-            + self.optimizer_bytes
-            + (self.saved_activation_bytes or 0)
-            + self.state_bytes
-            + self.input_bytes
-        )
-
-    @property
-    def transient_bytes(self) -> int | None:
-        """The rest of the peak: short-lived tensors, workspaces, and what is unaccounted for."""
-        return None if self.peak_bytes is None else self.peak_bytes - self.accounted_bytes
-
-    @property
-    def unaccounted_bytes(self) -> int | None:
-        """Bytes allocated beyond every part; None where short-lived tensors were not counted separately."""
-        if self.transient_bytes is None or self.short_lived_bytes is None:
-            return None
-        return self.transient_bytes - self.short_lived_bytes - (self.workspace_bytes or 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """A signal sampled over time.
-
-    Attributes:
-        signal: Name with its unit last, such as ``gpu_busy_ratio``, ``power_watts``, ``sm_clock_hertz``.
-        source: Who measured it, such as ``nvml utilization samples``.
-        times_seconds: Seconds since the session's start.
-        values: One value per time.
-    """
-
-    signal: str
-    source: str
-    times_seconds: tuple[float, ...]
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Energy:
-    """Energy of the monitored window.
-
-    Attributes:
-        counter_joules: Energy between the first and the last move of the device's counter, scaled to the window's
-            length; None where there is no counter, or it was reset or stood still.
-        integrated_joules: Sampled power integrated over the window; None where power is not readable.
-        counter_updates: Times the counter was seen to move.
-        valid: Whether the value may be quoted.
-        invalid_reasons: Why not, one sentence each.
-    """
-
-    counter_joules: float | None
-    integrated_joules: float | None
-    counter_updates: int | None
-    valid: bool
-    invalid_reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Monitor:
-    """A window in which the arm ran alone, step after step, while the device was sampled.
-
-    Attributes:
-        start_seconds: Since the session's start.
-        window_seconds: Length.
-        steps: Steps completed in the window.
-        series: Signals sampled in it.
-        energy: Energy of it; None where the device reports none.
-        throttle_reasons: Clock-event reasons seen that hold the clocks down, in NVML's words (idle and chosen clock
-            settings left out); None where they cannot be read.
-        other_process_count: Other processes seen on the device; None where they cannot be listed.
-    """
-
-    start_seconds: float
-    window_seconds: float
-    steps: int
-    series: tuple[Series, ...]
-    energy: Energy | None
-    throttle_reasons: tuple[str, ...] | None
-    other_process_count: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelShare:
     """A device kernel of the profiled step and its share of the step's summed kernel time, 0..1."""
 
@@ -273,6 +154,8 @@ class Run:
             length measured beyond that of ``parameter_count``; None where it names none, and in older records.
         kernel_shares: The largest kernels of the profiled step, largest first; empty where no profiler reached the
             device, None in records that wrote them into ``notes``, until they are read (see ``older``).
+        elapsed_seconds: Spent on the point in all: check, count, compilation, memory, warm-up, samples, monitored
+            window; None in older records.
     """
 
     session_id: str
@@ -294,6 +177,7 @@ class Run:
     refused_configurations: tuple[str, ...] | None = None
     kernel_shares: tuple[KernelShare, ...] | None = None
     position_parameter_count: int | None = None
+    elapsed_seconds: float | None = None
 
 
 class SkipKind(StrEnum):

@@ -55,6 +55,14 @@ class SessionKind(StrEnum):
     SWEEP = "sweep"
 
 
+class Effort(StrEnum):
+    """How much a comparison measures, and how carefully."""
+
+    QUICK = "quick"  # an answer within minutes: the arms that decide, few samples
+    STANDARD = "standard"  # every implementation and execution at every point
+    REFERENCE = "reference"  # numbers to publish: steady state, windows, each arm also alone, fresh processes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perplexity:
     """A quality figure beside the cost: the layer, the value, and its source."""
@@ -84,6 +92,8 @@ class Session:
         quote_unknown_reason: Why there is no price.
         kind: What the session measured; None in records that do not say, until they are read (see ``older``).
         layers: What each layer of ``arms`` declares of itself; empty likewise.
+        effort: How much was to be measured and how carefully; None in sweeps, and in records before there was a choice.
+        time_budget_seconds: After which no further point was begun; None where there was no end.
     """
 
     session_id: str
@@ -103,3 +113,5 @@ class Session:
     quote_unknown_reason: str | None
     kind: SessionKind | None = None
     layers: tuple[LayerFacts, ...] = ()
+    effort: Effort | None = None
+    time_budget_seconds: float | None = None

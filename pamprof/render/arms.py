@@ -37,11 +37,11 @@ class Arm:
         return self.key.split("/", maxsplit=1)[0]
 
 
-_REFERENCE = ("transformer", "s")
-_TWIN = ("real", "^")
+_REFERENCE = ("reference", "s")
+_TWIN = ("twin", "^")
 _PUBLISHED = ("published", "o")
-_KERNELS = ("fused", "h")
-_PLAIN = (("planar", "D"), ("gauss", "v"), ("complex", "P"))
+_KERNELS = ("kernels", "h")
+_PLAIN = (("plain1", "D"), ("plain2", "v"), ("plain3", "P"))
 _OTHERS = (("other1", "X"), ("other2", "p"), ("other3", "<"), ("other4", ">"))
 _READING_ORDER = (LayerRole.REFERENCE, LayerRole.TWIN, LayerRole.SUBJECT)
 

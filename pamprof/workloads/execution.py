@@ -62,7 +62,7 @@ def capture_graph(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor
     Raises:
         UnsupportedError: The step does something a graph cannot hold, such as waiting for the device.
     """
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(_CAPTURE_WARM_UP_STEPS):

@@ -156,7 +156,7 @@ class PreparedStep:
         return self.model.decode(self.inputs, self.state, self.workload.sequence_length)
 
     def reset(self) -> None:
-        """Fill the state with the same random values as ever; does nothing in training and prefill."""
+        """Fill the state with the same random values each time; does nothing in training and prefill."""
         if self.state is not None and self.workload.phase is Phase.DECODE:
             self.state.randomise(torch.Generator(device=self.device).manual_seed(self._seed + 2))
 

@@ -58,10 +58,10 @@ def test_interval_around_one_in_the_middle_widens_the_crossover() -> None:
     [
         ([0.5, 0.4], "always cheaper"),
         ([3.0, 2.0], "never cheaper"),
-        ([2.0, 1.001], "unknown"),
-        ([0.999, 0.5], "unknown"),
-        ([0.5, 2.0], "unknown"),
-        ([2.0, 0.5, 2.0, 0.5], "unknown"),
+        ([2.0, 1.001], "undecided"),
+        ([0.999, 0.5], "undecided"),
+        ([0.5, 2.0], "undecided"),
+        ([2.0, 0.5, 2.0, 0.5], "undecided"),
         ([0.5], "always cheaper"),
     ],
 )

@@ -41,7 +41,7 @@ def test_finding_compares_the_best_code_with_the_best_reference_then_at_equal_ex
     assert "PAM as published costs 3.35× [3.29, 3.41] at equal execution (compiled)" in finding
     assert "of which 1.54× is arithmetic (counted FLOPs)" in finding
     assert "eager 14.2× [14.1, 14.4] the fastest reference" in finding
-    assert "cheaper at every context measured (2k to 16k tokens) at batch 64" in finding
+    assert "always cheaper in the contexts measured (2k to 16k tokens) at batch 64" in finding
     assert "cheaper above about 8" in finding
 
 
@@ -87,7 +87,7 @@ def test_a_doubt_that_nothing_bounds_comes_before_any_number() -> None:
 def test_cpu_is_called_what_it_is() -> None:
     finding = headline(analyse(synthetic_records("cpu")))[0]
     assert "on this CPU (Intel(R) Xeon(R) Platinum 8481C, 2 threads)" in finding
-    assert "more expensive at every context measured (512 to 1k tokens) at batch 1" in finding
+    assert "never cheaper in the contexts measured (512 to 1k tokens) at batch 1" in finding
 
 
 def test_open_comparison_concludes_nothing() -> None:

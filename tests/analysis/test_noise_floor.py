@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis.comparison.conclude import analyse
-from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.statistics import half_width, ratio_interval
 from tests.synthetic import synthetic_records
@@ -23,7 +22,7 @@ def test_the_floor_is_that_of_the_noisiest_reference():
         ),
     )
     runs = tuple(loudest if run is references[-1] else run for run in records.runs)
-    floor = noise_floor(analyse(replace(records, runs=runs)))
+    floor = analyse(replace(records, runs=runs)).noise_floor
     interval = ratio_interval(loudest.timing.wall_time_seconds, loudest.timing.reference_wall_time_seconds)
     assert floor.point == loudest.workload.point
     assert floor.half_width == pytest.approx(half_width(interval))
@@ -36,4 +35,4 @@ def test_the_floor_is_that_of_the_noisiest_reference():
 def test_without_a_reference_against_itself_there_is_no_floor():
     records = synthetic_records("cpu")
     runs = tuple(run for run in records.runs if not is_reference(run))
-    assert noise_floor(analyse(replace(records, runs=runs))) is None
+    assert analyse(replace(records, runs=runs)).noise_floor is None

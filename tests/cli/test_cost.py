@@ -12,6 +12,7 @@ from pamprof.cli.cost_options import duration_seconds, positive_number, shares
 from pamprof.errors import UsageError
 from pamprof.records import Execution, Phase
 from pamprof.records.codec import encode
+from tests.cli.answers import one_sentence
 from tests.pricing.serving.formula_curves import KAPPA, STATE_BYTES, pam_curve, transformer_curve
 from tests.synthetic import synthetic_run, synthetic_session, synthetic_workload
 
@@ -41,13 +42,6 @@ def cost(tmp_path, monkeypatch):
 
 
 OWNED = ("--capex", "40000", "--life-years", "4", "--kwh-price", "0.1", "--pue", "1.3")
-
-
-def one_sentence(result, status):
-    assert result.exit_code == status, result.output
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("pamprof: ")
-    return line
 
 
 def test_the_decision_comes_first_and_every_table_follows(cost):

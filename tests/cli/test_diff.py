@@ -10,6 +10,7 @@ from pamprof.cli import app
 from pamprof.records.codec import encode
 from pamprof.records.store import RecordFile
 from tests.analysis.history.test_difference import ARMS, measured, with_environment
+from tests.cli.answers import one_sentence
 from tests.synthetic import synthetic_workload
 
 
@@ -33,13 +34,6 @@ def diff(tmp_path, monkeypatch):
         return CliRunner().invoke(app, ["diff", *arguments])
 
     return run
-
-
-def one_sentence(result, status):
-    assert result.exit_code == status, result.output
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("pamprof: ")
-    return line
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pamprof.cli import app
 from pamprof.records.codec import encode
 from tests.analysis.history.test_difference import ARMS, measured, with_environment
 from tests.analysis.history.test_trend import exact, on
+from tests.cli.answers import one_sentence
 
 BAD = "evil\x1b[2J\u202e|<img src=x>\n# head"
 
@@ -33,13 +34,6 @@ def trend(tmp_path, monkeypatch):
         return CliRunner().invoke(app, ["trend", *arguments])
 
     return run
-
-
-def one_sentence(result, status):
-    assert result.exit_code == status, result.output
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("pamprof: ")
-    return line
 
 
 @pytest.mark.parametrize(

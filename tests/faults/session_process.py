@@ -28,6 +28,9 @@ class Teller:
     def point_finished(self, label, text):
         print("finished", label.split()[-2], flush=True)
 
+    def recorded(self, record):
+        pass
+
     def message(self, text):
         pass
 
@@ -52,7 +55,7 @@ def measure(path, names):
     store.append(synthetic_session())
     runner = SessionRunner(
         session_id="s", device="cpu", settings=Settings(), store=store, reporter=Teller(),
-        spawn=lambda: WorkerProcess("tests.measure.fake_worker"),
+        spawn=lambda: WorkerProcess("tests.measure.session.fake_worker"),
     )  # fmt: skip
     # Two groups, so that moments between two workers are among those at which the process may die.
     half = len(names) // 2

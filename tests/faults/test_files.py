@@ -92,7 +92,7 @@ def test_a_session_ends_its_worker_when_the_disk_is_full(tmp_path):
     spawned = []
 
     def spawn():
-        spawned.append(WorkerProcess("tests.measure.fake_worker"))
+        spawned.append(WorkerProcess("tests.measure.session.fake_worker"))
         return spawned[-1]
 
     path = tmp_path / "runs.jsonl"
@@ -257,7 +257,7 @@ def test_a_clock_that_goes_back_moves_no_measurement(tmp_path, monkeypatch):
     store = RunStore(path)
     runner = SessionRunner(
         session_id="s", device="cpu", settings=Settings(point_timeout_seconds=30.0), store=store, reporter=Teller(),
-        spawn=lambda: WorkerProcess("tests.measure.fake_worker"),
+        spawn=lambda: WorkerProcess("tests.measure.session.fake_worker"),
     )  # fmt: skip
     runner.run([workloads(["a", "crashing"]), workloads(["killed", "b"])], frozenset())
     store.close()

@@ -52,6 +52,11 @@ def asked(page: str, function: str, folder, *, fragment: str = "", width: int = 
     """What the JavaScript ``function`` returns in ``page``, opened with ``fragment`` in a window ``width`` wide."""
     file = folder / "page.html"
     file.write_text(page.replace("</body>", f"{_LAST % function}</body>"), encoding="utf-8")
+    return result_of(f"{file.as_uri()}{fragment}", folder, width=width, delay_ms=delay_ms)
+
+
+def result_of(address: str, folder, *, width: int, delay_ms: int):
+    """What the page at ``address`` leaves as JSON in its body's ``data-result``."""
     dumped = subprocess.run(
         [
             BROWSER,
@@ -64,7 +69,7 @@ def asked(page: str, function: str, folder, *, fragment: str = "", width: int = 
             f"--window-size={width},1000",
             f"--virtual-time-budget={delay_ms}",
             "--dump-dom",
-            f"{file.as_uri()}{fragment}",
+            address,
         ],
         capture_output=True,
         text=True,

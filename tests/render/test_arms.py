@@ -20,7 +20,7 @@ def test_a_bfloat16_state_has_a_key_a_colour_and_a_name_of_its_own():
     assert arm_key(narrow) == "pam/planar/bfloat16"
     assert [arm.label for arm in arms.values()] == ["PAM planar", "PAM planar (bfloat16 state)"]
     assert len({arm.role for arm in arms.values()}) == 2
-    assert arms["pam/planar"].role == "planar"
+    assert arms["pam/planar"].role == "plain1"
     assert arm_label(narrow) == "PAM planar (bfloat16 state) · graph"
 
 

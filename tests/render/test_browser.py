@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-
 import pytest
 
-from tests.render.browser import BROWSER, needs_browser
+from tests.render.browser import needs_browser, result_of
 
 pytestmark = needs_browser
 
@@ -46,28 +42,7 @@ def probe(html: str, folder, width: int) -> dict:
         "</script></body>",
         encoding="utf-8",
     )
-    dumped = subprocess.run(
-        [
-            BROWSER,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            "--allow-file-access-from-files",
-            f"--user-data-dir={folder / 'profile'}",
-            "--window-size=1400,1000",
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-            outer.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    ).stdout
-    found = re.search(r'data-result="([^"]*)"', dumped)
-    assert found, dumped[:2000]
-    return json.loads(found[1].replace("&quot;", '"'))
+    return result_of(outer.as_uri(), folder, width=1400, delay_ms=5000)
 
 
 @pytest.mark.parametrize("width", [390, 1280])

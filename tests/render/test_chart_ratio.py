@@ -53,7 +53,7 @@ def test_a_crossover_is_interpolated_on_logarithms_and_named(chart):
     assert mark.x.median == pytest.approx(2048 * exp(share * log(8)), rel=0.02)
     assert mark.x.low < mark.x.median < mark.x.high
     assert mark.text.startswith("planar equal at ")
-    assert panel.note == "published more expensive throughout; fused cheaper throughout"
+    assert panel.note == "published never cheaper; fused always cheaper"
 
 
 def test_no_mark_lies_outside_the_measured_lengths(chart):
@@ -96,6 +96,6 @@ def test_training_at_one_length_has_no_panel_and_prefill_is_read_along_its_lengt
     assert not any(panel.title.startswith("Training") for panel in chart.panels)
 
 
-def test_of_arms_that_are_cheaper_throughout_the_fastest_is_named(view):
+def test_of_arms_that_are_always_cheaper_the_fastest_is_named(view):
     panel = panel_of(view.chart("cost-context"), "Decode, batch 64")
-    assert panel.note == "no crossover: PAM fused is cheaper at every length"
+    assert panel.note == "no crossover: PAM fused is always cheaper"

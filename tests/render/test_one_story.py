@@ -18,6 +18,8 @@ from rich.console import Console
 
 from pamprof import units
 from pamprof.analysis import analyse
+from pamprof.analysis.comparison.names import crossover_phrase
+from pamprof.analysis.comparison.results import Direction
 from pamprof.records import Execution, LayerFacts, Phase
 from pamprof.records.store import RecordFile
 from pamprof.render.comparison.view import build_view
@@ -131,8 +133,17 @@ def check(records):
     told = [phase for phase in story.phases if phase.best is not None]
     if told:
         assert shown(told[0].best.time_ratio) in view.sentences[0]
+        compared = {c.subject.spec.layer for c in told[0].point.comparisons} - {told[0].best.baseline.spec.layer}
+        others = [best.subject.spec.layer for best in told[0].other_subjects]
+        assert others == [layer for layer in story.roles.other_subjects if layer in compared]
     for phase in told:
         agree_on(phase, view, markdown=markdown, terminal=terminal, table=table)
+    for best in told[0].other_subjects if told else ():
+        arms = [c for c in told[0].point.comparisons if c.subject.spec.layer == best.subject.spec.layer]
+        assert best.time_ratio.median == min(c.time_ratio.median for c in arms)
+        name = clean(story.names.in_sentence(best.subject))
+        assert f"{name} costs {shown(best.time_ratio)} there." in view.sentences[0]
+    agree_on_the_crossover(story, view, tiles["Decode crossover"], markdown=markdown, terminal=terminal)
     for phase in set(Phase) - {phase.phase for phase in told}:
         assert tiles[f"{PHASE_NAMES[phase]} cost"].reason
     if told:
@@ -164,6 +175,34 @@ def agree_on(phase, view, *, markdown, terminal, table):
         for workload, step in steps.items():
             comparison = phase.point.comparison_of(workload)
             assert comparison is None or step.cumulative == comparison.time_ratio
+
+
+def agree_on_the_crossover(story, view, tile, *, markdown, terminal):
+    """From where on decode is cheaper, wherever it stands; "always" and "never" where no length is the first."""
+    crossover = story.summed_up_by(Phase.DECODE)
+    if crossover is None:
+        return
+    cheaper = [
+        min(c.time_ratio.median for c in arms) < 1
+        for point in story.points_of(Phase.DECODE)
+        if point.point.batch_size == crossover.batch_size
+        and (arms := [c for c in point.comparisons if c.subject.spec.layer == crossover.subject_layer])
+    ]
+    match crossover.direction:
+        case Direction.ALWAYS_CHEAPER:
+            assert tile.value == "always"
+            assert all(cheaper)
+        case Direction.NEVER_CHEAPER:
+            assert tile.value == "never"
+            assert not any(cheaper)
+        case Direction.UNDECIDED:
+            assert tile.reason == clean(crossover.reason)
+            return
+        case Direction.CHEAPER_ABOVE:
+            assert tile.value == clean(f"{units.significant(crossover.tokens.median)} tokens")
+    assert plain(clean(crossover_phrase(crossover))) in plain(view.sentences[0])
+    assert plain(f"{tile.value} {tile.interval}") in markdown
+    assert plain(f"{tile.value} {tile.interval}") in terminal
 
 
 def holds_its_own_interval(point, view):

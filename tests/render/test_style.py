@@ -5,7 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from pamprof.render.plots.style import ARM_ROLES, DARK, LIGHT
+from pamprof.render import arms
+from pamprof.render.plots.style import DARK, LIGHT
+
+ARM_ROLES = [role for role, _ in (arms._REFERENCE, arms._TWIN, arms._PUBLISHED, *arms._PLAIN, arms._KERNELS)]
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB.
 _DEFICIENCIES = {
@@ -61,8 +64,8 @@ def test_arms_stay_apart_for_every_reader(theme, deficiency):
         assert distance > 10, (first, second)
 
 
-def test_improvements_get_darker_towards_fused():
-    lightness = [lab(linear(LIGHT[role]))[0] for role in ("published", "planar", "gauss", "fused")]
+def test_improvements_get_darker_towards_the_kernels():
+    lightness = [lab(linear(LIGHT[role]))[0] for role in ("published", "plain1", "plain2", "kernels")]
     assert lightness == sorted(lightness, reverse=True)
 
 

@@ -3,9 +3,6 @@
 import ast
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import pamprof
 from pamprof.errors import UnsupportedError
 from pamprof.workloads.kernels.core.configuration import (
     H200_MULTIPROCESSORS,
@@ -30,6 +26,7 @@ if importlib.util.find_spec("triton") is None:
 
 from pamprof.workloads.kernels.core import check as core_check, selection as core_selection, tuning as core_tuning
 from pamprof.workloads.kernels.core.check import CheckResult
+from tests.workloads.interpreted import output_of
 
 CLAIMS = Path(__file__).with_name("core_claims.py")
 
@@ -46,16 +43,7 @@ def names_of_claims() -> list[str]:
 
 @pytest.fixture(scope="module")
 def traces() -> dict[str, str | None]:
-    repository = os.path.dirname(os.path.dirname(pamprof.__file__))
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", str(CLAIMS)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": repository},
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    return json.loads(output_of("tests.workloads.core_claims"))
 
 
 @pytest.mark.parametrize("claim", names_of_claims())

@@ -15,6 +15,7 @@ from pamprof.analysis.comparison.crossovers import measured_crossovers, modelled
 from pamprof.analysis.comparison.doubts import hand_written, noise_half_width, noisy_machine, unsteady_reference
 from pamprof.analysis.comparison.ladder import build_ladder
 from pamprof.analysis.comparison.names import unique_labels
+from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.comparison.results import PointAnalysis, ReferenceFloor
 from pamprof.analysis.comparison.roles import roles_of
@@ -73,6 +74,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
         crossovers=crossovers,
         story=tell(points, crossovers, roles, sessions[0] if sessions else None),
         problems=tuple(problems),
+        noise_floor=noise_floor(points),
         roofs=tuple(roofs.values()),
     )
 

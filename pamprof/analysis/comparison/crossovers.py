@@ -73,6 +73,7 @@ def measured_crossovers(
                     phase=phase,
                     dtype=points[0].dtype,
                     quantity=CrossoverQuantity.TIME,
+                    contexts=tuple(length for length, _ in ratios),
                 )
             )
     return tuple(found)
@@ -183,12 +184,10 @@ def _locate(ratios: Sequence[tuple[int, Interval]]) -> tuple[Interval | None, Di
         interval = Interval(low=lows[0], median=medians[0], high=highs[-1], confidence=confidence)
         return interval, Direction.CHEAPER_ABOVE, f"interpolated between the contexts measured: {measured}"
     if ratios[0][1].high < 1 and ratios[-1][1].low > 1:
-        return None, Direction.UNKNOWN, f"cheaper at the shortest context and more expensive at the longest: {measured}"
-    return (
-        None,
-        Direction.UNKNOWN,
-        f"at one end the two cannot be told apart, which leaves the crossover open: {measured}",
-    )
+        reason = f"cheaper at the shortest context and more expensive at the longest: {measured}"
+    else:
+        reason = f"at one end the two cannot be told apart, which leaves the crossover open: {measured}"
+    return None, Direction.UNDECIDED, reason
 
 
 def _falls(curve: Sequence[tuple[int, float]]) -> list[float]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.results import Direction
 from pamprof.records import Execution, ImplementationFacts, ImplementationKind, LayerFacts, Phase
 from pamprof.records.layers import facts_of_older_records
-from pamprof.units import tokens
+from pamprof.units import UNKNOWN, significant, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pamprof.analysis.comparison.results import Crossover
     from pamprof.records import Point, Session, Workload
 
 _EXECUTIONS = {
@@ -125,3 +127,24 @@ def point_phrase(point: Point) -> str:
             return f"prefill of {place}, {batch}"
         case Phase.DECODE:
             return f"decode at {place} of context, {batch}"
+
+
+def crossover_value(crossover: Crossover) -> str:
+    """Where the subject is the cheaper one, as a number's stand-in: ``8 150 tokens``, ``always``, ``never``."""
+    match crossover.direction:
+        case Direction.ALWAYS_CHEAPER:
+            return "always"
+        case Direction.NEVER_CHEAPER:
+            return "never"
+        case _:
+            return UNKNOWN if crossover.tokens is None else f"{significant(crossover.tokens.median)} tokens"
+
+
+def crossover_phrase(crossover: Crossover) -> str:
+    """Where it is cheaper: ``cheaper above about 8 150 tokens of context [7 880, 8 430]``, ``always cheaper in …``."""
+    if crossover.tokens is not None:
+        limits = f"[{significant(crossover.tokens.low)}, {significant(crossover.tokens.high)}]"
+        return f"cheaper above about {significant(crossover.tokens.median)} tokens of context {limits}"
+    first, *others = crossover.contexts
+    contexts = f"{tokens(first)} to {tokens(others[-1])} tokens" if others else f"{tokens(first)} tokens, the only one"
+    return f"{crossover.direction} in the contexts measured ({contexts})"

@@ -8,16 +8,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.names import execution_label, point_phrase
-from pamprof.analysis.comparison.results import Direction, DoubtKind, StepKind
+from pamprof.analysis.comparison.names import crossover_phrase, execution_label, point_phrase
+from pamprof.analysis.comparison.results import DoubtKind, StepKind
 from pamprof.records import ImplementationKind, Phase
 from pamprof.statistics import EQUIVALENCE_BAND, Verdict, half_width
 from pamprof.units import percent, ratio, seconds, significant, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pamprof.analysis.comparison.results import Comparison, Crossover
+    from pamprof.analysis.comparison.results import Comparison
     from pamprof.analysis.comparison.story import PhaseStory, QuotedDoubt, Story
     from pamprof.records import Environment, Interval
 
@@ -41,7 +39,7 @@ def headline(story: Story) -> tuple[str, ...]:
         *_own_reference(story, told),
         *_other_lengths(told),
         *_published(story, told, told.best),
-        *_others(story, told),
+        *_other_subjects(story, told),
         *_decode(story),
         *_floor(story),
     )
@@ -151,15 +149,11 @@ def _eager(story: Story, told: PhaseStory) -> tuple[str, ...]:
     return (f"{name[0].upper()}{name[1:]} costs {_value(told.eager.time_ratio)} the fastest reference.",)
 
 
-def _others(story: Story, told: PhaseStory) -> tuple[str, ...]:
-    """The best code of every other subject at the same point."""
-    sentences = []
-    for layer in story.roles.other_subjects:
-        found = [c for c in told.point.comparisons if c.subject.spec.layer == layer]
-        if found:
-            best = min(found, key=lambda c: c.time_ratio.median)
-            sentences.append(f"{story.names.in_sentence(best.subject)} costs {_value(best.time_ratio)} there.")
-    return tuple(sentences)
+def _other_subjects(story: Story, told: PhaseStory) -> tuple[str, ...]:
+    return tuple(
+        f"{story.names.in_sentence(best.subject)} costs {_value(best.time_ratio)} there."
+        for best in told.other_subjects
+    )
 
 
 def _decode(story: Story) -> tuple[str, ...]:
@@ -167,10 +161,9 @@ def _decode(story: Story) -> tuple[str, ...]:
     by_batch = story.crossovers_of(Phase.DECODE)
     if not by_batch:
         return ()
-    contexts = sorted({p.point.sequence_length for p in story.points_of(Phase.DECODE)})
     places: dict[str, list[str]] = {}
     for batch, crossover in by_batch.items():
-        places.setdefault(_place(crossover, contexts), []).append(str(batch))
+        places.setdefault(crossover_phrase(crossover), []).append(str(batch))
     parts = [
         f"{place} at batch {batches[0]}" if len(batches) == 1 else f"{place} at batches {', '.join(batches)}"
         for place, batches in places.items()
@@ -200,24 +193,6 @@ def _floor(story: Story) -> tuple[str, ...]:
         f"{story.names.in_sentence(best.subject)} takes {_value(mine)} of that floor, "
         f"{story.names.in_sentence(best.baseline)} {_value(theirs)}.",
     )
-
-
-def _place(crossover: Crossover, contexts: Sequence[int]) -> str:
-    where = (
-        f"every context measured ({tokens(contexts[0])} to {tokens(contexts[-1])} tokens)"
-        if len(contexts) > 1
-        else f"the one context measured ({tokens(contexts[0])} tokens)"
-    )
-    match crossover.direction:
-        case Direction.ALWAYS_CHEAPER:
-            return f"cheaper at {where}"
-        case Direction.NEVER_CHEAPER:
-            return f"more expensive at {where}"
-        case Direction.CHEAPER_ABOVE if crossover.tokens is not None:
-            limits = _brackets(crossover.tokens)
-            return f"cheaper above about {significant(crossover.tokens.median)} tokens of context {limits}"
-        case _:
-            return f"undecided at {where}"
 
 
 def _largest_doubt(story: Story, told: PhaseStory, best: Comparison) -> str:

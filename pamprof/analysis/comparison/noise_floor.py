@@ -14,7 +14,9 @@ from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.statistics import ratio_interval
 
 if TYPE_CHECKING:
-    from pamprof.analysis.comparison.story import Analysis
+    from collections.abc import Iterable
+
+    from pamprof.analysis.comparison.results import PointAnalysis
     from pamprof.records import Point
 
 
@@ -39,11 +41,11 @@ class NoiseFloor:
     smallest_half_width: float
 
 
-def noise_floor(analysis: Analysis) -> NoiseFloor | None:
-    """The floor of everything in ``analysis``; None where no reference was sampled against itself at least twice."""
+def noise_floor(points: Iterable[PointAnalysis]) -> NoiseFloor | None:
+    """The floor of ``points`` together; None where no reference was sampled against itself at least twice."""
     found = [
         (noise_half_width(summary.run), summary)
-        for point in analysis.points
+        for point in points
         for summary in point.summaries
         if is_reference(summary.run) and summary.sample_count >= 2
     ]

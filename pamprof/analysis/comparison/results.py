@@ -267,7 +267,7 @@ class Direction(StrEnum):
 
     ALWAYS_CHEAPER = "always cheaper"
     CHEAPER_ABOVE = "cheaper above"
-    UNKNOWN = "unknown"
+    UNDECIDED = "undecided"
     NEVER_CHEAPER = "never cheaper"
 
 
@@ -281,11 +281,12 @@ class Crossover:
         batch_size: Sequences per step; 0 in training where it shrinks with the length, at as many tokens a step.
         tokens: Interval of the crossover; None with ``reason`` where measurement brackets none.
         direction: Which one is cheaper where, inside the measured contexts.
-        reason: One sentence: bracketed by which contexts, or why unknown.
+        reason: One sentence: bracketed by which contexts, or why undecided.
         basis: Measured (log-log interpolation between measured contexts) or model (by formula from bytes).
         phase: Phase it holds for; in train and prefill the context is the sequence length.
         dtype: Precision policy it holds for.
         quantity: What is equal there.
+        contexts: Those measured, in order, tokens; none for a modelled one.
     """
 
     subject_layer: str
@@ -298,6 +299,7 @@ class Crossover:
     phase: Phase = Phase.DECODE
     dtype: Dtype = Dtype.BFLOAT16
     quantity: CrossoverQuantity = CrossoverQuantity.TIME
+    contexts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pamprof.analysis.comparison.names import Names
+    from pamprof.analysis.comparison.noise_floor import NoiseFloor
     from pamprof.analysis.comparison.results import Comparison, Crossover, Doubt, PointAnalysis, Summary
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
@@ -40,6 +41,7 @@ class PhaseStory:
         eager: The published code, or the first where none is, in eager execution against the fastest reference; None
             where it was not measured or is one of the two above.
         others: ``best`` at the other lengths of the phase, each at its largest batch, in order of length.
+        other_subjects: The fastest arm of every other subject against the fastest reference, in the roles' order.
     """
 
     phase: Phase
@@ -49,6 +51,7 @@ class PhaseStory:
     published: Comparison | None
     eager: Comparison | None
     others: tuple[tuple[PointAnalysis, Comparison], ...]
+    other_subjects: tuple[Comparison, ...]
 
     @property
     def best_summary(self) -> Summary | None:
@@ -126,13 +129,18 @@ class Story:
         """The crossovers of one phase by batch size, in order."""
         return {crossover.batch_size: crossover for crossover in self.crossovers if crossover.phase is phase}
 
+    def summed_up_by(self, phase: Phase) -> Crossover | None:
+        """The crossover that stands for a phase: the first that was bracketed, else that of the smallest batch."""
+        found = self.crossovers_of(phase).values()
+        return next((crossover for crossover in found if crossover.tokens is not None), next(iter(found), None))
+
     def modelled_crossover(self, quantity: CrossoverQuantity) -> Crossover | None:
         """What bytes alone say of ``quantity``."""
         return next((crossover for crossover in self.modelled if crossover.quantity is quantity), None)
 
     def best_of_subject(self, point: PointAnalysis) -> Comparison | None:
         """The subject's fastest arm at any point against the baseline there."""
-        return _best(point, self.roles)
+        return _best(point, self.roles.subject)
 
     def best_arms(self, point: PointAnalysis) -> tuple[Summary, ...]:
         """The fastest execution of every implementation at a point, in the order they were measured."""
@@ -154,6 +162,7 @@ class Analysis:
         crossovers: All of them, measured and modelled.
         story: What the report tells of them.
         problems: What was left out of the conclusions, a sentence each.
+        noise_floor: How far from 1 the reference against itself can be told; None where it was not paired with itself.
         roofs: The ceilings over the points, one for each dtype in their order.
     """
 
@@ -161,6 +170,7 @@ class Analysis:
     crossovers: tuple[Crossover, ...]
     story: Story
     problems: tuple[str, ...]
+    noise_floor: NoiseFloor | None
     roofs: tuple[Roof, ...] = ()
 
 
@@ -185,30 +195,30 @@ def _main_points(points: Sequence[PointAnalysis], roles: Roles, session: Session
         return ()
     wanted = Counter((point.point.dtype, point.point.scope) for point in points).most_common(1)[0][0]
     asked = None if session is None else (session.dtype, session.scope)
-    with_subject = {(p.point.dtype, p.point.scope) for p in points if _subjects(p, roles)}
+    with_subject = {(p.point.dtype, p.point.scope) for p in points if _arms_of(p, roles.subject)}
     if asked is not None and (asked in with_subject or not with_subject):
         wanted = asked
     shown = tuple(point for point in points if (point.point.dtype, point.point.scope) == wanted)
     return shown or tuple(points)
 
 
-def _subjects(point: PointAnalysis, roles: Roles) -> list[Comparison]:
-    """Comparisons of the subject with another layer; none where nothing but the subject was measured."""
-    if point.baseline.workload.spec.layer == roles.subject:
+def _arms_of(point: PointAnalysis, layer: str | None) -> list[Comparison]:
+    """Comparisons of a layer with another; none where nothing but that layer was measured."""
+    if point.baseline.workload.spec.layer == layer:
         return []
-    return [c for c in point.comparisons if c.subject.spec.layer == roles.subject]
+    return [c for c in point.comparisons if c.subject.spec.layer == layer]
 
 
 def _phase(phase: Phase, points: Sequence[PointAnalysis], roles: Roles, session: Session | None) -> PhaseStory | None:
     of_phase = [point for point in points if point.point.phase is phase]
-    candidates = [point for point in of_phase if _subjects(point, roles)] or of_phase
+    candidates = [point for point in of_phase if _arms_of(point, roles.subject)] or of_phase
     if not candidates:
         return None
     lengths = sorted({point.point.sequence_length for point in candidates})
     length = session.sequence_length if session is not None and session.sequence_length in lengths else lengths[0]
     point = _largest_batch(candidates, length)
-    best, published = _best(point, roles), _published(point, roles)
-    others = ((at, _best(at, roles)) for at in (_largest_batch(candidates, t) for t in lengths if t != length))
+    best, published = _best(point, roles.subject), _published(point, roles)
+    others = ((at, _best(at, roles.subject)) for at in (_largest_batch(candidates, t) for t in lengths if t != length))
     return PhaseStory(
         phase=phase,
         point=point,
@@ -217,6 +227,7 @@ def _phase(phase: Phase, points: Sequence[PointAnalysis], roles: Roles, session:
         published=published,
         eager=_eager(point, roles, {(c.subject, c.baseline) for c in (best, published) if c is not None}),
         others=tuple((at, comparison) for at, comparison in others if comparison is not None),
+        other_subjects=tuple(c for layer in roles.other_subjects if (c := _best(point, layer)) is not None),
     )
 
 
@@ -224,8 +235,8 @@ def _largest_batch(points: Sequence[PointAnalysis], length: int) -> PointAnalysi
     return max((p for p in points if p.point.sequence_length == length), key=lambda p: p.point.batch_size)
 
 
-def _best(point: PointAnalysis, roles: Roles) -> Comparison | None:
-    return min(_subjects(point, roles), key=lambda c: c.time_ratio.median, default=None)
+def _best(point: PointAnalysis, layer: str | None) -> Comparison | None:
+    return min(_arms_of(point, layer), key=lambda c: c.time_ratio.median, default=None)
 
 
 def _published(point: PointAnalysis, roles: Roles) -> Comparison | None:
@@ -240,7 +251,7 @@ def _published(point: PointAnalysis, roles: Roles) -> Comparison | None:
 
 def _eager(point: PointAnalysis, roles: Roles, told: set[tuple[Workload, Workload]]) -> Comparison | None:
     """The published or first code in eager execution; None where that pair is among those ``told``."""
-    eager = [c for c in _subjects(point, roles) if c.subject.execution is Execution.EAGER]
+    eager = [c for c in _arms_of(point, roles.subject) if c.subject.execution is Execution.EAGER]
     if not eager:
         return None
     order = [known.name for known in roles.layers[eager[0].subject.spec.layer].implementations]

@@ -14,7 +14,7 @@ from pamprof.analysis.serving import sentences
 from pamprof.analysis.serving.estimate import Estimate, EstimateBasis
 from pamprof.analysis.serving.grid import interpolate, is_measured, largest_left_out_error
 from pamprof.errors import UnsupportedError
-from pamprof.records import Interval, Phase
+from pamprof.records import Interval
 from pamprof.units import binary_bytes, percent, tokens
 
 if TYPE_CHECKING:
@@ -133,19 +133,6 @@ class ServingCurve:
             interval=None,
             basis=EstimateBasis.INTERPOLATED if inside else EstimateBasis.MODEL,
             error=self.limit_error,
-        )
-
-    def memory_bytes(self, batch_size: int, context: int) -> Estimate:
-        """Peak of a decode step, bytes: weights, states or caches, and what the step needs besides."""
-        for run in self.runs:
-            place = run.workload.phase, run.workload.batch_size, run.workload.sequence_length
-            if place == (Phase.DECODE, batch_size, context) and run.memory.peak_bytes is not None:
-                return Estimate(value=run.memory.peak_bytes, interval=None, basis=EstimateBasis.MEASURED, error=None)
-        return Estimate(
-            value=self.memory.bytes_of(batch_size, context),
-            interval=None,
-            basis=EstimateBasis.MODEL,
-            error=self.memory.error,
         )
 
     @property

@@ -67,7 +67,6 @@ class NvmlProbe:
         self._busy_rates: list[Sample] = []
         self._reasons: dict[str, str] = {}
         self._answered: set[str] = set()
-        self._processes = 0
 
     def start(self) -> Observation:
         """Choose what to read, take the first readings, forget what came before."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.workloads.base import LayerDefinition
 
-_STEADIEST_EXECUTIONS = (Execution.COMPILED_GRAPH, Execution.GRAPH, Execution.EAGER, Execution.COMPILED)
+STEADIEST_EXECUTIONS = (Execution.COMPILED_GRAPH, Execution.GRAPH, Execution.EAGER, Execution.COMPILED)
 
 
 def plan_groups(
@@ -58,7 +58,7 @@ def plan_groups(
 
 def _steadiest_first(executions: Sequence[Execution]) -> list[Execution]:
     """Replays first: the host's jitter in an eager reference would widen the interval of every arm paired with it."""
-    return sorted(executions, key=_STEADIEST_EXECUTIONS.index)
+    return sorted(executions, key=STEADIEST_EXECUTIONS.index)
 
 
 def _implementations(definition: LayerDefinition, wanted: Sequence[str], dtype: Dtype) -> Iterable[str]:

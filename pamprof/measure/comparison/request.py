@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
+from pamprof.measure.comparison.efforts import effort_rules
+from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.plan import plan_groups
 from pamprof.measure.comparison.points import points
+from pamprof.measure.comparison.worth import Worth, rank_by_worth
 from pamprof.measure.session.matched_arms import matched_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
 from pamprof.measure.session.run import Planner, SessionPlan
-from pamprof.measure.session.settings import default_settings
-from pamprof.records import Execution, Perplexity, Phase, Scope, SessionKind, SkipKind
+from pamprof.records import Effort, Execution, Perplexity, Phase, Scope, SessionKind, SkipKind
+from pamprof.workloads.base import layer_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pamprof.measure.session.matched_arms import PlannedArm
-    from pamprof.records import Dtype
+    from pamprof.records import Dtype, Point, Workload
     from pamprof.records.store import RecordFile
 
 DEFAULT_LAYERS = ("transformer", "real_pam", "pam")
@@ -39,6 +42,8 @@ class CompareRequest(MeasuringRequest):
         phases, scope, batch_sizes, sequence_lengths: The points.
         match_axis: What the arms are matched on.
         perplexities: Quality figures to carry.
+        effort: How much to measure, and how carefully.
+        time_budget_seconds: Of the whole comparison; None for that of the effort.
     """
 
     sizes: Mapping[str, int | float | str]
@@ -49,6 +54,8 @@ class CompareRequest(MeasuringRequest):
     sequence_lengths: Mapping[Phase | None, tuple[int, ...]]
     match_axis: str
     perplexities: tuple[Perplexity, ...]
+    effort: Effort
+    time_budget_seconds: float | None
 
 
 def _finished_keys(records: RecordFile | None) -> frozenset[str]:
@@ -59,6 +66,36 @@ def _finished_keys(records: RecordFile | None) -> frozenset[str]:
         [run.workload.key for run in records.runs]
         + [skip.workload.key for skip in records.skips if skip.kind not in _WORTH_ANOTHER_TRY]
     )
+
+
+def _coarse_keys(records: RecordFile | None, effort: Effort, target_half_width: float) -> dict[str, float]:
+    """Half widths of what an earlier session measured with less effort, and not as closely as this one asks for."""
+    if records is None:
+        return {}
+    efforts = tuple(Effort)
+    lower = {
+        session.session_id
+        for session in records.sessions
+        if session.effort is not None and efforts.index(session.effort) < efforts.index(effort)
+    }
+    latest = {run.workload.key: run for run in records.runs}
+    return {
+        key: run.timing.half_width
+        for key, run in latest.items()
+        if run.session_id in lower and run.timing.half_width is not None and run.timing.half_width > target_half_width
+    }
+
+
+def _references(records: RecordFile | None, visits: Sequence[Workload]) -> dict[Point, Workload]:
+    """What others were paired with at each point, as far as it was measured; of several the first that is visited."""
+    if records is None:
+        return {}
+    alone = {run.workload.key for run in records.runs if run.workload.key == run.reference.key}
+    found: dict[Point, Workload] = {}
+    for workload in visits:
+        if workload.key in alone:
+            found.setdefault(workload.point, workload)
+    return found
 
 
 def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None) -> SessionPlan:
@@ -81,18 +118,51 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         implementations=request.implementations,
         executions=executions,
     )
+    rules = effort_rules(request.effort, device_kind)
+    settings = rules.settings.changed(request.settings)
+    facts = {arm.definition.name: layer_facts(arm.definition) for arm in arms}
+    ranked = rank_by_worth(groups, facts, sequence_length=MATCHED_LENGTH, has_kernels=cuda)
+    asked = bool(request.implementations or request.executions)
+    worths = Worth if asked else rules.worths
+    visits = tuple(workload for worth in Worth if worth in worths for workload in ranked[worth])
+    definitions = {arm.definition.name: arm.definition for arm in arms}
+    chosen_window = "monitor_seconds" in request.settings
+    windows = {
+        workload.key: settings.monitor_seconds if chosen_window or worth in rules.watched else rules.glimpse_seconds
+        for worth in Worth
+        for workload in ranked[worth]
+    }
+    expected = {
+        workload.key: expected_seconds(
+            workload,
+            definitions[workload.spec.layer],
+            kind=facts[workload.spec.layer].kind_of(workload.implementation),
+            settings=replace(settings, monitor_seconds=windows[workload.key]),
+            device_kind=device_kind,
+        )
+        for workload in visits
+    }
+    coarse = _coarse_keys(earlier, request.effort, settings.target_half_width)
+    refined = sorted((w for w in visits if w.key in coarse), key=lambda w: -coarse[w.key])
+    visits = (*(w for w in visits if w.key not in coarse), *refined)
+    budget = request.time_budget_seconds
     return SessionPlan(
         arms=arms,
-        groups=groups,
-        done=_finished_keys(earlier),
-        planned=tuple(workload.key for group in groups for workload in group),
+        groups=tuple((workload,) for workload in visits),
+        done=_finished_keys(earlier) - set(coarse),
+        planned=tuple(workload.key for workload in visits),
+        references=_references(earlier, visits),
+        expected_seconds=expected,
+        monitor_seconds=windows,
+        effort=request.effort,
+        time_budget_seconds=rules.time_budget_seconds if budget is None else budget,
         preset=None if request.sizes else preset,
         match_axis=request.match_axis,
         phases=request.phases,
         scope=request.scope,
         dtype=dtype,
         perplexities=request.perplexities or _published_perplexities(preset, request.sizes),
-        settings=default_settings(device_kind).changed(request.settings),
+        settings=settings,
         remarks=remarks,
     )
 

@@ -94,13 +94,13 @@ def _torch_work(call: OperatorCall, torch_formulas: Mapping[object, Callable[...
     return OperatorWork(matrix_flop_count=flops, matrix_dense_flop_count=flops)
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(TorchDispatchMode):
     """Adds up the work of every operator dispatched while it is active."""
 
     supports_higher_order_operators = True
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)
         self.matrix_flop_count = 0
         self.matrix_dense_flop_count = 0
         self.elementwise_flop_count = 0

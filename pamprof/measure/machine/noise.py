@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+from pamprof.measure.comparison.efforts import effort_rules
 from pamprof.measure.session.sampling import sample_pairs, warm_up
-from pamprof.measure.session.settings import Settings, default_settings
-from pamprof.records import Dtype, Execution, Interval, Phase, Scope, Workload
+from pamprof.measure.session.settings import Settings
+from pamprof.records import Dtype, Effort, Execution, Interval, Phase, Scope, Workload
 from pamprof.statistics import Verdict, half_width, ratio_interval, verdict
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def measure_noise(device: Device, *, time_limit_seconds: float = NOISE_SECONDS) 
             time_limit_seconds=time_limit_seconds,
             target_half_width=_UNREACHABLE_HALF_WIDTH,
             maximum_samples=_MOST_SAMPLES,
-            sample_seconds=default_settings(device.kind).sample_seconds,
+            sample_seconds=effort_rules(Effort.STANDARD, device.kind).settings.sample_seconds,
         ),
     )
 

@@ -12,6 +12,7 @@ fullest moment is the fullest at which autograd saved or fetched a tensor, and t
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +140,17 @@ def memory_unknowns(memory: Memory, device: torch.device, *, device_used_reason:
     )
 
 
+def forget_process_peak() -> None:
+    """Let ``process_peak_bytes`` count from now on, where the system can: each arm has a peak of its own."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def process_peak_bytes() -> int | None:
-    """Highest resident set of this process in bytes since it started (VmHWM); None where the system keeps none."""
+    """Highest resident set in bytes since ``forget_process_peak``, else since the process started (VmHWM).
+
+    None where the system keeps none.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

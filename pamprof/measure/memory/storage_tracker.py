@@ -104,7 +104,7 @@ class StorageSet:
         self._finalizers.clear()
 
 
-class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class StorageTracker(TorchDispatchMode):
     """Follows every storage on one kind of device that operators return or read while the mode is active.
 
     Attributes:
@@ -122,7 +122,7 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(
         self, *holders: object, at_new_peak: Callable[[], None] | None = None, device_type: str = "cpu"
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)
         self._storages = StorageSet()
         self._at_new_peak = at_new_peak
         self._device_type = device_type

@@ -8,6 +8,7 @@ monitored window last, alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pamprof.errors import PamprofError
@@ -18,7 +19,7 @@ from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.machine.ceilings import measure_ceilings
 from pamprof.measure.machine.kernel_profile import KernelProfile, profile_kernels
 from pamprof.measure.machine.monitor import monitor, probes_for
-from pamprof.measure.memory.breakdown import decompose, memory_unknowns
+from pamprof.measure.memory.breakdown import decompose, forget_process_peak, memory_unknowns
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.sampling import PairedSamples, sample_pairs, warm_up
 from pamprof.measure.session.treatment import (
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 # Relative rms error against the float64 oracle; above it an implementation is wrong, not imprecise.
 _GATE_TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
 
+# Of a point begun before its deadline: its fewest samples are taken, however late it is.
+_SHORTEST_SAMPLING_SECONDS = 0.05
+
 _NOT_WATCHED = "a sweep watches the energy of one sequence and of the batch that ends each context alone"
 
 
@@ -62,7 +66,7 @@ class ReadyArm:
 
 
 class ArmRunner:
-    """Measures arms on one device, for one group."""
+    """Measures arms on one device, for one group after another."""
 
     def __init__(self, request: GroupRequest) -> None:
         self._request = request
@@ -72,6 +76,11 @@ class ArmRunner:
         self._environment, self._environment_unknowns = read_environment(self.device, self._nvml)
         self._gates: dict[tuple[str, ...], Gate] = {}
         self._flops: dict[str, FlopCount] = {}
+
+    def begin(self, request: GroupRequest) -> None:
+        """Go on with another group of the same device."""
+        self._request = request
+        self._settings = request.settings
 
     def ceilings(self, dtype: Dtype) -> Ceilings:
         """What the device does at best."""
@@ -105,7 +114,8 @@ class ArmRunner:
             UnsupportedError: The point cannot exist on this machine.
             PamprofError: The implementation does not compute what it should.
         """
-        started_at = utc_now()
+        started_at, begun = utc_now(), perf_counter()
+        forget_process_peak()
         self.device.empty_cache()
         before = (self.device.memory().allocated_bytes or 0) if kept is None else kept.allocated_before_bytes
         step = PreparedStep(
@@ -151,8 +161,29 @@ class ArmRunner:
             kernel_configurations=launched.configurations,
             refused_configurations=launched.refused,
             position_parameter_count=position_parameter_count(step.module),
+            elapsed_seconds=perf_counter() - begun,
         )
         return run, ready
+
+    def prepare(self, workload: Workload) -> ReadyArm:
+        """An arm that has its record already, made ready to be paired with.
+
+        Raises:
+            UnsupportedError: The point cannot exist on this machine.
+            PamprofError: The implementation does not compute what it should.
+        """
+        self._check(workload)
+        step = PreparedStep(
+            workload,
+            definition(workload.spec.layer),
+            device=self.device.torch_device,
+            seed=self._settings.seed,
+        )
+        step.compile()
+        step.capture()
+        step.reset()
+        _, steps_per_sample = warm_up(step.run, self.device, self._settings.sample_seconds)
+        return ReadyArm(step=step, steps_per_sample=steps_per_sample)
 
     def out_of_memory_reason(self, workload: Workload) -> str:
         """The sentence of a point that did not fit."""
@@ -231,11 +262,15 @@ class ArmRunner:
 
     def _sample(self, arm: ReadyArm, reference: ReadyArm) -> PairedSamples:
         arm.step.reset()
+        settings, deadline = self._settings, self._request.deadline_seconds
+        if deadline is not None:
+            left = max(_SHORTEST_SAMPLING_SECONDS, deadline - perf_counter())
+            settings = replace(settings, time_limit_seconds=min(settings.time_limit_seconds, left))
         return sample_pairs(
             arm.step.run,
             reference.step.run,
             self.device,
-            self._settings,
+            settings,
             arm_steps=arm.steps_per_sample,
             reference_steps=reference.steps_per_sample,
         )

@@ -1,4 +1,4 @@
-"""The parent's handle of a worker process: started early, given one group, killed when it hangs."""
+"""The parent's handle of a worker process: started early, given groups, killed when it hangs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WorkerHung(Exception):  # noqa: N818 - a condition, caught by the session,
 
 
 class WorkerProcess:
-    """A fresh interpreter that measures one group.
+    """A fresh interpreter that measures one group after another.
 
     What the worker and the layers in it print never gets into the records or the terminal; only its last line is kept,
     for the reason of a crash. The process has its own process group, so that Ctrl-C reaches the parent alone and the
@@ -62,15 +62,17 @@ class WorkerProcess:
         """Process id."""
         return self._process.pid
 
-    def send(self, request: GroupRequest) -> None:
-        """Give the worker its group."""
+    def send(self, request: GroupRequest, *, last: bool = True) -> None:
+        """Give the worker a group; after the ``last`` one it ends by itself."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once; lines() ends and the session reads why
             self._process.stdin.write(encode_request(request))
-            self._process.stdin.close()
+            self._process.stdin.flush()
+            if last:
+                self._process.stdin.close()
 
     def lines(self, timeout_seconds: float) -> Iterator[bytes]:
-        """Lines as the worker writes them, until it closes its end.
+        """Lines as the worker writes them, until it closes its end or the caller has read enough.
 
         Raises:
             WorkerHung: No line came for ``timeout_seconds``.
@@ -100,6 +102,9 @@ class WorkerProcess:
         Returns:
             The exit status (negative: the signal that ended it) and the last line it printed.
         """
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # one that waits for another group ends by this
         try:
             status = self._process.wait(timeout=_EXIT_SECONDS)
         except subprocess.TimeoutExpired:  # it has said everything and hangs on its way out

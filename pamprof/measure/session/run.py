@@ -5,24 +5,27 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from pamprof.measure.session.pace import Pace
+from pamprof.measure.session.paced import PacedRunner
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest, identify_device
 from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, utc_now
 from pamprof.records import Session
 from pamprof.records.store import RunStore
-from pamprof.units import seconds
+from pamprof.units import rough_seconds, seconds, usd, usd_rate
 from pamprof.workloads.base import layer_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.request import PriceLookup
+    from pamprof.measure.session.runner import SessionArguments
     from pamprof.measure.session.settings import Settings
-    from pamprof.records import Dtype, Perplexity, Phase, PriceQuote, Scope, SessionKind, Workload
+    from pamprof.records import Dtype, Effort, Perplexity, Phase, Point, PriceQuote, Scope, SessionKind, Workload
     from pamprof.records.store import RecordFile
 
 Request = TypeVar("Request", bound=MeasuringRequest)
@@ -34,7 +37,9 @@ class SessionPlan:
 
     Attributes:
         arms: The reference layer first.
-        groups: One worker each; the first workload of a group is what the others are paired with.
+        groups: In the order in which they are visited. A sweep starts a worker for each; the first workload of a group
+            is what the others are paired with. A comparison has a workload in each, paired with the first measured of
+            its point.
         done: Keys of workloads that need no measurement, because earlier records have their outcome.
         planned: Keys of the workloads that will be measured; empty where the worker finds its points itself.
         preset: Sizes by name; None for the user's own.
@@ -43,6 +48,11 @@ class SessionPlan:
         perplexities: Quality figures to carry.
         settings: Sampling rules.
         time_budget_seconds: After which no further point is begun; None for no end.
+        references: Of a comparison: what workloads are paired with at points that earlier records hold.
+        expected_seconds: Of a comparison: by key, what each workload is expected to take; None in a sweep, which finds
+            its points itself.
+        monitor_seconds: Monitored window by key, where it is not that of ``settings``.
+        effort: Of a comparison.
         remarks: Sentences for the reporter before the first group.
     """
 
@@ -58,7 +68,16 @@ class SessionPlan:
     perplexities: tuple[Perplexity, ...] = ()
     settings: Settings
     time_budget_seconds: float | None = None
+    references: Mapping[Point, Workload] = field(default_factory=dict)
+    expected_seconds: Mapping[str, float] | None = None
+    monitor_seconds: Mapping[str, float] = field(default_factory=dict)
+    effort: Effort | None = None
     remarks: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> tuple[Workload, ...]:
+        """What is still to be measured, in order."""
+        return tuple(workload for group in self.groups for workload in group if workload.key not in self.done)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +115,7 @@ def run_session(
         OutputError: The folder cannot be written.
         DeviceError: A GPU was asked for and is not there.
     """
+    begun = time.perf_counter()
     earlier = request.earlier_records(planner.kind)
     fresh = not request.path.exists()
     store = RunStore(request.path)
@@ -105,29 +125,75 @@ def run_session(
         plan = planner.plan(request, kind, earlier)
         session_id = uuid.uuid4().hex[:12]
         quote, unknown_reason = price(kind, name)
-        store.append(
-            _header(
-                request, planner.kind, plan, session_id=session_id, quote=quote, quote_unknown_reason=unknown_reason
-            )
+        header = _header(
+            request, planner.kind, plan, session_id=session_id, quote=quote, quote_unknown_reason=unknown_reason
         )
-        runner = SessionRunner(
-            session_id=session_id,
-            device="cpu" if kind == "cpu" else f"cuda:{ordinal}",
-            settings=plan.settings,
-            store=store,
-            reporter=reporter,
-            first_worker=worker,
-            spawn=planner.spawn,
-            time_budget_seconds=plan.time_budget_seconds,
-        )
-        for remark in plan.remarks:
+        store.append(header)
+        reporter.recorded(header)
+        pace = pace_of(plan, begun)
+        remarks = plan.remarks if pace is None else (*plan.remarks, what_to_expect(plan, pace, quote))
+        for remark in remarks:
             reporter.message(remark)
-        begun = time.perf_counter()
-        outcome = runner.run(plan.groups, plan.done)
+        session: SessionArguments = {
+            "session_id": session_id,
+            "device": "cpu" if kind == "cpu" else f"cuda:{ordinal}",
+            "settings": plan.settings,
+            "store": store,
+            "reporter": reporter,
+            "first_worker": worker,
+            "spawn": planner.spawn,
+        }
         budget = plan.time_budget_seconds
-        if budget is not None and time.perf_counter() - begun > budget:
-            reporter.message(f"the time budget of {seconds(budget)} is used up; --resume measures what is missing")
+        if pace is None:
+            begun = time.perf_counter()
+            runner = SessionRunner(**session, time_budget_seconds=budget)
+        else:
+            runner = PacedRunner(**session, pace=pace, references=plan.references, monitor_seconds=plan.monitor_seconds)
+        outcome = runner.run(plan.groups, plan.done)
+        if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
+            missing = f", {outcome.left_out} planned points are not measured" if outcome.left_out else ""
+            reporter.message(
+                f"the time budget of {seconds(budget)} is used up{missing}; --resume measures what is missing"
+            )
         return outcome
+
+
+def plan_session(
+    request: Request, planner: Planner[Request], price: PriceLookup
+) -> tuple[SessionPlan, Pace | None, PriceQuote | None]:
+    """What ``run_session`` would do, without a worker and without touching the disk.
+
+    Raises:
+        UsageError, DeviceError: As ``run_session``.
+    """
+    begun = time.perf_counter()
+    earlier = request.earlier_records(planner.kind)
+    kind, _, name = identify_device(request.device)
+    plan = planner.plan(request, kind, earlier)
+    return plan, pace_of(plan, begun), price(kind, name)[0]
+
+
+def pace_of(plan: SessionPlan, begun: float) -> Pace | None:
+    """Expected times and budget of a session that began at ``begun``; None where nobody knows its points before."""
+    if plan.expected_seconds is None:
+        return None
+    return Pace(plan.expected_seconds, budget_seconds=plan.time_budget_seconds, begun=begun)
+
+
+def what_to_expect(plan: SessionPlan, pace: Pace, quote: PriceQuote | None) -> str:
+    """Points, time with its range, and dollars of what a plan still has to measure, in one sentence."""
+    pending = plan.pending
+    whole = pace.whole(pending)
+    span = f"{rough_seconds(whole.low)} to {rough_seconds(whole.high)}"
+    text = f"{len(pending)} points, about {rough_seconds(whole.seconds)} ({span})"
+    if quote is not None:
+        rate = float(quote.chosen.usd_per_device_hour)
+        text += f", about {usd(whole.seconds / 3600 * rate)} at {usd_rate(rate)} an hour"
+    if plan.effort is not None:
+        text += f"; effort {plan.effort}"
+    if plan.time_budget_seconds is not None:
+        text += f", at most {rough_seconds(plan.time_budget_seconds)}"
+    return text
 
 
 def _header(
@@ -157,6 +223,8 @@ def _header(
         quote_unknown_reason=quote_unknown_reason,
         kind=kind,
         layers=tuple({arm.definition.name: layer_facts(arm.definition) for arm in plan.arms}.values()),
+        effort=plan.effort,
+        time_budget_seconds=plan.time_budget_seconds,
     )
 
 

@@ -7,12 +7,12 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from pamprof.errors import RecordError
 from pamprof.measure.session.process import WorkerHung, WorkerProcess
 from pamprof.measure.session.wire import GroupRequest, decode_event
-from pamprof.records import Ceilings, Run, Skip, SkipKind, Workload
+from pamprof.records import Ceilings, Point, Run, Session, Skip, SkipKind, Workload
 from pamprof.records.codec import decode
 from pamprof.statistics import median_interval, ratio_interval
 from pamprof.units import ratio, seconds, significant, tokens
@@ -39,6 +39,14 @@ class Reporter(Protocol):
         """A point has its outcome."""
         ...
 
+    def recorded(self, record: Run | Session) -> None:
+        """A record was stored that conclusions may rest on."""
+        ...
+
+    def time_left(self, expected_seconds: float) -> None:
+        """How long the points still to come are expected to take."""
+        ...
+
     def message(self, text: str) -> None:
         """Something worth a line."""
         ...
@@ -50,11 +58,12 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOutcome:
-    """How a session ended."""
+    """How a session ended; ``left_out`` counts planned points that the time budget did not reach."""
 
     measured: int
     skipped: int
     interrupted: bool
+    left_out: int = 0
 
 
 def utc_now() -> str:
@@ -70,6 +79,18 @@ def describe(workload: Workload) -> str:
     )
 
 
+class SessionArguments(TypedDict):
+    """What every session runner is given; see ``SessionRunner``."""
+
+    session_id: str
+    device: str
+    settings: Settings
+    store: RunStore
+    reporter: Reporter
+    first_worker: WorkerProcess | None
+    spawn: Callable[[], WorkerProcess]
+
+
 class SessionRunner:
     """Runs the groups of one session.
 
@@ -81,7 +102,8 @@ class SessionRunner:
         reporter: Who hears of progress.
         first_worker: A worker started early, while the parent was still planning; used for the first group.
         spawn: Starts a worker.
-        time_budget_seconds: Of a sweep: all groups together, shared equally among those still to come. None for no end.
+        time_budget_seconds: Of all groups together, shared equally among those still to come. None for no end.
+        keeps_worker: Whether a worker goes on with the next group; else each has one of its own.
     """
 
     def __init__(
@@ -95,6 +117,7 @@ class SessionRunner:
         first_worker: WorkerProcess | None = None,
         spawn: Callable[[], WorkerProcess] = WorkerProcess,
         time_budget_seconds: float | None = None,
+        keeps_worker: bool = False,
     ) -> None:
         self._session_id = session_id
         self._device = device
@@ -105,27 +128,36 @@ class SessionRunner:
         self._spawn = spawn
         self._origin = time.perf_counter()
         self._time_budget_seconds = time_budget_seconds
+        self._keeps_worker = keeps_worker
+        self._group_id = ""
         self._deadline: float | None = None
+        self._references: dict[Point, Workload] = {}
         self._measured = 0
         self._skipped = 0
         self._has_ceilings = False
 
     def run(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> SessionOutcome:
         """Measure every group; ``done`` are keys that have an outcome from an earlier session in the same file."""
-        pending = sum(workload.key not in done for group in groups for workload in group)
-        self._reporter.begin(pending)
-        interrupted = False
+        self._reporter.begin(sum(workload.key not in done for group in groups for workload in group))
+        interrupted, left_out = False, 0
         try:
-            for number, group in enumerate(groups):
-                self._deadline = self._share_of_budget(len(groups) - number)
-                if any(workload.key not in done for workload in group):
-                    self._run_group(group, done)
+            left_out = self._run_all(groups, done)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             self._stop_worker()
             self._reporter.end()
-        return SessionOutcome(measured=self._measured, skipped=self._skipped, interrupted=interrupted)
+        return SessionOutcome(
+            measured=self._measured, skipped=self._skipped, interrupted=interrupted, left_out=left_out
+        )
+
+    def _run_all(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> int:
+        """Measure every group; the number of workloads that were left out for lack of time, as far as that is known."""
+        for number, group in enumerate(groups):
+            self._deadline = self._share_of_budget(len(groups) - number)
+            if any(workload.key not in done for workload in group):
+                self._run_group(group, done)
+        return 0
 
     def _share_of_budget(self, groups_left: int) -> float | None:
         """When the group about to begin should end, so that each of those left gets an equal share."""
@@ -148,25 +180,28 @@ class SessionRunner:
     def _run_worker(self, workloads: tuple[Workload, ...], finished: set[str]) -> Workload | None:
         """One worker's life; the workload it died on, None when it ended well."""
         worker = self._worker if self._worker is not None else self._spawn()
+        if worker is not self._worker or not self._group_id:
+            self._group_id = uuid.uuid4().hex[:12]
         self._worker = worker
         by_key = {workload.key: workload for workload in workloads}
         current = workloads[0]
-        ended_well = hung = False
+        ended_well, hung, patience = False, False, self._patience_seconds()
         worker.send(
             GroupRequest(
                 session_id=self._session_id,
-                group_id=uuid.uuid4().hex[:12],
+                group_id=self._group_id,
                 origin_seconds=self._origin,
                 device=self._device,
                 workloads=workloads,
                 done=tuple(sorted(finished)),
-                settings=self._settings,
+                settings=self._settings_of(workloads),
                 ceilings=not self._has_ceilings,
                 deadline_seconds=self._deadline,
-            )
+            ),
+            last=not self._keeps_worker,
         )
         try:
-            for line in worker.lines(self._settings.point_timeout_seconds):
+            for line in worker.lines(patience):
                 event = decode_event(line)
                 if event is None:
                     self._keep(line, finished)
@@ -175,15 +210,31 @@ class SessionRunner:
                     self._reporter.point_started(describe(current))
                 elif event.event == "finished":
                     ended_well = True
+                    if self._keeps_worker:
+                        return None
         except WorkerHung:
             hung = True
             worker.kill()
         status, last_line = worker.close()
-        self._worker = None
+        self._worker, self._group_id = None, ""
         if ended_well:
             return None
-        self._record_death(current, status=status, hung=hung, last_line=last_line, finished=finished)
+        waited = patience if hung else None
+        self._record_death(current, status=status, waited=waited, last_line=last_line, finished=finished)
         return current
+
+    def _settings_of(self, workloads: tuple[Workload, ...]) -> Settings:
+        """Sampling rules of a group."""
+        return self._settings
+
+    def _patience_seconds(self) -> float:
+        """How long a worker may say nothing."""
+        return self._settings.point_timeout_seconds
+
+    def _hung_reason(self, waited_seconds: float) -> tuple[SkipKind, str]:
+        """Why a point has no number whose worker said nothing for ``waited_seconds``."""
+        reason = f"no result within {seconds(waited_seconds)}; raise --point-timeout or choose a smaller size"
+        return SkipKind.TIMEOUT, reason
 
     def _keep(self, line: bytes, finished: set[str]) -> None:
         try:
@@ -193,26 +244,25 @@ class SessionRunner:
             return
         self._store.append(record)
         if isinstance(record, Run):
+            self._reporter.recorded(record)
+            if record.workload.key == record.reference.key:
+                self._references.setdefault(record.workload.point, record.workload)
             finished.add(record.workload.key)
             self._measured += 1
             self._reporter.point_finished(describe(record.workload), _outcome(record))
         elif isinstance(record, Ceilings):
             self._has_ceilings = True
         elif isinstance(record, Skip):
-            finished.add(record.workload.key)
-            self._skipped += 1
-            self._reporter.point_finished(describe(record.workload), f"skipped, {record.kind}: {record.reason}")
+            self._count_skip(record, finished)
 
-    def _record_death(self, workload: Workload, *, status: int, hung: bool, last_line: str, finished: set[str]) -> None:
+    def _record_death(
+        self, workload: Workload, *, status: int, waited: float | None, last_line: str, finished: set[str]
+    ) -> None:
         if workload.key in finished:
             self._reporter.message(f"the worker ended after {describe(workload)} ({last_line or f'status {status}'})")
             return
-        if hung:
-            kind = SkipKind.TIMEOUT
-            reason = (
-                f"no result within {seconds(self._settings.point_timeout_seconds)}; "
-                "raise --point-timeout or choose a smaller size"
-            )
+        if waited is not None:
+            kind, reason = self._hung_reason(waited)
         elif status == -signal.SIGKILL:
             kind = SkipKind.OUT_OF_MEMORY
             reason = "the operating system killed the worker, which it does when memory runs out; choose a smaller size"
@@ -220,16 +270,24 @@ class SessionRunner:
             kind = SkipKind.CRASHED
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
             reason = f"the worker ended with {how}" + (f": {last_line}" if last_line else "")
-        skip = Skip(session_id=self._session_id, started_at=utc_now(), workload=workload, kind=kind, reason=reason)
+        now = utc_now()
+        skip = Skip(session_id=self._session_id, started_at=now, workload=workload, kind=kind, reason=reason)
+        self._store_skip(skip, finished)
+
+    def _store_skip(self, skip: Skip, finished: set[str]) -> None:
         self._store.append(skip)
+        self._count_skip(skip, finished)
+
+    def _count_skip(self, skip: Skip, finished: set[str]) -> None:
+        finished.add(skip.workload.key)
         self._skipped += 1
-        self._reporter.point_finished(describe(workload), f"skipped, {kind}: {reason}")
+        self._reporter.point_finished(describe(skip.workload), f"skipped, {skip.kind}: {skip.reason}")
 
     def _stop_worker(self) -> None:
         if self._worker is not None:
             self._worker.kill()
             self._worker.close()
-            self._worker = None
+            self._worker, self._group_id = None, ""
 
 
 def _outcome(run: Run) -> str:

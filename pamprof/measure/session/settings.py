@@ -61,10 +61,3 @@ class Settings:
     def changed(self, changes: Mapping[str, int | float | bool]) -> Settings:
         """These rules with ``changes``, by field."""
         return replace(self, **changes)  # type: ignore[arg-type]  # __post_init__ checks the values
-
-
-def default_settings(device_kind: str) -> Settings:
-    """Settings that finish a default comparison within a minute on a CPU, and give valid energy on a GPU."""
-    if device_kind == "cpu":
-        return Settings(time_limit_seconds=0.5, monitor_seconds=0.3, sample_seconds=0.01)
-    return Settings()

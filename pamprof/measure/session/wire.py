@@ -1,4 +1,4 @@
-"""The protocol between parent and worker: one request in, then lines of records and events back.
+"""The protocol between parent and worker: a request in, lines of records and events back, and the next request.
 
 Records are sent as the file stores them. Events name the point in progress, so that the parent knows which point a
 worker that dies or hangs has cost.
@@ -16,7 +16,7 @@ from pamprof.records import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRequest:
-    """One worker's task: measure ``workloads`` in order, each paired with the first that can be built.
+    """One task of a worker: measure ``workloads`` in order, each paired with the first that can be built.
 
     Attributes:
         session_id: The session the records belong to.
@@ -27,8 +27,8 @@ class GroupRequest:
         done: Keys that already have a record: a reference among them is built and paired, not recorded again.
         settings: Sampling rules.
         ceilings: Whether to measure the device's ceilings before the first arm.
-        deadline_seconds: Moment on the clock of ``origin_seconds`` after which a sweep begins no further point; None
-            for no such moment. A comparison ignores it.
+        deadline_seconds: Moment on the clock of ``origin_seconds`` after which a sweep begins no further point, and a
+            point in progress takes its fewest samples only; None for no such moment.
     """
 
     session_id: str

@@ -1,4 +1,4 @@
-"""The worker: a fresh process that measures one group, arm by arm, and writes every outcome to its parent.
+"""The worker: a fresh process that measures groups, arm by arm, and writes every outcome to its parent.
 
 For each arm, in this order: the correctness gate, the FLOP count of the eager step, compilation, memory, capture,
 warm-up, paired samples against the reference, one profiled step, the monitored window. Reference and one arm are alive
@@ -43,22 +43,58 @@ class Pipe:
             view = view[os.write(self._descriptor, view) :]
 
 
-def run_group(request: GroupRequest, pipe: Pipe) -> None:
-    """Measure every workload of the group that is not done."""
-    from pamprof.measure.session.arm_runner import ArmRunner
+class GroupWorker:
+    """Measures groups one after another; keeps gates, counts and the reference from one to the next.
 
-    runner = ArmRunner(request)
-    if request.ceilings:
-        send_ceilings(runner, request, pipe)
-    reference: ReadyArm | None = None
-    for workload in request.workloads:
-        if reference is None or workload.key not in request.done:
-            pipe.send(encode_event(Event(event="started", key=workload.key)))
-            # Nothing but the reference may outlive its turn: an arm that a variable keeps takes the next one's room.
-            reference = measure_and_send(runner, request, workload, reference, pipe)
-            gc.collect()
-            runner.device.empty_cache()
-    pipe.send(encode_event(Event(event="finished")))
+    A reference that the next group begins with, and that has its record, is used as it is. Nothing else outlives its
+    turn: an arm that a variable keeps takes the next one's room.
+    """
+
+    def __init__(self) -> None:
+        self._runner: ArmRunner | None = None
+        self._reference: ReadyArm | None = None
+        self._reference_key = ""
+
+    def run_group(self, request: GroupRequest, pipe: Pipe) -> None:
+        """Measure every workload of the group that is not done."""
+        runner = self._runner_for(request)
+        if request.ceilings:
+            send_ceilings(runner, request, pipe)
+        first = request.workloads[0]
+        if not (first.key == self._reference_key and first.key in request.done):
+            self._reference, self._reference_key = None, ""
+            _free(runner)
+        for workload in request.workloads:
+            if self._reference is None or workload.key not in request.done:
+                pipe.send(encode_event(Event(event="started", key=workload.key)))
+                self._visit(runner, request, workload, pipe)
+                _free(runner)
+        pipe.send(encode_event(Event(event="finished")))
+
+    def _runner_for(self, request: GroupRequest) -> ArmRunner:
+        from pamprof.measure.session.arm_runner import ArmRunner
+
+        if self._runner is None:
+            self._runner = ArmRunner(request)
+        else:
+            self._runner.begin(request)
+        return self._runner
+
+    def _visit(self, runner: ArmRunner, request: GroupRequest, workload: Workload, pipe: Pipe) -> None:
+        """Measure one workload and report it, or make it ready as the reference where it has its record already."""
+        if workload.key in request.done:
+            ready = attempt_with(runner, request, workload, lambda: runner.prepare(workload))
+        else:
+            outcome = attempt(runner, request, workload, self._reference)
+            pipe.send(encode(outcome if isinstance(outcome, Skip) else outcome[0]))
+            ready = outcome if isinstance(outcome, Skip) else outcome[1]
+        if self._reference is None and not isinstance(ready, Skip):
+            self._reference, self._reference_key = ready, workload.key
+
+
+def _free(runner: ArmRunner) -> None:
+    gc.collect()
+    runner.device.empty_cache()
 
 
 def send_ceilings(runner: ArmRunner, request: GroupRequest, pipe: Pipe) -> None:
@@ -71,17 +107,6 @@ def send_ceilings(runner: ArmRunner, request: GroupRequest, pipe: Pipe) -> None:
         runner.device.empty_cache()
         return
     pipe.send(line)
-
-
-def measure_and_send(
-    runner: ArmRunner, request: GroupRequest, workload: Workload, reference: ReadyArm | None, pipe: Pipe
-) -> ReadyArm | None:
-    """Measure one workload and report it, unless it has a record already; the reference from here on."""
-    outcome = attempt(runner, request, workload, reference)
-    record = outcome if isinstance(outcome, Skip) else outcome[0]
-    if workload.key not in request.done:
-        pipe.send(encode(record))
-    return reference if reference is not None or isinstance(outcome, Skip) else outcome[1]
 
 
 def attempt(
@@ -133,19 +158,17 @@ def end_with_parent(descriptor: int) -> None:
     threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
-def main(measure: Callable[[GroupRequest, Pipe], None] = run_group) -> None:
-    """Read one request from standard input, write records to the descriptor named on the command line."""
+def main(measure: Callable[[GroupRequest, Pipe], None]) -> None:
+    """Read requests from standard input until it ends, write records to the descriptor named on the command line."""
     descriptor = int(sys.argv[1])
     end_with_parent(descriptor)
     pipe = Pipe(descriptor)
     import torch  # noqa: F401 - loaded while the parent is still planning
 
-    line = sys.stdin.buffer.readline()
-    if not line:
-        return  # the parent changed its mind
     with contextlib.suppress(BrokenPipeError):  # the parent is gone; nobody is left to tell
-        measure(decode_request(line), pipe)
+        for line in sys.stdin.buffer:
+            measure(decode_request(line), pipe)
 
 
 if __name__ == "__main__":
-    main()
+    main(GroupWorker().run_group)

@@ -72,11 +72,11 @@ Profiled: TypeAlias = "Callable[[], AbstractContextManager[None]]"
 @contextmanager
 def profiled_range() -> Iterator[None]:
     """The part of the program ``ncu`` counts, opened by a marker kernel on the current CUDA device."""
-    torch.cuda.profiler.start()  # type: ignore[no-untyped-call]
+    torch.cuda.profiler.start()
     torch.tril_indices(1, 1, device="cuda")
     yield
     torch.cuda.synchronize()
-    torch.cuda.profiler.stop()  # type: ignore[no-untyped-call]
+    torch.cuda.profiler.stop()
 
 
 def flop_tasks(

@@ -109,7 +109,7 @@ def _sizes(call: OperatorCall) -> tuple[int, int, int, int]:
     return 0, 0, 0, 0
 
 
-class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Dispatch(TorchDispatchMode):
     """Numbers the operators that reach a kernel, as the FLOP counter meets them."""
 
     supports_higher_order_operators = True
@@ -119,7 +119,7 @@ class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         around: Callable[[int], AbstractContextManager[None]],
         after: Callable[[int, OperatorCall], None],
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)
         self._around = around
         self._after = after
         self._place = 0

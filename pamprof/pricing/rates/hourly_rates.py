@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from pamprof.devices.names import canonical_device
 from pamprof.errors import PriceError, UsageError
 from pamprof.pricing.rates.age import staleness
-from pamprof.pricing.rates.focus import COMMITTED as FOCUS_COMMITTED, OTHER, pricing_category
 from pamprof.pricing.rates.quote import quote
 from pamprof.units import HOURS_PER_MONTH
 
@@ -28,6 +27,11 @@ COMMITTED = "committed"
 MIXED = "mixed"
 OWNED = "owned"
 HOURS_PER_YEAR = 12 * HOURS_PER_MONTH
+# PricingCategory of the FinOps Open Cost and Usage Specification (FOCUS 1.x, focus.finops.org).
+FOCUS_STANDARD = "Standard"
+FOCUS_DYNAMIC = "Dynamic"
+FOCUS_COMMITTED = "Committed"
+FOCUS_OTHER = "Other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +164,7 @@ def mixed_rate(shares: tuple[tuple[str, float], ...], rates: tuple[Rate | Unknow
     middle = mixed_usd_per_hour(tuple((share, rate.usd_per_hour) for share, rate in parts))
     high = mixed_usd_per_hour(tuple((share, rate.high) for share, rate in parts))
     words = " + ".join(f"{share:.0%} {rate.option}" for share, rate in parts)
-    return Rate(option=MIXED, category=OTHER, low=low, usd_per_hour=middle, high=high, provenance=words)
+    return Rate(option=MIXED, category=FOCUS_OTHER, low=low, usd_per_hour=middle, high=high, provenance=words)
 
 
 def owned_rate(owned: Owned) -> Rate:
@@ -178,7 +182,7 @@ def owned_rate(owned: Owned) -> Rate:
         f"{owned.capital_usd:,.0f} USD over {owned.life_years:g} years, {owned.watts:.0f} W ({owned.watts_source}) "
         f"at PUE {owned.power_usage_effectiveness:g}, {owned.usd_per_kilowatt_hour:g} USD/kWh; staff and space left out"
     )
-    return Rate(option=OWNED, category=OTHER, low=rate, usd_per_hour=rate, high=rate, provenance=words)
+    return Rate(option=OWNED, category=FOCUS_OTHER, low=rate, usd_per_hour=rate, high=rate, provenance=words)
 
 
 def owned_usd_per_hour(
@@ -234,3 +238,12 @@ def _listed_option(catalogue: Catalogue, environment: Environment, gpu: str | No
         if price.device_name in wanted and pricing_category(price.purchase_option) == FOCUS_COMMITTED
     }
     return min(listed, default=COMMITTED)
+
+
+def pricing_category(purchase_option: str) -> str:
+    """FOCUS PricingCategory of a purchase option: Standard, Dynamic (spot), Committed or Other."""
+    if purchase_option == ON_DEMAND:
+        return FOCUS_STANDARD
+    if purchase_option == SPOT:
+        return FOCUS_DYNAMIC
+    return FOCUS_COMMITTED if purchase_option.startswith(("reserved", "committed")) else FOCUS_OTHER

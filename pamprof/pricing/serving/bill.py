@@ -67,7 +67,6 @@ class Deployment:
         limits: The service level.
         point: The batch it runs at, or why there is none.
         bills: One for each known rate, on demand (or the user's own) first; empty where infeasible.
-        unknown_rates: Ways of paying without a rate.
     """
 
     curve: Curve
@@ -75,7 +74,6 @@ class Deployment:
     limits: Limits
     point: OperatingPoint | Refusal
     bills: tuple[Bill, ...]
-    unknown_rates: tuple[UnknownRate, ...]
 
     @property
     def feasible(self) -> OperatingPoint | None:
@@ -105,7 +103,6 @@ def deploy(curve: Curve, demand: Demand, limits: Limits, rates: Sequence[Rate | 
         limits=limits,
         point=point,
         bills=tuple(bill_at(point, demand, rate) for rate in known if isinstance(point, OperatingPoint)),
-        unknown_rates=tuple(rate for rate in rates if isinstance(rate, UnknownRate)),
     )
 
 

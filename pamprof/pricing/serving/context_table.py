@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
-from pamprof.pricing.serving.crossover import memory_crossover_tokens, traffic_crossover_tokens
+from pamprof.errors import SpecError
 from pamprof.records import Dtype, Phase
 
 if TYPE_CHECKING:
@@ -130,3 +130,16 @@ def _state_dtype(run: Run) -> str:
 def _distinct(variants: Iterable[_Variant]) -> list[_Variant]:
     """Each size once: implementations of one architecture keep the same bytes."""
     return list({round(variant.byte_count): variant for variant in reversed(list(variants))}.values())[::-1]
+
+
+def memory_crossover_tokens(state_bytes: float, kv_bytes_per_token: float) -> float:
+    """S / kappa: the context at which both take the same memory, so that equally many sequences fit."""
+    for name, value in (("state_bytes", state_bytes), ("kv_bytes_per_token", kv_bytes_per_token)):
+        if not value > 0:
+            raise SpecError(f"{name} {value} must lie above zero; check the sizes it comes from")
+    return state_bytes / kv_bytes_per_token
+
+
+def traffic_crossover_tokens(state_bytes: float, kv_bytes_per_token: float) -> float:
+    """2 S / kappa: the context at which a decode step moves the same bytes; twice the memory crossover."""
+    return 2 * memory_crossover_tokens(state_bytes, kv_bytes_per_token)

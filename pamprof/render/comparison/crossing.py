@@ -1,4 +1,4 @@
-"""Crossovers in words, and beside them what follows from bytes alone."""
+"""Whose crossover it is, and what follows from bytes alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.comparison.results import Crossover, CrossoverQuantity, Direction
-from pamprof.render.text import brackets
 
 if TYPE_CHECKING:
     from pamprof.render.comparison.inputs import ReportInputs
@@ -25,21 +24,9 @@ def by_bytes(inputs: ReportInputs) -> str:
 
 
 def whose(inputs: ReportInputs, crossover: Crossover) -> str:
-    """The arm it holds for; where even the best arm is never cheaper, it holds for all of the layer's."""
+    """The arm it holds for; where even the best arm is never cheaper, the layer with all its arms."""
     title = inputs.story.names.title(crossover.subject_layer)
     if crossover.direction is Direction.NEVER_CHEAPER:
-        return f"every {title} arm"
+        return title
     arm = inputs.arms.get(f"{crossover.subject_layer}/{crossover.subject_implementation}")
     return arm.label if arm is not None else title
-
-
-def in_words(crossover: Crossover) -> str:
-    """``cheaper above 8 150 tokens [7 880, 8 430]`` or ``cheaper at every context measured``."""
-    if crossover.tokens is not None:
-        interval = brackets(crossover.tokens)
-        return f"cheaper above {units.significant(crossover.tokens.median)} tokens {interval}".rstrip()
-    if crossover.direction is Direction.ALWAYS_CHEAPER:
-        return "cheaper at every context measured"
-    if crossover.direction is Direction.NEVER_CHEAPER:
-        return "more expensive at every context measured"
-    return f"undecided: {crossover.reason}"

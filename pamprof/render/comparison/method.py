@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.records.codec import SCHEMA_VERSION
 from pamprof.render.comparison.model import Fact
 from pamprof.render.text import ceiling_words, listed, plural, point_label, roof_share
@@ -114,7 +113,7 @@ def _machine(inputs: ReportInputs, e: Environment) -> list[Fact]:
 
 def noise(inputs: ReportInputs) -> str:
     """``±1.2 % on this machine, 24 samples``; a dash with its reason where the reference was not paired with itself."""
-    floor = noise_floor(inputs.analysis)
+    floor = inputs.analysis.noise_floor
     if floor is None:
         return f"{units.UNKNOWN} (the reference was not paired with itself at any point)"
     return f"{_plus_minus(floor.half_width)} on this machine, {plural(floor.samples, 'sample')}"
@@ -126,7 +125,7 @@ def _plus_minus(half_width: float) -> str:
 
 
 def _noise(inputs: ReportInputs) -> str:
-    floor = noise_floor(inputs.analysis)
+    floor = inputs.analysis.noise_floor
     if floor is None:
         return noise(inputs)
     where = f"{floor.point.phase}, {point_label(floor.point)}"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.names import crossover_phrase, crossover_value
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
 from pamprof.render.comparison.charts.ladder import BASIS_WORDS
-from pamprof.render.comparison.crossing import by_bytes, in_words, whose
+from pamprof.render.comparison.crossing import by_bytes, whose
 from pamprof.render.comparison.model import Tile
 from pamprof.render.text import PHASE_NAMES, brackets, point_label
 
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Comparison
-    from pamprof.records import Interval
     from pamprof.render.comparison.inputs import ReportInputs
 
 
@@ -65,50 +65,37 @@ def _value(comparison: Comparison) -> str:
 
 def _crossover_tile(inputs: ReportInputs) -> Tile:
     heading = "Decode crossover"
-    measured = inputs.story.crossovers_of(Phase.DECODE)
-    if not measured:
+    chosen = inputs.story.summed_up_by(Phase.DECODE)
+    if chosen is None:
         modelled = inputs.story.modelled_crossover(CrossoverQuantity.DECODE_TRAFFIC)
         if modelled is None or modelled.tokens is None or inputs.story.points_of(Phase.DECODE):
             return _unknown(heading, "decode was not measured against a cache that grows")
         return Tile(
             heading=heading,
-            value=_tokens(modelled.tokens),
+            value=crossover_value(modelled),
             interval=brackets(modelled.tokens),
             basis=BASIS_WORDS[Basis.MODEL],
             subject="context above which the fixed state moves fewer bytes than the cache; decode was not measured",
             second=modelled.reason,
             reason="",
         )
-    chosen = next((c for c in measured.values() if c.tokens is not None), next(iter(measured.values())))
-    reference = inputs.story.reference_title
-    rest = [f"Batch {batch}: {in_words(c)}." for batch, c in measured.items() if c is not chosen]
-    second = " ".join((*rest, by_bytes(inputs))).strip()
-    if chosen.tokens is None and chosen.direction is Direction.UNKNOWN:
+    if chosen.direction is Direction.UNDECIDED:
         return _unknown(heading, chosen.reason)
-    name = whose(inputs, chosen)
-    if chosen.tokens is None:
-        return Tile(
-            heading=heading,
-            value="none",
-            interval=f"batch {chosen.batch_size}",
-            basis=BASIS_WORDS[chosen.basis],
-            subject=f"against the {reference}, {name} is {in_words(chosen)}",
-            second=second,
-            reason="",
-        )
+    others = [c for c in inputs.story.crossovers_of(Phase.DECODE).values() if c is not chosen]
+    name, reference = whose(inputs, chosen), inputs.story.reference_title
     return Tile(
         heading=heading,
-        value=_tokens(chosen.tokens),
+        value=crossover_value(chosen),
         interval=brackets(chosen.tokens),
         basis=BASIS_WORDS[chosen.basis],
-        subject=f"context above which {name} is cheaper than the {reference}, batch {chosen.batch_size}",
-        second=second,
+        subject=(
+            f"{name} against the {reference}, batch {chosen.batch_size}: {crossover_phrase(chosen)}"
+            if chosen.tokens is None
+            else f"context above which {name} is cheaper than the {reference}, batch {chosen.batch_size}"
+        ),
+        second=" ".join((*(f"Batch {c.batch_size}: {crossover_phrase(c)}." for c in others), by_bytes(inputs))).strip(),
         reason="",
     )
-
-
-def _tokens(length: Interval) -> str:
-    return f"{units.significant(length.median)} tokens"
 
 
 def _unknown(heading: str, reason: str) -> Tile:

@@ -76,12 +76,14 @@ def _draw_panel(axes: Axes, panel: RooflinePanel, across: tuple[float, float], u
         ha="right",
         va="bottom",
     )
-    # The lines lie close together on logarithmic axes: one label for all of them, above the fastest.
+    # The lines lie close together on logarithmic axes: one label for all of them, left of the fastest and near its end,
+    # where it has room.
     bandwidth = slopes[0].bytes_per_second
     start, ridge = max(across[0], up[0] / bandwidth), peak / bandwidth
+    place = start**0.25 * ridge**0.75
     axes.annotate(
         "\n".join(f"{units.si(slope.bytes_per_second, 'B/s')} {slope.label}" for slope in slopes),
-        ((start * ridge) ** 0.5, (start * ridge) ** 0.5 * bandwidth),
+        (place, place * bandwidth),
         xytext=(-4, 4),
         textcoords="offset points",
         fontsize=7.5,

@@ -32,17 +32,7 @@ def draw(sheet: Sheet, chart: Chart) -> None:
         _shade(axes, strip, names=number == 0)
         _draw_signal(axes, signal, end)
         if not sheet.narrow:
-            axes.annotate(
-                signal.label,
-                (0, 0.5),
-                xycoords="axes fraction",
-                xytext=(-left * 72, 0),
-                textcoords="offset points",
-                fontsize=8.5,
-                color=LIGHT["ink"],
-                va="center",
-                annotation_clip=False,
-            )
+            _name(axes, signal.label, left)
         sheet.space(0.1)
     (band,) = sheet.row(0.16, left=left, right=right)
     band.set_xlim(0, end)
@@ -73,22 +63,27 @@ def draw(sheet: Sheet, chart: Chart) -> None:
                 va="top",
                 annotation_clip=False,
             )
-        band.annotate(
-            "arm",
-            (0, 0.5),
-            xycoords="axes fraction",
-            xytext=(-left * 72, 0),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=LIGHT["ink"],
-            va="center",
-            annotation_clip=False,
-        )
+        _name(band, "arm", left)
     band.tick_params(pad=4 if sheet.narrow else 12)
     sheet.space(0.22 if sheet.narrow else 0.34)
     sheet.text(chart.axis, size=8.5, role="muted", left=left)
     sheet.space(0.06)
     _draw_key(sheet, strip, left)
+
+
+def _name(axes: Axes, text: str, left: float) -> None:
+    """Writes ``text`` before the axes, ``left`` inches from their edge."""
+    axes.annotate(
+        text,
+        (0, 0.5),
+        xycoords="axes fraction",
+        xytext=(-left * 72, 0),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=LIGHT["ink"],
+        va="center",
+        annotation_clip=False,
+    )
 
 
 def _shade(axes: Axes, strip: Strip, *, names: bool) -> None:

@@ -200,7 +200,7 @@ def _note(crossing: Crossing | None, words: tuple[str, str]) -> str:
         return ""
     if crossing.direction == UNKNOWN_DIRECTION:
         return "no crossover is resolved"
-    return f"no crossover: the fixed state is {words[crossing.direction != ALWAYS_CHEAPER]} everywhere"
+    return f"no crossover: the fixed state is always {words[crossing.direction != ALWAYS_CHEAPER]}"
 
 
 def _cost_finding(material: ChartFacts) -> str:

@@ -27,15 +27,22 @@ _LOWEST = tl.constexpr(-1e30)  # finite, so that nothing subtracts infinities
 
 
 @triton.jit
-def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
-    logits, targets, losses, stride, vocabulary, log2_weight, BLOCK: tl.constexpr, VECTOR: tl.constexpr
-):
+def _cross_entropy_kernel(
+    logits: tl.tensor,
+    targets: tl.tensor,
+    losses: tl.tensor,
+    stride: tl.tensor,
+    vocabulary: tl.tensor,
+    log2_weight: tl.tensor,
+    BLOCK: tl.constexpr,
+    VECTOR: tl.constexpr,
+) -> None:
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
     target = tl.load(targets + row)
     at_target = tl.load(logits + target).to(tl.float32)
     column = tl.arange(0, BLOCK // VECTOR)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]
-    # Columns that are all inside need no mask; a mask by the vocabulary, which nothing divides, would part their loads.
+    # Columns that are all inside need no mask; a mask at the vocabulary's odd size would split their loads.
     whole = vocabulary // BLOCK * BLOCK
     # The largest so far and the sum of exponentials relative to it, for what one thread loads at once.
     largest = tl.full([BLOCK // VECTOR], _LOWEST, tl.float32)
@@ -57,13 +64,13 @@ def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
         tile = tl.load(logits + start + column, mask=start + column < stride, other=0.0).to(tl.float32)
         share = tl.where(start + column < vocabulary, exp2(tile * LOG2_E + shift), 0.0)
         store(logits + start + column, share, start + column < stride)
-    tl.debug_barrier()  # the target's share is stored once more, behind what another thread stored there
+    tl.debug_barrier()  # the target's share is stored again, after what another thread stored there
     share = exp2(at_target * LOG2_E + shift) - exp2(log2_weight)
     tl.store(logits + target, rounded(share, logits.dtype.element_ty))
 
 
 @triton.jit
-def _added(largest, total, tile):  # type: ignore[no-untyped-def]
+def _added(largest: tl.tensor, total: tl.tensor, tile: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """Largest [M] and sum [M] with one more tile [M, VECTOR], whose rows lie in one thread each."""
     higher = tl.maximum(largest, tl.max(tile, 1))
     scaled = higher * LOG2_E
@@ -76,8 +83,7 @@ def _fake(logits: Tensor, targets: Tensor, vocabulary_size: int) -> Tensor:
     return logits.new_empty(logits.shape[0], dtype=torch.float32)
 
 
-def _work(logits: Tensor, targets: Tensor, vocabulary_size: int, *, output: object) -> OperatorWork:
-    del targets, output
+def _work(logits: Tensor, vocabulary_size: int) -> OperatorWork:
     return OperatorWork(elementwise_flop_count=_FLOPS * logits.shape[0] * vocabulary_size)
 
 

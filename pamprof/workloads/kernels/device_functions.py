@@ -3,9 +3,9 @@
 Everything is float32; the constants are those of ``layers.recurrent.epsilons``.
 
 From Hopper on a kernel may be launched while the one before still runs (programmatic dependent launch, "griddepcontrol"
-in the PTX ISA). Every kernel launched so waits before it reads or writes anything that another one writes; the memory's
-alone may read its state at once, behind a kernel that launches it only after having waited itself. A kernel launched
-otherwise begins when all before it have ended, as ever.
+in the PTX ISA). Every kernel launched so waits before it reads or writes anything that another kernel writes. The
+recurrence's kernel alone may read its state before it waits; the kernel in front of it then launches it only after its
+own wait. A kernel launched in the usual way begins when all before it have ended.
 """
 
 from __future__ import annotations
@@ -39,29 +39,29 @@ def overlaps(device: torch.device) -> bool:
 
 
 @triton.jit
-def launch_next(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+def launch_next(OVERLAPS: tl.constexpr) -> None:
     """Let the next kernel be launched."""
     if OVERLAPS:
         gdc_launch_dependents()
 
 
 @triton.jit
-def await_results(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+def await_results(OVERLAPS: tl.constexpr) -> None:
     """Wait for what the kernel before writes; until then only what nobody writes may be read."""
     if OVERLAPS:
         gdc_wait()
 
 
 @triton.jit
-def await_inputs(OVERLAPS: tl.constexpr):  # type: ignore[no-untyped-def]
+def await_inputs(OVERLAPS: tl.constexpr) -> None:
     """Let the next kernel be launched, and wait for what the one before writes."""
     launch_next(OVERLAPS)
     await_results(OVERLAPS)
 
 
 @triton.jit
-def prefetch(pointers):  # type: ignore[no-untyped-def]
-    """Send for the lines that hold these addresses, into the L2 cache."""
+def prefetch(pointers: tl.tensor) -> None:
+    """Prefetch the lines that hold these addresses into the L2 cache."""
     tl.inline_asm_elementwise(
         "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], dtype=tl.int32, is_pure=False, pack=1
     )
@@ -88,45 +88,45 @@ def power_of_two(width: int) -> int:
 
 
 @triton.jit
-def store(place, tile, inside):  # type: ignore[no-untyped-def]
+def store(place: tl.tensor, tile: tl.tensor, inside: tl.tensor) -> None:
     """Store a float32 tile, rounded to nearest in the dtype of the place."""
     tl.store(place, rounded(tile, place.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _approximate(x, INSTRUCTION: tl.constexpr):  # type: ignore[no-untyped-def]
+def _approximate(x: tl.tensor, INSTRUCTION: tl.constexpr) -> tl.tensor:
     """One instruction of the special function unit, right to about 2^-22; denormal numbers count as zero."""
     return tl.inline_asm_elementwise(INSTRUCTION, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
 
 
-# By themselves compilers add several instructions that keep denormal numbers or the last bit, which made these kernels
-# wait for arithmetic and not for memory.
+# Compilers add several instructions that keep denormal numbers or the last bit. With them these kernels were limited by
+# arithmetic, not by memory bandwidth.
 @triton.jit
-def exp2(exponent):  # type: ignore[no-untyped-def]
+def exp2(exponent: tl.tensor) -> tl.tensor:
     """2^x."""
     return tl.exp2(exponent) if INTERPRETED else _approximate(exponent, "ex2.approx.ftz.f32 $0, $1;")
 
 
 @triton.jit
-def reciprocal(x):  # type: ignore[no-untyped-def]
+def reciprocal(x: tl.tensor) -> tl.tensor:
     """1 / x."""
     return 1.0 / x if INTERPRETED else _approximate(x, "rcp.approx.ftz.f32 $0, $1;")
 
 
 @triton.jit
-def reciprocal_root(x):  # type: ignore[no-untyped-def]
+def reciprocal_root(x: tl.tensor) -> tl.tensor:
     """1 / sqrt(x)."""
     return tl.rsqrt(x) if INTERPRETED else _approximate(x, "rsqrt.approx.ftz.f32 $0, $1;")
 
 
 @triton.jit
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x: tl.tensor) -> tl.tensor:
     """1 / (1 + exp(-x))."""
     return reciprocal(1.0 + exp2(x * -LOG2_E))
 
 
 @triton.jit
-def modulus(real, imag):  # type: ignore[no-untyped-def]
+def modulus(real: tl.tensor, imag: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """sqrt(re² + im² + 1e-8), and its reciprocal."""
     power = real * real + imag * imag + MAGNITUDE
     inverse = reciprocal_root(power)
@@ -134,7 +134,7 @@ def modulus(real, imag):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def log_one_plus(x):  # type: ignore[no-untyped-def]
+def log_one_plus(x: tl.tensor) -> tl.tensor:
     """log(1 + x) to full precision near 0: the rounding of 1 + x enters numerator and denominator alike."""
     shifted = 1.0 + x
     rounded = shifted - 1.0
@@ -142,13 +142,13 @@ def log_one_plus(x):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def softplus(x):  # type: ignore[no-untyped-def]
+def softplus(x: tl.tensor) -> tl.tensor:
     """log(1 + exp(x)), linear where the exponential would overflow."""
     return tl.maximum(x, 0.0) + log_one_plus(tl.exp(-tl.abs(x)))
 
 
 @triton.jit
-def log_of_decay(step, gate):  # type: ignore[no-untyped-def]
+def log_of_decay(step: tl.tensor, gate: tl.tensor) -> tl.tensor:
     """log(exp(-dt)(1 - p) + p) with dt = softplus(step) and p = sigmoid(gate).
 
     The decay is 1 - (1 - p) sigmoid(step): near 1 the logarithm is taken of that, which keeps its digits where little
@@ -162,7 +162,9 @@ def log_of_decay(step, gate):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def decay_gradients(step, gate, decay_gradient, pairs):  # type: ignore[no-untyped-def]
+def decay_gradients(
+    step: tl.tensor, gate: tl.tensor, decay_gradient: tl.tensor, pairs: tl.tensor
+) -> tuple[tl.tensor, tl.tensor]:
     """Gradients of ``step`` and ``gate`` from those of the log decay and of the written share.
 
     ``pairs`` is the gradient of the written share times that share, the sum of Re(dv conj v) over the written value.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import wraps
-from inspect import signature
+from inspect import Signature, signature
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
@@ -34,15 +34,15 @@ def kernel_operator(
     Args:
         name: Of the operator.
         fake: Makes results of the right shapes and dtypes and launches nothing; same arguments as the launch.
-        work: What one call costs; see ``register_kernel_flops``. Where it gives no bytes they are those of
-            ``tensor_bytes``: right for kernels that touch each tensor once.
+        work: What one call costs, from those of the launch's arguments and its ``output`` that the formula names. Where
+            it gives no bytes they are those of ``tensor_bytes``: right for kernels that touch each tensor once.
         mutates: Arguments that the launch writes to.
     """
 
     def register(launch: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
         operator = custom_op(f"pamprof::{name}", launch, mutates_args=tuple(mutates))
         operator.register_fake(fake)
-        register_kernel_flops(f"pamprof::{name}", with_bytes(work, tuple(signature(launch).parameters), mutates))
+        register_kernel_flops(f"pamprof::{name}", with_bytes(work, signature(launch), mutates))
 
         @wraps(launch)
         def call(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
@@ -56,22 +56,24 @@ def kernel_operator(
     return register
 
 
-def with_bytes(work: KernelFormula, names: Sequence[str], mutates: Sequence[str]) -> KernelFormula:
+def with_bytes(work: KernelFormula, operator: Signature, mutates: Sequence[str]) -> KernelFormula:
     """``work`` with the bytes of every tensor that is read and written, where it does not say other bytes itself.
 
     Args:
-        work: The formula.
-        names: Of the operator's arguments, in order.
+        work: The formula; it gets those of the operator's arguments and of ``output`` that it names.
+        operator: The operator's own arguments.
         mutates: Those that are written besides being read.
     """
+    used = signature(work).parameters
 
     def formula(*arguments: object, output: object, **keywords: object) -> OperatorWork:
-        found = work(*arguments, **keywords, output=output)
+        bound = operator.bind(*arguments, **keywords)
+        bound.apply_defaults()
+        given = {**bound.arguments, "output": output}
+        found = work(**{name: given[name] for name in used})
         if found.byte_count is not None:
             return found
-        given = {**dict(zip(names, arguments, strict=False)), **keywords}
-        written = [given[name] for name in mutates if name in given]
-        return replace(found, byte_count=tensor_bytes(*given.values(), *written, output))
+        return replace(found, byte_count=tensor_bytes(*given.values(), *(given[name] for name in mutates)))
 
     return formula
 

@@ -39,7 +39,7 @@ _DECAY_TILE = 64
 
 
 @triton.jit
-def norm_kernel(z, scale, out, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def norm_kernel(z: tl.tensor, scale: tl.tensor, out: tl.tensor, width: tl.tensor, BLOCK: tl.constexpr) -> None:
     row = tl.program_id(0).to(tl.int64) * width * 2
     channel = tl.arange(0, BLOCK)
     inside = channel < width
@@ -55,7 +55,15 @@ def norm_kernel(z, scale, out, width, BLOCK: tl.constexpr):  # type: ignore[no-u
 
 
 @triton.jit
-def activation_kernel(z, bias, beta, out, width, HAS_BETA: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def activation_kernel(
+    z: tl.tensor,
+    bias: tl.tensor,
+    beta: tl.tensor,
+    out: tl.tensor,
+    width: tl.tensor,
+    HAS_BETA: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
     row = tl.program_id(0).to(tl.int64) * width * 2
     channel = tl.arange(0, BLOCK)
     inside = channel < width
@@ -74,7 +82,7 @@ def activation_kernel(z, bias, beta, out, width, HAS_BETA: tl.constexpr, BLOCK: 
 
 
 @triton.jit
-def gate_kernel(gate, up, out, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def gate_kernel(gate: tl.tensor, up: tl.tensor, out: tl.tensor, width: tl.tensor, BLOCK: tl.constexpr) -> None:
     row = tl.program_id(0).to(tl.int64) * width * 2
     channel = tl.arange(0, BLOCK)
     inside = channel < width
@@ -89,7 +97,7 @@ def gate_kernel(gate, up, out, width, BLOCK: tl.constexpr):  # type: ignore[no-u
 
 
 @triton.jit
-def decay_kernel(cumulative, out, length, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
+def decay_kernel(cumulative: tl.tensor, out: tl.tensor, length: tl.tensor, TILE: tl.constexpr) -> None:
     sequence = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * TILE + tl.arange(0, TILE)
     column = tl.program_id(2) * TILE + tl.arange(0, TILE)

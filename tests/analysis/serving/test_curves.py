@@ -258,17 +258,15 @@ def test_what_a_step_copies_of_the_cache_grows_with_the_context():
             copied = int(0.15 * run.memory.state_bytes)
             runs.append(replace(run, memory=replace(run.memory, peak_bytes=run.memory.peak_bytes + copied)))
     (curve,) = serving_curves(runs)
-    needed = curve.memory_bytes(64, 8192)
-    assert needed.value == pytest.approx(WEIGHTS + 64 * (1.15 * KAPPA * 8193 + STEP_BYTES), rel=1e-6)
-    assert needed.error < 1e-6
+    needed = WEIGHTS + 64 * (1.15 * KAPPA * 8193 + STEP_BYTES)
+    assert curve.memory.bytes_of(64, 8192) == pytest.approx(needed, rel=1e-6)
+    assert curve.memory.error < 1e-6
 
 
-def test_memory_is_measured_at_measured_places_and_counted_between(cache_curve):
-    assert cache_curve.memory_bytes(64, 2048).basis == EstimateBasis.MEASURED
-    found = cache_curve.memory_bytes(100, 1024)
-    assert found.value == pytest.approx(WEIGHTS + 100 * (KAPPA * 1025 + STEP_BYTES), rel=1e-6)
-    assert found.basis == EstimateBasis.MODEL
-    assert found.error < 1e-6
+def test_memory_is_counted_between_measured_places(cache_curve):
+    needed = WEIGHTS + 100 * (KAPPA * 1025 + STEP_BYTES)
+    assert cache_curve.memory.bytes_of(100, 1024) == pytest.approx(needed, rel=1e-6)
+    assert cache_curve.memory.error < 1e-6
 
 
 def test_fixed_state_is_one_curve_over_its_contexts_and_states_how_constant(state_curve):

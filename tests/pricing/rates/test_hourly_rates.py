@@ -12,13 +12,13 @@ from pamprof.errors import PriceError, UsageError
 from pamprof.pricing.rates.catalogue import Catalogue, load_catalogue
 from pamprof.pricing.rates.currency import USD, stated_currency
 from pamprof.pricing.rates.findings import Rule
-from pamprof.pricing.rates.focus import pricing_category
 from pamprof.pricing.rates.hourly_rates import (
     Owned,
     Rate,
     UnknownRate,
     mixed_rate,
     owned_rate,
+    pricing_category,
     rate_doubts,
     rented_rates,
 )

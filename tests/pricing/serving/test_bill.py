@@ -95,12 +95,12 @@ def test_dollars_never_fall_with_the_price_nor_with_slower_devices(
     prefill: float, decode: float, usd: float, needed: Demand, factor: float
 ) -> None:
     usual = served(prefill, decode, usd, needed)
-    dearer = served(prefill, decode, usd * factor, needed)
+    more_expensive = served(prefill, decode, usd * factor, needed)
     slower = served(prefill * factor, decode * factor, usd, needed)
-    for changed in (dearer, slower):
+    for changed in (more_expensive, slower):
         assert changed.usd_per_month >= usual.usd_per_month
         assert changed.usage.blended_usd_per_million_tokens >= usual.usage.blended_usd_per_million_tokens * (1 - 1e-12)
-    assert dearer.allocation.output_usd_per_million_tokens >= usual.allocation.output_usd_per_million_tokens * (
+    assert more_expensive.allocation.output_usd_per_million_tokens >= usual.allocation.output_usd_per_million_tokens * (
         1 - 1e-12
     )
     assert slower.replica_count >= usual.replica_count
@@ -292,15 +292,15 @@ def test_an_api_is_matched_at_the_first_demand_and_for_good_at_the_lasting_one()
     assert found.first_tokens_per_day == pytest.approx(0.8 * carries)
     assert found.lasting_tokens_per_day == pytest.approx(3.2 * carries)
 
-    def dearer(tokens: float) -> bool:
+    def more_expensive(tokens: float) -> bool:
         return served(1.0, 2.0, 1.0, replace(needed, tokens_per_day=tokens)).usd_per_month > (
             tokens * 730 / 24 * usd_per_token
         )
 
-    assert dearer(found.first_tokens_per_day * 0.999)
-    assert not dearer(found.first_tokens_per_day * 1.001)
-    assert dearer(found.lasting_tokens_per_day * 0.999)
-    assert not any(dearer(found.lasting_tokens_per_day * (1.001 + 0.01 * n)) for n in range(500))
+    assert more_expensive(found.first_tokens_per_day * 0.999)
+    assert not more_expensive(found.first_tokens_per_day * 1.001)
+    assert more_expensive(found.lasting_tokens_per_day * 0.999)
+    assert not any(more_expensive(found.lasting_tokens_per_day * (1.001 + 0.01 * n)) for n in range(500))
     assert api_break_even(3.0, 1.0, 24.0 / (1.01 * carries), needed) is None
     assert api_break_even(3.0, 1.0, 0.0, needed) is None
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pamprof.errors import SpecError
-from pamprof.pricing.serving.crossover import memory_crossover_tokens, traffic_crossover_tokens
+from pamprof.pricing.serving.context_table import memory_crossover_tokens, traffic_crossover_tokens
 
 # S: layers x heads x head_dim^2 x 2 reals x 4 bytes. Kappa: keys and values of layers x heads x head_dim x bytes.
 PAM_STATE_BYTES = 16 * 6 * 64**2 * 2 * 4

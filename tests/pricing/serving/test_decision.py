@@ -77,7 +77,7 @@ def test_a_small_demand_has_equal_bills_although_a_token_is_cheaper() -> None:
     assert "both need 1 replica, so the bills are equal, $292.00 a month" in found.sentence
 
 
-def test_a_dearer_arm_says_what_it_needs_more() -> None:
+def test_a_more_expensive_arm_says_what_it_needs_more() -> None:
     found = decision(transformer_curve(), pam_curve(), 8192, tokens_per_day=1e12)
     assert found.outcome is CostOutcome.MORE_EXPENSIVE
     assert "it needs another" in found.sentence

@@ -10,6 +10,7 @@ from pamprof.pricing.rates.hourly_rates import Owned, UnknownRate, owned_rate
 from pamprof.pricing.serving.defaults import default_limits
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.html import render_html
+from pamprof.render.serving.form import FIELDS
 from pamprof.render.serving.page import render_cost_html
 from pamprof.render.serving.page_view import serving_page_view
 from pamprof.render.text import clean
@@ -36,6 +37,7 @@ _TOOLS = """
     sentence: at("sentence").textContent, hash: location.hash, hidden: at("answer").hidden,
     rows: [...at("arms").tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent)),
     facts: at("facts").textContent, pay: at("in-pay").value, price: at("in-price").value,
+    bounds: costConstants.fields.map(({ name }) => ["min", "max", "step"].map((bound) => at("in-" + name)[bound])),
     owned: !at("owned").hidden, tokens: at("in-tokens_per_day").value,
     faults: [...document.querySelectorAll(".fault")].map((fault) => fault.textContent).filter(Boolean),
     invalid: [...document.querySelectorAll("[aria-invalid=true]")].map((input) => input.id),
@@ -71,6 +73,8 @@ def test_the_page_begins_with_the_answer_that_the_command_gave(page, tmp_path):
     assert [row[0] for row in seen["rows"]] == [clean(arm.deployment.curve.title) for arm in decided.arms]
     assert seen["rows"][0][1] == str(decided.arms[0].deployment.point.batch_size)
     assert (seen["pay"], seen["price"], seen["owned"], seen["faults"], seen["hash"]) == ("0", "3.5", False, [], "")
+    assert [(float(low), float(high)) for low, high, _ in seen["bounds"]] == [(f.least, f.most) for f in FIELDS]
+    assert [step for *_, step in seen["bounds"]] == ["1" if field.whole else "any" for field in FIELDS]
 
 
 def test_a_changed_scenario_is_answered_and_travels_in_the_link(page, tmp_path):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.names import crossover_phrase
 from pamprof.analysis.comparison.results import Basis, Direction
 from pamprof.records import Phase
 from pamprof.render.charts import ArmLine, Chart, LinePanel, Mark
 from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
 from pamprof.render.comparison.charts.cost import price_note, unit_of, value_of
 from pamprof.render.comparison.charts.lines import arm_lines
-from pamprof.render.comparison.crossing import by_bytes, in_words, whose
+from pamprof.render.comparison.crossing import by_bytes, whose
 from pamprof.render.text import PHASE_NAMES
 
 if TYPE_CHECKING:
@@ -74,10 +75,9 @@ def _note(inputs: ReportInputs, phase: Phase, batch: int) -> str:
     crossover = inputs.story.crossovers_of(phase).get(batch)
     if crossover is None or crossover.tokens is not None:
         return ""
-    if crossover.direction is Direction.UNKNOWN:
+    if crossover.direction is Direction.UNDECIDED:
         return "crossover undecided: an interval includes 1"
-    which = "cheaper" if crossover.direction is Direction.ALWAYS_CHEAPER else "more expensive"
-    return f"no crossover: {whose(inputs, crossover)} is {which} at every length"
+    return f"no crossover: {whose(inputs, crossover)} is {crossover.direction}"
 
 
 def _growth(line: ArmLine) -> str:
@@ -108,7 +108,7 @@ def _context_finding(panels: Sequence[tuple[Phase, LinePanel]], inputs: ReportIn
 
 def _described(inputs: ReportInputs, panels: Sequence[tuple[Phase, LinePanel]]) -> str:
     found = (
-        f"{PHASE_NAMES[phase]}, batch {batch}: {in_words(crossover)}."
+        f"{PHASE_NAMES[phase]}, batch {batch}: {crossover_phrase(crossover)}."
         for phase in (Phase.DECODE, Phase.PREFILL, Phase.TRAIN)
         for batch, crossover in inputs.story.crossovers_of(phase).items()
     )

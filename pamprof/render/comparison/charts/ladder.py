@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pamprof.render.comparison.inputs import ReportInputs
 
 BASIS_WORDS = {Basis.MEASURED: "measured", Basis.COUNTED: "counted", Basis.MODEL: "modelled"}
-_ARITHMETIC_ROLE = "planar"
+_ARITHMETIC_ROLE = "plain1"
 
 
 def _points(inputs: ReportInputs) -> tuple[PointAnalysis, ...]:

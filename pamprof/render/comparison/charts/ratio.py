@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.comparison.crossovers import STEADY_STEP, steady_steps
-from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction
+from pamprof.analysis.comparison.results import Basis, CrossoverQuantity
 from pamprof.records import ImplementationKind, Interval, Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Piece, Spot
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Crossover, PointAnalysis
     from pamprof.render.arms import Arm
     from pamprof.render.comparison.inputs import ReportInputs
-
-_WITHOUT_CROSSING = {
-    Direction.ALWAYS_CHEAPER: "cheaper throughout",
-    Direction.NEVER_CHEAPER: "more expensive throughout",
-    Direction.UNKNOWN: "undecided",
-    Direction.CHEAPER_ABOVE: "cheaper at longer contexts",
-}
 
 
 def ratio_chart(inputs: ReportInputs) -> Chart:
@@ -159,7 +152,7 @@ def _note(crossings: Iterable[Crossover]) -> str:
     found: dict[str, list[str]] = {}
     for crossing in crossings:
         if crossing.tokens is None:
-            found.setdefault(_WITHOUT_CROSSING[crossing.direction], []).append(crossing.subject_implementation)
+            found.setdefault(crossing.direction, []).append(crossing.subject_implementation)
     return "; ".join(f"{listed(tuple(names))} {word}" for word, names in found.items())
 
 

@@ -192,6 +192,9 @@ const costPage = (() => {
       if (given) { show(given); update(); turnTo(); }
     });
     at("in-measured").replaceChildren(...data.classes.map((found, number) => new Option(found.name, String(number))));
+    for (const { name, least, most, whole } of costConstants.fields) {
+      Object.assign(at("in-" + name), { min: least, max: most, step: whole ? 1 : "any" });
+    }
     const sent = f.decode(location.hash, initial, data);
     show(sent || initial);
     document.getElementById("cost-live").hidden = false;

@@ -37,7 +37,9 @@ _BACKWARD_ELEMENTS, _BACKWARD_WARPS, _BACKWARD_STAGES = 256, 2, 3
 
 
 @triton.jit
-def activated(size, shift, slope, HAS_SLOPE: tl.constexpr):  # type: ignore[no-untyped-def]
+def activated(
+    size: tl.tensor, shift: tl.tensor, slope: tl.tensor, HAS_SLOPE: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """Weight and real factor of the activation, act(u) = factor · u, and 1 / (|u| + 1e-8)."""
     inverse = reciprocal(size + DIRECTION)
     if HAS_SLOPE:
@@ -50,7 +52,15 @@ def activated(size, shift, slope, HAS_SLOPE: tl.constexpr):  # type: ignore[no-u
 
 
 @triton.jit
-def gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE: tl.constexpr):  # type: ignore[no-untyped-def]
+def gated(
+    gate_real: tl.tensor,
+    gate_imag: tl.tensor,
+    up_real: tl.tensor,
+    up_imag: tl.tensor,
+    shift: tl.tensor,
+    slope: tl.tensor,
+    HAS_SLOPE: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
     """Real and imaginary part of the gate unit."""
     size, _ = modulus(gate_real, gate_imag)
     up_size, _ = modulus(up_real, up_imag)
@@ -60,10 +70,10 @@ def gated(gate_real, gate_imag, up_real, up_imag, shift, slope, HAS_SLOPE: tl.co
 
 
 @triton.jit
-def _gate_kernel(  # type: ignore[no-untyped-def]
-    gate_up, bias, beta, out, rows, width,
+def _gate_kernel(
+    gate_up: tl.tensor, bias: tl.tensor, beta: tl.tensor, out: tl.tensor, rows: tl.tensor, width: tl.tensor,
     HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     await_inputs(OVERLAPS)
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -83,10 +93,11 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _gate_backward_kernel(  # type: ignore[no-untyped-def]
-    gate_up, gradient, bias, beta, out, bias_gradient, beta_gradient, rows, width,
+def _gate_backward_kernel(
+    gate_up: tl.tensor, gradient: tl.tensor, bias: tl.tensor, beta: tl.tensor, out: tl.tensor,
+    bias_gradient: tl.tensor, beta_gradient: tl.tensor, rows: tl.tensor, width: tl.tensor,
     HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     within = channel < width
     shift = tl.load(bias + channel, mask=within, other=0.0).to(tl.float32)[None, :]
@@ -138,15 +149,11 @@ def _gate_backward_kernel(  # type: ignore[no-untyped-def]
         tl.store(beta_gradient + target, tl.sum(beta_sum, axis=0), mask=within)
 
 
-def _gate_work(gate_up: Tensor, bias: Tensor, beta: Tensor | None, *, output: object) -> OperatorWork:
-    del bias, beta, output
+def _gate_work(gate_up: Tensor) -> OperatorWork:
     return OperatorWork(elementwise_flop_count=GATE_FLOPS * (gate_up.numel() // 4))
 
 
-def _gate_backward_work(
-    gate_up: Tensor, gradient: Tensor, bias: Tensor, beta: Tensor | None, *, output: object
-) -> OperatorWork:
-    del gate_up, bias, beta, output
+def _gate_backward_work(gradient: Tensor) -> OperatorWork:
     return OperatorWork(elementwise_flop_count=GATE_BACKWARD_FLOPS * (gradient.numel() // 2))
 
 

@@ -31,16 +31,17 @@ from pamprof.workloads.kernels.kernel_operator import kernel_operator
 NORM_FLOPS = 12  # per channel
 ADD_FLOPS = 2  # per channel; a scale on what is added, or another part of it, costs as much again
 
-# The fastest on an H200, as all such sizes of these kernels.
+# Tile sizes and warps here and in the other kernels are the fastest on an H200.
 _ELEMENTS, _WARPS = 1024, 4  # of one plane in one program's tile
 CHANNELS_PER_WARP = 512  # at most, of a wide row
 
 
 @triton.jit
-def normed_rows(  # type: ignore[no-untyped-def]
-    planes, branch, branch_scale, scale, total, normed, row, channel, rows, stored, width,
+def normed_rows(
+    planes: tl.tensor, branch: tl.tensor, branch_scale: tl.tensor, scale: tl.tensor, total: tl.tensor,
+    normed: tl.tensor, row: tl.tensor, channel: tl.tensor, rows: tl.tensor, stored: tl.tensor, width: tl.tensor,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
-):  # fmt: skip
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
     """Sums and norms of some rows, stored; the norms as float32 [ROWS, D] real and imaginary.
 
     ``stored`` is how many rows are stored: all, or none where another program does it. PARTS is how many there are of
@@ -80,11 +81,12 @@ def normed_rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _norm_kernel(  # type: ignore[no-untyped-def]
-    planes, branch, branch_scale, scale, total, normed, rows, width,
+def _norm_kernel(
+    planes: tl.tensor, branch: tl.tensor, branch_scale: tl.tensor, scale: tl.tensor, total: tl.tensor,
+    normed: tl.tensor, rows: tl.tensor, width: tl.tensor,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     await_inputs(OVERLAPS)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     normed_rows(
@@ -98,16 +100,12 @@ def part_count(planes: Tensor, branch: Tensor) -> int:
     return branch.shape[0] if branch.ndim > planes.ndim else 1
 
 
-def _norm_work(planes: Tensor, scale: Tensor, dtype: torch.dtype, *, output: object) -> OperatorWork:
-    del scale, dtype, output
+def _norm_work(planes: Tensor) -> OperatorWork:
     return OperatorWork(elementwise_flop_count=NORM_FLOPS * (planes.numel() // 2))
 
 
-def add_norm_work(
-    planes: Tensor, branch: Tensor, branch_scale: Tensor | None, scale: Tensor, dtype: torch.dtype, *, output: object
-) -> OperatorWork:
+def add_norm_work(planes: Tensor, branch: Tensor, branch_scale: Tensor | None) -> OperatorWork:
     """Work of ``add_norm``."""
-    del scale, dtype, output
     adding = ADD_FLOPS * (part_count(planes, branch) + (branch_scale is not None))
     return OperatorWork(elementwise_flop_count=(NORM_FLOPS + adding) * (planes.numel() // 2))
 

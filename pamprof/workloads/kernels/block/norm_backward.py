@@ -1,7 +1,7 @@
 """Backward of the block's norm, residual add and gate logits as one kernel that recomputes what forward did not keep.
 
-The gradient of the sum is written twice, as the residual stream wants it and as the branch's product wants it, so that
-no pass is spent on a cast. The scale's gradient is summed by each program over the rows it walks and then over the
+The gradient of the sum is written twice, in the dtype of the residual stream and in that of the branch's product, so
+that no pass is spent on a cast. The scale's gradient is summed by each program over the rows it walks and then over the
 programs, always in the same order.
 
 Axes: N rows (tokens of all sequences), D model_dim, H heads, B batch, T time.
@@ -41,10 +41,12 @@ _HELD_NUMBERS = 96  # of gates' weights in one thread, at most; beyond that they
 
 
 @triton.jit
-def _along_gates(  # type: ignore[no-untyped-def]
-    real, imag, along_real, along_imag, logits_gradient, step_weight, protect_weight, weights,
-    sizes, row, channel, inside, rows, width, HEADS: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+def _along_gates(
+    real: tl.tensor, imag: tl.tensor, along_real: tl.tensor, along_imag: tl.tensor, logits_gradient: tl.tensor,
+    step_weight: tl.tensor, protect_weight: tl.tensor, weights: tl.tensor,
+    sizes: tl.tensor, row: tl.tensor, channel: tl.tensor, inside: tl.tensor, rows: tl.tensor, width: tl.tensor,
+    HEADS: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr, BLOCK: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
     """Adds to the gradient [1, D] of one normed row what comes through both logits; stores the row's moduli."""
     size, inverse = modulus(real, imag)
     channel = channel[None, :]
@@ -65,22 +67,24 @@ def _along_gates(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _norm_backward_kernel(  # type: ignore[no-untyped-def]
-    planes, scale, gradient, residual, logits_gradient, step_weight, protect_weight,
-    planes_gradient, branch_gradient, scale_gradient, sizes, rows, width, HEADS: tl.constexpr,
+def _norm_backward_kernel(
+    planes: tl.tensor, scale: tl.tensor, gradient: tl.tensor, residual: tl.tensor, logits_gradient: tl.tensor,
+    step_weight: tl.tensor, protect_weight: tl.tensor,
+    planes_gradient: tl.tensor, branch_gradient: tl.tensor, scale_gradient: tl.tensor, sizes: tl.tensor,
+    rows: tl.tensor, width: tl.tensor,
+    HEADS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     channel = tl.arange(0, BLOCK)
     within = channel < width
     channel_scale = tl.load(scale + channel, mask=within, other=0.0).to(tl.float32)[None, :]
     summed = tl.zeros((ROWS, BLOCK), tl.float32)
-    weights = ()
+    weights = ()  # type: tuple[tuple[tl.tensor, ...], ...]
     if HAS_GATES and HOLDS_WEIGHTS:
         for head in tl.static_range(HEADS):
             of_head = gate_weights(step_weight, protect_weight, head, channel[None, :], width)
-            # Triton knows no starred tuples.
-            weights = weights + (of_head,)  # type: ignore[assignment]  # noqa: RUF005
+            weights += (of_head,)
     for tile in tl.range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0), num_stages=STAGES):
         row = tile * ROWS + tl.arange(0, ROWS)
         inside = (row < rows)[:, None] & within[None, :]
@@ -89,7 +93,7 @@ def _norm_backward_kernel(  # type: ignore[no-untyped-def]
         imag = tl.load(planes + place + width, mask=inside, other=0.0).to(tl.float32)
         along_real = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
         along_imag = tl.load(gradient + place + width, mask=inside, other=0.0).to(tl.float32)
-        if HAS_RESIDUAL:  # loaded before the first sum is waited for
+        if HAS_RESIDUAL:  # loaded before the first sum is needed
             past_real = tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
             past_imag = tl.load(residual + place + width, mask=inside, other=0.0).to(tl.float32)
         power = real * real + imag * imag + MAGNITUDE
@@ -124,34 +128,13 @@ def _norm_backward_kernel(  # type: ignore[no-untyped-def]
     tl.store(scale_gradient + tl.program_id(0) * width + channel, tl.sum(summed, axis=0), mask=within)
 
 
-def _norm_backward_work(
-    planes: Tensor,
-    scale: Tensor,
-    gradient: Tensor,
-    residual: Tensor | None,
-    branch_dtype: torch.dtype | None,
-    *,
-    output: object,
-) -> OperatorWork:
-    del scale, gradient, branch_dtype, output
+def _norm_backward_work(planes: Tensor, residual: Tensor | None) -> OperatorWork:
     each = _NORM_BACKWARD_FLOPS + (0 if residual is None else _RESIDUAL_FLOPS)
     return OperatorWork(elementwise_flop_count=each * (planes.numel() // 2))
 
 
-def _gated_backward_work(
-    planes: Tensor,
-    scale: Tensor,
-    gradient: Tensor,
-    residual: Tensor,
-    logits_gradient: Tensor,
-    step_weight: Tensor,
-    protect_weight: Tensor,
-    branch_dtype: torch.dtype,
-    *,
-    output: object,
-) -> OperatorWork:
-    del logits_gradient, step_weight
-    norm = _norm_backward_work(planes, scale, gradient, residual, branch_dtype, output=output)
+def _gated_backward_work(planes: Tensor, residual: Tensor, protect_weight: Tensor) -> OperatorWork:
+    norm = _norm_backward_work(planes, residual)
     channels, width = planes.numel() // 2, planes.shape[-1]
     products = gate_products(channels // width, width, protect_weight.shape[0])
     return OperatorWork(
@@ -214,7 +197,7 @@ def gated_norm_backward(
     protect_weight: Tensor,
     branch_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of ``add_norm_gates``, up to the two small products that the gates' weights want.
+    """Gradients of ``add_norm_gates``, except the two small products for the gates' weights.
 
     Args:
         planes: The sum that was normed, [B, T, 2, D].

@@ -1,4 +1,4 @@
-"""The norm that leads to the memory: as ``block.norm``, and from the same pass the logits of the decay's gates.
+"""The norm before the recurrence: as ``block.norm``, with the logits of the decay's gates from the same pass.
 
 Products with the gates' weights and everything that leads to a decay are float32 whatever the dtypes; they are made
 with the normed row before it is rounded.
@@ -28,11 +28,13 @@ from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 SIZE_FLOPS = 5  # per channel: modulus of a normed channel
 _WARPS = 1  # of a program of one row, the fastest on an H200
-_PROGRAMS = 64 if INTERPRETED.value else 1056  # up to which a row's heads are shared out among programs
+_PROGRAMS = 64 if INTERPRETED.value else 1056  # up to this many, a row's heads are split among programs
 
 
 @triton.jit
-def gate_weights(step_weight, protect_weight, head, channel, width):  # type: ignore[no-untyped-def]
+def gate_weights(
+    step_weight: tl.tensor, protect_weight: tl.tensor, head: tl.tensor, channel: tl.tensor, width: tl.tensor
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """One head's weights of real parts, imaginary parts and moduli, as rows [1, D]."""
     within = channel < width
     of_step = step_weight + head * 2 * width + channel
@@ -42,16 +44,18 @@ def gate_weights(step_weight, protect_weight, head, channel, width):  # type: ig
 
 
 @triton.jit(do_not_specialize=["length"])
-def _gated_norm_kernel(  # type: ignore[no-untyped-def]
-    planes, branch, branch_scale, scale, total, normed,
-    step_weight, step_bias, dt_bias, protect_weight, protect_bias, step_logits, gate_logits,
-    rows, length, width,
+def _gated_norm_kernel(
+    planes: tl.tensor, branch: tl.tensor, branch_scale: tl.tensor, scale: tl.tensor, total: tl.tensor,
+    normed: tl.tensor,
+    step_weight: tl.tensor, step_bias: tl.tensor, dt_bias: tl.tensor, protect_weight: tl.tensor,
+    protect_bias: tl.tensor, step_logits: tl.tensor, gate_logits: tl.tensor,
+    rows: tl.tensor, length: tl.tensor, width: tl.tensor,
     PARTS: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr,
     HEADS: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-):  # fmt: skip
-    """One row, so that its logits are numbers: vectors of a few would be laid out anew for each store.
+) -> None:  # fmt: skip
+    """Norms one row, so that its logits are scalars: short vectors would be converted to another layout for each store.
 
-    GROUP is how many heads a program takes. Of a row's programs, each of which needs its norm, the first one stores it.
+    GROUP is how many heads a program takes. Every program of a row computes its norm; the first one stores it.
     """
     await_inputs(OVERLAPS)
     row = tl.program_id(0)
@@ -63,7 +67,7 @@ def _gated_norm_kernel(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     size, _ = modulus(real, imag)
     channel = channel[None, :]
-    steps, gates = (), ()
+    steps, gates = (), ()  # type: tuple[tl.tensor, ...], tuple[tl.tensor, ...]
     for index in tl.static_range(GROUP):
         head = index if GROUP == HEADS else tl.program_id(1) * GROUP + index
         of_real, of_imag, of_size = gate_weights(step_weight, protect_weight, head, channel, width)
@@ -71,9 +75,9 @@ def _gated_norm_kernel(  # type: ignore[no-untyped-def]
         gate = tl.sum(tl.sum(size * of_size, axis=1), axis=0)
         step += tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
         gate += tl.load(protect_bias + head).to(tl.float32)
-        steps = steps + (step,)  # type: ignore[assignment]  # noqa: RUF005 - Triton knows no starred tuples
-        gates = gates + (gate,)  # type: ignore[assignment]  # noqa: RUF005
-    # Behind all loads, since none may overtake a store.
+        steps += (step,)
+        gates += (gate,)
+    # After all loads, because no load may be moved across a store.
     target = (row // length).to(tl.int64) * HEADS * length + row % length
     for index in tl.static_range(GROUP):
         head = index if GROUP == HEADS else tl.program_id(1) * GROUP + index
@@ -82,7 +86,7 @@ def _gated_norm_kernel(  # type: ignore[no-untyped-def]
 
 
 def heads_per_program(rows: int, heads: int) -> int:
-    """Heads of one program: all of them where rows alone fill the device, fewer where a row would keep it waiting."""
+    """Heads of one program: all where the rows alone fill the device, else fewer."""
     return min(
         (group for group in range(1, heads + 1) if heads % group == 0 and rows * heads // group <= _PROGRAMS),
         default=heads,
@@ -94,18 +98,9 @@ def gate_products(rows: int, width: int, heads: int) -> int:
     return 2 * 3 * rows * width * heads
 
 
-def _gated_norm_work(
-    planes: Tensor,
-    branch: Tensor,
-    branch_scale: Tensor | None,
-    scale: Tensor,
-    gates: list[Tensor],
-    dtype: torch.dtype,
-    *,
-    output: object,
-) -> OperatorWork:
+def _gated_norm_work(planes: Tensor, branch: Tensor, branch_scale: Tensor | None, gates: list[Tensor]) -> OperatorWork:
     channels, width = planes.numel() // 2, planes.shape[-1]
-    norm = add_norm_work(planes, branch, branch_scale, scale, dtype, output=output)
+    norm = add_norm_work(planes, branch, branch_scale)
     products = gate_products(channels // width, width, gates[3].shape[0])
     return OperatorWork(
         matrix_flop_count=products,
@@ -136,7 +131,7 @@ def add_norm_gates(
     gates: list[Tensor],
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``add_norm``, and from the normed row x the logits of the memory's gates.
+    """``add_norm``, and from the normed row x the logits of the decay's gates.
 
     Args:
         planes: Residual stream [B, T, 2, D].

@@ -1,4 +1,4 @@
-"""Queries, keys and values made ready for the memory's core, and the decay from its logits, in one kernel each way.
+"""Prepares queries, keys and values for the recurrence, and the decay from its logits; one kernel each way.
 
 q and k are turned by their position and v is multiplied by its written share, in place on what the joint product wrote,
 and backward in place on the core's gradients. Backward does not need the values as they were: the gradient of the
@@ -25,7 +25,15 @@ _ELEMENTS, _WARPS = 1024, 4
 
 
 @triton.jit
-def _rows_and_turn(cosine, sine, rows, length, HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _rows_and_turn(
+    cosine: tl.tensor,
+    sine: tl.tensor,
+    rows: tl.tensor,
+    length: tl.tensor,
+    HEAD_DIM: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     """A program's rows, channels, their mask, and the rotation of each."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, BLOCK)
@@ -37,7 +45,9 @@ def _rows_and_turn(cosine, sine, rows, length, HEAD_DIM: tl.constexpr, ROWS: tl.
 
 
 @triton.jit
-def _turned(planes, turn_real, turn_imag, imaginary, inside):  # type: ignore[no-untyped-def]
+def _turned(
+    planes: tl.tensor, turn_real: tl.tensor, turn_imag: tl.tensor, imaginary: tl.tensor, inside: tl.tensor
+) -> None:
     """Turns one part in place; ``imaginary`` is the distance of its imaginary plane."""
     real = tl.load(planes, mask=inside, other=0.0).to(tl.float32)
     imag = tl.load(planes + imaginary, mask=inside, other=0.0).to(tl.float32)
@@ -46,10 +56,11 @@ def _turned(planes, turn_real, turn_imag, imaginary, inside):  # type: ignore[no
 
 
 @triton.jit
-def _prepare_kernel(  # type: ignore[no-untyped-def]
-    qkv, cosine, sine, step_logits, gate_logits, log_decay, rows, length, heads,
+def _prepare_kernel(
+    qkv: tl.tensor, cosine: tl.tensor, sine: tl.tensor, step_logits: tl.tensor, gate_logits: tl.tensor,
+    log_decay: tl.tensor, rows: tl.tensor, length: tl.tensor, heads: tl.tensor,
     HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, HEAD_DIM, ROWS, BLOCK)
     head = tl.program_id(1)
     inner = heads * HEAD_DIM
@@ -68,10 +79,12 @@ def _prepare_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _prepare_backward_kernel(  # type: ignore[no-untyped-def]
-    gradient, prepared, cosine, sine, step_logits, gate_logits, decay_gradient, logits_gradient,
-    rows, length, heads, HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+def _prepare_backward_kernel(
+    gradient: tl.tensor, prepared: tl.tensor, cosine: tl.tensor, sine: tl.tensor, step_logits: tl.tensor,
+    gate_logits: tl.tensor, decay_gradient: tl.tensor, logits_gradient: tl.tensor,
+    rows: tl.tensor, length: tl.tensor, heads: tl.tensor,
+    HEAD_DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+) -> None:  # fmt: skip
     row, channel, inside, turn_real, turn_imag = _rows_and_turn(cosine, sine, rows, length, HEAD_DIM, ROWS, BLOCK)
     head = tl.program_id(1)
     inner = heads * HEAD_DIM
@@ -98,8 +111,7 @@ def _prepare_backward_kernel(  # type: ignore[no-untyped-def]
     store(place + 5 * inner, imag * share, inside)
 
 
-def _work(qkv: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor, *, output: object) -> OperatorWork:
-    del cosine, sine, output
+def _work(qkv: Tensor, logits: Tensor) -> OperatorWork:
     elementwise = PREPARE_FLOPS * (qkv.numel() // 6) + DECAY_FLOPS * (logits.numel() // 2)
     return OperatorWork(elementwise_flop_count=elementwise)
 
@@ -128,17 +140,7 @@ def prepare(qkv: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor) -> Tensor
     return log_decay
 
 
-def _backward_work(
-    gradient: Tensor,
-    prepared: Tensor,
-    cosine: Tensor,
-    sine: Tensor,
-    logits: Tensor,
-    decay_gradient: Tensor,
-    *,
-    output: object,
-) -> OperatorWork:
-    del prepared, cosine, sine, logits, output
+def _backward_work(gradient: Tensor, decay_gradient: Tensor) -> OperatorWork:
     elementwise = _PREPARE_BACKWARD_FLOPS * (gradient.numel() // 6) + _DECAY_BACKWARD_FLOPS * decay_gradient.numel()
     return OperatorWork(elementwise_flop_count=elementwise)
 
@@ -154,7 +156,7 @@ def _fake_backward(
 def prepare_backward(
     gradient: Tensor, prepared: Tensor, cosine: Tensor, sine: Tensor, logits: Tensor, decay_gradient: Tensor
 ) -> Tensor:
-    """Gradient of what ``prepare`` was given: of ``qkv`` in place of that of what it made, and of the logits.
+    """Gradients of the inputs of ``prepare``: that of ``qkv`` replaces the gradient of its result; and of the logits.
 
     Args:
         gradient: Of the prepared tensor, contiguous [B, T, 2, 3, H, d].

@@ -8,8 +8,7 @@ from pamprof.workloads.kernel_flops import OperatorWork
 from pamprof.workloads.kernels.kernel_operator import kernel_operator
 
 
-def _work(total: Tensor, planes: Tensor, weight: Tensor, *, output: object) -> OperatorWork:
-    del planes, output
+def _work(total: Tensor, weight: Tensor) -> OperatorWork:
     products = 2 * total.numel() * weight.shape[1]
     return OperatorWork(
         matrix_flop_count=products,

@@ -19,10 +19,11 @@ _ROWS, _COLUMNS, _WARPS = 8, 128, 4
 
 
 @triton.jit
-def _block_kernel(  # type: ignore[no-untyped-def]
-    weight_real, weight_imag, scale, block, outputs, inputs, first, total,
+def _block_kernel(
+    weight_real: tl.tensor, weight_imag: tl.tensor, scale: tl.tensor, block: tl.tensor, outputs: tl.tensor,
+    inputs: tl.tensor, first: tl.tensor, total: tl.tensor,
     HAS_SCALE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (row < outputs)[:, None] & (column < inputs)[None, :]
@@ -42,10 +43,12 @@ def _block_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _fold_kernel(  # type: ignore[no-untyped-def]
-    gradient, weight_real, weight_imag, scale, real_gradient, imag_gradient, scale_gradient,
-    outputs, inputs, first, total, HAS_SCALE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
+def _fold_kernel(
+    gradient: tl.tensor, weight_real: tl.tensor, weight_imag: tl.tensor, scale: tl.tensor, real_gradient: tl.tensor,
+    imag_gradient: tl.tensor, scale_gradient: tl.tensor,
+    outputs: tl.tensor, inputs: tl.tensor, first: tl.tensor, total: tl.tensor,
+    HAS_SCALE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+) -> None:  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (row < outputs)[:, None] & (column < inputs)[None, :]
@@ -68,18 +71,14 @@ def _fold_kernel(  # type: ignore[no-untyped-def]
     store(imag_gradient + target, imag, inside)
 
 
-def _block_work(
-    reals: list[Tensor], imags: list[Tensor], scale: Tensor | None, dtype: torch.dtype, *, output: object
-) -> OperatorWork:
-    del imags, dtype, output
+def _block_work(reals: list[Tensor], scale: Tensor | None) -> OperatorWork:
     per_weight = 1 if scale is None else 3  # the negation, and a product for each part
     return OperatorWork(elementwise_flop_count=per_weight * sum(weight.numel() for weight in reals))
 
 
 def _fold_work(
-    gradient: Tensor, weight_real: Tensor, weight_imag: Tensor, scale: Tensor | None, first: int, *, output: object
+    gradient: Tensor, weight_real: Tensor, weight_imag: Tensor, scale: Tensor | None, *, output: object
 ) -> OperatorWork:
-    del first
     # The map's own rows of the gradient alone; the weights only where the scale has a gradient.
     read = 4 * weight_real.numel() * gradient.element_size()
     if scale is not None:

@@ -1,4 +1,4 @@
-"""No configuration is used unseen: each is compared with the float64 oracle before its first use in a process.
+"""No configuration is used unchecked: each is compared with the float64 oracle before its first use in a process.
 
 Triton has miscompiled some tile shapes on Hopper GPUs, silently. The comparison runs the very kernels that the call
 would, on the smallest sequence that takes the same branches, forward and backward, with decays of exactly 0 and 1.
@@ -39,10 +39,10 @@ TOLERANCES: dict[torch.dtype, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """What came of one comparison.
+    """The result of one comparison.
 
     Attributes:
-        configuration: That was compared.
+        configuration: The one compared.
         errors: Name and relative rms error of every result; empty where the kernels could not be built or launched.
         fault: Why the configuration must not be used; None where it is exact.
     """
@@ -166,7 +166,7 @@ def _case(inputs: CoreInputs, configuration: Configuration, *, wants_final: bool
 
 
 def _check_apart(case: _Case) -> CheckResult:
-    """Compare in a thread of its own: inside an operator, autograd and dispatch are not as the oracle needs them."""
+    """Compare in another thread: inside an operator, autograd and dispatch are in a state the oracle cannot use."""
 
     def compare() -> CheckResult:
         index = case.device.index
@@ -178,7 +178,8 @@ def _check_apart(case: _Case) -> CheckResult:
 
 
 def _check(case: _Case) -> CheckResult:
-    # Inputs differ from one comparison to the next: what a kernel leaves unwritten must not find an earlier answer.
+    # Inputs differ from one comparison to the next. Otherwise a kernel that writes nothing could pass with the result
+    # that an earlier one left in the same place.
     generator = torch.Generator().manual_seed(len(_results))
     try:
         errors = _errors(case, generator)

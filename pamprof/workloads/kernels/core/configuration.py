@@ -166,9 +166,9 @@ def choose_configuration(
 
 
 def filling_segment(programs: int, chunks: int, multiprocessors: int, *, turns: int = 1) -> int:
-    """Chunks in a segment such that ``programs`` times the segments fill the device's places ``turns`` times.
+    """Chunks in a segment, so that ``programs`` times the segments fill the device ``turns`` times.
 
-    ``WHOLE`` where that is less than two segments: a second reading of keys and values costs more than idle places.
+    ``WHOLE`` where that is less than two segments: reading keys and values twice costs more than idle multiprocessors.
     """
     segments = turns * RESIDENT_PROGRAMS * multiprocessors // programs
     size = -(-chunks // max(1, segments))

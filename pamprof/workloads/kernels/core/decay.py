@@ -1,13 +1,13 @@
-"""The decay inside chunks, worked out once for all kernels that weigh by it.
+"""The decay inside chunks, computed once for all kernels that weigh by it.
 
 A decay is held as a sum of base-two logarithms since the chunk's beginning. A decay of zero is not summed: beside the
 sum stands the position of the last one, and no weight reaches over it. Differences of sums then never meet an infinity,
 a zero cuts off exactly what lies before it, and what lies behind it loses no digits. Decays below the smallest normal
 float32 count as zero.
 
-A kernel of its own, because what is loaded can be had in the layout of any product, while a sum made inside a kernel
-is tied to its own and would be moved through shared memory, pair by pair. What is needed late is an array as well: a
-loop can send for it one chunk ahead.
+It is a kernel of its own because a loaded array comes in the layout of any product, while a sum made inside a kernel
+has one layout and would go through shared memory to reach another, pair by pair. What is needed late is an array as
+well, so that a loop can prefetch it one chunk ahead.
 
 Axes: R = B · H rows, N chunks, C chunk.
 """
@@ -23,14 +23,22 @@ NO_CUT = tl.constexpr(-1.0)  # as a position: no decay of zero yet
 
 
 @triton.jit
-def _later(one, other):  # type: ignore[no-untyped-def]
+def _later(one: tl.tensor, other: tl.tensor) -> tl.tensor:
     return tl.maximum(one, other)
 
 
 @triton.jit(do_not_specialize=["length", "chunks"])
-def decay_kernel(  # type: ignore[no-untyped-def]
-    log_decay, sums, cuts, from_start, to_end, length, chunks, CHUNK: tl.constexpr, GROUP: tl.constexpr
-):
+def decay_kernel(
+    log_decay: tl.tensor,
+    sums: tl.tensor,
+    cuts: tl.tensor,
+    from_start: tl.tensor,
+    to_end: tl.tensor,
+    length: tl.tensor,
+    chunks: tl.tensor,
+    CHUNK: tl.constexpr,
+    GROUP: tl.constexpr,
+) -> None:
     """From log decays [R, T], at each position of its chunk [R, N C]: their sum, the last cut, both ways' decay.
 
     ``from_start`` is the decay from the chunk's start up to the position, ``to_end`` from there to the chunk's end.
@@ -57,9 +65,16 @@ def decay_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["length", "chunks"])
-def decay_gradient_kernel(  # type: ignore[no-untyped-def]
-    log_decay, changes, passing, gradient, length, chunks, CHUNK: tl.constexpr, GROUP: tl.constexpr
-):
+def decay_gradient_kernel(
+    log_decay: tl.tensor,
+    changes: tl.tensor,
+    passing: tl.tensor,
+    gradient: tl.tensor,
+    length: tl.tensor,
+    chunks: tl.tensor,
+    CHUNK: tl.constexpr,
+    GROUP: tl.constexpr,
+) -> None:
     """The gradient of log decays [R, T] from what ``gradient_kernel`` left [3, R, N C] and passed [R, N]."""
     groups = tl.cdiv(chunks, GROUP)
     row = (tl.program_id(0) // groups).to(tl.int64)

@@ -35,28 +35,28 @@ from pamprof.workloads.kernels.core.tiles import (
 
 
 @triton.jit(do_not_specialize=["length", "segment_chunks"])
-def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one program, read from top to bottom
-    queries,
-    keys,
-    values,
-    output_gradient,
-    sums,
-    cuts,
-    from_starts,
-    to_ends,
-    kept,
-    after,
-    gradient,
-    changes,
-    passing,
-    scale,
-    length,
-    segment_chunks,
-    qkv_batch,
-    qkv_time,
-    qkv_plane,
-    qkv_head,
-    heads,
+def gradient_kernel(  # noqa: PLR0912, PLR0915 - one program, read from top to bottom
+    queries: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    output_gradient: tl.tensor,
+    sums: tl.tensor,
+    cuts: tl.tensor,
+    from_starts: tl.tensor,
+    to_ends: tl.tensor,
+    kept: tl.tensor,
+    after: tl.tensor,
+    gradient: tl.tensor,
+    changes: tl.tensor,
+    passing: tl.tensor,
+    scale: tl.tensor,
+    length: tl.tensor,
+    segment_chunks: tl.tensor,
+    qkv_batch: tl.tensor,
+    qkv_time: tl.tensor,
+    qkv_plane: tl.tensor,
+    qkv_head: tl.tensor,
+    heads: tl.tensor,
     HEAD_DIM: tl.constexpr,
     HEAD_STEP: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -65,7 +65,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
     HAS_AFTER: tl.constexpr,
     WALKS: tl.constexpr,
     PRECISION: tl.constexpr,
-):
+) -> None:
     tl.static_assert(not WALKS or HEAD_DIM <= BLOCK)
     blocks: tl.constexpr = (HEAD_DIM + BLOCK - 1) // BLOCK
     chunks = tl.cdiv(length, CHUNK)
@@ -122,7 +122,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
             if WALKS or HAS_AFTER:
                 held_real, held_imag = _held(after, left_real, left_imag, 0, 0, dtype, HEAD_DIM, BLOCK, WALKS)
 
-        # What passes through the chunk, written before it and read behind it.
+        # What passes through the chunk: written before it and read after it.
         passed = 0.0
         for block in range(blocks):
             for other in range(blocks):
@@ -138,7 +138,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
                         both += held_imag.to(tl.float32) * begin_imag.to(tl.float32)
                     passed += tl.sum(tl.sum(both, 1), 0)
 
-        # Scores [s, t] and their gradients, one plane after the other: what is alive at once must fit the registers.
+        # Scores [s, t] and their gradients, one plane after the other: what is live at once must fit the registers.
         weight = pair_weight(since + tl.log2(scale), tl.load(cuts + place), since, True)
         score = tl.zeros([CHUNK, CHUNK], tl.float32)
         pull = tl.zeros([CHUNK, CHUNK], tl.float32)
@@ -223,7 +223,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
         kept_from = tl.zeros([CHUNK], tl.float32)
         for block in range(blocks):
             here = block * BLOCK
-            # Once more, for the sum: to hold it in registers from the first time on would spill others.
+            # Loaded again for the sum: kept in registers since the first load, it would spill others.
             own_real, own_imag = load_planes(keys, start, length, qkv_time, qkv_plane, here, HEAD_DIM, CHUNK, BLOCK)
             real = tl.zeros([CHUNK, BLOCK], tl.float32)
             imag = tl.zeros([CHUNK, BLOCK], tl.float32)
@@ -296,11 +296,11 @@ def gradient_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 -
 
 
 @triton.jit
-def _held(  # type: ignore[no-untyped-def]
-    after, left_real, left_imag, first_key, first_value,
+def _held(
+    after: tl.tensor, left_real: tl.tensor, left_imag: tl.tensor, first_key: tl.tensor, first_value: tl.tensor,
     dtype: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK: tl.constexpr, WALKS: tl.constexpr,
-):  # fmt: skip
-    """A block of the gradient of what the chunk leaves behind, as products take it: carried here, or kept for it."""
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
+    """A block of the gradient of the state after the chunk, as products take it: carried here, or kept."""
     if WALKS:
         real, imag = rounded(left_real, dtype), rounded(left_imag, dtype)
     else:

@@ -1,4 +1,4 @@
-"""The memory's core in kernels: what a fused layer calls, what a compiler sees, and what is counted.
+"""The recurrence in kernels: what a fused layer calls, what a compiler sees, and what is counted.
 
 Queries, keys and values are planes, read where a projection left them, in one tensor [B, T, 2, 3, H, d]; their
 gradients are made in one such tensor. Layers with a hand-written backward call ``packed_forward`` and
@@ -37,7 +37,7 @@ def fused_core(
     initial_state: Tensor | None = None,
     want_final_state: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Read and write the memory along whole sequences; differentiable in every tensor.
+    """Write and read the state along whole sequences; differentiable in every tensor.
 
     Args:
         q: Queries, planes [B, T, 2 (re, im), H, d] in bfloat16, float16 or float32.

@@ -51,19 +51,8 @@ def _fake_forward(
 
 
 def _forward_work(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor,
-    initial_state: Tensor | None,
-    scale: float,
-    wants_final: bool,
-    keeps: bool,
-    configuration: Sequence[int],
-    *,
-    output: object,
+    q: Tensor, initial_state: Tensor | None, wants_final: bool, keeps: bool, configuration: Sequence[int]
 ) -> OperatorWork:
-    del k, v, log_decay, scale, output
     shape, chosen = _shape(q), Configuration.of(configuration)
     moved = forward_byte_count(
         shape, chosen, keeps=keeps, has_initial=initial_state is not None, wants_final=wants_final
@@ -111,20 +100,11 @@ def _fake_backward(
 
 def _backward_work(
     q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor,
     initial_state: Tensor | None,
-    kept: Tensor,
-    output_gradient: Tensor,
     final_gradient: Tensor | None,
-    scale: float,
     wants_initial: bool,
     configuration: Sequence[int],
-    *,
-    output: object,
 ) -> OperatorWork:
-    del k, v, log_decay, kept, output_gradient, scale, output
     shape, chosen = _shape(q), Configuration.of(configuration)
     work = backward_work(
         shape,

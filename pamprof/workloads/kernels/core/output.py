@@ -1,4 +1,4 @@
-"""The kernel that reads the memory: every segment walks its chunks with the state in registers and writes the outputs.
+"""The kernel that reads the state: every segment walks its chunks with the state in registers and writes the outputs.
 
 Axes: R = B · H rows, N chunks, M segments, C chunk, d head_dim.
 """
@@ -27,26 +27,26 @@ from pamprof.workloads.kernels.core.tiles import (
 
 
 @triton.jit(do_not_specialize=["length", "segment_chunks"])
-def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one program, read from top to bottom
-    queries,
-    keys,
-    values,
-    sums,
-    cuts,
-    from_start,
-    to_end,
-    entering,
-    output,
-    kept,
-    final,
-    scale,
-    length,
-    segment_chunks,
-    stride_batch,
-    stride_time,
-    stride_plane,
-    stride_head,
-    heads,
+def output_kernel(  # noqa: PLR0915 - one program, read from top to bottom
+    queries: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    sums: tl.tensor,
+    cuts: tl.tensor,
+    from_start: tl.tensor,
+    to_end: tl.tensor,
+    entering: tl.tensor,
+    output: tl.tensor,
+    kept: tl.tensor,
+    final: tl.tensor,
+    scale: tl.tensor,
+    length: tl.tensor,
+    segment_chunks: tl.tensor,
+    stride_batch: tl.tensor,
+    stride_time: tl.tensor,
+    stride_plane: tl.tensor,
+    stride_head: tl.tensor,
+    heads: tl.tensor,
     HEAD_DIM: tl.constexpr,
     HEAD_STEP: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -56,7 +56,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
     KEEPS: tl.constexpr,
     HAS_FINAL: tl.constexpr,
     PRECISION: tl.constexpr,
-):
+) -> None:
     chunks = tl.cdiv(length, CHUNK)
     segments = tl.cdiv(chunks, segment_chunks)
     blocks: tl.constexpr = (HEAD_DIM + BLOCK_V - 1) // BLOCK_V
@@ -96,11 +96,11 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
         k_real, k_imag = load_planes(keys, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
         v = load_joined(values, start, length, stride_time, stride_plane, first, HEAD_DIM, CHUNK, BLOCK_V)
 
-        # Queries are negated so that products read them from registers: what they read from shared memory takes a
-        # buffer more in the pipeline, and then one program fits where two should. Everything below is negative.
+        # Queries are negated so that products read them from registers. From shared memory they would need one more
+        # buffer of the pipeline, and only one program instead of two would fit. Everything below is negative.
         q_real = negated(q_real)
         q_imag = negated(q_imag)
-        # Scores before the state is read, one plane after the other: what is alive at once must fit the registers.
+        # Scores before the state is read, one plane after the other: what is live at once must fit the registers.
         read = since + tl.log2(scale)
         weight = pair_weight(read, cut, since, False)
         nothing = tl.zeros([CHUNK, CHUNK], tl.float32)
@@ -111,7 +111,7 @@ def output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one progra
         score = add_product(score, q_imag, tl.trans(k_real), PRECISION)
         pair_imag = rounded(score * weight, dtype)
 
-        # Each plane on the left times both planes on the right; what the imaginary one makes is turned at the end.
+        # Each plane on the left times both planes on the right; the imaginary plane's result is turned at the end.
         held = rounded(state, dtype)
         nothing = tl.zeros([CHUNK, 2 * BLOCK_V], tl.float32)
         to_read = tl.where(cut == NO_CUT, tl.exp2(read), 0.0)[:, None]

@@ -1,11 +1,11 @@
-"""``output_kernel`` once more for Hopper's matrix units, with products left in flight while others are got ready.
+"""``output_kernel`` for Hopper's matrix units, with products in flight while the next ones are prepared.
 
-Triton waits for a product as soon as it has issued it, and most of the kernel's time is such waiting. Here, in Gluon,
-a product is waited for where its result is used: pairs are weighed while scores are computed, values are weighed while
-the state is read, outputs are put together while it is written, and the next chunk is loaded all along.
+Triton waits for a product as soon as it has issued it, and most of the kernel's time is such waiting. In Gluon the
+kernel waits for a product where it uses the result: it weighs pairs while scores are computed, weighs values while the
+state is read, adds up outputs while the state is written, and loads the next chunk meanwhile.
 
 For bfloat16, heads of 64 channels, chunks of 64 and blocks of 32 value channels, which is what four warps can hold.
-It computes what ``output_kernel`` does, from the same tensors; there stands how.
+It computes what ``output_kernel`` does from the same tensors; the method is described there.
 
 Axes: R = B · H rows, N chunks, M segments, C chunk, d head_dim.
 """
@@ -48,15 +48,15 @@ load_to_shared = getattr(async_copy, "async_load", None) or async_copy.async_cop
 
 
 @gluon.jit
-def turned(tile):  # type: ignore[no-untyped-def]
-    """[real | imag] to [imag | -real], in a product's layout: registers are named anew, half of them negated."""
+def turned(tile: gl.tensor) -> gl.tensor:
+    """[real | imag] to [imag | -real], in a product's layout: no data moves, and half the registers are negated."""
     real, imag = gl.split(gl.permute(gl.reshape(tile, [tile.shape[0], 2, VALUES]), (0, 2, 1)))
     other = gl.reshape(gl.permute(gl.join(imag, -real), (0, 2, 1)), [tile.shape[0], WIDTH])
     return gl.convert_layout(other, MATRIX, assert_trivial=True)
 
 
 @gluon.jit
-def exp2(exponent):  # type: ignore[no-untyped-def]
+def exp2(exponent: gl.tensor) -> gl.tensor:
     """2^x, without the instructions that keep denormal results."""
     return gl.inline_asm_elementwise(
         "ex2.approx.ftz.f32 $0, $1;", "=f,f", [exponent], dtype=gl.float32, is_pure=True, pack=1
@@ -64,16 +64,20 @@ def exp2(exponent):  # type: ignore[no-untyped-def]
 
 
 @gluon.jit
-def unknown(number):  # type: ignore[no-untyped-def]
-    """The number, of which the compiler does not know that it is the same."""
+def unknown(number: gl.tensor) -> gl.tensor:
+    """The same number, hidden from the compiler, which would otherwise keep the earlier one."""
     return gl.inline_asm_elementwise("mov.u32 $0, $1;", "=r,r", [number], dtype=gl.int32, is_pure=False, pack=1)
 
 
 @gluon.jit
-def _send_for(  # type: ignore[no-untyped-def]
-    stage, chunk, end, length, row_chunks, first, queries, keys, values, sums, cuts, to_end, stride_time, stride_plane,
-    q_reals, q_imags, k_reals, k_imags, vs, all_sums, all_cuts, all_ends,
-):  # fmt: skip
+def _prefetch_chunk(
+    stage: gl.tensor, chunk: gl.tensor, end: gl.tensor, length: gl.tensor, row_chunks: gl.tensor, first: gl.tensor,
+    queries: gl.tensor, keys: gl.tensor, values: gl.tensor, sums: gl.tensor, cuts: gl.tensor, to_end: gl.tensor,
+    stride_time: gl.tensor, stride_plane: gl.tensor,
+    q_reals: gl.shared_memory_descriptor, q_imags: gl.shared_memory_descriptor, k_reals: gl.shared_memory_descriptor,
+    k_imags: gl.shared_memory_descriptor, vs: gl.shared_memory_descriptor, all_sums: gl.shared_memory_descriptor,
+    all_cuts: gl.shared_memory_descriptor, all_ends: gl.shared_memory_descriptor,
+) -> None:  # fmt: skip
     """Begin to copy one chunk to shared memory: five tiles [C, 64] and three vectors [C].
 
     Rows behind the end become zero, also where there is no such chunk: a branch would make the compiler wait for all
@@ -82,7 +86,7 @@ def _send_for(  # type: ignore[no-untyped-def]
     row = gl.arange(0, CHUNK, layout=WIDE_ROWS)
     column = gl.arange(0, HEAD_DIM, layout=WIDE_COLUMNS)
     inside = (row < length - chunk * CHUNK)[:, None] & (column < HEAD_DIM)[None, :]
-    # A tile behind the end is asked for at an address inside.
+    # A tile behind the end is loaded from an address inside.
     chunk = gl.minimum(chunk, end - 1)
     base = gl.cast(chunk * CHUNK, gl.int64) * stride_time
     place = base + row[:, None] * stride_time + column[None, :]
@@ -101,30 +105,30 @@ def _send_for(  # type: ignore[no-untyped-def]
 
 
 @gluon.jit(do_not_specialize=["length", "segment_chunks"])
-def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one program, read from top to bottom
-    queries,
-    keys,
-    values,
-    sums,
-    cuts,
-    from_start,
-    to_end,
-    entering,
-    output,
-    kept,
-    final,
-    scale,
-    length,
-    segment_chunks,
-    stride_batch,
-    stride_time,
-    stride_plane,
-    stride_head,
-    heads,
+def hopper_output_kernel(  # noqa: PLR0915 - one program, read from top to bottom
+    queries: gl.tensor,
+    keys: gl.tensor,
+    values: gl.tensor,
+    sums: gl.tensor,
+    cuts: gl.tensor,
+    from_start: gl.tensor,
+    to_end: gl.tensor,
+    entering: gl.tensor,
+    output: gl.tensor,
+    kept: gl.tensor,
+    final: gl.tensor,
+    scale: gl.tensor,
+    length: gl.tensor,
+    segment_chunks: gl.tensor,
+    stride_batch: gl.tensor,
+    stride_time: gl.tensor,
+    stride_plane: gl.tensor,
+    stride_head: gl.tensor,
+    heads: gl.tensor,
     ENTERS: gl.constexpr,
     KEEPS: gl.constexpr,
     HAS_FINAL: gl.constexpr,
-):
+) -> None:
     chunks = (length + CHUNK - 1) // CHUNK
     segments = (chunks + segment_chunks - 1) // segment_chunks
     blocks: gl.constexpr = HEAD_DIM // VALUES
@@ -157,7 +161,7 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
 
     begin = segment * segment_chunks
     end = gl.minimum(begin + segment_chunks, chunks)
-    _send_for(
+    _prefetch_chunk(
         0, begin, end, length, row_chunks, first, queries, keys, values, sums, cuts, to_end, stride_time, stride_plane,
         q_reals, q_imags, k_reals, k_imags, vs, all_sums, all_cuts, all_ends,
     )  # fmt: skip
@@ -186,7 +190,7 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         async_copy.wait_group(0)
         fence_async_shared()
         barrier()
-        _send_for(
+        _prefetch_chunk(
             1 - stage, chunk + 1, end, length, row_chunks, first, queries, keys, values, sums, cuts, to_end,
             stride_time, stride_plane, q_reals, q_imags, k_reals, k_imags, vs, all_sums, all_cuts, all_ends,
         )  # fmt: skip
@@ -208,7 +212,7 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
             place = tall[:, None] * (2 * HEAD_DIM) + (far // VALUES * HEAD_DIM + first + far % VALUES)[None, :]
             gl.store(kept + (row_chunks + chunk) * STATE_SIZE + place, straight_operand.load(WIDE))
         else:
-            # What the state gives is read at once where registers last, else when the scores have left theirs.
+            # The state is read now where registers suffice, else when the scores have freed theirs.
             outer = warpgroup_mma(q_real, straight_operand, nothing, use_acc=False, is_async=True)
             outer = warpgroup_mma(minus_q_imag, turned_operand, outer, is_async=True)
         other_operand.store(turned(v.load(MATRIX)))
@@ -222,7 +226,7 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         weight = gl.where(reaches, exp2(read[:, None] - written[None, :]), 0.0)
         to_read = gl.where(cut == NO_CUT, exp2(read), 0.0)
 
-        # Named beside the product waited for, so that it is computed before: by itself it would sink behind.
+        # Named in the wait so that the weights are computed before it; the compiler would move them behind it.
         real, weight = warpgroup_mma_wait(2 if KEEPS else 4, deps=[real, weight])
         pair_real = gl.convert_layout((real * weight).to(gl.bfloat16), LEFT)
         barrier()
@@ -254,7 +258,7 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         barrier()  # every warp has read the turned values
         other_operand.store(y.to(gl.bfloat16))
         state = warpgroup_mma_wait(0, deps=[carried])
-        barrier()  # the outputs are there, and no product of any warp is left
+        barrier()  # the outputs are stored, and no warp has a product in flight
         start = chunk * CHUNK
         inside = (tall < length - start)[:, None] & (far < WIDTH)[None, :]
         place = tall[:, None] * (2 * width) + (far // VALUES * width + first + far % VALUES)[None, :]
@@ -263,12 +267,12 @@ def hopper_output_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one
         held = state.to(gl.bfloat16)
         straight_operand.store(held)
         turned_operand.store(turned(held))
-    async_copy.wait_group(0)  # no program leaves with a copy on its way
+    async_copy.wait_group(0)  # no program ends with a copy in flight
     if HAS_FINAL:
-        # Worked out anew, so that no register holds it all along.
+        # Computed again, so that no register holds it during the loop.
         program = unknown(gl.program_id(0)) // blocks
         if program % segments == segments - 1:
-            # Sixteen bytes a thread; as products lay it out, every second sector would be written in parts.
+            # Sixteen bytes a thread; in the layout of products every second sector would be written in parts.
             whole = gl.convert_layout(state, WORDS)
             tall_key = gl.arange(0, HEAD_DIM, layout=WORD_ROWS)
             far_value = gl.arange(0, WIDTH, layout=WORD_COLUMNS)

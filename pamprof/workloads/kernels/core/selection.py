@@ -36,8 +36,8 @@ def configuration_for(shape: CoreShape, device: torch.device) -> Configuration:
     return choose_configuration(shape, multiprocessors(device), hopper=has_hopper_kernels(device))
 
 
-# A compiler takes the answer as it is instead of tracing how it was found.
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+# A compiler takes the result as a constant instead of tracing how it was found.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch does not annotate it
 def configuration_numbers(
     batch_size: int,
     length: int,

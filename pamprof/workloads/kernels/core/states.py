@@ -1,4 +1,4 @@
-"""The memory alone, without reading it: what segments write, and what each segment and chunk begins with.
+"""The state without its outputs: what each segment writes, and the state each segment and chunk begins with.
 
 Sequences are cut into segments so that few sequences still fill a GPU: each segment's own writing in parallel, then a
 scan over segments, then every segment from the state it begins with. In reverse the same code carries the gradient of
@@ -28,27 +28,27 @@ from pamprof.workloads.kernels.core.tiles import (
 
 
 @triton.jit(do_not_specialize=["length", "segment_chunks"])
-def state_kernel(  # type: ignore[no-untyped-def]
-    keys,
-    values,
-    from_start,
-    to_end,
-    entering,
-    kept,
-    ending,
-    segment_through,
-    scale,
-    length,
-    segment_chunks,
-    keys_batch,
-    keys_time,
-    keys_plane,
-    keys_head,
-    values_batch,
-    values_time,
-    values_plane,
-    values_head,
-    heads,
+def state_kernel(
+    keys: tl.tensor,
+    values: tl.tensor,
+    from_start: tl.tensor,
+    to_end: tl.tensor,
+    entering: tl.tensor,
+    kept: tl.tensor,
+    ending: tl.tensor,
+    segment_through: tl.tensor,
+    scale: tl.tensor,
+    length: tl.tensor,
+    segment_chunks: tl.tensor,
+    keys_batch: tl.tensor,
+    keys_time: tl.tensor,
+    keys_plane: tl.tensor,
+    keys_head: tl.tensor,
+    values_batch: tl.tensor,
+    values_time: tl.tensor,
+    values_plane: tl.tensor,
+    values_head: tl.tensor,
+    heads: tl.tensor,
     HEAD_DIM: tl.constexpr,
     HEAD_STEP: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -59,11 +59,11 @@ def state_kernel(  # type: ignore[no-untyped-def]
     KEEPS: tl.constexpr,
     ENDS: tl.constexpr,
     PRECISION: tl.constexpr,
-):
+) -> None:
     """Walk each segment's chunks, in reverse with REVERSED, keeping the state before each or writing the last one.
 
-    Where none is kept, chunks come in the opposite order and are weighed by all the decay behind them: the state is
-    never scaled, and what is read last is still in the cache for the kernel that begins with it.
+    Without KEEPS, chunks come in the opposite order and are weighed by all the decay after them. The state is then
+    never scaled, and the chunk that is read last is still in the cache for the kernel that begins with it.
     """
     chunks = tl.cdiv(length, CHUNK)
     segments = tl.cdiv(chunks, segment_chunks)
@@ -82,7 +82,7 @@ def state_kernel(  # type: ignore[no-untyped-def]
         state = joined(*load_state(entering + place * state_size, 0, first, HEAD_DIM, BLOCK_D, BLOCK_V))
     else:
         state = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)
-    turned = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)  # what imaginary keys write, as yet not times -i
+    turned = tl.zeros([BLOCK_D, 2 * BLOCK_V], tl.float32)  # what imaginary keys write, not yet multiplied by -i
     begin = segment * segment_chunks
     end = tl.minimum(begin + segment_chunks, chunks)
     steps = end - begin
@@ -121,18 +121,18 @@ def state_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["segments"])
-def scan_kernel(  # type: ignore[no-untyped-def]
-    written,
-    through,
-    initial,
-    entering,
-    segments,
+def scan_kernel(
+    written: tl.tensor,
+    through: tl.tensor,
+    initial: tl.tensor,
+    entering: tl.tensor,
+    segments: tl.tensor,
     SIZE: tl.constexpr,
     REVERSED: tl.constexpr,
     HAS_INITIAL: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
-):
+) -> None:
     """From what each segment writes [R, M, SIZE] and decays by [R, M] to what each begins with.
 
     Each thread walks the segments with some elements of its own, and loads GROUP segments at once.
@@ -149,16 +149,15 @@ def scan_kernel(  # type: ignore[no-untyped-def]
     else:
         carried = tl.zeros([BLOCK], tl.float32)
     for begin in range(0, segments, GROUP):
-        owns = ()
-        decays = ()
+        owns = ()  # type: tuple[tl.tensor, ...]
+        decays = ()  # type: tuple[tl.tensor, ...]
         for n in tl.static_range(GROUP):
-            # Behind the last segment the last one is read once more, and nothing is stored of it.
+            # Past the last segment the last one is read again, and nothing of it is stored.
             order = tl.minimum(begin + n, segments - 1)
             place = segments - 1 - order if REVERSED else order
             own = tl.load(written + place * SIZE + element, mask=inside, other=0.0)
-            # Triton knows no starred tuples.
-            owns = owns + (own,)  # type: ignore[assignment]  # noqa: RUF005
-            decays = decays + (tl.load(through + place),)  # type: ignore[assignment]  # noqa: RUF005
+            owns += (own,)
+            decays += (tl.load(through + place),)
         for n in tl.static_range(GROUP):
             order = begin + n
             place = segments - 1 - order if REVERSED else order

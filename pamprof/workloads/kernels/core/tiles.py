@@ -12,7 +12,7 @@ INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 
 
 @triton.jit
-def negated(tile):  # type: ignore[no-untyped-def]
+def negated(tile: tl.tensor) -> tl.tensor:
     """The tile times -1 in registers; by its sign bit, because Triton's interpreter cannot negate bfloat16."""
     if tile.dtype.primitive_bitwidth == 16:
         result = (tile.to(tl.int16, bitcast=True) ^ -32768).to(tile.dtype, bitcast=True)
@@ -22,8 +22,8 @@ def negated(tile):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def rounded(tile, dtype: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The float32 tile in ``dtype``, to nearest; the interpreter by itself would cut bfloat16 off."""
+def rounded(tile: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
+    """The float32 tile in ``dtype``, to nearest; the interpreter would truncate to bfloat16."""
     if INTERPRETED and dtype == tl.bfloat16:
         bits = tile.to(tl.int32, bitcast=True)
         tile = ((bits + 0x7FFF + ((bits >> 16) & 1)) & -65536).to(tl.float32, bitcast=True)
@@ -31,7 +31,7 @@ def rounded(tile, dtype: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def add_product(total, left, right, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
+def add_product(total: tl.tensor, left: tl.tensor, right: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
     """Total + left @ right in float32. The interpreter can multiply 16-bit tiles only after widening them."""
     if INTERPRETED:
         left = left.to(tl.float32)
@@ -40,19 +40,28 @@ def add_product(total, left, right, PRECISION: tl.constexpr):  # type: ignore[no
 
 
 @triton.jit
-def of_row(row, heads, stride_batch, stride_head, HEAD_STEP: tl.constexpr):  # type: ignore[no-untyped-def]
+def of_row(
+    row: tl.tensor, heads: tl.tensor, stride_batch: tl.tensor, stride_head: tl.tensor, HEAD_STEP: tl.constexpr
+) -> tl.tensor:
     """Where a row's planes begin, R = B · H.
 
-    HEAD_STEP divides the stride of heads. Triton knows by itself only whether 16 does: heads of 72 channels it would
-    load and store a few bytes at a time.
+    HEAD_STEP divides the stride of heads. Triton itself only finds out whether 16 does, and would load and store heads
+    of 72 channels a few bytes at a time.
     """
     return row // heads * stride_batch + row % heads * (stride_head // HEAD_STEP * HEAD_STEP)
 
 
 @triton.jit
-def load_rows(  # type: ignore[no-untyped-def]
-    base, start, length, stride_time, first, HEAD_DIM: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr
-):
+def load_rows(
+    base: tl.tensor,
+    start: tl.tensor,
+    length: tl.tensor,
+    stride_time: tl.tensor,
+    first: tl.tensor,
+    HEAD_DIM: tl.constexpr,
+    CHUNK: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> tl.tensor:
     """Rows from ``start`` and channels from ``first`` of one plane of one head: [C, WIDTH]."""
     row = tl.arange(0, CHUNK)
     channel = first + tl.arange(0, WIDTH)
@@ -63,26 +72,34 @@ def load_rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def load_planes(  # type: ignore[no-untyped-def]
-    base,
-    start,
-    length,
-    stride_time,
-    stride_plane,
-    first,
+def load_planes(
+    base: tl.tensor,
+    start: tl.tensor,
+    length: tl.tensor,
+    stride_time: tl.tensor,
+    stride_plane: tl.tensor,
+    first: tl.tensor,
     HEAD_DIM: tl.constexpr,
     CHUNK: tl.constexpr,
     WIDTH: tl.constexpr,
-):
+) -> tuple[tl.tensor, tl.tensor]:
     """``load_rows`` of both planes."""
     real = load_rows(base, start, length, stride_time, first, HEAD_DIM, CHUNK, WIDTH)
     return real, load_rows(base + stride_plane, start, length, stride_time, first, HEAD_DIM, CHUNK, WIDTH)
 
 
 @triton.jit
-def store_rows(  # type: ignore[no-untyped-def]
-    base, tile, start, length, stride_time, first, HEAD_DIM: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr
-):
+def store_rows(
+    base: tl.tensor,
+    tile: tl.tensor,
+    start: tl.tensor,
+    length: tl.tensor,
+    stride_time: tl.tensor,
+    first: tl.tensor,
+    HEAD_DIM: tl.constexpr,
+    CHUNK: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> None:
     """The reverse of ``load_rows``, rounding to the dtype of ``base``."""
     row = tl.arange(0, CHUNK)
     channel = first + tl.arange(0, WIDTH)
@@ -94,17 +111,17 @@ def store_rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def load_joined(  # type: ignore[no-untyped-def]
-    base,
-    start,
-    length,
-    stride_time,
-    stride_plane,
-    first,
+def load_joined(
+    base: tl.tensor,
+    start: tl.tensor,
+    length: tl.tensor,
+    stride_time: tl.tensor,
+    stride_plane: tl.tensor,
+    first: tl.tensor,
     HEAD_DIM: tl.constexpr,
     CHUNK: tl.constexpr,
     WIDTH: tl.constexpr,
-):
+) -> tl.tensor:
     """As ``load_planes``, but one tile, real channels left and imaginary ones right of the middle: [C, 2 WIDTH]."""
     row = tl.arange(0, CHUNK)
     column = tl.arange(0, 2 * WIDTH)
@@ -116,21 +133,27 @@ def load_joined(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def joined(real, imag):  # type: ignore[no-untyped-def]
-    """Two tiles [M, W] side by side: [M, 2 W]. As products lay tiles out, this only names registers anew."""
+def joined(real: tl.tensor, imag: tl.tensor) -> tl.tensor:
+    """Two tiles [M, W] side by side: [M, 2 W]. In the layout of products this moves no data."""
     return tl.reshape(tl.permute(tl.join(real, imag), (0, 2, 1)), [real.shape[0], 2 * real.shape[1]])
 
 
 @triton.jit
-def parted(tile):  # type: ignore[no-untyped-def]
+def parted(tile: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """The reverse of ``joined``."""
-    return tl.split(tl.permute(tl.reshape(tile, [tile.shape[0], 2, tile.shape[1] // 2]), (0, 2, 1)))
+    left, right = tl.split(tl.permute(tl.reshape(tile, [tile.shape[0], 2, tile.shape[1] // 2]), (0, 2, 1)))
+    return left, right
 
 
 @triton.jit
-def load_state(  # type: ignore[no-untyped-def]
-    base, first_key, first_value, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr
-):
+def load_state(
+    base: tl.tensor,
+    first_key: tl.tensor,
+    first_value: tl.tensor,
+    HEAD_DIM: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
     """Both planes of a block of a state [d_k, 2 d_v], in the dtype it is kept in: [HEIGHT, WIDTH]."""
     row = (first_key + tl.arange(0, HEIGHT))[:, None]
     column = (first_value + tl.arange(0, WIDTH))[None, :]
@@ -141,7 +164,7 @@ def load_state(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def store_state(base, state, first_value, HEAD_DIM: tl.constexpr):  # type: ignore[no-untyped-def]
+def store_state(base: tl.tensor, state: tl.tensor, first_value: tl.tensor, HEAD_DIM: tl.constexpr) -> None:
     """All key channels and some value channels of a state, joined, rounded to the dtype it is kept in."""
     width: tl.constexpr = state.shape[1] // 2
     row = tl.arange(0, state.shape[0])[:, None]
@@ -152,7 +175,7 @@ def store_state(base, state, first_value, HEAD_DIM: tl.constexpr):  # type: igno
 
 
 @triton.jit
-def pair_weight(since, cut, since_written, WRITTEN_FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
+def pair_weight(since: tl.tensor, cut: tl.tensor, since_written: tl.tensor, WRITTEN_FIRST: tl.constexpr) -> tl.tensor:
     """What a pair of tokens of one chunk weighs, the decay in between: [read, written], or transposed; or zero.
 
     Args:
@@ -172,7 +195,15 @@ def pair_weight(since, cut, since_written, WRITTEN_FIRST: tl.constexpr):  # type
 
 
 @triton.jit
-def write_to_state(state, through, keys_real, keys_imag, values, weight, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
+def write_to_state(
+    state: tl.tensor,
+    through: tl.tensor,
+    keys_real: tl.tensor,
+    keys_imag: tl.tensor,
+    values: tl.tensor,
+    weight: tl.tensor,
+    PRECISION: tl.constexpr,
+) -> tl.tensor:
     """State [d_k, 2 d_v] decayed by ``through``, plus conj(keys)^T @ (weight · values) of one chunk, planes joined."""
     values = rounded(values.to(tl.float32) * weight[:, None], values.dtype)
     nothing = tl.zeros(state.shape, tl.float32)

@@ -121,7 +121,7 @@ def tune(shape: CoreShape, device: torch.device, *, time_limit_seconds: float = 
 
 
 def random_inputs(shape: CoreShape, device: torch.device) -> CoreInputs:
-    """Random planes of ``shape``, views of one joint tensor, with decays as of a memory of some hundred tokens."""
+    """Random planes of ``shape``, views of one joint tensor, with decays of a state that holds some hundred tokens."""
     size = (shape.batch_size, shape.length, 2, 3, shape.heads, shape.head_dim)
     parts = torch.randn(size, device=device, dtype=shape.dtype).unbind(3)
     log_decay = -0.02 * torch.rand((shape.batch_size, shape.heads, shape.length), device=device)
@@ -206,8 +206,8 @@ def graph_seconds(call: Callable[[], object]) -> float:
     graph.replay()
     times: list[float] = []
     while len(times) < _LEAST_REPLAYS or sum(times) * _CALLS < _SAMPLE_SECONDS:
-        start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        start = torch.cuda.Event(enable_timing=True)
+        end = torch.cuda.Event(enable_timing=True)
         start.record()
         graph.replay()
         end.record()

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 
 @triton.jit
-def _gate_unit_kernel(  # type: ignore[no-untyped-def]
-    hidden, scale, weight, bias, beta, out, inputs, width,
+def _gate_unit_kernel(
+    hidden: tl.tensor, scale: tl.tensor, weight: tl.tensor, bias: tl.tensor, beta: tl.tensor, out: tl.tensor,
+    inputs: tl.tensor, width: tl.tensor,
     HAS_SLOPE: tl.constexpr, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
     OVERLAPS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     launch_next(OVERLAPS)
     output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
     within = output < width

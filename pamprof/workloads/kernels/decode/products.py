@@ -39,24 +39,25 @@ if TYPE_CHECKING:
 
 _FEWEST_ROWS, _MOST_ROWS = 16, 64  # of a tile
 _OUTPUTS, _MOST_OUTPUTS = 16, 32  # of a tile
-# Inputs of a step, and steps that are on their way at once if shared memory holds as many: of whole maps, of parts.
+# Inputs of a step, and the most steps in flight at once if shared memory holds them: of whole maps, of parts.
 _BLOCK, _PART_BLOCK = (16, 16) if INTERPRETED.value else (64, 128)
 _STAGES, _PART_STAGES, _FEWEST_STAGES = 6, 4, 2
 _OVERLAPPING_PART_STAGES = 3
 _FILLING_PROGRAMS = 16 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
 _WARPS = 4
-# Of a weight, up to which its kernel may begin before its turn. On an H200 that gains 3 % at 100M and 64 sequences, and
-# costs 40 to 70 % at 1B and 16.
+# The largest weight whose kernel may begin before the one in front of it ends. On an H200 the early start gains 3 % at
+# 100M and 64 sequences, and costs 40 to 70 % at 1B and 16.
 _OVERLAPPING_BYTES = 4 << 20
 
 
 @triton.jit
-def _products_kernel(  # type: ignore[no-untyped-def]
-    x, weight, bias, beta, out, rows, inputs, outputs,
+def _products_kernel(
+    x: tl.tensor, weight: tl.tensor, bias: tl.tensor, beta: tl.tensor, out: tl.tensor, rows: tl.tensor,
+    inputs: tl.tensor, outputs: tl.tensor,
     GATES: tl.constexpr, HAS_SLOPE: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, STEPS: tl.constexpr,
     BLOCK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr, OVERLAPS: tl.constexpr,
     LAUNCHES_LATE: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     if not LAUNCHES_LATE:
         launch_next(OVERLAPS)
     columns: tl.constexpr = (4 if GATES else 2) * OUTPUTS
@@ -199,7 +200,7 @@ def _launch(x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = Non
         STAGES=tiles.stages,
         PRECISION="ieee",  # of float32; others have but one
         OVERLAPS=overlapping,
-        LAUNCHES_LATE=not gates and not in_parts,  # what comes next may read what older kernels wrote
+        LAUNCHES_LATE=not gates and not in_parts,  # the next kernel may read what older kernels wrote
         num_warps=_WARPS,
         launch_pdl=overlapping,
     )

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 
 @triton.jit
-def _logits_of_heads(  # type: ignore[no-untyped-def]
-    head, x, scale, step_weight, step_bias, dt_bias, protect_weight, protect_bias, logits, inputs, heads,
+def _logits_of_heads(
+    head: tl.tensor, x: tl.tensor, scale: tl.tensor, step_weight: tl.tensor, step_bias: tl.tensor, dt_bias: tl.tensor,
+    protect_weight: tl.tensor, protect_bias: tl.tensor, logits: tl.tensor, inputs: tl.tensor, heads: tl.tensor,
     STEPS: tl.constexpr, HEADS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Both gate logits of some heads of one row. The modulus of a normed channel needs the row's factor first."""
     inside = head < heads
-    head = tl.minimum(head, heads - 1)  # behind the end stands the last one, computed again and not stored
+    head = tl.minimum(head, heads - 1)  # past the end the last head is computed again and not stored
     shift = tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
     gate_shift = tl.load(protect_bias + head).to(tl.float32)
     await_results(OVERLAPS)
@@ -68,11 +69,13 @@ def _logits_of_heads(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _project_tile(  # type: ignore[no-untyped-def]
-    output, x, scale, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
+def _project_tile(
+    output: tl.tensor, x: tl.tensor, scale: tl.tensor, weight: tl.tensor, residual: tl.tensor,
+    residual_scale: tl.tensor, bias_real: tl.tensor, bias_imag: tl.tensor, out: tl.tensor, inputs: tl.tensor,
+    outputs: tl.tensor,
     NORMS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
     STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Some outputs of one row."""
     within = output < outputs
     plane = tl.cast(outputs, tl.int64) * 2 * inputs
@@ -125,11 +128,12 @@ def _project_tile(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _project_kernel(  # type: ignore[no-untyped-def]
-    x, weight, residual, residual_scale, bias_real, bias_imag, out, inputs, outputs,
+def _project_kernel(
+    x: tl.tensor, weight: tl.tensor, residual: tl.tensor, residual_scale: tl.tensor, bias_real: tl.tensor,
+    bias_imag: tl.tensor, out: tl.tensor, inputs: tl.tensor, outputs: tl.tensor,
     HAS_RESIDUAL: tl.constexpr, HAS_RESIDUAL_SCALE: tl.constexpr, HAS_BIAS: tl.constexpr,
     STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     launch_next(OVERLAPS)
     output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
     _project_tile(
@@ -139,11 +143,12 @@ def _project_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _memory_inputs_kernel(  # type: ignore[no-untyped-def]
-    hidden, scale, weight, step_weight, step_bias, dt_bias, protect_weight, protect_bias, qkv, logits,
-    inputs, outputs, heads,
+def _memory_inputs_kernel(
+    hidden: tl.tensor, scale: tl.tensor, weight: tl.tensor, step_weight: tl.tensor, step_bias: tl.tensor,
+    dt_bias: tl.tensor, protect_weight: tl.tensor, protect_bias: tl.tensor, qkv: tl.tensor, logits: tl.tensor,
+    inputs: tl.tensor, outputs: tl.tensor, heads: tl.tensor,
     STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     # The next kernel is launched when the one before has ended: it may read what older kernels wrote.
     of_heads = tl.cdiv(heads, OUTPUTS)
     program = tl.program_id(0)
@@ -256,7 +261,7 @@ def _fake_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: li
 
 @kernel_operator("fused_decode_memory_inputs", fake=_fake_memory_inputs, work=_memory_inputs_work)
 def norm_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Norm, joint map to q, k, v, and the logits of the memory's gates.
+    """Norm, joint map to q, k, v, and the logits of the decay's gates.
 
     Args:
         hidden: Residual stream [B, 1, 2, D].

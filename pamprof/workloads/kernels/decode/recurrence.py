@@ -1,4 +1,4 @@
-"""One token of the memory as one kernel: turn q and k, decay the state, write the outer product, read.
+"""One token of the recurrence as one kernel: turn q and k, decay the state, write the outer product, read.
 
 The state is read once and written once, whatever its dtype; in between it is float32. A program takes some value
 channels of one head of one sequence.
@@ -30,12 +30,12 @@ from pamprof.workloads.kernels.kernel_operator import kernel_operator, require_c
 _DECAY_FLOPS = 8  # per head: decay and written share from both logits
 _FEW_WARPS, _MANY_WARPS = 2, 4
 _FEW_HEADS = 66  # below, heads are split further, so that every multiprocessor has something to load
-_WAITING_HEADS = 132  # up to which programs that wait with their state leave room for those they wait for
+_WAITING_HEADS = 132  # up to this many, programs that wait with a loaded state leave room for those they wait for
 _FEW_VALUES, _MANY_VALUES = 16, 32  # value channels of one program
 
 
 @triton.jit
-def _vector(qkv, channel, head_dim, inner):  # type: ignore[no-untyped-def]
+def _vector(qkv: tl.tensor, channel: tl.tensor, head_dim: tl.tensor, inner: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
     """Real and imaginary part of some channels of q, k or v."""
     within = channel < head_dim
     real = tl.load(qkv + channel, mask=within, other=0.0).to(tl.float32)
@@ -44,17 +44,18 @@ def _vector(qkv, channel, head_dim, inner):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _memory_kernel(  # type: ignore[no-untyped-def]
-    qkv, step_logits, gate_logits, cosine, sine, state, out, heads, read_scale,
+def _memory_kernel(
+    qkv: tl.tensor, step_logits: tl.tensor, gate_logits: tl.tensor, cosine: tl.tensor, sine: tl.tensor,
+    state: tl.tensor, out: tl.tensor, heads: tl.tensor, read_scale: tl.tensor,
     HEAD_DIM: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr, AHEAD: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     launch_next(OVERLAPS)
     program = tl.program_id(0)
     sequence = (program // heads).to(tl.int64)
     head = program % heads
     if not AHEAD:
         await_results(OVERLAPS)
-    # The compiler knows by HEAD_DIM, not by its padded size, which rows of the state lie aligned, and so loads wide.
+    # HEAD_DIM, unlike its padded size, tells the compiler which rows of the state are aligned, so that it loads wide.
     key = tl.arange(0, BLOCK)
     value = tl.program_id(1) * VALUES + tl.arange(0, VALUES)
     inside = (key < HEAD_DIM)[:, None] & (value < HEAD_DIM)[None, :]
@@ -73,8 +74,9 @@ def _memory_kernel(  # type: ignore[no-untyped-def]
     step = tl.load(step_logits + program)
     gate = tl.load(gate_logits + program)
     share = sigmoid(-gate)
-    # The decay is p + (1 - p) exp(-dt). Two positive terms keep every digit where much is forgotten; where little is,
-    # their errors would add up over thousands of tokens, and 1 minus what is lost is rounded once.
+    # The decay is p + (1 - p) exp(-dt). This sum of positive terms is exact where the decay is strong. Where it is
+    # weak, rounding errors would add up over thousands of tokens; there the decay is 1 minus the lost share, which is
+    # rounded once.
     lost = share * sigmoid(step)
     decay = tl.where(lost < 0.5, 1.0 - lost, sigmoid(gate) + share * sigmoid(-step))
     v_real = (v_real * share)[None, :]
@@ -111,11 +113,8 @@ def memory_tiles(batch_size: int, heads: int, head_dim: int, *, ahead: bool) -> 
     )
 
 
-def _work(
-    qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, ahead: bool = False, *, output: object
-) -> OperatorWork:
+def _work(state: Tensor) -> OperatorWork:
     """The read is a product, 8 FLOP an entry; decay 2, write 8, and what makes q, k and v ready are elementwise."""
-    del qkv, logits, cosine, sine, ahead, output
     batch, heads, head_dim, _ = state.shape
     entries = batch * heads * head_dim**2
     ready = batch * heads * ((PREPARE_FLOPS + 2) * head_dim + _DECAY_FLOPS)

@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_FEW_ROWS = 2  # up to which more programs are better than to use a weight for more rows from the cache
+_FEW_ROWS = 2  # up to this many, more programs are faster than reusing a weight from the cache for more rows
 _MOST_OUTPUTS = 2  # of one program
 _FILLING_PROGRAMS = 4 if INTERPRETED.value else 132  # one for each multiprocessor of an H100 or H200
 _BLOCK = 512  # inputs of a step
 
 
 @triton.jit
-def input_tile(row, scale, channel, inputs, NORMS: tl.constexpr):  # type: ignore[no-untyped-def]
+def input_tile(
+    row: tl.tensor, scale: tl.tensor, channel: tl.tensor, inputs: tl.tensor, NORMS: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """Both parts of some channels of a row of planes, normed up to the row's factor, and |z|² (0 behind the end)."""
     within = channel < inputs
     real = tl.load(row + channel, mask=within, other=0.0).to(tl.float32)
@@ -51,19 +53,21 @@ def input_tile(row, scale, channel, inputs, NORMS: tl.constexpr):  # type: ignor
 
 
 @triton.jit
-def row_factor(powers, inputs):  # type: ignore[no-untyped-def]
+def row_factor(powers: tl.tensor, inputs: tl.tensor) -> tl.tensor:
     """1 / sqrt(mean |z|² + 1e-6) from |z|² along the last axis."""
     return 1.0 / tl.sqrt(tl.sum(powers, axis=1) / inputs + NORM)
 
 
 @triton.jit
-def channels(step, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def channels(step: tl.tensor, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr) -> tl.tensor:
     """Channels of a step for each output [N, K]: in the shape of weights, so that inputs are loaded where they meet."""
     return step * BLOCK + tl.arange(0, BLOCK)[None, :] + tl.zeros((OUTPUTS, 1), tl.int32)
 
 
 @triton.jit
-def weight_tile(weight, output, channel, outputs, inputs):  # type: ignore[no-untyped-def]
+def weight_tile(
+    weight: tl.tensor, output: tl.tensor, channel: tl.tensor, outputs: tl.tensor, inputs: tl.tensor
+) -> tl.tensor:
     """Weights of some outputs [N] and channels [N, K]."""
     inside = (output < outputs)[:, None] & (channel < inputs)
     place = output.to(tl.int64)[:, None] * (2 * inputs) + channel
@@ -71,10 +75,16 @@ def weight_tile(weight, output, channel, outputs, inputs):  # type: ignore[no-un
 
 
 @triton.jit
-def prefetch_later(  # type: ignore[no-untyped-def]
-    weight, output, outputs, inputs, PARTS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr
-):
-    """Send for this program's weights of all steps but the first."""
+def prefetch_later(
+    weight: tl.tensor,
+    output: tl.tensor,
+    outputs: tl.tensor,
+    inputs: tl.tensor,
+    PARTS: tl.constexpr,
+    STEPS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Prefetch this program's weights of all steps but the first."""
     line: tl.constexpr = 1024 // weight.dtype.element_ty.primitive_bitwidth  # elements of 128 bytes
     lines: tl.constexpr = max(1, BLOCK // line)
     # Past the end the last one is loaded again, so that no load is out of bounds.

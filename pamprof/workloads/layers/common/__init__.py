@@ -1,1 +1,1 @@
-"""What every built-in layer shares: weights' dtypes, the padded vocabulary, the error against an oracle."""
+"""What every built-in layer shares: refusals, inputs, dtypes, the padded vocabulary, the error against an oracle."""

@@ -21,7 +21,7 @@ from pamprof.workloads.layers.transformer.oracle import oracle_error
 if TYPE_CHECKING:
     import torch
 
-    from pamprof.workloads.base import ClosedForm, SequenceModel
+    from pamprof.workloads.base import SequenceModel
 
 
 class LlamaDefinition(TransformerDefinition):
@@ -30,6 +30,7 @@ class LlamaDefinition(TransformerDefinition):
     name = "llama"
     title = "Llama"
     activation = "swiglu"
+    _flop_count = staticmethod(formulas.flop_count)
 
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
         """The same depth, head_dim and ratios at another width; None where the width is no multiple of the head_dim.
@@ -77,18 +78,6 @@ class LlamaDefinition(TransformerDefinition):
         assert isinstance(layer, LlamaLayer)
         error = oracle_error(layer, spec, phase=phase, device=device, dtype=dtype, seed=seed, naive=naive_block)
         return error, ORACLE_NAME
-
-    def _flop_count(
-        self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int, logits_width: int
-    ) -> ClosedForm:
-        return formulas.flop_count(
-            spec,
-            phase=phase,
-            scope=scope,
-            batch_size=batch_size,
-            sequence_length=sequence_length,
-            logits_width=logits_width,
-        )
 
     def _new_model(self, spec: LayerSpec, scope: Scope) -> SequenceModel:
         return LlamaLayer(spec) if scope is Scope.LAYER else LlamaLanguageModel(spec)

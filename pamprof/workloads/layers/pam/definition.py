@@ -120,7 +120,7 @@ class PamDefinition(RecurrentDefinition):
         return error, ORACLE_NAME
 
     def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
-        """How the memory's core was launched for ``workload``; nothing but ``fused`` has kernels to say it of."""
+        """How the recurrence was launched for ``workload``; nothing but ``fused`` has kernels to say it of."""
         if workload.implementation != "fused" or unavailable_reason(device) is not None:
             return KernelNotes()
         from pamprof.workloads.kernels.core.notes import core_notes  # Triton, which a CPU machine may lack

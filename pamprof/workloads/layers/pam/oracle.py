@@ -18,7 +18,7 @@ ORACLE_NAME = "naive complex128 recurrence over tokens"
 
 
 def naive_block(weights: Mapping[str, Tensor], planes: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Output planes [B, T, 2, D] and final memory [B, H, d_v, d_k] of one block on ``planes``, all in float64."""
+    """Output planes [B, T, 2, D] and final state [B, H, d_v, d_k] of one block on ``planes``, all in float64."""
 
     def size(z: Tensor) -> Tensor:
         return (z.real**2 + z.imag**2 + 1e-8).sqrt()
@@ -54,12 +54,12 @@ def naive_block(weights: Mapping[str, Tensor], planes: Tensor, heads: int) -> tu
     protect = 1 / (1 + torch.exp(-(size(x) @ weights["pam.protect_gate.weight"].T + weights["pam.protect_gate.bias"])))
     decay = torch.exp(-torch.log1p(torch.exp(logits))) * (1 - protect) + protect
     frequency = torch.tensor([10_000.0 ** (-j / head_dim) for j in range(head_dim)], dtype=torch.float64)
-    memory = torch.zeros(len(z), heads, head_dim, head_dim, dtype=z.dtype)
+    state = torch.zeros(len(z), heads, head_dim, head_dim, dtype=z.dtype)
     read = []
     for t in range(z.shape[1]):
         turn = torch.exp(1j * t * frequency)
         written = (1 - protect[:, t, :, None]) * v[:, t]
-        memory = decay[:, t, :, None, None] * memory + torch.einsum("bhv,bhk->bhvk", written, (turn * k[:, t]).conj())
-        read.append(torch.einsum("bhvk,bhk->bhv", memory, turn * q[:, t]) / sqrt(head_dim))
+        state = decay[:, t, :, None, None] * state + torch.einsum("bhv,bhk->bhvk", written, (turn * k[:, t]).conj())
+        read.append(torch.einsum("bhvk,bhk->bhv", state, turn * q[:, t]) / sqrt(head_dim))
     z = z + weights["pam_scale"] * linear(torch.stack(read, 1).flatten(2), "pam.o_proj")
-    return torch.stack((z.real, z.imag), 2), memory
+    return torch.stack((z.real, z.imag), 2), state

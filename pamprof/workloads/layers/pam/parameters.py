@@ -45,7 +45,7 @@ class GateUnitParameters(nn.Module):
 
 
 class RecurrentParameters(DecayParameters):
-    """The memory: qkv_proj D -> 3 I and o_proj I -> D beside the decay's parameters."""
+    """The recurrence: qkv_proj D -> 3 I and o_proj I -> D beside the decay's parameters."""
 
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__(spec, row_width=2 * spec.model_dim)

@@ -33,7 +33,7 @@ def recurrent_pam(
         q: Queries, complex64 or complex128 [B, H, T, d], not scaled.
         k: Keys, same shape and dtype.
         v: Values, same shape and dtype.
-        decay: Real [B, H, T] of the matching precision, at least 0 (at most 1 in a memory that forgets).
+        decay: Real [B, H, T] of the matching precision, at least 0 (at most 1 where the state forgets).
         initial_state: Complex [B, H, d_v, d_k] held before the first token; zeros where None.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The real twin outside its blocks: embedding, norm, projection, logits, rotations and memories over real tensors."""
+"""The real twin outside its blocks: embedding, norm, projection, logits, rotations and states over real tensors."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class RealArithmetic:
         return torch.zeros(batch, heads, head_dim, head_dim, dtype=dtype, device=device)
 
     def complex_state(self, state: Tensor) -> Tensor:
-        """The memory as real [B, H, d_v, d_k]."""
+        """The state as real [B, H, d_v, d_k]."""
         return state.mT
 
 

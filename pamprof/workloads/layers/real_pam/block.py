@@ -2,7 +2,7 @@
 
 Every complex element has its real counterpart: a root-mean-square norm; a gate unit sigmoid(g) · act(u), with act the
 swish u sigmoid(beta u + b) or relu(u + b); rotary positions on pairs of channels (j, j + d/2) at 10000^(-2j/d); the
-same dt, protect gate and decay; a real d x d memory S_t = decay_t S_{t-1} + v_t k_t^T read by q_t / sqrt(d). It runs
+same dt, protect gate and decay; a real d x d state S_t = decay_t S_{t-1} + v_t k_t^T read by q_t / sqrt(d). It runs
 to the same standard as planar PAM: fused products, the same chunk-parallel core, the same precision policy.
 
 Axes: B batch, T time, D model_dim, H heads, d head_dim, N chunks, C chunk.
@@ -61,7 +61,7 @@ def real_norm(hidden: Tensor, scale: Tensor) -> Tensor:
 
 
 class RealBlock(nn.Module):
-    """One block: norm1 and gate_unit with gate_unit_scale, norm2 and memory with memory_scale."""
+    """One block: norm1 and gate_unit with cgu_scale, norm2 and memory with pam_scale."""
 
     fused_gate_up: Tensor | None
 
@@ -89,7 +89,7 @@ class RealBlock(nn.Module):
         Args:
             hidden: Residual stream.
             rotation: Cosines and sines [2, T, d / 2] of the positions' angles.
-            state: S^T, [B, H, d_k, d_v], replaced in place by the memory after the last token; None keeps nothing.
+            state: S^T, [B, H, d_k, d_v], replaced in place by the state after the last token; None keeps nothing.
             begins: Whether the sequence begins here, so that what ``state`` held is ignored.
         """
         normed = real_norm(hidden, self.norm1.scale)

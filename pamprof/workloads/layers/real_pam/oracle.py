@@ -18,7 +18,7 @@ ORACLE_NAME = "naive float64 recurrence over tokens"
 
 
 def naive_block(weights: Mapping[str, Tensor], z: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Output [B, T, D] and final memory [B, H, d_v, d_k] of one block on ``z`` [B, T, D], all in float64."""
+    """Output [B, T, D] and final state [B, H, d_v, d_k] of one block on ``z`` [B, T, D], all in float64."""
 
     def sigmoid(x: Tensor) -> Tensor:
         return 1 / (1 + torch.exp(-x))
@@ -51,10 +51,10 @@ def naive_block(weights: Mapping[str, Tensor], z: Tensor, heads: int) -> tuple[T
         cosine, sine = torch.cos(t * frequency), torch.sin(t * frequency)
         return torch.cat((first * cosine - second * sine, first * sine + second * cosine), -1)
 
-    memory = torch.zeros(len(z), heads, head_dim, head_dim, dtype=z.dtype)
+    state = torch.zeros(len(z), heads, head_dim, head_dim, dtype=z.dtype)
     read = []
     for t in range(z.shape[1]):
         written = (1 - protect[:, t, :, None]) * v[:, t]
-        memory = decay[:, t, :, None, None] * memory + torch.einsum("bhv,bhk->bhvk", written, turned(k[:, t], t))
-        read.append(torch.einsum("bhvk,bhk->bhv", memory, turned(q[:, t], t)) / sqrt(head_dim))
-    return z + weights["pam_scale"] * linear(torch.stack(read, 1).flatten(2), "memory.o_proj"), memory
+        state = decay[:, t, :, None, None] * state + torch.einsum("bhv,bhk->bhvk", written, turned(k[:, t], t))
+        read.append(torch.einsum("bhvk,bhk->bhv", state, turned(q[:, t], t)) / sqrt(head_dim))
+    return z + weights["pam_scale"] * linear(torch.stack(read, 1).flatten(2), "memory.o_proj"), state

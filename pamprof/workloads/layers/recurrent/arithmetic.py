@@ -76,9 +76,9 @@ class Arithmetic(Protocol):
         ...
 
     def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """An empty memory of one block; ``dtype`` is real, float32 or float64."""
+        """An empty state of one block; ``dtype`` is real, float32 or float64."""
         ...
 
     def complex_state(self, state: Tensor) -> Tensor:
-        """The memory as the formulas have it, [B, H, d_v, d_k], complex or real."""
+        """The state as the formulas have it, [B, H, d_v, d_k], complex or real."""
         ...

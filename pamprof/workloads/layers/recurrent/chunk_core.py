@@ -1,4 +1,4 @@
-"""The chunk-parallel memory over real planes, with a hand-written backward: what the planar layers run.
+"""The chunk-parallel recurrence over real planes, with a hand-written backward: what the planar layers run.
 
 Complex numbers appear as pairs of planes [re | im] of d channels each; "turned" means multiplied by i, [-im | re]. With
 keys and values stacked over their turned selves along the chunk, every complex product is one real product:
@@ -7,7 +7,7 @@ keys and values stacked over their turned selves along the chunk, every complex 
     output   [C, m d]   (scores ∘ decay) @ values
     written  [d, m d]   keys[:, :d]^T @ values, decayed to the end of the chunk
 
-with m = 2. The same code with m = 1 is the real-valued memory. States between chunks come from one product with the
+with m = 2. The same code with m = 1 is the real-valued recurrence. States between chunks come from one product with the
 matrix of decays between chunks. That product is quadratic in the number of chunks, but cheaper than the rest up to
 about 500 chunks, and it replaces a loop that would launch hundreds of kernels.
 
@@ -156,7 +156,7 @@ class ChunkCore(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         """Gradients of queries, keys, values and log_decay."""
         with torch.autocast(gradient.device.type, enabled=False):
-            # Laid out for the products once; each of them would otherwise copy it again.
+            # Copied once to the products' layout; otherwise each of them would copy it.
             return *_core_backward(gradient.contiguous(), ctx.saved_tensors, ctx.planes), None
 
 

@@ -1,6 +1,6 @@
 """The decay and the share of the value that is written, from the normed sequence; in float32 under every policy.
 
-In bfloat16 one decay in nine would come out above 1, and a memory that grows is no memory.
+In bfloat16 one decay in nine would come out above 1, and the state would grow without bound.
 
 Axes: B batch, T time, D model_dim, H heads.
 """
@@ -25,7 +25,7 @@ def log_decay_and_write(pam: DecayParameters, row: Tensor, size: Tensor) -> tupl
 
     log(exp(-dt)(1 - p) + p), with dt the softplus of a linear map of ``row``, [B, T, 2 D] for complex sequences and
     [B, T, D] for real ones, and p the sigmoid of one of the magnitudes ``size`` [B, T, D]; the share written is 1 - p.
-    Both sides of the sum enter as logarithms, so the result is finite however strongly the memory forgets.
+    Both sides of the sum enter as logarithms, so the result is finite however strong the decay is.
     """
     step = precise(functional.linear(row, pam.dt_proj.weight)) + (pam.dt_proj.bias + pam.dt_bias)
     gate = precise(functional.linear(size, pam.protect_gate.weight)) + pam.protect_gate.bias

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from pamprof.errors import SpecError, UsageError
+from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.recurrent import formulas
 from pamprof.workloads.layers.recurrent.resize import resize
 
 if TYPE_CHECKING:
     from pamprof.workloads.base import ClosedForm
 
-_POSITIVE_FIELDS = (
-    "model_dim",
-    "heads",
-    "head_dim",
-    "depth",
-    "hidden_dim",
-    "vocabulary_size",
-    "maximum_sequence_length",
-)
 
-
-class RecurrentDefinition:
+class RecurrentDefinition(BaseDefinition):
     """The part of a ``LayerDefinition`` that follows from a spec alone."""
 
-    name: str
-    implementations: tuple[str, ...]
     activations: tuple[str, ...]
     fixed_state = True
 
@@ -44,17 +31,13 @@ class RecurrentDefinition:
 
     def check(self, spec: LayerSpec) -> None:
         """Raise ``SpecError`` with subject, value and remedy when no such layer can exist."""
-        for field in _POSITIVE_FIELDS:
-            if getattr(spec, field) < 1:
-                raise SpecError(f"{self.name} {field} is {getattr(spec, field)}; it must be 1 or more")
+        super().check(spec)
         if spec.activation not in self.activations:
             raise SpecError(
                 f"{self.name} activation is {spec.activation!r}; it must be {' or '.join(self.activations)}"
             )
         if spec.chunk_size is not None and spec.chunk_size < 1:
             raise SpecError(f"{self.name} chunk_size is {spec.chunk_size}; it must be 1 token or more")
-        if not 0 <= spec.dropout < 1:
-            raise SpecError(f"{self.name} dropout is {spec.dropout:g}; it must be at least 0 and below 1")
 
     def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
         """Real scalars, tied weights once, padding not counted."""
@@ -87,36 +70,9 @@ class RecurrentDefinition:
         )
 
     def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:
-        """Bytes of the memories that ``new_state`` allocates: the same for every context and dtype policy."""
+        """Bytes of the states that ``new_state`` allocates: the same for every context and dtype policy."""
         return formulas.state_byte_count(spec, scope=scope, batch_size=batch_size)
-
-    def example_inputs(
-        self,
-        spec: LayerSpec,
-        *,
-        scope: Scope,
-        batch_size: int,
-        sequence_length: int,
-        device: torch.device,
-        dtype: torch.dtype,
-        generator: torch.Generator,
-    ) -> torch.Tensor:
-        """Random ids [B, T] for a model; for a block a normal sequence, [B, T, 2, D] complex or [B, T, D] real."""
-        if scope is Scope.MODEL:
-            shape: tuple[int, ...] = (batch_size, sequence_length)
-            return torch.randint(0, spec.vocabulary_size, shape, generator=generator, device=generator.device).to(
-                device
-            )
-        shape = (batch_size, sequence_length, *self.position_shape(spec))
-        return torch.randn(shape, generator=generator, device=generator.device).to(device, dtype)
 
     def position_shape(self, spec: LayerSpec) -> tuple[int, ...]:
         """Shape of one position of a hidden sequence."""
         return (2, spec.model_dim) if formulas.planes_of(spec) == 2 else (spec.model_dim,)
-
-    def check_implementation(self, implementation: str) -> None:
-        """Raise ``UsageError`` for an implementation that does not exist."""
-        if implementation not in self.implementations:
-            raise UsageError(
-                f"no implementation {implementation!r} of layer {self.name}; there is {', '.join(self.implementations)}"
-            )

@@ -24,7 +24,7 @@ _STATE_ELEMENT_BYTES = {None: 4, Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2}  # float32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Multiply-adds of the memory of one head over one sequence: forward, and what backward adds."""
+    """Multiply-adds of the recurrence of one head over one sequence: forward, and what backward adds."""
 
     forward: int
     backward: int
@@ -73,9 +73,9 @@ def head_multiply_adds(spec: LayerSpec, logits_width: int, products: int | None 
 
 
 def loop_work(spec: LayerSpec, length: int, chunk_size: int) -> Work:
-    """The memory as defined in chunks of ``chunk_size``, which is also what the published loop executes.
+    """The recurrence as defined in chunks of ``chunk_size``, which is also what the published loop executes.
 
-    A chunk of c tokens: scores c² d, output c² d, its own state c d², and unless it is the first the read of the memory
+    A chunk of c tokens: scores c² d, output c² d, its own state c d² and, unless it is the first, the read of the state
     before it, c d²; all times m². Backward multiplies twice for each product, except that the state of the last chunk
     reaches no output and gets no gradient.
     """
@@ -116,7 +116,7 @@ def core_work(spec: LayerSpec, length: int, *, final_state: bool) -> Work:
 
 
 def decode_state_flop_count(spec: LayerSpec) -> int:
-    """FLOP of one block's memory for one token: decay m, write and read 2 m² each, for every one of H d² entries."""
+    """FLOP of one block's recurrence for one token: decay m, write and read 2 m² each, for each of H d² entries."""
     planes = planes_of(spec)
     return spec.heads * spec.head_dim**2 * (planes + 4 * planes**2)
 
@@ -126,9 +126,10 @@ def architecture_flop_count(
 ) -> ClosedForm:
     """FLOP of one step as the architecture defines it, chunks of ``spec.chunk_size``, no padding.
 
-    Linear maps and head per token, the memory per sequence (``loop_work``), logits for every position in training, for
-    the last of a prompt, for the new one in decode; there the memory costs ``decode_state_flop_count``. Products inside
-    a chunk are counted whole: the half above the diagonal cannot be skipped, so causal and dense counts agree.
+    Linear maps and head per token, the recurrence per sequence (``loop_work``), logits for every position in training,
+    for the last of a prompt, for the new one in decode; there the recurrence costs ``decode_state_flop_count``.
+    Products inside a chunk are counted whole: the half above the diagonal cannot be skipped, so causal and dense counts
+    agree.
     """
     chunk = min(spec.chunk_size or PUBLISHED_CHUNK_SIZE, sequence_length) if phase is not Phase.DECODE else 1
     work = loop_work(spec, sequence_length if phase is not Phase.DECODE else 1, chunk)
@@ -189,7 +190,7 @@ def executed_flop_count(
 
 
 def state_byte_count(spec: LayerSpec, *, scope: Scope, batch_size: int) -> int:
-    """Bytes of the memories: m d² numbers a head in float32 or the spec's ``state_dtype``, whatever the context."""
+    """Bytes of the states: m d² numbers a head in float32 or the spec's ``state_dtype``, whatever the context."""
     blocks = 1 if scope is Scope.LAYER else spec.depth
     numbers = blocks * batch_size * spec.heads * planes_of(spec) * spec.head_dim**2
     return numbers * _STATE_ELEMENT_BYTES[spec.state_dtype]

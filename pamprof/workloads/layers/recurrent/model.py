@@ -42,7 +42,7 @@ class FusesWeights(Protocol):
 
 
 class RecurrentState:
-    """The memories of all blocks for a batch of sequences: one tensor per block, of fixed size."""
+    """The states of all blocks for a batch of sequences: one tensor per block, of fixed size."""
 
     kind = "state"
 
@@ -50,11 +50,11 @@ class RecurrentState:
         self.tensors = tensors
 
     def byte_count(self) -> int:
-        """Bytes of all memories."""
+        """Bytes of all states."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors)
 
     def randomise(self, generator: torch.Generator) -> None:
-        """Standard normal memories; ``generator`` must live on their device."""
+        """Fill the states with standard normal numbers; ``generator`` must live on their device."""
         for tensor in self.tensors:
             tensor.normal_(generator=generator)
 
@@ -74,7 +74,7 @@ class RecurrentModel(nn.Module):
         self._rotation_length = 0
 
     def new_state(self, batch_size: int, maximum_length: int) -> RecurrentState:
-        """Empty memories; ``maximum_length`` does not matter to a memory of fixed size.
+        """Empty states; ``maximum_length`` does not matter, because a state has a fixed size.
 
         They are in float32 whatever the weights, unless the spec's ``state_dtype`` says otherwise.
 
@@ -90,7 +90,7 @@ class RecurrentModel(nn.Module):
         return RecurrentState(tuple(self.arithmetic.new_state(*sizes, dtype, weight.device) for _ in self.blocks))
 
     def prepare_inference(self, dtype: Dtype) -> None:
-        """Cast the matrices to ``dtype`` and fuse them once; norms, decay and memory stay in float32.
+        """Cast the matrices to ``dtype`` and fuse them once; norms, decay and state stay in float32.
 
         Raises:
             UnsupportedError: bfloat16 for the complex implementation.
@@ -127,8 +127,8 @@ class RecurrentModel(nn.Module):
             return hidden
         if not isinstance(state, RecurrentState):
             raise TypeError(f"this model needs the state of its own new_state, not a {type(state).__name__}")
-        for block, memory in zip(self.blocks, state.tensors, strict=True):
-            hidden = block(hidden, rotation, memory, position == 0)
+        for block, of_block in zip(self.blocks, state.tensors, strict=True):
+            hidden = block(hidden, rotation, of_block, position == 0)
         return hidden
 
     def _rotations(self, hidden: Tensor, position: int) -> Tensor:
@@ -154,7 +154,7 @@ class RecurrentLayer(RecurrentModel):
         super().__init__(spec, own, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The block's output from an empty memory."""
+        """The block's output from an empty state."""
         return self._through(inputs, None, 0)
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class RecurrentLayer(RecurrentModel):
         return (output.float() * targets).mean()
 
     def prefill(self, inputs: Tensor, state: State, position: int = 0) -> Tensor:
-        """The block's output on a piece that starts at ``position``; position 0 starts from an empty memory."""
+        """The block's output on a piece that starts at ``position``; position 0 starts from an empty state."""
         return self._through(inputs, state, position)
 
     def decode(self, inputs: Tensor, state: State, position: int) -> Tensor:
@@ -197,10 +197,10 @@ class RecurrentLanguageModel(RecurrentModel):
     def prefill(self, inputs: Tensor, state: State, position: int = 0) -> Tensor:
         """Logits [B, V] of the last position of a piece [B, T] that starts at ``position``; updates ``state``.
 
-        Position 0 starts from an empty memory, whatever ``state`` held.
+        Position 0 starts from an empty state, whatever ``state`` held.
         """
         hidden = self._hidden(inputs, state, position)
-        # Of one token an implementation may leave a pair, which the head's norm adds up.
+        # For one token an implementation may return a pair, which the head's norm adds up.
         return self._finish(hidden if inputs.shape[1] == 1 else hidden[:, -1:]).squeeze(1)
 
     def decode(self, inputs: Tensor, state: State, position: int) -> Tensor:

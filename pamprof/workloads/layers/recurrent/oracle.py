@@ -49,8 +49,8 @@ def block_error(
     Args:
         layer: The block, built for ``spec`` on ``device``.
         spec: Its sizes.
-        naive: The oracle: weights, float64 inputs and heads to float64 outputs and final memory.
-        phase: Train compares output and input gradient, prefill output and memory (of a second piece too), decode one
+        naive: The oracle: weights, float64 inputs and heads to float64 outputs and final state.
+        phase: Train compares output and input gradient, prefill output and state (of a second piece too), decode one
             step after a prefill.
         device: Where the block runs; the oracle runs on the CPU.
         dtype: Precision policy of the block.
@@ -84,7 +84,7 @@ def block_error(
         (gradient,) = torch.autograd.grad(loss, given)
         return max(relative_error(found, expected), relative_error(gradient, expected_gradient))
     with torch.no_grad():
-        expected, memory = naive(weights, inputs, spec.heads)
+        expected, expected_state = naive(weights, inputs, spec.heads)
         layer.eval()
         layer.prepare_inference(dtype)
         given = inputs.to(device, TORCH_DTYPES[dtype])
@@ -99,18 +99,18 @@ def block_error(
                     whole.copy_(kept[sequence.to(device)])
                 found = layer.decode(given[sequence.to(device), -1:], repeated, _SEQUENCE_LENGTH - 1)
                 errors.append(relative_error(found, expected[sequence, -1:]))
-                errors.append(_memory_error(layer, repeated, memory[sequence]))
+                errors.append(_state_error(layer, repeated, expected_state[sequence]))
             return max(errors)
         found = layer.prefill(given, state)
-        return max(relative_error(found, expected), _memory_error(layer, state, memory))
+        return max(relative_error(found, expected), _state_error(layer, state, expected_state))
 
 
 @torch.no_grad()
 def excite(layer: torch.nn.Module, generator: torch.Generator) -> None:
     """Draw parameters at which every part of a block matters.
 
-    At initial values a block is almost the identity, and a broken memory would hide behind the residual: maps get unit
-    gain, both residual scales one half, and the heads decays from fast to slow.
+    At initial values a block is almost the identity, and a broken recurrence would hide behind the residual. So maps
+    get unit gain, both residual scales one half, and the heads decays from fast to slow.
     """
     names = dict(layer.named_parameters())
     for name, parameter in sorted(names.items()):
@@ -146,7 +146,7 @@ def open_gates(layer: torch.nn.Module, common: Tensor, generator: torch.Generato
         module.weight_imag.copy_(0.25 * module.weight_imag.cpu() + aligned.imag)
 
 
-def _memory_error(layer: RecurrentLayer, state: RecurrentState, expected: Tensor) -> float:
+def _state_error(layer: RecurrentLayer, state: RecurrentState, expected: Tensor) -> float:
     kept = state.tensors[0]
     wide = kept.float() if kept.dtype == torch.bfloat16 else kept  # torch has no bfloat16 complex numbers
     return relative_error(layer.arithmetic.complex_state(wide), expected)

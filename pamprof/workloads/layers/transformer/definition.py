@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from pamprof.errors import SpecError, UsageError
+from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
 from pamprof.workloads.attention.backends import by_torch
 from pamprof.workloads.attention.choice import attention_choice
 from pamprof.workloads.base import KernelNotes
+from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
 from pamprof.workloads.layers.presets import preset
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 _HEAD_DIM_FACTOR = 1.5
 
 
-class TransformerDefinition:
+class TransformerDefinition(BaseDefinition):
     """GPT-2-style decoder: pre-norm, learned positions, GELU, tied head, causal scaled-dot-product attention."""
 
     name = "transformer"
@@ -49,6 +50,7 @@ class TransformerDefinition:
     role = LayerRole.REFERENCE
     fixed_state = False
     activation = "gelu"
+    _flop_count = staticmethod(formulas.flop_count)
 
     def supports(self, implementation: str, dtype: Dtype) -> bool:
         """Every dtype policy runs."""
@@ -87,17 +89,7 @@ class TransformerDefinition:
 
     def check(self, spec: LayerSpec) -> None:
         """Raise ``SpecError`` with subject, value and remedy when no such transformer can exist."""
-        for field in (
-            "model_dim",
-            "heads",
-            "head_dim",
-            "depth",
-            "hidden_dim",
-            "vocabulary_size",
-            "maximum_sequence_length",
-        ):
-            if getattr(spec, field) < 1:
-                raise SpecError(f"{self.name} {field} is {getattr(spec, field)}; it must be 1 or more")
+        super().check(spec)
         if spec.model_dim % spec.head_dim:
             divisors = [divisor for divisor in range(1, spec.model_dim + 1) if spec.model_dim % divisor == 0]
             nearest = min(divisors, key=lambda divisor: (abs(divisor - spec.head_dim), -divisor))
@@ -111,8 +103,6 @@ class TransformerDefinition:
             raise SpecError(f"{self.name} activation is {spec.activation!r}; it must be {self.activation!r}")
         if spec.chunk_size is not None:
             raise SpecError(f"{self.name} chunk_size is {spec.chunk_size}; attention has no chunks, leave it out")
-        if not 0 <= spec.dropout < 1:
-            raise SpecError(f"{self.name} dropout is {spec.dropout:g}; it must be at least 0 and below 1")
 
     def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
         """Real scalars, tied weights once, padding not counted; positions as in the spec's own table."""
@@ -158,26 +148,6 @@ class TransformerDefinition:
         """Bytes of the KV cache that ``new_state`` allocates for ``context`` tokens."""
         return formulas.cache_byte_count(spec, scope=scope, batch_size=batch_size, context=context, dtype=dtype)
 
-    def example_inputs(
-        self,
-        spec: LayerSpec,
-        *,
-        scope: Scope,
-        batch_size: int,
-        sequence_length: int,
-        device: torch.device,
-        dtype: torch.dtype,
-        generator: torch.Generator,
-    ) -> torch.Tensor:
-        """Random ids [B, T] for a model, a standard normal hidden sequence [B, T, D] of ``dtype`` for a block."""
-        if scope is Scope.MODEL:
-            ids = torch.randint(
-                0, spec.vocabulary_size, (batch_size, sequence_length), generator=generator, device=generator.device
-            )
-            return ids.to(device)
-        shape = (batch_size, sequence_length, spec.model_dim)
-        return torch.randn(shape, generator=generator, device=generator.device).to(device, dtype)
-
     def build(
         self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
     ) -> SequenceModel:
@@ -220,30 +190,11 @@ class TransformerDefinition:
         choice = attention_choice(workload, device)
         return KernelNotes() if choice is None else choice.notes()
 
-    def check_implementation(self, implementation: str) -> None:
-        """Raise ``UsageError`` for an implementation that does not exist."""
-        if implementation not in self.implementations:
-            raise UsageError(
-                f"no implementation {implementation!r} of layer {self.name}; there is {', '.join(self.implementations)}"
-            )
-
     def _block_error(
         self, layer: SequenceModel, spec: LayerSpec, *, phase: Phase, device: torch.device, dtype: Dtype, seed: int
     ) -> tuple[float, str]:
         assert isinstance(layer, TransformerLayer)
         return oracle_error(layer, spec, phase=phase, device=device, dtype=dtype, seed=seed), ORACLE_NAME
-
-    def _flop_count(
-        self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int, logits_width: int
-    ) -> ClosedForm:
-        return formulas.flop_count(
-            spec,
-            phase=phase,
-            scope=scope,
-            batch_size=batch_size,
-            sequence_length=sequence_length,
-            logits_width=logits_width,
-        )
 
     def _new_model(self, spec: LayerSpec, scope: Scope) -> SequenceModel:
         return TransformerLayer(spec) if scope is Scope.LAYER else TransformerLanguageModel(spec)

@@ -70,5 +70,5 @@ class Complex(ComplexArithmetic):
         return torch.zeros(batch, heads, head_dim, head_dim, dtype=dtype.to_complex(), device=device)
 
     def complex_state(self, state: Tensor) -> Tensor:
-        """The memory itself."""
+        """The state itself."""
         return state

@@ -1,7 +1,8 @@
 """PAM on torch's own complex tensors: the definition as it is written, chunk-parallel.
 
-``PamLayer`` is the memory alone, complex sequences in and out, in any of the three forms; ``ComplexBlock`` is the whole
-block. torch has no bfloat16 complex numbers, so this implementation exists in float32 and float64 only.
+``PamLayer`` is the recurrence between its linear maps, complex sequences in and out, in any of the three forms;
+``ComplexBlock`` is the whole block. torch has no bfloat16 complex numbers, so this implementation exists in float32 and
+float64 only.
 
 Axes: B batch, T time, D model_dim, H heads, d head_dim.
 """
@@ -79,7 +80,7 @@ class PamLayer(RecurrentParameters):
 
 
 def layer_sizes(state_dict: Mapping[str, Tensor], prefix: str) -> LayerSpec:
-    """Sizes of the memory stored under ``prefix``; block and model sizes it cannot know are 1."""
+    """Sizes of the ``PamLayer`` stored under ``prefix``; block and model sizes it cannot know are 1."""
     inner, model_dim = tensor_of(state_dict, prefix + "qkv_proj.weight_real", 2).shape
     heads = tensor_of(state_dict, prefix + "dt_bias", 1).shape[0]
     if inner % (3 * heads):

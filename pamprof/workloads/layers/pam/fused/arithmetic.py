@@ -45,7 +45,8 @@ class Fused(Planar):
         """As over planes; where inference has made both tables halves of one, its rows in one look-up."""
         real, imag = tables
         joint_width = 2 * real.shape[1]
-        beside = real.stride() == imag.stride() == (joint_width, 1) and torch._C._is_alias_of(real, imag)  # type: ignore[attr-defined]
+        beside = real.stride() == imag.stride() == (joint_width, 1)
+        beside = beside and torch._C._is_alias_of(real, imag)  # type: ignore[attr-defined]  # torch does not declare it
         if torch.is_grad_enabled() or not beside or imag.storage_offset() - real.storage_offset() != real.shape[1]:
             return super().embed(ids, tables)
         joint = real.as_strided((real.shape[0], joint_width), (joint_width, 1))

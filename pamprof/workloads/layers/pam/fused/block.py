@@ -46,7 +46,7 @@ class FusedBlock(PlanarBlock):
     """One block; it may end in a pair, for the next block or head to add: whole sequences do, and single tokens may."""
 
     def fuse_weights(self) -> None:
-        """Make the block matrices once, for inference; the output map's holds the memory's scale as well.
+        """Make the block matrices once, for inference; the output map's includes the recurrence's residual scale.
 
         That one is a copy of its own: parameters stay what they are.
         """
@@ -58,7 +58,7 @@ class FusedBlock(PlanarBlock):
             scaled = self.pam_scale * self.pam.o_proj.weight_real, self.pam_scale * self.pam.o_proj.weight_imag
             self.fused_output = self.product.fuse(*(weight.to(dtype) for weight in scaled))
 
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override]  # a pair goes to a fused block or head alone
         self, hidden: Hidden, rotation: Tensor, state: Tensor | None = None, begins: bool = True
     ) -> Hidden:
         """The block on a residual stream [B, T, 2, D], or on a pair.
@@ -66,7 +66,7 @@ class FusedBlock(PlanarBlock):
         Args:
             hidden: Planes of the residual stream, or a pair.
             rotation: Cosines and sines [2, T, d] of the positions' angles, float32.
-            state: [B, H, d, 2 d], the memory before the first token; replaced in place by the memory after the last.
+            state: [B, H, d, 2 d] before the first token; replaced in place by the state after the last.
                 None keeps nothing, the differentiable case.
             begins: Whether the sequence begins here, so that what ``state`` held is ignored.
         """
@@ -152,9 +152,8 @@ class FusedBlock(PlanarBlock):
         return total, (rows(retrieved) @ self._output(dtype).mT).view(stream.shape)
 
     def _gates(self) -> list[Tensor]:
-        memory = self.pam
-        step, protect = memory.dt_proj, memory.protect_gate
-        return [step.weight, step.bias, memory.dt_bias, protect.weight, protect.bias]
+        step, protect = self.pam.dt_proj, self.pam.protect_gate
+        return [step.weight, step.bias, self.pam.dt_bias, protect.weight, protect.bias]
 
     def _gate_up(self, dtype: torch.dtype) -> Tensor:
         return _block(self.fused_gate_up, (self.cgu.gate_proj, self.cgu.up_proj), None, dtype)

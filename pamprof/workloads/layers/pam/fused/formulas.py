@@ -1,4 +1,4 @@
-"""What the fused memory's kernels execute, from shapes alone: their formulas at the configuration they would choose.
+"""What the recurrence's kernels execute, from shapes alone: their formulas at the configuration they would choose.
 
 Chunk, blocks of value channels and segments depend on the batch, the dtype and the device's multiprocessors.
 """

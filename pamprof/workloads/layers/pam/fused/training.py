@@ -36,7 +36,7 @@ def rows(planes: Tensor) -> Tensor:
 
 def block_parameters(block: PamBlockParameters) -> tuple[Tensor | None, ...]:
     """A block's parameters in the order ``FusedBlockFunction`` takes them."""
-    gate_unit_of, memory = block.cgu, block.pam
+    gate_unit_of, recurrence = block.cgu, block.pam
     return (
         block.norm1.scale,
         gate_unit_of.gate_proj.weight_real,
@@ -49,15 +49,15 @@ def block_parameters(block: PamBlockParameters) -> tuple[Tensor | None, ...]:
         gate_unit_of.down_proj.weight_imag,
         block.cgu_scale,
         block.norm2.scale,
-        memory.qkv_proj.weight_real,
-        memory.qkv_proj.weight_imag,
-        memory.dt_proj.weight,
-        memory.dt_proj.bias,
-        memory.dt_bias,
-        memory.protect_gate.weight,
-        memory.protect_gate.bias,
-        memory.o_proj.weight_real,
-        memory.o_proj.weight_imag,
+        recurrence.qkv_proj.weight_real,
+        recurrence.qkv_proj.weight_imag,
+        recurrence.dt_proj.weight,
+        recurrence.dt_proj.bias,
+        recurrence.dt_bias,
+        recurrence.protect_gate.weight,
+        recurrence.protect_gate.bias,
+        recurrence.o_proj.weight_real,
+        recurrence.o_proj.weight_imag,
         block.pam_scale,
     )
 
@@ -92,7 +92,7 @@ class FusedBlockFunction(Function):
         """
         (scale1, gate_real, gate_imag, up_real, up_imag, bias, beta, down_real, down_imag, gate_unit_scale, scale2,
          qkv_real, qkv_imag, step_weight, step_bias, dt_bias, protect_weight, protect_bias, output_real, output_imag,
-         memory_scale) = parameters  # fmt: skip
+         pam_scale) = parameters  # fmt: skip
         batch, length, _, _ = hidden.shape
         if branch is None:
             total, normed = hidden, norm(hidden, scale1, dtype)
@@ -109,11 +109,11 @@ class FusedBlockFunction(Function):
         qkv = (rows(second_normed) @ to_qkv.mT).view(batch, length, 2, 3, heads, -1)
         log_decay = prepare(qkv, cosine, sine, logits)
         retrieved, kept = packed_forward(qkv, log_decay)
-        to_output = block_weight([output_real], [output_imag], memory_scale, dtype)
-        remembered, memory_mask = _drop((rows(retrieved) @ to_output.mT).view(hidden.shape), dropout)
+        to_output = block_weight([output_real], [output_imag], pam_scale, dtype)
+        remembered, pam_mask = _drop((rows(retrieved) @ to_output.mT).view(hidden.shape), dropout)
         ctx.save_for_backward(
             total, normed, to_gate_up, gate_up, gated, to_hidden, gate_mask, second_total, second_normed, logits,
-            log_decay, to_qkv, qkv, retrieved, kept, to_output, memory_mask, cosine, sine, *parameters
+            log_decay, to_qkv, qkv, retrieved, kept, to_output, pam_mask, cosine, sine, *parameters
         )  # fmt: skip
         ctx.dropout = dropout
         ctx.has_branch = branch is not None
@@ -123,15 +123,15 @@ class FusedBlockFunction(Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         """Gradients of everything, from those of both results."""
         (total, normed, to_gate_up, gate_up, gated, to_hidden, gate_mask, second_total, second_normed, logits,
-         log_decay, to_qkv, qkv, retrieved, kept, to_output, memory_mask, cosine, sine,
+         log_decay, to_qkv, qkv, retrieved, kept, to_output, pam_mask, cosine, sine,
          *parameters) = ctx.saved_tensors  # fmt: skip
         (scale1, gate_real, gate_imag, up_real, up_imag, bias, beta, down_real, down_imag, gate_unit_scale, scale2,
          qkv_real, qkv_imag, step_weight, _, _, protect_weight, _, output_real, output_imag,
-         memory_scale) = parameters  # fmt: skip
+         pam_scale) = parameters  # fmt: skip
         total_gradient, remembered_gradient = gradients
         dtype = normed.dtype
 
-        along = rows(_undrop(remembered_gradient, memory_mask, ctx.dropout))
+        along = rows(_undrop(remembered_gradient, pam_mask, ctx.dropout))
         output_gradient = along.mT @ rows(retrieved)
         retrieved_gradient = (along @ to_output).view(retrieved.shape)
         qkv_gradient, decay_gradient = packed_backward(qkv, log_decay, kept, retrieved_gradient)
@@ -162,7 +162,7 @@ class FusedBlockFunction(Function):
         up_parts = fold_gradient(gate_up_weight_gradient, up_real, up_imag, None, gate_real.shape[0])
         down_parts = fold_gradient(down_gradient, down_real, down_imag, gate_unit_scale, 0)
         qkv_parts = fold_gradient(joint_gradient, qkv_real, qkv_imag, None, 0)
-        output_parts = fold_gradient(output_gradient, output_real, output_imag, memory_scale, 0)
+        output_parts = fold_gradient(output_gradient, output_real, output_imag, pam_scale, 0)
         return (
             hidden_gradient, branch_gradient if ctx.has_branch else None, None, None, None, None, None,
             scale1_gradient, *gate_parts[:2], *up_parts[:2], bias_gradient, None if beta is None else beta_gradient,

@@ -80,6 +80,6 @@ class Planar(ComplexArithmetic):
         return torch.zeros(batch, heads, head_dim, 2 * head_dim, dtype=dtype, device=device)
 
     def complex_state(self, state: Tensor) -> Tensor:
-        """The memory as complex [B, H, d_v, d_k]."""
+        """The state as complex [B, H, d_v, d_k]."""
         real, imag = state.chunk(2, -1)
         return torch.complex(real, imag).mT

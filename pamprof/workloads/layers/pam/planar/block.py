@@ -2,7 +2,7 @@
 
 The fastest form found in plain torch. The hidden sequence is [B, T, 2, D], so that a token's row [re | im] feeds one
 real block product per linear map without moving anything; gate and upward map share one product, as do queries, keys
-and values. The memory is ``ChunkCore``. The logarithm of the decay is computed directly, never through the decay, so
+and values. The recurrence is ``ChunkCore``. The logarithm of the decay is computed directly, never from the decay, so
 that it stays finite and exact where the decay itself would underflow.
 
 Axes: B batch, T time, D model_dim, H heads, d head_dim, N chunks, C chunk.
@@ -63,7 +63,7 @@ class PlanarBlock(PamBlockParameters):
         Args:
             hidden: Planes of the residual stream.
             rotation: Cosines and sines [2, T, d] of the positions' angles.
-            state: [B, H, d, 2 d], the memory before the first token; replaced in place by the memory after the last.
+            state: [B, H, d, 2 d] before the first token; replaced in place by the state after the last.
                 None keeps nothing, the differentiable case.
             begins: Whether the sequence begins here, so that what ``state`` held is ignored.
         """

@@ -72,5 +72,5 @@ class Published(ComplexArithmetic):
         return torch.zeros(batch, heads, head_dim, head_dim, 2, dtype=dtype, device=device)
 
     def complex_state(self, state: Tensor) -> Tensor:
-        """The memory as complex [B, H, d_v, d_k]."""
+        """The state as complex [B, H, d_v, d_k]."""
         return torch.view_as_complex(state)

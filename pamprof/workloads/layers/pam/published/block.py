@@ -5,7 +5,7 @@ strided slices, stacked again afterwards; a Python loop walks over chunks of ``s
 recurrence of outer products and elementwise reads. The many small kernels are what is being measured; the elementwise
 stages are in ``published_stages``. Differences from the published code (github.com/gowrav-vishwakarma/qllm2, v7): no
 epsilon inside the logarithm of the decay, the decay in float32 at all times, no reverse association (it is in no form
-of the paper), and a chunk loop that can start from a memory.
+of the paper), and a chunk loop that can start from a state.
 
 Axes: B batch, T time, D model_dim, H heads, d head_dim, C chunk.
 """
@@ -99,7 +99,7 @@ class PublishedBlock(PamBlockParameters):
         if state is not None and length == 1 and not begins:
             y = step(q, k, v, decay, state)
         else:
-            y, final = chunk_loop(q, k, v, decay, memory=None if begins else state, causal=self.causal)
+            y, final = chunk_loop(q, k, v, decay, state=None if begins else state, causal=self.causal)
             if state is not None:
                 state.copy_(final)
         y = y.transpose(1, 2).contiguous().view(batch, length, self.heads * self.head_dim, 2)
@@ -117,9 +117,9 @@ def decay_and_write(pam: RecurrentParameters, x: Tensor) -> tuple[Tensor, Tensor
 
 
 def chunk_loop(
-    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, *, memory: Tensor | None, causal: Tensor
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, *, state: Tensor | None, causal: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Outputs [B, H, T, d, 2] and final memory [B, H, d, d, 2], one chunk after another.
+    """Outputs [B, H, T, d, 2] and final state [B, H, d, d, 2], one chunk after another.
 
     ``q`` is scaled already; ``causal`` [C, C] is 1 on and below the diagonal and sets the chunk size.
     """
@@ -132,14 +132,14 @@ def chunk_loop(
         y, written = _one_chunk(q_chunk, k_chunk, v_chunk, decay[:, :, start:end], causal[:length, :length])
         log_decay = _logarithm(decay[:, :, start:end])
         cumulative = torch.exp(torch.cumsum(log_decay, dim=-1))
-        if memory is not None:
-            y = y + _read_memory(memory, q_chunk, cumulative)
-            memory = memory * cumulative[:, :, -1, None, None, None] + written
+        if state is not None:
+            y = y + _read_state(state, q_chunk, cumulative)
+            state = state * cumulative[:, :, -1, None, None, None] + written
         else:
-            memory = written
+            state = written
         outputs.append(y)
-    assert memory is not None
-    return torch.cat(outputs, dim=2), memory
+    assert state is not None
+    return torch.cat(outputs, dim=2), state
 
 
 def _logarithm(decay: Tensor) -> Tensor:
@@ -169,22 +169,22 @@ def _rounded_product(a: Tensor, b: Tensor) -> Tensor:
     return a.to(b.dtype) @ b
 
 
-def _read_memory(memory: Tensor, q: Tensor, cumulative: Tensor) -> Tensor:
-    """What the queries of a chunk read from the memory before it."""
-    m_real, m_imag = memory[..., 0], memory[..., 1]
+def _read_state(state: Tensor, q: Tensor, cumulative: Tensor) -> Tensor:
+    """What the queries of a chunk read from the state before it."""
+    s_real, s_imag = state[..., 0], state[..., 1]
     q_real, q_imag = q[..., 0].transpose(-1, -2), q[..., 1].transpose(-1, -2)
-    real = (_rounded_product(m_real, q_real) - _rounded_product(m_imag, q_imag)).transpose(-1, -2)
-    imag = (_rounded_product(m_real, q_imag) + _rounded_product(m_imag, q_real)).transpose(-1, -2)
+    real = (_rounded_product(s_real, q_real) - _rounded_product(s_imag, q_imag)).transpose(-1, -2)
+    imag = (_rounded_product(s_real, q_imag) + _rounded_product(s_imag, q_real)).transpose(-1, -2)
     decay = cumulative.unsqueeze(-1)
     return torch.stack((real * decay, imag * decay), dim=-1)
 
 
 def step(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, state: Tensor) -> Tensor:
-    """One token [B, H, 1, d, 2]: decay the memory, write an outer product, read; ``state`` updated in place."""
+    """One token [B, H, 1, d, 2]: decay the state, write an outer product, read; ``state`` updated in place."""
     q_now, k_now, v_now = (x[:, :, 0].to(state.dtype) for x in (q, k, v))
     conjugate = torch.stack((k_now[..., 0], -k_now[..., 1]), dim=-1)
     written = product(v_now.unsqueeze(-2), conjugate.unsqueeze(-3))
-    memory = state * decay[:, :, 0, None, None, None] + written
-    state.copy_(memory)
-    read = product(memory, q_now.unsqueeze(-3)).sum(dim=-2)
+    updated = state * decay[:, :, 0, None, None, None] + written
+    state.copy_(updated)
+    read = product(updated, q_now.unsqueeze(-3)).sum(dim=-2)
     return read.unsqueeze(2).to(q.dtype)

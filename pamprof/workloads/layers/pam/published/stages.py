@@ -1,4 +1,4 @@
-"""The elementwise stages of the published code, with the memory behaviour that code has: each keeps its inputs alone.
+"""The elementwise stages of the published code, which keep as little for backward as that code: their inputs alone.
 
 Norm, activation, gate and decay matrix are autograd functions there, too: forward one fused kernel on a GPU, backward
 separate operators that recompute what they need. Left to automatic differentiation, the same stages would keep some

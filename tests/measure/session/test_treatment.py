@@ -61,7 +61,7 @@ def test_attention_operators_name_what_torch_chose_each_once():
 def test_an_implementation_without_kernels_has_nothing_to_note_and_loads_no_triton():
     program = (
         "import sys, torch; from pamprof.measure.session.treatment import kernel_notes; "
-        "from tests.measure.test_treatment import workload; "
+        "from tests.measure.session.test_treatment import workload; "
         "notes = [kernel_notes(workload(name), torch.device('cpu')) for name in ('planar', 'fused')]; "
         "assert all(note.configurations == note.refused == () for note in notes), notes; "
         "assert 'pamprof.workloads.kernels.core.notes' not in sys.modules"

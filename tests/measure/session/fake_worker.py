@@ -15,10 +15,11 @@ from tests.synthetic import synthetic_run
 def main():
     descriptor = int(sys.argv[1])
     end_with_parent(descriptor)
-    line = sys.stdin.buffer.readline()
-    if not line:
-        return
-    request = decode_request(line)
+    for line in sys.stdin.buffer:
+        play(decode_request(line), descriptor)
+
+
+def play(request, descriptor):
     reference = request.workloads[0]
     for workload in request.workloads:
         if workload.key in request.done:

@@ -8,7 +8,7 @@ from pamprof.errors import PamprofError, UnsupportedError
 from pamprof.measure.session import arm_runner as arm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest, decode_event
-from pamprof.measure.session.worker import Pipe, run_group
+from pamprof.measure.session.worker import GroupWorker, Pipe
 from pamprof.records import Run, SkipKind
 from pamprof.records.codec import decode
 from tests.synthetic import synthetic_run, synthetic_workload
@@ -30,10 +30,12 @@ class FakeRunner:
     """Measures by name: the implementation says what happens."""
 
     alive: list
+    prepared: list
 
     def __init__(self, request):
         self.device = FakeDevice()
         type(self).alive = []
+        type(self).prepared = []
         self.most_alive = 0
 
     def ceilings(self, dtype):
@@ -58,6 +60,13 @@ class FakeRunner:
             self.reference_workload = workload
         return replace(synthetic_run(), workload=workload, reference=paired), built
 
+    def begin(self, request):
+        self.begun = request
+
+    def prepare(self, workload):
+        self.prepared.append(workload.implementation)
+        return self.measure(workload, None)[1]
+
     def out_of_memory_reason(self, workload):
         return f"batch {workload.batch_size} does not fit; choose a smaller one"
 
@@ -66,14 +75,14 @@ class FakeRunner:
 def measured(monkeypatch):
     monkeypatch.setattr(arm, "ArmRunner", FakeRunner)
 
-    def run(*implementations, done=(), ceilings=False):
+    def run(*implementations, done=(), ceilings=False, worker=None):
         workloads = tuple(replace(synthetic_workload(), implementation=name) for name in implementations)
         read_end, write_end = os.pipe()
         request = GroupRequest(
             session_id="s", group_id="g", origin_seconds=0.0, device="cpu", workloads=workloads,
             done=tuple(w.key for w in workloads if w.implementation in done), settings=Settings(), ceilings=ceilings,
         )  # fmt: skip
-        run_group(request, Pipe(write_end))
+        (worker or GroupWorker()).run_group(request, Pipe(write_end))
         os.close(write_end)
         with os.fdopen(read_end, "rb") as stream:
             lines = stream.readlines()
@@ -105,6 +114,22 @@ def test_a_reference_that_has_a_record_is_built_again_and_not_recorded_again(mea
     records = measured("a", "b", "c", done=("a", "b"))
     assert [record.workload.implementation for record in records] == ["c"]
     assert records[0].reference.implementation == "a"
+
+
+def test_a_reference_is_kept_for_the_next_group_that_begins_with_it(measured):
+    worker = GroupWorker()
+    measured("a", "b", worker=worker)
+    assert [record.workload.implementation for record in measured("a", "c", done=("a",), worker=worker)] == ["c"]
+    assert FakeRunner.prepared == []
+    measured("b", "d", done=("b",), worker=worker)
+    assert FakeRunner.prepared == ["b"]
+
+
+def test_a_reference_is_measured_anew_where_its_record_is_wanted_again(measured):
+    worker = GroupWorker()
+    measured("a", worker=worker)
+    (record,) = measured("a", worker=worker)
+    assert record.reference == record.workload
 
 
 def test_ceilings_that_cannot_be_measured_cost_no_point(measured, capfd):

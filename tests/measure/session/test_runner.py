@@ -18,6 +18,8 @@ class Listener:
     total: int = 0
     lines: list = field(default_factory=list)
     ended: bool = False
+    records: list = field(default_factory=list)
+    left: list = field(default_factory=list)
     interrupt_at: str | None = None
 
     def begin(self, total_points):
@@ -29,6 +31,12 @@ class Listener:
 
     def point_finished(self, label, text):
         self.lines.append(f"{label}: {text}")
+
+    def recorded(self, record):
+        self.records.append(record)
+
+    def time_left(self, expected_seconds):
+        self.left.append(expected_seconds)
 
     def message(self, text):
         self.lines.append(text)
@@ -50,7 +58,7 @@ def measure(tmp_path, workloads, *, listener=None, done=frozenset(), timeout=30.
         settings=Settings(point_timeout_seconds=timeout),
         store=store,
         reporter=listener,
-        spawn=lambda: WorkerProcess("tests.measure.fake_worker"),
+        spawn=lambda: WorkerProcess("tests.measure.session.fake_worker"),
     )
     outcome = runner.run([workloads], done)
     store.close()

@@ -11,7 +11,7 @@ from pamprof.measure.machine import noise
 from pamprof.measure.machine.noise import measure_noise, noise_of
 from pamprof.measure.session.settings import Settings
 from pamprof.statistics import Verdict
-from tests.measure.test_sampling import watch as fake_watch
+from tests.measure.session.test_sampling import watch as fake_watch
 
 watch = fake_watch  # the clock that only the steps move
 

@@ -1,0 +1,124 @@
+"""How long what is still to come will take: an estimate made before the first point, corrected by every point since.
+
+The clock is ``time.perf_counter``, which is one for all processes of a machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pamprof.records import Workload
+
+# An estimate counts as much as this many measured points of average length.
+_POINTS_OF_AN_ESTIMATE = 2.0
+
+# By how much the whole may be off before a point was measured, and once half of it is known.
+_FIRST_UNCERTAINTY = 0.6
+_LEAST_UNCERTAINTY = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedTime:
+    """Seconds, with the range in which they are likely to lie."""
+
+    low: float
+    seconds: float
+    high: float
+
+
+@dataclass(slots=True)
+class _Spent:
+    """Seconds that points took, and that they had been expected to take."""
+
+    seconds: float = 0.0
+    expected: float = 0.0
+
+    def add(self, seconds: float, expected: float) -> None:
+        self.seconds += seconds
+        self.expected += expected
+
+
+class Pace:
+    """Expected and spent time of one session.
+
+    Args:
+        expected_seconds: Of each planned workload by key, before anything was measured.
+        budget_seconds: From ``begun`` on; None for no end.
+        begun: Moment on ``clock``.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        expected_seconds: Mapping[str, float],
+        *,
+        budget_seconds: float | None,
+        begun: float,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self._expected = dict(expected_seconds)
+        self._clock = clock
+        self.budget_seconds = budget_seconds
+        self._begun = begun
+        self._all = _Spent()
+        self._kinds: dict[tuple[str, str], _Spent] = {}
+        mean = sum(self._expected.values()) / max(1, len(self._expected))
+        self._weight = _POINTS_OF_AN_ESTIMATE * mean
+
+    @property
+    def deadline(self) -> float | None:
+        """When the budget is used up; None where there is no end."""
+        return None if self.budget_seconds is None else self._begun + self.budget_seconds
+
+    @property
+    def budget_left(self) -> float | None:
+        """Seconds of the budget, 0 at least; None where there is no end."""
+        return None if self.deadline is None else max(0.0, self.deadline - self._clock())
+
+    def learn(self, workload: Workload, seconds: float) -> None:
+        """A point took ``seconds``."""
+        expected = self._expected.get(workload.key)
+        if expected is not None:
+            self._all.add(seconds, expected)
+            self._kinds.setdefault(_kind(workload), _Spent()).add(seconds, expected)
+
+    def expected(self, workload: Workload) -> float:
+        """Seconds that a point will take, by its estimate and by what points like it took."""
+        overall = _factor(self._all, 1.0, self._weight)
+        factor = _factor(self._kinds.get(_kind(workload), _Spent()), overall, self._weight)
+        return self._expected[workload.key] * factor
+
+    def admits(self, workload: Workload) -> bool:
+        """Whether the budget is likely to last for the point."""
+        left = self.budget_left
+        return left is None or self.expected(workload) <= left
+
+    def left(self, workloads: Iterable[Workload]) -> float:
+        """Seconds for all of ``workloads``, or until the budget ends."""
+        needed = sum(self.expected(workload) for workload in workloads)
+        return needed if self.budget_left is None else min(needed, self.budget_left)
+
+    def whole(self, workloads: Iterable[Workload]) -> ExpectedTime:
+        """What ``left`` gives, with its range."""
+        workloads = tuple(workloads)
+        needed = sum(self.expected(workload) for workload in workloads)
+        known = self._all.expected / max(self._all.expected + needed, 1e-9)
+        doubt = max(_LEAST_UNCERTAINTY, _FIRST_UNCERTAINTY * (1 - 2 * known))
+        found = [needed / (1 + doubt), needed, needed * (1 + doubt)]
+        if self.budget_left is not None:
+            found = [min(each, self.budget_left) for each in found]
+        return ExpectedTime(low=found[0], seconds=found[1], high=found[2])
+
+
+def _kind(workload: Workload) -> tuple[str, str]:
+    return workload.phase, workload.execution
+
+
+def _factor(spent: _Spent, prior: float, weight: float) -> float:
+    """Seconds spent over seconds expected, drawn towards ``prior`` while little is known."""
+    return (spent.seconds + prior * weight) / (spent.expected + weight) if spent.expected + weight > 0 else prior

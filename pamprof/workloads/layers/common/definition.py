@@ -1,0 +1,69 @@
+"""What the layer definitions of this package share: refusals of impossible sizes and names, and random inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from pamprof.errors import SpecError, UsageError
+from pamprof.records import Scope
+
+if TYPE_CHECKING:
+    from pamprof.records import LayerSpec
+
+_POSITIVE_FIELDS = (
+    "model_dim",
+    "heads",
+    "head_dim",
+    "depth",
+    "hidden_dim",
+    "vocabulary_size",
+    "maximum_sequence_length",
+)
+
+
+class BaseDefinition:
+    """The part of a ``LayerDefinition`` that is the same for every architecture."""
+
+    name: str
+    implementations: tuple[str, ...]
+
+    def check(self, spec: LayerSpec) -> None:
+        """Raise ``SpecError`` with subject, value and remedy when no such layer can exist."""
+        for field in _POSITIVE_FIELDS:
+            if getattr(spec, field) < 1:
+                raise SpecError(f"{self.name} {field} is {getattr(spec, field)}; it must be 1 or more")
+        if not 0 <= spec.dropout < 1:
+            raise SpecError(f"{self.name} dropout is {spec.dropout:g}; it must be at least 0 and below 1")
+
+    def check_implementation(self, implementation: str) -> None:
+        """Raise ``UsageError`` for an implementation that does not exist."""
+        if implementation not in self.implementations:
+            raise UsageError(
+                f"no implementation {implementation!r} of layer {self.name}; there is {', '.join(self.implementations)}"
+            )
+
+    def position_shape(self, spec: LayerSpec) -> tuple[int, ...]:
+        """Shape of one position of a hidden sequence."""
+        return (spec.model_dim,)
+
+    def example_inputs(
+        self,
+        spec: LayerSpec,
+        *,
+        scope: Scope,
+        batch_size: int,
+        sequence_length: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Random ids [B, T] for a model, a standard normal hidden sequence [B, T, ...] of ``dtype`` for a block."""
+        if scope is Scope.MODEL:
+            ids = torch.randint(
+                0, spec.vocabulary_size, (batch_size, sequence_length), generator=generator, device=generator.device
+            )
+            return ids.to(device)
+        shape = (batch_size, sequence_length, *self.position_shape(spec))
+        return torch.randn(shape, generator=generator, device=generator.device).to(device, dtype)
