@@ -7,7 +7,7 @@ from pamprof.errors import UsageError
 from pamprof.measure.comparison.plan import plan_groups
 from pamprof.measure.comparison.request import COMPARISON, CompareRequest
 from pamprof.measure.session.matched_arms import matched_arms
-from pamprof.records import Dtype, Execution, Phase, Point, Scope
+from pamprof.records import Dtype, Effort, Execution, Phase, Point, Scope
 
 EVERY = tuple(Execution)
 
@@ -58,7 +58,7 @@ def comparison(device_kind, **changes):
     request = CompareRequest(
         command="", output_dir=Path(), resume=False, device="auto", preset=None, layers=(), implementations=(),
         dtype=None, settings={}, sizes={}, executions=(), phases=tuple(Phase), scope=Scope.MODEL, batch_sizes={},
-        sequence_lengths={}, match_axis="parameters", perplexities=(),
+        sequence_lengths={}, match_axis="parameters", perplexities=(), effort=Effort.QUICK, time_budget_seconds=None,
     )  # fmt: skip
     return COMPARISON.plan(replace(request, **changes), device_kind, None)
 
@@ -69,9 +69,14 @@ def test_a_gpu_measures_every_reference_by_default_and_a_cpu_the_papers_alone():
     assert layers == ["transformer", "wide_head_transformer", "llama", "real_pam", "pam"]
     assert [arm.spec.layer for arm in on_cpu.arms] == ["transformer", "real_pam", "pam"]
     assert on_gpu.remarks == on_cpu.remarks == ()
-    for group in on_gpu.groups:
-        assert group[0].spec.layer == "transformer"
-        assert {workload.spec.layer for workload in group} == set(layers)
+    visited = {}
+    for (workload,) in on_gpu.groups:
+        visited.setdefault(workload.point, []).append(workload.spec.layer)
+    assert {visits[0] for visits in visited.values()} == {"transformer"}
+    references = {"transformer", "wide_head_transformer", "llama"}
+    assert all(references <= set(visits) for visits in visited.values())
+    early = [workload.spec.layer for (workload,) in on_gpu.groups[:12]]
+    assert set(early) == references | {"pam"}
 
 
 def test_the_default_references_match_the_parameters_within_one_percent():
