@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -111,7 +112,7 @@ def test_the_opening_sentences_say_what_the_kernels_won(fused_view):
 def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
     assert any("refused: core: chunk 128" in word.meaning for word in fused_view.launches)
     page = render_html(fused_view)
-    assert "How kernels of our own were launched" in page
+    assert "How kernels were chosen and launched" in page
     assert "core: chunk 64, value block 32" in page
     header, *lines = measurements_csv(fused_records, analyse(fused_records)).splitlines()
     for name in ("kernel_configurations", "refused_configurations", "kernel_byte_count_per_step", "ladder_rung"):
@@ -124,7 +125,7 @@ def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
 @pytest.mark.usefixtures("undrawn")
 def test_a_report_without_such_kernels_has_no_launches(gpu_view):
     assert gpu_view.launches == ()
-    assert "How kernels of our own were launched" not in render_html(gpu_view)
+    assert "How kernels were chosen and launched" not in render_html(gpu_view)
 
 
 def test_bytes_of_kernels_by_hand_stand_beside_the_roofline_with_their_rate(fused_view, gpu_view):
@@ -221,6 +222,8 @@ def test_the_page_names_all_references(references_records):
     assert "against wide-head transformer · graph" in tile.subject
     assert "against transformer · graph" in tile.second
     assert "as published against the transformer at equal execution" in tile.second
+    ladder = view.chart("ladder").title
+    assert re.search(r"at equal execution \S+ the transformer, eager \S+ the wide-head transformer$", ladder)
 
 
 @pytest.mark.parametrize(
