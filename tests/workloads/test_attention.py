@@ -388,3 +388,22 @@ def test_a_replayed_call_is_timed_from_a_graph(monkeypatch):
 def test_every_backend_has_a_name_of_its_own():
     assert len({backend.title for backend in BACKENDS.values()}) == len(BACKENDS)
     assert backends.BACKENDS is BACKENDS
+
+
+def test_a_choice_is_made_once_for_a_shape_and_device(monkeypatch):
+    made = []
+
+    def chosen(shape, device, *, cache):
+        made.append((shape, device, cache))
+        return SimpleNamespace(shape=shape)
+
+    monkeypatch.setattr(choice, "choose", chosen)
+    monkeypatch.setattr(choice, "_choices", {})
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    first = choice.attention_choice(workload(execution=Execution.GRAPH), torch.device("cuda:0"))
+    again = choice.attention_choice(workload(execution=Execution.COMPILED_GRAPH), torch.device("cuda:0"))
+    assert again is first
+    choice.attention_choice(workload(execution=Execution.EAGER), torch.device("cuda:0"))
+    choice.attention_choice(workload(execution=Execution.GRAPH), torch.device("cuda:1"))
+    choice.attention_choice(workload(execution=Execution.GRAPH, length=49), torch.device("cuda:0"))
+    assert len(made) == 4

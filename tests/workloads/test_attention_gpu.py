@@ -1,4 +1,4 @@
-"""The choice of attention kernel on a CUDA device: real kernels, in every phase and execution, and what the step runs."""
+"""The choice of attention kernel on a CUDA device: real kernels in every phase and execution, and what a step runs."""
 
 from __future__ import annotations
 
