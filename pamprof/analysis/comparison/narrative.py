@@ -189,7 +189,8 @@ def _floor(story: Story) -> tuple[str, ...]:
     mine, theirs = (point.summary_of(w).step_seconds.scaled(1 / floor) for w in (best.subject, best.baseline))
     return (
         f"{place[0].upper()}{place[1:]}: hand-written kernels face compiled code; no code of a reference takes less "
-        f"than {seconds(floor)}, the time to read weights and cache of the {story.names.title(lowest.layer)}. "
+        f"than {seconds(floor)}, the time of the {story.names.title(lowest.layer)}'s weights and cache at the "
+        f"{lowest.floor.ceiling} ceiling. "
         f"{story.names.in_sentence(best.subject)} takes {_value(mine)} of that floor, "
         f"{story.names.in_sentence(best.baseline)} {_value(theirs)}.",
     )
