@@ -106,6 +106,23 @@ def test_a_kernel_that_is_wrong_at_the_full_shape_alone_is_refused(monkeypatch):
     assert found.notes().refused[0].startswith("attention: wrong: differs from torch's own choice by 1.0e-01")
 
 
+def test_a_kernel_that_is_wrong_when_replayed_is_refused(monkeypatch):
+    def capture(step):
+        def replay():
+            found = step()
+            return found if wrongs.pop(0) == "right" else (*found[:-1], 1.1 * found[-1])  # the values' gradient
+
+        return replay
+
+    wrongs = ["right", "right", "right", "wrong"]
+    monkeypatch.setattr(choice, "_is_replayed", lambda call: call.shape.replayed)
+    monkeypatch.setattr(choice, "capture_graph", capture)
+    found = timed(monkeypatch, [1.0], right=candidate("right"), wrong=candidate("wrong"))
+    assert found.name == "right"
+    (refused,) = found.notes().refused
+    assert refused.startswith("attention: wrong: differs, replayed from a graph, from torch's own choice by 1.0e-01")
+
+
 def test_where_no_kernel_can_be_timed_torch_chooses(monkeypatch):
     found = timed(monkeypatch, [], broken=candidate("broken", fails=True))
     assert found.name is None
