@@ -24,6 +24,9 @@ from pamprof.records import (
     Execution,
     FlopCount,
     Gate,
+    ImplementationFacts,
+    LayerFacts,
+    LayerRole,
     LayerSpec,
     Memory,
     Monitor,
@@ -47,7 +50,7 @@ from pamprof.records.older import completed_session
 from pamprof.records.store import RecordFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 DeviceKind = Literal["cuda", "cpu"]
 STARTED_AT = "2026-11-22T12:00:00+00:00"
@@ -661,3 +664,61 @@ def with_fused(records: RecordFile, factor: float = FUSED_FACTOR) -> RecordFile:
                 )
             )
     return replace(records, runs=(*records.runs, *made))
+
+
+REFERENCE_FACTORS = {
+    "wide_head_transformer": {Phase.TRAIN: 0.8, Phase.PREFILL: 0.9, Phase.DECODE: 1.1},
+    "llama": {Phase.TRAIN: 1.3, Phase.PREFILL: 1.2, Phase.DECODE: 0.5},
+}
+REFERENCE_FACTS = tuple(
+    LayerFacts(
+        layer=layer,
+        title=title,
+        role=LayerRole.REFERENCE,
+        complex_valued=False,
+        fixed_state=False,
+        implementations=(ImplementationFacts(name="sdpa"),),
+    )
+    for layer, title in (("wide_head_transformer", "wide-head transformer"), ("llama", "Llama"))
+)
+
+
+def with_references(
+    records: RecordFile, factors: Mapping[str, Mapping[Phase, float]] = REFERENCE_FACTORS
+) -> RecordFile:
+    """``records`` with two more references: the transformer's runs at a factor of its time for each phase.
+
+    The Llama has a quarter of its cache, as with four query heads to one of keys and values.
+    """
+    made = []
+    for run in records.runs:
+        if run.workload.spec.layer == "transformer":
+            for layer, by_phase in factors.items():
+                factor = by_phase[run.workload.phase]
+                share = 4 if layer == "llama" else 1
+                made.append(
+                    replace(
+                        run,
+                        workload=replace(run.workload, spec=replace(run.workload.spec, layer=layer)),
+                        timing=replace(
+                            run.timing, wall_time_seconds=tuple(factor * s for s in run.timing.wall_time_seconds)
+                        ),
+                        memory=replace(run.memory, state_bytes=run.memory.state_bytes // share),
+                        kernel_configurations=(f"attention: cuDNN for {layer}",),
+                        refused_configurations=("attention: FlashAttention-4: flash-attn-4 is not installed",),
+                    )
+                )
+    sessions = []
+    for session in records.sessions:
+        own = next(arm for arm in session.arms if arm.spec.layer == "transformer")
+        arms = tuple(
+            replace(
+                own,
+                title=facts.title,
+                spec=replace(own.spec, layer=facts.layer),
+                state_bytes=own.state_bytes // (4 if facts.layer == "llama" else 1),
+            )
+            for facts in REFERENCE_FACTS
+        )
+        sessions.append(replace(session, arms=(*session.arms, *arms), layers=(*session.layers, *REFERENCE_FACTS)))
+    return replace(records, sessions=tuple(sessions), runs=(*records.runs, *made))

@@ -21,7 +21,6 @@ from pamprof.cli.options import (
     HiddenDim,
     Instance,
     Json,
-    Layers,
     Match,
     ModelDim,
     Preset,
@@ -70,7 +69,13 @@ def compare(
             help="eager, compiled, graph, compiled-graph, comma-separated. Default: eager on a CPU, all on a GPU."
         ),
     ] = "",
-    layer: Layers = "transformer,real_pam,pam",
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            help="Arms, comma-separated registry names. Default: transformer,real_pam,pam; on a GPU also "
+            "wide_head_transformer,llama."
+        ),
+    ] = None,
     match: Match = "parameters",
     model_dim: ModelDim = None,
     heads: Heads = None,
@@ -155,7 +160,7 @@ def compare(
             activation=activation,
             dropout=dropout,
         ),
-        layers=some_names(layer, "--layer"),
+        layers=() if layer is None else some_names(layer, "--layer"),
         implementations=names(implementation),
         executions=tuple(choice(Execution, name, "--execution") for name in names(execution)),
         phases=tuple(choice(Phase, name, "--phase") for name in some_names(phase, "--phase")),

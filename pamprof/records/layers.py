@@ -63,11 +63,19 @@ class LayerFacts:
         return next(found, ImplementationKind.PLAIN)
 
 
-# Layers of records that store no facts, as they were when those records were written.
+# Layers of records that store no facts, as they were when those records were written, and built-in layers since.
 _OLDER = (
     LayerFacts(
         layer="transformer",
         title="transformer",
+        role=LayerRole.REFERENCE,
+        complex_valued=False,
+        fixed_state=False,
+        implementations=(ImplementationFacts(name="sdpa"),),
+    ),
+    LayerFacts(
+        layer="wide_head_transformer",
+        title="wide-head transformer",
         role=LayerRole.REFERENCE,
         complex_valued=False,
         fixed_state=False,

@@ -137,7 +137,7 @@ class Run:
         workload: What was measured.
         reference: What it was paired with (itself for the A-against-A run of the reference).
         environment: Where.
-        parameter_count: Real scalars of the built model or block.
+        parameter_count: Real scalars of the model or block at the matched sizes.
         gate: Correctness, checked before timing.
         timing: Paired samples.
         flops: Counted operations per step.
@@ -147,9 +147,11 @@ class Run:
         notes: Facts that explain the number, such as the attention backend that ran.
         logits_width: Columns of the product that makes the logits, padding included; None without a language model's
             head, and in older records.
-        kernel_configurations: How each kernel of our own that can be cut in several ways was launched, a sentence each;
-            None in older records.
+        kernel_configurations: How each kernel of our own that can be cut in several ways was launched, and which of
+            several kernels was chosen by which times, a sentence each; None in older records.
         refused_configurations: Configurations that were tried before and refused, each with its fault; None likewise.
+        position_parameter_count: Real scalars of the built model's table of learned positions, which grows with the
+            length measured beyond that of ``parameter_count``; None where it names none, and in older records.
         kernel_shares: The largest kernels of the profiled step, largest first; empty where no profiler reached the
             device, None in records that wrote them into ``notes``, until they are read (see ``older``).
         elapsed_seconds: Spent on the point in all: check, count, compilation, memory, warm-up, samples, monitored
@@ -174,6 +176,7 @@ class Run:
     kernel_configurations: tuple[str, ...] | None = None
     refused_configurations: tuple[str, ...] | None = None
     kernel_shares: tuple[KernelShare, ...] | None = None
+    position_parameter_count: int | None = None
     elapsed_seconds: float | None = None
 
 

@@ -34,10 +34,10 @@ class ClosedForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelNotes:
-    """How kernels of a layer's own were launched for one workload, in words for its record.
+    """Which kernels a layer launched for one workload and how, in words for its record.
 
     Attributes:
-        configurations: A sentence for each kernel that can be cut in several ways.
+        configurations: A sentence for each kernel that can be cut in several ways, or was chosen among several.
         refused: Configurations tried in this process and refused, each with its fault.
     """
 
@@ -47,10 +47,28 @@ class KernelNotes:
 
 @runtime_checkable
 class NotesKernels(Protocol):
-    """What a definition may offer besides, where an implementation runs kernels of its own."""
+    """What a definition may offer besides, where an implementation runs kernels of its own or chooses among several."""
 
     def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
         """How they were launched for ``workload``, asked after it ran in this process."""
+        ...
+
+
+@runtime_checkable
+class ChoosesKernels(Protocol):
+    """What a definition may offer besides, where several kernels compute the same: the fastest, found by timing."""
+
+    def choose_kernels(
+        self, model: SequenceModel, workload: Workload, device: torch.device, state: State | None
+    ) -> None:
+        """Make ``model`` run what is fastest for ``workload``; timed on first use in this process.
+
+        ``state`` is the model's own, filled with random values; None in training.
+        """
+        ...
+
+    def chosen_oracle_error(self, workload: Workload, device: torch.device, seed: int) -> tuple[float, str]:
+        """``oracle_error`` of the workload's block with the kernels chosen for it."""
         ...
 
 

@@ -6,7 +6,7 @@ The same three ways for every arm, so that no architecture is compared compiled 
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pamprof.workloads.base import SequenceModel
+
+Captured = TypeVar("Captured")
 
 # Warm-up steps on a side stream before a capture: one to build lazily made workspaces and optimizer state, two more
 # because cuBLAS and the caching allocator settle only on the second use of a shape.
@@ -56,7 +58,7 @@ def plain_regions(model: SequenceModel) -> None:
     torch._dynamo.reset()
 
 
-def capture_graph(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+def capture_graph(step: Callable[[], Captured]) -> Callable[[], Captured]:
     """Capture ``step`` into a CUDA graph; the returned callable replays it and returns the step's static output.
 
     Raises:
@@ -78,7 +80,7 @@ def capture_graph(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor
     except RuntimeError as exc:
         raise UnsupportedError(f"the step cannot be captured into a CUDA graph: {first_line(exc)}") from exc
 
-    def replay() -> torch.Tensor:
+    def replay() -> Captured:
         graph.replay()
         return output
 

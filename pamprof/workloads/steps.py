@@ -18,6 +18,7 @@ from torch import nn
 
 from pamprof.errors import UnsupportedError
 from pamprof.records import Dtype, Execution, Phase, Scope
+from pamprof.workloads.base import ChoosesKernels
 from pamprof.workloads.execution import capture_graph, check_execution, compile_regions, first_line, timed
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ class PreparedStep:
             if workload.phase is Phase.DECODE and workload.scope is Scope.MODEL:
                 self.inputs = self.inputs[:, 0].contiguous()
             self.eager = self._decode if workload.phase is Phase.DECODE else self._prefill
+        if isinstance(definition, ChoosesKernels):
+            self.reset()
+            definition.choose_kernels(self.model, workload, device, self.state)
         self.run = self.eager
 
     @property

@@ -19,7 +19,7 @@ from pamprof.measure.session import run, runner as session_runner
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.runner import SessionRunner
 from pamprof.measure.session.settings import Settings
-from pamprof.records import Scope
+from pamprof.records import Effort, Scope
 from pamprof.records.codec import encode
 from pamprof.records.store import RunStore, is_only_begun, read_records
 from tests.faults.session_process import Teller, workloads
@@ -34,6 +34,7 @@ def request(folder, *, resume):
         command="pamprof compare", output_dir=folder, resume=resume, device="cpu", preset=None, sizes={},
         layers=("pam",), implementations=(), executions=(), phases=(), scope=Scope.MODEL, batch_sizes={},
         sequence_lengths={}, dtype=None, match_axis="parameters", perplexities=(), settings={},
+        effort=Effort.QUICK, time_budget_seconds=None,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from pamprof.render.formats.csv import measurements_csv
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.terminal import render_terminal
 from pamprof.render.text import PHASE_NAMES, brackets, clean
-from tests.synthetic import synthetic_quote, synthetic_records, with_fused
+from tests.synthetic import REFERENCE_FACTORS, synthetic_quote, synthetic_records, with_fused, with_references
 
 FOREIGN = LayerFacts(layer="mamba", title="Mamba-2", fixed_state=True, complex_valued=False)
 
@@ -51,6 +51,9 @@ def record_sets(draw):
     records = synthetic_records(device, draw(st.integers(0, 2)))
     if draw(st.booleans()):
         records = with_fused(records, draw(st.floats(0.2, 3.0)))
+    if draw(st.booleans()):
+        factors_by_phase = st.fixed_dictionaries({phase: st.floats(0.5, 2.0) for phase in Phase})
+        records = with_references(records, {layer: draw(factors_by_phase) for layer in REFERENCE_FACTORS})
     phases = draw(st.sets(st.sampled_from(list(Phase)), min_size=1))
     executions = draw(st.sets(st.sampled_from(list(Execution)), min_size=1)) | {Execution.EAGER}
     arms = sorted({(run.workload.spec.layer, run.workload.implementation) for run in records.runs})

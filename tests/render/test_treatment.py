@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from dataclasses import replace
 
 import pytest
 
+from pamprof import units
 from pamprof.analysis import analyse
 from pamprof.records import Execution, Phase
 from pamprof.render.comparison.treatment import attention, logits_columns, logits_policy
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.csv import measurements_csv
 from pamprof.render.formats.html import render_html
-from tests.synthetic import with_fused
+from tests.synthetic import synthetic_ceilings, with_fused, with_references
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +112,7 @@ def test_the_opening_sentences_say_what_the_kernels_won(fused_view):
 def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
     assert any("refused: core: chunk 128" in word.meaning for word in fused_view.launches)
     page = render_html(fused_view)
-    assert "How kernels of our own were launched" in page
+    assert "How kernels were chosen and launched" in page
     assert "core: chunk 64, value block 32" in page
     header, *lines = measurements_csv(fused_records, analyse(fused_records)).splitlines()
     for name in ("kernel_configurations", "refused_configurations", "kernel_byte_count_per_step", "ladder_rung"):
@@ -121,7 +125,7 @@ def test_launches_and_refusals_stand_in_page_and_csv(fused_records, fused_view):
 @pytest.mark.usefixtures("undrawn")
 def test_a_report_without_such_kernels_has_no_launches(gpu_view):
     assert gpu_view.launches == ()
-    assert "How kernels of our own were launched" not in render_html(gpu_view)
+    assert "How kernels were chosen and launched" not in render_html(gpu_view)
 
 
 def test_bytes_of_kernels_by_hand_stand_beside_the_roofline_with_their_rate(fused_view, gpu_view):
@@ -140,3 +144,96 @@ def test_missing_executions_point_at_skips_only_where_there_are_any(fused_record
     (skip, *_) = fused_records.skips
     skip = replace(skip, workload=replace(skip.workload, implementation="fused"))
     assert said(replace(fused_records, skips=(skip,))).endswith("missing; see the skipped points.")
+
+
+@pytest.fixture(scope="module")
+def references_records(fused_records):
+    """Three references with tables of learned positions; the Llama has none, and weights of its own."""
+
+    def built(run):
+        spec, decodes = run.workload.spec, run.workload.phase is Phase.DECODE
+        if spec.layer not in {"transformer", "wide_head_transformer"}:
+            bytes_kept = int(run.memory.parameter_bytes * (1.1 if run.workload.implementation == "fused" else 1))
+            return replace(run, memory=replace(run.memory, parameter_bytes=bytes_kept))
+        rows = max(2048, run.workload.sequence_length + decodes)
+        return replace(
+            run,
+            workload=replace(run.workload, spec=replace(spec, maximum_sequence_length=2048)),
+            position_parameter_count=rows * spec.model_dim,
+        )
+
+    records = with_references(fused_records)
+    return replace(records, runs=tuple(built(run) for run in records.runs), ceilings=(synthetic_ceilings(records),))
+
+
+def test_learned_positions_are_named_at_each_length(references_records):
+    matched = build_view(references_records).fairness.matched
+    counted = next(run for run in references_records.runs if run.workload.spec.layer == "transformer").parameter_count
+    longer = f"{counted + 672 * (16385 - 2048):,}".replace(",", "\u202f")
+    assert f"{counted:,} with 2,048 positions".replace(",", "\u202f") in matched
+    assert f"{longer} with 16\u202f385 positions" in matched
+    positions = matched[matched.index("Arms that learn positions") :]
+    assert "wide-head transformer" in positions
+    assert "Llama" not in positions
+
+
+def test_records_without_a_table_of_positions_say_nothing_of_one(fused_view):
+    assert "learn positions" not in fused_view.fairness.matched
+
+
+def test_inference_weights_are_those_in_memory_beside_the_sessions_reference(references_records):
+    view = build_view(references_records)
+    place = view.fairness.given_headings.index("Weights at inference")
+    given = {line[0]: line[place] for line in view.fairness.given}
+    assert given["transformer"].endswith("B")
+    assert "%" not in given["transformer"]
+    assert "(+" in given["PAM fused"]
+    objection = next(text for text in view.fairness.objections if text.startswith("Weights kept for inference"))
+    assert "not those of the transformer though sizes were matched" in objection
+    assert "PAM fused (+" in objection
+
+
+def test_the_floor_stands_beside_decode_in_table_tile_and_csv(references_records):
+    view = build_view(references_records)
+    assert any(column.heading == "Floor" for column in view.columns)
+    for row in view.rows:
+        cell = next(cell for cell in row.cells if cell.name == "floor")
+        measured = row.phase == "Decode" and row.dtype == "bfloat16"
+        assert (cell.text != units.UNKNOWN) is measured
+        assert ("taken" in cell.detail) is measured
+        assert bool(cell.reason) is not measured
+    tile = next(tile for tile in view.tiles if tile.heading == "Decode cost")
+    assert "× the floor of the Llama" in tile.second
+    table = list(csv.DictReader(io.StringIO(measurements_csv(references_records, analyse(references_records)))))
+    assert {bool(row["decode_floor_seconds"]) for row in table if row["phase"] == "decode"} == {True}
+    assert {row["decode_floor_seconds"] for row in table if row["phase"] == "train"} == {""}
+
+
+def test_what_each_attention_was_chosen_from_stands_beside_our_own_kernels(references_records):
+    html = render_html(build_view(references_records))
+    assert "attention: cuDNN for llama" in html
+    assert "refused: attention: FlashAttention-4: flash-attn-4 is not installed" in html
+
+
+def test_the_page_names_all_references(references_records):
+    view = build_view(references_records)
+    assert "against transformer 100M, wide-head transformer 100M and Llama 100M" in view.title
+    tile = next(tile for tile in view.tiles if tile.heading == "Training cost")
+    assert "against wide-head transformer · graph" in tile.subject
+    assert "against transformer · graph" in tile.second
+    assert "as published against the transformer at equal execution" in tile.second
+    ladder = view.chart("ladder").title
+    assert re.search(r"at equal execution \S+ the transformer, eager \S+ the wide-head transformer$", ladder)
+
+
+@pytest.mark.parametrize(
+    ("operator", "name"),
+    [
+        ("pamprof::flash_attention_4", "FlashAttention-4"),
+        ("pamprof::flex_decoding_attention", "flex decoding"),
+        ("aten::_scaled_dot_product_cudnn_attention", "cuDNN"),
+    ],
+)
+def test_kernels_of_attention_have_names(gpu_records, operator, name):
+    run = gpu_records.runs[0]
+    assert attention([replace(run, flops=replace(run.flops, attention_operators=(operator,)))]) == name

@@ -15,6 +15,8 @@ from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers.pam.definition import DEFINITION as PAM
 from pamprof.workloads.layers.transformer import block as transformer_block
 from pamprof.workloads.layers.transformer.definition import DEFINITION
+from pamprof.workloads.matching.match import match
+from pamprof.workloads.registry import definition
 
 CPU = torch.device("cpu")
 SPEC = LayerSpec(
@@ -371,3 +373,23 @@ def test_resized_spec_is_possible_and_keeps_depth_ratio_and_nearly_the_head(mode
 def test_width_without_a_similar_head_cannot_be_resized_to():
     assert DEFINITION.resize(DEFINITION.preset("100m"), 673) is None
     assert DEFINITION.resize(DEFINITION.preset("100m"), 0) is None
+
+
+def test_wide_heads_have_128_channels_or_the_whole_width():
+    wide = definition("wide_head_transformer")
+    for name, heads, head_dim in (("tiny", 1, 72), ("25m", 2, 128), ("100m", 5, 128), ("1b", 14, 128)):
+        spec = wide.preset(name)
+        assert (spec.heads, spec.head_dim, spec.heads * spec.head_dim) == (heads, head_dim, spec.model_dim)
+    spec = wide.preset("100m")
+    resized = wide.resize(spec, 768)
+    assert (resized.heads, resized.head_dim, resized.hidden_dim) == (6, 128, round(768 * 2752 / 640))
+    assert (wide.resize(spec, 96).heads, wide.resize(spec, 96).head_dim) == (1, 96)
+    assert wide.resize(spec, 200) is None
+
+
+@pytest.mark.parametrize("model_dim", [128, 256, 512, 1024])
+def test_wide_heads_match_own_sizes_of_pam(model_dim):
+    preset = definition("pam").preset("100m")
+    own = replace(preset, model_dim=model_dim, heads=model_dim // 64, hidden_dim=3 * model_dim)
+    (arm,) = match(own, ("wide_head_transformer",), axis="parameters", sequence_length=2048, dtype=Dtype.BFLOAT16)
+    assert arm.spec.head_dim == 128

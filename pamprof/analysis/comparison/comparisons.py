@@ -30,22 +30,28 @@ def compare(subject: Run, baseline: Run) -> Comparison:
 
 
 def baseline_of(runs: Sequence[Run], reference_layers: Sequence[str], subject: str | None = None) -> Run:
-    """What everything at a point is compared to: the reference in its fastest execution measured there.
+    """What everything at a point is compared to: the fastest reference in its fastest execution measured there.
 
-    Choosing the fastest is the hardest test for the others. The first of ``reference_layers`` that was measured at the
-    point is taken; without any of them the layer of what the first run was paired with, then any but ``subject``.
+    Choosing the fastest is the hardest test for the others. Where none of ``reference_layers`` was measured, the layer
+    of what the first run was paired with stands in for them, then any but ``subject``.
     """
     measured = tuple(dict.fromkeys(run.workload.spec.layer for run in runs))
-    others = (layer for layer in measured if layer != subject)
-    for layer in (*reference_layers, runs[0].reference.spec.layer, *others, *measured):
-        best = fastest(run for run in runs if run.workload.spec.layer == layer)
+    others = ((layer,) for layer in measured if layer != subject)
+    for layers in (reference_layers, (runs[0].reference.spec.layer,), *others, measured):
+        best = fastest(run for run in runs if run.workload.spec.layer in layers)
         if best is not None:
             return best
     return runs[0]
 
 
+def own_reference_of(runs: Sequence[Run], reference_layers: Sequence[str], baseline: Run) -> Run:
+    """The first of ``reference_layers`` that was measured, in its fastest execution; ``baseline`` without any."""
+    found = (fastest(run for run in runs if run.workload.spec.layer == layer) for layer in reference_layers)
+    return next((run for run in found if run is not None), baseline)
+
+
 def same_execution_comparisons(runs: Sequence[Run], baseline: Run) -> tuple[Comparison, ...]:
-    """Every arm against the baseline's layer and implementation in the arm's own execution, where that was measured."""
+    """Every arm against the code of ``baseline`` in the arm's own execution, where that was measured."""
     partners = {
         run.workload.execution: run
         for run in runs

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.comparisons import baseline_of, compare, same_execution_comparisons
+from pamprof.analysis.comparison.comparisons import (
+    baseline_of,
+    compare,
+    own_reference_of,
+    same_execution_comparisons,
+)
 from pamprof.analysis.comparison.crossovers import measured_crossovers, modelled_crossovers
-from pamprof.analysis.comparison.doubts import noise_half_width, noisy_machine, unsteady_reference
+from pamprof.analysis.comparison.doubts import hand_written, noise_half_width, noisy_machine, unsteady_reference
 from pamprof.analysis.comparison.ladder import build_ladder
 from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.analysis.comparison.pairing import is_reference
-from pamprof.analysis.comparison.results import PointAnalysis
+from pamprof.analysis.comparison.results import PointAnalysis, ReferenceFloor
 from pamprof.analysis.comparison.roles import roles_of
 from pamprof.analysis.comparison.roofline import roof_of
 from pamprof.analysis.comparison.story import Analysis, tell
 from pamprof.analysis.comparison.summaries import summarise
-from pamprof.records import Dtype, Phase
+from pamprof.records import Dtype, ImplementationKind, Phase
 from pamprof.records.store import RecordFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pamprof.analysis.comparison.results import Doubt
+    from pamprof.analysis.comparison.results import Doubt, Summary
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Skip
@@ -61,7 +67,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     baselines = {analysis.point: analysis.baseline.run for analysis in points}
     crossovers = (
         *measured_crossovers({point: runs_by_point[point] for point in ordered}, baselines, roles.layers),
-        *modelled_crossovers(sessions, roles.references, roles.layers),
+        *modelled_crossovers(sessions, _caches_first(points, roles), roles.layers),
     )
     return Analysis(
         points=points,
@@ -71,6 +77,14 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
         noise_floor=noise_floor(points),
         roofs=tuple(roofs.values()),
     )
+
+
+def _caches_first(points: Sequence[PointAnalysis], roles: Roles) -> tuple[str, ...]:
+    """The references, first the one that was the fastest in decode at the longest context."""
+    decode = [analysis for analysis in points if analysis.point.phase is Phase.DECODE]
+    ranked = sorted(decode, key=lambda a: (a.point.sequence_length, a.point.batch_size), reverse=True)
+    best = (analysis.baseline.workload.spec.layer for analysis in ranked)
+    return tuple(dict.fromkeys((*(layer for layer in best if layer in roles.references), *roles.references)))
 
 
 def _roofs(measured: Sequence[Ceilings], runs: Sequence[Run]) -> dict[Dtype, Roof]:
@@ -86,6 +100,7 @@ def _roofs(measured: Sequence[Ceilings], runs: Sequence[Run]) -> dict[Dtype, Roo
 
 def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], roles: Roles, roof: Roof) -> PointAnalysis:
     baseline = baseline_of(runs, roles.references, roles.subject)
+    own = own_reference_of(runs, roles.references, baseline)
     labels = unique_labels(tuple(run.workload for run in runs), roles.names)
     references = [run for run in runs if is_reference(run) and len(run.timing.wall_time_seconds) >= 2]
     by_group = {run.group_id: run for run in references}
@@ -93,6 +108,8 @@ def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], rol
         summarise(run, label, baseline, _doubts_of_reference(run, by_group.get(run.group_id)), roof=roof)
         for run, label in zip(runs, labels, strict=True)
     )
+    floor = _lowest_floor(summaries, roles)
+    summaries = _with_doubts_about_kernels(summaries, baseline, floor, roles)
     return PointAnalysis(
         point=point,
         baseline=next(summary for summary in summaries if summary.run is baseline),
@@ -100,7 +117,34 @@ def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], rol
         comparisons=tuple(compare(run, baseline) for run in runs if run is not baseline),
         ladder=build_ladder(runs, skips, baseline, roles),
         noise_half_width=max((noise_half_width(run) for run in references), default=None),
-        same_execution=same_execution_comparisons(runs, baseline),
+        same_execution=same_execution_comparisons(runs, own),
+        own_reference=() if own is baseline else tuple(compare(run, own) for run in runs if run is not own),
+        reference_floor=floor,
+    )
+
+
+def _lowest_floor(summaries: Sequence[Summary], roles: Roles) -> ReferenceFloor | None:
+    """The lowest floor of a reference at one point; None where no reference has one."""
+    found = [
+        ReferenceFloor(layer=summary.workload.spec.layer, floor=summary.floor)
+        for summary in summaries
+        if summary.floor is not None and summary.workload.spec.layer in roles.references
+    ]
+    return min(found, key=lambda lowest: lowest.floor.seconds, default=None)
+
+
+def _with_doubts_about_kernels(
+    summaries: Sequence[Summary], baseline: Run, floor: ReferenceFloor | None, roles: Roles
+) -> tuple[Summary, ...]:
+    """``summaries`` with the doubt about hand-written kernels in decode beside a baseline without any."""
+    by_hand = ImplementationKind.KERNELS
+    if baseline.workload.phase is not Phase.DECODE or roles.kind(baseline.workload) is by_hand:
+        return tuple(summaries)
+    reference = next(summary for summary in summaries if summary.run is baseline)
+    doubt = hand_written(reference, None if floor is None else floor.floor.seconds)
+    return tuple(
+        replace(summary, doubts=(*summary.doubts, doubt)) if roles.kind(summary.workload) is by_hand else summary
+        for summary in summaries
     )
 
 

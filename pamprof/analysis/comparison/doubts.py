@@ -14,7 +14,7 @@ from pamprof.units import percent, seconds, si, significant
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pamprof.analysis.comparison.results import RoofPlace
+    from pamprof.analysis.comparison.results import RoofPlace, Summary
     from pamprof.records import Interval, Run
 
 FEWEST_SAMPLES = 5
@@ -81,6 +81,33 @@ def unsteady_reference(run: Run, reference_run: Run) -> Doubt | None:
         ),
         advice="the ratio holds for the state the device was in then; repeat the comparison, and compare the clocks",
         shift_ratio=_distance(interval.median),
+    )
+
+
+def hand_written(baseline: Summary, reference_floor: float | None) -> Doubt:
+    """The doubt about hand-written kernels whose decode is compared with a reference that has none.
+
+    Args:
+        baseline: The reference.
+        reference_floor: Seconds of the lowest floor of the references at the point; None where it is not known.
+    """
+    took, observation = baseline.step_seconds.median, f"the reference ({baseline.label}) has no hand-written step"
+    if reference_floor is None:
+        return Doubt(
+            kind=DoubtKind.HAND_WRITTEN,
+            observation=observation,
+            advice="compare code in plain torch; no bandwidth is known that would bound what such a step could win",
+            shift_ratio=None,
+        )
+    within = max(0.0, took / reference_floor - 1)
+    return Doubt(
+        kind=DoubtKind.HAND_WRITTEN,
+        observation=(
+            f"{observation} and takes {seconds(took)}, {significant(took / reference_floor)} of the references' floor "
+            f"of {seconds(reference_floor)}"
+        ),
+        advice="no code could bring the reference below the floor; for equal care compare code in plain torch",
+        shift_ratio=within,
     )
 
 

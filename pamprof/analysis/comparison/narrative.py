@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.names import crossover_phrase, execution_label, point_phrase
 from pamprof.analysis.comparison.results import DoubtKind, StepKind
-from pamprof.records import Phase
+from pamprof.records import ImplementationKind, Phase
 from pamprof.statistics import EQUIVALENCE_BAND, Verdict, half_width
-from pamprof.units import percent, ratio, significant, tokens
+from pamprof.units import percent, ratio, seconds, significant, tokens
 
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Comparison
@@ -36,10 +36,12 @@ def headline(story: Story) -> tuple[str, ...]:
         return ("Nothing can be concluded: no point was measured to the end.",)
     finding = (
         _finding(story, told, told.best),
+        *_own_reference(story, told),
         *_other_lengths(told),
         *_published(story, told, told.best),
         *_other_subjects(story, told),
         *_decode(story),
+        *_floor(story),
     )
     doubt = _largest_doubt(story, told, told.best)
     return (" ".join(finding), doubt, *_kernels(story, told, told.best), *_launch_bound(story, told))
@@ -73,6 +75,18 @@ def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:
             return f"{place}: {who} costs only {value} of {other} per token on {device}{pairing}."
         case Verdict.SLOWER:
             return f"{place}: {who} costs {value} {other} per token on {device}{pairing}."
+
+
+def _own_reference(story: Story, told: PhaseStory) -> tuple[str, ...]:
+    """The best code against the session's own reference, where another one is the fastest."""
+    own = told.own_reference
+    if own is None:
+        return ()
+    measured = {summary.workload.spec.layer for summary in told.point.summaries}
+    count = sum(layer in measured for layer in story.roles.references)
+    name = story.names.title(own.baseline.spec.layer)
+    how = execution_label(own.baseline.execution)
+    return (f"That is the fastest of {count} references; against the {name} ({how}) it is {_value(own.time_ratio)}.",)
 
 
 def _other_lengths(told: PhaseStory) -> tuple[str, ...]:
@@ -109,7 +123,11 @@ def _published(story: Story, told: PhaseStory, best: Comparison) -> tuple[str, .
     title = story.names.title(published.subject.spec.layer)
     split = f", of which {_split(told, published)}" if published.verdict is Verdict.SLOWER else ""
     eager = "" if told.eager is None else f"; eager {_value(told.eager.time_ratio)} the fastest reference"
-    return (f"{title} as published costs {_value(published.time_ratio)} at equal execution ({how}){split}{eager}.",)
+    other = published.baseline.spec.layer
+    whom = "" if other == best.baseline.spec.layer else f" the {story.names.title(other)}"
+    return (
+        f"{title} as published costs {_value(published.time_ratio)}{whom} at equal execution ({how}){split}{eager}.",
+    )
 
 
 def _split(told: PhaseStory, comparison: Comparison) -> str:
@@ -152,6 +170,29 @@ def _decode(story: Story) -> tuple[str, ...]:
     ]
     return (
         f"Decode with the best {story.subject_title} code against the {story.reference_title}: {'; '.join(parts)}.",
+    )
+
+
+def _floor(story: Story) -> tuple[str, ...]:
+    """Decode of the smallest batch against the references' floor, where hand-written kernels are the best there."""
+    told = story.phase(Phase.DECODE)
+    if told is None:
+        return ()
+    length = told.point.point.sequence_length
+    alike = [point for point in story.points_of(Phase.DECODE) if point.point.sequence_length == length]
+    point = min(alike, key=lambda point: point.point.batch_size)
+    best, lowest = story.best_of_subject(point), point.reference_floor
+    kernels = ImplementationKind.KERNELS
+    if best is None or lowest is None or story.roles.kind(best.subject) is not kernels:
+        return ()
+    place, floor = point_phrase(point.point), lowest.floor.seconds
+    mine, theirs = (point.summary_of(w).step_seconds.scaled(1 / floor) for w in (best.subject, best.baseline))
+    return (
+        f"{place[0].upper()}{place[1:]}: hand-written kernels face compiled code; no code of a reference takes less "
+        f"than {seconds(floor)}, the time of the {story.names.title(lowest.layer)}'s weights and cache at the "
+        f"{lowest.floor.ceiling} ceiling. "
+        f"{story.names.in_sentence(best.subject)} takes {_value(mine)} of that floor, "
+        f"{story.names.in_sentence(best.baseline)} {_value(theirs)}.",
     )
 
 

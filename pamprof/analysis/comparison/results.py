@@ -18,12 +18,14 @@ __all__ = [
     "Comparison",
     "Crossover",
     "CrossoverQuantity",
+    "DecodeFloor",
     "Direction",
     "Doubt",
     "DoubtKind",
     "Ladder",
     "LadderStep",
     "PointAnalysis",
+    "ReferenceFloor",
     "RoofPlace",
     "StepKind",
     "Summary",
@@ -53,6 +55,7 @@ class DoubtKind(StrEnum):
     NOISY_MACHINE = "noisy machine"
     UNSTEADY_REFERENCE = "unsteady reference"
     ABOVE_ROOF = "above the roof"
+    HAND_WRITTEN = "hand-written against compiled"
 
 
 class CeilingKind(StrEnum):
@@ -114,6 +117,31 @@ class RoofPlace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeFloor:
+    """The least a decode step can take, whoever wrote its kernels: what it must move over what memory gives.
+
+    Attributes:
+        seconds: Weights and cache read once, of learned positions one row; a recurrent state is written back as well.
+        moved_bytes: All that.
+        ceiling: Memory ceiling that it is divided by.
+        missing_ceiling: The one that would fit where the records have the copy's alone; None otherwise.
+    """
+
+    seconds: float
+    moved_bytes: int
+    ceiling: CeilingKind
+    missing_ceiling: CeilingKind | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceFloor:
+    """The lowest floor of the references at one point, and the layer that has it."""
+
+    layer: str
+    floor: DecodeFloor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """One run, summarised. Times are wall seconds per step.
 
@@ -132,6 +160,7 @@ class Summary:
         joules_per_token: From the monitor window; None if unknown or invalid.
         doubts: What a sceptic should know.
         roof: Its place under the device's ceilings; None where its step moves nothing or no roof was given.
+        floor: The least its step could take; None outside decode, and where no bandwidth is known.
     """
 
     run: Run
@@ -147,6 +176,7 @@ class Summary:
     joules_per_token: float | None
     doubts: tuple[Doubt, ...]
     roof: RoofPlace | None = None
+    floor: DecodeFloor | None = None
 
     @property
     def workload(self) -> Workload:
@@ -278,12 +308,16 @@ class PointAnalysis:
 
     Attributes:
         point: Where.
-        baseline: What every ratio is against: the reference in its fastest execution measured here.
+        baseline: What every ratio is against: the fastest reference in its fastest execution measured here.
         summaries: Every arm, the baseline included.
         comparisons: Every arm against the baseline, the baseline itself excluded.
         ladder: The decomposition; None where subject or reference was not measured.
         noise_half_width: Relative half width of the reference's ratio against itself; None where it was not measured.
-        same_execution: Every arm against the baseline's layer in the arm's own execution.
+        same_execution: Every arm against the session's own reference in the arm's own execution.
+        own_reference: Every arm against the session's own reference in its fastest execution; empty where that is the
+            baseline.
+        reference_floor: The least that a decode step of a reference could take there; None outside decode, and where
+            it is not known.
     """
 
     point: Point
@@ -293,6 +327,8 @@ class PointAnalysis:
     ladder: Ladder | None
     noise_half_width: float | None
     same_execution: tuple[Comparison, ...] = ()
+    own_reference: tuple[Comparison, ...] = ()
+    reference_floor: ReferenceFloor | None = None
 
     def summary_of(self, workload: Workload) -> Summary:
         """The summary of a workload measured at this point."""

@@ -23,7 +23,7 @@ class Roles:
     Attributes:
         subject: Layer the report is about; None where nothing but the reference was measured.
         other_subjects: Measured layers that are neither subject, reference nor the subject's twin.
-        references: Layers to compare to, the preferred one first; a point takes the first that it has.
+        references: Layers to compare to, the session's own first; a point takes the one that is fastest there.
         twin: Layer that repeats the subject over real numbers; None where none was measured.
         layers: Facts of every layer in the records.
     """
@@ -36,7 +36,7 @@ class Roles:
 
     @property
     def reference(self) -> str:
-        """The preferred reference."""
+        """The session's own reference: the one that sizes are compared to, and code as published."""
         return self.references[0]
 
     @property
@@ -53,8 +53,8 @@ def roles_of(sessions: Sequence[Session], runs: Sequence[Run], workloads: Sequen
     """The cast of ``runs``, from the latest of ``sessions`` where it says more; ``workloads`` adds unusable ones.
 
     The session's reference stands unless it is a subject while a layer that declares itself a reference was measured.
-    Subject is the first measured layer in the session's order that declares to be one; without any, another reference,
-    or the twin.
+    Every other measured layer that declares itself one is a reference too. Subject is the first measured layer in the
+    session's order that declares to be one; without any, the second reference, or the twin.
     """
     latest = max(sessions, key=lambda session: session.started_at, default=None)
     facts = layer_facts_of(sessions, (*workloads, *(run.workload for run in runs)))
@@ -64,8 +64,11 @@ def roles_of(sessions: Sequence[Session], runs: Sequence[Run], workloads: Sequen
     declared = tuple(layer for layer in order if facts[layer].role is LayerRole.REFERENCE and layer in measured)
     asked = () if latest is None or latest.reference_layer not in facts else (latest.reference_layer,)
     first = asked if asked and facts[asked[0]].role is LayerRole.REFERENCE else ()
-    references = tuple(dict.fromkeys((*first, *declared, *asked))) or order[:1]
-    present = tuple(layer for layer in references if layer in measured)[:1]
+    references = tuple(dict.fromkeys((*first, *declared))) or asked or order[:1]
+    present = tuple(layer for layer in references if layer in measured)
+    if not any(facts[layer].role is LayerRole.SUBJECT for layer in measured.difference(present)):
+        present = present[:1]
+        references = tuple(layer for layer in references if layer in present or layer not in measured)
     candidates = tuple(layer for layer in order if layer in measured and layer not in present)
     ranked = sorted(candidates, key=lambda layer: _SUBJECTS_FIRST.index(facts[layer].role))
     subject = ranked[0] if ranked else None

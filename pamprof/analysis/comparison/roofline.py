@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.results import CeilingKind, RoofPlace
+from pamprof.analysis.comparison.results import CeilingKind, DecodeFloor, RoofPlace
 from pamprof.devices.peaks import device_peaks, peak_flops_per_second, peak_unknown_reason
-from pamprof.records import Phase
+from pamprof.records import Dtype, Phase
 from pamprof.units import binary_bytes
 
 if TYPE_CHECKING:
-    from pamprof.records import Ceilings, Dtype, Environment, Interval, Memory, Run
+    from pamprof.records import Ceilings, Environment, Interval, Memory, Run
 
 # Half way between a pass that only reads (1) and a copy (1/2), and between a copy and a pass that only writes (0).
 _MOSTLY_READS, _MOSTLY_WRITES = 0.75, 0.25
@@ -92,6 +92,38 @@ def least_traffic(memory: Memory, phase: Phase) -> LeastTraffic:
             return LeastTraffic(read_bytes=once + memory.state_bytes, write_bytes=written)
 
 
+def traffic_of(run: Run) -> LeastTraffic:
+    """``least_traffic`` of a run, whose decode reads one row of a table of learned positions instead of all."""
+    memory, workload = run.memory, run.workload
+    traffic = least_traffic(memory, workload.phase)
+    table = run.position_parameter_count
+    if workload.phase is not Phase.DECODE or not table:
+        return traffic
+    element_bytes = 2 if workload.dtype is Dtype.BFLOAT16 else 4
+    unread = min(element_bytes * (table - workload.spec.model_dim), memory.parameter_bytes)
+    return LeastTraffic(read_bytes=traffic.read_bytes - unread, write_bytes=traffic.write_bytes)
+
+
+def decode_floor(run: Run, roof: Roof) -> DecodeFloor | None:
+    """The least the decode step of ``run`` can take; None in other phases, and where no bandwidth is known."""
+    if run.workload.phase is not Phase.DECODE:
+        return None
+    traffic = traffic_of(run)
+    if traffic.total_bytes <= 0:
+        return None
+    wanted = fitting_ceiling(traffic)
+    bandwidth = roof.bandwidth(wanted)
+    if bandwidth is None:
+        return None
+    stands_in = bandwidth.kind is CeilingKind.COPY and wanted is not CeilingKind.COPY
+    return DecodeFloor(
+        seconds=traffic.total_bytes / bandwidth.bytes_per_second,
+        moved_bytes=traffic.total_bytes,
+        ceiling=bandwidth.kind,
+        missing_ceiling=wanted if stands_in else None,
+    )
+
+
 def fitting_ceiling(traffic: LeastTraffic) -> CeilingKind:
     """The memory ceiling nearest to ``traffic`` by the share of reads: 1 when reading, 1/2 in a copy, 0 when writing.
 
@@ -149,7 +181,7 @@ def _measured_source(measured: Ceilings) -> str:
 
 def roof_place(run: Run, flops_per_second: Interval, roof: Roof) -> RoofPlace | None:
     """Where ``run`` stands under ``roof`` at its achieved ``flops_per_second``; None where it moves nothing."""
-    traffic = least_traffic(run.memory, run.workload.phase)
+    traffic = traffic_of(run)
     if traffic.total_bytes <= 0:
         return None
     intensity = run.flops.matrix_flop_count / traffic.total_bytes

@@ -33,8 +33,11 @@ class PhaseStory:
         phase: Which.
         point: Its headline point: the session's own length, or the shortest measured; there the largest batch.
         best: The subject's fastest arm against the fastest reference; None where the subject was not measured there.
-        published: The subject's published code, in the fastest execution that the reference was measured in as well,
-            against the reference in that execution; None where no code is declared published or none was measured.
+        own_reference: ``best``'s arm against the session's own reference in its fastest execution; None where that is
+            the fastest reference, or was not measured.
+        published: The subject's published code, in the fastest execution that the session's own reference was measured
+            in as well, against that reference in that execution; None where no code is declared published or none was
+            measured.
         eager: The published code, or the first where none is, in eager execution against the fastest reference; None
             where it was not measured or is one of the two above.
         others: ``best`` at the other lengths of the phase, each at its largest batch, in order of length.
@@ -44,6 +47,7 @@ class PhaseStory:
     phase: Phase
     point: PointAnalysis
     best: Comparison | None
+    own_reference: Comparison | None
     published: Comparison | None
     eager: Comparison | None
     others: tuple[tuple[PointAnalysis, Comparison], ...]
@@ -57,7 +61,7 @@ class PhaseStory:
     @property
     def quoted(self) -> tuple[Workload, ...]:
         """Arms whose numbers make the headline, each once."""
-        found = [c for c in (self.best, self.published) if c is not None]
+        found = [c for c in (self.best, self.own_reference, self.published) if c is not None]
         return tuple(
             dict.fromkeys((*(w for c in found for w in (c.subject, c.baseline)), self.point.baseline.workload))
         )
@@ -103,8 +107,15 @@ class Story:
 
     @property
     def reference_title(self) -> str:
-        """Name of what everything is compared to."""
-        return self.names.title(self.roles.reference)
+        """Name of what everything is compared to; ``best reference`` where that is not the same at every point."""
+        found = self.reference_layers
+        return self.names.title(found[0]) if len(found) == 1 else "best reference"
+
+    @property
+    def reference_layers(self) -> tuple[str, ...]:
+        """The references that are the fastest at a point, in order of preference; the session's own without points."""
+        fastest = {point.baseline.workload.spec.layer for point in self.points}
+        return tuple(layer for layer in self.roles.references if layer in fastest) or (self.roles.reference,)
 
     def phase(self, phase: Phase) -> PhaseStory | None:
         """The story of one phase; None where it was not measured."""
@@ -212,6 +223,7 @@ def _phase(phase: Phase, points: Sequence[PointAnalysis], roles: Roles, session:
         phase=phase,
         point=point,
         best=best,
+        own_reference=next((c for c in point.own_reference if best is not None and c.subject == best.subject), None),
         published=published,
         eager=_eager(point, roles, {(c.subject, c.baseline) for c in (best, published) if c is not None}),
         others=tuple((at, comparison) for at, comparison in others if comparison is not None),

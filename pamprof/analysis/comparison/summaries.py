@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.comparison.doubts import above_roof, doubts_of
 from pamprof.analysis.comparison.pairing import time_ratio
 from pamprof.analysis.comparison.results import Summary
-from pamprof.analysis.comparison.roofline import roof_place
+from pamprof.analysis.comparison.roofline import decode_floor, roof_place
 from pamprof.devices.peaks import peak_flops_per_second
 from pamprof.statistics import median_interval
 
@@ -48,6 +48,7 @@ def summarise(
         joules_per_token=joules_per_token(run),
         doubts=(*doubts_of(run, kernel_busy_ratio=busy), *more_doubts, *above_roof(run, flops, place)),
         roof=place,
+        floor=None if roof is None else decode_floor(run, roof),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pamprof.errors import UsageError
 from pamprof.measure.comparison.efforts import effort_rules
 from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.plan import plan_groups
@@ -20,8 +21,13 @@ from pamprof.workloads.base import layer_facts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pamprof.records import Point, Workload
+    from pamprof.measure.session.matched_arms import PlannedArm
+    from pamprof.records import Dtype, Point, Workload
     from pamprof.records.store import RecordFile
+
+DEFAULT_LAYERS = ("transformer", "real_pam", "pam")
+# Measured besides on a GPU, where they decide what the strongest reference is; a CPU's default has to stay short.
+DEFAULT_GPU_REFERENCES = ("wide_head_transformer", "llama")
 
 # Skips that a second attempt may well turn into a run.
 _WORTH_ANOTHER_TRY = (SkipKind.TIMEOUT, SkipKind.CRASHED, SkipKind.INTERRUPTED)
@@ -96,14 +102,7 @@ def _references(records: RecordFile | None, visits: Sequence[Workload]) -> dict[
 def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None) -> SessionPlan:
     cuda = device_kind == "cuda"
     dtype, preset = request.dtype_on(cuda=cuda), request.preset_on(cuda=cuda)
-    arms = matched_arms(
-        preset=preset,
-        sizes=request.sizes,
-        layers=request.layers,
-        match_axis=request.match_axis,
-        sequence_length=MATCHED_LENGTH,
-        dtype=dtype,
-    )
+    arms, remarks = _arms(request, preset=preset, dtype=dtype, cuda=cuda)
     executions = request.executions or (
         (Execution.EAGER, Execution.COMPILED, Execution.GRAPH, Execution.COMPILED_GRAPH) if cuda else (Execution.EAGER,)
     )
@@ -166,7 +165,36 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         dtype=dtype,
         perplexities=request.perplexities or _published_perplexities(preset, request.sizes),
         settings=settings,
+        remarks=remarks,
     )
+
+
+def _arms(
+    request: CompareRequest, *, preset: str, dtype: Dtype, cuda: bool
+) -> tuple[tuple[PlannedArm, ...], tuple[str, ...]]:
+    """The matched arms, and a sentence for each reference that nobody asked for and that has no matching size."""
+
+    def matched(*layers: str) -> tuple[PlannedArm, ...]:
+        return matched_arms(
+            preset=preset,
+            sizes=request.sizes,
+            layers=layers,
+            match_axis=request.match_axis,
+            sequence_length=MATCHED_LENGTH,
+            dtype=dtype,
+        )
+
+    if request.layers:
+        return matched(*request.layers), ()
+    first, *others = matched(*DEFAULT_LAYERS)
+    references: list[PlannedArm] = []
+    remarks: list[str] = []
+    for layer in DEFAULT_GPU_REFERENCES if cuda else ():
+        try:
+            references += matched(layer)
+        except UsageError as exc:
+            remarks.append(f"{layer} is left out, because no size of it matches: {exc}")
+    return (first, *references, *others), tuple(remarks)
 
 
 def _published_perplexities(preset: str, sizes: Mapping[str, int | float | str]) -> tuple[Perplexity, ...]:

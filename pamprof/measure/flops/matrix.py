@@ -217,5 +217,12 @@ MATRIX_FORMULAS: dict[str, Formula] = {
     "aten::_flash_attention_backward": _attention,
     "aten::_efficient_attention_forward": _attention,
     "aten::_efficient_attention_backward": _attention,
+    "pamprof::flash_attention_4": _attention,
+    "pamprof::flash_attention_4_backward": _attention,
+    "pamprof::flash_attention_3": _attention,
+    "pamprof::flash_attention_3_backward": _attention,
+    "pamprof::flash_attention_2": _attention,
+    "pamprof::flash_attention_2_backward": _attention,
+    "pamprof::flex_decoding_attention": _attention,
 }
 """In-place and ``out=`` forms (a trailing underscore) share the formula of their base."""

@@ -1,7 +1,8 @@
 """Everything measured about one arm, in order; the worker decides which arms.
 
-The order matters: the gate before any time is taken, FLOPs on the plain step before the compiler hides its operators,
-memory while the arm is the newest thing on the device, and the monitored window last, alone.
+The order matters: kernels are chosen while the step is built, the gate checks them before any time is taken, FLOPs on
+the plain step before the compiler hides its operators, memory while the arm is the newest thing on the device, and the
+monitored window last, alone.
 """
 
 from __future__ import annotations
@@ -23,9 +24,15 @@ from pamprof.measure.memory.breakdown import decompose, forget_process_peak, mem
 from pamprof.measure.session.compile_ahead import standing_still
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.sampling import PairedSamples, sample_pairs, warm_up
-from pamprof.measure.session.treatment import kernel_notes, kernel_shares, logits_width
+from pamprof.measure.session.treatment import (
+    kernel_notes,
+    kernel_shares,
+    logits_width,
+    position_parameter_count,
+)
 from pamprof.records import Ceilings, Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
 from pamprof.units import binary_bytes
+from pamprof.workloads.base import ChoosesKernels
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
 
@@ -111,7 +118,6 @@ class ArmRunner:
         """
         started_at, begun = utc_now(), perf_counter()
         forget_process_peak()
-        gate = self._check(workload)
         self.device.empty_cache()
         before = (self.device.memory().allocated_bytes or 0) if kept is None else kept.allocated_before_bytes
         step = PreparedStep(
@@ -121,6 +127,7 @@ class ArmRunner:
             seed=self._settings.seed,
             model=None if kept is None else kept.model,
         )
+        gate = self._check(workload)
         flops = self._count(workload, step)
         step.compile()
         memory, unknowns = self._memory(step, before)
@@ -156,6 +163,7 @@ class ArmRunner:
             logits_width=logits_width(step.module),
             kernel_configurations=launched.configurations,
             refused_configurations=launched.refused,
+            position_parameter_count=position_parameter_count(step.module),
             elapsed_seconds=perf_counter() - begun,
         )
         return run, ready
@@ -194,16 +202,22 @@ class ArmRunner:
         The oracle sees the block with dropout off; dropout is a random mask that no oracle can share.
         """
         dtype = workload.dtype if workload.spec.state_dtype is None else workload.spec.state_dtype
-        key = (workload.spec.layer, workload.implementation, workload.phase, workload.dtype, dtype)
+        key: tuple[str, ...] = (workload.spec.layer, workload.implementation, workload.phase, workload.dtype, dtype)
+        layer = definition(workload.spec.layer)
+        if isinstance(layer, ChoosesKernels) and self.device.kind != "cpu":
+            key = (*key, workload.key)
         if key not in self._gates:
-            error, oracle = definition(workload.spec.layer).oracle_error(
-                workload.spec,
-                implementation=workload.implementation,
-                phase=workload.phase,
-                device=self.device.torch_device,
-                dtype=workload.dtype,
-                seed=self._settings.seed,
-            )
+            if isinstance(layer, ChoosesKernels):
+                error, oracle = layer.chosen_oracle_error(workload, self.device.torch_device, self._settings.seed)
+            else:
+                error, oracle = layer.oracle_error(
+                    workload.spec,
+                    implementation=workload.implementation,
+                    phase=workload.phase,
+                    device=self.device.torch_device,
+                    dtype=workload.dtype,
+                    seed=self._settings.seed,
+                )
             self._gates[key] = Gate(relative_error=error, tolerance=_gate_tolerance(workload), oracle=oracle)
         gate = self._gates[key]
         if not gate.relative_error <= gate.tolerance:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from pamprof.records import KernelShare
 from pamprof.workloads.base import KernelNotes, NotesKernels
 from pamprof.workloads.registry import definition
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from pamprof.measure.machine.kernel_profile import KernelProfile
     from pamprof.records import Workload
@@ -29,6 +30,12 @@ def logits_width(module: nn.Module) -> int | None:
         if isinstance(size, int) and isinstance(padding, int):
             return size + padding
     return None
+
+
+def position_parameter_count(module: nn.Module) -> int | None:
+    """Real scalars of the model's table of learned positions, by what it calls ``position_embedding``; None without."""
+    table = getattr(module, "position_embedding", None)
+    return table.numel() if isinstance(table, nn.Parameter) else None
 
 
 def kernel_shares(kernels: KernelProfile | str) -> tuple[KernelShare, ...]:

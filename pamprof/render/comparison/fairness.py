@@ -8,7 +8,16 @@ from pamprof import units
 from pamprof.records import PRECISION_POLICY, Phase, Scope
 from pamprof.render.arms import arm_key, execution_label
 from pamprof.render.comparison.model import Fairness
-from pamprof.render.comparison.treatment import attention, hand_written, logits_columns, logits_policy
+from pamprof.render.comparison.treatment import (
+    against,
+    attention,
+    hand_written,
+    inference_weights,
+    learned_positions,
+    logits_columns,
+    logits_policy,
+    unequal_weights,
+)
 from pamprof.render.text import listed, plural
 
 if TYPE_CHECKING:
@@ -46,6 +55,7 @@ def fairness(inputs: ReportInputs) -> Fairness:
             "Logits columns",
             "Dropout",
             "Precision",
+            "Weights at inference",
             "Decode keeps",
             "Largest error against the oracle",
             "Notes",
@@ -64,31 +74,22 @@ def _matched(inputs: ReportInputs, session: Session | None) -> str:
     return (
         f"Sizes were matched on {axis}. The residuals stand beside each size, relative to the reference "
         f"({reference}); per-token figures are at {units.tokens(session.sequence_length)} tokens."
+        f"{learned_positions(inputs)}"
     )
 
 
 def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
-    reference = next((a for a in session.arms if a.spec.layer == session.reference_layer), None)
-
-    def against(value: float, base: float | None) -> str:
-        if not base or value == base:
-            return ""
-        return f" ({'+' if value > base else '−'}{units.percent(abs(value / base - 1))})"
-
+    base = next((arm for arm in session.arms if arm.spec.layer == session.reference_layer), None)
     made = []
     for arm in session.arms:
-        spec = arm.spec
+        spec, other = arm.spec, base or arm
         made.append(
             (
                 arm.title,
-                f"{arm.parameter_count:,}".replace(",", "\u2009")
-                + against(arm.parameter_count, reference.parameter_count if reference else None),
+                f"{arm.parameter_count:,}".replace(",", "\u2009") + against(arm.parameter_count, other.parameter_count),
                 units.si(arm.matrix_flop_count_per_token)
-                + against(
-                    arm.matrix_flop_count_per_token, reference.matrix_flop_count_per_token if reference else None
-                ),
-                units.binary_bytes(arm.state_bytes)
-                + against(arm.state_bytes, reference.state_bytes if reference else None),
+                + against(arm.matrix_flop_count_per_token, other.matrix_flop_count_per_token),
+                units.binary_bytes(arm.state_bytes) + against(arm.state_bytes, other.state_bytes),
                 str(spec.model_dim),
                 f"{spec.heads} × {spec.head_dim}",
                 str(spec.depth),
@@ -116,6 +117,7 @@ def _given(inputs: ReportInputs, key: str) -> tuple[str, ...]:
         logits_columns(runs),
         ", ".join(dict.fromkeys(f"{run.workload.spec.dropout:g}" for run in runs)) or units.UNKNOWN,
         ", ".join(dict.fromkeys(str(run.workload.dtype) for run in runs)) or units.UNKNOWN,
+        inference_weights(inputs, runs),
         listed(kinds) if kinds else units.UNKNOWN,
         _worst(runs),
         "; ".join(notes) or "none",
@@ -139,9 +141,8 @@ def _policy(inputs: ReportInputs) -> str:
 
 def _objections(inputs: ReportInputs) -> tuple[str, ...]:
     session = inputs.session
-    by_hand = hand_written(inputs)
     objections = [
-        *(() if by_hand is None else (by_hand,)),
+        *(found for found in (hand_written(inputs), unequal_weights(inputs)) if found is not None),
         "Equal size is not equal quality: cost is per token, whatever the token is worth. "
         + (
             "Perplexity stands beside the cost."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.records import Interval
+from pamprof.records import Interval, Phase
 from pamprof.render.comparison.charts.cost import unit_of, value_of
 from pamprof.render.comparison.model import Cell, Column
 from pamprof.render.text import Formatter, brackets, roof_remark
@@ -101,6 +101,14 @@ def _energy_reason(run: Run) -> str:
     if energy is not None and energy.invalid_reasons:
         return "; ".join(energy.invalid_reasons)
     return "the device reports no energy"
+
+
+def _floor_detail(measured: MeasuredRow) -> str:
+    floor = measured.summary.floor
+    if floor is None:
+        return ""
+    taken = units.ratio(measured.summary.step_seconds.median / floor.seconds)
+    return f"{taken} taken" + ("" if floor.missing_ceiling is None else f", by the {floor.ceiling} ceiling")
 
 
 def _in_unit_of(median_seconds: float) -> Formatter:
@@ -213,6 +221,22 @@ METRICS = (
         unknown_fields=("model_flops_utilisation",),
         otherwise=lambda _: "no ceiling was measured, and the device's peak or bandwidth is not known to pamprof",
         detail=lambda m: "" if m.summary.roof is None else roof_remark(m.summary.roof),
+    ),
+    Metric(
+        name="floor",
+        heading="Floor",
+        unit="decode step",
+        meaning="the least time of the decode step, whoever wrote its kernels: weights and state or cache moved once, "
+        "over the ceiling of memory that fits; no code of a reference can be faster than its floor",
+        read=lambda m: None if m.summary.floor is None else m.summary.floor.seconds,
+        written=units.seconds,
+        csv=("decode_floor_seconds",),
+        otherwise=lambda run: (
+            "no bandwidth of the device is known to pamprof"
+            if run.workload.phase is Phase.DECODE
+            else "a floor is given for decode, whose step moves its weights and state once"
+        ),
+        detail=_floor_detail,
     ),
     Metric(
         name="busy",

@@ -203,7 +203,7 @@ class ReportView:
         rows: Every measured workload.
         skipped: Every planned one without a number.
         kernels: Where the kernel time of the points that sum a phase up went, by arm.
-        launches: How kernels of our own were launched, by run.
+        launches: How kernels of our own were launched, and which was chosen among several, by run.
         doubts: Each kind of doubt that occurs, once, with advice.
         fairness: See ``Fairness``.
         method: How the numbers were made.

@@ -129,7 +129,7 @@ def kernel_words(inputs: ReportInputs) -> tuple[Word, ...]:
 
 
 def launch_words(inputs: ReportInputs) -> tuple[Word, ...]:
-    """How kernels of our own were launched, and which configurations were refused, by run; alike ones together."""
+    """How kernels were launched, chosen among several or refused, by run; alike ones together."""
     said: dict[str, list[str]] = {}
     for point in inputs.analysis.points:
         for summary in point.summaries:

@@ -35,11 +35,19 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
         return _unknown(heading, f"nothing was measured beside the {inputs.story.reference_title} at {place}")
     best, published, eager = told.best, told.published, told.eager
     second = []
+    if told.own_reference is not None:
+        second.append(f"{_value(told.own_reference)} against {inputs.full_label(told.own_reference.baseline)}")
     if published is not None and published.subject != best.subject:
         how = execution_label(published.subject)
-        second.append(f"{_value(published)} as published at equal execution ({how})")
+        other = published.baseline.spec.layer
+        whom = "" if other == best.baseline.spec.layer else f" against the {inputs.story.names.title(other)}"
+        second.append(f"{_value(published)} as published{whom} at equal execution ({how})")
     if eager is not None:
         second.append(f"{_value(eager)} {inputs.full_label(eager.subject)}")
+    lowest = told.point.reference_floor
+    if lowest is not None:
+        share = units.ratio(told.point.summary_of(best.subject).step_seconds.median / lowest.floor.seconds)
+        second.append(f"{share} the floor of the {inputs.story.names.title(lowest.layer)}")
     return Tile(
         heading=heading,
         value=units.ratio(best.time_ratio.median),

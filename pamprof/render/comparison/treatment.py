@@ -9,17 +9,22 @@ from pamprof.records import Execution, ImplementationKind, Phase
 from pamprof.render.text import PHASE_NAMES, brackets, listed, point_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
-    from pamprof.records import Run
+    from pamprof.records import Point, Run
     from pamprof.render.comparison.inputs import ReportInputs
 
 NOT_RECORDED = "not recorded"
+_EQUAL_WEIGHTS = 0.01
 _COMPILED = {Execution.COMPILED, Execution.COMPILED_GRAPH}
 # Parts of torch's operator names, the longer ones first.
 _KERNELS = (
     ("cudnn", "cuDNN"),
+    ("flash_attention_4", "FlashAttention-4"),
+    ("flash_attention_3", "FlashAttention-3"),
+    ("flash_attention_2", "FlashAttention-2"),
+    ("flex", "flex decoding"),
     ("flash_attention_for_cpu", "flash on CPU"),
     ("flash", "flash"),
     ("efficient", "memory-efficient"),
@@ -63,6 +68,89 @@ def logits_policy(runs: Iterable[Run]) -> str:
     return f"Logits are made, on every arm, in {', in '.join(parts)}." if parts else ""
 
 
+def learned_positions(inputs: ReportInputs) -> str:
+    """The parameters of every arm that learns positions, for each length of its table; empty without such an arm.
+
+    A table grows with the sequences measured, beyond the one that sizes were matched with.
+    """
+    counts: dict[str, dict[int, int]] = {}
+    for run in inputs.records.runs:
+        if run.position_parameter_count:
+            spec = run.workload.spec
+            rows = run.position_parameter_count // spec.model_dim
+            more = max(0, rows - spec.maximum_sequence_length) * spec.model_dim
+            counts.setdefault(inputs.arm(run.workload).label, {})[rows] = run.parameter_count + more
+
+    def by_length(totals: Mapping[int, int]) -> str:
+        return listed(tuple(f"{_whole(total)} with {_whole(rows)} positions" for rows, total in sorted(totals.items())))
+
+    arms = tuple(f"{arm} {by_length(totals)}" for arm, totals in counts.items())
+    if not arms:
+        return ""
+    return f" Arms that learn positions have more parameters where sequences are longer: {'; '.join(arms)}."
+
+
+def _whole(number: int) -> str:
+    return f"{number:,}".replace(",", "\u2009")
+
+
+def inference_weights(inputs: ReportInputs, runs: Iterable[Run]) -> str:
+    """Bytes that prefill and decode keep of the weights, by length where it matters, against the session's reference.
+
+    ``191 MiB; 209 MiB (+9.1 %) at 16k``: what is in memory, casts, padding and fused copies included.
+    """
+    reference = _reference_weights(inputs)
+    found: dict[str, list[int]] = {}
+    for run in _inferring(inputs, runs):
+        base = reference.get(run.workload.point)
+        share = "" if base is None else against(run.memory.parameter_bytes, base)
+        length = run.workload.sequence_length
+        found.setdefault(f"{units.binary_bytes(run.memory.parameter_bytes)}{share}", []).append(length)
+    if len(found) <= 1:
+        return next(iter(found), units.UNKNOWN)
+    return "; ".join(
+        f"{text} at {listed(tuple(dict.fromkeys(units.tokens(length) for length in lengths)))}"
+        for text, lengths in found.items()
+    )
+
+
+def unequal_weights(inputs: ReportInputs) -> str | None:
+    """The objection that arms of equal size keep unequal weights; None where all are within 1 % of the reference."""
+    reference = _reference_weights(inputs)
+    differ: dict[str, str] = {}
+    for run in _inferring(inputs, inputs.records.runs):
+        base = reference.get(run.workload.point)
+        if base is not None and abs(run.memory.parameter_bytes / base - 1) > _EQUAL_WEIGHTS:
+            differ.setdefault(inputs.arm(run.workload).label, against(run.memory.parameter_bytes, base).strip())
+    if not differ:
+        return None
+    words = listed(tuple(f"{label} {share}" for label, share in differ.items()))
+    title = inputs.story.names.title(inputs.story.roles.reference)
+    return (
+        f"Weights kept for inference, which decode reads at every token, are not those of the {title} though sizes "
+        f"were matched: {words}, at the shortest length where they differ."
+    )
+
+
+def _inferring(inputs: ReportInputs, runs: Iterable[Run]) -> list[Run]:
+    """Those of prefill and decode in the report's dtype, in order of length."""
+    points = {point.point for point in inputs.story.points if point.point.phase is not Phase.TRAIN}
+    found = [run for run in runs if run.workload.point in points]
+    return sorted(found, key=lambda run: run.workload.sequence_length)
+
+
+def _reference_weights(inputs: ReportInputs) -> dict[Point, int]:
+    """Bytes of the session's own reference at each point."""
+    layer = inputs.story.roles.reference
+    runs = (run for run in _inferring(inputs, inputs.records.runs) if run.workload.spec.layer == layer)
+    return {run.workload.point: run.memory.parameter_bytes for run in runs}
+
+
+def against(value: float, base: float) -> str:
+    """`` (+3.1 %)`` beside a value that differs from its base; empty where it does not."""
+    return "" if value == base else f" ({'+' if value > base else '−'}{units.percent(abs(value / base - 1))})"
+
+
 def hand_written(inputs: ReportInputs) -> str | None:
     """The objection to hand-written kernels, with what they and plain torch cost; None without such an arm.
 
@@ -77,7 +165,9 @@ def hand_written(inputs: ReportInputs) -> str | None:
     assert kernels is not None
     baseline = point.baseline
     attention_kernel = attention([baseline.run])
-    given = "" if attention_kernel in {NOT_RECORDED, "none"} else f", its attention torch's own ({attention_kernel})"
+    operators = baseline.run.flops.attention_operators or ()
+    whose = "torch's own" if all(name.startswith("aten::") for name in operators) else "chosen by timing"
+    given = "" if attention_kernel in {NOT_RECORDED, "none"} else f", its attention {whose} ({attention_kernel})"
     compiled = baseline.workload.execution in _COMPILED
     how = "compiled by torch" if compiled else "run by torch"
     sentence = (

@@ -100,10 +100,15 @@ def _title(inputs: ReportInputs) -> str:
     session = inputs.session
     preset = (session.preset or "") if session is not None else ""
     size = f" {preset.upper() if preset[:1].isdigit() else preset}" if preset else ""
-    subject, reference = inputs.story.subject_title, inputs.story.reference_title
-    others = tuple(inputs.story.names.title(layer) for layer in inputs.story.roles.other_subjects)
-    subjects = listed((f"{subject}{size}", *(f"{title}{size}" for title in others)))
-    return f"{subjects} against {reference}{size} · {inputs.device} · {inputs.date}"
+    names, roles = inputs.story.names, inputs.story.roles
+    measured = {run.workload.spec.layer for run in inputs.records.runs}
+    references = [layer for layer in roles.references if layer in measured] or [roles.reference]
+    titles = (inputs.story.subject_title, *(names.title(layer) for layer in roles.other_subjects))
+    subjects, against = (
+        listed(tuple(f"{title}{size}" for title in group))
+        for group in (titles, tuple(names.title(layer) for layer in references))
+    )
+    return f"{subjects} against {against} · {inputs.device} · {inputs.date}"
 
 
 def _price(inputs: ReportInputs) -> str:

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pamprof.measure.flops.counter import count_flops
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
+from pamprof.workloads.layers.transformer.definition import TransformerDefinition
 from pamprof.workloads.registry import BUILT_IN_LAYERS, definition
 from pamprof.workloads.steps import PreparedStep
 
@@ -103,7 +104,7 @@ def without_data(layer: str):
     Autocast has no entry for meta, which the memories ask for, so they are counted on fake CPU tensors; the
     transformers move their modules once built, which fake parameters cannot.
     """
-    if layer in ("transformer", "llama"):
+    if isinstance(definition(layer), TransformerDefinition):
         yield META
     else:
         with FakeTensorMode():

@@ -93,7 +93,8 @@ def _context_finding(panels: Sequence[tuple[Phase, LinePanel]], inputs: ReportIn
     decode = [panel for phase, panel in panels if phase is Phase.DECODE]
     panel = decode[-1] if decode else panels[0][1]
     roles = inputs.story.roles
-    reference = next((line for line in panel.lines if line.arm.layer == roles.reference), None)
+    references = [line for line in panel.lines if line.arm.layer in roles.references]
+    reference = min(references, key=lambda line: line.values[-1].median, default=None)
     subjects = [line for line in panel.lines if line.arm.layer == roles.subject and len(line.xs) > 1]
     if reference is None or not subjects or len(reference.xs) < 2:
         return f"{panel.title}: cost against context"

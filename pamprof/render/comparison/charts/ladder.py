@@ -73,10 +73,12 @@ def _finding(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
         f"{PHASE_NAMES[told.phase]}: {inputs.full_label(best.subject)} costs {units.ratio(best.time_ratio.median)} the "
         f"{reference}"
     )
+    own = reference if published is None else inputs.story.names.title(published.baseline.spec.layer)
+    against_own, against = ("", "") if own == reference else (f" the {own}", f" the {reference}")
     if published is not None and published.subject != best.subject:
-        finding += f"; as published at equal execution {units.ratio(published.time_ratio.median)}"
+        finding += f"; as published at equal execution {units.ratio(published.time_ratio.median)}{against_own}"
     if eager is not None:
-        finding += f", eager {units.ratio(eager.time_ratio.median)}"
+        finding += f", eager {units.ratio(eager.time_ratio.median)}{against}"
     return finding
 
 

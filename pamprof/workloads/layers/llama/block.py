@@ -1,8 +1,8 @@
 """The Llama-style block: RMS norms, rotary positions, grouped-query attention, a SwiGLU gate unit, no biases.
 
-Queries, keys and values come from one product, gate and upward map from another. Attention goes through
-``scaled_dot_product_attention`` with its own grouping (``enable_gqa``), so that the flash kernels read each shared key
-once and nothing is repeated in memory. The cache is the transformer's, with fewer heads.
+Queries, keys and values come from one product, gate and upward map from another. Attention goes through the kernel that
+was chosen for the workload, as the transformer's does; the kernels group queries themselves, so that each shared key is
+read once and nothing is repeated in memory. The cache is the transformer's, with fewer heads.
 
 Sources: Touvron et al., arXiv:2302.13971 (architecture); Su et al., arXiv:2104.09864 (rotary positions); Shazeer,
 arXiv:2002.05202 (SwiGLU); Ainslie et al., arXiv:2305.13245 (grouped queries). Base of the rotary frequencies and
@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention.bias import causal_lower_right
 
+from pamprof.workloads.attention.backends import attention, by_torch
 from pamprof.workloads.layers.llama.formulas import key_value_heads
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
+    from pamprof.workloads.attention.backends import Attend
 
 ROTARY_BASE = 500_000.0
 NORM_EPSILON = 1e-5
@@ -53,6 +54,7 @@ class LlamaBlock(nn.Module):
         inner = spec.heads * spec.head_dim
         self.heads, self.head_dim, self.key_value_heads = spec.heads, spec.head_dim, key_value_heads(spec)
         self.dropout = spec.dropout
+        self.attend: Attend = by_torch
         self.attention_norm = nn.RMSNorm(width, eps=NORM_EPSILON)
         self.query_key_value = nn.Linear(width, inner + 2 * self.key_value_heads * spec.head_dim, bias=False)
         self.attention_output = nn.Linear(inner, width, bias=False)
@@ -87,29 +89,10 @@ class LlamaBlock(nn.Module):
             cache[:, :, :, position:end] = torch.stack((key, value))
             if position > 0:
                 key, value = cache[:, :, :, :end]
-        attended = self._scaled_dot_product(query, key, value)
+        dropout = self.dropout if self.training else 0.0
+        attended = attention(query, key, value, dropout=dropout, attend=self.attend)
         output: Tensor = self.attention_output(attended.transpose(1, 2).reshape(batch, time, -1))
         return output
-
-    def _scaled_dot_product(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Causal attention of the last T positions [B, H, T, d] over M >= T of them [B, K, M, d]."""
-        dropout = self.dropout if self.training else 0.0
-        grouped = self.key_value_heads != self.heads
-        time, length = query.shape[2], key.shape[2]
-        if grouped and time > 1 and query.is_cuda and query.dtype == torch.float32:
-            # No fused kernel of torch takes groups in float32; without one, masked pairs would be computed as well.
-            shared = self.heads // self.key_value_heads
-            key, value = (part.repeat_interleave(shared, 1) for part in (key, value))
-            grouped = False
-        if time in (1, length):
-            # One new position sees all there are; without the flag every attention kernel accepts it.
-            return functional.scaled_dot_product_attention(
-                query, key, value, dropout_p=dropout, is_causal=time > 1, enable_gqa=grouped
-            )
-        mask = causal_lower_right(time, length)
-        return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, enable_gqa=grouped
-        )
 
     def _drop(self, hidden: Tensor) -> Tensor:
         return functional.dropout(hidden, self.dropout, self.training) if self.dropout > 0 else hidden

@@ -72,14 +72,11 @@ class LlamaDefinition(TransformerDefinition):
         """Bytes of the KV cache that ``new_state`` allocates for ``context`` tokens."""
         return formulas.cache_byte_count(spec, scope=scope, batch_size=batch_size, context=context, dtype=dtype)
 
-    def oracle_error(
-        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
+    def _block_error(
+        self, layer: SequenceModel, spec: LayerSpec, *, phase: Phase, device: torch.device, dtype: Dtype, seed: int
     ) -> tuple[float, str]:
-        """Relative rms error of one block without dropout against the naive float64 block, and the oracle's name."""
-        quiet = replace(spec, dropout=0.0)
-        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
         assert isinstance(layer, LlamaLayer)
-        error = oracle_error(layer, quiet, phase=phase, device=device, dtype=dtype, seed=seed, naive=naive_block)
+        error = oracle_error(layer, spec, phase=phase, device=device, dtype=dtype, seed=seed, naive=naive_block)
         return error, ORACLE_NAME
 
     def _new_model(self, spec: LayerSpec, scope: Scope) -> SequenceModel:

@@ -1,9 +1,10 @@
 """The transformer's block and its cache: pre-norm, fused query-key-value product, preallocated keys and values.
 
-Attention goes through ``scaled_dot_product_attention`` and leaves the choice of kernel to torch. On an H200 with torch
-2.11.0+cu130 that is cuDNN's flash kernel in bfloat16, the fastest of the three there are: forward at 12 heads of 56,
-B = 18, T = 2048, causal takes 0.33 ms, against 0.61 ms (flash) and 1.08 ms (memory-efficient). Queries, keys and values
-come from one product and reach it as strided views. The cache keeps each head's keys contiguous in time (a decode step
+Attention goes through the kernel that was the fastest for the workload's shape (see ``workloads.attention``); on a CPU,
+and before one was chosen, through ``scaled_dot_product_attention`` in torch's own order. On an H200 with torch
+2.11.0+cu130 cuDNN's flash kernel is the fastest of torch's three in bfloat16: forward at 12 heads of 56, B = 18,
+T = 2048, causal takes 0.33 ms, against 0.61 ms (flash) and 1.08 ms (memory-efficient). Queries, keys and values come
+from one product and reach it as strided views. The cache keeps each head's keys contiguous in time (a decode step
 over 2,049 positions, B = 64, reads it in 105 us; laid out token by token, 120 us), and attention reads a slice of it
 without a copy.
 
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention.bias import causal_lower_right
+
+from pamprof.workloads.attention.backends import attention, by_torch
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
+    from pamprof.workloads.attention.backends import Attend
 
 
 class KeyValueCache:
@@ -55,6 +58,7 @@ class TransformerBlock(nn.Module):
         width = spec.model_dim
         self.heads = spec.heads
         self.dropout = spec.dropout
+        self.attend: Attend = by_torch
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attention_output = nn.Linear(width, width)
@@ -78,21 +82,10 @@ class TransformerBlock(nn.Module):
             cache[:, :, :, position:end] = parts[1:]
             if position > 0:
                 key, value = cache[:, :, :, :end]
-        attended = self._scaled_dot_product(query, key, value)
+        dropout = self.dropout if self.training else 0.0
+        attended = attention(query, key, value, dropout=dropout, attend=self.attend)
         output: Tensor = self.attention_output(attended.transpose(1, 2).reshape(batch, time, width))
         return output
-
-    def _scaled_dot_product(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Causal attention of the last T positions [B, H, T, d] over M >= T of them [B, H, M, d]."""
-        dropout = self.dropout if self.training else 0.0
-        time, length = query.shape[2], key.shape[2]
-        if time == length:
-            return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=time > 1)
-        if time == 1:
-            # One new position sees all there are; without the flag every attention kernel accepts it.
-            return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        mask = causal_lower_right(time, length)
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
 
     def _drop(self, hidden: Tensor) -> Tensor:
         return functional.dropout(hidden, self.dropout, self.training) if self.dropout > 0 else hidden

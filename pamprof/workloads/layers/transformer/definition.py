@@ -15,11 +15,15 @@ from torch import nn
 
 from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
+from pamprof.workloads.attention.backends import by_torch
+from pamprof.workloads.attention.choice import attention_choice
+from pamprof.workloads.base import KernelNotes
 from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.transformer import formulas
+from pamprof.workloads.layers.transformer.block import KeyValueCache
 from pamprof.workloads.layers.transformer.model import (
     TransformerLanguageModel,
     TransformerLayer,
@@ -28,7 +32,9 @@ from pamprof.workloads.layers.transformer.model import (
 from pamprof.workloads.layers.transformer.oracle import ORACLE_NAME, oracle_error
 
 if TYPE_CHECKING:
-    from pamprof.workloads.base import ClosedForm, SequenceModel
+    from pamprof.records import Workload
+    from pamprof.workloads.attention.backends import Attend
+    from pamprof.workloads.base import ClosedForm, SequenceModel, State
 
 # A head that shrinks or grows by more than this is another architecture, not another size.
 _HEAD_DIM_FACTOR = 1.5
@@ -162,11 +168,41 @@ class TransformerDefinition(BaseDefinition):
         """Relative rms error of one block without dropout against the naive float64 block, and the oracle's name."""
         quiet = replace(spec, dropout=0.0)
         layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
+        return self._block_error(layer, quiet, phase=phase, device=device, dtype=dtype, seed=seed)
+
+    def choose_kernels(
+        self, model: SequenceModel, workload: Workload, device: torch.device, state: State | None
+    ) -> None:
+        """Make every block attend through the kernel that is fastest for ``workload``; torch's own choice on a CPU."""
+        cache = state.blocks[0] if isinstance(state, KeyValueCache) and workload.phase is Phase.DECODE else None
+        choice = attention_choice(workload, device, cache)
+        _attend_through(model, by_torch if choice is None else choice.attend)
+
+    def chosen_oracle_error(self, workload: Workload, device: torch.device, seed: int) -> tuple[float, str]:
+        """``oracle_error`` of the workload's block with the attention kernel chosen for it."""
+        quiet = replace(workload.spec, dropout=0.0)
+        layer = self.build(quiet, implementation=workload.implementation, scope=Scope.LAYER, device=device, seed=seed)
+        self.choose_kernels(layer, workload, device, None)
+        return self._block_error(layer, quiet, phase=workload.phase, device=device, dtype=workload.dtype, seed=seed)
+
+    def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
+        """Which attention kernels were tried for ``workload``, with their times, and which were refused."""
+        choice = attention_choice(workload, device)
+        return KernelNotes() if choice is None else choice.notes()
+
+    def _block_error(
+        self, layer: SequenceModel, spec: LayerSpec, *, phase: Phase, device: torch.device, dtype: Dtype, seed: int
+    ) -> tuple[float, str]:
         assert isinstance(layer, TransformerLayer)
-        return oracle_error(layer, quiet, phase=phase, device=device, dtype=dtype, seed=seed), ORACLE_NAME
+        return oracle_error(layer, spec, phase=phase, device=device, dtype=dtype, seed=seed), ORACLE_NAME
 
     def _new_model(self, spec: LayerSpec, scope: Scope) -> SequenceModel:
         return TransformerLayer(spec) if scope is Scope.LAYER else TransformerLanguageModel(spec)
+
+
+def _attend_through(model: SequenceModel, attend: Attend) -> None:
+    for block in model.blocks:
+        block.attend = attend  # type: ignore[assignment]
 
 
 DEFINITION = TransformerDefinition()
