@@ -22,7 +22,7 @@ def write(path, file: RecordFile):
 def diff(tmp_path, monkeypatch):
     """Run the command in a folder of measurements: same code twice, slower, faster, borderline, another machine."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "240")
     write(tmp_path / "base" / "runs.jsonl", measured(seed=1, sigma=0.002))
     write(tmp_path / "same" / "runs.jsonl", measured(seed=2, sigma=0.002))
     write(tmp_path / "slow" / "runs.jsonl", measured(seed=3, slowdown=1.10))
@@ -102,7 +102,7 @@ def test_several_files_are_columns_against_the_first(diff):
     assert header.split() == ["workload", "where", "base", "same", "slow", "border"]
     (row,) = [line for line in result.stdout.splitlines() if line.startswith("PAM planar · graph")]
     assert row.count("×") == 4  # the batch and three ratios
-    assert row.index("equivalent") < row.index("slower")
+    assert row.index("inconclusive") < row.index("slower")  # one process a side is never equivalent
 
 
 def test_json_holds_keys_intervals_and_outcomes(diff):
@@ -119,7 +119,7 @@ def test_markdown_is_a_table_with_the_gate(diff):
     assert "4 above" in lines[2]
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + 1 + len(ARMS)
-    assert {line.count("|") for line in table} == {9}
+    assert {line.count("|") for line in table} == {10}
 
 
 def test_a_workload_on_one_side_is_listed(diff, tmp_path):
@@ -186,3 +186,12 @@ def test_needs_no_torch(diff):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "above" in result.stdout
+
+
+def test_the_table_says_how_many_repeats_would_decide_a_row_and_what_is_presumed(diff):
+    out = diff("base", "border", "--fail-above", "5%").stdout
+    assert "repeats to settle" in out
+    assert "presumed as 1.0 % (standard deviation)" in out
+    found = json.loads(diff("base", "border", "--fail-above", "5%", "--json").stdout)[0]["differences"]
+    assert any(row["outcome"] == "inconclusive" and row["repeats_to_settle"] >= 3 for row in found)
+    assert "repeats to settle" not in diff("base", "border", "--metric", "memory").stdout
