@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from pamprof import units
 from pamprof.cli import app
 from pamprof.records.codec import encode
 from pamprof.records.store import RecordFile
@@ -194,7 +193,7 @@ def test_needs_no_torch(diff):
 def test_the_table_says_how_many_repeats_would_decide_a_row_and_what_is_presumed(diff):
     out = diff("base", "border", "--fail-above", "5%").stdout
     assert "repeats to settle" in out
-    assert f"presumed as {units.percent(0.01)} (standard deviation)" in out
+    assert "presumed as 1.0\u202f% (standard deviation)" in out
     found = json.loads(diff("base", "border", "--fail-above", "5%", "--json").stdout)[0]["differences"]
     assert any(row["outcome"] == "inconclusive" and row["repeats_to_settle"] >= 3 for row in found)
     assert "repeats to settle" not in diff("base", "border", "--metric", "memory").stdout

@@ -119,7 +119,7 @@ def _notes(found: Sequence[FileDifference]) -> tuple[str, ...]:
     if unpaired:
         reasons = "; ".join(reason for reason in unpaired if reason)
         notes.append(f"Unpaired ({reasons}): a lasting change of the machine between the files is not in the interval.")
-    notes += _spreads(rows)
+    notes += _spreads(rows, counted=len(found) == 1)
     for difference in found:
         if difference.differing:
             notes.append(f"{differing_sentence(difference)}.")
@@ -136,8 +136,8 @@ def _repeats(row: Difference) -> str:
     return f"more than {MOST_REPEATS}" if row.repeats_to_settle is None else f"{row.repeats_to_settle}"
 
 
-def _spreads(rows: Iterable[Difference]) -> list[str]:
-    """What the intervals hold of fresh processes, in one sentence for each way it is known."""
+def _spreads(rows: Iterable[Difference], *, counted: bool) -> list[str]:
+    """What the intervals hold of fresh processes; ``counted`` where a column says how many would decide a row."""
     known = [row for row in rows if row.process_spread_ratio is not None]
     presumed = sorted({row.process_spread_ratio or 0.0 for row in known if not row.process_spread_measured})
     measured = [row.process_spread_ratio or 0.0 for row in known if row.process_spread_measured]
@@ -146,8 +146,8 @@ def _spreads(rows: Iterable[Difference]) -> list[str]:
         spreads = listed(tuple(units.percent(one) for one in presumed))
         notes.append(
             f"Intervals hold what a fresh process moves: presumed as {spreads} (standard deviation) where fewer than "
-            "four processes measured a workload. The last column says how many of each side would decide a row, if its "
-            "ratio stays."
+            "four processes measured a workload."
+            + (" The last column says how many of each side would decide a row, if its ratio stays." if counted else "")
         )
     if measured:
         rows_hold = f"{plural(len(measured), 'row')} {'holds' if len(measured) == 1 else 'hold'}"
