@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FEWEST_VALUES = 10
 TOLERANCE_RATIO = 0.01
 _CONFIDENCE = 0.95
+# A curve that is not straight leaves residuals that look correlated. More than this is therefore taken for a curve.
+_MOST_CORRELATION = 0.5
+_FEWEST_FREEDOM = 2.0
 
 
 class StationarityVerdict(StrEnum):
@@ -74,8 +77,8 @@ def stationarity(values: Sequence[float], *, tolerance_ratio: float = TOLERANCE_
     first, last = fmean(relative[:third]), fmean(relative[-third:])
     residuals = _around_a_line(relative)
     variance = sum(value * value for value in residuals) / (count - 2)
-    growth = variance_growth(correlation_of((residuals,)))
-    freedom = max(1.0, count / growth - 2)
+    growth = variance_growth(min(correlation_of((residuals,)), _MOST_CORRELATION))
+    freedom = max(_FEWEST_FREEDOM, count / growth - 2)
     resolution = student_quantile(0.5 + _CONFIDENCE / 2, freedom) * sqrt(variance * growth * 2 / third)
     change = last / first - 1 if first > 0 else 0.0
     words = f"the last third is {percent(abs(change))} {'above' if change >= 0 else 'below'} the first"
