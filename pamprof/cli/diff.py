@@ -92,7 +92,7 @@ def diff(
         raise typer.Exit(_REGRESSION)
     if strict and undecided:
         typer.echo(
-            f"pamprof: {undecided} of {len(gate.differences)} workloads inconclusive; measure longer (--time-limit)",
+            f"pamprof: {undecided} of {len(gate.differences)} workloads inconclusive; measure both in more processes",
             err=True,
         )
         raise typer.Exit(_INCONCLUSIVE)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import RecordError
 from pamprof.statistics.intervals import CONFIDENCE, checked_samples
-from pamprof.statistics.median_estimate import MedianEstimate, median_estimate
+from pamprof.statistics.median_estimate import median_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pamprof.records import Interval
+    from pamprof.statistics.log_estimate import LogEstimate
 
 
 def ratio_interval(subject: Sequence[float], reference: Sequence[float]) -> Interval:
@@ -51,11 +52,19 @@ def unpaired_ratio_interval(subject: Sequence[float], baseline: Sequence[float])
     Raises:
         RecordError: As ``median_interval``.
     """
-    mine, theirs = checked_samples(subject, "subject sample"), checked_samples(baseline, "baseline sample")
-    return median_estimate(mine, None).minus(median_estimate(theirs, None)).interval(CONFIDENCE)
+    return unpaired_estimate(subject).minus(unpaired_estimate(baseline, "baseline sample")).interval(CONFIDENCE)
 
 
-def paired_estimate(subject: Sequence[float], reference: Sequence[float]) -> MedianEstimate:
+def unpaired_estimate(samples: Sequence[float], name: str = "subject sample") -> LogEstimate:
+    """The estimate of ``ln(samples)``; ``name`` is what a message calls one of them.
+
+    Raises:
+        RecordError: As ``median_interval``.
+    """
+    return median_estimate(checked_samples(samples, name), None)
+
+
+def paired_estimate(subject: Sequence[float], reference: Sequence[float]) -> LogEstimate:
     """The estimate of ``ln(subject / reference)``, paired by index.
 
     Raises:

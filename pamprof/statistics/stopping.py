@@ -1,7 +1,7 @@
 """The rule that ends sampling.
 
 Sampling that stops on a narrow interval tends to stop where a short correlated series looks steadier than it is.
-Precision therefore ends it only once the samples are worth ten independent ones. ``benchmarks/calibration.py`` measures
+Precision therefore ends it only once the samples are worth twelve independent ones. ``benchmarks/coverage.py`` measures
 coverage, false alarms and slowdowns found, with this rule applied.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TARGET_HALF_WIDTH = 0.01
-_FEWEST_EFFECTIVE_SAMPLES = 10
+_FEWEST_EFFECTIVE_SAMPLES = 12
 
 
 def should_stop(
@@ -31,7 +31,7 @@ def should_stop(
     """Whether to stop sampling, to be asked after every pair; None to go on.
 
     The interval is evaluated at ``minimum_samples`` and then each time the count has grown by a tenth, which keeps the
-    evaluation cheap. Precision counts only once the samples are worth ten independent ones (at least 22 samples),
+    evaluation cheap. Precision counts only once the samples are worth twelve independent ones (20 samples or so),
     because among many evaluations of a short correlated series one is narrow by chance.
     """
     count = len(subject)

@@ -96,7 +96,9 @@ def test_several_files_are_columns_against_the_first(diff):
     assert header.split() == ["workload", "where", "base", "same", "slow", "border"]
     (row,) = [line for line in result.stdout.splitlines() if line.startswith("PAM planar · graph")]
     assert row.count("×") == 4  # the batch and three ratios
-    assert row.index("equivalent") < row.index("slower")
+    assert "slower" in row
+    assert "inconclusive" in row
+    assert "equivalent" not in row  # one process a side does not show it
 
 
 def test_json_holds_keys_intervals_and_outcomes(diff):
@@ -113,7 +115,7 @@ def test_markdown_is_a_table_with_the_gate(diff):
     assert "4 above" in lines[2]
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + 1 + len(ARMS)
-    assert {line.count("|") for line in table} == {9}
+    assert {line.count("|") for line in table} == {10}
 
 
 def test_a_workload_on_one_side_is_listed(diff, tmp_path):
@@ -180,3 +182,12 @@ def test_needs_no_torch(diff):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "above" in result.stdout
+
+
+def test_the_table_says_how_many_repeats_would_decide_a_row_and_what_is_presumed(diff):
+    out = diff("base", "border", "--fail-above", "5%").stdout
+    assert "repeats to settle" in out
+    assert "presumed as 1.0\u202f% (standard deviation)" in out
+    found = json.loads(diff("base", "border", "--fail-above", "5%", "--json").stdout)[0]["differences"]
+    assert any(row["outcome"] == "inconclusive" and row["repeats_to_settle"] >= 3 for row in found)
+    assert "repeats to settle" not in diff("base", "border", "--metric", "memory").stdout

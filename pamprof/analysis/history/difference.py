@@ -3,6 +3,9 @@
 Runs are matched by their full workload key. Where both were sampled beside the same reference, the ratio is
 (head / its reference) / (base / its reference), in which a machine that slowed down between the two files cancels. A
 change of the reference itself cancels too; it is therefore compared separately, unpaired.
+
+Samples of one process do not show what the next process would measure. Every interval of times therefore holds the
+spread between fresh processes, measured where the files hold several, presumed otherwise (``process_spread``).
 """
 
 from __future__ import annotations
@@ -14,17 +17,25 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.history.conditions import DifferingCondition, conditions, differing_conditions
+from pamprof.analysis.history.process_spread import (
+    presumed_spread_ratio,
+    process_of,
+    repeats_of,
+    repeats_until_decided,
+)
 from pamprof.analysis.history.reference_drift import moved_references, reference_times
 from pamprof.analysis.history.stored_runs import file_notes, is_ratio, latest_runs
 from pamprof.errors import RecordError
 from pamprof.records import Interval
-from pamprof.statistics import chained_ratio_interval, unpaired_ratio_interval, verdict
+from pamprof.statistics import CONFIDENCE, compare_processes, paired_estimate, unpaired_estimate, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pamprof.records import Run, Skip, Workload
     from pamprof.records.store import RecordFile
+    from pamprof.statistics import ProcessComparison
+    from pamprof.statistics.log_estimate import LogEstimate
 
 
 class ComparedMetric(StrEnum):
@@ -76,6 +87,13 @@ class Difference:
         change: The verdict.
         outcome: Against the threshold; without one, whether there is a verdict at all.
         reason: Why there is no ratio, or why it is unpaired; None otherwise.
+        base_process_count: Fresh processes of BASE that the ratio joins.
+        head_process_count: The same of HEAD.
+        process_spread_ratio: Relative standard deviation between processes that the interval holds; None for counted
+            numbers, and without a ratio.
+        process_spread_measured: Whether these processes showed it; otherwise it is presumed.
+        repeats_to_settle: Where the verdict, or with a gate its outcome, is inconclusive: processes of each side that
+            would decide it if the ratio stays; None where a hundred would not.
     """
 
     key: str
@@ -87,6 +105,11 @@ class Difference:
     change: Change
     outcome: GateOutcome
     reason: str | None
+    base_process_count: int = 1
+    head_process_count: int = 1
+    process_spread_ratio: float | None = None
+    process_spread_measured: bool = False
+    repeats_to_settle: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,15 +161,19 @@ def difference_between(
     metric: ComparedMetric = ComparedMetric.TIME,
     fail_above: float | None = None,
 ) -> FileDifference:
-    """Compare the latest run of every workload in ``head`` with the latest in ``base``.
+    """Compare every workload in ``head`` with the same in ``base``: the latest run, and its repeats by other processes.
 
     Mixed environments are compared unpaired and listed in ``differing``; the caller may refuse them.
     """
     before, after = latest_runs(base.runs), latest_runs(head.runs)
-    base_runs, head_runs = tuple(before.values()), tuple(after.values())
     pairs = [(run, after[key]) for key, run in before.items() if key in after]
+    timed = metric is ComparedMetric.TIME
+    base_runs, head_runs = (
+        tuple(run for one in latest.values() for run in (repeats_of(one, file.runs) if timed else (one,)))
+        for latest, file in ((before, base), (after, head))
+    )
     notes = [*file_notes(base, base_runs, base_name), *file_notes(head, head_runs, head_name)]
-    if metric is ComparedMetric.TIME:
+    if timed:
         differences = [_time_difference(mine, theirs, base_runs, head_runs, fail_above) for mine, theirs in pairs]
         notes.extend(moved_references(pairs, base_runs, head_runs))
     else:
@@ -167,47 +194,76 @@ def difference_between(
 def _time_difference(
     base: Run, head: Run, base_runs: Sequence[Run], head_runs: Sequence[Run], fail_above: float | None
 ) -> Difference:
-    mine, theirs = head.timing, base.timing
-    basis, reason, ratio = RatioBasis.UNPAIRED, None, None
-    base_times, head_times = theirs.wall_time_seconds, mine.wall_time_seconds
+    theirs, mine = repeats_of(base, base_runs), repeats_of(head, head_runs)
+    same_environment, same_reference = conditions(base) == conditions(head), base.reference.key == head.reference.key
+    chained = same_environment and same_reference and not is_reference(base)
+    reason = None
+    if not chained:
+        reason = (
+            "the environments differ"
+            if not same_environment
+            else "it is the reference itself"
+            if same_reference
+            else f"paired with {base.reference.key} in BASE and with {head.reference.key} in HEAD"
+        )
+    whole = same_environment and same_reference and is_reference(base)
+    base_times = _times(base, base_runs, theirs, beside_every_arm=whole)
+    head_times = _times(head, head_runs, mine, beside_every_arm=whole)
+    found: ProcessComparison | None = None
+    ratio: Interval | None = None
     try:
-        if conditions(base) == conditions(head) and base.reference.key == head.reference.key:
-            if is_reference(base):
-                reason = "it is the reference itself"
-                base_times, head_times = reference_times(base, base_runs), reference_times(head, head_runs)
-                ratio = unpaired_ratio_interval(head_times, base_times)
-            else:
-                basis = RatioBasis.CHAINED
-                ratio = chained_ratio_interval(
-                    mine.wall_time_seconds,
-                    mine.reference_wall_time_seconds,
-                    theirs.wall_time_seconds,
-                    theirs.reference_wall_time_seconds,
-                )
-        else:
-            reason = (
-                "the environments differ"
-                if conditions(base) != conditions(head)
-                else f"paired with {base.reference.key} in BASE and with {head.reference.key} in HEAD"
-            )
-            ratio = unpaired_ratio_interval(mine.wall_time_seconds, theirs.wall_time_seconds)
+        found = compare_processes(
+            _estimates(mine, None if chained else head_times),
+            _estimates(theirs, None if chained else base_times),
+            presumed_spread_ratio=presumed_spread_ratio(head.environment.device_kind, chained=chained),
+        )
+        ratio = found.estimate.interval(CONFIDENCE)
     except RecordError as exc:
         reason = str(exc)
     if ratio is not None and not is_ratio(ratio):
         reason = "the samples lie too far apart for a ratio; measure both again"
-        ratio = None
+        found = ratio = None
     change = Change.INCONCLUSIVE if ratio is None else Change(verdict(ratio).value)
+    outcome = _outcome(ratio, change, fail_above)
+    undecided = outcome is GateOutcome.INCONCLUSIVE and ratio is not None and ratio.confidence > 0
+    every_base, every_head = ([time for times in one for time in times] for one in (base_times, head_times))
     return Difference(
         key=base.workload.key,
         workload=base.workload,
-        base_value=median(base_times) if base_times else None,
-        head_value=median(head_times) if head_times else None,
+        base_value=median(every_base) if every_base else None,
+        head_value=median(every_head) if every_head else None,
         ratio=ratio,
-        basis=basis,
+        basis=RatioBasis.CHAINED if chained else RatioBasis.UNPAIRED,
         change=change,
-        outcome=_outcome(ratio, change, fail_above),
+        outcome=outcome,
         reason=reason,
+        base_process_count=len(base_times),
+        head_process_count=len(head_times),
+        process_spread_ratio=found.spread_ratio if found else None,
+        process_spread_measured=found.spread_measured if found else False,
+        repeats_to_settle=repeats_until_decided(ratio, found, fail_above) if undecided and ratio and found else None,
     )
+
+
+def _times(
+    run: Run, runs: Sequence[Run], repeats: Sequence[Run], *, beside_every_arm: bool
+) -> tuple[tuple[float, ...], ...]:
+    """Step times of each process, seconds; those of the reference from beside every arm, if asked for."""
+    if not beside_every_arm:
+        return tuple(repeat.timing.wall_time_seconds for repeat in repeats)
+    processes = dict.fromkeys(process_of(one) for one in runs if one.reference.key == run.reference.key)
+    found = (reference_times(run, [one for one in runs if process_of(one) == process]) for process in processes)
+    return tuple(times for times in found if times)
+
+
+def _estimates(repeats: Sequence[Run], times: Sequence[tuple[float, ...]] | None) -> list[LogEstimate]:
+    """Estimates of each process: of its own ``times``, or without them of the ratio to the reference beside it."""
+    if times is not None:
+        return [unpaired_estimate(one) for one in times] or [unpaired_estimate(())]
+    return [
+        paired_estimate(repeat.timing.wall_time_seconds, repeat.timing.reference_wall_time_seconds)
+        for repeat in repeats
+    ]
 
 
 def _memory_difference(base: Run, head: Run, fail_above: float | None) -> Difference:

@@ -10,6 +10,7 @@ from pamprof.analysis.history.difference import ComparedMetric, GateOutcome, Rat
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.history.workload_labels import workload_labels
 from pamprof.render.text import brackets, cleaned, listed, plural
+from pamprof.statistics.processes import MOST_REPEATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,11 +36,12 @@ def _pair_view(found: FileDifference) -> TableView:
     gated = found.fail_above is not None
     labels = workload_labels(difference.workload for difference in found.differences)
     quantity = "step time" if found.metric is ComparedMetric.TIME else "peak memory"
+    timed = found.metric is ComparedMetric.TIME
     columns = ("workload", "where", "BASE", "HEAD", "HEAD / BASE", "verdict", "basis")
     return TableView(
         title=f"pamprof diff: {quantity}, {found.head} over {found.base}",
         summary=_summary(found),
-        columns=(*columns, *(("gate",) if gated else ())),
+        columns=(*columns, *(("gate",) if gated else ()), *(("repeats to settle",) if timed else ())),
         right=frozenset({2, 3}),
         rows=tuple(
             (
@@ -51,6 +53,7 @@ def _pair_view(found: FileDifference) -> TableView:
                 row.change.value,
                 row.basis.value if row.ratio else row.reason or "",
                 *((row.outcome.value,) if gated else ()),
+                *((_repeats(row),) if timed else ()),
             )
             for row in found.differences
         ),
@@ -115,7 +118,8 @@ def _notes(found: Sequence[FileDifference]) -> tuple[str, ...]:
     unpaired = tuple(dict.fromkeys(row.reason for row in rows if row.basis is RatioBasis.UNPAIRED and row.ratio))
     if unpaired:
         reasons = "; ".join(reason for reason in unpaired if reason)
-        notes.append(f"Unpaired ({reasons}): drift of the machine between the files is not in the interval.")
+        notes.append(f"Unpaired ({reasons}): a lasting change of the machine between the files is not in the interval.")
+    notes += _spreads(rows, counted=len(found) == 1)
     for difference in found:
         if difference.differing:
             notes.append(f"{differing_sentence(difference)}.")
@@ -123,6 +127,35 @@ def _notes(found: Sequence[FileDifference]) -> tuple[str, ...]:
         notes += _unmatched(f"Only in {difference.base}", difference.only_in_base)
         notes += _unmatched(f"Only in {difference.head}", difference.only_in_head)
     return tuple(dict.fromkeys(f"{note[:1].upper()}{note[1:]}" for note in notes))
+
+
+def _repeats(row: Difference) -> str:
+    """How many processes of each side would decide the row; empty where it is decided, or nothing can be said."""
+    if row.outcome is not GateOutcome.INCONCLUSIVE or row.ratio is None or row.ratio.confidence <= 0:
+        return ""
+    return f"more than {MOST_REPEATS}" if row.repeats_to_settle is None else f"{row.repeats_to_settle}"
+
+
+def _spreads(rows: Iterable[Difference], *, counted: bool) -> list[str]:
+    """What the intervals hold of fresh processes; ``counted`` where a column says how many would decide a row."""
+    known = [row for row in rows if row.process_spread_ratio is not None]
+    presumed = sorted({row.process_spread_ratio or 0.0 for row in known if not row.process_spread_measured})
+    measured = [row.process_spread_ratio or 0.0 for row in known if row.process_spread_measured]
+    notes = []
+    if presumed:
+        spreads = listed(tuple(units.percent(one) for one in presumed))
+        notes.append(
+            f"Intervals hold what a fresh process moves: presumed as {spreads} (standard deviation) where fewer than "
+            "four processes measured a workload."
+            + (" The last column says how many of each side would decide a row, if its ratio stays." if counted else "")
+        )
+    if measured:
+        rows_hold = f"{plural(len(measured), 'row')} {'holds' if len(measured) == 1 else 'hold'}"
+        notes.append(
+            f"{rows_hold} what fresh processes were seen to move, at most {units.percent(max(measured))} (standard "
+            "deviation)."
+        )
+    return notes
 
 
 def _unmatched(where: str, workloads: Iterable[Unmatched]) -> list[str]:

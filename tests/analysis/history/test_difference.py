@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import log
 
 import pytest
 
@@ -6,7 +7,7 @@ from pamprof.analysis.history.difference import Change, ComparedMetric, GateOutc
 from pamprof.records import Execution, SkipKind
 from pamprof.records.run import Skip, Unknown
 from pamprof.records.store import RecordFile
-from tests.synthetic import synthetic_run, synthetic_workload
+from tests.synthetic import synthetic_environment, synthetic_run, synthetic_workload
 
 REFERENCE = synthetic_workload("transformer", execution=Execution.GRAPH)
 ARMS = tuple(
@@ -94,7 +95,7 @@ def test_the_interval_of_the_reference_holds_the_wandering_within_a_session():
                 reference_step_seconds=0.085 * level,
                 seed=seed,
             )
-            for workload, level in zip((REFERENCE, *ARMS), (1.0, 1.03, 0.98, 1.04, 0.97), strict=True)
+            for workload, level in zip((REFERENCE, *ARMS), (1.0, 1.09, 0.94, 1.12, 0.91), strict=True)
         ]
         return RecordFile(sessions=(), runs=tuple(runs), skips=(), problems=())
 
@@ -127,13 +128,83 @@ def test_a_workload_that_head_skipped_is_listed_with_the_reason():
     assert missing.reason == "out-of-memory: 90 GiB asked"
 
 
-def test_the_latest_run_of_a_workload_counts_and_the_earlier_ones_are_noted():
-    old = measured(seed=1, slowdown=2.0, started_at="2026-11-21T12:00:00+00:00")
+def test_the_latest_run_counts_and_those_of_earlier_code_are_noted():
+    old = with_environment(
+        measured(seed=1, slowdown=2.0, started_at="2026-11-21T12:00:00+00:00"), git_commit="an earlier one"
+    )
     new = measured(seed=2)
     both = replace(old, runs=(*new.runs, *old.runs))
     found = difference_between(measured(seed=3), both)
     assert rows(found)[ARMS[0].key].ratio.median == pytest.approx(1.0, abs=0.02)
     assert found.notes == ("HEAD: 5 earlier runs of workloads measured again left out",)
+
+
+def test_a_process_that_measured_a_workload_twice_counts_once():
+    old = measured(seed=2, slowdown=2.0, started_at="2026-11-21T12:00:00+00:00")
+    new = measured(seed=2)
+    row = rows(difference_between(measured(seed=3), replace(old, runs=(*new.runs, *old.runs))))[ARMS[0].key]
+    assert row.head_process_count == 1
+    assert row.ratio.median == pytest.approx(1.0, abs=0.02)
+
+
+def exact(*slowdowns):
+    """A file of one process for each slowdown, whose samples have no noise."""
+    runs = [
+        synthetic_run(
+            workload,
+            wall_time_seconds=(0.085 if workload == REFERENCE else 0.140 * slowdown,) * 12,
+            reference=REFERENCE,
+            reference_wall_time_seconds=(0.085,) * 12,
+            group_id=f"process-{slowdown}",
+        )
+        for slowdown in slowdowns
+        for workload in (REFERENCE, *ARMS)
+    ]
+    return RecordFile(sessions=(), runs=tuple(runs), skips=(), problems=())
+
+
+def test_one_process_a_side_is_given_the_presumed_spread_of_a_gpu():
+    row = rows(difference_between(exact(1.0), exact(1.02)))[ARMS[0].key]
+    assert (row.base_process_count, row.head_process_count) == (1, 1)
+    assert (row.process_spread_ratio, row.process_spread_measured) == (0.01, False)
+    # ln 1.02 ± 1.96 x sqrt(2) x 1 %
+    assert (log(row.ratio.low), log(row.ratio.high)) == pytest.approx((-0.00792, 0.04752), abs=1e-4)
+    assert row.change is Change.INCONCLUSIVE
+    # ln 1.02 - ln 1.01 = 0.00985. With 11 processes t is 2.086 and the reach 2.086 x 1 % x sqrt(2 / 11) = 0.0089; with
+    # 10 it is 2.101 x 1 % x sqrt(2 / 10) = 0.0094, with 9 it is 2.120 x 1 % x sqrt(2 / 9) = 0.00999.
+    assert row.repeats_to_settle == 10
+
+
+def test_several_processes_a_side_show_their_spread_themselves():
+    row = rows(difference_between(exact(0.999, 1.0, 1.001), exact(1.019, 1.02, 1.021)))[ARMS[0].key]
+    assert (row.base_process_count, row.head_process_count) == (3, 3)
+    assert row.process_spread_measured
+    assert row.process_spread_ratio == pytest.approx(0.00099, abs=1e-5)
+    # ln 1.02 ± 2.776 x 0.099 % x sqrt(2 / 3)
+    assert log(row.ratio.high) - log(row.ratio.low) == pytest.approx(2 * 0.00224, rel=0.01)
+    assert row.change is Change.SLOWER
+    assert row.repeats_to_settle is None
+
+
+def test_processes_that_scatter_decide_nothing_however_narrow_their_samples():
+    row = rows(difference_between(exact(0.9, 1.0, 1.1), exact(1.0, 1.1, 1.2)))[ARMS[0].key]
+    assert row.ratio.low < 1 < row.ratio.high
+    assert row.change is Change.INCONCLUSIVE
+    assert row.repeats_to_settle > 3
+
+
+def test_two_sessions_of_a_cpu_that_moved_by_a_seventh_get_no_verdict():
+    base, head = (
+        replace(file, runs=tuple(replace(run, environment=synthetic_environment("cpu")) for run in file.runs))
+        for file in (exact(1.0), exact(1.157))
+    )
+    row = rows(difference_between(base, head))[ARMS[0].key]
+    assert row.process_spread_ratio == 0.07
+    # ln 1.157 = 0.1458 ± 1.96 x sqrt(2) x 7 %
+    assert log(row.ratio.low) == pytest.approx(0.1458 - 0.1940, abs=1e-3)
+    assert row.change is Change.INCONCLUSIVE
+    # The band ends at 0.00995. With 3 processes t is 2.776 and the reach 0.159, with 4 it is 2.447 and 0.121.
+    assert row.repeats_to_settle == 4
 
 
 @pytest.mark.parametrize(
