@@ -53,6 +53,11 @@ class Timing:
         kernel_count: Device kernels in that step.
         compile_seconds: Time spent compiling or capturing before the warm-up; 0 for eager.
         cold_cache: Whether the cache was flushed before each sample.
+        window_seconds: Length that a sample was to have where samples are windows of back-to-back steps, taken in the
+            order reference, arm, arm, reference; None where they are single steps or short runs of them.
+        alone_wall_time_seconds: Windows of the arm by itself, taken after the pairs; None where none were taken. Those of
+            the reference are in its own run.
+        settled: Whether power, clocks and step time were stationary before the first sample; None where nobody looked.
     """
 
     wall_time_seconds: tuple[float, ...]
@@ -69,6 +74,9 @@ class Timing:
     kernel_count: int | None
     compile_seconds: float
     cold_cache: bool
+    window_seconds: float | None = None
+    alone_wall_time_seconds: tuple[float, ...] | None = None
+    settled: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
