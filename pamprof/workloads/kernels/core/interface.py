@@ -17,14 +17,38 @@ from torch import Tensor
 from pamprof.errors import SpecError, UnsupportedError
 from pamprof.workloads.autograd import Function
 from pamprof.workloads.kernels.availability import unavailable_reason
+from pamprof.workloads.kernels.core.configuration import CoreShape
 from pamprof.workloads.kernels.core.operators import core_backward, core_forward
-from pamprof.workloads.kernels.core.selection import configuration_numbers
+from pamprof.workloads.kernels.core.selection import configuration_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAXIMUM_HEAD_DIM = 128
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
+# A compiler takes the result as a constant instead of tracing how it was found.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch does not annotate it
+def _configuration_numbers(
+    batch_size: int,
+    length: int,
+    heads: int,
+    head_dim: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    differentiates: bool,
+) -> list[int]:
+    """``configuration_for`` as plain numbers, for an operator's argument."""
+    shape = CoreShape(
+        batch_size=batch_size,
+        length=length,
+        heads=heads,
+        head_dim=head_dim,
+        dtype=dtype,
+        differentiates=differentiates,
+    )
+    return configuration_for(shape, device).numbers()
 
 
 def fused_core(
@@ -146,7 +170,7 @@ class _FusedCore(Function):
 
 def _configuration(q: Tensor, differentiates: bool) -> list[int]:
     batch_size, length, _, heads, head_dim = q.shape
-    numbers: list[int] = configuration_numbers(batch_size, length, heads, head_dim, q.dtype, q.device, differentiates)
+    numbers: list[int] = _configuration_numbers(batch_size, length, heads, head_dim, q.dtype, q.device, differentiates)
     return numbers
 
 

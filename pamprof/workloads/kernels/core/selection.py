@@ -36,29 +36,6 @@ def configuration_for(shape: CoreShape, device: torch.device) -> Configuration:
     return choose_configuration(shape, multiprocessors(device), hopper=has_hopper_kernels(device))
 
 
-# A compiler takes the result as a constant instead of tracing how it was found.
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch does not annotate it
-def configuration_numbers(
-    batch_size: int,
-    length: int,
-    heads: int,
-    head_dim: int,
-    dtype: torch.dtype,
-    device: torch.device,
-    differentiates: bool,
-) -> list[int]:
-    """``configuration_for`` as plain numbers, for an operator's argument."""
-    shape = CoreShape(
-        batch_size=batch_size,
-        length=length,
-        heads=heads,
-        head_dim=head_dim,
-        dtype=dtype,
-        differentiates=differentiates,
-    )
-    return configuration_for(shape, device).numbers()
-
-
 @cache
 def multiprocessors(device: torch.device) -> int:
     """Of a CUDA device; elsewhere those of an H200, so that work counted on meta tensors is that of the GPU."""
