@@ -50,7 +50,7 @@ pytestmark = [
 
 # Within what a record may hold (records/magnitudes.py); what lies beyond is refused and has tests of its own.
 VALUES = (1, 2, 10**15, 2**63 - 1, 10**30, 1e-30, 1e-20, 1e-9, 0.5, 1e9, 1e20, 1e30, 0, 0, -1, -1e-30, -1e30)
-ARM = Arm(key="pam/planar", label="PAM planar", role="planar", marker="D")
+ARM = Arm(key="pam/planar", label="PAM planar", role="plain1", marker="D")
 
 
 @cache
@@ -181,7 +181,7 @@ LOOKS = {
 def panels(value):
     """A panel of every kind of picture with ``value`` wherever a measured number stands."""
     number = value.high
-    bar = LadderBar(label="rung", detail="", role="planar", start=number, factor=value, cumulative=value, measured=True)
+    bar = LadderBar(label="rung", detail="", role="plain1", start=number, factor=value, cumulative=value, measured=True)
     dot = Dot(arm=ARM, label="PAM", value=value, text="", slower=(number,), sample_count=5)
     line = ArmLine(arm=ARM, xs=(min(number, 1e30), 2048.0), values=(value, interval(1.0)))
     roof = RooflinePanel(
