@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import zlib
 from dataclasses import replace
 from functools import cache
@@ -142,7 +143,7 @@ def test_words_and_tables_of_absurd_values_are_written_or_refused_with_a_sentenc
             error.add_note(f"seed: words {seed}")
             raise
         written += 1
-        assert all(word not in text for text in texts[:1] for word in (" nan", " inf", "None"))
+        assert not re.search(r"\b(nan|inf|None)\b", texts[0]), f"words {seed}"
         assert trend_view(trend).table.rows
     assert written > 25
 
