@@ -238,14 +238,14 @@ def picture(outcomes: list[Outcome], device: str) -> bytes:
             figure.subplots(2, len(outcomes), sharex=True, squeeze=False).T, outcomes, strict=True
         ):
             above.set_title(f"{outcome.dtype}: {outcome.candidate} beside {PLAIN}")
-            above.plot(outcome.plain_losses, color=LIGHT["planar"], linewidth=2.4, label=PLAIN)
+            above.plot(outcome.plain_losses, color=LIGHT["plain1"], linewidth=2.4, label=PLAIN)
             above.plot(outcome.candidate_losses, color=LIGHT["ink"], linewidth=1, label=outcome.candidate)
             above.plot(outcome.other_seed_losses, color=LIGHT["rule"], linewidth=1, label=f"{PLAIN}, other seed")
             above.set_ylabel("loss (nats per byte)")
             above.legend(frameon=False)
             for values, role, label in (
                 (outcome.other_seed_losses, "rule", f"other seed − {PLAIN}"),
-                (outcome.other_rounding_losses, "planar", f"other rounding − {PLAIN}"),
+                (outcome.other_rounding_losses, "plain1", f"other rounding − {PLAIN}"),
                 (outcome.candidate_losses, "ink", f"{outcome.candidate} − {PLAIN}"),
             ):
                 apart = [a - b for a, b in zip(values, outcome.plain_losses, strict=True)]

@@ -15,6 +15,7 @@ from pamprof.records.store import is_only_begun, read_records
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAMES = tuple(f"arm{number:02d}" for number in range(16))
 LONGEST_DELAY_SECONDS = 0.35
+MOST_GROWTH_BYTES = 150_000
 
 
 class Comparison:
@@ -58,14 +59,16 @@ def size(path):
     return path.stat().st_size if path.exists() else 0
 
 
-def wait_for_moment(rng, path):
-    """Sleep a random time, or until the file has grown by a random number of bytes: right beside a write."""
-    until = time.perf_counter() + rng.uniform(0, LONGEST_DELAY_SECONDS)
+def wait_for_moment(rng, path, process):
+    """Sleep a random time, or until the file has grown by a random number of bytes: right beside a write.
+
+    Growth is waited for until the session ends, so that a busy machine gets as far as an idle one.
+    """
     if rng.random() < 0.5:
-        time.sleep(until - time.perf_counter())
+        time.sleep(rng.uniform(0, LONGEST_DELAY_SECONDS))
         return
-    enough = size(path) + rng.randrange(1, 150_000)
-    while size(path) < enough and time.perf_counter() < until:
+    enough = size(path) + rng.randrange(1, MOST_GROWTH_BYTES)
+    while size(path) < enough and process.poll() is None:
         pass
 
 
@@ -80,7 +83,7 @@ def kill_often(tmp_path, *, kills, seed):
     while done < kills:
         comparison, waiting = waiting, Comparison()
         comparison.start(path, NAMES)
-        wait_for_moment(rng, path)
+        wait_for_moment(rng, path, comparison.process)
         killed = comparison.kill()
         done += killed
         started, finished = comparison.told()

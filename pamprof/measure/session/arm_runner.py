@@ -50,6 +50,7 @@ _GATE_TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
 # Of a point begun before its deadline: its fewest samples are taken, however late it is.
 _SHORTEST_SAMPLING_SECONDS = 0.05
 
+_NO_WINDOWS = "single steps or short runs of them were sampled, not windows of back-to-back steps"
 _NOT_WATCHED = "a sweep watches the energy of one sequence and of the batch that ends each context alone"
 
 
@@ -341,6 +342,11 @@ class ArmRunner:
             unknowns += [
                 Unknown(field=f"timing.{name}", reason=reason)
                 for name in ("device_time_seconds", "reference_device_time_seconds")
+            ]
+        if self._settings.windows is None:
+            unknowns += [
+                Unknown(field=f"timing.{name}", reason=_NO_WINDOWS)
+                for name in ("window_seconds", "alone_wall_time_seconds", "settled")
             ]
         timing = Timing(
             wall_time_seconds=tuple(pairs.arm.wall_time_seconds),
