@@ -51,8 +51,11 @@ def rank_by_worth(
     for group in groups:
         best = _best_ways(group, facts, has_kernels=has_kernels)
         for workload in group:
-            worth = _worth(workload, best, facts, main=workload.point in main)
-            found[Worth.BEST if workload is group[0] and worth > Worth.CROSSOVER else worth].append(workload)
+            main_point = workload.point in main
+            worth = _worth(workload, best, facts, main=main_point)
+            if workload is group[0]:
+                worth = Worth.BEST if main_point else Worth.CROSSOVER
+            found[worth].append(workload)
     return {
         worth: tuple(sorted(workloads, key=lambda workload: order[workload.point]))
         for worth, workloads in found.items()
