@@ -58,6 +58,12 @@ def plain_regions(model: SequenceModel) -> None:
     torch._dynamo.reset()
 
 
+def compiler_counts() -> tuple[int, int]:
+    """Frames that torch.compile has compiled in this process so far, and graph breaks that it met."""
+    counters = torch._dynamo.utils.counters
+    return counters["frames"]["total"], sum(counters["graph_break"].values())
+
+
 def capture_graph(step: Callable[[], Captured]) -> Callable[[], Captured]:
     """Capture ``step`` into a CUDA graph; the returned callable replays it and returns the step's static output.
 
