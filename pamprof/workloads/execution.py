@@ -5,6 +5,7 @@ The same three ways for every arm, so that no architecture is compared compiled 
 
 from __future__ import annotations
 
+import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -60,7 +61,10 @@ def plain_regions(model: SequenceModel) -> None:
 
 def compiler_counts() -> tuple[int, int]:
     """Frames that torch.compile has compiled in this process so far, and graph breaks that it met."""
-    counters = torch._dynamo.utils.counters
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    if dynamo is None:  # where nothing was compiled, asking would load the compiler
+        return 0, 0
+    counters = dynamo.counters
     return counters["frames"]["total"], sum(counters["graph_break"].values())
 
 

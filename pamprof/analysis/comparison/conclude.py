@@ -32,7 +32,7 @@ from pamprof.records import Dtype, Effort, ImplementationKind, Phase
 from pamprof.records.store import RecordFile
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pamprof.analysis.comparison.results import Doubt, Summary
     from pamprof.analysis.comparison.roles import Roles
@@ -53,7 +53,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     files = (records,) if isinstance(records, RecordFile) else tuple(records)
     problems = [problem for file in files for problem in file.problems]
     runs = _usable([run for file in files for run in file.runs], problems)
-    quick_sessions = {s.session_id for file in files for s in file.sessions if s.effort is Effort.QUICK}
+    efforts = {s.session_id: s.effort for file in files for s in file.sessions}
     sessions = sorted(
         (session for file in files for session in file.sessions), key=lambda s: s.started_at, reverse=True
     )
@@ -72,7 +72,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
             [s for s in skips if s.workload.point == point],
             roles,
             roofs[point.dtype],
-            quick_sessions,
+            efforts=efforts,
         )
         for point in ordered
     )
@@ -84,7 +84,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     return Analysis(
         points=points,
         crossovers=crossovers,
-        story=tell(points, crossovers, roles, sessions[0] if sessions else None),
+        story=tell(points, crossovers, roles, sessions[0] if sessions else None, efforts=efforts),
         problems=tuple(problems),
         noise_floor=noise_floor(points),
         roofs=tuple(roofs.values()),
@@ -111,7 +111,13 @@ def _roofs(measured: Sequence[Ceilings], runs: Sequence[Run]) -> dict[Dtype, Roo
 
 
 def _analyse_point(
-    point: Point, runs: Sequence[Run], skips: Sequence[Skip], roles: Roles, roof: Roof, quick_sessions: Collection[str]
+    point: Point,
+    runs: Sequence[Run],
+    skips: Sequence[Skip],
+    roles: Roles,
+    roof: Roof,
+    *,
+    efforts: Mapping[str, Effort | None],
 ) -> PointAnalysis:
     baseline = baseline_of(runs, roles.references, roles.subject)
     own = own_reference_of(runs, roles.references, baseline)
@@ -125,7 +131,7 @@ def _analyse_point(
             baseline,
             (
                 *_doubts_of_reference(run, by_group.get(run.group_id)),
-                *((quick(run),) if run.session_id in quick_sessions else ()),
+                *((quick(run),) if efforts.get(run.session_id) is Effort.QUICK else ()),
             ),
             roof=roof,
         )

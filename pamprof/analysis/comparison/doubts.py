@@ -149,7 +149,7 @@ def quick(run: Run) -> Doubt:
     return Doubt(
         kind=DoubtKind.QUICK,
         observation=f"measured with effort quick: {count} sample{'s' if count != 1 else ''}{lacks}",
-        advice="--effort standard --resume samples longer where the interval is wide, and measures what quick leaves out",
+        advice="--effort standard --resume samples wide intervals again and measures what quick leaves out",
         shift_ratio=None if count < 2 else _ratio_half_width(run),
     )
 
@@ -229,7 +229,8 @@ def _unsettled(run: Run) -> Iterator[Doubt]:
     moved = settled.verdict is StationarityVerdict.NOT_STATIONARY
     if not moved and timing.settled is not False:
         return
-    ratios = [mine / theirs for mine, theirs in zip(timing.wall_time_seconds, timing.reference_wall_time_seconds)]
+    mine, theirs = timing.wall_time_seconds, timing.reference_wall_time_seconds
+    ratios = [own / other for own, other in zip(mine, theirs, strict=True)]
     change = stationarity(ratios).change_ratio
     unsettled = "power, clocks and step time had not settled before the first sample"
     yield Doubt(
@@ -246,7 +247,7 @@ def _recompiled(run: Run) -> Iterator[Doubt]:
         return
     yield Doubt(
         kind=DoubtKind.RECOMPILED,
-        observation=f"torch.compile compiled {count}× and broke the graph {breaks}× between the first sample and the last",
+        observation=f"between the first sample and the last torch.compile compiled {count}×, with {breaks} graph breaks",
         advice="samples hold time of the compiler; see `TORCH_LOGS=recompiles,graph_breaks` for the reason",
         shift_ratio=None,
     )

@@ -55,6 +55,7 @@ class SessionPlan:
         monitor_seconds: Monitored window by key, where it is not that of ``settings``.
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
+        unplanned_count: Of a comparison: workloads that a standard one would plan besides.
         remarks: Sentences for the reporter before the first group.
     """
 
@@ -75,6 +76,7 @@ class SessionPlan:
     monitor_seconds: Mapping[str, float] = field(default_factory=dict)
     compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
+    unplanned_count: int | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -239,6 +241,7 @@ def _header(
         kind=kind,
         layers=tuple({arm.definition.name: layer_facts(arm.definition) for arm in plan.arms}.values()),
         effort=plan.effort,
+        unplanned_count=plan.unplanned_count,
         time_budget_seconds=plan.time_budget_seconds,
     )
 
