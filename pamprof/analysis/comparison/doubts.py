@@ -247,7 +247,7 @@ def _recompiled(run: Run) -> Iterator[Doubt]:
         return
     yield Doubt(
         kind=DoubtKind.RECOMPILED,
-        observation=f"between the first sample and the last torch.compile compiled {count}×, with {breaks} graph breaks",
+        observation=f"torch.compile compiled {count}×, with {breaks} graph breaks, between first and last sample",
         advice="samples hold time of the compiler; see `TORCH_LOGS=recompiles,graph_breaks` for the reason",
         shift_ratio=None,
     )
