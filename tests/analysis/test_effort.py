@@ -170,6 +170,6 @@ def test_an_incomplete_comparison_names_its_budget_and_the_command_that_goes_on(
     view = build_view(replace(records, runs=records.runs[:-2]))
     assert view.alerts[0] == (
         "Incomplete: 2 of 45 planned points were not reached (time budget: 30 s). What was measured before stands "
-        "below; `pamprof compare --preset tiny --device cpu --dtype float32 --output-dir THIS-FOLDER --resume` measures "
-        "the rest."
+        "below; `pamprof compare --preset tiny --device cpu --dtype float32 --output-dir THIS-FOLDER --resume` "
+        "measures the rest."
     )
