@@ -203,6 +203,11 @@ class SkipKind(StrEnum):
     CRASHED = "crashed"
     INTERRUPTED = "interrupted"
 
+    @property
+    def worth_another_try(self) -> bool:
+        """Whether a second attempt may well give a number."""
+        return self in (SkipKind.TIMEOUT, SkipKind.CRASHED, SkipKind.INTERRUPTED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
