@@ -161,7 +161,8 @@ def test_decode_is_timed_on_the_models_own_cache(monkeypatch):
 @pytest.mark.parametrize("phase", list(Phase))
 def test_the_shape_is_that_of_one_layer(phase):
     shape = AttentionShape.of(workload(phase, "llama", Execution.COMPILED_GRAPH))
-    assert (shape.heads, shape.key_value_heads, shape.replayed) == (5, 1, True)
+    assert (shape.heads, shape.key_value_heads) == (5, 1)
+    assert shape.replayed is (phase is not Phase.TRAIN)
     assert (shape.queries, shape.keys) == ((1, 49) if phase is Phase.DECODE else (48, 48))
     assert shape.differentiates is (phase is Phase.TRAIN)
 
@@ -417,10 +418,10 @@ def test_a_choice_is_made_once_for_a_shape_and_device(monkeypatch):
     monkeypatch.setattr(choice, "choose", chosen)
     monkeypatch.setattr(choice, "_choices", {})
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    first = choice.attention_choice(workload(execution=Execution.GRAPH), torch.device("cuda:0"))
-    again = choice.attention_choice(workload(execution=Execution.COMPILED_GRAPH), torch.device("cuda:0"))
+    first = choice.attention_choice(workload(Phase.PREFILL, execution=Execution.GRAPH), torch.device("cuda:0"))
+    again = choice.attention_choice(workload(Phase.PREFILL, execution=Execution.COMPILED_GRAPH), torch.device("cuda:0"))
     assert again is first
-    choice.attention_choice(workload(execution=Execution.EAGER), torch.device("cuda:0"))
-    choice.attention_choice(workload(execution=Execution.GRAPH), torch.device("cuda:1"))
-    choice.attention_choice(workload(execution=Execution.GRAPH, length=49), torch.device("cuda:0"))
+    choice.attention_choice(workload(Phase.PREFILL, execution=Execution.EAGER), torch.device("cuda:0"))
+    choice.attention_choice(workload(Phase.PREFILL, execution=Execution.GRAPH), torch.device("cuda:1"))
+    choice.attention_choice(workload(Phase.PREFILL, execution=Execution.GRAPH, length=49), torch.device("cuda:0"))
     assert len(made) == 4

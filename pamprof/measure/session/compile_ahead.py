@@ -34,7 +34,7 @@ _COMPILED = (Execution.COMPILED, Execution.COMPILED_GRAPH)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # Of the device's memory, for each process: the worker must keep enough for the largest model.
-_MEMORY_SHARE = 0.12
+_MEMORY_SHARE = 0.06
 _CORES_PER_PROCESS = 4
 _MOST_PROCESSES = 4
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from pamprof.records import Point, Workload
 
 
+# After these the worker's process may be unusable.
+_SUSPECT = (SkipKind.OUT_OF_MEMORY, SkipKind.CRASHED)
+
+
 class PacedRunner(SessionRunner):
     """Visits single workloads in the order given; all at a point are paired with the first that was measured there.
 
@@ -55,17 +59,23 @@ class PacedRunner(SessionRunner):
         self._monitor_seconds = monitor_seconds
         self._compiled_ahead = compiled_ahead
         self._fresh_workers = fresh_workers
+        self._has_measured = False
+        self._is_suspect = self._had_company = False
         self._ahead: CompileAhead | None = None
         self._deadline = pace.deadline
 
     def _run_all(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> int:
-        to_compile = tuple(workload for workload in self._compiled_ahead if workload.key not in done)
-        if to_compile:
-            self._ahead = CompileAhead(to_compile, device=self._device, seed=self._settings.seed)
+        self._begin_compiling([workload for group in groups for workload in group if workload.key not in done])
         try:
             return self._visit_groups(groups) if self._fresh_workers else self._visit_all(groups, done)
         finally:
             self._end_compiling()
+
+    def _begin_compiling(self, pending: Sequence[Workload]) -> None:
+        keys = {workload.key for workload in pending}
+        to_compile = tuple(workload for workload in self._compiled_ahead if workload.key in keys)
+        if to_compile:
+            self._ahead = CompileAhead(to_compile, device=self._device, seed=self._settings.seed)
 
     def _end_compiling(self) -> None:
         if self._ahead is not None:
@@ -93,8 +103,9 @@ class PacedRunner(SessionRunner):
         pending = [workload for group in groups for workload in group if workload.key not in done]
         while (workload := self._next(pending)) is not None:
             begun = perf_counter()
-            self._visit(workload, finished)
-            pending = [other for other in pending if other is not workload and other.key not in finished]
+            pending.remove(workload)
+            self._visit(workload, finished, pending)
+            pending = [other for other in pending if other.key not in finished]
             self._pace.learn(workload, perf_counter() - begun)
             self._reporter.time_left(self._pace.left(pending))
         return len(pending)
@@ -115,20 +126,33 @@ class PacedRunner(SessionRunner):
         return None
 
     def _keep(self, line: bytes, finished: set[str]) -> None:
-        if self._companions():
-            with contextlib.suppress(RecordError):  # told below
-                record = decode(line)
-                if isinstance(record, Skip) and record.kind is SkipKind.OUT_OF_MEMORY:
-                    self._again = True  # those that compile hold memory as well: try once more without them
-                    return
+        with contextlib.suppress(RecordError):  # told by the session
+            record = decode(line)
+            if isinstance(record, Skip) and record.kind in _SUSPECT:
+                self._is_suspect = True
+                if record.kind is SkipKind.OUT_OF_MEMORY and self._had_company:
+                    return  # to be tried again alone
         super()._keep(line, finished)
 
-    def _visit(self, workload: Workload, finished: set[str]) -> None:
-        self._again = False
+    def _visit(self, workload: Workload, finished: set[str], pending: Sequence[Workload]) -> None:
+        """Measure one workload, once more where memory ended while others held some of it.
+
+        A worker in which memory ended or a layer failed is not used again: on a GPU what failed inside a capture may
+        keep its memory, or leave every later call failing.
+        """
+        self._is_suspect, self._had_company = False, bool(self._companions()) or self._has_measured
         self._visit_once(workload, finished)
-        if self._again:
+        self._has_measured = True
+        if self._is_suspect:
+            self._stop_worker()
+            self._has_measured = False
+        if self._is_suspect and workload.key not in finished:
             self._end_compiling()
+            self._is_suspect = self._had_company = False
             self._visit_once(workload, finished)
+            if self._is_suspect:
+                self._stop_worker()
+            self._begin_compiling(pending)
         elif self._ahead is not None:
             self._ahead.go_on()
 

@@ -53,6 +53,7 @@ class AttentionShape:
         differentiates: Whether the backward pass runs too.
         dropout: Of the attention weights.
         replayed: Whether the step is replayed from a CUDA graph, so that the host's share of a call does not count.
+            False in training, where that share is small, and where a backward pass by itself cannot be captured.
     """
 
     batch_size: int
@@ -80,7 +81,7 @@ class AttentionShape:
             dtype=torch.bfloat16 if workload.dtype is Dtype.BFLOAT16 else torch.float32,
             differentiates=trains,
             dropout=spec.dropout if trains else 0.0,
-            replayed=workload.execution in (Execution.GRAPH, Execution.COMPILED_GRAPH),
+            replayed=not trains and workload.execution in (Execution.GRAPH, Execution.COMPILED_GRAPH),
         )
 
 
@@ -138,11 +139,15 @@ class _Call:
         """The output, and in training the gradients of queries, keys and values."""
         causal = self.shape.queries > 1
         used = self.shape.dropout if dropout is None else dropout
+        # New leaves: autograd would wait for the stream on which it first saw one.
+        query, key, value = parts = tuple(
+            part.detach().requires_grad_(self.shape.differentiates) for part in (self.query, self.key, self.value)
+        )
         with torch.set_grad_enabled(self.shape.differentiates):
-            output = attend(self.query, self.key, self.value, causal, used)
+            output = attend(query, key, value, causal, used)
         if not self.shape.differentiates:
             return (output,)
-        return (output, *torch.autograd.grad(output, (self.query, self.key, self.value), self.gradient))
+        return (output, *torch.autograd.grad(output, parts, self.gradient))
 
 
 _choices: dict[tuple[AttentionShape, str], AttentionChoice] = {}
@@ -272,8 +277,6 @@ def _random_call(shape: AttentionShape, device: torch.device, cache: Tensor | No
         query = random(batch, shape.queries, heads, head_dim).transpose(1, 2)
         held = random(2, batch, groups, shape.keys, head_dim) if cache is None else cache
         key, value = held[:, :, :, : shape.keys]
-    for part in (query, key, value):
-        part.requires_grad_(shape.differentiates)
     gradient = random(batch, shape.queries, heads, head_dim).transpose(1, 2)
     return _Call(query=query, key=key, value=value, gradient=gradient, shape=shape)
 
