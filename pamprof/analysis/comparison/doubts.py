@@ -9,6 +9,7 @@ from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.comparison.results import CeilingKind, Doubt, DoubtKind
 from pamprof.records import Execution, StopReason
 from pamprof.statistics import Verdict, half_width, ratio_interval, unpaired_ratio_interval, verdict
+from pamprof.statistics.stationarity import StationarityVerdict, stationarity
 from pamprof.units import percent, seconds, si, significant
 
 if TYPE_CHECKING:
@@ -137,10 +138,33 @@ def above_roof(run: Run, flops_per_second: Interval, place: RoofPlace | None) ->
     )
 
 
+def has_invalid_energy(run: Run) -> bool:
+    """Whether energy was read in a window that cannot support it; not where it cannot be read at all."""
+    energy = None if run.monitor is None else run.monitor.energy
+    return energy is not None and not energy.valid
+
+
+def quick(run: Run) -> Doubt:
+    """The doubt about a run of a session with effort quick; what it lacks is measured by a standard one.
+
+    Few samples are no error by themselves: how far off the ratio may be is what its interval says.
+    """
+    count = len(run.timing.wall_time_seconds)
+    lacks = ", without valid energy" if has_invalid_energy(run) else ""
+    return Doubt(
+        kind=DoubtKind.QUICK,
+        observation=f"measured with effort quick: {count} sample{'s' if count != 1 else ''}{lacks}",
+        advice="--effort standard --resume samples wide intervals again and measures what quick leaves out",
+        shift_ratio=None if count < 2 else _ratio_half_width(run),
+    )
+
+
 def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
     yield from _monitored(run)
     yield from _sampled(run)
     yield from _drifted(run)
+    yield from _unsettled(run)
+    yield from _recompiled(run)
     if not run.flops.complete:
         names = ", ".join(f"{item.operator} ({item.count}×)" for item in run.flops.uncounted_operators[:4])
         more = len(run.flops.uncounted_operators) - 4
@@ -155,6 +179,7 @@ def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
 
 def _monitored(run: Run) -> Iterator[Doubt]:
     monitor = run.monitor
+    yield from _unwatched(run)
     if monitor is None:
         return
     if monitor.throttle_reasons:
@@ -172,6 +197,65 @@ def _monitored(run: Run) -> Iterator[Doubt]:
             advice="measure on a device of your own; memory and utilisation include the others",
             shift_ratio=None,
         )
+
+
+def _unwatched(run: Run) -> Iterator[Doubt]:
+    """A row whose clocks nobody saw cannot be called unthrottled."""
+    monitor = run.monitor
+    if run.environment.device_kind != "cuda":
+        return
+    if monitor is None:
+        seen = "no monitored window was taken"
+    else:
+        clocks = any(series.signal == "sm_clock_hertz" and series.values for series in monitor.series)
+        missing = [
+            what
+            for what, known in (("clocks", clocks), ("reasons for throttling", monitor.throttle_reasons is not None))
+            if not known
+        ]
+        if not missing:
+            return
+        seen = f"the monitored window has no {' and no '.join(missing)}"
+    yield Doubt(
+        kind=DoubtKind.CLOCKS_NOT_WATCHED,
+        observation=f"{seen}, so that nobody knows whether the device lowered its clocks",
+        advice="measure with a window (--monitor) where the driver tells clocks (`pamprof doctor`)",
+        shift_ratio=None,
+    )
+
+
+def _unsettled(run: Run) -> Iterator[Doubt]:
+    """Step times that still changed, or a device that had not settled when they were taken.
+
+    What arm and reference share cancels in the ratio, so the ratio's own change is how far it could be off.
+    """
+    timing = run.timing
+    settled = stationarity(timing.wall_time_seconds)
+    moved = settled.verdict is StationarityVerdict.NOT_STATIONARY
+    if not moved and timing.settled is not False:
+        return
+    mine, theirs = timing.wall_time_seconds, timing.reference_wall_time_seconds
+    ratios = [own / other for own, other in zip(mine, theirs, strict=True)]
+    change = stationarity(ratios).change_ratio
+    unsettled = "power, clocks and step time had not settled before the first sample"
+    yield Doubt(
+        kind=DoubtKind.NOT_STATIONARY,
+        observation=f"of the step times {settled.reason}" if moved else unsettled,
+        advice="warm the device up for longer, or sample longer; the ratio suffers less, because both change",
+        shift_ratio=None if change is None else _distance(1 + change),
+    )
+
+
+def _recompiled(run: Run) -> Iterator[Doubt]:
+    count, breaks = run.timing.recompilation_count or 0, run.timing.graph_break_count or 0
+    if not count and not breaks:
+        return
+    yield Doubt(
+        kind=DoubtKind.RECOMPILED,
+        observation=f"torch.compile compiled {count}×, with {breaks} graph breaks, between first and last sample",
+        advice="samples hold time of the compiler; see `TORCH_LOGS=recompiles,graph_breaks` for the reason",
+        shift_ratio=None,
+    )
 
 
 def _sampled(run: Run) -> Iterator[Doubt]:

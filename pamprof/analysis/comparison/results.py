@@ -56,6 +56,10 @@ class DoubtKind(StrEnum):
     UNSTEADY_REFERENCE = "unsteady reference"
     ABOVE_ROOF = "above the roof"
     HAND_WRITTEN = "hand-written against compiled"
+    CLOCKS_NOT_WATCHED = "clocks not watched"
+    NOT_STATIONARY = "not stationary"
+    QUICK = "quick"
+    RECOMPILED = "recompiled inside timed steps"
 
 
 class CeilingKind(StrEnum):

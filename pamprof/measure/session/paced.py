@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from pamprof.measure.session.settings import Settings
     from pamprof.records import Point, Workload
 
-# Beyond the budget, for a point that takes much longer than expected to report.
-_LEAST_GRACE_SECONDS = 15.0
-_GRACE_RATIO = 0.1
 
 # After these the worker's process may be unusable.
 _SUSPECT = (SkipKind.OUT_OF_MEMORY, SkipKind.CRASHED)
@@ -105,21 +102,26 @@ class PacedRunner(SessionRunner):
         finished = set(done)
         pending = [workload for group in groups for workload in group if workload.key not in done]
         while (workload := self._next(pending)) is not None:
-            pending.remove(workload)
             begun = perf_counter()
+            pending.remove(workload)
             self._visit(workload, finished, pending)
+            pending = [other for other in pending if other.key not in finished]
             self._pace.learn(workload, perf_counter() - begun)
             self._reporter.time_left(self._pace.left(pending))
         return len(pending)
 
     def _next(self, pending: Sequence[Workload]) -> Workload | None:
-        """The first that the budget is likely to last for, and that is first of its point or can be paired."""
+        """The first that the budget is likely to last for, and that is first of its point or can be paired.
+
+        Until something was measured at all, the budget alone holds nothing back.
+        """
         begun = set(self._references)
+        nothing_yet = not self._references and self._pace.patience != 0
         for workload in pending:
             point = workload.point
             first, begun = point not in begun, begun | {point}
             paired = point in self._references
-            if (paired or first) and (self._pace.admits(workload) or not self._references):
+            if (paired or first) and (nothing_yet or self._pace.admits(workload)):
                 return workload
         return None
 
@@ -175,11 +177,8 @@ class PacedRunner(SessionRunner):
         return replace(self._settings, monitor_seconds=window)
 
     def _patience_seconds(self) -> float:
-        left = self._pace.budget_left
-        if left is None or self._pace.budget_seconds is None:
-            return super()._patience_seconds()
-        grace = max(_LEAST_GRACE_SECONDS, _GRACE_RATIO * self._pace.budget_seconds)
-        return min(super()._patience_seconds(), left + grace)
+        least, most = self._pace.patience, super()._patience_seconds()
+        return most if least is None else min(most, least)
 
     def _hung_reason(self, waited_seconds: float) -> tuple[SkipKind, str]:
         if waited_seconds >= super()._patience_seconds():

@@ -57,6 +57,7 @@ class SessionPlan:
             one worker visits single workloads.
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
+        unplanned_count: Of a comparison: workloads that a standard one would plan besides.
         remarks: Sentences for the reporter before the first group.
     """
 
@@ -78,6 +79,7 @@ class SessionPlan:
     fresh_processes: int | None = None
     compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
+    unplanned_count: int | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -164,7 +166,8 @@ def run_session(
             )
         outcome = runner.run(plan.groups, plan.done)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
-            missing = f", {outcome.left_out} planned points are not measured" if outcome.left_out else ""
+            count = outcome.left_out
+            missing = f", {count} planned point{'s are' if count > 1 else ' is'} not measured" if count else ""
             reporter.message(
                 f"the time budget of {seconds(budget)} is used up{missing}; --resume measures what is missing"
             )
@@ -249,6 +252,7 @@ def _header(
         kind=kind,
         layers=tuple({arm.definition.name: layer_facts(arm.definition) for arm in plan.arms}.values()),
         effort=plan.effort,
+        unplanned_count=plan.unplanned_count,
         time_budget_seconds=plan.time_budget_seconds,
     )
 

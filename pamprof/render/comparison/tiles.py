@@ -16,6 +16,7 @@ from pamprof.render.text import PHASE_NAMES, brackets, point_label
 
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Comparison
+    from pamprof.records import Effort
     from pamprof.render.comparison.inputs import ReportInputs
 
 
@@ -52,11 +53,15 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
         heading=heading,
         value=units.ratio(best.time_ratio.median),
         interval=brackets(best.time_ratio),
-        basis=BASIS_WORDS[Basis.MEASURED],
+        basis=_with_effort(BASIS_WORDS[Basis.MEASURED], told.effort),
         subject=f"{inputs.full_label(best.subject)} against {inputs.full_label(best.baseline)}, {place}",
         second="; ".join(second),
         reason="",
     )
+
+
+def _with_effort(basis: str, effort: Effort | None) -> str:
+    return basis if effort is None else f"{basis}, {effort}"
 
 
 def _value(comparison: Comparison) -> str:
@@ -87,7 +92,7 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
         heading=heading,
         value=crossover_value(chosen),
         interval=brackets(chosen.tokens),
-        basis=BASIS_WORDS[chosen.basis],
+        basis=_with_effort(BASIS_WORDS[chosen.basis], inputs.story.effort_of(Phase.DECODE)),
         subject=(
             f"{name} against the {reference}, batch {chosen.batch_size}: {crossover_phrase(chosen)}"
             if chosen.tokens is None

@@ -133,6 +133,7 @@ def _row(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[s
         "refused_configurations": _joined(run.refused_configurations),
         "unknown_reasons": "; ".join(f"{u.field}: {u.reason}" for u in run.unknowns),
         **_price(inputs, summary),
+        "effort": None if (effort := inputs.efforts.get(run.session_id)) is None else str(effort),
     }
 
 
