@@ -82,7 +82,7 @@ def test_what_to_expect_is_said_first_and_the_headline_as_soon_as_there_is_one(c
     lines = comparison[1].stderr.splitlines()
     assert lines[0].startswith("8 points, about ")
     assert "an hour of " in lines[0]
-    assert lines[0].endswith("; effort quick, at most 3 min")
+    assert lines[0].endswith("; effort quick, at most 3.0 min")
     assert any(line.startswith("so far, PAM against transformer: decode ") for line in lines)
 
 
