@@ -31,7 +31,8 @@ class JoinedRun(Run):
     Attributes:
         processes: The runs, one a process, in order of time.
         windows: The workload over what it was paired with, processes joined.
-        own_seconds: Logarithm of its own mean step time: by itself, or beside its reference where a process lacks that.
+        own_seconds: Logarithm of its own mean step time: by itself in the processes that have that, or beside its
+            reference where none has.
     """
 
     processes: tuple[Run, ...]
@@ -92,11 +93,10 @@ def join_windows(latest: Run, runs: Sequence[Run], problems: list[str]) -> Run:
         return latest
     whole = usable[-1]
     windows = windows_of(usable, runs)
-    own = [run.timing.alone_wall_time_seconds or () for run in usable]
-    if any(len(times) < FEWEST_WINDOWS for times in own):
-        own = [run.timing.wall_time_seconds for run in usable]
+    alone = [times for run in usable if len(times := run.timing.alone_wall_time_seconds or ()) >= FEWEST_WINDOWS]
+    own = mean_estimates(alone or [run.timing.wall_time_seconds for run in usable])
     kept: dict[str, Any] = {field.name: getattr(whole, field.name) for field in fields(Run)}
-    return JoinedRun(**kept, processes=usable, windows=windows, own_seconds=join_processes(mean_estimates(own)))
+    return JoinedRun(**kept, processes=usable, windows=windows, own_seconds=join_processes(own))
 
 
 def windows_of(processes: Sequence[Run], runs: Iterable[Run]) -> WindowEstimate:

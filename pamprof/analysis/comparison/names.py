@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Direction
-from pamprof.records import Execution, ImplementationFacts, ImplementationKind, LayerFacts, Phase
+from pamprof.records import Effort, Execution, ImplementationFacts, ImplementationKind, LayerFacts, Phase
 from pamprof.records.layers import facts_of_older_records
 from pamprof.units import UNKNOWN, significant, tokens
 
@@ -51,6 +51,11 @@ def layer_facts_of(sessions: Iterable[Session], workloads: Iterable[Workload]) -
 def layer_title(layer: str) -> str:
     """A layer's name for people where no session is at hand; its registry name where it has no other."""
     return facts_of_older_records([(layer, layer)])[0].title
+
+
+def protocol_label(process_count: int) -> str:
+    """How runs of windows were measured, beside their numbers: ``reference, 3 processes``."""
+    return f"{Effort.REFERENCE}, {process_count} process{'es' if process_count > 1 else ''}"
 
 
 def execution_label(execution: Execution) -> str:

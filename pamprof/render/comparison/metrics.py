@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.joined import JoinedRun
+from pamprof.analysis.comparison.names import protocol_label
 from pamprof.records import Interval, Phase
 from pamprof.render.comparison.charts.cost import unit_of, value_of
 from pamprof.render.comparison.model import Cell, Column
@@ -145,6 +147,7 @@ METRICS = (
         read=lambda m: m.summary.sample_count,
         written=lambda x: str(int(x)),
         csv=("sample_count",),
+        detail=lambda m: protocol_label(len(m.run.processes)) if isinstance(m.run, JoinedRun) else "",
     ),
     Metric(
         name="step",

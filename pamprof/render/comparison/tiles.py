@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.names import crossover_phrase, crossover_value
+from pamprof.analysis.comparison.names import crossover_phrase, crossover_value, protocol_label
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
@@ -52,7 +52,7 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
         heading=heading,
         value=units.ratio(best.time_ratio.median),
         interval=brackets(best.time_ratio),
-        basis=BASIS_WORDS[Basis.MEASURED],
+        basis=BASIS_WORDS[Basis.MEASURED] + _protocol(best),
         subject=f"{inputs.full_label(best.subject)} against {inputs.full_label(best.baseline)}, {place}",
         second="; ".join(second),
         reason="",
@@ -96,6 +96,11 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
         second=" ".join((*(f"Batch {c.batch_size}: {crossover_phrase(c)}." for c in others), by_bytes(inputs))).strip(),
         reason="",
     )
+
+
+def _protocol(comparison: Comparison) -> str:
+    found = comparison.processes
+    return "" if found is None else f" ({protocol_label(found.process_count)})"
 
 
 def _unknown(heading: str, reason: str) -> Tile:
