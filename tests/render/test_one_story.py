@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import random
 import re
 from dataclasses import replace
 from math import inf
@@ -102,7 +103,7 @@ def record_sets(draw):
     phase = draw(st.sampled_from(list(Phase)))
     return in_processes(
         made,
-        draw(st.randoms(use_true_random=False)),
+        random.Random(draw(st.integers(0, 99))),
         processes=draw(st.integers(1, 4)),
         coupling=draw(st.sampled_from([0.0, 0.03])),
         with_alone=draw(st.booleans()),
@@ -241,8 +242,8 @@ def holds_its_own_interval(point, view):
         assert row.cell("price").sort / baseline.cell("price").sort == pytest.approx(row.cell("cost").sort, rel=1e-9)
         tokens = baseline.cell("tokens_per_second").sort / row.cell("tokens_per_second").sort
         assert tokens == pytest.approx(row.cell("cost").sort, rel=1e-9)
-        low_shown, high_shown = map(float, re.findall(r"[0-9.]+(?:e[-+]?[0-9]+)?", row.cell("cost").detail)) or (0, inf)
-        assert low_shown <= number(row.cell("cost").text) <= high_shown
+        ends = [number(end) for end in row.cell("cost").detail.split(",")] if row.cell("cost").detail else [0, inf]
+        assert ends[0] <= number(row.cell("cost").text) <= ends[1]
         dollars = number(row.cell("price").text) / number(baseline.cell("price").text)
         assert low * 0.985 <= dollars <= high * 1.015
 

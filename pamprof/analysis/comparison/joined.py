@@ -82,7 +82,7 @@ def join_windows(latest: Run, runs: Sequence[Run], problems: list[str]) -> Run:
     stays as it is.
     """
     found = [run for run in _one_a_process(runs) if _is_like(run, latest)]
-    usable = tuple(run for run in found if _enough(run))
+    usable = tuple(run for run in found if has_enough_windows(run))
     if len(usable) < len(found):
         count = len(found) - len(usable)
         problems.append(
@@ -140,6 +140,7 @@ def _is_like(run: Run, latest: Run) -> bool:
     return has_windows(run) and (run.workload, run.reference) == (latest.workload, latest.reference)
 
 
-def _enough(run: Run) -> bool:
+def has_enough_windows(run: Run) -> bool:
+    """Whether its windows in turn are as many as an estimate needs."""
     pairs = run.timing.wall_time_seconds, run.timing.reference_wall_time_seconds
     return len(pairs[0]) == len(pairs[1]) >= FEWEST_WINDOWS

@@ -15,7 +15,7 @@ from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.joined import has_windows, process_of, windows_of
+from pamprof.analysis.comparison.joined import has_enough_windows, has_windows, process_of, windows_of
 from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.history.conditions import DifferingCondition, conditions, differing_conditions
 from pamprof.analysis.history.process_spread import (
@@ -277,7 +277,10 @@ def _chained_estimates(
     Of windows, that of the arms alone counts where every side has it and the power couples the arms in one of them;
     both sides are then compared alone.
     """
-    windows = [windows_of(repeats, runs) if has_windows(repeats[0]) else None for repeats, runs in sides]
+    windows = [
+        windows_of([run for run in repeats if has_enough_windows(run)], runs) if has_windows(repeats[0]) else None
+        for repeats, runs in sides
+    ]
     found = [one for one in windows if one is not None]
     alone = [one.alone for one in found if one.alone is not None]
     if len(alone) == len(sides) and any(one.power_coupled for one in found):
