@@ -102,9 +102,16 @@ def compare(
     resume: Resume = False,
     effort: Annotated[
         str,
-        typer.Option(help="quick (an answer in minutes) or standard (every implementation and execution, narrower)."),
+        typer.Option(
+            help="quick (an answer in minutes), standard (every implementation and execution, narrower) or reference "
+            "(to publish: the best arms in steady state, in turn and alone, in fresh processes)."
+        ),
     ] = "quick",
     time_budget: TimeBudget = None,
+    repeat: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Fresh processes for each point. Default: 3 with reference, else 1."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, how long it takes and what it costs; measure nothing.")
     ] = False,
@@ -173,6 +180,7 @@ def compare(
         settings={name: value for name, value in changes.items() if value is not None},
         effort=choice(Effort, effort, "--effort"),
         time_budget_seconds=duration(time_budget, "--time-budget"),
+        repeat=repeat,
     )
 
     look_up = price_lookup(

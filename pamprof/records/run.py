@@ -55,8 +55,8 @@ class Timing:
         cold_cache: Whether the cache was flushed before each sample.
         window_seconds: Length that a sample was to have where samples are windows of back-to-back steps, taken in the
             order reference, arm, arm, reference; None where they are single steps or short runs of them.
-        alone_wall_time_seconds: Windows of the arm by itself, taken after the pairs; None where none were taken. Those of
-            the reference are in its own run.
+        alone_wall_time_seconds: Windows of the arm by itself, taken after the pairs; None where none were taken. Those
+            of the reference are in its own run.
         settled: Whether power, clocks and step time were stationary before the first sample; None where nobody looked.
     """
 
@@ -197,6 +197,11 @@ class SkipKind(StrEnum):
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     INTERRUPTED = "interrupted"
+
+    @property
+    def worth_another_try(self) -> bool:
+        """Whether a second attempt may well give a number."""
+        return self in (SkipKind.TIMEOUT, SkipKind.CRASHED, SkipKind.INTERRUPTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

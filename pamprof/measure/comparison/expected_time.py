@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pamprof.records import Dtype, Execution, ImplementationKind, Phase
 
 if TYPE_CHECKING:
-    from pamprof.measure.session.settings import Settings
+    from pamprof.measure.session.settings import Settings, WindowSettings
     from pamprof.records import Workload
     from pamprof.workloads.base import LayerDefinition
 
@@ -23,7 +23,7 @@ _FEWEST_SAMPLE_SECONDS = 0.6
 _COMPILE_SECONDS = {Phase.TRAIN: 15.0, Phase.PREFILL: 8.0, Phase.DECODE: 2.5}
 _COMPLEX_FACTOR = 1.8
 _PUBLISHED_FACTOR = 4.5
-_KERNEL_CHECK_SECONDS = 8.0
+_KERNEL_CHECK_SECONDS = {Phase.TRAIN: 14.0, Phase.PREFILL: 8.0, Phase.DECODE: 18.0}
 
 _CUDA_FIXED_SECONDS = 1.5
 _CUDA_FLOPS_PER_SECOND = {Dtype.BFLOAT16: 2.5e14, Dtype.FLOAT32: 3e13}
@@ -71,10 +71,20 @@ def expected_seconds(
         step, fixed = flops / _CPU_FLOPS_PER_SECOND, _CPU_FIXED_SECONDS
         if workload.execution in _COMPILED:
             fixed += _build_seconds(workload, kind, complex_valued=definition.complex_valued)
-    pairs = 2 * step * settings.minimum_samples
-    sampling = max(pairs, min(settings.time_limit_seconds, _FEWEST_SAMPLE_SECONDS + pairs))
+    if settings.windows is None:
+        pairs = 2 * step * settings.minimum_samples
+        sampling = max(pairs, min(settings.time_limit_seconds, _FEWEST_SAMPLE_SECONDS + pairs))
+    else:
+        sampling = _windows_seconds(settings.windows, capped=cuda and workload.phase is not Phase.DECODE)
     window = max(settings.monitor_seconds, step) if settings.monitor_seconds else 0.0
     return fixed + _STEPS_BESIDE_SAMPLES * step + sampling + window
+
+
+def _windows_seconds(windows: WindowSettings, *, capped: bool) -> float:
+    """Settling and dwelling in turn with the reference, and both again alone."""
+    settle = windows.capped_settle_seconds if capped else windows.settle_seconds
+    dwell = windows.capped_dwell_seconds if capped else windows.dwell_seconds
+    return 2 * settle + 3 * max(dwell, windows.fewest_windows * windows.window_seconds)
 
 
 def _cuda_step_seconds(workload: Workload, flops: int, kind: ImplementationKind) -> float:
@@ -88,7 +98,7 @@ def _cuda_step_seconds(workload: Workload, flops: int, kind: ImplementationKind)
 def _build_seconds(workload: Workload, kind: ImplementationKind, *, complex_valued: bool) -> float:
     """Compiling, or compiling and checking kernels."""
     if kind is ImplementationKind.KERNELS:
-        return _KERNEL_CHECK_SECONDS
+        return _KERNEL_CHECK_SECONDS[workload.phase]
     if workload.execution not in _COMPILED:
         return 0.0
     published = kind is ImplementationKind.PUBLISHED

@@ -6,45 +6,40 @@ wins over a list for all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
-from pamprof.records import Dtype, Phase, Point, Scope
+from pamprof.records import Dtype, Effort, Phase, Point, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axes:
-    """Batch sizes (sequences) and lengths (tokens) of one phase; the points are their product."""
-
-    batch_sizes: tuple[int, ...]
-    sequence_lengths: tuple[int, ...]
-
-
-# On a GPU: the published training batch (3) and one that fills the device (18), a short and a long prompt, one user
-# and a full batch at a short and a long context.
-_CUDA_AXES = {
-    Phase.TRAIN: Axes(batch_sizes=(3, 18), sequence_lengths=(2048,)),
-    Phase.PREFILL: Axes(batch_sizes=(1,), sequence_lengths=(2048, 16384)),
-    Phase.DECODE: Axes(batch_sizes=(1, 64), sequence_lengths=(2048, 16384)),
+# Batch sizes (sequences) and lengths (tokens) of each phase. On a GPU: the published training batch (3) and one that
+# fills the device (18), a short and a long prompt, one user and a full batch at a short and a long context.
+_CUDA_POINTS = {
+    Phase.TRAIN: ((3, 2048), (18, 2048)),
+    Phase.PREFILL: ((1, 2048), (1, 16384)),
+    Phase.DECODE: ((1, 2048), (1, 16384), (64, 2048), (64, 16384)),
 }
+# For numbers to publish: training at three lengths with about the same number of tokens.
+_CUDA_REFERENCE_POINTS = {**_CUDA_POINTS, Phase.TRAIN: ((18, 2048), (4, 8192), (1, 32768))}
 # On a CPU: small enough that a whole comparison takes less than a minute on two cores; two decode contexts far enough
 # apart to bracket the crossover of the small models.
-_CPU_AXES = {
-    Phase.TRAIN: Axes(batch_sizes=(2,), sequence_lengths=(256,)),
-    Phase.PREFILL: Axes(batch_sizes=(1,), sequence_lengths=(512,)),
-    Phase.DECODE: Axes(batch_sizes=(1,), sequence_lengths=(256, 32768)),
+_CPU_POINTS = {
+    Phase.TRAIN: ((2, 256),),
+    Phase.PREFILL: ((1, 512),),
+    Phase.DECODE: ((1, 256), (1, 32768)),
 }
 
 _MOST_DIGITS = 9  # no device holds more; larger numbers would overflow what counts them
 
 
-def default_axes(device_kind: str) -> dict[Phase, Axes]:
-    """The points a comparison visits when nothing is asked for; ``device_kind`` is ``cpu`` or ``cuda``."""
-    return dict(_CPU_AXES if device_kind == "cpu" else _CUDA_AXES)
+def default_points(device_kind: str, effort: Effort) -> Mapping[Phase, tuple[tuple[int, int], ...]]:
+    """Batch sizes and lengths of each phase when nothing is asked for; ``device_kind`` is ``cpu`` or ``cuda``."""
+    if device_kind == "cpu":
+        return _CPU_POINTS
+    return _CUDA_REFERENCE_POINTS if effort is Effort.REFERENCE else _CUDA_POINTS
 
 
 def parse_sizes(values: Sequence[str], *, option: str) -> dict[Phase | None, tuple[int, ...]]:
@@ -82,14 +77,14 @@ def parse_positive(text: str, *, option: str) -> int:
 
 def points(
     *,
-    device_kind: str,
+    defaults: Mapping[Phase, tuple[tuple[int, int], ...]],
     phases: Sequence[Phase],
     scope: Scope,
     dtype: Dtype,
     batch_sizes: Mapping[Phase | None, tuple[int, ...]],
     sequence_lengths: Mapping[Phase | None, tuple[int, ...]],
 ) -> tuple[Point, ...]:
-    """The points to visit, phase by phase.
+    """The points to visit, phase by phase; ``defaults`` are batch sizes and lengths where none are given.
 
     Raises:
         UsageError: A list for a phase that is not measured.
@@ -98,10 +93,24 @@ def points(
         for phase in lists:
             if phase is not None and phase not in phases:
                 raise UsageError(f"{option} {phase}=… is for a phase that --phase leaves out; add {phase} to --phase")
-    defaults = default_axes(device_kind)
     return tuple(
         Point(phase=phase, scope=scope, batch_size=batch_size, sequence_length=sequence_length, dtype=dtype)
         for phase in dict.fromkeys(phases)
-        for batch_size in batch_sizes.get(phase, batch_sizes.get(None, defaults[phase].batch_sizes))
-        for sequence_length in sequence_lengths.get(phase, sequence_lengths.get(None, defaults[phase].sequence_lengths))
+        for batch_size, sequence_length in _sizes(defaults[phase], phase, batch_sizes, sequence_lengths)
     )
+
+
+def _sizes(
+    defaults: tuple[tuple[int, int], ...],
+    phase: Phase,
+    batch_sizes: Mapping[Phase | None, tuple[int, ...]],
+    sequence_lengths: Mapping[Phase | None, tuple[int, ...]],
+) -> tuple[tuple[int, int], ...]:
+    """The defaults, or the product of what was given for either side and of what the defaults have for the other."""
+    batches = batch_sizes.get(phase, batch_sizes.get(None))
+    lengths = sequence_lengths.get(phase, sequence_lengths.get(None))
+    if batches is None and lengths is None:
+        return defaults
+    batches = batches or tuple(dict.fromkeys(batch for batch, _ in defaults))
+    lengths = lengths or tuple(dict.fromkeys(length for _, length in defaults))
+    return tuple((batch, length) for batch in batches for length in lengths)

@@ -9,13 +9,14 @@ from pamprof.errors import UsageError
 from pamprof.measure.comparison.efforts import effort_rules
 from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.plan import plan_groups
-from pamprof.measure.comparison.points import points
+from pamprof.measure.comparison.points import default_points, points
+from pamprof.measure.comparison.repetitions import missing_repetitions
 from pamprof.measure.comparison.worth import Worth, rank_by_worth
 from pamprof.measure.session.compile_ahead import worth_compiling_ahead
 from pamprof.measure.session.matched_arms import matched_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
 from pamprof.measure.session.run import Planner, SessionPlan
-from pamprof.records import Effort, Execution, Perplexity, Phase, Scope, SessionKind, SkipKind
+from pamprof.records import Effort, Execution, Perplexity, Phase, Scope, SessionKind
 from pamprof.workloads.base import layer_facts
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_LAYERS = ("transformer", "real_pam", "pam")
 # Measured besides on a GPU, where they decide what the strongest reference is; a CPU's default has to stay short.
 DEFAULT_GPU_REFERENCES = ("wide_head_transformer", "llama")
-
-# Skips that a second attempt may well turn into a run.
-_WORTH_ANOTHER_TRY = (SkipKind.TIMEOUT, SkipKind.CRASHED, SkipKind.INTERRUPTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +43,7 @@ class CompareRequest(MeasuringRequest):
         perplexities: Quality figures to carry.
         effort: How much to measure, and how carefully.
         time_budget_seconds: Of the whole comparison; None for that of the effort.
+        repeat: Fresh processes for each point; None for as many as the effort has.
     """
 
     sizes: Mapping[str, int | float | str]
@@ -57,6 +56,7 @@ class CompareRequest(MeasuringRequest):
     perplexities: tuple[Perplexity, ...]
     effort: Effort
     time_budget_seconds: float | None
+    repeat: int | None = None
 
 
 def _finished_keys(records: RecordFile | None) -> frozenset[str]:
@@ -65,7 +65,7 @@ def _finished_keys(records: RecordFile | None) -> frozenset[str]:
         return frozenset()
     return frozenset(
         [run.workload.key for run in records.runs]
-        + [skip.workload.key for skip in records.skips if skip.kind not in _WORTH_ANOTHER_TRY]
+        + [skip.workload.key for skip in records.skips if not skip.kind.worth_another_try]
     )
 
 
@@ -109,7 +109,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     groups = plan_groups(
         arms,
         points=points(
-            device_kind=device_kind,
+            defaults=default_points(device_kind, request.effort),
             phases=request.phases,
             scope=request.scope,
             dtype=dtype,
@@ -125,8 +125,8 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     ranked = rank_by_worth(groups, facts, sequence_length=MATCHED_LENGTH, has_kernels=cuda)
     asked = bool(request.implementations or request.executions)
     worths = Worth if asked else rules.worths
-    visits = tuple(workload for worth in Worth if worth in worths for workload in ranked[worth])
     definitions = {arm.definition.name: arm.definition for arm in arms}
+    visits = tuple(workload for worth in Worth if worth in worths for workload in ranked[worth])
     chosen_window = "monitor_seconds" in request.settings
     windows = {
         workload.key: settings.monitor_seconds if chosen_window or worth in rules.watched else rules.glimpse_seconds
@@ -143,14 +143,22 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         )
         for workload in visits
     }
-    coarse = _coarse_keys(earlier, request.effort, settings.target_half_width)
-    refined = sorted((w for w in visits if w.key in coarse), key=lambda w: -coarse[w.key])
-    visits = (*(w for w in visits if w.key not in coarse), *refined)
+    processes = request.repeat or rules.processes
+    if processes > 1 or settings.windows is not None:
+        done: frozenset[str] = frozenset()
+        groups = missing_repetitions(visits, earlier, processes=processes, effort=request.effort, seed=settings.seed)
+    else:
+        coarse = _coarse_keys(earlier, request.effort, settings.target_half_width)
+        refined = sorted((w for w in visits if w.key in coarse), key=lambda w: -coarse[w.key])
+        visits = (*(w for w in visits if w.key not in coarse), *refined)
+        done = _finished_keys(earlier) - set(coarse)
+        groups = tuple((workload,) for workload in visits)
     budget = request.time_budget_seconds
     return SessionPlan(
         arms=arms,
-        groups=tuple((workload,) for workload in visits),
-        done=_finished_keys(earlier) - set(coarse),
+        groups=groups,
+        done=done,
+        fresh_processes=processes if processes > 1 or settings.windows is not None else None,
         planned=tuple(workload.key for workload in visits),
         references=_references(earlier, visits),
         expected_seconds=expected,

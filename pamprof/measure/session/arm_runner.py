@@ -20,6 +20,7 @@ from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.machine.ceilings import measure_ceilings
 from pamprof.measure.machine.kernel_profile import KernelProfile, profile_kernels
 from pamprof.measure.machine.monitor import monitor, probes_for
+from pamprof.measure.machine.sensors import NvmlSensors
 from pamprof.measure.memory.breakdown import decompose, forget_process_peak, memory_unknowns
 from pamprof.measure.session.compile_ahead import standing_still
 from pamprof.measure.session.runner import utc_now
@@ -30,8 +31,9 @@ from pamprof.measure.session.treatment import (
     logits_width,
     position_parameter_count,
 )
+from pamprof.measure.session.windows import WindowSamples, sample_windows
 from pamprof.records import Ceilings, Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
-from pamprof.units import binary_bytes
+from pamprof.units import binary_bytes, seconds
 from pamprof.workloads.base import ChoosesKernels
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
@@ -61,10 +63,17 @@ class KeptModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyArm:
-    """An arm kept alive as the reference of its group."""
+    """An arm that is warm: the one measured, or the one kept alive as the reference of its group.
+
+    Attributes:
+        step: Built, compiled and captured.
+        steps_per_sample: That fill a sample.
+        step_seconds: About how long one takes.
+    """
 
     step: PreparedStep
     steps_per_sample: int
+    step_seconds: float
 
 
 class ArmRunner:
@@ -133,13 +142,19 @@ class ArmRunner:
         memory, unknowns = self._memory(step, before)
         step.capture()
         step.reset()
-        warm_up_steps, steps_per_sample = warm_up(step.run, self.device, self._settings.sample_seconds)
-        ready = ReadyArm(step=step, steps_per_sample=steps_per_sample)
+        warm_up_steps, ready = self._warm(step)
         with standing_still(self._request.companions):
-            pairs = self._sample(ready, reference or ready)
+            pairs, windows = self._sample(ready, reference or ready)
             watched = watch is None or watch(pairs)
-            kernels = self._profile(step) if watched else _NOT_WATCHED
+            kernels = self._profile(ready) if watched else _NOT_WATCHED
             timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
+            if windows is not None and self._settings.windows is not None:
+                timing = replace(
+                    timing,
+                    window_seconds=self._settings.windows.window_seconds,
+                    alone_wall_time_seconds=windows.alone_seconds,
+                    settled=windows.settled,
+                )
             window, window_unknowns = (
                 self._monitor(step) if watched else (None, (Unknown(field="monitor", reason=_NOT_WATCHED),))
             )
@@ -185,8 +200,17 @@ class ArmRunner:
         step.compile()
         step.capture()
         step.reset()
-        _, steps_per_sample = warm_up(step.run, self.device, self._settings.sample_seconds)
-        return ReadyArm(step=step, steps_per_sample=steps_per_sample)
+        return self._warm(step)[1]
+
+    def _warm(self, step: PreparedStep) -> tuple[int, ReadyArm]:
+        """Steps run to warm up, and the arm ready to be sampled."""
+        settings = self._settings
+        begun = perf_counter()
+        steps, steps_per_sample = warm_up(
+            step.run, self.device, settings.sample_seconds, longest_seconds=settings.longest_warm_up_seconds
+        )
+        step_seconds = (perf_counter() - begun) / steps
+        return steps, ReadyArm(step=step, steps_per_sample=steps_per_sample, step_seconds=step_seconds)
 
     def out_of_memory_reason(self, workload: Workload) -> str:
         """The sentence of a point that did not fit."""
@@ -265,13 +289,27 @@ class ArmRunner:
         )
         return memory, memory_unknowns(memory, device, device_used_reason=used.reason or "")
 
-    def _sample(self, arm: ReadyArm, reference: ReadyArm) -> PairedSamples:
+    def _sample(self, arm: ReadyArm, reference: ReadyArm) -> tuple[PairedSamples, WindowSamples | None]:
+        """Samples until the interval is narrow, or windows where the settings ask for them."""
         arm.step.reset()
+        if self._settings.windows is not None:
+            found = sample_windows(
+                arm.step.run,
+                reference.step.run,
+                self.device,
+                NvmlSensors(self._nvml),
+                self._settings.windows,
+                arm_step_seconds=arm.step_seconds,
+                reference_step_seconds=reference.step_seconds,
+                itself=arm is reference,
+                cold_cache=self._settings.cold_cache,
+            )
+            return found.pairs, found
         settings, deadline = self._settings, self._request.deadline_seconds
         if deadline is not None:
             left = max(_SHORTEST_SAMPLING_SECONDS, deadline - perf_counter())
             settings = replace(settings, time_limit_seconds=min(settings.time_limit_seconds, left))
-        return sample_pairs(
+        pairs = sample_pairs(
             arm.step.run,
             reference.step.run,
             self.device,
@@ -279,11 +317,15 @@ class ArmRunner:
             arm_steps=arm.steps_per_sample,
             reference_steps=reference.steps_per_sample,
         )
+        return pairs, None
 
-    def _profile(self, step: PreparedStep) -> KernelProfile | str:
+    def _profile(self, arm: ReadyArm) -> KernelProfile | str:
         if self.device.kind != "cuda":
             return "a CPU runs its operators itself and has no kernels"
-        return profile_kernels(step.run)
+        longest = self._settings.longest_profiled_step_seconds
+        if longest is not None and arm.step_seconds > longest:
+            return f"with this effort no step of more than {seconds(longest)} is profiled; raise --effort"
+        return profile_kernels(arm.step.run)
 
     def _timing(
         self, step: PreparedStep, pairs: PairedSamples, kernels: KernelProfile | str, warm_up_steps: int

@@ -16,11 +16,11 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from pamprof.measure.session.process import worker_environment
 from pamprof.measure.session.wire import CompileRequest
 from pamprof.records import Execution, ImplementationKind
 
@@ -100,9 +100,7 @@ def worth_compiling_ahead(workloads: Sequence[Workload], facts: Mapping[str, Lay
 
 
 def _spawn(request: CompileRequest, *, threads: int) -> subprocess.Popen[bytes]:
-    environment = dict(os.environ)
-    package_parent = str(Path(__file__).resolve().parents[3])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package_parent, environment.get("PYTHONPATH"))))
+    environment = worker_environment()
     environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(threads))
     process = subprocess.Popen(
         [sys.executable, "-m", "pamprof.measure.session.compile_ahead", str(os.getpid())],

@@ -93,20 +93,24 @@ class Pace:
         factor = _factor(self._kinds.get(_kind(workload), _Spent()), overall, self._weight)
         return self._expected[workload.key] * factor
 
-    def admits(self, workload: Workload) -> bool:
-        """Whether the budget is likely to last for the point."""
+    def admits(self, *workloads: Workload) -> bool:
+        """Whether the budget is likely to last for all of ``workloads``."""
         left = self.budget_left
-        return left is None or self.expected(workload) <= left
+        return left is None or self.needed(workloads) <= left
+
+    def needed(self, workloads: Iterable[Workload]) -> float:
+        """Seconds for all of ``workloads``, whatever the budget."""
+        return sum(self.expected(workload) for workload in workloads)
 
     def left(self, workloads: Iterable[Workload]) -> float:
         """Seconds for all of ``workloads``, or until the budget ends."""
-        needed = sum(self.expected(workload) for workload in workloads)
+        needed = self.needed(workloads)
         return needed if self.budget_left is None else min(needed, self.budget_left)
 
     def whole(self, workloads: Iterable[Workload]) -> ExpectedTime:
         """What ``left`` gives, with its range."""
         workloads = tuple(workloads)
-        needed = sum(self.expected(workload) for workload in workloads)
+        needed = self.needed(workloads)
         known = self._all.expected / max(self._all.expected + needed, 1e-9)
         doubt = max(_LEAST_UNCERTAINTY, _FIRST_UNCERTAINTY * (1 - 2 * known))
         found = [needed / (1 + doubt), needed, needed * (1 + doubt)]

@@ -36,6 +36,8 @@ class PacedRunner(SessionRunner):
         references: What workloads are paired with at points that were measured before.
         monitor_seconds: Monitored window by key, where it is not that of the settings.
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
+        fresh_workers: Whether each group is a whole point, measured in a worker of its own; the same point may come
+            several times.
         session: As ``SessionRunner``.
     """
 
@@ -46,6 +48,7 @@ class PacedRunner(SessionRunner):
         references: Mapping[Point, Workload],
         monitor_seconds: Mapping[str, float],
         compiled_ahead: tuple[Workload, ...] = (),
+        fresh_workers: bool = False,
         **session: Unpack[SessionArguments],
     ) -> None:
         super().__init__(**session, keeps_worker=True)
@@ -53,6 +56,7 @@ class PacedRunner(SessionRunner):
         self._references.update(references)
         self._monitor_seconds = monitor_seconds
         self._compiled_ahead = compiled_ahead
+        self._fresh_workers = fresh_workers
         self._ahead: CompileAhead | None = None
         self._deadline = pace.deadline
 
@@ -61,7 +65,7 @@ class PacedRunner(SessionRunner):
         if to_compile:
             self._ahead = CompileAhead(to_compile, device=self._device, seed=self._settings.seed)
         try:
-            return self._visit_all(groups, done)
+            return self._visit_groups(groups) if self._fresh_workers else self._visit_all(groups, done)
         finally:
             self._end_compiling()
 
@@ -72,6 +76,19 @@ class PacedRunner(SessionRunner):
 
     def _companions(self) -> tuple[int, ...]:
         return () if self._ahead is None else self._ahead.process_ids
+
+    def _visit_groups(self, groups: Sequence[tuple[Workload, ...]]) -> int:
+        pending = list(groups)
+        while group := next((g for g in pending if self._pace.admits(*g) or len(pending) == len(groups)), None):
+            pending.remove(group)
+            expected, begun = self._pace.needed(group), perf_counter()
+            self._run_group(group, frozenset())
+            self._end_worker()
+            factor = (perf_counter() - begun) / max(expected, 1e-9)
+            for workload, seconds_expected in [(w, self._pace.expected(w)) for w in group]:
+                self._pace.learn(workload, factor * seconds_expected)
+            self._reporter.time_left(self._pace.left(workload for g in pending for workload in g))
+        return sum(len(group) for group in pending)
 
     def _visit_all(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> int:
         finished = set(done)

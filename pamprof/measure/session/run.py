@@ -53,6 +53,8 @@ class SessionPlan:
         expected_seconds: Of a comparison: by key, what each workload is expected to take; None in a sweep, which finds
             its points itself.
         monitor_seconds: Monitored window by key, where it is not that of ``settings``.
+        fresh_processes: Of a comparison whose groups are whole points: how many fresh workers measure each; None where
+            one worker visits single workloads.
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
         remarks: Sentences for the reporter before the first group.
@@ -73,6 +75,7 @@ class SessionPlan:
     references: Mapping[Point, Workload] = field(default_factory=dict)
     expected_seconds: Mapping[str, float] | None = None
     monitor_seconds: Mapping[str, float] = field(default_factory=dict)
+    fresh_processes: int | None = None
     compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
     remarks: tuple[str, ...] = ()
@@ -157,6 +160,7 @@ def run_session(
                 references=plan.references,
                 monitor_seconds=plan.monitor_seconds,
                 compiled_ahead=plan.compiled_ahead,
+                fresh_workers=plan.fresh_processes is not None,
             )
         outcome = runner.run(plan.groups, plan.done)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
@@ -206,8 +210,14 @@ def what_to_expect(plan: SessionPlan, pace: Pace, quote: PriceQuote | None) -> s
         text += "" if used is None else f" of {used} vCPU{'s' if used != 1 else ''}"
     if plan.effort is not None:
         text += f"; effort {plan.effort}"
-    if plan.time_budget_seconds is not None:
-        text += f", at most {rough_seconds(plan.time_budget_seconds)}"
+    if plan.fresh_processes is not None:
+        text += f", {plan.fresh_processes} fresh processes a point"
+    budget = plan.time_budget_seconds
+    if budget is not None:
+        needed = pace.needed(pending)
+        text += f", at most {rough_seconds(budget)}"
+        if plan.fresh_processes is not None and needed > budget:
+            text += f" at a time: all takes about {rough_seconds(needed)}, and --resume goes on"
     return text
 
 

@@ -288,6 +288,12 @@ class SessionRunner:
         self._skipped += 1
         self._reporter.point_finished(describe(skip.workload), f"skipped, {skip.kind}: {skip.reason}")
 
+    def _end_worker(self) -> None:
+        """Let a worker that waits for another group end by itself."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker, self._group_id = None, ""
+
     def _stop_worker(self) -> None:
         if self._worker is not None:
             self._worker.kill()

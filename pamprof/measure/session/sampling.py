@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from pamprof.measure.session.settings import Settings
 
-_LONGEST_WARM_UP_SECONDS = 3.0
 _WARM_UP_AGREEMENT = 0.05
 _LONG_STEP_SECONDS = 0.25  # two agreeing steps of this length are warm-up enough
 _MOST_STEPS_PER_SAMPLE = 1000
@@ -85,8 +84,10 @@ def take_sample(step: Callable[[], object], watch: Stopwatch, samples: Samples, 
         samples.device_time_seconds.append(elapsed() / count)
 
 
-def warm_up(step: Callable[[], object], watch: Stopwatch, sample_seconds: float) -> tuple[int, int]:
-    """Run steps until the two halves of the warm-up agree.
+def warm_up(
+    step: Callable[[], object], watch: Stopwatch, sample_seconds: float, *, longest_seconds: float = 3.0
+) -> tuple[int, int]:
+    """Run steps until the two halves of the warm-up agree, or ``longest_seconds`` are over.
 
     Returns:
         Steps run, and the number of steps that fill ``sample_seconds``.
@@ -105,7 +106,7 @@ def warm_up(step: Callable[[], object], watch: Stopwatch, sample_seconds: float)
         times.append((now - start) / batch)
         batch = min(_MOST_STEPS_PER_SAMPLE, max(batch, ceil(sample_seconds / 4 / max(times[-1], 1e-9))))
         spent = now - begin
-        if spent >= _LONGEST_WARM_UP_SECONDS or (spent >= sample_seconds and _settled(times)):
+        if spent >= longest_seconds or (spent >= sample_seconds and _settled(times)):
             break
     typical = min(times[len(times) // 2 :])
     return steps, max(1, min(_MOST_STEPS_PER_SAMPLE, ceil(sample_seconds / max(typical, 1e-9))))

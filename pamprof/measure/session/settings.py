@@ -15,6 +15,29 @@ _LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSettings:
+    """Lengths of the protocol for numbers to publish, seconds.
+
+    Attributes:
+        window_seconds: One window of back-to-back steps.
+        dwell_seconds: All windows of an arm in turn with the reference, and again all by itself.
+        capped_dwell_seconds: The same where the device is at its power limit.
+        settle_seconds: Least time before windows count.
+        capped_settle_seconds: The same at the power limit.
+        longest_settle_seconds: After which windows count, and the run says that it had not settled.
+        fewest_windows: Of each arm, whatever the lengths.
+    """
+
+    window_seconds: float = 1.0
+    dwell_seconds: float = 5.0
+    capped_dwell_seconds: float = 20.0
+    settle_seconds: float = 3.0
+    capped_settle_seconds: float = 10.0
+    longest_settle_seconds: float = 40.0
+    fewest_windows: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Rules of one session's sampling.
 
@@ -28,6 +51,9 @@ class Settings:
         point_timeout_seconds: Time after which a worker that reports nothing is killed and the point skipped.
         cold_cache: Flush the device's cache before each sample.
         seed: Of weights and inputs.
+        longest_warm_up_seconds: After which a step is taken for warm.
+        longest_profiled_step_seconds: A longer step is not profiled kernel by kernel; None for no limit.
+        windows: Lengths where windows of back-to-back steps are sampled; None for samples until the interval is narrow.
     """
 
     target_half_width: float = 0.01
@@ -39,6 +65,9 @@ class Settings:
     point_timeout_seconds: float = 600.0
     cold_cache: bool = False
     seed: int = 0
+    longest_warm_up_seconds: float = 3.0
+    longest_profiled_step_seconds: float | None = None
+    windows: WindowSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers no measurement can be made with."""

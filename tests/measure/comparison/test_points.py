@@ -1,13 +1,13 @@
 import pytest
 
 from pamprof.errors import UsageError
-from pamprof.measure.comparison.points import parse_positive, parse_sizes, points
-from pamprof.records import Dtype, Phase, Scope
+from pamprof.measure.comparison.points import default_points, parse_positive, parse_sizes, points
+from pamprof.records import Dtype, Effort, Phase, Scope
 
 
 def visit(**lists):
     return points(
-        device_kind="cuda",
+        defaults=default_points("cuda", Effort.QUICK),
         phases=(Phase.TRAIN, Phase.DECODE),
         scope=Scope.MODEL,
         dtype=Dtype.BFLOAT16,
