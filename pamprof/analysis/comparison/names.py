@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.comparison.results import Direction
 from pamprof.records import Effort, Execution, ImplementationFacts, ImplementationKind, LayerFacts, Phase
 from pamprof.records.layers import facts_of_older_records
-from pamprof.units import UNKNOWN, significant, tokens
+from pamprof.units import UNKNOWN, percent, significant, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,9 +53,10 @@ def layer_title(layer: str) -> str:
     return facts_of_older_records([(layer, layer)])[0].title
 
 
-def protocol_label(process_count: int) -> str:
-    """How runs of windows were measured, beside their numbers: ``reference, 3 processes``."""
-    return f"{Effort.REFERENCE}, {process_count} process{'es' if process_count > 1 else ''}"
+def protocol_label(process_count: int, spread_ratio: float | None = None) -> str:
+    """How runs of windows were measured, beside their numbers: ``reference, 3 processes, ±0.4 % between them``."""
+    spread = "" if spread_ratio is None else f", ±{percent(spread_ratio)} between them"
+    return f"{Effort.REFERENCE}, {process_count} process{'es' if process_count > 1 else ''}{spread}"
 
 
 def execution_label(execution: Execution) -> str:

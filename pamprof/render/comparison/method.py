@@ -228,8 +228,10 @@ def _processes(inputs: ReportInputs) -> tuple[Fact, ...]:
 def _both(ratios: ProcessRatios) -> str:
     alone = "alone not measured" if ratios.alone is None else f"alone {_ratio(ratios.alone)}"
     quoted = "each arm's own is quoted" if ratios.quoted is None else f"{ratios.quoted} is quoted"
-    spread = "" if ratios.spread_ratio is None else f", between processes ±{units.percent(ratios.spread_ratio)}"
-    return f"paired {_ratio(ratios.paired)}, {alone}, {quoted} ({protocol_label(ratios.process_count)}{spread})"
+    return (
+        f"paired {_ratio(ratios.paired)}, {alone}, {quoted} "
+        f"({protocol_label(ratios.process_count, ratios.spread_ratio)})"
+    )
 
 
 def _ratio(interval: Interval) -> str:
