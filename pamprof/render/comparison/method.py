@@ -36,13 +36,7 @@ def method(inputs: ReportInputs) -> tuple[Fact, ...]:
         Fact(name="Noise floor", value=_noise(inputs)),
         Fact(name="Stopping rule", value=_stops(inputs)),
         Fact(name="Samples", value=_samples(inputs)),
-        Fact(
-            name="Estimator",
-            value="Arms and reference are sampled in turns in one process; intervals come from a block bootstrap of "
-            "the paired samples. One estimate: an arm's step time is the baseline's own median times the arm's ratio, "
-            "and tokens per second, FLOP/s and dollars follow from it, so that they divide to the ratio shown. "
-            "No sample is dropped.",
-        ),
+        *_estimator(inputs),
         *_processes(inputs),
         Fact(
             name="FLOP convention",
@@ -197,6 +191,22 @@ def roof_shares(inputs: ReportInputs) -> str:
     return f"{shares} ({', '.join(labels)})"
 
 
+def _estimator(inputs: ReportInputs) -> tuple[Fact, ...]:
+    """How ratios of samples were estimated; nothing where all runs are windows."""
+    runs = [summary.run for point in inputs.analysis.points for summary in point.summaries]
+    if runs and all(isinstance(run, JoinedRun) for run in runs):
+        return ()
+    return (
+        Fact(
+            name="Estimator",
+            value="Arms and reference are sampled in turns in one process; intervals come from a block bootstrap of "
+            "the paired samples. One estimate: an arm's step time is the baseline's own median times the arm's ratio, "
+            "and tokens per second, FLOP/s and dollars follow from it, so that they divide to the ratio shown. "
+            "No sample is dropped.",
+        ),
+    )
+
+
 def _processes(inputs: ReportInputs) -> tuple[Fact, ...]:
     """How runs of windows were joined, and both ratios of every arm in a tile; nothing without such runs."""
     joined = [s.run for point in inputs.analysis.points for s in point.summaries if isinstance(s.run, JoinedRun)]
@@ -219,7 +229,8 @@ def _processes(inputs: ReportInputs) -> tuple[Fact, ...]:
             value=f"{plural(len(joined), 'arm')} of effort {Effort.REFERENCE}: windows of back-to-back steps in the "
             "order reference, arm, arm, reference, then each arm alone, in fresh processes. A ratio is that of mean "
             "window times, joined over processes. Arms in turn share the power limit: where the ratio of the arms "
-            "alone differs by more than noise, it is quoted. The baseline's own time is the mean of its windows alone."
+            "alone differs by more than noise, it is quoted. An arm's step time is the mean of the baseline's windows "
+            "alone times the arm's ratio, and tokens per second, FLOP/s and dollars follow from it. No window is dropped."
             + (f" {ratios}." if ratios else ""),
         ),
     )
