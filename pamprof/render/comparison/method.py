@@ -230,7 +230,7 @@ def _processes(inputs: ReportInputs) -> tuple[Fact, ...]:
             "order reference, arm, arm, reference, then each arm alone, in fresh processes. A ratio is that of mean "
             "window times, joined over processes. Arms in turn share the power limit: where the ratio of the arms "
             "alone differs by more than noise, it is quoted. An arm's step time is the mean of the baseline's windows "
-            "alone times the arm's ratio, and tokens per second, FLOP/s and dollars follow from it. No window is dropped."
+            "alone times the arm's ratio, and tokens per second, FLOP/s and dollars follow from it. None is dropped."
             + (f" {ratios}." if ratios else ""),
         ),
     )
