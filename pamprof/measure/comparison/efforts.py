@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _ALL = tuple(Worth)
-_BEST_ARMS = (Worth.BEST, Worth.CROSSOVER)
+_BEST_ARMS = (Worth.BEST, Worth.REFERENCES, Worth.CROSSOVER, Worth.REFERENCES_ELSEWHERE)
 _REFERENCE_PROCESSES = 3
 
 
@@ -51,7 +51,7 @@ _CUDA = {
         ),
         time_budget_seconds=270.0,
         worths=tuple(worth for worth in Worth if worth is not Worth.REST),
-        watched=(Worth.BEST,),
+        watched=(Worth.BEST, Worth.REFERENCES),
         glimpse_seconds=0.3,
         compiles_ahead=True,
     ),

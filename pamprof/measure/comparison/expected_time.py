@@ -21,6 +21,7 @@ _FEWEST_SAMPLE_SECONDS = 0.6
 
 # Seconds of compiling plain real code of one phase, cold; complex code takes about twice, published code five times.
 _COMPILE_SECONDS = {Phase.TRAIN: 15.0, Phase.PREFILL: 8.0, Phase.DECODE: 2.5}
+_AHEAD_FACTOR = 0.25
 _COMPLEX_FACTOR = 1.8
 _PUBLISHED_FACTOR = 4.5
 _KERNEL_CHECK_SECONDS = {Phase.TRAIN: 14.0, Phase.PREFILL: 8.0, Phase.DECODE: 18.0}
@@ -44,6 +45,8 @@ def expected_seconds(
     kind: ImplementationKind,
     settings: Settings,
     device_kind: str,
+    compiled_ahead: bool,
+    checked_before: bool,
 ) -> float:
     """Seconds for one point in all.
 
@@ -53,6 +56,8 @@ def expected_seconds(
         kind: Where its code comes from.
         settings: Sampling rules.
         device_kind: ``cpu`` or ``cuda``.
+        compiled_ahead: Whether other processes compile for it before.
+        checked_before: Whether its worker has compared its kernels with the oracle at another point.
     """
     flops = definition.flop_count(
         workload.spec,
@@ -66,11 +71,14 @@ def expected_seconds(
         return _REFUSAL_SECONDS
     if cuda:
         step = _cuda_step_seconds(workload, flops, kind)
-        fixed = _CUDA_FIXED_SECONDS + _build_seconds(workload, kind, complex_valued=definition.complex_valued)
+        build = _build_seconds(workload, kind, complex_valued=definition.complex_valued, checked_before=checked_before)
+        fixed = _CUDA_FIXED_SECONDS + build * (_AHEAD_FACTOR if compiled_ahead else 1.0)
     else:
         step, fixed = flops / _CPU_FLOPS_PER_SECOND, _CPU_FIXED_SECONDS
         if workload.execution in _COMPILED:
-            fixed += _build_seconds(workload, kind, complex_valued=definition.complex_valued)
+            fixed += _build_seconds(
+                workload, kind, complex_valued=definition.complex_valued, checked_before=checked_before
+            )
     if settings.windows is None:
         pairs = 2 * step * settings.minimum_samples
         sampling = max(pairs, min(settings.time_limit_seconds, _FEWEST_SAMPLE_SECONDS + pairs))
@@ -95,10 +103,12 @@ def _cuda_step_seconds(workload: Workload, flops: int, kind: ImplementationKind)
     return max(busy, (_CUDA_LEAST_EAGER_SECONDS if eager else _CUDA_LEAST_STEP_SECONDS)[workload.phase])
 
 
-def _build_seconds(workload: Workload, kind: ImplementationKind, *, complex_valued: bool) -> float:
+def _build_seconds(
+    workload: Workload, kind: ImplementationKind, *, complex_valued: bool, checked_before: bool
+) -> float:
     """Compiling, or compiling and checking kernels."""
     if kind is ImplementationKind.KERNELS:
-        return _KERNEL_CHECK_SECONDS[workload.phase]
+        return 0.0 if checked_before else _KERNEL_CHECK_SECONDS[workload.phase]
     if workload.execution not in _COMPILED:
         return 0.0
     published = kind is ImplementationKind.PUBLISHED

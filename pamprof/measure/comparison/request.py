@@ -11,7 +11,7 @@ from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.plan import plan_groups
 from pamprof.measure.comparison.points import default_points, points
 from pamprof.measure.comparison.repetitions import missing_repetitions
-from pamprof.measure.comparison.worth import Worth, rank_by_worth
+from pamprof.measure.comparison.worth import Worth, in_order, rank_by_worth
 from pamprof.measure.session.compile_ahead import worth_compiling_ahead
 from pamprof.measure.session.matched_arms import matched_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
@@ -123,16 +123,14 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     settings = rules.settings.changed(request.settings)
     facts = {arm.definition.name: layer_facts(arm.definition) for arm in arms}
     ranked = rank_by_worth(groups, facts, sequence_length=MATCHED_LENGTH, has_kernels=cuda)
-    asked = bool(request.implementations or request.executions)
-    worths = Worth if asked else rules.worths
     definitions = {arm.definition.name: arm.definition for arm in arms}
-    visits = tuple(workload for worth in Worth if worth in worths for workload in ranked[worth])
     chosen_window = "monitor_seconds" in request.settings
     windows = {
         workload.key: settings.monitor_seconds if chosen_window or worth in rules.watched else rules.glimpse_seconds
         for worth in Worth
         for workload in ranked[worth]
     }
+    fresh_workers = (request.repeat or rules.processes) > 1 or settings.windows is not None
     expected = {
         workload.key: expected_seconds(
             workload,
@@ -140,25 +138,30 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
             kind=facts[workload.spec.layer].kind_of(workload.implementation),
             settings=replace(settings, monitor_seconds=windows[workload.key]),
             device_kind=device_kind,
+            compiled_ahead=rules.compiles_ahead,
+            checked_before=worth > Worth.BEST and not fresh_workers,
         )
-        for workload in visits
+        for worth in Worth
+        for workload in ranked[worth]
     }
+    asked = bool(request.implementations or request.executions)
+    visits = in_order(ranked, expected, worths=tuple(Worth) if asked else rules.worths)
     processes = request.repeat or rules.processes
-    if processes > 1 or settings.windows is not None:
+    if fresh_workers:
         done: frozenset[str] = frozenset()
-        groups = missing_repetitions(visits, earlier, processes=processes, effort=request.effort, seed=settings.seed)
+        visited = missing_repetitions(visits, earlier, processes=processes, effort=request.effort, seed=settings.seed)
     else:
         coarse = _coarse_keys(earlier, request.effort, settings.target_half_width)
         refined = sorted((w for w in visits if w.key in coarse), key=lambda w: -coarse[w.key])
         visits = (*(w for w in visits if w.key not in coarse), *refined)
         done = _finished_keys(earlier) - set(coarse)
-        groups = tuple((workload,) for workload in visits)
+        visited = tuple((workload,) for workload in visits)
     budget = request.time_budget_seconds
     return SessionPlan(
         arms=arms,
-        groups=groups,
+        groups=visited,
         done=done,
-        fresh_processes=processes if processes > 1 or settings.windows is not None else None,
+        fresh_processes=processes if fresh_workers else None,
         planned=tuple(workload.key for workload in visits),
         references=_references(earlier, visits),
         expected_seconds=expected,

@@ -1,7 +1,7 @@
 """In which order a comparison visits its workloads: what a reader needs first, first.
 
 Whatever ends a session early, what was measured until then answers as much as it can: first the best arms of each
-phase, then published code, then other lengths and batches for crossovers, then the real twin, then everything else.
+phase, then the other references, published code, other lengths and batches for crossovers, the real twin, and the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pamprof.measure.comparison.plan import STEADIEST_EXECUTIONS
 from pamprof.records import Execution, ImplementationKind, LayerRole, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pamprof.records import LayerFacts, Point, Workload
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class Worth(IntEnum):
     """What a workload is for, in the order in which workloads are visited."""
 
-    BEST = 0  # the fastest known way of the reference and of the subject, where a phase is summed up
-    PUBLISHED = 1  # the subject's published code there, as the reference is executed and eager
-    CROSSOVER = 2  # the best arms at the other lengths and batches
-    TWIN = 3  # the real twin where a phase is summed up
-    LADDER = 4  # every other implementation there, in its best execution
-    PUBLISHED_ELSEWHERE = 5  # published code at the other lengths and batches
-    REST = 6  # everything else
+    BEST = 0  # the likely fastest way of the session's reference and of the subjects, where a phase is summed up
+    REFERENCES = 1  # the other references there
+    PUBLISHED = 2  # the subject's published code there, as the reference is executed and eager
+    CROSSOVER = 3  # the best arms at the other lengths and batches
+    TWIN = 4  # the real twin where a phase is summed up
+    LADDER = 5  # every other implementation there, in its best execution
+    REFERENCES_ELSEWHERE = 6  # the other references at the other lengths and batches
+    PUBLISHED_ELSEWHERE = 7  # published code there
+    REST = 8  # everything else
 
 
 def rank_by_worth(
@@ -51,12 +53,30 @@ def rank_by_worth(
     for group in groups:
         best = _best_ways(group, facts, has_kernels=has_kernels)
         for workload in group:
-            worth = _worth(workload, best, facts, main=workload.point in main)
-            found[Worth.BEST if workload is group[0] and worth > Worth.CROSSOVER else worth].append(workload)
+            worth = _worth(workload, best, facts, first=group[0].spec.layer, main=workload.point in main)
+            found[Worth.BEST if workload is group[0] and worth is not Worth.CROSSOVER else worth].append(workload)
     return {
         worth: tuple(sorted(workloads, key=lambda workload: order[workload.point]))
         for worth, workloads in found.items()
     }
+
+
+def in_order(
+    ranked: Mapping[Worth, tuple[Workload, ...]], expected_seconds: Mapping[str, float], *, worths: Collection[Worth]
+) -> tuple[Workload, ...]:
+    """The workloads of ``worths`` as they are visited: by worth, and where phases are summed up the cheapest first.
+
+    So the first ratio comes soon, while others compile for the phase that takes longest.
+    """
+    cost: dict[Point, float] = {}
+    for workload in ranked[Worth.BEST]:
+        cost[workload.point] = cost.get(workload.point, 0.0) + expected_seconds[workload.key]
+    return tuple(
+        workload
+        for worth in Worth
+        if worth in worths
+        for workload in sorted(ranked[worth], key=lambda workload: cost.get(workload.point, 0.0))
+    )
 
 
 def _main_points(groups: Sequence[tuple[Workload, ...]], sequence_length: int) -> set[Point]:
@@ -109,9 +129,13 @@ def _best_ways(group: Sequence[Workload], facts: Mapping[str, LayerFacts], *, ha
     return best
 
 
-def _worth(workload: Workload, best: Mapping[str, Workload], facts: Mapping[str, LayerFacts], *, main: bool) -> Worth:
+def _worth(
+    workload: Workload, best: Mapping[str, Workload], facts: Mapping[str, LayerFacts], *, first: str, main: bool
+) -> Worth:
     layer = facts[workload.spec.layer]
     is_best = best[workload.spec.layer] is workload
+    if is_best and layer.role is LayerRole.REFERENCE and layer.layer != first:
+        return Worth.REFERENCES if main else Worth.REFERENCES_ELSEWHERE
     if is_best and layer.role is not LayerRole.TWIN:
         return Worth.BEST if main else Worth.CROSSOVER
     steadiest = min((other.execution for other in best.values()), key=STEADIEST_EXECUTIONS.index)
@@ -124,4 +148,5 @@ def _worth(workload: Workload, best: Mapping[str, Workload], facts: Mapping[str,
         return Worth.REST
     if is_best:
         return Worth.TWIN
-    return Worth.LADDER if workload.execution is steadiest else Worth.REST
+    best_of_kernels = best[workload.spec.layer].implementation == workload.implementation
+    return Worth.LADDER if workload.execution is steadiest and not best_of_kernels else Worth.REST

@@ -129,13 +129,7 @@ class ArmRunner:
         forget_process_peak()
         self.device.empty_cache()
         before = (self.device.memory().allocated_bytes or 0) if kept is None else kept.allocated_before_bytes
-        step = PreparedStep(
-            workload,
-            definition(workload.spec.layer),
-            device=self.device.torch_device,
-            seed=self._settings.seed,
-            model=None if kept is None else kept.model,
-        )
+        step = self._build(workload, None if kept is None else kept.model)
         gate = self._check(workload)
         flops = self._count(workload, step)
         step.compile()
@@ -190,17 +184,22 @@ class ArmRunner:
             UnsupportedError: The point cannot exist on this machine.
             PamprofError: The implementation does not compute what it should.
         """
+        step = self._build(workload)
         self._check(workload)
-        step = PreparedStep(
-            workload,
-            definition(workload.spec.layer),
-            device=self.device.torch_device,
-            seed=self._settings.seed,
-        )
         step.compile()
         step.capture()
         step.reset()
         return self._warm(step)[1]
+
+    def _build(self, workload: Workload, model: SequenceModel | None = None) -> PreparedStep:
+        with standing_still(self._request.companions):  # attention kernels are chosen by timing
+            return PreparedStep(
+                workload,
+                definition(workload.spec.layer),
+                device=self.device.torch_device,
+                seed=self._settings.seed,
+                model=model,
+            )
 
     def _warm(self, step: PreparedStep) -> tuple[int, ReadyArm]:
         """Steps run to warm up, and the arm ready to be sampled."""

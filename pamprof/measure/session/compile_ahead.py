@@ -132,19 +132,21 @@ def compile_one(workload: Workload, *, device: str, seed: int) -> None:
     """Build one block and the head of ``workload`` on ``device``, compile them, and run one step."""
     import torch
 
+    from pamprof.workloads.base import layer_facts
     from pamprof.workloads.execution import compile_regions
     from pamprof.workloads.registry import definition
     from pamprof.workloads.steps import PreparedStep
 
     layer = definition(workload.spec.layer)
-    layer.oracle_error(
-        workload.spec,
-        implementation=workload.implementation,
-        phase=workload.phase,
-        device=torch.device(device),
-        dtype=workload.dtype,
-        seed=seed,
-    )
+    if layer_facts(layer).kind_of(workload.implementation) is ImplementationKind.KERNELS:
+        layer.oracle_error(
+            workload.spec,
+            implementation=workload.implementation,
+            phase=workload.phase,
+            device=torch.device(device),
+            dtype=workload.dtype,
+            seed=seed,
+        )
     step = PreparedStep(
         replace(workload, spec=replace(workload.spec, depth=1)), layer, device=torch.device(device), seed=seed
     )
