@@ -102,9 +102,9 @@ def duration(text: str | None, option: str, *, zero: bool = False) -> float | No
     found = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[0-9]+)?) ?(s|min|m|h|)", text.strip().lower())
     value = float(found[1]) * _DURATION_UNITS[found[2]] if found else -1.0
     if not 0 <= value <= _LONGEST_DURATION_SECONDS or (value == 0 and not zero):
-        least = "0 or more" if zero else "more than 0"
+        given = f"{'0 or more' if zero else 'more than 0'}, at most {_LONGEST_DURATION_SECONDS // 3600:.0f}h,"
         raise UsageError(
-            f"{option} {text!r} is no duration; give {least} as seconds, minutes or hours, such as 90s, 5m or 1.5h"
+            f"{option} {text!r} is no duration; give {given} as seconds, minutes or hours, such as 90s, 5m or 1.5h"
         )
     return value
 

@@ -57,6 +57,9 @@ class Timing:
             order reference, arm, arm, reference; None where they are single steps or short runs of them.
         alone_wall_time_seconds: Windows of the arm by itself, taken after the pairs; None where none were taken. Those
             of the reference are in its own run.
+        recompilation_count: Frames that torch.compile compiled between the first sample and the last, of the arm or of
+            the reference: each lies inside a timed step. None in older records.
+        graph_break_count: Graph breaks among them; None likewise.
         settled: Whether power, clocks and step time were stationary before the first sample; None where nobody looked.
     """
 
@@ -77,6 +80,8 @@ class Timing:
     window_seconds: float | None = None
     alone_wall_time_seconds: tuple[float, ...] | None = None
     settled: bool | None = None
+    recompilation_count: int | None = None
+    graph_break_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

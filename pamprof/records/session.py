@@ -93,6 +93,7 @@ class Session:
         kind: What the session measured; None in records that do not say, until they are read (see ``older``).
         layers: What each layer of ``arms`` declares of itself; empty likewise.
         effort: How much was to be measured and how carefully; None in sweeps, and in records before there was a choice.
+        unplanned_count: Points that a standard comparison would have planned besides; None likewise.
         time_budget_seconds: After which no further point was begun; None where there was no end.
     """
 
@@ -115,3 +116,4 @@ class Session:
     layers: tuple[LayerFacts, ...] = ()
     effort: Effort | None = None
     time_budget_seconds: float | None = None
+    unplanned_count: int | None = None

@@ -5,6 +5,7 @@ The same three ways for every arm, so that no architecture is compared compiled 
 
 from __future__ import annotations
 
+import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,6 +57,15 @@ def plain_regions(model: SequenceModel) -> None:
     for region in (*model.blocks, *model.compiled_regions()):
         region._compiled_call_impl = None
     torch._dynamo.reset()
+
+
+def compiler_counts() -> tuple[int, int]:
+    """Frames that torch.compile has compiled in this process so far, and graph breaks that it met."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    if dynamo is None:  # where nothing was compiled, asking would load the compiler
+        return 0, 0
+    counters = dynamo.counters
+    return counters["frames"]["total"], sum(counters["graph_break"].values())
 
 
 def capture_graph(step: Callable[[], Captured]) -> Callable[[], Captured]:

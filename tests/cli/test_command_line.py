@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import pamprof
 from pamprof.cli import app
+from pamprof.errors import PamprofError
 from pamprof.records.codec import encode
 from tests.synthetic import synthetic_records
 
@@ -206,6 +207,60 @@ def test_a_listed_price_file_can_be_read_again(tmp_path):
 def test_a_list_that_names_nothing_is_refused(arguments, tmp_path):
     assert f"{arguments[1]} {arguments[2]!r} names nothing" in one_sentence(run(*arguments, cwd=tmp_path), 2)
     assert not any(tmp_path.iterdir())
+
+
+DRY = (
+    "compare", "--dry-run", "--device", "cpu", "--phase", "decode", "--batch-size", "1", "--sequence-length", "64",
+    "--implementation", "planar", "--price", "3.60",
+)  # fmt: skip
+
+
+def dry_run(*arguments, cwd):
+    with contextlib.chdir(cwd):
+        result = CliRunner().invoke(app, [*DRY, *arguments], prog_name="pamprof")
+    assert result.exit_code == 0, result.stderr
+    assert not list(cwd.iterdir())
+    return result.stdout
+
+
+def test_a_dry_run_prints_the_plan_in_order_its_time_and_dollars_and_writes_nothing(tmp_path):
+    lines = dry_run(cwd=tmp_path).splitlines()
+    arms = ["transformer sdpa eager", "pam planar eager", "real_pam planar eager"]
+    assert [arm for line in lines for arm in arms if f" {arm} " in line] == arms
+    assert lines[-1].startswith("3 points, about ")
+    assert "about $" in lines[-1]
+    assert lines[-1].endswith("; effort quick, at most 30 s")
+
+
+def test_a_dry_run_as_json_adds_up_and_names_budget_and_dollars(tmp_path):
+    plan = json.loads(dry_run("--json", "--effort", "standard", "--time-budget", "5m", cwd=tmp_path))
+    assert [row["layer"] for row in plan["rows"]] == ["transformer", "pam", "real_pam"]
+    assert {(row["phase"], row["batch_size"], row["sequence_length"]) for row in plan["rows"]} == {("decode", 1, 64)}
+    expected = plan["expected_seconds"]
+    assert expected == pytest.approx(sum(row["expected_seconds"] for row in plan["rows"]), abs=0.01)
+    assert plan["low_seconds"] < expected < plan["high_seconds"]
+    assert plan["time_budget_seconds"] == 300.0
+    assert plan["usd"] == pytest.approx(expected * 0.001)
+
+
+@pytest.mark.parametrize("command", ["compare", "serve-sweep"])
+def test_a_budget_that_is_no_duration_is_one_sentence_and_leaves_nothing(command, tmp_path):
+    result = run(command, "--device", "cpu", "--time-budget", "soon", cwd=tmp_path)
+    assert "--time-budget 'soon' is no duration" in one_sentence(result, 2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_takes_a_budget_in_the_same_words(monkeypatch, tmp_path):
+    asked = []
+
+    def refuse(request, planner, price):
+        asked.append(request)
+        raise PamprofError("not measured")
+
+    monkeypatch.setattr("pamprof.cli.serve_sweep.measure", refuse)
+    run("serve-sweep", "--device", "cpu", "--time-budget", "90s", cwd=tmp_path)
+    run("serve-sweep", "--device", "cpu", "--time-budget", "1.5m", cwd=tmp_path)
+    assert [request.time_budget_seconds for request in asked] == [90.0, 90.0]
 
 
 def test_the_recorded_command_names_no_path_of_this_machine(monkeypatch):

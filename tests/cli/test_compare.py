@@ -12,13 +12,16 @@ import pytest
 
 import pamprof
 from pamprof.pricing.rates.rate_words import rate_per_hour
+from pamprof.records import Effort
 from pamprof.records.store import read_records
 
 REPOSITORY = os.path.dirname(os.path.dirname(pamprof.__file__))
 SMALL = [
     "compare", "--device", "cpu", "--phase", "decode,prefill", "--batch-size", "1", "--sequence-length", "64",
     "--implementation", "published,planar", "--time-limit", "0.1", "--monitor", "0.1",
+    "--time-budget", "3m",
 ]  # fmt: skip
+WINDOWS = ("timing.window_seconds", "timing.alone_wall_time_seconds", "timing.settled")  # of other sampling
 ONE_PHASE = ["decode" if word == "decode,prefill" else word for word in SMALL]
 
 
@@ -65,6 +68,24 @@ def test_compare_measures_every_planned_workload(comparison):
     assert {run.workload.spec.layer for run in records.runs} == {"pam", "real_pam", "transformer"}
 
 
+def test_the_session_s_header_holds_effort_and_budget(comparison):
+    (session,) = read_records(comparison[0] / "runs.jsonl").sessions
+    assert (session.effort, session.time_budget_seconds) == (Effort.QUICK, 180.0)
+
+
+def test_every_run_says_how_long_its_point_took(comparison):
+    for run in read_records(comparison[0] / "runs.jsonl").runs:
+        assert sum(run.timing.wall_time_seconds) < run.elapsed_seconds < 180
+
+
+def test_what_to_expect_is_said_first_and_the_headline_as_soon_as_there_is_one(comparison):
+    lines = comparison[1].stderr.splitlines()
+    assert lines[0].startswith("8 points, about ")
+    assert "an hour of " in lines[0]
+    assert lines[0].endswith("; effort quick, at most 3 min")
+    assert any(line.startswith("so far, PAM against transformer: decode ") for line in lines)
+
+
 def test_every_count_is_complete_and_agrees_with_its_closed_form(comparison):
     for run in read_records(comparison[0] / "runs.jsonl").runs:
         assert run.flops.complete, run.flops.uncounted_operators
@@ -94,9 +115,8 @@ def test_every_missing_value_has_its_reason(comparison):
         reasons = {unknown.field for unknown in run.unknowns}
         for group in ("timing", "memory", "environment"):
             part = getattr(run, group)
-            missing = {f"{group}.{name}" for name in type(part).__dataclass_fields__ if getattr(part, name) is None} - {
-                "memory.state_kind"
-            }
+            missing = {f"{group}.{name}" for name in type(part).__dataclass_fields__ if getattr(part, name) is None}
+            missing -= {"memory.state_kind", *WINDOWS}
             assert missing <= reasons, missing - reasons
 
 

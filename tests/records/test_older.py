@@ -46,6 +46,13 @@ def test_kernel_shares_written_as_notes_are_read_as_data():
     assert read.notes == ("attention backend: flash",)
 
 
+def test_a_session_without_an_effort_has_none_and_reads_whole():
+    fixture = read_records(Path(__file__).parent / "fixtures" / "schema-1.jsonl")
+    assert fixture.problems == ()
+    assert {(session.effort, session.time_budget_seconds) for session in fixture.sessions} == {(None, None)}
+    assert {run.elapsed_seconds for run in fixture.runs} == {None}
+
+
 REPORTS = Path(__file__).parents[2] / "reports"
 COMMITTED = sorted(REPORTS.rglob("*.jsonl"))
 

@@ -12,7 +12,13 @@ from pamprof.analysis.comparison.comparisons import (
     same_execution_comparisons,
 )
 from pamprof.analysis.comparison.crossovers import measured_crossovers, modelled_crossovers
-from pamprof.analysis.comparison.doubts import hand_written, noisy_machine, ratio_half_width, unsteady_reference
+from pamprof.analysis.comparison.doubts import (
+    hand_written,
+    noisy_machine,
+    quick,
+    ratio_half_width,
+    unsteady_reference,
+)
 from pamprof.analysis.comparison.joined import has_windows, join_windows, processes_of, takes_precedence
 from pamprof.analysis.comparison.ladder import build_ladder
 from pamprof.analysis.comparison.names import unique_labels
@@ -23,11 +29,11 @@ from pamprof.analysis.comparison.roles import roles_of
 from pamprof.analysis.comparison.roofline import roof_of
 from pamprof.analysis.comparison.story import Analysis, tell
 from pamprof.analysis.comparison.summaries import summarise
-from pamprof.records import Dtype, ImplementationKind, Phase
+from pamprof.records import Dtype, Effort, ImplementationKind, Phase
 from pamprof.records.store import RecordFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pamprof.analysis.comparison.results import Doubt, Summary
     from pamprof.analysis.comparison.roles import Roles
@@ -49,6 +55,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     files = (records,) if isinstance(records, RecordFile) else tuple(records)
     problems = [problem for file in files for problem in file.problems]
     runs = _usable([run for file in files for run in file.runs], problems)
+    efforts = {s.session_id: s.effort for file in files for s in file.sessions}
     sessions = sorted(
         (session for file in files for session in file.sessions), key=lambda s: s.started_at, reverse=True
     )
@@ -62,7 +69,12 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     roofs = _roofs([found for file in files for found in file.ceilings], [runs_by_point[point][0] for point in ordered])
     points = tuple(
         _analyse_point(
-            point, runs_by_point[point], [s for s in skips if s.workload.point == point], roles, roofs[point.dtype]
+            point,
+            runs_by_point[point],
+            [s for s in skips if s.workload.point == point],
+            roles,
+            roofs[point.dtype],
+            efforts=efforts,
         )
         for point in ordered
     )
@@ -74,7 +86,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     return Analysis(
         points=points,
         crossovers=crossovers,
-        story=tell(points, crossovers, roles, sessions[0] if sessions else None),
+        story=tell(points, crossovers, roles, sessions[0] if sessions else None, efforts=efforts),
         problems=tuple(problems),
         noise_floor=noise_floor(points),
         roofs=tuple(roofs.values()),
@@ -100,14 +112,31 @@ def _roofs(measured: Sequence[Ceilings], runs: Sequence[Run]) -> dict[Dtype, Roo
     return roofs
 
 
-def _analyse_point(point: Point, runs: Sequence[Run], skips: Sequence[Skip], roles: Roles, roof: Roof) -> PointAnalysis:
+def _analyse_point(
+    point: Point,
+    runs: Sequence[Run],
+    skips: Sequence[Skip],
+    roles: Roles,
+    roof: Roof,
+    *,
+    efforts: Mapping[str, Effort | None],
+) -> PointAnalysis:
     baseline = baseline_of(runs, roles.references, roles.subject)
     own = own_reference_of(runs, roles.references, baseline)
     labels = unique_labels(tuple(run.workload for run in runs), roles.names)
     references = [run for run in runs if is_reference(run) and len(run.timing.wall_time_seconds) >= 2]
     by_group = {one.group_id: run for run in references for one in processes_of(run)}
     summaries = tuple(
-        summarise(run, label, baseline, _doubts_of_reference(run, by_group.get(run.group_id)), roof=roof)
+        summarise(
+            run,
+            label,
+            baseline,
+            (
+                *_doubts_of_reference(run, by_group.get(run.group_id)),
+                *((quick(run),) if efforts.get(run.session_id) is Effort.QUICK else ()),
+            ),
+            roof=roof,
+        )
         for run, label in zip(runs, labels, strict=True)
     )
     floor = _lowest_floor(summaries, roles)

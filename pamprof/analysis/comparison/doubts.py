@@ -14,6 +14,7 @@ from pamprof.statistics import (
     StationarityVerdict,
     Verdict,
     half_width,
+    stationarity,
     unpaired_ratio_interval,
     verdict,
 )
@@ -143,12 +144,31 @@ def above_roof(run: Run, flops_per_second: Interval, place: RoofPlace | None) ->
     )
 
 
+def quick(run: Run) -> Doubt:
+    """The doubt about a run of a session with effort quick; what it lacks is measured by a standard one.
+
+    Few samples are no error by themselves: how far off the ratio may be is what its interval says.
+    """
+    count = len(run.timing.wall_time_seconds)
+    energy = None if run.monitor is None else run.monitor.energy
+    lacks = "" if energy is not None and energy.valid else ", without valid energy"
+    return Doubt(
+        kind=DoubtKind.QUICK,
+        observation=f"measured with effort quick: {count} sample{'s' if count != 1 else ''}{lacks}",
+        advice="--effort standard --resume samples wide intervals again and measures what quick leaves out",
+        shift_ratio=None if count < 2 else ratio_half_width(run),
+    )
+
+
 def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
     yield from _monitored(run)
     if isinstance(run, JoinedRun):
         yield from _of_processes(run)
     yield from _sampled(run)
     yield from _drifted(run)
+    if not isinstance(run, JoinedRun):
+        yield from _unsettled(run)
+    yield from _recompiled(run)
     if not run.flops.complete:
         names = ", ".join(f"{item.operator} ({item.count}×)" for item in run.flops.uncounted_operators[:4])
         more = len(run.flops.uncounted_operators) - 4
@@ -163,6 +183,7 @@ def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
 
 def _monitored(run: Run) -> Iterator[Doubt]:
     monitor = run.monitor
+    yield from _unwatched(run)
     if monitor is None:
         return
     if monitor.throttle_reasons:
@@ -223,6 +244,65 @@ def _of_processes(run: JoinedRun) -> Iterator[Doubt]:
 
 def _value(interval: Interval) -> str:
     return f"{significant(interval.median, 4)} [{significant(interval.low, 4)}, {significant(interval.high, 4)}]"
+
+
+def _unwatched(run: Run) -> Iterator[Doubt]:
+    """A row whose clocks nobody saw cannot be called unthrottled."""
+    monitor = run.monitor
+    if run.environment.device_kind != "cuda":
+        return
+    if monitor is None:
+        seen = "no monitored window was taken"
+    else:
+        clocks = any(series.signal == "sm_clock_hertz" and series.values for series in monitor.series)
+        missing = [
+            what
+            for what, known in (("clocks", clocks), ("reasons for throttling", monitor.throttle_reasons is not None))
+            if not known
+        ]
+        if not missing:
+            return
+        seen = f"the monitored window has no {' and no '.join(missing)}"
+    yield Doubt(
+        kind=DoubtKind.CLOCKS_NOT_WATCHED,
+        observation=f"{seen}, so that nobody knows whether the device lowered its clocks",
+        advice="measure with a window (--monitor) where the driver tells clocks (`pamprof doctor`)",
+        shift_ratio=None,
+    )
+
+
+def _unsettled(run: Run) -> Iterator[Doubt]:
+    """Step times that still changed, or a device that had not settled when they were taken.
+
+    What arm and reference share cancels in the ratio, so the ratio's own change is how far it could be off.
+    """
+    timing = run.timing
+    settled = stationarity(timing.wall_time_seconds)
+    moved = settled.verdict is StationarityVerdict.NOT_STATIONARY
+    if not moved and timing.settled is not False:
+        return
+    mine, theirs = timing.wall_time_seconds, timing.reference_wall_time_seconds
+    ratios = [own / other for own, other in zip(mine, theirs, strict=True)]
+    change = stationarity(ratios).change_ratio
+    unsettled = "power, clocks and step time had not settled before the first sample"
+    yield Doubt(
+        kind=DoubtKind.NOT_STATIONARY,
+        observation=f"of the step times {settled.reason}" if moved else unsettled,
+        advice="warm the device up for longer, or sample longer; the ratio suffers less, because both change",
+        shift_ratio=None if change is None else _distance(1 + change),
+    )
+
+
+def _recompiled(run: Run) -> Iterator[Doubt]:
+    count, breaks = run.timing.recompilation_count or 0, run.timing.graph_break_count or 0
+    if not count and not breaks:
+        return
+    yield Doubt(
+        kind=DoubtKind.RECOMPILED,
+        observation=f"torch.compile compiled {count}×, with {breaks} graph breaks, between first and last sample",
+        advice="samples hold time of the compiler; see `TORCH_LOGS=recompiles,graph_breaks` for the reason",
+        shift_ratio=None,
+    )
 
 
 def _sampled(run: Run) -> Iterator[Doubt]:

@@ -47,6 +47,27 @@ def headline(story: Story) -> tuple[str, ...]:
     return (" ".join(finding), doubt, *_kernels(story, told, told.best), *_launch_bound(story, told))
 
 
+def effort_sentence(story: Story) -> str:
+    """With which effort it was measured, and what a quick comparison lacks; empty where records do not say."""
+    if story.effort is None:
+        return ""
+    lacks = story.lacks
+    if lacks is None:
+        return f"Effort {story.effort}."
+    parts = []
+    if lacks.point_count:
+        parts.append(f"{lacks.point_count} points that a standard comparison has are not measured")
+    if lacks.without_energy_count:
+        parts.append(f"{lacks.without_energy_count} of {lacks.summary_count} rows have no valid energy")
+    if lacks.wide_count and lacks.widest_ratio is not None:
+        parts.append(
+            f"{lacks.wide_count} of {lacks.ratio_count} ratios are known less closely than ±1 %, the widest to "
+            f"±{percent(lacks.widest_ratio)}"
+        )
+    missing = "; ".join(parts) or "fewer samples than a standard comparison takes"
+    return f"Effort quick: {missing}; --effort standard --resume measures that."
+
+
 def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:
     place = point_phrase(told.point.point)
     place = f"{place[0].upper()}{place[1:]}"

@@ -61,6 +61,9 @@ class DoubtKind(StrEnum):
     POWER_COUPLED = "power-coupled"
     NOT_STATIONARY = "not stationary"
     FEW_PROCESSES = "few processes"
+    CLOCKS_NOT_WATCHED = "clocks not watched"
+    QUICK = "quick"
+    RECOMPILED = "recompiled inside timed steps"
 
 
 class CeilingKind(StrEnum):

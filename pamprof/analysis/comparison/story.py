@@ -6,16 +6,17 @@ Sentence, tiles, ladder, pictures, terminal and exports are derived from the ``S
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.crossovers import STEADY_STEP
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction, DoubtKind
-from pamprof.records import Execution, ImplementationKind, Phase
+from pamprof.records import Effort, Execution, ImplementationKind, Phase
+from pamprof.statistics import half_width
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pamprof.analysis.comparison.names import Names
     from pamprof.analysis.comparison.noise_floor import NoiseFloor
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Session, Workload
+
+
+# Relative half width of a ratio's interval at which a standard comparison stops sampling.
+STANDARD_HALF_WIDTH = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,7 @@ class PhaseStory:
             where it was not measured or is one of the two above.
         others: ``best`` at the other lengths of the phase, each at its largest batch, in order of length.
         other_subjects: The fastest arm of every other subject against the fastest reference, in the roles' order.
+        effort: The least that ``best``'s arm or its baseline was measured with; None in records that do not say.
     """
 
     phase: Phase
@@ -52,6 +58,7 @@ class PhaseStory:
     eager: Comparison | None
     others: tuple[tuple[PointAnalysis, Comparison], ...]
     other_subjects: tuple[Comparison, ...]
+    effort: Effort | None = None
 
     @property
     def best_summary(self) -> Summary | None:
@@ -76,6 +83,25 @@ class QuotedDoubt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuickLacks:
+    """What a comparison that was measured with effort quick has not, and a standard one would have.
+
+    Attributes:
+        point_count: Points that standard plans and quick does not; None where the session does not say.
+        without_energy_count: Of ``summary_count`` arms at their points, those without valid energy.
+        wide_count: Of ``ratio_count`` ratios, those whose interval is wider than standard asks for.
+        widest_ratio: Relative half width of the widest of them; None without a ratio.
+    """
+
+    point_count: int | None
+    without_energy_count: int
+    summary_count: int
+    wide_count: int
+    ratio_count: int
+    widest_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """What is told of a comparison.
 
@@ -86,6 +112,8 @@ class Story:
         crossovers: Measured crossovers of the subject's best arm: one for each phase and batch size, in that order.
         modelled: What bytes alone say of the subject: equal decode traffic and equal memory.
         doubts: Doubts about the arms of the first phase's headline, the one that could move it furthest first.
+        effort: The least that an arm of ``points`` was measured with; None in records that do not say.
+        lacks: What is missing where that is quick; None otherwise.
     """
 
     roles: Roles
@@ -94,6 +122,8 @@ class Story:
     crossovers: tuple[Crossover, ...]
     modelled: tuple[Crossover, ...]
     doubts: tuple[QuotedDoubt, ...]
+    effort: Effort | None = None
+    lacks: QuickLacks | None = None
 
     @property
     def names(self) -> Names:
@@ -120,6 +150,11 @@ class Story:
     def phase(self, phase: Phase) -> PhaseStory | None:
         """The story of one phase; None where it was not measured."""
         return next((told for told in self.phases if told.phase is phase), None)
+
+    def effort_of(self, phase: Phase) -> Effort | None:
+        """The effort of a phase's own number; None where it was not measured, and where the records do not say."""
+        told = self.phase(phase)
+        return None if told is None else told.effort
 
     def points_of(self, phase: Phase) -> tuple[PointAnalysis, ...]:
         """The points of one phase."""
@@ -175,11 +210,29 @@ class Analysis:
 
 
 def tell(
-    points: Sequence[PointAnalysis], crossovers: Sequence[Crossover], roles: Roles, session: Session | None
+    points: Sequence[PointAnalysis],
+    crossovers: Sequence[Crossover],
+    roles: Roles,
+    session: Session | None,
+    *,
+    efforts: Mapping[str, Effort | None],
 ) -> Story:
-    """The story of ``points``; ``session`` is the latest header, None where the records hold none."""
+    """The story of ``points``.
+
+    Args:
+        points: Conclusions.
+        crossovers: Measured and modelled.
+        roles: Who is compared.
+        session: The latest header; None where the records hold none.
+        efforts: By session.
+    """
     shown = _main_points(points, roles, session)
-    phases = tuple(told for phase in Phase if (told := _phase(phase, shown, roles, session)) is not None)
+    phases = tuple(
+        replace(told, effort=_least_effort(_summed_up(told), efforts))
+        for phase in Phase
+        if (told := _phase(phase, shown, roles, session)) is not None
+    )
+    effort = _least_effort([summary for point in shown for summary in point.summaries], efforts)
     return Story(
         roles=roles,
         points=shown,
@@ -187,6 +240,32 @@ def tell(
         crossovers=_best_crossovers(crossovers, shown, roles),
         modelled=tuple(c for c in crossovers if c.basis is Basis.MODEL and c.subject_layer == roles.subject),
         doubts=_doubts(phases),
+        effort=effort,
+        lacks=_lacks(shown, session) if effort is Effort.QUICK else None,
+    )
+
+
+def _summed_up(told: PhaseStory) -> list[Summary]:
+    """The two arms that the phase's own number is made of."""
+    best = told.best
+    return [told.point.baseline] if best is None else [told.point.summary_of(w) for w in (best.subject, best.baseline)]
+
+
+def _least_effort(summaries: Sequence[Summary], efforts: Mapping[str, Effort | None]) -> Effort | None:
+    found = [effort for s in summaries if (effort := efforts.get(s.run.session_id)) is not None]
+    return min(found, key=tuple(Effort).index, default=None)
+
+
+def _lacks(points: Sequence[PointAnalysis], session: Session | None) -> QuickLacks:
+    summaries = [summary for point in points for summary in point.summaries]
+    widths = [half_width(comparison.time_ratio) for point in points for comparison in point.comparisons]
+    return QuickLacks(
+        point_count=None if session is None else session.unplanned_count,
+        without_energy_count=sum(summary.joules_per_token is None for summary in summaries),
+        summary_count=len(summaries),
+        wide_count=sum(width > STANDARD_HALF_WIDTH for width in widths),
+        ratio_count=len(widths),
+        widest_ratio=max(widths, default=None),
     )
 
 

@@ -168,6 +168,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         monitor_seconds=windows,
         compiled_ahead=worth_compiling_ahead(visits, facts) if cuda and rules.compiles_ahead else (),
         effort=request.effort,
+        unplanned_count=sum(len(found) for found in ranked.values()) - len(visits),
         time_budget_seconds=rules.time_budget_seconds if budget is None else budget,
         preset=None if request.sizes else preset,
         match_axis=request.match_axis,

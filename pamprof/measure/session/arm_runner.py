@@ -35,6 +35,7 @@ from pamprof.measure.session.windows import WindowSamples, sample_windows
 from pamprof.records import Ceilings, Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
 from pamprof.units import binary_bytes, seconds
 from pamprof.workloads.base import ChoosesKernels
+from pamprof.workloads.execution import compiler_counts
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
 
@@ -138,10 +139,13 @@ class ArmRunner:
         step.reset()
         warm_up_steps, ready = self._warm(step)
         with standing_still(self._request.companions):
+            compiled = compiler_counts()
             pairs, windows = self._sample(ready, reference or ready)
+            recompilations, breaks = (now - before for now, before in zip(compiler_counts(), compiled, strict=True))
             watched = watch is None or watch(pairs)
             kernels = self._profile(ready) if watched else _NOT_WATCHED
             timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
+            timing = replace(timing, recompilation_count=recompilations, graph_break_count=breaks)
             if windows is not None and self._settings.windows is not None:
                 timing = replace(
                     timing,

@@ -64,29 +64,25 @@ class CompileAhead:
 
     def go_on(self) -> None:
         """Let them run, should a worker have died while they stood still."""
-        for process in self.process_ids:
-            _signal(process, signal.SIGCONT)
+        _signal(self.process_ids, signal.SIGCONT)
 
     def stop(self) -> None:
         """End them; the worker compiles what is missing itself."""
         for process in self._processes:
             if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                _signal((process.pid,), signal.SIGKILL)
             process.wait()
         self._processes = []
 
 
 @contextlib.contextmanager
 def standing_still(process_ids: Sequence[int]) -> Iterator[None]:
-    """Stop the processes for as long as times are taken."""
-    for process in process_ids:
-        _signal(process, signal.SIGSTOP)
+    """Stop the processes, and the compilers that they started, for as long as times are taken."""
+    _signal(process_ids, signal.SIGSTOP)
     try:
         yield
     finally:
-        for process in process_ids:
-            _signal(process, signal.SIGCONT)
+        _signal(process_ids, signal.SIGCONT)
 
 
 def worth_compiling_ahead(workloads: Sequence[Workload], facts: Mapping[str, LayerFacts]) -> tuple[Workload, ...]:
@@ -117,15 +113,19 @@ def _spawn(request: CompileRequest, *, threads: int) -> subprocess.Popen[bytes]:
     return process
 
 
-def _signal(process: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(process, number)
+def _signal(processes: Sequence[int], number: signal.Signals) -> None:
+    """Each leads a process group of its own, to which Inductor's and Triton's compilers belong as well."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process, number)
 
 
-def _die_with_parent() -> None:
-    """Be killed when the session's process ends, even while standing still."""
+def _die_with_parent(parent: int) -> None:
+    """Be killed when the session's process ends, even while standing still; at once where it has ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 def compile_one(workload: Workload, *, device: str, seed: int) -> None:
@@ -157,7 +157,7 @@ def compile_one(workload: Workload, *, device: str, seed: int) -> None:
 
 def main() -> None:
     """Compile what standard input asks for; whatever fails is left to the worker, which records why."""
-    _die_with_parent()
+    _die_with_parent(int(sys.argv[1]))
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=CompileRequest)
     os.nice(5)
     import torch

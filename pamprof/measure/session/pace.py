@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from pamprof.records import Workload
 
+# Beyond the budget, for a point that takes much longer than expected to report.
+_LEAST_GRACE_SECONDS = 15.0
+_GRACE_RATIO = 0.1
+
 # An estimate counts as much as this many measured points of average length.
 _POINTS_OF_AN_ESTIMATE = 2.0
 
@@ -74,6 +78,14 @@ class Pace:
     def deadline(self) -> float | None:
         """When the budget is used up; None where there is no end."""
         return None if self.budget_seconds is None else self._begun + self.budget_seconds
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds after which nothing is waited for any more: what is left of the budget, and some grace."""
+        if self.budget_seconds is None or self.deadline is None:
+            return None
+        grace = max(_LEAST_GRACE_SECONDS, _GRACE_RATIO * self.budget_seconds)
+        return max(0.0, self.deadline + grace - self._clock())
 
     @property
     def budget_left(self) -> float | None:

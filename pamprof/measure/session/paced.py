@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from pamprof.errors import RecordError
 from pamprof.measure.session.compile_ahead import CompileAhead
 from pamprof.measure.session.runner import SessionRunner, describe, utc_now
 from pamprof.records import Skip, SkipKind
@@ -20,10 +22,6 @@ if TYPE_CHECKING:
     from pamprof.measure.session.runner import SessionArguments
     from pamprof.measure.session.settings import Settings
     from pamprof.records import Point, Workload
-
-# Beyond the budget, for a point that takes much longer than expected to report.
-_LEAST_GRACE_SECONDS = 15.0
-_GRACE_RATIO = 0.1
 
 
 class PacedRunner(SessionRunner):
@@ -94,29 +92,35 @@ class PacedRunner(SessionRunner):
         finished = set(done)
         pending = [workload for group in groups for workload in group if workload.key not in done]
         while (workload := self._next(pending)) is not None:
-            pending.remove(workload)
             begun = perf_counter()
             self._visit(workload, finished)
+            pending = [other for other in pending if other is not workload and other.key not in finished]
             self._pace.learn(workload, perf_counter() - begun)
             self._reporter.time_left(self._pace.left(pending))
         return len(pending)
 
     def _next(self, pending: Sequence[Workload]) -> Workload | None:
-        """The first that the budget is likely to last for, and that is first of its point or can be paired."""
+        """The first that the budget is likely to last for, and that is first of its point or can be paired.
+
+        Until something was measured at all, the budget alone holds nothing back.
+        """
         begun = set(self._references)
+        nothing_yet = not self._references and self._pace.patience != 0
         for workload in pending:
             point = workload.point
             first, begun = point not in begun, begun | {point}
             paired = point in self._references
-            if (paired or first) and (self._pace.admits(workload) or not self._references):
+            if (paired or first) and (nothing_yet or self._pace.admits(workload)):
                 return workload
         return None
 
     def _keep(self, line: bytes, finished: set[str]) -> None:
-        record = decode(line) if self._companions() else None
-        if isinstance(record, Skip) and record.kind is SkipKind.OUT_OF_MEMORY:
-            self._again = True  # those that compile hold memory as well: try once more without them
-            return
+        if self._companions():
+            with contextlib.suppress(RecordError):  # told below
+                record = decode(line)
+                if isinstance(record, Skip) and record.kind is SkipKind.OUT_OF_MEMORY:
+                    self._again = True  # those that compile hold memory as well: try once more without them
+                    return
         super()._keep(line, finished)
 
     def _visit(self, workload: Workload, finished: set[str]) -> None:
@@ -149,11 +153,8 @@ class PacedRunner(SessionRunner):
         return replace(self._settings, monitor_seconds=window)
 
     def _patience_seconds(self) -> float:
-        left = self._pace.budget_left
-        if left is None or self._pace.budget_seconds is None:
-            return super()._patience_seconds()
-        grace = max(_LEAST_GRACE_SECONDS, _GRACE_RATIO * self._pace.budget_seconds)
-        return min(super()._patience_seconds(), left + grace)
+        least, most = self._pace.patience, super()._patience_seconds()
+        return most if least is None else min(most, least)
 
     def _hung_reason(self, waited_seconds: float) -> tuple[SkipKind, str]:
         if waited_seconds >= super()._patience_seconds():

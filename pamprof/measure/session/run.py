@@ -57,6 +57,7 @@ class SessionPlan:
             one worker visits single workloads.
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
+        unplanned_count: Of a comparison: workloads that a standard one would plan besides.
         remarks: Sentences for the reporter before the first group.
     """
 
@@ -78,6 +79,7 @@ class SessionPlan:
     fresh_processes: int | None = None
     compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
+    unplanned_count: int | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -249,6 +251,7 @@ def _header(
         kind=kind,
         layers=tuple({arm.definition.name: layer_facts(arm.definition) for arm in plan.arms}.values()),
         effort=plan.effort,
+        unplanned_count=plan.unplanned_count,
         time_budget_seconds=plan.time_budget_seconds,
     )
 

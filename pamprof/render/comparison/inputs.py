@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.comparison.results import PointAnalysis, Summary
     from pamprof.analysis.comparison.story import Analysis, Story
-    from pamprof.records import Environment, PriceQuote, Session, Workload
+    from pamprof.records import Effort, Environment, PriceQuote, Session, Workload
     from pamprof.records.store import RecordFile
 
 
@@ -33,6 +33,11 @@ class ReportInputs:
     def story(self) -> Story:
         """Who is compared, at which points, and what the numbers are."""
         return self.analysis.story
+
+    @property
+    def efforts(self) -> dict[str, Effort | None]:
+        """By session."""
+        return {session.session_id: session.effort for session in self.records.sessions}
 
     @property
     def environment(self) -> Environment | None:

@@ -19,7 +19,7 @@ class Tile:
         heading: What it is, such as ``Training cost``.
         value: The number with its unit; a dash where unknown.
         interval: In brackets; empty where exact or unknown.
-        basis: ``measured``, ``counted`` or ``modelled``; empty where unknown.
+        basis: ``measured`` with its effort, ``counted`` or ``modelled``; empty where unknown.
         subject: What was compared with what.
         second: The number that belongs beside it, such as the best arm's.
         reason: Why there is no number; empty where there is one.
@@ -192,6 +192,7 @@ class ReportView:
     Attributes:
         title: What was compared, on what, when.
         price: The price used with provider and date, or why there is none.
+        effort: With which effort it was measured, and what a quick one lacks; empty where the records do not say.
         alerts: What must be known before anything else: incomplete, mixed devices, unreadable lines.
         sentences: The conclusion and the largest doubt.
         tiles: Four numbers.
@@ -215,6 +216,7 @@ class ReportView:
 
     title: str
     price: str
+    effort: str
     alerts: tuple[str, ...]
     sentences: tuple[str, ...]
     tiles: tuple[Tile, ...]

@@ -16,6 +16,7 @@ from pamprof.render.text import PHASE_NAMES, brackets, point_label
 
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Comparison
+    from pamprof.records import Effort
     from pamprof.render.comparison.inputs import ReportInputs
 
 
@@ -53,11 +54,18 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
         heading=heading,
         value=units.ratio(best.time_ratio.median),
         interval=brackets(best.time_ratio),
-        basis=BASIS_WORDS[Basis.MEASURED] + _protocol(best),
+        basis=_with_effort(BASIS_WORDS[Basis.MEASURED], told.effort, best),
         subject=f"{inputs.full_label(best.subject)} against {inputs.full_label(best.baseline)}, {place}",
         second="; ".join(second),
         reason="",
     )
+
+
+def _with_effort(basis: str, effort: Effort | None, comparison: Comparison | None = None) -> str:
+    """``measured, quick``; of runs of windows ``measured, reference, 3 processes``."""
+    if comparison is not None and comparison.processes is not None:
+        return f"{basis}, {protocol_label(comparison.processes.process_count)}"
+    return basis if effort is None else f"{basis}, {effort}"
 
 
 def _value(comparison: Comparison) -> str:
@@ -88,7 +96,7 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
         heading=heading,
         value=crossover_value(chosen),
         interval=brackets(chosen.tokens),
-        basis=BASIS_WORDS[chosen.basis],
+        basis=_with_effort(BASIS_WORDS[chosen.basis], inputs.story.effort_of(Phase.DECODE)),
         subject=(
             f"{name} against the {reference}, batch {chosen.batch_size}: {crossover_phrase(chosen)}"
             if chosen.tokens is None
@@ -97,11 +105,6 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
         second=" ".join((*(f"Batch {c.batch_size}: {crossover_phrase(c)}." for c in others), by_bytes(inputs))).strip(),
         reason="",
     )
-
-
-def _protocol(comparison: Comparison) -> str:
-    found = comparison.processes
-    return "" if found is None else f" ({protocol_label(found.process_count)})"
 
 
 def _unknown(heading: str, reason: str) -> Tile:

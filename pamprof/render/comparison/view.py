@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pamprof import units
 from pamprof.analysis import analyse
-from pamprof.analysis.comparison.narrative import headline
+from pamprof.analysis.comparison.narrative import effort_sentence, headline
 from pamprof.pricing.rates.rate_words import USER, machine, rate_per_hour
 from pamprof.render.arms import arm_key
 from pamprof.render.comparison.charts.context import context_chart
@@ -64,6 +65,7 @@ def build_view(
         ReportView(
             title=_title(inputs),
             price=_price(inputs),
+            effort=effort_sentence(concluded.story),
             alerts=_alerts(inputs),
             sentences=headline(concluded.story),
             tiles=tiles(inputs),
@@ -126,6 +128,16 @@ def _price(inputs: ReportInputs) -> str:
     return f"Priced at {rate_per_hour(rate)} ({where}{option}{dated})"
 
 
+def _budget(inputs: ReportInputs) -> str:
+    seconds = None if inputs.session is None else inputs.session.time_budget_seconds
+    return "" if seconds is None else f" (time budget: {units.rough_seconds(seconds)})"
+
+
+def _go_on(inputs: ReportInputs) -> str:
+    command = "" if inputs.session is None else inputs.session.command
+    return f"`{command} --output-dir THIS-FOLDER --resume`" if command else "the same command with --resume"
+
+
 def _alerts(inputs: ReportInputs) -> tuple[str, ...]:
     records = inputs.records
     done = {run.workload.key for run in records.runs} | {skip.workload.key for skip in records.skips}
@@ -134,8 +146,8 @@ def _alerts(inputs: ReportInputs) -> tuple[str, ...]:
     alerts = []
     if open_points:
         alerts.append(
-            f"Incomplete: {len(open_points)} of {plural(len(planned), 'planned point')} were not reached. What was "
-            "measured before stands below; the same command with --resume measures the rest."
+            f"Incomplete: {len(open_points)} of {plural(len(planned), 'planned point')} were not reached"
+            f"{_budget(inputs)}. What was measured before stands below; {_go_on(inputs)} measures the rest."
         )
     if not records.sessions:
         alerts.append("The records hold no session header: what was planned, matched and priced is unknown.")

@@ -135,6 +135,7 @@ def _row(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[s
         "unknown_reasons": "; ".join(f"{u.field}: {u.reason}" for u in run.unknowns),
         **_price(inputs, summary),
         **_processes(summary, comparison),
+        "effort": None if (effort := inputs.efforts.get(run.session_id)) is None else str(effort),
     }
 
 

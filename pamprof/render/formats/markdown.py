@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def render_markdown(view: ReportView) -> str:
     """The whole file."""
     lines = [f"# {escape(view.title)}", "", f"{escape(view.price)}.", ""]
+    lines += [escape(view.effort), ""] if view.effort else []
     for alert in view.alerts:
         lines += [f"> **{escape(alert)}**", ""]
     for sentence in view.sentences:

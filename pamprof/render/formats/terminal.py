@@ -50,6 +50,8 @@ def _head(view: ReportView, console: Console, width: int) -> list[Text]:
     lines = _wrapped(view.title, console, width, "bold", 1)
     for alert in view.alerts[:1]:
         lines += _wrapped(alert, console, width, "bold yellow", 2)
+    if view.effort:
+        lines += _wrapped(view.effort, console, width, "", 2)
     for number, sentence in enumerate(view.sentences[:2]):
         lines += _wrapped(sentence, console, width, "" if number == 0 else "dim", 7 if number == 0 else 3)
     for tile in view.tiles:

@@ -6,8 +6,10 @@ import sys
 import time
 from dataclasses import replace
 
+from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, decode_request, encode_event
 from pamprof.measure.session.worker import end_with_parent
+from pamprof.records import Skip, SkipKind
 from pamprof.records.codec import encode
 from tests.synthetic import synthetic_run
 
@@ -19,10 +21,19 @@ def main():
         play(decode_request(line), descriptor)
 
 
+def skip(request, workload, kind):
+    return Skip(
+        session_id=request.session_id, started_at=utc_now(), workload=workload, kind=kind, reason="it does not fit"
+    )
+
+
 def play(request, descriptor):
     reference = request.workloads[0]
     for workload in request.workloads:
         if workload.key in request.done:
+            if workload.implementation == "dies-when-built-again" and len(request.workloads) > 1:
+                os.write(descriptor, encode_event(Event(event="started", key=workload.key)))
+                os._exit(7)
             continue
         os.write(descriptor, encode_event(Event(event="started", key=workload.key)))
         match workload.implementation:
@@ -43,6 +54,14 @@ def play(request, descriptor):
                     os.write(2, b"x" * (1 << 20))
                 os.write(2, b" and then it was lost")
                 os._exit(7)
+            case "refused":
+                os.write(descriptor, encode(skip(request, workload, SkipKind.UNSUPPORTED)))
+                continue
+            case "large" if request.companions:
+                os.write(descriptor, encode(skip(request, workload, SkipKind.OUT_OF_MEMORY)))
+                continue
+            case "garbled":
+                os.write(descriptor, b"no record\n")
         run = replace(
             synthetic_run(), workload=workload, reference=reference, group_id=request.group_id,
             session_id=request.session_id,

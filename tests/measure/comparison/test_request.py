@@ -1,0 +1,113 @@
+"""What a comparison plans to do with records that are there, and with an effort."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pamprof.measure.comparison.request import COMPARISON, CompareRequest, _coarse_keys
+from pamprof.records import Effort, Execution, Phase, Scope, SkipKind
+from pamprof.records.store import RecordFile
+from tests.synthetic import synthetic_run, synthetic_session, synthetic_skip
+
+REQUEST = CompareRequest(
+    command="", output_dir=Path(), resume=False, device="auto", preset=None, layers=(), implementations=(), dtype=None,
+    settings={}, sizes={}, executions=(), phases=(Phase.DECODE,), scope=Scope.MODEL, batch_sizes={None: (1,)},
+    sequence_lengths={None: (64,)}, match_axis="parameters", perplexities=(), effort=Effort.QUICK,
+    time_budget_seconds=None,
+)  # fmt: skip
+
+
+def plan(device="cpu", earlier=None, **changes):
+    return COMPARISON.plan(replace(REQUEST, **changes), device, earlier)
+
+
+def records(widths, *, effort=Effort.QUICK, skips=(), reference=0):
+    """Runs of a session with the half widths given, all paired with the first."""
+    workloads = list(widths)
+    runs = [
+        synthetic_run(workload, reference=workloads[reference], device="cpu", session_id="first")
+        for workload in workloads
+    ]
+    runs = tuple(replace(run, timing=replace(run.timing, half_width=widths[run.workload])) for run in runs)
+    session = replace(synthetic_session("cpu", session_id="first"), effort=effort)
+    return RecordFile(sessions=(session,), runs=runs, skips=tuple(skips), problems=())
+
+
+def arm_names(workloads):
+    return [f"{workload.spec.layer} {workload.implementation}" for workload in workloads]
+
+
+def test_a_quick_run_becomes_a_standard_one_by_its_coarse_points_alone_the_coarsest_first():
+    workloads = [workload for (workload,) in plan().groups]
+    widths = dict.fromkeys(workloads[:4], 0.005) | {workloads[1]: 0.02, workloads[2]: 0.04}
+    found = plan(effort=Effort.STANDARD, earlier=records(widths))
+    missing = workloads[4:]
+    assert [w.key for w in found.pending] == [w.key for w in (*missing, workloads[2], workloads[1])]
+    assert found.done == {workloads[0].key, workloads[3].key}
+    assert found.references == {workloads[0].point: workloads[0]}
+    assert set(found.planned) == {workload.key for workload in workloads}
+
+
+def test_a_run_taken_with_the_same_or_more_effort_is_known_however_wide():
+    workloads = [workload for (workload,) in plan().groups]
+    wide = dict.fromkeys(workloads, 0.5)
+    for made, asked in ((Effort.QUICK, Effort.QUICK), (Effort.STANDARD, Effort.QUICK), (None, Effort.STANDARD)):
+        assert plan(effort=asked, earlier=records(wide, effort=made)).pending == ()
+
+
+def test_the_latest_run_of_a_workload_decides_whether_it_is_coarse():
+    workload = plan().groups[0][0]
+    coarse = records({workload: 0.05})
+    again = synthetic_run(workload, reference=workload, device="cpu", session_id="second")
+    session = replace(synthetic_session("cpu", session_id="second"), effort=Effort.STANDARD)
+    both = replace(coarse, sessions=(*coarse.sessions, session), runs=(*coarse.runs, again))
+    assert _coarse_keys(coarse, Effort.STANDARD, 0.01) == {workload.key: 0.05}
+    assert _coarse_keys(both, Effort.STANDARD, 0.01) == {}
+    assert _coarse_keys(None, Effort.STANDARD, 0.01) == {}
+
+
+def test_an_interrupted_point_is_tried_again_and_an_unsupported_one_is_not():
+    workloads = [workload for (workload,) in plan().groups]
+    skips = [
+        synthetic_skip(workloads[1], SkipKind.INTERRUPTED, "no result within the time budget"),
+        synthetic_skip(workloads[2], SkipKind.UNSUPPORTED, "needs a GPU"),
+    ]
+    pending = plan(earlier=records({workloads[0]: 0.005}, skips=skips)).pending
+    assert workloads[1] in pending
+    assert workloads[2] not in pending
+
+
+def test_the_reference_of_a_resumed_point_is_what_was_paired_with_itself_there():
+    workloads = [workload for (workload,) in plan().groups]
+    found = plan(earlier=records(dict.fromkeys(workloads[:3], 0.005), reference=1))
+    assert arm_names(found.references.values()) == arm_names(workloads[1:2])
+
+
+def test_quick_leaves_the_rest_to_standard_on_a_gpu_and_watches_energy_of_the_best_arms_alone():
+    quick, standard = plan("cuda"), plan("cuda", effort=Effort.STANDARD)
+    assert set(quick.planned) < set(standard.planned)
+    windows = [quick.monitor_seconds[key] for key in quick.planned]
+    watched = sum(window == 2.2 for window in windows)
+    assert windows == [2.2] * watched + [0.3] * (len(windows) - watched)
+    # Best ways of three references and of PAM at one point.
+    assert arm_names(workload for (workload,) in quick.groups[:watched]) == [
+        "transformer sdpa", "wide_head_transformer sdpa", "llama sdpa", "pam fused",
+    ]  # fmt: skip
+    assert {standard.monitor_seconds[key] for key in standard.planned} == {2.2}
+    assert (quick.time_budget_seconds, standard.time_budget_seconds) == (270.0, 5400.0)
+
+
+def test_what_the_command_names_is_measured_whole_whatever_the_effort():
+    asked = plan("cuda", executions=(Execution.EAGER, Execution.COMPILED), settings={"monitor_seconds": 1.0})
+    groups = plan("cuda", effort=Effort.STANDARD, executions=(Execution.EAGER, Execution.COMPILED)).planned
+    assert set(asked.planned) == set(groups)
+    assert {asked.monitor_seconds[key] for key in asked.planned} == {1.0}
+
+
+@pytest.mark.parametrize("effort", [Effort.QUICK, Effort.STANDARD])
+def test_a_budget_given_replaces_that_of_the_effort_and_is_planned_with_it(effort):
+    found = plan(effort=effort, time_budget_seconds=90.0)
+    assert (found.time_budget_seconds, found.effort) == (90.0, effort)
+    assert set(found.expected_seconds) == {workload.key for (workload,) in found.groups}
+    assert all(seconds > 0 for seconds in found.expected_seconds.values())

@@ -1,0 +1,194 @@
+"""A comparison's session with a stand-in for its worker: what is paired with what, and what a budget leaves out."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from pamprof.measure.session import pace as pace_module
+from pamprof.measure.session.pace import Pace
+from pamprof.measure.session.paced import PacedRunner
+from pamprof.measure.session.process import WorkerProcess
+from pamprof.measure.session.settings import Settings
+from pamprof.records import SkipKind
+from pamprof.records.store import RunStore, read_records
+from tests.measure.session.test_runner import Listener
+from tests.synthetic import synthetic_workload
+
+
+def arm(name, length=2048):
+    return replace(synthetic_workload(sequence_length=length), implementation=name)
+
+
+class Companions:
+    """In the place of processes that compile."""
+
+    made = ()
+
+    def __init__(self, workloads, *, device, seed):
+        self.process_ids = (os.getpid() + 1_000_000,)  # nobody's
+        self.went_on = 0
+        self.stopped = False
+        self.workloads = workloads
+        Companions.made = (*Companions.made, self)
+
+    def go_on(self):
+        self.went_on += 1
+
+    def stop(self):
+        self.stopped, self.process_ids = True, ()
+
+
+@pytest.fixture
+def companions(monkeypatch):
+    monkeypatch.setattr("pamprof.measure.session.paced.CompileAhead", Companions)
+    Companions.made = ()
+    return Companions
+
+
+def measure(
+    tmp_path, workloads, *, expected=(), budget=None, references=(), done=(), compiled_ahead=(), listener=None
+):  # fmt: skip
+    """Run a session on a clock that stands still."""
+    store = RunStore(tmp_path / "runs.jsonl")
+    listener = listener or Listener()
+    seconds = {workload.key: dict(expected).get(workload.implementation, 1.0) for workload in workloads}
+    spawned = []
+
+    def spawn():
+        spawned.append(WorkerProcess("tests.measure.session.fake_worker"))
+        return spawned[-1]
+
+    runner = PacedRunner(
+        session_id="s", device="cpu", settings=Settings(), store=store, reporter=listener, spawn=spawn,
+        pace=Pace(seconds, budget_seconds=budget, begun=0.0, clock=lambda: 0.0),
+        references={workload.point: workload for workload in references},
+        monitor_seconds={},
+        compiled_ahead=tuple(compiled_ahead),
+    )  # fmt: skip
+    outcome = runner.run(tuple((workload,) for workload in workloads), frozenset(w.key for w in done))
+    store.close()
+    return outcome, listener, read_records(tmp_path / "runs.jsonl"), len(spawned)
+
+
+def pairs(records):
+    return [(run.workload.implementation, run.reference.implementation) for run in records.runs]
+
+
+def test_every_arm_is_paired_with_the_first_of_its_point_and_one_worker_serves_all(tmp_path):
+    visits = (arm("a"), arm("x", 512), arm("b"), arm("y", 512), arm("c"))
+    outcome, listener, records, workers = measure(tmp_path, visits)
+    assert pairs(records) == [("a", "a"), ("x", "x"), ("b", "a"), ("y", "x"), ("c", "a")]
+    assert (outcome.measured, outcome.skipped, outcome.left_out, workers) == (5, 0, 0, 1)
+    assert len({run.group_id for run in records.runs}) == 1
+    assert listener.total == len(listener.left) == 5
+    assert listener.left[-1] == 0.0
+
+
+def test_the_budget_leaves_out_what_does_not_fit_and_goes_on_with_what_does(tmp_path):
+    visits = (arm("a"), arm("long"), arm("c"))
+    outcome, listener, records, _ = measure(tmp_path, visits, expected={"a": 1.0, "long": 500.0}.items(), budget=60.0)
+    assert pairs(records) == [("a", "a"), ("c", "a")]
+    assert (outcome.measured, outcome.left_out, outcome.interrupted) == (2, 1, False)
+    assert not records.skips
+    assert max(listener.left) <= 60.0
+
+
+def test_no_arm_is_measured_at_a_point_whose_reference_does_not_fit(tmp_path):
+    visits = (arm("a"), arm("long", 512), arm("b", 512), arm("c"))
+    outcome, _, records, _ = measure(tmp_path, visits, expected={"long": 500.0}.items(), budget=60.0)
+    assert pairs(records) == [("a", "a"), ("c", "a")]
+    assert outcome.left_out == 2
+
+
+def test_the_first_number_is_taken_whatever_the_budget(tmp_path):
+    outcome, _, records, _ = measure(
+        tmp_path, (arm("refused"), arm("a"), arm("b")), expected=[("a", 99.0)], budget=0.001
+    )
+    assert pairs(records) == [("a", "a")]
+    assert outcome.left_out == 1
+
+
+@pytest.mark.parametrize("first", ["refused", "crashing", "killed"])
+def test_a_first_arm_without_a_number_makes_the_next_the_reference(tmp_path, first):
+    _, _, records, _ = measure(tmp_path, (arm(first), arm("a"), arm("b")))
+    assert pairs(records) == [("a", "a"), ("b", "a")]
+    assert [skip.workload.implementation for skip in records.skips] == [first]
+
+
+def test_a_worker_that_dies_on_an_arm_costs_that_arm_and_the_next_is_paired_as_before(tmp_path):
+    _, _, records, workers = measure(tmp_path, (arm("a"), arm("crashing"), arm("b")))
+    assert pairs(records) == [("a", "a"), ("b", "a")]
+    assert [skip.kind for skip in records.skips] == [SkipKind.CRASHED]
+    assert workers == 2
+    assert records.runs[0].group_id != records.runs[1].group_id
+
+
+def test_a_worker_that_dies_while_it_builds_the_reference_again_costs_that_arm_alone(tmp_path):
+    reference = arm("dies-when-built-again")
+    outcome, _, records, _ = measure(tmp_path, (reference, arm("a"), arm("x", 512)))
+    assert pairs(records) == [("dies-when-built-again",) * 2, ("x", "x")]
+    (skip,) = records.skips
+    assert (skip.workload.implementation, skip.kind) == ("a", SkipKind.CRASHED)
+    assert "while it built train 3 × 2k pam dies-when-built-again eager again" in skip.reason
+    assert outcome.skipped == 1
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path, companions):
+    outcome, listener, records, _ = measure(
+        tmp_path, (arm("a"), arm("b"), arm("c")), listener=Listener(interrupt_at=" b "), compiled_ahead=(arm("c"),)
+    )
+    assert outcome.interrupted
+    assert pairs(records) == [("a", "a")]
+    assert listener.ended
+    assert companions.made[0].stopped
+
+
+def test_a_hang_within_the_budget_is_an_interruption_that_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace_module, "_LEAST_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(pace_module, "_GRACE_RATIO", 0.0)
+    _, _, records, _ = measure(tmp_path, (arm("a"), arm("hanging"), arm("b")), budget=4.0)
+    assert pairs(records) == [("a", "a"), ("b", "a")]
+    (skip,) = records.skips
+    assert skip.kind is SkipKind.INTERRUPTED
+    assert "time budget of 4.00 s" in skip.reason
+    assert "--resume" in skip.reason
+
+
+def test_a_resumed_session_keeps_the_reference_of_each_point(tmp_path):
+    reference = arm("a")
+    _, _, records, _ = measure(tmp_path, (reference, arm("b"), arm("c")), references=(reference,), done=(reference,))
+    assert pairs(records) == [("b", "a"), ("c", "a")]
+
+
+def test_a_reference_to_be_refined_is_measured_once_though_an_arm_comes_before_it(tmp_path):
+    reference = arm("a")
+    outcome, _, records, _ = measure(tmp_path, (arm("b"), reference), references=(reference,))
+    assert pairs(records) == [("a", "a"), ("b", "a")]
+    assert outcome.measured == 2
+
+
+def test_out_of_memory_beside_processes_that_compile_is_tried_again_without_them(tmp_path, companions):
+    outcome, listener, records, _ = measure(
+        tmp_path, (arm("a"), arm("large"), arm("b")), compiled_ahead=(arm("large"), arm("b"))
+    )
+    assert pairs(records) == [("a", "a"), ("large", "a"), ("b", "a")]
+    assert not records.skips
+    assert companions.made[0].stopped
+    assert not any("skipped" in line for line in listener.lines)
+    assert outcome.skipped == 0
+
+
+def test_processes_compile_only_what_is_still_to_be_measured_and_go_on_after_each_point(tmp_path, companions):
+    a, b, c = arm("a"), arm("b"), arm("c")
+    measure(tmp_path, (a, b, c), compiled_ahead=(b, c), references=(a,), done=(a, b))
+    (made,) = companions.made
+    assert made.workloads == (c,)
+    assert made.went_on == 1
+    assert made.stopped
+
+
+def test_a_line_that_is_no_record_is_told_and_ends_nothing(tmp_path, companions):
+    _, listener, records, _ = measure(tmp_path, (arm("garbled"), arm("b")), compiled_ahead=(arm("b"),))
+    assert pairs(records) == [("garbled", "garbled"), ("b", "garbled")]
+    assert any("refused" in line for line in listener.lines)
