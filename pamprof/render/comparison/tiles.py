@@ -101,7 +101,7 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
 
 def _protocol(comparison: Comparison) -> str:
     found = comparison.processes
-    return "" if found is None else f" ({protocol_label(found.process_count)})"
+    return "" if found is None else f", {protocol_label(found.process_count)}"
 
 
 def _unknown(heading: str, reason: str) -> Tile:
