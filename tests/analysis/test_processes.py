@@ -174,6 +174,15 @@ def test_a_process_cut_short_is_left_out_and_named() -> None:
     assert any("1 process with fewer than 4 windows is left out" in problem for problem in analysis.problems)
 
 
+def test_processes_of_several_commits_are_joined_with_a_sentence() -> None:
+    first, *others = three((0.5, 0.5, 0.5))
+    older = replace(first, environment=replace(first.environment, git_commit="fedcba9876543210"))
+    analysis = analysed(*references(), older, *others)
+    assert at(analysis, FUSED)[1].processes.process_count == 3
+    assert analysis.problems == ("processes of several commits (0123456789ab, fedcba987654) are joined in 1 workload",)
+    assert analysed(*references(), first, *others).problems == ()
+
+
 def test_every_ratio_of_whole_records_follows_from_one_scale() -> None:
     records = in_processes(synthetic_records("cuda"), random.Random(1), coupling=0.03)
     for point in analyse(records).points:

@@ -217,7 +217,19 @@ def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
             f"because the latest run was on {_machine_name(newest.environment)}; report them by themselves"
         )
     one_size = _one_size_a_layer(list(chosen.values()), problems)
-    return [join_windows(run, here, problems) if has_windows(run) else run for run in one_size]
+    joined = [join_windows(run, here, problems) if has_windows(run) else run for run in one_size]
+    mixed = [commits for run in joined if len(commits := _commits(run)) > 1]
+    if mixed:
+        named = ", ".join(sorted({commit[:12] for commits in mixed for commit in commits}))
+        problems.append(
+            f"processes of several commits ({named}) are joined in {len(mixed)} workload{'s' if len(mixed) > 1 else ''}"
+        )
+    return joined
+
+
+def _commits(run: Run) -> set[str]:
+    """What measured it, as far as that is known."""
+    return {one.environment.git_commit for one in processes_of(run) if one.environment.git_commit is not None}
 
 
 def _one_size_a_layer(runs: list[Run], problems: list[str]) -> list[Run]:
