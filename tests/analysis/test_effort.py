@@ -32,6 +32,14 @@ def found(run: Run, kind: DoubtKind) -> Doubt | None:
     return kinds.get(kind)
 
 
+def glimpsed(run: Run) -> Run:
+    """With a window too short for energy."""
+    assert run.monitor is not None
+    assert run.monitor.energy is not None
+    energy = replace(run.monitor.energy, valid=False, invalid_reasons=("too short",))
+    return replace(run, monitor=replace(run.monitor, energy=energy))
+
+
 def with_effort(effort: Effort | None, **changes: object) -> RecordFile:
     records = synthetic_records("cpu")
     session = replace(records.sessions[0], effort=effort, **changes)  # type: ignore[arg-type]
@@ -104,7 +112,8 @@ def test_compiling_inside_samples_is_a_doubt(compiled: int | None, breaks: int |
 
 def test_a_quick_run_says_how_many_samples_it_has_and_whether_its_energy_is_valid() -> None:
     assert quick(QUIET).observation == "measured with effort quick: 24 samples"
-    assert quick(CPU).observation == "measured with effort quick: 24 samples, without valid energy"
+    assert quick(CPU).observation == "measured with effort quick: 24 samples"  # none can be read there
+    assert quick(glimpsed(QUIET)).observation == "measured with effort quick: 24 samples, without valid energy"
 
 
 def test_every_run_of_a_quick_session_is_doubted_and_none_of_another() -> None:
@@ -119,13 +128,23 @@ def test_what_a_quick_comparison_lacks_is_counted() -> None:
     story = analyse(with_effort(Effort.QUICK, unplanned_count=7)).story
     lacks = story.lacks
     assert lacks is not None
-    runs = sum(len(point.summaries) for point in story.points)
-    assert (lacks.point_count, lacks.without_energy_count, lacks.summary_count) == (7, runs, 45)
+    assert (lacks.point_count, lacks.without_energy_count, lacks.summary_count) == (7, 0, 45)
     assert lacks.ratio_count == 45 - 5  # five points have a baseline each
     sentence = effort_sentence(story)
     assert sentence.startswith("Effort quick: 7 points that a standard comparison has are not measured; ")
-    assert "45 of 45 rows have no valid energy" in sentence
-    assert sentence.endswith("--effort standard --resume measures that.")
+    assert "energy" not in sentence
+    assert sentence.endswith("--effort standard measures that, with --resume only what is missing or wide.")
+
+
+def test_rows_that_were_only_glimpsed_at_are_counted() -> None:
+    records = synthetic_records("cuda")
+    (session,) = records.sessions
+    runs = (*map(glimpsed, records.runs[:4]), *records.runs[4:])
+    quickly = replace(records, sessions=(replace(session, effort=Effort.QUICK),), runs=runs)
+    story = analyse(quickly).story
+    assert story.lacks is not None
+    assert story.lacks.without_energy_count == 4
+    assert f"4 of {story.lacks.summary_count} rows have no valid energy" in effort_sentence(story)
 
 
 @pytest.mark.parametrize(("effort", "sentence"), [(None, ""), (Effort.STANDARD, "Effort standard.")])
@@ -170,6 +189,6 @@ def test_an_incomplete_comparison_names_its_budget_and_the_command_that_goes_on(
     view = build_view(replace(records, runs=records.runs[:-2]))
     assert view.alerts[0] == (
         "Incomplete: 2 of 45 planned points were not reached (time budget: 30 s). What was measured before stands "
-        "below; `pamprof compare --preset tiny --device cpu --dtype float32 --output-dir THIS-FOLDER --resume` measures "
-        "the rest."
+        "below; `pamprof compare --preset tiny --device cpu --dtype float32 --output-dir THIS-FOLDER --resume` "
+        "measures the rest."
     )

@@ -22,7 +22,7 @@ from pamprof import units
 from pamprof.analysis import analyse
 from pamprof.analysis.comparison.names import crossover_phrase
 from pamprof.analysis.comparison.results import Direction
-from pamprof.records import Execution, LayerFacts, Phase
+from pamprof.records import Effort, Execution, LayerFacts, Phase
 from pamprof.records.store import RecordFile
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.csv import measurements_csv
@@ -89,8 +89,14 @@ def record_sets(draw):
             ),
             layers=tuple(FOREIGN if facts.layer == "pam" else facts for facts in session.layers),
         )
-    session = replace(session, sequence_length=draw(st.sampled_from([512, 2048, 8192])), quote=synthetic_quote("cuda"))
-    later = replace(session, session_id="second", started_at="2026-11-22T13:00:00+00:00")
+    efforts = st.sampled_from([None, *Effort])
+    session = replace(
+        session,
+        sequence_length=draw(st.sampled_from([512, 2048, 8192])),
+        quote=synthetic_quote("cuda"),
+        effort=draw(efforts),
+    )
+    later = replace(session, session_id="second", started_at="2026-11-22T13:00:00+00:00", effort=draw(efforts))
     made = RecordFile(
         sessions=(session, later) if second_session else (session,),
         runs=tuple(runs),
@@ -151,6 +157,11 @@ def check(records):
     table = {row["key"]: row for row in csv.DictReader(io.StringIO(measurements_csv(records, analysis)))}
     tiles = {tile.heading: tile for tile in view.tiles}
     told = [phase for phase in story.phases if phase.best is not None]
+    if story.effort is not None:
+        head = plain(f"Effort {story.effort}")
+        assert plain(view.effort).startswith(head)
+        assert plain(view.effort) in markdown
+        assert head in terminal
     if told:
         assert shown(told[0].best.time_ratio) in view.sentences[0]
         compared = {c.subject.spec.layer for c in told[0].point.comparisons} - {told[0].best.baseline.spec.layer}
@@ -182,6 +193,10 @@ def agree_on(phase, view, *, markdown, terminal, table):
     summary = phase.point.summary_of(best.subject)
     tile = next(tile for tile in view.tiles if tile.heading == f"{PHASE_NAMES[phase.phase]} cost")
     assert f"{tile.value} {tile.interval}".rstrip() == shown(best.time_ratio)
+    assert tile.basis == ("measured" if phase.effort is None else f"measured, {phase.effort}")
+    assert table[best.subject.key]["effort"] in {"", *Effort}
+    if phase.effort is not None:
+        assert str(phase.effort) in {table[best.subject.key]["effort"], table[best.baseline.key]["effort"]}
     assert plain(shown(best.time_ratio)) in markdown
     assert plain(shown(best.time_ratio)) in terminal
     rows = [row for row in view.rows if row.of_headline and row.is_subject and row.phase == PHASE_NAMES[phase.phase]]

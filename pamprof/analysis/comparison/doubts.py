@@ -144,14 +144,19 @@ def above_roof(run: Run, flops_per_second: Interval, place: RoofPlace | None) ->
     )
 
 
+def has_invalid_energy(run: Run) -> bool:
+    """Whether energy was read in a window that cannot support it; not where it cannot be read at all."""
+    energy = None if run.monitor is None else run.monitor.energy
+    return energy is not None and not energy.valid
+
+
 def quick(run: Run) -> Doubt:
     """The doubt about a run of a session with effort quick; what it lacks is measured by a standard one.
 
     Few samples are no error by themselves: how far off the ratio may be is what its interval says.
     """
     count = len(run.timing.wall_time_seconds)
-    energy = None if run.monitor is None else run.monitor.energy
-    lacks = "" if energy is not None and energy.valid else ", without valid energy"
+    lacks = ", without valid energy" if has_invalid_energy(run) else ""
     return Doubt(
         kind=DoubtKind.QUICK,
         observation=f"measured with effort quick: {count} sample{'s' if count != 1 else ''}{lacks}",

@@ -65,7 +65,7 @@ def effort_sentence(story: Story) -> str:
             f"±{percent(lacks.widest_ratio)}"
         )
     missing = "; ".join(parts) or "fewer samples than a standard comparison takes"
-    return f"Effort quick: {missing}; --effort standard --resume measures that."
+    return f"Effort quick: {missing}. --effort standard measures that, with --resume only what is missing or wide."
 
 
 def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:

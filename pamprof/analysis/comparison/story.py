@@ -11,6 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.crossovers import STEADY_STEP
+from pamprof.analysis.comparison.doubts import has_invalid_energy
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction, DoubtKind
 from pamprof.records import Effort, Execution, ImplementationKind, Phase
 from pamprof.statistics import half_width
@@ -88,7 +89,7 @@ class QuickLacks:
 
     Attributes:
         point_count: Points that standard plans and quick does not; None where the session does not say.
-        without_energy_count: Of ``summary_count`` arms at their points, those without valid energy.
+        without_energy_count: Of ``summary_count`` arms at their points, those whose window was too short for energy.
         wide_count: Of ``ratio_count`` ratios, those whose interval is wider than standard asks for.
         widest_ratio: Relative half width of the widest of them; None without a ratio.
     """
@@ -261,7 +262,7 @@ def _lacks(points: Sequence[PointAnalysis], session: Session | None) -> QuickLac
     widths = [half_width(comparison.time_ratio) for point in points for comparison in point.comparisons]
     return QuickLacks(
         point_count=None if session is None else session.unplanned_count,
-        without_energy_count=sum(summary.joules_per_token is None for summary in summaries),
+        without_energy_count=sum(has_invalid_energy(summary.run) for summary in summaries),
         summary_count=len(summaries),
         wide_count=sum(width > STANDARD_HALF_WIDTH for width in widths),
         ratio_count=len(widths),

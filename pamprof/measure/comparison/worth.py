@@ -54,7 +54,9 @@ def rank_by_worth(
         best = _best_ways(group, facts, has_kernels=has_kernels)
         for workload in group:
             worth = _worth(workload, best, facts, first=group[0].spec.layer, main=workload.point in main)
-            found[Worth.BEST if workload is group[0] and worth is not Worth.CROSSOVER else worth].append(workload)
+            if workload is group[0]:
+                worth = Worth.BEST if workload.point in main else Worth.CROSSOVER
+            found[worth].append(workload)
     return {
         worth: tuple(sorted(workloads, key=lambda workload: order[workload.point]))
         for worth, workloads in found.items()

@@ -166,7 +166,8 @@ def run_session(
             )
         outcome = runner.run(plan.groups, plan.done)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
-            missing = f", {outcome.left_out} planned points are not measured" if outcome.left_out else ""
+            count = outcome.left_out
+            missing = f", {count} planned point{'s are' if count > 1 else ' is'} not measured" if count else ""
             reporter.message(
                 f"the time budget of {seconds(budget)} is used up{missing}; --resume measures what is missing"
             )

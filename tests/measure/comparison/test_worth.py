@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pamprof.measure.comparison.worth import Worth, rank_by_worth
+from pamprof.measure.comparison.worth import Worth, in_order, rank_by_worth
 from pamprof.records import (
     Execution,
     ImplementationFacts,
@@ -72,8 +72,8 @@ def test_a_gpu_plan_begins_with_the_best_arms_of_every_phase():
     others = ("decode 64x16384", "prefill 1x16384", "decode 1x2048", "decode 1x16384", "train 3x2048")
     assert found[Worth.CROSSOVER] == [f"{place} {arm}" for place in others for arm in best]
     assert found[Worth.TWIN] == [f"{place} real_pam planar compiled-graph" for place in main]
-    ladder = ("pam planar compiled-graph", "pam fused compiled-graph")
-    assert found[Worth.LADDER] == [f"{place} {arm}" for place in main for arm in ladder]
+    # The kernels' own compiled replay is no rung: their best execution is measured already.
+    assert found[Worth.LADDER] == [f"{place} pam planar compiled-graph" for place in main]
     assert found[Worth.PUBLISHED_ELSEWHERE] == [f"{place} {arm}" for place in others for arm in published]
 
 
@@ -131,5 +131,19 @@ def test_the_best_way_of_every_reference_is_measured_before_published_code():
     base = group(Phase.TRAIN, 18, 2048)
     llama = tuple(_of_layer(workload, "llama") for workload in base[:4])
     found = ranked(((*base[:4], *llama, *base[4:]),), facts=facts)
-    arms = ("transformer sdpa compiled-graph", "llama sdpa compiled-graph", "pam fused graph")
+    arms = ("transformer sdpa compiled-graph", "pam fused graph")
     assert found[Worth.BEST] == [f"train 18x2048 {arm}" for arm in arms]
+    assert found[Worth.REFERENCES] == ["train 18x2048 llama sdpa compiled-graph"]
+    assert Worth.BEST < Worth.REFERENCES < Worth.PUBLISHED < Worth.CROSSOVER < Worth.TWIN
+
+
+def test_of_the_phases_the_cheapest_is_visited_first_and_only_what_was_asked_for():
+    groups = [group(phase, 1, 2048, executions=(CG,)) for phase in (Phase.TRAIN, Phase.DECODE)]
+    groups.append(group(Phase.DECODE, 1, 16384, executions=(CG,)))
+    found = rank_by_worth(groups, FACTS, sequence_length=2048, has_kernels=True)
+    seconds = {w.key: 9.0 if w.phase is Phase.TRAIN else 2.0 for members in groups for w in members}
+    visits = in_order(found, seconds, worths=(Worth.CROSSOVER, Worth.BEST, Worth.TWIN))
+    places = ("decode 1x2048", "train 1x2048", "decode 1x16384")
+    arms = ("transformer sdpa compiled-graph", "pam fused compiled-graph")
+    assert [told(w) for w in visits[:6]] == [f"{place} {arm}" for place in places for arm in arms]
+    assert [told(w) for w in visits[6:]] == [f"{place} real_pam planar compiled-graph" for place in places[:2]]
