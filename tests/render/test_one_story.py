@@ -20,7 +20,7 @@ from rich.console import Console
 
 from pamprof import units
 from pamprof.analysis import analyse
-from pamprof.analysis.comparison.names import crossover_phrase
+from pamprof.analysis.comparison.names import crossover_phrase, protocol_label
 from pamprof.analysis.comparison.results import Direction
 from pamprof.records import Effort, Execution, LayerFacts, Phase
 from pamprof.records.store import RecordFile
@@ -193,7 +193,9 @@ def agree_on(phase, view, *, markdown, terminal, table):
     summary = phase.point.summary_of(best.subject)
     tile = next(tile for tile in view.tiles if tile.heading == f"{PHASE_NAMES[phase.phase]} cost")
     assert f"{tile.value} {tile.interval}".rstrip() == shown(best.time_ratio)
-    assert tile.basis == ("measured" if phase.effort is None else f"measured, {phase.effort}")
+    processes = best.processes
+    effort = phase.effort if processes is None else protocol_label(processes.process_count)
+    assert tile.basis == ("measured" if effort is None else f"measured, {effort}")
     assert table[best.subject.key]["effort"] in {"", *Effort}
     if phase.effort is not None:
         assert str(phase.effort) in {table[best.subject.key]["effort"], table[best.baseline.key]["effort"]}
