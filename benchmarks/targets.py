@@ -6,7 +6,11 @@ RUN is a folder or file of ``pamprof compare``, one for each independent run; co
 "Feasible" is what a first study of custom kernels reached on one NVIDIA H200 with the 100M pair; both columns were set
 before these kernels existed. Ratios are PAM over transformer in time per token, each in its fastest execution; in
 brackets is the 95 % interval. "By the median" means that an interval of some run reaches beyond. Tokens per second and
-milliseconds are the transformer's own median times the paired ratio, as in every report.
+milliseconds are the transformer's own time times the ratio, as in every report.
+
+Fresh processes of effort reference are joined to one figure of their RUN, whose ratio is that of the arms alone where
+it differs from the paired one; the column "estimate" says which was judged, and the paired ratio stands beside it. The
+last line says which targets hold.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pamprof.analysis import analyse
 from pamprof.analysis.comparison.comparisons import compare
 from pamprof.analysis.comparison.pairing import fastest
 from pamprof.analysis.comparison.summaries import summarise
@@ -110,8 +115,16 @@ CORE_TARGETS = (
 )
 
 
-def reached(target: Target, runs: Sequence[Run]) -> Interval | None:
-    """The figure in one run's records; None where fused or transformer was not measured there."""
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What one run says of a target: the figure that is judged, and which estimate it is."""
+
+    figure: Interval
+    estimate: str
+
+
+def reached(target: Target, runs: Sequence[Run]) -> Reached | None:
+    """The figure in one run's records, processes joined; None where fused or transformer was not measured there."""
     here = [
         run
         for run in runs
@@ -120,7 +133,23 @@ def reached(target: Target, runs: Sequence[Run]) -> Interval | None:
     ]
     fused = fastest(run for run in here if run.workload.implementation == "fused")
     transformer = fastest(run for run in here if run.workload.spec.layer == _REFERENCE)
-    return None if fused is None or transformer is None else target.value(fused, transformer)
+    if fused is None or transformer is None:
+        return None
+    return Reached(figure=target.value(fused, transformer), estimate=estimate(fused, transformer))
+
+
+def estimate(fused: Run, transformer: Run) -> str:
+    """``alone (paired 1.17), 3 processes``; only ``paired`` where nothing was measured alone."""
+    found = compare(fused, transformer).processes
+    if found is None:
+        return "paired"
+    count = f"{found.process_count} process{'es' if found.process_count > 1 else ''}"
+    if found.alone is None:
+        return f"paired, alone not measured, {count}"
+    both = {"paired": number(found.paired.median), "alone": number(found.alone.median)}
+    judged = "alone" if found.power_coupled else "paired"
+    other = "paired" if found.power_coupled else "alone"
+    return f"{judged} ({other} {both[other]}), {count}"
 
 
 def number(value: float) -> str:
@@ -148,17 +177,51 @@ def verdict(feasible: float, target: float, found: Sequence[Interval | float], m
     return word if ends <= sign * limit else f"{word} by the median"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row of the table, and what it says."""
+
+    title: str
+    text: str
+    verdict: str
+
+
 def line(
-    title: str, feasible: float, target: float, found: Sequence[Interval | float | None], more_is_better: bool
-) -> str:
+    title: str,
+    feasible: float,
+    target: float,
+    found: Sequence[Interval | float | None],
+    more_is_better: bool,
+    *,
+    estimates: str = "",
+) -> Line:
     """A row of the table."""
     known = [value for value in found if value is not None]
     cells = [title, number(feasible), number(target), *(cell(value) for value in found)]
     if not known:
-        return " | ".join((*cells, "not measured", ""))
+        return Line(title=title, text=" | ".join((*cells, "not measured", "", "")), verdict="not measured")
     medians = [value if isinstance(value, float) else value.median for value in known]
     spread = f"{max(medians) / min(medians) - 1:.1%}" if len(known) > 1 else ""
-    return " | ".join((*cells, verdict(feasible, target, known, more_is_better), spread))
+    judged = verdict(feasible, target, known, more_is_better)
+    return Line(title=title, text=" | ".join((*cells, judged, spread, estimates)), verdict=judged)
+
+
+def target_line(target: Target, runs: Sequence[Sequence[Run]]) -> Line:
+    """The row of one target."""
+    found = [reached(target, run) for run in runs]
+    estimates = dict.fromkeys(one.estimate for one in found if one is not None)
+    figures = [None if one is None else one.figure for one in found]
+    return line(
+        target.title, target.feasible, target.target, figures, target.more_is_better, estimates="; ".join(estimates)
+    )
+
+
+def which_hold(lines: Sequence[Line]) -> str:
+    """The targets by what was reached, a line each."""
+    judged = ("target", "target by the median", "feasible", "feasible by the median", "missed", "not measured")
+    words = dict(zip(judged, ("hold", "hold by the median only", *judged[2:]), strict=True))
+    found = {word: [one.title for one in lines if one.verdict == word] for word in judged}
+    return "\n".join(f"- {len(t)} of {len(lines)} {words[w]}: {'; '.join(t)}" for w, t in found.items() if t)
 
 
 def main() -> None:
@@ -170,13 +233,10 @@ def main() -> None:
     options = parser.parse_args()
     if len(options.core) > len(options.runs):
         parser.error("there are more --core than runs; give one for each run at most")
-    runs = [read_records(path / "runs.jsonl" if path.is_dir() else path).runs for path in options.runs]
+    files = [read_records(path / "runs.jsonl" if path.is_dir() else path) for path in options.runs]
+    runs = [[one.run for point in analyse(file).points for one in point.summaries] for file in files]
     names = [f"run {index + 1}" for index in range(len(runs))]
-    rows = [
-        line(target.title, target.feasible, target.target, [reached(target, run) for run in runs],
-             target.more_is_better)
-        for target in TARGETS
-    ]  # fmt: skip
+    rows = [target_line(target, runs) for target in TARGETS]
     times = [
         {(row["batch_size"], row["length"], row["direction"]): 1e6 * row["warm_seconds"] for row in content["rows"]}
         for content in (json.loads(path.read_text(encoding="utf-8")) for path in options.core)
@@ -185,9 +245,10 @@ def main() -> None:
         found = [time.get((batch_size, length, direction)) for time in times]
         found += [None] * (len(runs) - len(found))
         rows.append(line(f"core {direction}, {batch_size} × {length}: µs", feasible, target, found, False))
-    head = " | ".join(("", "feasible", "target", *names, "reaches", "spread"))
-    text = "\n".join((head, " | ".join(["---", *["--:"] * (2 + len(names)), "---", "--:"]), *rows))
-    text = "\n".join(f"| {row} |" for row in text.splitlines()) + "\n"
+    head = " | ".join(("", "feasible", "target", *names, "reaches", "spread", "estimate"))
+    rule = " | ".join(["---", *["--:"] * (2 + len(names)), "---", "--:", "---"])
+    table = "".join(f"| {row} |\n" for row in (head, rule, *(row.text for row in rows)))
+    text = f"{table}\n{which_hold(rows)}\n"
     print(text, end="")
     if options.output is not None:
         options.output.write_text(text, encoding="utf-8")

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from pamprof.statistics.intervals import CONFIDENCE, half_width, median_interval
-from pamprof.statistics.processes import ProcessComparison, compare_processes, repeats_to_settle
+from pamprof.statistics.log_estimate import LogEstimate
+from pamprof.statistics.processes import (
+    FEWEST_PROCESSES,
+    ProcessComparison,
+    compare_processes,
+    join_processes,
+    repeats_to_settle,
+    spread_ratio,
+)
 from pamprof.statistics.ratios import (
     chained_ratio_interval,
     paired_estimate,
@@ -15,19 +23,24 @@ from pamprof.statistics.stationarity import Stationarity, StationarityVerdict, s
 from pamprof.statistics.stopping import TARGET_HALF_WIDTH, should_stop
 from pamprof.statistics.verdicts import EQUIVALENCE_BAND, Verdict, verdict
 from pamprof.statistics.windows import (
+    FEWEST_WINDOWS,
     IntervalBasis,
     ProcessWindows,
     QuotedRatio,
     WindowEstimate,
     WindowRatio,
+    mean_estimates,
     window_estimate,
 )
 
 __all__ = [
     "CONFIDENCE",
     "EQUIVALENCE_BAND",
+    "FEWEST_PROCESSES",
+    "FEWEST_WINDOWS",
     "TARGET_HALF_WIDTH",
     "IntervalBasis",
+    "LogEstimate",
     "ProcessComparison",
     "ProcessWindows",
     "QuotedRatio",
@@ -39,11 +52,14 @@ __all__ = [
     "chained_ratio_interval",
     "compare_processes",
     "half_width",
+    "join_processes",
+    "mean_estimates",
     "median_interval",
     "paired_estimate",
     "ratio_interval",
     "repeats_to_settle",
     "should_stop",
+    "spread_ratio",
     "stationarity",
     "unpaired_estimate",
     "unpaired_ratio_interval",

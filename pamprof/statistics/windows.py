@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite, log, sqrt
+from math import exp, isfinite, log, sqrt
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from pamprof.records import Interval
 
-_FEWEST_WINDOWS = 4
+FEWEST_WINDOWS = 4
 
 
 class QuotedRatio(StrEnum):
@@ -79,16 +79,21 @@ class WindowRatio:
     Attributes:
         interval: The ratio of mean window times with its interval.
         basis: What the interval holds.
-        process_ratios: The ratio of each process, in order.
+        estimates: Logarithm of the ratio of each process, in order.
         process_spread_ratio: Relative standard deviation of ``process_ratios``; None with fewer than two.
         stationarity: Of the ratio from the first windows to the last, all processes together.
     """
 
     interval: Interval
     basis: IntervalBasis
-    process_ratios: tuple[float, ...]
+    estimates: tuple[LogEstimate, ...]
     process_spread_ratio: float | None
     stationarity: Stationarity
+
+    @property
+    def process_ratios(self) -> tuple[float, ...]:
+        """The ratio of each process, in order."""
+        return tuple(exp(one.value) for one in self.estimates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,7 @@ class WindowEstimate:
         alone_over_paired: How far the two lie apart, with the interval of that; None likewise.
         power_coupled: Whether that interval leaves out 1; False where there is nothing to compare.
         quoted: ``alone`` when coupled.
+        subject_alone: Logarithm of the subject's mean window alone, of each process; empty without ``alone``.
     """
 
     paired: WindowRatio
@@ -108,6 +114,7 @@ class WindowEstimate:
     alone_over_paired: Interval | None
     power_coupled: bool
     quoted: QuotedRatio
+    subject_alone: tuple[LogEstimate, ...] = ()
 
     @property
     def ratio(self) -> WindowRatio:
@@ -137,8 +144,8 @@ def window_estimate(processes: Sequence[ProcessWindows]) -> WindowEstimate:
             power_coupled=False,
             quoted=QuotedRatio.PAIRED,
         )
-    subject = _means([one.subject_alone_seconds for one in processes])
-    reference = _means([one.reference_alone_seconds for one in processes])
+    subject = mean_estimates([one.subject_alone_seconds for one in processes])
+    reference = mean_estimates([one.reference_alone_seconds for one in processes])
     alone = [mine.minus(theirs) for mine, theirs in zip(subject, reference, strict=True)]
     # The difference is taken within each process, so that what moves both ratios of a process cancels.
     apart = join_processes([a.minus(p) for a, p in zip(alone, paired, strict=True)]).interval(CONFIDENCE)
@@ -149,6 +156,7 @@ def window_estimate(processes: Sequence[ProcessWindows]) -> WindowEstimate:
         alone_over_paired=apart,
         power_coupled=coupled,
         quoted=QuotedRatio.ALONE if coupled else QuotedRatio.PAIRED,
+        subject_alone=tuple(subject),
     )
 
 
@@ -160,8 +168,8 @@ def _check(number: int, process: ProcessWindows) -> None:
         )
     alone = [times for times in (process.subject_alone_seconds, process.reference_alone_seconds) if times]
     for times in (process.subject_seconds, process.reference_seconds, *alone):
-        if len(times) < _FEWEST_WINDOWS:
-            raise RecordError(f"process {number} has {len(times)} windows of an arm; take {_FEWEST_WINDOWS} or more")
+        if len(times) < FEWEST_WINDOWS:
+            raise RecordError(f"process {number} has {len(times)} windows of an arm; take {FEWEST_WINDOWS} or more")
         for value in times:
             if not (isfinite(value) and value > 0):
                 raise RecordError(f"process {number} has a window of {value} s; a time is a positive number")
@@ -180,7 +188,7 @@ def _paired(processes: Sequence[ProcessWindows]) -> list[LogEstimate]:
     return _with_block_errors(values, parts)
 
 
-def _means(arms: Sequence[tuple[float, ...]]) -> list[LogEstimate]:
+def mean_estimates(arms: Sequence[tuple[float, ...]]) -> list[LogEstimate]:
     """ln(mean) of the windows of one arm in each process."""
     means = [fmean(times) for times in arms]
     return _with_block_errors(
@@ -224,7 +232,7 @@ def _ratio(
     return WindowRatio(
         interval=joined.interval(CONFIDENCE),
         basis=IntervalBasis.PROCESSES if len(estimates) >= FEWEST_PROCESSES else IntervalBasis.WINDOWS,
-        process_ratios=tuple(one.interval(CONFIDENCE).median for one in estimates),
+        estimates=tuple(estimates),
         process_spread_ratio=spread_ratio(estimates),
         stationarity=stationarity(course),
     )

@@ -1,13 +1,15 @@
 """No two places of a report disagree, whatever the records: sentence, tiles, ladder, pictures, terminal, Markdown, CSV.
 
 Record sets are drawn at random: several lengths and batches, implementations and executions, a layer from elsewhere
-beside PAM or in its place, missing phases, skipped points, a second session and a second device.
+beside PAM or in its place, missing phases, skipped points, a second session and a second device, and some workloads
+measured again in windows by fresh processes.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import random
 import re
 from dataclasses import replace
 from math import inf
@@ -18,7 +20,7 @@ from rich.console import Console
 
 from pamprof import units
 from pamprof.analysis import analyse
-from pamprof.analysis.comparison.names import crossover_phrase
+from pamprof.analysis.comparison.names import crossover_phrase, protocol_label
 from pamprof.analysis.comparison.results import Direction
 from pamprof.records import Effort, Execution, LayerFacts, Phase
 from pamprof.records.store import RecordFile
@@ -27,7 +29,9 @@ from pamprof.render.formats.csv import measurements_csv
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.terminal import render_terminal
 from pamprof.render.text import PHASE_NAMES, brackets, clean
+from pamprof.statistics import QuotedRatio
 from tests.synthetic import REFERENCE_FACTORS, synthetic_quote, synthetic_records, with_fused, with_references
+from tests.synthetic_windows import in_processes
 
 FOREIGN = LayerFacts(layer="mamba", title="Mamba-2", fixed_state=True, complex_valued=False)
 
@@ -93,11 +97,27 @@ def record_sets(draw):
         effort=draw(efforts),
     )
     later = replace(session, session_id="second", started_at="2026-11-22T13:00:00+00:00", effort=draw(efforts))
-    return RecordFile(
+    made = RecordFile(
         sessions=(session, later) if second_session else (session,),
         runs=tuple(runs),
         skips=tuple(renamed(skip, foreign) for skip in records.skips),
         problems=(),
+    )
+    measured_again = draw(st.sampled_from(["nothing", "everything", "eager", "graph of one phase"]))
+    if measured_again == "nothing" or not runs:
+        return made
+    phase = draw(st.sampled_from(list(Phase)))
+    return in_processes(
+        made,
+        random.Random(draw(st.integers(0, 99))),
+        processes=draw(st.integers(1, 4)),
+        coupling=draw(st.sampled_from([0.0, 0.03])),
+        with_alone=draw(st.booleans()),
+        chosen={
+            "everything": lambda _: True,
+            "eager": lambda run: run.workload.execution is Execution.EAGER,
+            "graph of one phase": lambda run: (run.workload.execution, run.workload.phase) == (Execution.GRAPH, phase),
+        }[measured_again],
     )
 
 
@@ -162,6 +182,7 @@ def check(records):
         assert not view.chart("ladder").panels or any(units.ratio(p.best.time_ratio.median) in title for p in told)
     for point in analysis.points:
         holds_its_own_interval(point, view)
+        agree_on_the_processes(point, table)
     if story.roles.layers.get("mamba"):
         assert "PAM" not in " ".join((view.title, *view.sentences, *(tile.subject for tile in view.tiles)))
 
@@ -172,7 +193,9 @@ def agree_on(phase, view, *, markdown, terminal, table):
     summary = phase.point.summary_of(best.subject)
     tile = next(tile for tile in view.tiles if tile.heading == f"{PHASE_NAMES[phase.phase]} cost")
     assert f"{tile.value} {tile.interval}".rstrip() == shown(best.time_ratio)
-    assert tile.basis == ("measured" if phase.effort is None else f"measured, {phase.effort}")
+    processes = best.processes
+    effort = phase.effort if processes is None else protocol_label(processes.process_count)
+    assert tile.basis == ("measured" if effort is None else f"measured, {effort}")
     assert table[best.subject.key]["effort"] in {"", *Effort}
     if phase.effort is not None:
         assert str(phase.effort) in {table[best.subject.key]["effort"], table[best.baseline.key]["effort"]}
@@ -236,8 +259,27 @@ def holds_its_own_interval(point, view):
         assert row.cell("price").sort / baseline.cell("price").sort == pytest.approx(row.cell("cost").sort, rel=1e-9)
         tokens = baseline.cell("tokens_per_second").sort / row.cell("tokens_per_second").sort
         assert tokens == pytest.approx(row.cell("cost").sort, rel=1e-9)
+        ends = [number(end) for end in row.cell("cost").detail.split(",")] if row.cell("cost").detail else [0, inf]
+        assert ends[0] <= number(row.cell("cost").text) <= ends[1]
         dollars = number(row.cell("price").text) / number(baseline.cell("price").text)
         assert low * 0.985 <= dollars <= high * 1.015
+
+
+def agree_on_the_processes(point, table):
+    """Both ratios of arms of windows, and how many processes stand behind the one that is shown."""
+    for comparison in point.comparisons:
+        written, found = table[comparison.subject.key], comparison.processes
+        shown_ratio = float(written["cost_against_baseline_median_ratio"])
+        if found is None:
+            assert written["paired_ratio"] == written["alone_ratio"] == written["power_coupled"] == ""
+            continue
+        assert int(written["processes"]) >= found.process_count
+        assert (written["power_coupled"] == "True") is found.power_coupled
+        ratios = {QuotedRatio.PAIRED: written["paired_ratio"], QuotedRatio.ALONE: written["alone_ratio"]}
+        if found.quoted is not None:
+            assert float(ratios[found.quoted]) == pytest.approx(shown_ratio, rel=1e-9)
+        assert found.power_coupled or found.quoted is QuotedRatio.PAIRED
+        assert (found.spread_ratio is None) is (written["process_spread_ratio"] == "")
 
 
 def number(text):

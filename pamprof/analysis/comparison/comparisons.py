@@ -26,6 +26,7 @@ def compare(subject: Run, baseline: Run) -> Comparison:
         efficiency_ratio=ratio.interval.scaled(1 / flop_ratio),
         verdict=verdict(ratio.interval),
         paired=ratio.paired,
+        processes=ratio.processes,
     )
 
 

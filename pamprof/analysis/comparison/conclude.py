@@ -14,11 +14,12 @@ from pamprof.analysis.comparison.comparisons import (
 from pamprof.analysis.comparison.crossovers import measured_crossovers, modelled_crossovers
 from pamprof.analysis.comparison.doubts import (
     hand_written,
-    noise_half_width,
     noisy_machine,
     quick,
+    ratio_half_width,
     unsteady_reference,
 )
+from pamprof.analysis.comparison.joined import has_windows, join_windows, processes_of, takes_precedence
 from pamprof.analysis.comparison.ladder import build_ladder
 from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.noise_floor import noise_floor
@@ -46,9 +47,10 @@ _DTYPES = (Dtype.BFLOAT16, Dtype.FLOAT32)
 def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     """Everything that can be concluded from one or several record files of one machine.
 
-    A workload measured more than once counts with its latest run, as after a resumed session. Runs of another device,
-    driver or torch than the latest run's, and of other sizes of a layer than its latest run's, are left out with a
-    sentence in ``problems``: what was not measured on one machine at one size is not compared silently.
+    A workload measured more than once counts with its latest run, as after a resumed session; one measured in windows
+    by fresh processes counts with all of them joined, whatever else was measured of it. Runs of another device, driver
+    or torch than the latest run's, and of other sizes of a layer than its latest run's, are left out with a sentence in
+    ``problems``: what was not measured on one machine at one size is not compared silently.
     """
     files = (records,) if isinstance(records, RecordFile) else tuple(records)
     problems = [problem for file in files for problem in file.problems]
@@ -123,7 +125,7 @@ def _analyse_point(
     own = own_reference_of(runs, roles.references, baseline)
     labels = unique_labels(tuple(run.workload for run in runs), roles.names)
     references = [run for run in runs if is_reference(run) and len(run.timing.wall_time_seconds) >= 2]
-    by_group = {run.group_id: run for run in references}
+    by_group = {one.group_id: run for run in references for one in processes_of(run)}
     summaries = tuple(
         summarise(
             run,
@@ -145,7 +147,7 @@ def _analyse_point(
         summaries=summaries,
         comparisons=tuple(compare(run, baseline) for run in runs if run is not baseline),
         ladder=build_ladder(runs, skips, baseline, roles),
-        noise_half_width=max((noise_half_width(run) for run in references), default=None),
+        noise_half_width=max((ratio_half_width(run) for run in references), default=None),
         same_execution=same_execution_comparisons(runs, own),
         own_reference=() if own is baseline else tuple(compare(run, own) for run in runs if run is not own),
         reference_floor=floor,
@@ -186,13 +188,17 @@ def _doubts_of_reference(run: Run, reference: Run | None) -> tuple[Doubt, ...]:
 
 
 def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
-    """The latest run of each workload on the latest run's machine, in the order the workloads first appear."""
+    """One run of each workload on the latest run's machine, in the order the workloads first appear.
+
+    It is the latest, or where fresh processes measured windows the latest of those, which stands for all.
+    """
     if not runs:
         return []
     newest = max(enumerate(runs), key=lambda item: (item[1].started_at, item[0]))[1]
     machine = _machine(newest.environment)
     others: dict[str, int] = {}
-    latest: dict[str, Run] = {}
+    chosen: dict[str, Run] = {}
+    here: list[Run] = []
     for run in runs:
         if _machine(run.environment) != machine:
             name = _machine_name(run.environment)
@@ -201,15 +207,29 @@ def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
         if run.flops.matrix_flop_count <= 0:
             problems.append(f"{run.workload.key}: no matrix FLOPs were counted, so the run is left out")
             continue
-        known = latest.get(run.workload.key)
-        if known is None or run.started_at >= known.started_at:
-            latest[run.workload.key] = run
+        here.append(run)
+        known = chosen.get(run.workload.key)
+        if known is None or takes_precedence(run, known):
+            chosen[run.workload.key] = run
     for name, count in others.items():
         problems.append(
             f"{count} run{'s' if count > 1 else ''} measured on {name} {'are' if count > 1 else 'is'} left out, "
             f"because the latest run was on {_machine_name(newest.environment)}; report them by themselves"
         )
-    return _one_size_a_layer(list(latest.values()), problems)
+    one_size = _one_size_a_layer(list(chosen.values()), problems)
+    joined = [join_windows(run, here, problems) if has_windows(run) else run for run in one_size]
+    mixed = [commits for run in joined if len(commits := _commits(run)) > 1]
+    if mixed:
+        named = ", ".join(sorted({commit[:12] for commits in mixed for commit in commits}))
+        problems.append(
+            f"processes of several commits ({named}) are joined in {len(mixed)} workload{'s' if len(mixed) > 1 else ''}"
+        )
+    return joined
+
+
+def _commits(run: Run) -> set[str]:
+    """What measured it, as far as that is known."""
+    return {one.environment.git_commit for one in processes_of(run) if one.environment.git_commit is not None}
 
 
 def _one_size_a_layer(runs: list[Run], problems: list[str]) -> list[Run]:

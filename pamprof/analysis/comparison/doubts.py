@@ -5,11 +5,19 @@ from __future__ import annotations
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.pairing import is_reference
+from pamprof.analysis.comparison.joined import JoinedRun, processes_of
+from pamprof.analysis.comparison.pairing import is_reference, reference_ratio
 from pamprof.analysis.comparison.results import CeilingKind, Doubt, DoubtKind
 from pamprof.records import Execution, StopReason
-from pamprof.statistics import Verdict, half_width, ratio_interval, unpaired_ratio_interval, verdict
-from pamprof.statistics.stationarity import StationarityVerdict, stationarity
+from pamprof.statistics import (
+    FEWEST_PROCESSES,
+    StationarityVerdict,
+    Verdict,
+    half_width,
+    stationarity,
+    unpaired_ratio_interval,
+    verdict,
+)
 from pamprof.units import percent, seconds, si, significant
 
 if TYPE_CHECKING:
@@ -36,27 +44,22 @@ def doubts_of(run: Run, *, kernel_busy_ratio: float | None) -> tuple[Doubt, ...]
     return tuple(_doubts(run, kernel_busy_ratio))
 
 
-def noise_half_width(reference_run: Run) -> float:
-    """Relative half width of the reference's ratio against itself."""
-    timing = reference_run.timing
-    return half_width(ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds))
+def ratio_half_width(run: Run) -> float:
+    """Relative half width of the run's ratio to its reference, which of the reference itself is the noise."""
+    return half_width(reference_ratio(run))
 
 
 def noisy_machine(reference_run: Run) -> Doubt | None:
     """The doubt that the A-against-A run casts on everything measured beside that reference; None if it casts none."""
     if not is_reference(reference_run) or len(reference_run.timing.wall_time_seconds) < 2:
         return None
-    timing = reference_run.timing
-    interval = ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds)
+    interval = reference_ratio(reference_run)
     different = verdict(interval) in {Verdict.FASTER, Verdict.SLOWER}
     if not different and half_width(interval) <= WIDEST_HALF_WIDTH:
         return None
     return Doubt(
         kind=DoubtKind.NOISY_MACHINE,
-        observation=(
-            f"the reference measured against itself came out at {significant(interval.median, 4)} "
-            f"[{significant(interval.low, 4)}, {significant(interval.high, 4)}] instead of 1"
-        ),
+        observation=(f"the reference measured against itself came out at {_value(interval)} instead of 1"),
         advice="stop other work on the machine and measure again; differences of this size mean nothing here",
         shift_ratio=max(half_width(interval), _distance(interval.median)),
     )
@@ -66,10 +69,13 @@ def unsteady_reference(run: Run, reference_run: Run) -> Doubt | None:
     """The doubt that the reference was not as fast beside ``run`` as by itself; None where it was, or with few samples.
 
     Both are the same step of one process, sampled one after the other: the device was in another state, or the
-    company of the arm changes it. Pairs share that state, but two steps need not slow down alike.
+    company of the arm changes it. Pairs share that state, but two steps need not slow down alike. Where each arm was
+    also measured alone, ``power_coupled`` says what the company changes.
     """
-    beside, alone = run.timing.reference_wall_time_seconds, reference_run.timing.wall_time_seconds
-    if run is reference_run or min(len(beside), len(alone)) < FEWEST_SAMPLES:
+    beside = [time for one in processes_of(run) for time in one.timing.reference_wall_time_seconds]
+    alone = [time for one in processes_of(reference_run) for time in one.timing.wall_time_seconds]
+    known = isinstance(run, JoinedRun) and run.windows.alone is not None
+    if run is reference_run or known or min(len(beside), len(alone)) < FEWEST_SAMPLES:
         return None
     interval = unpaired_ratio_interval(beside, alone)
     if interval.low < 1 + UNSTEADY_RATIO and interval.high > 1 - UNSTEADY_RATIO:
@@ -155,15 +161,18 @@ def quick(run: Run) -> Doubt:
         kind=DoubtKind.QUICK,
         observation=f"measured with effort quick: {count} sample{'s' if count != 1 else ''}{lacks}",
         advice="--effort standard --resume samples wide intervals again and measures what quick leaves out",
-        shift_ratio=None if count < 2 else _ratio_half_width(run),
+        shift_ratio=None if count < 2 else ratio_half_width(run),
     )
 
 
 def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
     yield from _monitored(run)
+    if isinstance(run, JoinedRun):
+        yield from _of_processes(run)
     yield from _sampled(run)
     yield from _drifted(run)
-    yield from _unsettled(run)
+    if not isinstance(run, JoinedRun):
+        yield from _unsettled(run)
     yield from _recompiled(run)
     if not run.flops.complete:
         names = ", ".join(f"{item.operator} ({item.count}×)" for item in run.flops.uncounted_operators[:4])
@@ -197,6 +206,49 @@ def _monitored(run: Run) -> Iterator[Doubt]:
             advice="measure on a device of your own; memory and utilisation include the others",
             shift_ratio=None,
         )
+
+
+def _of_processes(run: JoinedRun) -> Iterator[Doubt]:
+    windows, itself = run.windows, is_reference(run)
+    ratio, apart = windows.ratio, windows.alone_over_paired
+    if windows.power_coupled and windows.alone is not None and apart is not None:
+        yield Doubt(
+            kind=DoubtKind.POWER_COUPLED,
+            observation=(
+                f"in turn with the reference it takes {_value(windows.paired.interval)} of its time, each alone "
+                f"{_value(windows.alone.interval)}; {windows.quoted} is quoted"
+            ),
+            advice="arms that take turns share the power limit of the device; what runs in use runs alone",
+            shift_ratio=_distance(apart.median),
+        )
+    unsettled = sum(one.timing.settled is False for one in run.processes)
+    course = ratio.stationarity
+    moved = course.verdict is StationarityVerdict.NOT_STATIONARY
+    if moved or unsettled:
+        seen = [f"over the windows of the ratio {course.reason}"] if moved else []
+        if unsettled:
+            seen.append(
+                f"power, clocks or step time still moved when sampling began in {unsettled} of "
+                f"{len(run.processes)} process{'es' if len(run.processes) > 1 else ''}"
+            )
+        yield Doubt(
+            kind=DoubtKind.NOT_STATIONARY,
+            observation="; ".join(seen),
+            advice="allow a longer warm-up and more windows; the mean is that of a transient",
+            shift_ratio=abs(course.change_ratio) if moved and course.change_ratio is not None else None,
+        )
+    if len(run.processes) < FEWEST_PROCESSES and not itself:
+        count = len(run.processes)
+        yield Doubt(
+            kind=DoubtKind.FEW_PROCESSES,
+            observation=f"{count} process{'es' if count > 1 else ''} only; the interval holds what moves within one",
+            advice=f"measure in {FEWEST_PROCESSES} processes or more (--repeat); the next may differ by more",
+            shift_ratio=ratio.process_spread_ratio,
+        )
+
+
+def _value(interval: Interval) -> str:
+    return f"{significant(interval.median, 4)} [{significant(interval.low, 4)}, {significant(interval.high, 4)}]"
 
 
 def _unwatched(run: Run) -> Iterator[Doubt]:
@@ -260,17 +312,17 @@ def _recompiled(run: Run) -> Iterator[Doubt]:
 
 def _sampled(run: Run) -> Iterator[Doubt]:
     timing = run.timing
-    count = len(timing.wall_time_seconds)
+    count = sum(len(one.timing.wall_time_seconds) for one in processes_of(run))
     if count < FEWEST_SAMPLES:
         why = "was interrupted" if timing.stop_reason is StopReason.INTERRUPTED else f"ended by {timing.stop_reason}"
         yield Doubt(
             kind=DoubtKind.TOO_FEW_SAMPLES,
             observation=f"{count} sample{'s' if count > 1 else ''} only; sampling {why}",
             advice="allow more time for the point, or resume the session",
-            shift_ratio=None if count < 2 else _ratio_half_width(run),
+            shift_ratio=None if count < 2 else ratio_half_width(run),
         )
     if count >= 2:
-        width = _ratio_half_width(run)
+        width = ratio_half_width(run)
         if width > WIDEST_HALF_WIDTH:
             yield Doubt(
                 kind=DoubtKind.WIDE_INTERVAL,
@@ -281,7 +333,7 @@ def _sampled(run: Run) -> Iterator[Doubt]:
 
 
 def _drifted(run: Run) -> Iterator[Doubt]:
-    samples = run.timing.wall_time_seconds
+    samples, joined = run.timing.wall_time_seconds, isinstance(run, JoinedRun)
     start = max(1, len(samples) // 10)
     if len(samples) >= FEWEST_SAMPLES:
         head, rest = median(samples[:start]), samples[start:]
@@ -292,8 +344,9 @@ def _drifted(run: Run) -> Iterator[Doubt]:
                     f"the first {'sample was' if start == 1 else f'{start} samples were'} "
                     f"{percent(head / median(rest) - 1)} slower than the rest"
                 ),
-                advice="the warm-up was too short; the median forgives it, a mean would not",
-                shift_ratio=_distance(median(samples) / median(rest)),
+                advice="the warm-up was too short; "
+                + ("the mean of the windows holds it" if joined else "the median forgives it, a mean would not"),
+                shift_ratio=_distance((fmean(samples) if joined else median(samples)) / median(rest)),
             )
     clocks = [] if run.monitor is None else [s for s in run.monitor.series if s.signal == "sm_clock_hertz"]
     for series in clocks:
@@ -352,11 +405,6 @@ def _dispatched(run: Run) -> str:
 def _distance(ratio: float) -> float:
     """How far a ratio lies from 1, relative, alike above and below."""
     return max(ratio, 1 / ratio) - 1
-
-
-def _ratio_half_width(run: Run) -> float:
-    timing = run.timing
-    return half_width(ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds))
 
 
 def _clock_loss(run: Run) -> float | None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Direction
-from pamprof.records import Execution, ImplementationFacts, ImplementationKind, LayerFacts, Phase
+from pamprof.records import Effort, Execution, ImplementationFacts, ImplementationKind, LayerFacts, Phase
 from pamprof.records.layers import facts_of_older_records
-from pamprof.units import UNKNOWN, significant, tokens
+from pamprof.units import UNKNOWN, percent, significant, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,6 +51,12 @@ def layer_facts_of(sessions: Iterable[Session], workloads: Iterable[Workload]) -
 def layer_title(layer: str) -> str:
     """A layer's name for people where no session is at hand; its registry name where it has no other."""
     return facts_of_older_records([(layer, layer)])[0].title
+
+
+def protocol_label(process_count: int, spread_ratio: float | None = None) -> str:
+    """How runs of windows were measured, beside their numbers: ``reference, 3 processes, ±0.4 % between them``."""
+    spread = "" if spread_ratio is None else f", ±{percent(spread_ratio)} between them"
+    return f"{Effort.REFERENCE}, {process_count} process{'es' if process_count > 1 else ''}{spread}"
 
 
 def execution_label(execution: Execution) -> str:

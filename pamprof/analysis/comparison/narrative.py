@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.names import crossover_phrase, execution_label, point_phrase
+from pamprof.analysis.comparison.names import crossover_phrase, execution_label, point_phrase, protocol_label
 from pamprof.analysis.comparison.results import DoubtKind, StepKind
 from pamprof.records import ImplementationKind, Phase
 from pamprof.statistics import EQUIVALENCE_BAND, Verdict, half_width
@@ -75,7 +75,8 @@ def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:
     other = f"the {reference} ({execution_label(best.baseline.execution)})"
     device = _device(told.point.baseline.run.environment)
     value = _value(best.time_ratio)
-    pairing = "" if best.paired else "; the two were not sampled side by side"
+    pairing = "" if best.processes is None else f" ({protocol_label(best.processes.process_count)})"
+    pairing += "" if best.paired else "; the two were not sampled side by side"
     several = sum(c.subject.spec.layer == best.subject.spec.layer for c in told.point.comparisons) > 1
     how = execution_label(best.subject.execution)
     if len(story.roles.layers[best.subject.spec.layer].implementations) > 1:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.doubts import noise_half_width
-from pamprof.analysis.comparison.pairing import is_reference
-from pamprof.statistics import ratio_interval
+from pamprof.analysis.comparison.doubts import ratio_half_width
+from pamprof.analysis.comparison.pairing import is_reference, reference_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +43,7 @@ class NoiseFloor:
 def noise_floor(points: Iterable[PointAnalysis]) -> NoiseFloor | None:
     """The floor of ``points`` together; None where no reference was sampled against itself at least twice."""
     found = [
-        (noise_half_width(summary.run), summary)
+        (ratio_half_width(summary.run), summary)
         for point in points
         for summary in point.summaries
         if is_reference(summary.run) and summary.sample_count >= 2
@@ -52,11 +51,10 @@ def noise_floor(points: Iterable[PointAnalysis]) -> NoiseFloor | None:
     if not found:
         return None
     half_width, worst = max(found, key=lambda pair: pair[0])
-    timing = worst.run.timing
     return NoiseFloor(
         point=worst.workload.point,
         half_width=half_width,
-        median_deviation=ratio_interval(timing.wall_time_seconds, timing.reference_wall_time_seconds).median - 1,
+        median_deviation=reference_ratio(worst.run).median - 1,
         samples=worst.sample_count,
         measured_points=len({summary.workload.point for _, summary in found}),
         smallest_half_width=min(width for width, _ in found),

@@ -11,6 +11,7 @@ from pamprof.statistics import Verdict
 
 if TYPE_CHECKING:
     from pamprof.records import Interval, Point, Run, Workload
+    from pamprof.statistics import QuotedRatio
 
 __all__ = [
     "Basis",
@@ -25,6 +26,7 @@ __all__ = [
     "Ladder",
     "LadderStep",
     "PointAnalysis",
+    "ProcessRatios",
     "ReferenceFloor",
     "RoofPlace",
     "StepKind",
@@ -56,8 +58,10 @@ class DoubtKind(StrEnum):
     UNSTEADY_REFERENCE = "unsteady reference"
     ABOVE_ROOF = "above the roof"
     HAND_WRITTEN = "hand-written against compiled"
-    CLOCKS_NOT_WATCHED = "clocks not watched"
+    POWER_COUPLED = "power-coupled"
     NOT_STATIONARY = "not stationary"
+    FEW_PROCESSES = "few processes"
+    CLOCKS_NOT_WATCHED = "clocks not watched"
     QUICK = "quick"
     RECOMPILED = "recompiled inside timed steps"
 
@@ -153,9 +157,10 @@ class Summary:
         run: The run itself.
         label: Short unique name of the arm in its point, such as ``PAM planar · compiled``.
         sample_count: Samples.
-        step_seconds: The one estimate that tokens per second, FLOP/s and dollars follow from: the baseline's own median
+        step_seconds: The one estimate that tokens per second, FLOP/s and dollars follow from: the baseline's own time
             times the arm's ratio to it, so that they divide to the displayed ratio.
-        sampled_step_seconds: Median of the arm's own samples, which lie minutes apart from those of other arms.
+        sampled_step_seconds: Median of the arm's own samples, which lie minutes apart from those of other arms; of
+            windows in fresh processes the mean, by itself.
         device_seconds: Median of its own samples by CUDA events; None without them.
         tokens_per_second: From ``step_seconds``.
         flops_per_second: Achieved matrix FLOP/s (causal count over wall time).
@@ -189,6 +194,28 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRatios:
+    """Two ways in which fresh processes measured one ratio.
+
+    Attributes:
+        process_count: Processes that measured the subject.
+        paired: From windows in turn.
+        alone: From windows in which each arm ran by itself; None where a process lacks them.
+        power_coupled: Whether the two differ by more than their noise, for the subject or for the baseline.
+        quoted: Which of them is quoted; None where it is ``alone`` of one arm and ``paired`` of the other, because the
+            power couples one of them with the reference alone.
+        spread_ratio: Relative standard deviation of the quoted ratio between processes; None with fewer than two.
+    """
+
+    process_count: int
+    paired: Interval
+    alone: Interval | None
+    power_coupled: bool
+    quoted: QuotedRatio | None
+    spread_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """An arm against a baseline at one point: cost ratio = FLOP ratio x efficiency ratio.
 
@@ -201,6 +228,7 @@ class Comparison:
         efficiency_ratio: Baseline's achieved FLOP/s over the subject's; ``time_ratio = flop_ratio * efficiency_ratio``.
         verdict: Of the subject against the baseline.
         paired: True when both were sampled side by side or through one common reference in the same worker.
+        processes: The ratio in turn and alone, by fresh processes; None where either has no windows.
     """
 
     subject: Workload
@@ -210,6 +238,7 @@ class Comparison:
     efficiency_ratio: Interval
     verdict: Verdict
     paired: bool
+    processes: ProcessRatios | None = None
 
 
 class StepKind(StrEnum):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.doubts import above_roof, doubts_of
-from pamprof.analysis.comparison.pairing import time_ratio
+from pamprof.analysis.comparison.joined import processes_of
+from pamprof.analysis.comparison.pairing import own_seconds, time_ratio
 from pamprof.analysis.comparison.results import Summary
 from pamprof.analysis.comparison.roofline import decode_floor, roof_place
 from pamprof.devices.peaks import peak_flops_per_second
@@ -22,14 +23,13 @@ def summarise(
 ) -> Summary:
     """The summary of ``run`` under ``label``; ``more_doubts`` are those that concern its whole point.
 
-    Its step time is ``baseline``'s own median times its ratio to ``baseline``, the ratio that the report shows.
+    Its step time is ``baseline``'s own (``own_seconds``) times its ratio to ``baseline``, the ratio that the report
+    shows.
     """
-    timing = run.timing
-    sampled = median_interval(timing.wall_time_seconds)
-    step = sampled
-    if run is not baseline:
-        step = time_ratio(run, baseline).interval.times(median_interval(baseline.timing.wall_time_seconds))
-    device = median_interval(timing.device_time_seconds) if timing.device_time_seconds else None
+    processes = [one.timing for one in processes_of(run)]
+    sampled = own_seconds(run)
+    step = sampled if run is baseline else time_ratio(run, baseline).interval.times(own_seconds(baseline))
+    device = [value for timing in processes for value in timing.device_time_seconds or ()]
     flops = step.inverse().scaled(run.flops.matrix_flop_count)
     peak = peak_flops_per_second(run.environment, run.workload.dtype)
     busy = kernel_busy_ratio(run, sampled)
@@ -37,10 +37,10 @@ def summarise(
     return Summary(
         run=run,
         label=label,
-        sample_count=len(timing.wall_time_seconds),
+        sample_count=sum(len(timing.wall_time_seconds) for timing in processes),
         step_seconds=step,
         sampled_step_seconds=sampled,
-        device_seconds=device,
+        device_seconds=median_interval(device) if device else None,
         tokens_per_second=step.inverse().scaled(run.workload.tokens_per_step),
         flops_per_second=flops,
         model_flops_utilisation=None if peak is None else flops.scaled(1 / peak),

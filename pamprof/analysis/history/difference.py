@@ -15,11 +15,11 @@ from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.joined import has_enough_windows, has_windows, process_of, windows_of
 from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.history.conditions import DifferingCondition, conditions, differing_conditions
 from pamprof.analysis.history.process_spread import (
     presumed_spread_ratio,
-    process_of,
     repeats_of,
     repeats_until_decided,
 )
@@ -212,9 +212,14 @@ def _time_difference(
     found: ProcessComparison | None = None
     ratio: Interval | None = None
     try:
+        head_estimates, base_estimates = (
+            _chained_estimates((mine, head_runs), (theirs, base_runs))
+            if chained
+            else (_estimates(head_times), _estimates(base_times))
+        )
         found = compare_processes(
-            _estimates(mine, None if chained else head_times),
-            _estimates(theirs, None if chained else base_times),
+            head_estimates,
+            base_estimates,
             presumed_spread_ratio=presumed_spread_ratio(head.environment.device_kind, chained=chained),
         )
         ratio = found.estimate.interval(CONFIDENCE)
@@ -248,22 +253,47 @@ def _time_difference(
 def _times(
     run: Run, runs: Sequence[Run], repeats: Sequence[Run], *, beside_every_arm: bool
 ) -> tuple[tuple[float, ...], ...]:
-    """Step times of each process, seconds; those of the reference from beside every arm, if asked for."""
-    if not beside_every_arm:
-        return tuple(repeat.timing.wall_time_seconds for repeat in repeats)
+    """Step times of each process, seconds; those of the reference from beside every arm, if asked for.
+
+    Of windows those by itself count, where they were taken.
+    """
+    if not beside_every_arm or has_windows(run):
+        return tuple(repeat.timing.alone_wall_time_seconds or repeat.timing.wall_time_seconds for repeat in repeats)
     processes = dict.fromkeys(process_of(one) for one in runs if one.reference.key == run.reference.key)
     found = (reference_times(run, [one for one in runs if process_of(one) == process]) for process in processes)
     return tuple(times for times in found if times)
 
 
-def _estimates(repeats: Sequence[Run], times: Sequence[tuple[float, ...]] | None) -> list[LogEstimate]:
-    """Estimates of each process: of its own ``times``, or without them of the ratio to the reference beside it."""
-    if times is not None:
-        return [unpaired_estimate(one) for one in times] or [unpaired_estimate(())]
-    return [
-        paired_estimate(repeat.timing.wall_time_seconds, repeat.timing.reference_wall_time_seconds)
-        for repeat in repeats
+def _estimates(times: Sequence[tuple[float, ...]]) -> list[LogEstimate]:
+    """Estimates of the step time of each process."""
+    return [unpaired_estimate(one) for one in times] or [unpaired_estimate(())]
+
+
+def _chained_estimates(
+    *sides: tuple[Sequence[Run], Sequence[Run]],
+) -> tuple[Sequence[LogEstimate], ...]:
+    """Estimates of the ratio to the reference of each process, of each side (repeats, all runs of its file).
+
+    Of windows, that of the arms alone counts where every side has it and the power couples the arms in one of them;
+    both sides are then compared alone.
+    """
+    windows = [
+        windows_of([run for run in repeats if has_enough_windows(run)], runs) if has_windows(repeats[0]) else None
+        for repeats, runs in sides
     ]
+    found = [one for one in windows if one is not None]
+    alone = [one.alone for one in found if one.alone is not None]
+    if len(alone) == len(sides) and any(one.power_coupled for one in found):
+        return tuple(one.estimates for one in alone)
+    return tuple(
+        one.paired.estimates
+        if one is not None
+        else [
+            paired_estimate(repeat.timing.wall_time_seconds, repeat.timing.reference_wall_time_seconds)
+            for repeat in repeats
+        ]
+        for one, (repeats, _) in zip(windows, sides, strict=True)
+    )
 
 
 def _memory_difference(base: Run, head: Run, fail_above: float | None) -> Difference:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import log
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.joined import has_windows, process_of
 from pamprof.analysis.history.conditions import conditions
 from pamprof.statistics import CONFIDENCE, EQUIVALENCE_BAND, repeats_to_settle
 
@@ -31,14 +32,14 @@ def presumed_spread_ratio(device_kind: str, *, chained: bool) -> float:
 def repeats_of(latest: Run, runs: Iterable[Run]) -> tuple[Run, ...]:
     """The runs in which fresh processes measured the workload of ``latest`` in the same way, ``latest`` among them.
 
-    They share workload, reference, conditions, and the code that measured (commit and version). A process counts once,
-    by its last run.
+    They share workload, reference, conditions, the code that measured (commit and version), and windows or samples. A
+    process counts once, by its last run.
     """
 
     def way(run: Run) -> tuple[object, ...]:
         environment = run.environment
         code = (environment.git_commit, environment.pamprof_version)
-        return run.workload.key, run.reference.key, conditions(run), code
+        return run.workload.key, run.reference.key, conditions(run), code, has_windows(run)
 
     wanted = way(latest)
     found: dict[tuple[str, str], Run] = {}
@@ -47,11 +48,6 @@ def repeats_of(latest: Run, runs: Iterable[Run]) -> tuple[Run, ...]:
         if way(run) == wanted and (known is None or run.started_at >= known.started_at):
             found[process_of(run)] = run
     return tuple(found.values())
-
-
-def process_of(run: Run) -> tuple[str, str]:
-    """The process that measured it."""
-    return run.session_id, run.group_id
 
 
 def repeats_until_decided(ratio: Interval, found: ProcessComparison, fail_above: float | None) -> int | None:

@@ -1,21 +1,23 @@
 """The ratios of a comparison that was run several times: each run, their spread, and what changed between runs.
 
 A ratio is to the reference of the same run, sampled beside it, so a machine that became slower as a whole changes no
-ratio. A run is a file of records here; of a workload measured more than once in it, the latest measurement counts.
+ratio. A run is a file of records here; of a workload measured more than once in it, the latest measurement counts, or
+all processes together that measured it in windows.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.doubts import noise_half_width
-from pamprof.analysis.comparison.pairing import is_reference
+from pamprof.analysis.comparison.doubts import ratio_half_width
+from pamprof.analysis.comparison.joined import processes_of
+from pamprof.analysis.comparison.pairing import is_reference, reference_ratio
 from pamprof.analysis.history.conditions import DifferingCondition, conditions, differing_conditions
 from pamprof.analysis.history.reference_drift import moved_references
-from pamprof.analysis.history.stored_runs import file_notes, is_ratio, latest_runs
+from pamprof.analysis.history.stored_runs import file_notes, is_ratio, joined_runs
 from pamprof.analysis.history.trend_results import RunAgreement, Trend, TrendRun, TrendSeries, TrendValue
 from pamprof.errors import RecordError
-from pamprof.statistics import half_width, ratio_interval
+from pamprof.statistics import half_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +33,7 @@ def trend_of(files: Sequence[tuple[str, RecordFile]], *, within: float | None = 
         files: Name and records of each run.
         within: How far the median ratios of a workload may lie apart, largest over smallest minus 1.
     """
-    dated = [(name, file, latest_runs(file.runs)) for name, file in files]
+    dated = [(name, file, joined_runs(file.runs)) for name, file in files]
     dated.sort(key=lambda one: _started_at(one[2].values()))
     tables = [latest for _, _, latest in dated]
     skips = [{skip.workload.key: f"{skip.kind}: {skip.reason}" for skip in file.skips} for _, file, _ in dated]
@@ -43,13 +45,18 @@ def trend_of(files: Sequence[tuple[str, RecordFile]], *, within: float | None = 
         _trend_run(name, latest, [one.values[number].changes for one in series])
         for number, (name, _, latest) in enumerate(dated)
     )
-    notes = [note for name, file, latest in dated for note in file_notes(file, tuple(latest.values()), name)]
+    notes = [note for name, file, latest in dated for note in file_notes(file, _measured(latest), name)]
     first_name, _, first = dated[0]
     for name, _, latest in dated[1:]:
         pairs = [(run, latest[key]) for key, run in first.items() if key in latest]
-        moved = moved_references(pairs, tuple(first.values()), tuple(latest.values()))
+        moved = moved_references(pairs, _measured(first), _measured(latest))
         notes += [f"{name} over {first_name} as BASE: {sentence}" for sentence in moved]
     return Trend(runs=runs, series=series, within=within, notes=tuple(notes))
+
+
+def _measured(table: dict[str, Run]) -> tuple[Run, ...]:
+    """The runs of a table, process by process."""
+    return tuple(one for run in table.values() for one in processes_of(run))
 
 
 def _in_order_of_points(tables: Sequence[dict[str, Run]]) -> list[str]:
@@ -117,7 +124,7 @@ def _value(run: Run | None, before: Run | None, skip: str | None, others: Iterab
         reason = "it is the reference itself"
     else:
         try:
-            ratio = ratio_interval(run.timing.wall_time_seconds, run.timing.reference_wall_time_seconds)
+            ratio = reference_ratio(run)
         except RecordError as exc:
             reason = str(exc)
     if ratio is not None and not is_ratio(ratio):
@@ -147,7 +154,7 @@ def _noise(run: Run, others: Iterable[Run]) -> float | None:
             if len(other.timing.wall_time_seconds) < 2:
                 return None
             try:
-                return noise_half_width(other)
+                return ratio_half_width(other)
             except RecordError:
                 return None
     return None

@@ -6,14 +6,18 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.joined import JoinedRun
+from pamprof.analysis.comparison.names import protocol_label
 from pamprof.pricing.rates.rate_words import VCPU_MEANING, machine, rate_per_hour, why_this_machine
+from pamprof.records import Effort
 from pamprof.records.codec import SCHEMA_VERSION
 from pamprof.render.comparison.model import Fact
-from pamprof.render.text import ceiling_words, listed, plural, point_label, roof_share
+from pamprof.render.text import brackets, ceiling_words, listed, plural, point_label, roof_share
 
 if TYPE_CHECKING:
+    from pamprof.analysis.comparison.results import ProcessRatios
     from pamprof.analysis.comparison.roofline import Roof
-    from pamprof.records import Environment, PriceQuote
+    from pamprof.records import Environment, Interval, PriceQuote
     from pamprof.render.comparison.inputs import ReportInputs
 
 _STOPS = {
@@ -32,13 +36,8 @@ def method(inputs: ReportInputs) -> tuple[Fact, ...]:
         Fact(name="Noise floor", value=_noise(inputs)),
         Fact(name="Stopping rule", value=_stops(inputs)),
         Fact(name="Samples", value=_samples(inputs)),
-        Fact(
-            name="Estimator",
-            value="Arms and reference are sampled in turns in one process; intervals come from a block bootstrap of "
-            "the paired samples. One estimate: an arm's step time is the baseline's own median times the arm's ratio, "
-            "and tokens per second, FLOP/s and dollars follow from it, so that they divide to the ratio shown. "
-            "No sample is dropped.",
-        ),
+        *_estimator(inputs),
+        *_processes(inputs),
         Fact(
             name="FLOP convention",
             value="A real multiply-add is 2, a complex one 8; causal attention is counted as causal. Elementwise work "
@@ -190,6 +189,64 @@ def roof_shares(inputs: ReportInputs) -> str:
     )
     labels = dict.fromkeys(inputs.arm(told.point.baseline.workload).label for told, _ in known)
     return f"{shares} ({', '.join(labels)})"
+
+
+def _estimator(inputs: ReportInputs) -> tuple[Fact, ...]:
+    """How ratios of samples were estimated; nothing where all runs are windows."""
+    runs = [summary.run for point in inputs.analysis.points for summary in point.summaries]
+    if runs and all(isinstance(run, JoinedRun) for run in runs):
+        return ()
+    return (
+        Fact(
+            name="Estimator",
+            value="Arms and reference are sampled in turns in one process; intervals come from a block bootstrap of "
+            "the paired samples. One estimate: an arm's step time is the baseline's own median times the arm's ratio, "
+            "and tokens per second, FLOP/s and dollars follow from it, so that they divide to the ratio shown. "
+            "No sample is dropped.",
+        ),
+    )
+
+
+def _processes(inputs: ReportInputs) -> tuple[Fact, ...]:
+    """How runs of windows were joined, and both ratios of every arm in a tile; nothing without such runs."""
+    joined = [s.run for point in inputs.analysis.points for s in point.summaries if isinstance(s.run, JoinedRun)]
+    if not joined:
+        return ()
+    told = dict.fromkeys(
+        (f"{phase.phase}, {point_label(phase.point.point)}", comparison)
+        for phase in inputs.story.phases
+        for comparison in phase.point.comparisons
+        if comparison.processes is not None and comparison.subject in phase.quoted
+    )
+    ratios = "; ".join(
+        f"{where}, {inputs.full_label(comparison.subject)}: {_both(comparison.processes)}"
+        for where, comparison in told
+        if comparison.processes is not None
+    )
+    return (
+        Fact(
+            name="Windows and processes",
+            value=f"{plural(len(joined), 'arm')} of effort {Effort.REFERENCE}: windows of back-to-back steps in the "
+            "order reference, arm, arm, reference, then each arm alone, in fresh processes. A ratio is that of mean "
+            "window times, joined over processes. Arms in turn share the power limit: where the ratio of the arms "
+            "alone differs by more than noise, it is quoted. An arm's step time is the mean of the baseline's windows "
+            "alone times the arm's ratio, and tokens per second, FLOP/s and dollars follow from it. None is dropped."
+            + (f" {ratios}." if ratios else ""),
+        ),
+    )
+
+
+def _both(ratios: ProcessRatios) -> str:
+    alone = "alone not measured" if ratios.alone is None else f"alone {_ratio(ratios.alone)}"
+    quoted = "each arm's own is quoted" if ratios.quoted is None else f"{ratios.quoted} is quoted"
+    return (
+        f"paired {_ratio(ratios.paired)}, {alone}, {quoted} "
+        f"({protocol_label(ratios.process_count, ratios.spread_ratio)})"
+    )
+
+
+def _ratio(interval: Interval) -> str:
+    return f"{units.ratio(interval.median)} {brackets(interval)}".rstrip()
 
 
 def _uncounted(inputs: ReportInputs) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.joined import JoinedRun
+from pamprof.analysis.comparison.names import protocol_label
 from pamprof.records import Interval, Phase
 from pamprof.render.comparison.charts.cost import unit_of, value_of
 from pamprof.render.comparison.model import Cell, Column
@@ -96,6 +98,15 @@ def _ratio(measured: MeasuredRow) -> Interval | None:
     return None if comparison is None else comparison.time_ratio
 
 
+def _protocol(measured: MeasuredRow) -> str:
+    """Fresh processes of windows and their spread; nothing beside other samples."""
+    if not isinstance(measured.run, JoinedRun):
+        return ""
+    comparison = measured.point.comparison_of(measured.summary.workload)
+    ratios = None if comparison is None else comparison.processes
+    return protocol_label(len(measured.run.processes), None if ratios is None else ratios.spread_ratio)
+
+
 def _energy_reason(run: Run) -> str:
     energy = run.monitor.energy if run.monitor is not None else None
     if energy is not None and energy.invalid_reasons:
@@ -141,16 +152,17 @@ METRICS = (
         name="samples",
         heading="n",
         unit="samples",
-        meaning="paired samples taken, none dropped",
+        meaning="paired samples or windows taken, none dropped; of windows the fresh processes and what they differ by",
         read=lambda m: m.summary.sample_count,
         written=lambda x: str(int(x)),
         csv=("sample_count",),
+        detail=_protocol,
     ),
     Metric(
         name="step",
         heading="Step",
         unit="wall time",
-        meaning="wall time of one step: the baseline's median times the arm's paired ratio to it, with interval",
+        meaning="wall time of one step: the baseline's own time times the arm's ratio to it, with interval",
         read=lambda m: m.summary.step_seconds,
         written=units.seconds,
         written_in_brackets=_in_unit_of,

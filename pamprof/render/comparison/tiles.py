@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.names import crossover_phrase, crossover_value
+from pamprof.analysis.comparison.names import crossover_phrase, crossover_value, protocol_label
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
@@ -35,7 +35,8 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
     if told.best is None:
         return _unknown(heading, f"nothing was measured beside the {inputs.story.reference_title} at {place}")
     best, published, eager = told.best, told.published, told.eager
-    second = []
+    spread = None if best.processes is None else best.processes.spread_ratio
+    second = [] if spread is None else [f"±{units.percent(spread)} between processes"]
     if told.own_reference is not None:
         second.append(f"{_value(told.own_reference)} against {inputs.full_label(told.own_reference.baseline)}")
     if published is not None and published.subject != best.subject:
@@ -53,14 +54,17 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
         heading=heading,
         value=units.ratio(best.time_ratio.median),
         interval=brackets(best.time_ratio),
-        basis=_with_effort(BASIS_WORDS[Basis.MEASURED], told.effort),
+        basis=_with_effort(BASIS_WORDS[Basis.MEASURED], told.effort, best),
         subject=f"{inputs.full_label(best.subject)} against {inputs.full_label(best.baseline)}, {place}",
         second="; ".join(second),
         reason="",
     )
 
 
-def _with_effort(basis: str, effort: Effort | None) -> str:
+def _with_effort(basis: str, effort: Effort | None, comparison: Comparison | None = None) -> str:
+    """``measured, quick``; of runs of windows ``measured, reference, 3 processes``."""
+    if comparison is not None and comparison.processes is not None:
+        return f"{basis}, {protocol_label(comparison.processes.process_count)}"
     return basis if effort is None else f"{basis}, {effort}"
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.joined import processes_of
 from pamprof.render.comparison.inputs import gather
 from pamprof.render.comparison.metrics import csv_values
 from pamprof.render.text import clean
 
 if TYPE_CHECKING:
-    from pamprof.analysis.comparison.results import PointAnalysis, RoofPlace, Summary
+    from pamprof.analysis.comparison.results import Comparison, PointAnalysis, RoofPlace, Summary
     from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import Interval, PriceQuote
     from pamprof.records.store import RecordFile
@@ -133,7 +134,19 @@ def _row(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[s
         "refused_configurations": _joined(run.refused_configurations),
         "unknown_reasons": "; ".join(f"{u.field}: {u.reason}" for u in run.unknowns),
         **_price(inputs, summary),
+        **_processes(summary, comparison),
         "effort": None if (effort := inputs.efforts.get(run.session_id)) is None else str(effort),
+    }
+
+
+def _processes(summary: Summary, comparison: Comparison | None) -> dict[str, Value]:
+    ratios = None if comparison is None else comparison.processes
+    return {
+        "processes": len(processes_of(summary.run)),
+        "paired_ratio": ratios.paired.median if ratios else None,
+        "alone_ratio": ratios.alone.median if ratios and ratios.alone else None,
+        "power_coupled": ratios.power_coupled if ratios else None,
+        "process_spread_ratio": ratios.spread_ratio if ratios else None,
     }
 
 

@@ -170,9 +170,9 @@ def _notes(
     if references:
         notes.append(f"Reference: {listed(references)}, sampled beside every workload.")
     notes.append(
-        "A ratio is the workload's step time over the reference's in the same run, the median of paired samples. "
-        "Spread: the largest of these medians over the smallest, minus 1. Widest interval: half width of the widest "
-        "95 % interval; a smaller spread may be chance."
+        "A ratio is the workload's step time over the reference's in the same run: the median of paired samples, or of "
+        "windows the ratio of means over fresh processes. Spread: the largest of these over the smallest, minus 1. "
+        "Widest interval: half width of the widest 95 % interval; a smaller spread may be chance."
     )
     changed = changes_in_words(trend)
     if changed:
