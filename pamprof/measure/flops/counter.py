@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch._ops import HigherOrderOperator, OpOverload
-from torch.nn.attention.bias import CausalBias, CausalVariant
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -203,6 +202,8 @@ def _fused_on_meta(arguments: Mapping[str, object]) -> object:
     bias = arguments.get("attn_mask")
     if not isinstance(query, torch.Tensor) or query.device.type != "meta" or query.dim() != 4:
         return None
+    from torch.nn.attention.bias import CausalBias, CausalVariant  # brings the compiler, which eager steps do without
+
     if isinstance(bias, CausalBias):
         # The last query is aligned with the last key, or query 0 with key 0; the operators differ in which they mean.
         if bias.variant == CausalVariant.LOWER_RIGHT:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 16
 _EXIT_SECONDS = 30.0
-_SPIN_COUNT = "10000"
 
 
 class WorkerHung(Exception):  # noqa: N818 - a condition, caught by the session, not an error for users
@@ -30,16 +29,12 @@ def worker_environment() -> dict[str, str]:
     """Environment of a process that measures or compiles for a session.
 
     Triton's cache lies where it does by default: Inductor would move it once it has compiled something, and what one
-    process compiled another would not find. OpenMP threads that wait for one another spin shortly and then sleep: by
-    default they spin for milliseconds, and beside other busy processes a training step of the tiny transformer on two
-    cores was seen to take 603 ms in place of 79 ms.
+    process compiled another would not find.
     """
     environment = dict(os.environ)
     package_parent = str(Path(__file__).resolve().parents[3])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package_parent, environment.get("PYTHONPATH"))))
     environment.setdefault("TRITON_CACHE_DIR", str(Path.home() / ".triton" / "cache"))
-    if "OMP_WAIT_POLICY" not in environment:
-        environment.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     return environment
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention.bias import causal_lower_right
 
 from pamprof.workloads.attention import packages
 
@@ -52,6 +51,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *, dropout: float, atte
         # One new position sees all there are; without the flag every attention kernel accepts it.
         return attend(query, key, value, time > 1, dropout)
     key, value, grouped = _groups(query, key, value)
+    from torch.nn.attention.bias import causal_lower_right  # brings the compiler, which planning does without
+
     return functional.scaled_dot_product_attention(
         query, key, value, attn_mask=causal_lower_right(time, length), dropout_p=dropout, enable_gqa=grouped
     )
