@@ -7,6 +7,7 @@ monitored window last, alone.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -172,7 +173,7 @@ class ArmRunner:
             memory=memory,
             monitor=window,
             unknowns=(*self._environment_unknowns, *unknowns, *timing_unknowns, *window_unknowns),
-            notes=(),
+            notes=_notes(self.device.kind),
             kernel_shares=kernel_shares(kernels),
             logits_width=logits_width(step.module),
             kernel_configurations=launched.configurations,
@@ -385,6 +386,13 @@ class ArmRunner:
             others = max(0, window.other_process_count - len(self._request.companions))
             window = replace(window, other_process_count=others)
         return window, unknowns
+
+
+def _notes(device_kind: str) -> tuple[str, ...]:
+    """What of the process explains a time."""
+    if device_kind == "cpu" and os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
+        return ("OpenMP threads sleep while they wait for one another (OMP_WAIT_POLICY=passive)",)
+    return ()
 
 
 def _gate_tolerance(workload: Workload) -> float:
