@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis import analyse
+from pamprof.analysis.comparison.comparisons import common_reference
 from pamprof.analysis.comparison.crossovers import STEADY_STEP, _locate, modelled_crossovers, steady_steps
 from pamprof.analysis.comparison.names import layer_facts_of
 from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity
 from pamprof.records import Dtype, Interval, Phase, Point, Scope
-from tests.synthetic import synthetic_records, synthetic_session
+from pamprof.render.comparison.view import build_view
+from tests.synthetic import synthetic_records, synthetic_session, with_references
 
 
 def modelled(sessions):
@@ -135,3 +137,73 @@ def test_a_crossover_of_training_is_found_across_batches() -> None:
     place = next(c.tokens for c in steady if c.subject_implementation == "planar")
     assert place is not None
     assert 2048 < place.median < 4096
+
+
+def without(records, layers: set[str], sequence_length: int):
+    """The records with ``layers`` never decoded at a length."""
+    kept = [
+        run
+        for run in records.runs
+        if run.workload.phase is not Phase.DECODE
+        or run.workload.spec.layer not in layers
+        or run.workload.sequence_length != sequence_length
+    ]
+    return replace(records, runs=tuple(kept))
+
+
+def decoded(records) -> dict[tuple[str, int], Crossover]:
+    return {
+        (c.subject_implementation, c.batch_size): c
+        for c in analyse(records).crossovers
+        if c.basis is Basis.MEASURED and c.phase is Phase.DECODE and c.subject_layer == "pam"
+    }
+
+
+def test_a_crossover_joins_ratios_to_references_that_all_its_contexts_have() -> None:
+    alone = decoded(synthetic_records())
+    # The Llama takes half the time at every context: against all three references each ratio is twice as high.
+    everywhere = decoded(with_references(synthetic_records()))
+    # Where the Llama and the wide-head transformer lack one context, nothing but the transformer is common.
+    once = decoded(without(with_references(synthetic_records()), {"llama", "wide_head_transformer"}, 16384))
+    assert alone.keys() == everywhere.keys() == once.keys()
+    for arm, crossover in alone.items():
+        assert (crossover.contexts, crossover.reference_layers) == ((2048, 16384), ("transformer",))
+        assert everywhere[arm].reference_layers == ("llama",)
+        for mine, theirs in zip(crossover.ratios, everywhere[arm].ratios, strict=True):
+            assert theirs.median == pytest.approx(2 * mine.median)
+        assert once[arm] == crossover
+
+
+def test_headline_tile_and_chart_name_the_common_reference() -> None:
+    records = without(with_references(synthetic_records()), {"llama", "wide_head_transformer"}, 16384)
+    view = build_view(records, analysis=analyse(records))
+    (tile,) = [tile for tile in view.tiles if tile.heading == "Decode crossover"]
+    chart = view.chart("ratio-context")
+    assert "Decode with the best PAM code against the transformer: " in view.sentences[0]
+    assert "cheaper than the transformer, batch 1" in tile.subject
+    assert chart.title.endswith("the cost of the transformer")
+    assert {panel.title for panel in chart.panels} >= {"Decode, batch 64, over transformer"}
+    # A curve of the panel begins with the ratio to the transformer, although the Llama was measured there.
+    ratios = decoded(records)["planar", 64].ratios
+    (panel,) = [panel for panel in chart.panels if panel.title.startswith("Decode, batch 64")]
+    assert ratios in [curve.pieces[0].values for curve in panel.curves]
+
+
+def test_without_a_common_reference_the_one_at_most_contexts_counts_at_these_alone() -> None:
+    records = with_references(synthetic_records())
+    found = {}
+    for length, layers in ((512, {"llama"}), (2048, {"llama", "transformer"}), (8192, {"transformer"})):
+        found[trained(1, length, Phase.DECODE)] = [
+            run
+            for run in records.runs
+            if run.workload.spec.layer in layers
+            and (run.workload.phase, run.workload.batch_size, run.workload.sequence_length) == (Phase.DECODE, 1, 2048)
+        ]
+    baselines = {point: runs[0] for point, runs in found.items()}
+    # Both are at two of three contexts: the session's own comes first.
+    common = common_reference(found, baselines, ("transformer", "llama"))
+    assert common.layers == ("transformer",)
+    assert [point.sequence_length for point in common.baselines] == [2048, 8192]
+    assert {run.workload.spec.layer for run in common.baselines.values()} == {"transformer"}
+    fewer = {point: runs for point, runs in found.items() if point.sequence_length < 8192}
+    assert common_reference(fewer, baselines, ("transformer", "llama")).layers == ("llama",)

@@ -82,7 +82,7 @@ def test_the_best_code_is_told_against_both_the_best_and_the_sessions_own_refere
     assert "That is the fastest of 3 references; against the transformer (graph) it is " in opening
     assert "PAM as published costs" in opening
     assert " the transformer at equal execution (" in opening
-    assert "against the best reference" in opening
+    assert "Decode with the best PAM code against the Llama: " in opening
 
 
 def test_where_the_sessions_own_reference_is_the_fastest_nothing_more_is_said(records: RecordFile) -> None:

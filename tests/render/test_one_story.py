@@ -21,6 +21,7 @@ from rich.console import Console
 from pamprof import units
 from pamprof.analysis import analyse
 from pamprof.analysis.comparison.names import crossover_phrase, protocol_label
+from pamprof.analysis.comparison.pairing import fastest, time_ratio
 from pamprof.analysis.comparison.results import Direction
 from pamprof.records import Effort, Execution, LayerFacts, Phase
 from pamprof.records.store import RecordFile
@@ -220,12 +221,17 @@ def agree_on_the_crossover(story, view, tile, *, markdown, terminal):
     crossover = story.summed_up_by(Phase.DECODE)
     if crossover is None:
         return
-    cheaper = [
-        min(c.time_ratio.median for c in arms) < 1
-        for point in story.points_of(Phase.DECODE)
-        if point.point.batch_size == crossover.batch_size
-        and (arms := [c for c in point.comparisons if c.subject.spec.layer == crossover.subject_layer])
-    ]
+    cheaper = []
+    for point in story.points_of(Phase.DECODE):
+        if point.point.batch_size == crossover.batch_size and point.point.sequence_length in crossover.contexts:
+            runs = [summary.run for summary in point.summaries]
+            subject = fastest(run for run in runs if run.workload.spec.layer == crossover.subject_layer)
+            reference = fastest(run for run in runs if run.workload.spec.layer in crossover.reference_layers)
+            cheaper.append(time_ratio(subject, reference).interval.median < 1)
+    assert len(cheaper) == len(crossover.contexts)
+    named = plain(clean(story.names.fastest_of(crossover.reference_layers)))
+    assert f"againstthe{named}:" in plain(view.sentences[0])
+    assert crossover.direction is Direction.UNDECIDED or f"the{named}batch" in plain(tile.subject)
     match crossover.direction:
         case Direction.ALWAYS_CHEAPER:
             assert tile.value == "always"

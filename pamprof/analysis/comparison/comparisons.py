@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.pairing import fastest, time_ratio
@@ -9,9 +11,22 @@ from pamprof.analysis.comparison.results import Comparison
 from pamprof.statistics import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from pamprof.records import Run
+    from pamprof.records import Point, Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommonReference:
+    """What one curve over several contexts is held to: at each the fastest of the same references.
+
+    Attributes:
+        layers: Those of them that are the fastest at a context, in order of preference.
+        baselines: The fastest at each point that has them.
+    """
+
+    layers: tuple[str, ...]
+    baselines: Mapping[Point, Run]
 
 
 def compare(subject: Run, baseline: Run) -> Comparison:
@@ -49,6 +64,39 @@ def own_reference_of(runs: Sequence[Run], reference_layers: Sequence[str], basel
     """The first of ``reference_layers`` that was measured, in its fastest execution; ``baseline`` without any."""
     found = (fastest(run for run in runs if run.workload.spec.layer == layer) for layer in reference_layers)
     return next((run for run in found if run is not None), baseline)
+
+
+def common_reference(
+    runs_by_point: Mapping[Point, Sequence[Run]], baselines: Mapping[Point, Run], reference_layers: Sequence[str]
+) -> CommonReference:
+    """What ratios at several points are taken to, so that a curve may join them.
+
+    It is the fastest of the references that were measured at every point; where there is none such, the one that was
+    measured at most points, at these alone. A point without any reference counts with the layer of its baseline.
+
+    Args:
+        runs_by_point: The points.
+        baselines: What everything is compared to at each of them by itself.
+        reference_layers: In order of preference.
+    """
+    present = {point: {run.workload.spec.layer for run in runs} for point, runs in runs_by_point.items()}
+    measured = {
+        point: [layer for layer in reference_layers if layer in layers] or [baselines[point].workload.spec.layer]
+        for point, layers in present.items()
+    }
+    order = tuple(dict.fromkeys((*reference_layers, *(layer for layers in measured.values() for layer in layers))))
+    counts = Counter(layer for layers in measured.values() for layer in layers)
+    most = max(counts.values(), default=0)
+    common = [layer for layer in order if counts[layer] == most]
+    if most < len(measured):
+        common = common[:1]
+    found = {
+        point: best
+        for point, runs in runs_by_point.items()
+        if (best := fastest(run for run in runs if run.workload.spec.layer in common)) is not None
+    }
+    winners = {run.workload.spec.layer for run in found.values()}
+    return CommonReference(layers=tuple(layer for layer in common if layer in winners), baselines=found)
 
 
 def same_execution_comparisons(runs: Sequence[Run], baseline: Run) -> tuple[Comparison, ...]:

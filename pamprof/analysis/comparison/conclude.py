@@ -80,7 +80,9 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     )
     baselines = {analysis.point: analysis.baseline.run for analysis in points}
     crossovers = (
-        *measured_crossovers({point: runs_by_point[point] for point in ordered}, baselines, roles.layers),
+        *measured_crossovers(
+            {point: runs_by_point[point] for point in ordered}, baselines, roles.layers, roles.references
+        ),
         *modelled_crossovers(sessions, _caches_first(points, roles), roles.layers),
     )
     return Analysis(

@@ -2,7 +2,8 @@
 
 Measured: between two neighbouring contexts the logarithm of the cost ratio is taken as linear in the logarithm of the
 context; where it passes 0 lies the crossover. The ends of the ratios' intervals are followed in the same way, which is
-its interval, and none of the three leaves the contexts measured: nothing is extrapolated.
+its interval, and none of the three leaves the contexts measured: nothing is extrapolated. All ratios of one crossover
+are to the same references (``common_reference``).
 
 Model: with S bytes of state per sequence and kappa bytes of KV cache per token, memory is equal at S/kappa tokens and
 decode traffic at 2 S/kappa, because a state is read and written at every token and a cache only read.
@@ -14,6 +15,7 @@ from itertools import pairwise
 from math import exp, log
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.comparisons import common_reference
 from pamprof.analysis.comparison.pairing import fastest, time_ratio
 from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity, Direction
 from pamprof.records import Interval, Phase
@@ -31,11 +33,15 @@ _STEADY = 1.15  # most that the tokens of such steps differ by
 
 
 def measured_crossovers(
-    runs_by_point: Mapping[Point, Sequence[Run]], baselines: Mapping[Point, Run], layers: Mapping[str, LayerFacts]
+    runs_by_point: Mapping[Point, Sequence[Run]],
+    baselines: Mapping[Point, Run],
+    layers: Mapping[str, LayerFacts],
+    reference_layers: Sequence[str],
 ) -> tuple[Crossover, ...]:
-    """One crossover for each phase, batch, dtype, and fixed-state implementation against a baseline with a cache.
+    """One crossover for each phase, batch, dtype, and fixed-state implementation against references with a cache.
 
-    Training has one besides for every group of ``steady_steps``.
+    Training has one besides for every group of ``steady_steps``. The references are those common to the contexts at
+    which the implementation's layer was measured.
     """
     families: dict[tuple[Phase, int, str, str], list[Point]] = {}
     for point in runs_by_point:
@@ -44,22 +50,25 @@ def measured_crossovers(
     steady = [(Phase.TRAIN, STEADY_STEP, points) for points in steady_steps(runs_by_point)]
     found: list[Crossover] = []
     for phase, batch_size, members in (*((key[0], key[1], members) for key, members in families.items()), *steady):
-        points = sorted(
-            (p for p in members if layers[baselines[p].workload.spec.layer].fixed_state is False),
-            key=lambda p: p.sequence_length,
-        )
-        if phase is not Phase.DECODE and len(points) < 2:
-            continue
-        for layer, implementation in _arms(runs_by_point, points, layers):
+        of_family = {point: runs_by_point[point] for point in sorted(members, key=lambda p: p.sequence_length)}
+        for layer, implementation in _arms(of_family, layers):
+            common = common_reference(_measured(of_family, layer), baselines, reference_layers)
+            held = {
+                point: baseline
+                for point, baseline in common.baselines.items()
+                if layers[baseline.workload.spec.layer].fixed_state is False
+            }
             ratios: list[tuple[int, Interval]] = []
-            for point in points:
+            for point, baseline in held.items():
                 best = fastest(
                     run
                     for run in runs_by_point[point]
                     if (run.workload.spec.layer, run.workload.implementation) == (layer, implementation)
                 )
                 if best is not None:
-                    ratios.append((point.sequence_length, time_ratio(best, baselines[point]).interval))
+                    ratios.append((point.sequence_length, time_ratio(best, baseline).interval))
+            if not ratios or (phase is not Phase.DECODE and len(held) < 2):
+                continue
             limits, direction, reason = _locate(ratios)
             found.append(
                 Crossover(
@@ -71,9 +80,11 @@ def measured_crossovers(
                     reason=reason,
                     basis=Basis.MEASURED,
                     phase=phase,
-                    dtype=points[0].dtype,
+                    dtype=members[0].dtype,
                     quantity=CrossoverQuantity.TIME,
                     contexts=tuple(length for length, _ in ratios),
+                    ratios=tuple(value for _, value in ratios),
+                    reference_layers=tuple(one for one in common.layers if layers[one].fixed_state is False),
                 )
             )
     return tuple(found)
@@ -154,15 +165,22 @@ def _by_bytes(
 
 
 def _arms(
-    runs_by_point: Mapping[Point, Sequence[Run]], points: Sequence[Point], layers: Mapping[str, LayerFacts]
+    runs_by_point: Mapping[Point, Sequence[Run]], layers: Mapping[str, LayerFacts]
 ) -> tuple[tuple[str, str], ...]:
     arms = {
         (run.workload.spec.layer, run.workload.implementation): None
-        for point in points
-        for run in runs_by_point[point]
+        for runs in runs_by_point.values()
+        for run in runs
         if layers[run.workload.spec.layer].fixed_state
     }
     return tuple(arms)
+
+
+def _measured(runs_by_point: Mapping[Point, Sequence[Run]], layer: str) -> dict[Point, Sequence[Run]]:
+    """The points that have a layer."""
+    return {
+        point: runs for point, runs in runs_by_point.items() if any(run.workload.spec.layer == layer for run in runs)
+    }
 
 
 def _locate(ratios: Sequence[tuple[int, Interval]]) -> tuple[Interval | None, Direction, str]:

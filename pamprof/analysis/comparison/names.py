@@ -11,7 +11,7 @@ from pamprof.records.layers import facts_of_older_records
 from pamprof.units import UNKNOWN, percent, significant, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pamprof.analysis.comparison.results import Crossover
     from pamprof.records import Point, Session, Workload
@@ -77,6 +77,14 @@ class Names:
         """A layer's name for people."""
         known = self.layers.get(layer)
         return layer_title(layer) if known is None else known.title
+
+    def fastest_of(self, layers: Sequence[str]) -> str:
+        """Layers of which the fastest counts at every length: ``Llama``, ``faster one of Llama and transformer``."""
+        titles = [self.title(layer) for layer in layers]
+        if len(titles) < 2:
+            return "".join(titles)
+        *first, last = titles
+        return f"{'faster' if len(titles) == 2 else 'fastest'} one of {', '.join(first)} and {last}"
 
     def implementation(self, workload: Workload) -> str:
         """An arm without its execution: ``PAM planar (bfloat16 state)``."""

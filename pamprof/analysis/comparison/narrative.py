@@ -179,20 +179,22 @@ def _other_subjects(story: Story, told: PhaseStory) -> tuple[str, ...]:
 
 
 def _decode(story: Story) -> tuple[str, ...]:
-    """Where decode becomes the cheaper one, by batch; nothing where decode was not measured against a cache."""
+    """Where decode becomes the cheaper one, by batch, and than whose; nothing without a measured cache."""
     by_batch = story.crossovers_of(Phase.DECODE)
     if not by_batch:
         return ()
-    places: dict[str, list[str]] = {}
+    against: dict[str, dict[str, list[str]]] = {}
     for batch, crossover in by_batch.items():
+        places = against.setdefault(story.names.fastest_of(crossover.reference_layers), {})
         places.setdefault(crossover_phrase(crossover), []).append(str(batch))
-    parts = [
-        f"{place} at batch {batches[0]}" if len(batches) == 1 else f"{place} at batches {', '.join(batches)}"
-        for place, batches in places.items()
-    ]
-    return (
-        f"Decode with the best {story.subject_title} code against the {story.reference_title}: {'; '.join(parts)}.",
-    )
+    parts = []
+    for reference, places in against.items():
+        here = [
+            f"{place} at batch {batches[0]}" if len(batches) == 1 else f"{place} at batches {', '.join(batches)}"
+            for place, batches in places.items()
+        ]
+        parts.append(f"against the {reference}: {'; '.join(here)}")
+    return (f"Decode with the best {story.subject_title} code {'; '.join(parts)}.",)
 
 
 def _floor(story: Story) -> tuple[str, ...]:

@@ -320,6 +320,9 @@ class Crossover:
         dtype: Precision policy it holds for.
         quantity: What is equal there.
         contexts: Those measured, in order, tokens; none for a modelled one.
+        ratios: Of the subject to the fastest of ``reference_layers`` at each of ``contexts``.
+        reference_layers: Whom it is against: of the references measured at all ``contexts`` those that are the fastest
+            at one, in order of preference; of a modelled one the layer whose cache it is.
     """
 
     subject_layer: str
@@ -333,6 +336,8 @@ class Crossover:
     dtype: Dtype = Dtype.BFLOAT16
     quantity: CrossoverQuantity = CrossoverQuantity.TIME
     contexts: tuple[int, ...] = ()
+    ratios: tuple[Interval, ...] = ()
+    reference_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.comparisons import common_reference
 from pamprof.analysis.comparison.crossovers import STEADY_STEP
 from pamprof.analysis.comparison.doubts import has_invalid_energy
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction, DoubtKind
@@ -19,6 +20,7 @@ from pamprof.statistics import half_width
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pamprof.analysis.comparison.comparisons import CommonReference
     from pamprof.analysis.comparison.names import Names
     from pamprof.analysis.comparison.noise_floor import NoiseFloor
     from pamprof.analysis.comparison.results import Comparison, Crossover, Doubt, PointAnalysis, Summary
@@ -173,6 +175,15 @@ class Story:
     def modelled_crossover(self, quantity: CrossoverQuantity) -> Crossover | None:
         """What bytes alone say of ``quantity``."""
         return next((crossover for crossover in self.modelled if crossover.quantity is quantity), None)
+
+    def common_reference(self, points: Sequence[PointAnalysis]) -> CommonReference:
+        """What a curve of the subject over ``points`` is held to."""
+        measured = [p for p in points if any(s.workload.spec.layer == self.roles.subject for s in p.summaries)]
+        return common_reference(
+            {point.point: [summary.run for summary in point.summaries] for point in measured},
+            {point.point: point.baseline.run for point in measured},
+            self.roles.references,
+        )
 
     def best_of_subject(self, point: PointAnalysis) -> Comparison | None:
         """The subject's fastest arm at any point against the baseline there."""
@@ -360,26 +371,16 @@ def _best_crossovers(
         ):
             place = (crossover.phase, crossover.batch_size)
             known = chosen.get(place)
-            if known is None or _rank(crossover, points) < _rank(known, points):
+            if known is None or _rank(crossover) < _rank(known):
                 chosen[place] = crossover
     phases = tuple(Phase)
     return tuple(chosen[place] for place in sorted(chosen, key=lambda place: (phases.index(place[0]), place[1])))
 
 
-def _rank(crossover: Crossover, points: Sequence[PointAnalysis]) -> tuple[int, float, float]:
+def _rank(crossover: Crossover) -> tuple[int, float, float]:
     """The arm that becomes the cheaper one first; of equals the fastest at the longest context."""
-    ratios = [
-        (point.point.sequence_length, comparison.time_ratio.median)
-        for point in points
-        if (point.point.phase, point.point.batch_size) == (crossover.phase, crossover.batch_size)
-        for comparison in point.comparisons
-        if (comparison.subject.spec.layer, comparison.subject.implementation)
-        == (crossover.subject_layer, crossover.subject_implementation)
-    ]
-    longest = max((length for length, _ in ratios), default=0)
-    least = min((value for length, value in ratios if length == longest), default=inf)
     tokens = crossover.tokens.median if crossover.tokens is not None else 0.0
-    return tuple(Direction).index(crossover.direction), tokens, least
+    return tuple(Direction).index(crossover.direction), tokens, crossover.ratios[-1].median
 
 
 def _doubts(phases: Sequence[PhaseStory]) -> tuple[QuotedDoubt, ...]:

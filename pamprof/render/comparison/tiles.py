@@ -15,7 +15,7 @@ from pamprof.render.comparison.model import Tile
 from pamprof.render.text import PHASE_NAMES, brackets, point_label
 
 if TYPE_CHECKING:
-    from pamprof.analysis.comparison.results import Comparison
+    from pamprof.analysis.comparison.results import Comparison, PointAnalysis
     from pamprof.records import Effort
     from pamprof.render.comparison.inputs import ReportInputs
 
@@ -33,7 +33,7 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
         return _unknown(heading, f"no {PHASE_NAMES[phase].lower()} point was measured to the end")
     place = point_label(told.point.point)
     if told.best is None:
-        return _unknown(heading, f"nothing was measured beside the {inputs.story.reference_title} at {place}")
+        return _unknown(heading, f"nothing was measured beside the {_layer(inputs, told.point)} at {place}")
     best, published, eager = told.best, told.published, told.eager
     spread = None if best.processes is None else best.processes.spread_ratio
     second = [] if spread is None else [f"±{units.percent(spread)} between processes"]
@@ -91,7 +91,12 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
     if chosen.direction is Direction.UNDECIDED:
         return _unknown(heading, chosen.reason)
     others = [c for c in inputs.story.crossovers_of(Phase.DECODE).values() if c is not chosen]
-    name, reference = whose(inputs, chosen), inputs.story.reference_title
+    names = inputs.story.names
+    name, reference = whose(inputs, chosen), names.fastest_of(chosen.reference_layers)
+    further = [
+        f"Batch {c.batch_size}{_other(names.fastest_of(c.reference_layers), reference)}: {crossover_phrase(c)}."
+        for c in others
+    ]
     return Tile(
         heading=heading,
         value=crossover_value(chosen),
@@ -102,9 +107,17 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
             if chosen.tokens is None
             else f"context above which {name} is cheaper than the {reference}, batch {chosen.batch_size}"
         ),
-        second=" ".join((*(f"Batch {c.batch_size}: {crossover_phrase(c)}." for c in others), by_bytes(inputs))).strip(),
+        second=" ".join((*further, by_bytes(inputs))).strip(),
         reason="",
     )
+
+
+def _layer(inputs: ReportInputs, point: PointAnalysis) -> str:
+    return inputs.story.names.title(point.baseline.workload.spec.layer)
+
+
+def _other(reference: str, said: str) -> str:
+    return "" if reference == said else f" against the {reference}"
 
 
 def _unknown(heading: str, reason: str) -> Tile:

@@ -1,13 +1,18 @@
-"""The subject's cost over the reference's against context, for published code, plain torch and kernels."""
+"""The subject's cost over the reference's against context, for published code, plain torch and kernels.
+
+A panel's ratios are all to the same references, as those of its crossovers (``Story.common_reference``).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.comparison.crossovers import STEADY_STEP, steady_steps
+from pamprof.analysis.comparison.pairing import time_ratio
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity
-from pamprof.records import ImplementationKind, Interval, Phase
+from pamprof.records import ImplementationKind, Phase
 from pamprof.render.arms import arm_key
 from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Piece, Spot
 from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
@@ -17,66 +22,96 @@ from pamprof.render.text import PHASE_NAMES, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pamprof.analysis.comparison.comparisons import CommonReference
     from pamprof.analysis.comparison.results import Crossover, PointAnalysis
+    from pamprof.records import Interval
     from pamprof.render.arms import Arm
     from pamprof.render.comparison.inputs import ReportInputs
 
 
 def ratio_chart(inputs: ReportInputs) -> Chart:
     """A panel for each phase and batch with two contexts, and each size of training step; one line a code."""
-    panels: list[tuple[Phase, CurvePanel]] = []
+    panels: list[_RatioPanel] = []
     used: list[PointAnalysis] = []
     for phase in (Phase.DECODE, Phase.PREFILL, Phase.TRAIN):
         of_phase = inputs.story.points_of(phase)
         for batch in sorted({p.point.batch_size for p in of_phase}):
             points = sorted((p for p in of_phase if p.point.batch_size == batch), key=lambda p: p.point.sequence_length)
-            curves = _curves(inputs, points)
-            if curves:
+            found = _ratio_panel(inputs, phase, batch, points, f"{PHASE_NAMES[phase]}, batch {batch}")
+            if found is not None:
                 used += points
-                title = f"{PHASE_NAMES[phase]}, batch {batch}"
-                panels.append((phase, _panel(inputs, phase, batch, curves, title)))
+                panels.append(found)
     by_point = {p.point: p for p in inputs.story.points_of(Phase.TRAIN)}
     for group in steady_steps(by_point):
         points = [by_point[point] for point in group]
-        curves = _curves(inputs, points)
-        if curves:
+        steps = sorted({point.batch_size * point.sequence_length for point in group})
+        size = " to ".join(dict.fromkeys(units.tokens(steps[i]) for i in (0, -1)))
+        title = f"{PHASE_NAMES[Phase.TRAIN]}, steps of {size} tokens"
+        found = _ratio_panel(inputs, Phase.TRAIN, STEADY_STEP, points, title)
+        if found is not None:
             used += points
-            steps = sorted({point.batch_size * point.sequence_length for point in group})
-            size = " to ".join(dict.fromkeys(units.tokens(steps[i]) for i in (0, -1)))
-            title = f"{PHASE_NAMES[Phase.TRAIN]}, steps of {size} tokens"
-            panels.append((Phase.TRAIN, _panel(inputs, Phase.TRAIN, STEADY_STEP, curves, title)))
-    drawn = tuple(panel for _, panel in panels)
-    subject, reference = inputs.story.subject_title, inputs.story.reference_title
+            panels.append(found)
+    subject, references = inputs.story.subject_title, dict.fromkeys(found.reference for found in panels)
+    several = len(references) > 1
+    reference = "reference that a panel names" if several else next(iter(references), inputs.story.reference_title)
+    drawn = tuple(
+        replace(found.panel, title=f"{found.panel.title}, over {found.reference}") if several else found.panel
+        for found in panels
+    )
     return Chart(
         name="ratio-context",
         kind="curves",
-        title=_finding(inputs, panels),
+        title=_finding(panels),
         subtitle=subtitle(inputs),
         axis=f"cost of {subject} over that of the {reference}, per token (factor, logarithmic)",
         caption=(
-            f"Fastest execution of each arm over the {reference}'s fastest at the same length; bands are intervals; "
+            f"Fastest execution of each arm over that of the {reference} at the same length, a reference being "
+            "one that no length of a panel lacks; bands are intervals; "
             "below the line at 1 the subject is the cheaper one. Both sides run on one device at one rate, so the "
             "factor holds for time and for money. A vertical line is where a curve comes down through 1, interpolated "
             f"between measured lengths and never beyond them, its shade the interval. {price_note(inputs)} "
             f"{samples_and_confidence(s for p in used for s in p.summaries)}."
         ),
         source=source(inputs),
-        alt=f"{_finding(inputs, panels)}. {_described(drawn)}",
+        alt=f"{_finding(panels)}. {_described(drawn)}",
         panels=drawn,
         reason="" if panels else "a line needs two lengths at one batch size; give several with --sequence-length",
     )
 
 
-def _curves(inputs: ReportInputs, points: Sequence[PointAnalysis]) -> tuple[ArmCurve, ...]:
-    """Lines of at least two lengths."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RatioPanel:
+    """A panel, its phase, and what its ratios are to."""
+
+    phase: Phase
+    reference: str
+    panel: CurvePanel
+
+
+def _ratio_panel(
+    inputs: ReportInputs, phase: Phase, batch: int, points: Sequence[PointAnalysis], title: str
+) -> _RatioPanel | None:
+    """None without a line."""
+    common = inputs.story.common_reference(points)
+    curves = _curves(inputs, points, common)
+    if not curves:
+        return None
+    reference = inputs.story.names.fastest_of(common.layers)
+    return _RatioPanel(phase=phase, reference=reference, panel=_panel(inputs, phase, batch, curves, title))
+
+
+def _curves(inputs: ReportInputs, points: Sequence[PointAnalysis], common: CommonReference) -> tuple[ArmCurve, ...]:
+    """Lines of at least two lengths, over the fastest of ``common`` at each."""
     shown = _shown(inputs)
     found: dict[str, list[tuple[float, Interval]]] = {}
     for point in points:
+        baseline = common.baselines.get(point.point)
+        if baseline is None:
+            continue
         for summary in inputs.best_arms(point):
             workload = summary.workload
             if workload.spec.layer == inputs.story.roles.subject and workload.implementation in shown:
-                comparison = point.comparison_of(summary.workload)
-                ratio = Interval.exact(1.0) if comparison is None else comparison.time_ratio
+                ratio = time_ratio(summary.run, baseline).interval
                 found.setdefault(arm_key(workload), []).append((float(point.point.sequence_length), ratio))
     return tuple(_curve(inputs.arms[key], found[key]) for key in inputs.arms if len(dict(found.get(key, ()))) > 1)
 
@@ -156,18 +191,19 @@ def _note(crossings: Iterable[Crossover]) -> str:
     return "; ".join(f"{listed(tuple(names))} {word}" for word, names in found.items())
 
 
-def _finding(inputs: ReportInputs, panels: Sequence[tuple[Phase, CurvePanel]]) -> str:
+def _finding(panels: Sequence[_RatioPanel]) -> str:
     """What happens to the arm that is the cheapest at the longest context, in decode where it was drawn."""
     if not panels:
         return "Cost ratio against context was not measured"
-    decode = [panel for phase, panel in panels if phase is Phase.DECODE]
-    panel = decode[-1] if decode else panels[0][1]
+    decode = [found for found in panels if found.phase is Phase.DECODE]
+    chosen = decode[-1] if decode else panels[0]
+    panel = chosen.panel
     best = min(panel.curves, key=lambda curve: curve.pieces[-1].values[-1].median)
     (piece,) = best.pieces
     return (
         f"{panel.title}: from {units.tokens(int(piece.xs[0]))} to {units.tokens(int(piece.xs[-1]))} tokens "
         f"{best.label} goes from {units.ratio(piece.values[0].median)} to {units.ratio(piece.values[-1].median)} the "
-        f"{inputs.story.reference_title}'s cost"
+        f"cost of the {chosen.reference}"
     )
 
 
