@@ -11,7 +11,8 @@ from pamprof.analysis import analyse
 from pamprof.analysis.comparison.narrative import headline
 from pamprof.analysis.comparison.results import CeilingKind, CrossoverQuantity, DoubtKind
 from pamprof.records import Execution, Phase, Run
-from tests.synthetic import synthetic_ceilings, synthetic_records, with_fused, with_references
+from pamprof.render.comparison.view import build_view
+from tests.synthetic import REFERENCE_FACTORS, synthetic_ceilings, synthetic_records, with_fused, with_references
 
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import PointAnalysis
@@ -103,6 +104,41 @@ def test_bytes_alone_are_those_of_the_reference_that_decodes_fastest(records: Re
         assert now.tokens is not None
         assert now.tokens.median == pytest.approx(4 * before.tokens.median, rel=0.01)
         assert "a cache of the Llama of κ" in now.reason
+
+
+def test_bytes_alone_are_ranked_where_every_reference_decoded() -> None:
+    """At 16k only the transformer is left: the Llama, faster at 2k where all three are, keeps its place."""
+    whole = with_references(synthetic_records())
+    kept = tuple(
+        run
+        for run in whole.runs
+        if run.workload.phase is not Phase.DECODE
+        or run.workload.sequence_length != 16384
+        or run.workload.spec.layer not in REFERENCE_FACTORS
+    )
+    records = replace(whole, runs=kept)
+    found = {c.quantity: c for c in analyse(records).story.modelled}
+    # PAM reads and writes 195 tokens' worth of the transformer's cache; the Llama's is a quarter of it a token.
+    assert found[CrossoverQuantity.DECODE_TRAFFIC].tokens.median == pytest.approx(4 * 195, rel=0.01)
+    assert {c.reference_layers for c in found.values()} == {("llama",)}
+    (tile,) = [tile for tile in build_view(records).tiles if tile.heading == "Decode crossover"]
+    assert "decode moves as much as with the cache of the Llama at 780 tokens" in tile.second
+
+
+def test_without_a_decode_point_of_every_reference_bytes_are_those_of_the_headlines() -> None:
+    """Each context of decode lacks one reference; the headline is at 2k, where the Llama is the fastest."""
+    whole = with_references(synthetic_records())
+    lacking = {2048: "transformer", 16384: "llama"}
+    kept = tuple(
+        run
+        for run in whole.runs
+        if run.workload.phase is not Phase.DECODE or lacking[run.workload.sequence_length] != run.workload.spec.layer
+    )
+    story = analyse(replace(whole, runs=kept)).story
+    told = story.phase(Phase.DECODE)
+    assert told is not None
+    assert (told.point.point.sequence_length, told.point.baseline.workload.spec.layer) == (2048, "llama")
+    assert {c.reference_layers for c in story.modelled} == {("llama",)}
 
 
 def decode_of(analysis: Analysis, batch_size: int = 1) -> PointAnalysis:

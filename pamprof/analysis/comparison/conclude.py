@@ -27,7 +27,7 @@ from pamprof.analysis.comparison.pairing import is_reference
 from pamprof.analysis.comparison.results import PointAnalysis, ReferenceFloor
 from pamprof.analysis.comparison.roles import roles_of
 from pamprof.analysis.comparison.roofline import roof_of
-from pamprof.analysis.comparison.story import Analysis, tell
+from pamprof.analysis.comparison.story import Analysis, headline_point, tell
 from pamprof.analysis.comparison.summaries import summarise
 from pamprof.records import Dtype, Effort, ImplementationKind, Phase
 from pamprof.records.store import RecordFile
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Doubt, Summary
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
-    from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Skip
+    from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Session, Skip
 
 _PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
 _DTYPES = (Dtype.BFLOAT16, Dtype.FLOAT32)
@@ -59,6 +59,7 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     sessions = sorted(
         (session for file in files for session in file.sessions), key=lambda s: s.started_at, reverse=True
     )
+    latest = sessions[0] if sessions else None
     runs_by_point: dict[Point, list[Run]] = {}
     for run in runs:
         runs_by_point.setdefault(run.workload.point, []).append(run)
@@ -83,24 +84,33 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
         *measured_crossovers(
             {point: runs_by_point[point] for point in ordered}, baselines, roles.layers, roles.references
         ),
-        *modelled_crossovers(sessions, _caches_first(points, roles), roles.layers),
+        *modelled_crossovers(sessions, _caches_first(points, roles, latest), roles.layers),
     )
     return Analysis(
         points=points,
         crossovers=crossovers,
-        story=tell(points, crossovers, roles, sessions[0] if sessions else None, efforts=efforts),
+        story=tell(points, crossovers, roles, latest, efforts=efforts),
         problems=tuple(problems),
         noise_floor=noise_floor(points),
         roofs=tuple(roofs.values()),
     )
 
 
-def _caches_first(points: Sequence[PointAnalysis], roles: Roles) -> tuple[str, ...]:
-    """The references, first the one that was the fastest in decode at the longest context."""
-    decode = [analysis for analysis in points if analysis.point.phase is Phase.DECODE]
-    ranked = sorted(decode, key=lambda a: (a.point.sequence_length, a.point.batch_size), reverse=True)
-    best = (analysis.baseline.workload.spec.layer for analysis in ranked)
+def _caches_first(points: Sequence[PointAnalysis], roles: Roles, session: Session | None) -> tuple[str, ...]:
+    """The references, first the fastest in decode at the longest context at which all of them were measured.
+
+    Where there is no such context, it is the fastest one of the headline.
+    """
+    present = _references_at(points, roles)
+    complete = [p for p in points if p.point.phase is Phase.DECODE and _references_at([p], roles) == present]
+    longest = max(complete, key=lambda p: (p.point.sequence_length, p.point.batch_size), default=None)
+    first = headline_point(points, roles, session) if longest is None else longest
+    best = () if first is None else (first.baseline.workload.spec.layer,)
     return tuple(dict.fromkeys((*(layer for layer in best if layer in roles.references), *roles.references)))
+
+
+def _references_at(points: Iterable[PointAnalysis], roles: Roles) -> set[str]:
+    return {s.workload.spec.layer for p in points for s in p.summaries}.intersection(roles.references)
 
 
 def _roofs(measured: Sequence[Ceilings], runs: Sequence[Run]) -> dict[Dtype, Roof]:

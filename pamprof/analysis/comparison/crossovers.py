@@ -133,16 +133,14 @@ def modelled_crossovers(
         if cache is None or not states or cache.state_bytes <= 0:
             continue
         return tuple(
-            _by_bytes(facts, cache, session, quantity, whose=f" of the {cache.title}" if len(caches) > 1 else "")
+            _by_bytes(facts, cache, session, quantity)
             for facts in states
             for quantity in (CrossoverQuantity.MEMORY, CrossoverQuantity.DECODE_TRAFFIC)
         )
     return ()
 
 
-def _by_bytes(
-    facts: ArmFacts, cache: ArmFacts, session: Session, quantity: CrossoverQuantity, *, whose: str
-) -> Crossover:
+def _by_bytes(facts: ArmFacts, cache: ArmFacts, session: Session, quantity: CrossoverQuantity) -> Crossover:
     bytes_per_token = cache.state_bytes / session.sequence_length
     factor = 2 if quantity is CrossoverQuantity.DECODE_TRAFFIC else 1
     length = factor * facts.state_bytes / bytes_per_token
@@ -155,12 +153,13 @@ def _by_bytes(
         direction=Direction.CHEAPER_ABOVE,
         reason=(
             f"{what} at {'2·S/κ' if factor == 2 else 'S/κ'}, with a state S of {binary_bytes(facts.state_bytes)} "
-            f"and a cache{whose} of κ = {significant(bytes_per_token, 5)} bytes a token"
+            f"and a cache of the {cache.title} of κ = {significant(bytes_per_token, 5)} bytes a token"
         ),
         basis=Basis.MODEL,
         phase=Phase.DECODE,
         dtype=session.dtype,
         quantity=quantity,
+        reference_layers=(cache.spec.layer,),
     )
 
 

@@ -257,6 +257,13 @@ def tell(
     )
 
 
+def headline_point(points: Sequence[PointAnalysis], roles: Roles, session: Session | None) -> PointAnalysis | None:
+    """The point that the story opens with: of decode where that was measured, else of the first phase."""
+    shown = _main_points(points, roles, session)
+    found = (_phase(phase, shown, roles, session) for phase in (Phase.DECODE, Phase.TRAIN, Phase.PREFILL))
+    return next((told.point for told in found if told is not None), None)
+
+
 def _summed_up(told: PhaseStory) -> list[Summary]:
     """The two arms that the phase's own number is made of."""
     best = told.best

@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
 
 def by_bytes(inputs: ReportInputs) -> str:
-    """``By bytes alone (modelled) traffic is equal at 195 tokens …``; empty where unknown."""
+    """``By bytes alone (modelled) decode moves as much as with the cache of the …``; empty where unknown."""
     traffic = inputs.story.modelled_crossover(CrossoverQuantity.DECODE_TRAFFIC)
     memory = inputs.story.modelled_crossover(CrossoverQuantity.MEMORY)
     if traffic is None or memory is None or traffic.tokens is None or memory.tokens is None:
         return ""
+    cache = inputs.story.names.fastest_of(traffic.reference_layers)
     return (
-        f"By bytes alone (modelled), decode moves as much at {units.significant(traffic.tokens.median)} tokens of "
-        f"context and holds as much at {units.significant(memory.tokens.median)}."
+        f"By bytes alone (modelled), decode moves as much as with the cache of the {cache} at "
+        f"{units.significant(traffic.tokens.median)} tokens of context and holds as much at "
+        f"{units.significant(memory.tokens.median)}."
     )
 
 

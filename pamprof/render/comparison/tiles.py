@@ -84,7 +84,10 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
             value=crossover_value(modelled),
             interval=brackets(modelled.tokens),
             basis=BASIS_WORDS[Basis.MODEL],
-            subject="context above which the fixed state moves fewer bytes than the cache; decode was not measured",
+            subject=(
+                "context above which the fixed state moves fewer bytes than the cache of the "
+                f"{inputs.story.names.fastest_of(modelled.reference_layers)}; decode was not measured"
+            ),
             second=modelled.reason,
             reason="",
         )
