@@ -131,7 +131,7 @@ def test_what_a_quick_comparison_lacks_is_counted() -> None:
     assert (lacks.point_count, lacks.without_energy_count, lacks.summary_count) == (7, 0, 45)
     assert lacks.ratio_count == 45 - 5  # five points have a baseline each
     sentence = effort_sentence(story)
-    assert sentence.startswith("Effort quick: 7 points that a standard comparison has are not measured; ")
+    assert sentence.startswith("Effort quick: a standard comparison has 7 points beyond the 45 planned; ")
     assert "energy" not in sentence
     assert sentence.endswith("--effort standard measures that, with --resume only what is missing or wide.")
 
@@ -169,6 +169,10 @@ def test_a_number_has_the_effort_of_the_least_careful_of_its_two_arms() -> None:
     assert [told.effort for told in story.phases] == [Effort.STANDARD, Effort.QUICK, Effort.QUICK]
     assert story.effort is Effort.QUICK
     assert {told.effort for told in analyse(replace(records, sessions=both, runs=one)).story.phases} == {Effort.QUICK}
+    # 9 of the 45 rows are of training.
+    trained = sum(run.workload.phase is Phase.TRAIN for run in records.runs)
+    assert (len(records.runs), trained) == (45, 9)
+    assert effort_sentence(story).startswith("Effort quick in 36 of 45 rows: ")
 
 
 def test_page_head_tiles_markdown_and_table_name_the_effort() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.comparison.names import crossover_phrase, execution_label, point_phrase, protocol_label
 from pamprof.analysis.comparison.results import DoubtKind, StepKind
 from pamprof.records import ImplementationKind, Phase
-from pamprof.statistics import EQUIVALENCE_BAND, Verdict, half_width
+from pamprof.statistics import EQUIVALENCE_BAND, TARGET_HALF_WIDTH, Verdict, half_width
 from pamprof.units import percent, ratio, seconds, significant, tokens
 
 if TYPE_CHECKING:
@@ -56,16 +56,22 @@ def effort_sentence(story: Story) -> str:
         return f"Effort {story.effort}."
     parts = []
     if lacks.point_count:
-        parts.append(f"{lacks.point_count} points that a standard comparison has are not measured")
+        parts.append(
+            f"a standard comparison has {lacks.point_count} point{'s' if lacks.point_count > 1 else ''} beyond the "
+            f"{lacks.planned_count} planned"
+        )
     if lacks.without_energy_count:
         parts.append(f"{lacks.without_energy_count} of {lacks.summary_count} rows have no valid energy")
     if lacks.wide_count and lacks.widest_ratio is not None:
         parts.append(
-            f"{lacks.wide_count} of {lacks.ratio_count} ratios are known less closely than ±1 %, the widest to "
-            f"±{percent(lacks.widest_ratio)}"
+            f"{lacks.wide_count} of {lacks.ratio_count} ratios are known less closely than "
+            f"±{percent(TARGET_HALF_WIDTH, 1)}, the widest to ±{percent(lacks.widest_ratio)}"
         )
     missing = "; ".join(parts) or "fewer samples than a standard comparison takes"
-    return f"Effort quick: {missing}. --effort standard measures that, with --resume only what is missing or wide."
+    mixed = lacks.quick_count < lacks.summary_count
+    where = f" in {lacks.quick_count} of {lacks.summary_count} rows" if mixed else ""
+    more = "--effort standard measures that, with --resume only what is missing or wide."
+    return f"Effort quick{where}: {missing}. {more}"
 
 
 def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:

@@ -15,7 +15,7 @@ from pamprof.analysis.comparison.crossovers import STEADY_STEP
 from pamprof.analysis.comparison.doubts import has_invalid_energy
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction, DoubtKind
 from pamprof.records import Effort, Execution, ImplementationKind, Phase
-from pamprof.statistics import half_width
+from pamprof.statistics import TARGET_HALF_WIDTH, half_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Session, Workload
-
-
-# Relative half width of a ratio's interval at which a standard comparison stops sampling.
-STANDARD_HALF_WIDTH = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +86,17 @@ class QuickLacks:
     """What a comparison that was measured with effort quick has not, and a standard one would have.
 
     Attributes:
-        point_count: Points that standard plans and quick does not; None where the session does not say.
-        without_energy_count: Of ``summary_count`` arms at their points, those whose window was too short for energy.
-        wide_count: Of ``ratio_count`` ratios, those whose interval is wider than standard asks for.
+        point_count: Points that standard plans beyond the ``planned_count`` of the session; None where it does not say.
+        planned_count: Points that the session planned, whether they were reached or not.
+        quick_count: Of ``summary_count`` arms at their points, those that sessions of effort quick measured.
+        without_energy_count: Of as many, those whose window was too short for energy.
+        wide_count: Of ``ratio_count`` ratios, those whose interval is wider than ``TARGET_HALF_WIDTH``.
         widest_ratio: Relative half width of the widest of them; None without a ratio.
     """
 
     point_count: int | None
+    planned_count: int
+    quick_count: int
     without_energy_count: int
     summary_count: int
     wide_count: int
@@ -253,7 +253,7 @@ def tell(
         modelled=tuple(c for c in crossovers if c.basis is Basis.MODEL and c.subject_layer == roles.subject),
         doubts=_doubts(phases),
         effort=effort,
-        lacks=_lacks(shown, session) if effort is Effort.QUICK else None,
+        lacks=_lacks(shown, session, efforts) if effort is Effort.QUICK else None,
     )
 
 
@@ -275,14 +275,18 @@ def _least_effort(summaries: Sequence[Summary], efforts: Mapping[str, Effort | N
     return min(found, key=tuple(Effort).index, default=None)
 
 
-def _lacks(points: Sequence[PointAnalysis], session: Session | None) -> QuickLacks:
+def _lacks(
+    points: Sequence[PointAnalysis], session: Session | None, efforts: Mapping[str, Effort | None]
+) -> QuickLacks:
     summaries = [summary for point in points for summary in point.summaries]
     widths = [half_width(comparison.time_ratio) for point in points for comparison in point.comparisons]
     return QuickLacks(
         point_count=None if session is None else session.unplanned_count,
+        planned_count=0 if session is None else len(set(session.planned)),
+        quick_count=sum(efforts.get(summary.run.session_id) is Effort.QUICK for summary in summaries),
         without_energy_count=sum(has_invalid_energy(summary.run) for summary in summaries),
         summary_count=len(summaries),
-        wide_count=sum(width > STANDARD_HALF_WIDTH for width in widths),
+        wide_count=sum(width > TARGET_HALF_WIDTH for width in widths),
         ratio_count=len(widths),
         widest_ratio=max(widths, default=None),
     )
