@@ -154,6 +154,24 @@ def test_ratios_multiply_where_one_arm_is_quoted_alone_and_the_other_in_turn() -
     assert whole.processes.power_coupled
 
 
+def test_two_arms_quoted_alone_have_one_ratio_without_the_error_of_a_reference_in_it() -> None:
+    """The reference alone swings by 5 % from window to window; the arms alone do not."""
+    swinging = (1.9 * 1.05, 1.9 / 1.05) * 6
+    base = [replace(r, timing=replace(r.timing, alone_wall_time_seconds=swinging)) for r in references()]
+    fused = three((0.400, 0.400, 0.400), (0.569, 0.570, 0.571))
+    planar = three((0.800, 0.800, 0.800), (1.138, 1.140, 1.142), workload=PLANAR)
+    analysis = analysed(*base, *fused, *planar)
+    runs = {summary.workload: summary.run for summary in analysis.points[0].summaries}
+    found = time_ratio(runs[PLANAR], runs[FUSED])
+    # 1.138 / 0.569, 1.140 / 0.570 and 1.142 / 0.571 are all 2.
+    assert found.interval.median == pytest.approx(2.0, rel=1e-9)
+    assert found.interval.high == pytest.approx(found.interval.low, rel=1e-9)
+    assert found.processes.quoted is QuotedRatio.ALONE
+    assert found.processes.alone == found.interval
+    assert found.processes.spread_ratio == pytest.approx(0.0, abs=1e-9)
+    assert found.processes.paired.median == pytest.approx(2.0, rel=1e-9)
+
+
 def test_windows_that_rise_are_not_stationary_and_neither_is_a_process_that_had_not_settled() -> None:
     def rising(number):
         run = process(FUSED, number, ratio=1.0, count=18)

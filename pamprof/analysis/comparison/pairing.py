@@ -114,18 +114,17 @@ def _ratio_of_processes(subject: Run, baseline: Run) -> TimeRatio:
     estimate, spread = _chained(_over_reference(subject), _over_reference(baseline))
     arms = [run for run in (subject, baseline) if not is_reference(run)]
     quoted = [run.windows.quoted for run in arms if isinstance(run, JoinedRun)]
-    if arms and all(one is QuotedRatio.ALONE for one in quoted) and len(quoted) == len(arms) == 2:
-        # By itself an arm needs no reference, whose error would count twice.
-        estimate, spread = _chained(_alone_seconds(subject), _alone_seconds(baseline))
+    alone = _alone(subject, baseline)
+    if alone is not None and quoted == [QuotedRatio.ALONE] * 2:
+        estimate, spread = alone
     interval = estimate.interval(CONFIDENCE)
     processes = None
     if isinstance(subject, JoinedRun) and isinstance(baseline, JoinedRun):
         paired, _ = _chained(*(_over_reference(run, QuotedRatio.PAIRED) for run in (subject, baseline)))
-        alone = [_over_reference(run, QuotedRatio.ALONE) for run in (subject, baseline)]
         processes = ProcessRatios(
             process_count=min(len(subject.processes), len(baseline.processes)),
             paired=paired.interval(CONFIDENCE),
-            alone=None if {} in alone else _chained(*alone)[0].interval(CONFIDENCE),
+            alone=None if alone is None else alone[0].interval(CONFIDENCE),
             power_coupled=QuotedRatio.ALONE in quoted,
             quoted=quoted[0] if len(set(quoted)) == 1 else None,
             spread_ratio=spread,
@@ -142,8 +141,18 @@ def _over_reference(run: Run, quoted: QuotedRatio | None = None) -> dict[Process
     return {process_of(run): paired_estimate(run.timing.wall_time_seconds, run.timing.reference_wall_time_seconds)}
 
 
-def _alone_seconds(run: Run) -> dict[Process, LogEstimate]:
-    return run.alone_seconds() if isinstance(run, JoinedRun) else {}
+def _alone(subject: Run, baseline: Run) -> tuple[LogEstimate, float | None] | None:
+    """The ratio of two runs of windows alone, and its spread between processes; None where a process lacks it.
+
+    By itself an arm needs no reference, whose error would count twice.
+    """
+    if not isinstance(subject, JoinedRun) or not isinstance(baseline, JoinedRun):
+        return None
+    if is_reference(subject) or is_reference(baseline):
+        found = [_over_reference(run, QuotedRatio.ALONE) for run in (subject, baseline)]
+    else:
+        found = [run.alone_seconds() for run in (subject, baseline)]
+    return None if {} in found else _chained(*found)
 
 
 def _chained(
