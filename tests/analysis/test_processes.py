@@ -1,5 +1,7 @@
 """Windows of fresh processes: the ratios here are derived by hand from constant windows."""
 
+import csv
+import io
 import random
 from dataclasses import replace
 from itertools import pairwise
@@ -13,6 +15,9 @@ from pamprof.analysis.comparison.pairing import time_ratio
 from pamprof.analysis.comparison.results import DoubtKind
 from pamprof.records import Execution, Phase
 from pamprof.records.store import RecordFile
+from pamprof.render.comparison.view import build_view
+from pamprof.render.formats.csv import measurements_csv
+from pamprof.render.formats.markdown import render_markdown
 from pamprof.statistics import QuotedRatio
 from tests.synthetic import synthetic_records, synthetic_run, synthetic_session, synthetic_workload
 from tests.synthetic_windows import in_processes, process_run
@@ -170,6 +175,25 @@ def test_two_arms_quoted_alone_have_one_ratio_without_the_error_of_a_reference_i
     assert found.processes.alone == found.interval
     assert found.processes.spread_ratio == pytest.approx(0.0, abs=1e-9)
     assert found.processes.paired.median == pytest.approx(2.0, rel=1e-9)
+
+
+def test_a_ratio_has_the_processes_of_its_arms_and_not_those_of_the_reference_by_itself() -> None:
+    """The reference by itself was measured in two processes, one arm in two, the other in three."""
+    two, all_three = three((0.5, 0.5, 0.5), workload=PLANAR)[:2], three((0.5, 0.5, 0.5))
+    runs = (*references(count=2), *two, *all_three)
+    analysis = analysed(*runs)
+    counts = {workload: at(analysis, workload)[1].processes.process_count for workload in (PLANAR, FUSED)}
+    assert counts == {PLANAR: 2, FUSED: 3}
+    joined = {summary.workload: summary.run for summary in analysis.points[0].summaries}
+    assert time_ratio(joined[PLANAR], joined[FUSED]).processes.process_count == 2
+    # The doubt, the table and the file count alike.
+    assert [kinds(at(analysis, workload)[0]) for workload in counts] == [{DoubtKind.FEW_PROCESSES}, set()]
+    records = RecordFile(sessions=(synthetic_session(),), runs=runs, skips=(), problems=())
+    written = {row["key"]: row["processes"] for row in csv.DictReader(io.StringIO(measurements_csv(records, analysis)))}
+    assert {workload: int(written[workload.key]) for workload in counts} == counts
+    text = render_markdown(build_view(records, analysis=analysis))
+    assert "reference, 2 processes" in text
+    assert "reference, 3 processes" in text
 
 
 def test_windows_that_rise_are_not_stationary_and_neither_is_a_process_that_had_not_settled() -> None:

@@ -279,7 +279,7 @@ def agree_on_the_processes(point, table):
         if found is None:
             assert written["paired_ratio"] == written["alone_ratio"] == written["power_coupled"] == ""
             continue
-        assert int(written["processes"]) >= found.process_count
+        assert int(written["processes"]) == found.process_count
         assert (written["power_coupled"] == "True") is found.power_coupled
         ratios = {QuotedRatio.PAIRED: written["paired_ratio"], QuotedRatio.ALONE: written["alone_ratio"]}
         if found.quoted is not None:

@@ -122,7 +122,7 @@ def _ratio_of_processes(subject: Run, baseline: Run) -> TimeRatio:
     if isinstance(subject, JoinedRun) and isinstance(baseline, JoinedRun):
         paired, _ = _chained(*(_over_reference(run, QuotedRatio.PAIRED) for run in (subject, baseline)))
         processes = ProcessRatios(
-            process_count=min(len(subject.processes), len(baseline.processes)),
+            process_count=min(len(processes_of(run)) for run in arms or (subject,)),
             paired=paired.interval(CONFIDENCE),
             alone=None if alone is None else alone[0].interval(CONFIDENCE),
             power_coupled=QuotedRatio.ALONE in quoted,

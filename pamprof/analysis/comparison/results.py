@@ -198,7 +198,8 @@ class ProcessRatios:
     """Two ways in which fresh processes measured one ratio.
 
     Attributes:
-        process_count: Processes that measured the subject.
+        process_count: Processes behind the ratio: those of subject or baseline, whichever are fewer; those that measured
+            the session's reference by itself do not count, because every process measures beside it.
         paired: From windows in turn.
         alone: From windows in which each arm ran by itself; None where a process lacks them.
         power_coupled: Whether the two differ by more than their noise, for the subject or for the baseline.

@@ -104,7 +104,9 @@ def _protocol(measured: MeasuredRow) -> str:
         return ""
     comparison = measured.point.comparison_of(measured.summary.workload)
     ratios = None if comparison is None else comparison.processes
-    return protocol_label(len(measured.run.processes), None if ratios is None else ratios.spread_ratio)
+    if ratios is None:
+        return protocol_label(len(measured.run.processes))
+    return protocol_label(ratios.process_count, ratios.spread_ratio)
 
 
 def _energy_reason(run: Run) -> str:

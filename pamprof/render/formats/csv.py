@@ -142,7 +142,7 @@ def _row(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[s
 def _processes(summary: Summary, comparison: Comparison | None) -> dict[str, Value]:
     ratios = None if comparison is None else comparison.processes
     return {
-        "processes": len(processes_of(summary.run)),
+        "processes": ratios.process_count if ratios else len(processes_of(summary.run)),
         "paired_ratio": ratios.paired.median if ratios else None,
         "alone_ratio": ratios.alone.median if ratios and ratios.alone else None,
         "power_coupled": ratios.power_coupled if ratios else None,
