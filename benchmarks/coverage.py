@@ -90,8 +90,8 @@ class Line:
 
     @property
     def met(self) -> bool | None:
-        """A target is missed only when the whole interval of the share lies outside; None without one."""
-        if self.wanted is None:
+        """A target is missed only when the whole interval of the share lies outside; None without one or a series."""
+        if self.wanted is None or not self.count:
             return None
         low, high = binomial_interval(self.hits, self.count)
         return high >= self.wanted[0] and low <= self.wanted[1]
