@@ -52,6 +52,29 @@ def test_the_objection_to_hand_written_kernels_stands_first_and_quotes_decode_at
     assert not any("hand-written" in text for text in gpu_view.fairness.objections)
 
 
+@pytest.mark.parametrize(
+    ("configurations", "whose"),
+    [
+        (("attention: cuDNN 12 µs for one layer, forward, replayed, before flash 14 µs",), "chosen by timing"),
+        (("attention: torch's own choice, no kernel could be timed",), "torch's own"),
+        (("core: chunk 64",), "torch's own"),
+        (None, "torch's own"),
+    ],
+)
+def test_whose_attention_it_is_follows_from_how_the_kernel_was_chosen(fused_records, configurations, whose):
+    """Timing may choose an operator of torch's: its name says nothing of who chose it."""
+    runs = tuple(
+        replace(
+            run,
+            kernel_configurations=configurations,
+            flops=replace(run.flops, attention_operators=("aten::_scaled_dot_product_cudnn_attention",)),
+        )
+        for run in fused_records.runs
+    )
+    first = build_view(replace(fused_records, runs=runs)).fairness.objections[0]
+    assert f"its attention {whose} (cuDNN)" in first
+
+
 def test_without_decode_the_objection_quotes_another_point(fused_records):
     runs = tuple(run for run in fused_records.runs if run.workload.phase is Phase.TRAIN)
     first = build_view(replace(fused_records, runs=runs)).fairness.objections[0]

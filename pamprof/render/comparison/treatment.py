@@ -165,8 +165,9 @@ def hand_written(inputs: ReportInputs) -> str | None:
     assert kernels is not None
     baseline = point.baseline
     attention_kernel = attention([baseline.run])
-    operators = baseline.run.flops.attention_operators or ()
-    whose = "torch's own" if all(name.startswith("aten::") for name in operators) else "chosen by timing"
+    # Kernels are timed on a GPU; records from before that have no such line, nor has a CPU.
+    timed = [c for c in baseline.run.kernel_configurations or () if c.startswith("attention: ")]
+    whose = "torch's own" if not timed or timed[0].startswith("attention: torch's own") else "chosen by timing"
     given = "" if attention_kernel in {NOT_RECORDED, "none"} else f", its attention {whose} ({attention_kernel})"
     compiled = baseline.workload.execution in _COMPILED
     how = "compiled by torch" if compiled else "run by torch"
