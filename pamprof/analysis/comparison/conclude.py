@@ -24,7 +24,7 @@ from pamprof.analysis.comparison.ladder import build_ladder
 from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.analysis.comparison.pairing import is_reference
-from pamprof.analysis.comparison.results import PointAnalysis, ReferenceFloor
+from pamprof.analysis.comparison.results import PointAnalysis
 from pamprof.analysis.comparison.roles import roles_of
 from pamprof.analysis.comparison.roofline import roof_of
 from pamprof.analysis.comparison.story import Analysis, headline_point, tell
@@ -35,7 +35,7 @@ from pamprof.records.store import RecordFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pamprof.analysis.comparison.results import Doubt, Summary
+    from pamprof.analysis.comparison.results import DecodeFloor, Doubt, Summary
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
     from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Session, Skip
@@ -151,7 +151,8 @@ def _analyse_point(
         )
         for run, label in zip(runs, labels, strict=True)
     )
-    floor = _lowest_floor(summaries, roles)
+    summaries = _with_lowest_floors(summaries)
+    floor = _lowest(summary for summary in summaries if summary.workload.spec.layer in roles.references)
     summaries = _with_doubts_about_kernels(summaries, baseline, floor, roles)
     return PointAnalysis(
         point=point,
@@ -166,25 +167,26 @@ def _analyse_point(
     )
 
 
-def _lowest_floor(summaries: Sequence[Summary], roles: Roles) -> ReferenceFloor | None:
-    """The lowest floor of a reference at one point; None where no reference has one."""
-    found = [
-        ReferenceFloor(layer=summary.workload.spec.layer, floor=summary.floor)
-        for summary in summaries
-        if summary.floor is not None and summary.workload.spec.layer in roles.references
-    ]
-    return min(found, key=lambda lowest: lowest.floor.seconds, default=None)
+def _with_lowest_floors(summaries: Sequence[Summary]) -> tuple[Summary, ...]:
+    """``summaries`` of one point, each with the lowest floor of its layer in its size and state dtype."""
+    lowest = {s.workload.spec: _lowest(t for t in summaries if t.workload.spec == s.workload.spec) for s in summaries}
+    return tuple(replace(summary, floor=lowest[summary.workload.spec]) for summary in summaries)
+
+
+def _lowest(summaries: Iterable[Summary]) -> DecodeFloor | None:
+    floors = (summary.floor for summary in summaries if summary.floor is not None)
+    return min(floors, key=lambda floor: floor.seconds, default=None)
 
 
 def _with_doubts_about_kernels(
-    summaries: Sequence[Summary], baseline: Run, floor: ReferenceFloor | None, roles: Roles
+    summaries: Sequence[Summary], baseline: Run, floor: DecodeFloor | None, roles: Roles
 ) -> tuple[Summary, ...]:
     """``summaries`` with the doubt about hand-written kernels in decode beside a baseline without any."""
     by_hand = ImplementationKind.KERNELS
     if baseline.workload.phase is not Phase.DECODE or roles.kind(baseline.workload) is by_hand:
         return tuple(summaries)
     reference = next(summary for summary in summaries if summary.run is baseline)
-    doubt = hand_written(reference, None if floor is None else floor.floor.seconds)
+    doubt = hand_written(reference, None if floor is None else floor.seconds)
     return tuple(
         replace(summary, doubts=(*summary.doubts, doubt)) if roles.kind(summary.workload) is by_hand else summary
         for summary in summaries

@@ -113,7 +113,10 @@ def hand_written(baseline: Summary, reference_floor: float | None) -> Doubt:
             f"{observation} and takes {seconds(took)}, {significant(took / reference_floor)} of the references' floor "
             f"of {seconds(reference_floor)}"
         ),
-        advice="no code could bring the reference below the floor; for equal care compare code in plain torch",
+        advice=(
+            "no code that keeps as many bytes could bring the reference below the floor; for equal care compare code "
+            "in plain torch"
+        ),
         shift_ratio=within,
     )
 

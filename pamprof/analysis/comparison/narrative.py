@@ -215,12 +215,12 @@ def _floor(story: Story) -> tuple[str, ...]:
     kernels = ImplementationKind.KERNELS
     if best is None or lowest is None or story.roles.kind(best.subject) is not kernels:
         return ()
-    place, floor = point_phrase(point.point), lowest.floor.seconds
+    place, floor = point_phrase(point.point), lowest.seconds
     mine, theirs = (point.summary_of(w).step_seconds.scaled(1 / floor) for w in (best.subject, best.baseline))
     return (
-        f"{place[0].upper()}{place[1:]}: hand-written kernels face compiled code; no code of a reference takes less "
-        f"than {seconds(floor)}, the time of the {story.names.title(lowest.layer)}'s weights and cache at the "
-        f"{lowest.floor.ceiling} ceiling. "
+        f"{place[0].upper()}{place[1:]}: hand-written kernels face compiled code; the references' floor is "
+        f"{seconds(floor)}, the time of the weights and cache that {story.names.in_sentence(lowest.workload)} keeps at "
+        f"the {lowest.ceiling} ceiling. "
         f"{story.names.in_sentence(best.subject)} takes {_value(mine)} of that floor, "
         f"{story.names.in_sentence(best.baseline)} {_value(theirs)}.",
     )

@@ -27,7 +27,6 @@ __all__ = [
     "LadderStep",
     "PointAnalysis",
     "ProcessRatios",
-    "ReferenceFloor",
     "RoofPlace",
     "StepKind",
     "Summary",
@@ -126,27 +125,24 @@ class RoofPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeFloor:
-    """The least a decode step can take, whoever wrote its kernels: what it must move over what memory gives.
+    """The least that a decode step of a layer takes while it moves what its leanest code keeps: bytes over bandwidth.
+
+    Bytes are those in memory, casts and fused copies included, so another code that keeps fewer could be faster. Of the
+    arms of one size and state dtype at a point all have the lowest floor among them.
 
     Attributes:
+        workload: The arm whose bytes they are.
         seconds: Weights and cache read once, of learned positions one row; a recurrent state is written back as well.
         moved_bytes: All that.
         ceiling: Memory ceiling that it is divided by.
         missing_ceiling: The one that would fit where the records have the copy's alone; None otherwise.
     """
 
+    workload: Workload
     seconds: float
     moved_bytes: int
     ceiling: CeilingKind
     missing_ceiling: CeilingKind | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceFloor:
-    """The lowest floor of the references at one point, and the layer that has it."""
-
-    layer: str
-    floor: DecodeFloor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +165,7 @@ class Summary:
         joules_per_token: From the monitor window; None if unknown or invalid.
         doubts: What a sceptic should know.
         roof: Its place under the device's ceilings; None where its step moves nothing or no roof was given.
-        floor: The least its step could take; None outside decode, and where no bandwidth is known.
+        floor: The lowest of its layer's decode steps at the point; None outside decode and without a known bandwidth.
     """
 
     run: Run
@@ -198,8 +194,8 @@ class ProcessRatios:
     """Two ways in which fresh processes measured one ratio.
 
     Attributes:
-        process_count: Processes behind the ratio: those of subject or baseline, whichever are fewer; those that measured
-            the session's reference by itself do not count, because every process measures beside it.
+        process_count: Processes behind the ratio: those of subject or baseline, whichever are fewer. Those of the
+            session's reference by itself do not count, because every process measures beside it.
         paired: From windows in turn.
         alone: From windows in which each arm ran by itself; None where a process lacks them.
         power_coupled: Whether the two differ by more than their noise, for the subject or for the baseline.
@@ -355,8 +351,7 @@ class PointAnalysis:
         same_execution: Every arm against the session's own reference in the arm's own execution.
         own_reference: Every arm against the session's own reference in its fastest execution; empty where that is the
             baseline.
-        reference_floor: The least that a decode step of a reference could take there; None outside decode, and where
-            it is not known.
+        reference_floor: The lowest of the references there; None outside decode, and where it is not known.
     """
 
     point: Point
@@ -367,7 +362,7 @@ class PointAnalysis:
     noise_half_width: float | None
     same_execution: tuple[Comparison, ...] = ()
     own_reference: tuple[Comparison, ...] = ()
-    reference_floor: ReferenceFloor | None = None
+    reference_floor: DecodeFloor | None = None
 
     def summary_of(self, workload: Workload) -> Summary:
         """The summary of a workload measured at this point."""

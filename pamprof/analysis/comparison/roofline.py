@@ -105,7 +105,7 @@ def traffic_of(run: Run) -> LeastTraffic:
 
 
 def decode_floor(run: Run, roof: Roof) -> DecodeFloor | None:
-    """The least the decode step of ``run`` can take; None in other phases, and where no bandwidth is known."""
+    """What a decode step takes at least for the bytes that ``run`` keeps; None elsewhere and without a bandwidth."""
     if run.workload.phase is not Phase.DECODE:
         return None
     traffic = traffic_of(run)
@@ -115,13 +115,18 @@ def decode_floor(run: Run, roof: Roof) -> DecodeFloor | None:
     bandwidth = roof.bandwidth(wanted)
     if bandwidth is None:
         return None
-    stands_in = bandwidth.kind is CeilingKind.COPY and wanted is not CeilingKind.COPY
     return DecodeFloor(
+        workload=run.workload,
         seconds=traffic.total_bytes / bandwidth.bytes_per_second,
         moved_bytes=traffic.total_bytes,
         ceiling=bandwidth.kind,
-        missing_ceiling=wanted if stands_in else None,
+        missing_ceiling=_missing(wanted, bandwidth.kind),
     )
+
+
+def _missing(wanted: CeilingKind, used: CeilingKind | None) -> CeilingKind | None:
+    """The ceiling that the copy's stands in for; None where it does not."""
+    return wanted if used is CeilingKind.COPY and wanted is not used else None
 
 
 def fitting_ceiling(traffic: LeastTraffic) -> CeilingKind:
@@ -197,7 +202,7 @@ def roof_place(run: Run, flops_per_second: Interval, roof: Roof) -> RoofPlace | 
         flops_per_byte=intensity,
         bandwidth_kind=None if bandwidth is None else bandwidth.kind,
         ceiling=kind,
-        missing_ceiling=wanted if kind is CeilingKind.COPY and wanted is not kind else None,
+        missing_ceiling=_missing(wanted, kind),
         bound_flops_per_second=bound,
         share_ratio=None if bound is None else flops_per_second.median / bound,
     )

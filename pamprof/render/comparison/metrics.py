@@ -121,7 +121,8 @@ def _floor_detail(measured: MeasuredRow) -> str:
     if floor is None:
         return ""
     taken = units.ratio(measured.summary.step_seconds.median / floor.seconds)
-    return f"{taken} taken" + ("" if floor.missing_ceiling is None else f", by the {floor.ceiling} ceiling")
+    of = "" if floor.workload == measured.run.workload else f", of {measured.inputs.arm(floor.workload).label}"
+    return f"{taken} taken{of}" + ("" if floor.missing_ceiling is None else f", by the {floor.ceiling} ceiling")
 
 
 def _in_unit_of(median_seconds: float) -> Formatter:
@@ -240,8 +241,8 @@ METRICS = (
         name="floor",
         heading="Floor",
         unit="decode step",
-        meaning="the least time of the decode step, whoever wrote its kernels: weights and state or cache moved once, "
-        "over the ceiling of memory that fits; no code of a reference can be faster than its floor",
+        meaning="weights and state or cache moved once, over the ceiling of memory that fits: the least time of a "
+        "decode step of the layer's code that keeps the fewest bytes at the point, casts and fused copies included",
         read=lambda m: None if m.summary.floor is None else m.summary.floor.seconds,
         written=units.seconds,
         csv=("decode_floor_seconds",),

@@ -48,8 +48,8 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
         second.append(f"{_value(eager)} {inputs.full_label(eager.subject)}")
     lowest = told.point.reference_floor
     if lowest is not None:
-        share = units.ratio(told.point.summary_of(best.subject).step_seconds.median / lowest.floor.seconds)
-        second.append(f"{share} the floor of the {inputs.story.names.title(lowest.layer)}")
+        share = units.ratio(told.point.summary_of(best.subject).step_seconds.median / lowest.seconds)
+        second.append(f"{share} the floor of the {inputs.story.names.title(lowest.workload.spec.layer)}")
     return Tile(
         heading=heading,
         value=units.ratio(best.time_ratio.median),
