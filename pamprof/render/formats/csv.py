@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.joined import processes_of
+from pamprof.pricing.rates.hourly_rates import pricing_category
 from pamprof.render.comparison.inputs import gather
 from pamprof.render.comparison.metrics import csv_values
 from pamprof.render.text import clean
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 Value = str | int | float | bool | None
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_PURCHASE = {"on-demand": "Standard", "spot": "Dynamic", "user": "Other"}
 
 
 def guard(text: str) -> str:
@@ -177,7 +177,7 @@ def _price(inputs: ReportInputs, summary: Summary) -> dict[str, Value]:
         "ProviderName": rate.provider if rate else None,
         "ResourceType": rate.instance if rate else None,
         "RegionId": rate.region if rate else None,
-        "PricingCategory": (_PURCHASE.get(rate.purchase_option, "Committed") if rate else None),
+        "PricingCategory": pricing_category(rate.purchase_option) if rate else None,
         "PricingUnit": "Hours" if rate else None,
         "ListUnitPrice": float(rate.usd_per_device_hour) if rate else None,
         "EffectiveCost": cost.usd_per_million_tokens.median if cost else None,
