@@ -27,6 +27,7 @@ from pamprof.analysis.comparison.pairing import fastest
 from pamprof.analysis.comparison.summaries import summarise
 from pamprof.records import Interval, Phase, Run
 from pamprof.records.store import read_records
+from pamprof.statistics import QuotedRatio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -146,10 +147,12 @@ def estimate(fused: Run, transformer: Run) -> str:
     count = f"{found.process_count} process{'es' if found.process_count > 1 else ''}"
     if found.alone is None:
         return f"paired, alone not measured, {count}"
-    both = {"paired": number(found.paired.median), "alone": number(found.alone.median)}
-    judged = "alone" if found.power_coupled else "paired"
-    other = "paired" if found.power_coupled else "alone"
-    return f"{judged} ({other} {both[other]}), {count}"
+    both = {QuotedRatio.PAIRED: found.paired, QuotedRatio.ALONE: found.alone}
+    if found.quoted is None:
+        listed = ", ".join(f"{name} {number(value.median)}" for name, value in both.items())
+        return f"each arm's own ({listed}), {count}"
+    (other,) = both.keys() - {found.quoted}
+    return f"{found.quoted} ({other} {number(both[other].median)}), {count}"
 
 
 def number(value: float) -> str:
