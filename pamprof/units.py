@@ -108,6 +108,11 @@ def percent(value: float | None, digits: int = PERCENT_DIGITS) -> str:
     return UNKNOWN if value is None or not isfinite(value) else f"{significant(value * 100, digits)} %"
 
 
+def plus_minus(half_width: float, digits: int = PERCENT_DIGITS) -> str:
+    """A relative half width: ``±1.2 %``. Above 1 a percentage says nothing more than that: ``more than ±100 %``."""
+    return f"±{percent(half_width, digits)}" if half_width <= 1 else f"more than ±{percent(1.0, digits)}"
+
+
 def tokens(value: int) -> str:
     """A context length as people say it: ``2k`` for 2,048, ``16k`` for 16,384, ``1,000`` as it is."""
     if value >= TOKENS_OF_K and value % TOKENS_OF_K == 0:

@@ -18,7 +18,7 @@ from pamprof.statistics import (
     unpaired_ratio_interval,
     verdict,
 )
-from pamprof.units import percent, seconds, si, significant
+from pamprof.units import percent, plus_minus, seconds, si, significant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -329,7 +329,7 @@ def _sampled(run: Run) -> Iterator[Doubt]:
         if width > WIDEST_HALF_WIDTH:
             yield Doubt(
                 kind=DoubtKind.WIDE_INTERVAL,
-                observation=f"the ratio to the reference is known to ±{percent(width)} only, from {count} samples",
+                observation=f"the ratio to the reference is known to {plus_minus(width)} only, from {count} samples",
                 advice="allow more samples or a quieter machine; differences below that are not resolved",
                 shift_ratio=width,
             )

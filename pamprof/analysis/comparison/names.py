@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.comparison.results import Direction
 from pamprof.records import Effort, Execution, ImplementationFacts, ImplementationKind, LayerFacts, Phase
 from pamprof.records.layers import facts_of_older_records
-from pamprof.units import UNKNOWN, percent, significant, tokens
+from pamprof.units import UNKNOWN, plus_minus, significant, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ def layer_title(layer: str) -> str:
 
 def protocol_label(process_count: int, spread_ratio: float | None = None) -> str:
     """How runs of windows were measured, beside their numbers: ``reference, 3 processes, ±0.4 % between them``."""
-    spread = "" if spread_ratio is None else f", ±{percent(spread_ratio)} between them"
+    spread = "" if spread_ratio is None else f", {plus_minus(spread_ratio)} between them"
     return f"{Effort.REFERENCE}, {process_count} process{'es' if process_count > 1 else ''}{spread}"
 
 

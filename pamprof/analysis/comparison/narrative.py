@@ -12,7 +12,7 @@ from pamprof.analysis.comparison.names import crossover_phrase, execution_label,
 from pamprof.analysis.comparison.results import DoubtKind, StepKind
 from pamprof.records import ImplementationKind, Phase
 from pamprof.statistics import EQUIVALENCE_BAND, TARGET_HALF_WIDTH, Verdict, half_width
-from pamprof.units import percent, ratio, seconds, significant, tokens
+from pamprof.units import percent, plus_minus, ratio, seconds, significant, tokens
 
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Comparison
@@ -65,7 +65,7 @@ def effort_sentence(story: Story) -> str:
     if lacks.wide_count and lacks.widest_ratio is not None:
         parts.append(
             f"{lacks.wide_count} of {lacks.ratio_count} ratios are known less closely than "
-            f"±{percent(TARGET_HALF_WIDTH, 1)}, the widest to ±{percent(lacks.widest_ratio)}"
+            f"{plus_minus(TARGET_HALF_WIDTH, 1)}, the widest to {plus_minus(lacks.widest_ratio)}"
         )
     missing = "; ".join(parts) or "fewer samples than a standard comparison takes"
     mixed = lacks.quick_count < lacks.summary_count
@@ -230,8 +230,8 @@ def _largest_doubt(story: Story, told: PhaseStory, best: Comparison) -> str:
     if story.doubts:
         return f"Largest doubt: {_sentence(story, story.doubts[0])}"
     noise = told.point.noise_half_width
-    known = f"the ratio is known to ±{percent(half_width(best.time_ratio))}"
-    floor = "" if noise is None else f", and the reference against itself to ±{percent(noise)}"
+    known = f"the ratio is known to {plus_minus(half_width(best.time_ratio))}"
+    floor = "" if noise is None else f", and the reference against itself to {plus_minus(noise)}"
     return f"Nothing casts doubt on these numbers: {known}{floor}."
 
 

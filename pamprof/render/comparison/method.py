@@ -116,12 +116,7 @@ def noise(inputs: ReportInputs) -> str:
     floor = inputs.analysis.noise_floor
     if floor is None:
         return f"{units.UNKNOWN} (the reference was not paired with itself at any point)"
-    return f"{_plus_minus(floor.half_width)} on this machine, {plural(floor.samples, 'sample')}"
-
-
-def _plus_minus(half_width: float) -> str:
-    """Beyond a factor of two a percentage says nothing more."""
-    return f"±{units.percent(half_width)}" if half_width <= 1 else f"more than ±{units.percent(1.0, 3)}"
+    return f"{units.plus_minus(floor.half_width)} on this machine, {plural(floor.samples, 'sample')}"
 
 
 def _noise(inputs: ReportInputs) -> str:
@@ -129,8 +124,9 @@ def _noise(inputs: ReportInputs) -> str:
     if floor is None:
         return noise(inputs)
     where = f"{floor.point.phase}, {point_label(floor.point)}"
+    quietest = units.plus_minus(floor.smallest_half_width)
     others = (
-        f"the noisiest of {floor.measured_points} points, the quietest has {_plus_minus(floor.smallest_half_width)}"
+        f"the noisiest of {floor.measured_points} points, the quietest has {quietest}"
         if floor.measured_points > 1
         else "the only point"
     )

@@ -36,7 +36,7 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
         return _unknown(heading, f"nothing was measured beside the {_layer(inputs, told.point)} at {place}")
     best, published, eager = told.best, told.published, told.eager
     spread = None if best.processes is None else best.processes.spread_ratio
-    second = [] if spread is None else [f"±{units.percent(spread)} between processes"]
+    second = [] if spread is None else [f"{units.plus_minus(spread)} between processes"]
     if told.own_reference is not None:
         second.append(f"{_value(told.own_reference)} against {inputs.full_label(told.own_reference.baseline)}")
     if published is not None and published.subject != best.subject:
