@@ -271,6 +271,8 @@ def _closing(store: RunStore, worker: WorkerProcess, *, fresh: bool) -> Iterator
         yield
     except BaseException:
         worker.kill()
+        if not worker.is_closed:
+            worker.close()
         if fresh and path.stat().st_size == 0:
             path.unlink()
             with contextlib.suppress(OSError):  # the folder held something before
