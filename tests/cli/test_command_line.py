@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -28,11 +29,13 @@ def run_process(*arguments, cwd, environment=None, timeout=120):
 
 
 def run(*arguments, cwd):
-    """The command in this process, which has imported torch already; ``compare``, which starts a worker, in its own."""
-    if arguments[0] == "compare":
-        return run_process(*arguments, cwd=cwd)
-    with contextlib.chdir(cwd):
-        result = CliRunner().invoke(app, arguments, prog_name="pamprof")
+    """The command in this process, which has imported torch already."""
+    before = signal.getsignal(signal.SIGTERM)  # a measuring command changes it
+    try:
+        with contextlib.chdir(cwd):
+            result = CliRunner().invoke(app, arguments, prog_name="pamprof")
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)

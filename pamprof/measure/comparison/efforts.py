@@ -76,7 +76,11 @@ _CPU = {
         settings=Settings(time_limit_seconds=4.0, monitor_seconds=0.5, sample_seconds=0.01), time_budget_seconds=600.0
     ),
     Effort.REFERENCE: EffortRules(
-        settings=Settings(windows=WindowSettings(window_seconds=0.5), monitor_seconds=0.5, sample_seconds=0.01),
+        settings=Settings(
+            windows=WindowSettings(window_seconds=0.5, longest_settle_seconds=10.0),
+            monitor_seconds=0.5,
+            sample_seconds=0.01,
+        ),
         time_budget_seconds=570.0,
         worths=_BEST_ARMS,
         processes=_REFERENCE_PROCESSES,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.records import Dtype, Execution, ImplementationKind, Phase
+from pamprof.statistics.stationarity import FEWEST_VALUES
 
 if TYPE_CHECKING:
     from pamprof.measure.session.settings import Settings, WindowSettings
@@ -92,7 +93,8 @@ def _windows_seconds(windows: WindowSettings, *, capped: bool) -> float:
     """Settling and dwelling in turn with the reference, and both again alone."""
     settle = windows.capped_settle_seconds if capped else windows.settle_seconds
     dwell = windows.capped_dwell_seconds if capped else windows.dwell_seconds
-    return 2 * settle + 3 * max(dwell, windows.fewest_windows * windows.window_seconds)
+    trial = FEWEST_VALUES * windows.window_seconds / 2  # of each arm, before it can be judged
+    return max(settle, 2 * trial) + max(settle, trial) + 3 * max(dwell, windows.fewest_windows * windows.window_seconds)
 
 
 def _cuda_step_seconds(workload: Workload, flops: int, kind: ImplementationKind) -> float:

@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pamprof.measure.session.matched_arms import PlannedArm
-    from pamprof.records import Dtype, Point, Workload
+    from pamprof.measure.session.settings import Settings
+    from pamprof.records import Dtype, Point, Run, Workload
     from pamprof.records.store import RecordFile
 
 DEFAULT_LAYERS = ("transformer", "real_pam", "pam")
 # Measured besides on a GPU, where they decide what the strongest reference is; a CPU's default has to stay short.
 DEFAULT_GPU_REFERENCES = ("wide_head_transformer", "llama")
+
+
+_MUCH_SHORTER = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +73,11 @@ def _finished_keys(records: RecordFile | None) -> frozenset[str]:
     )
 
 
-def _coarse_keys(records: RecordFile | None, effort: Effort, target_half_width: float) -> dict[str, float]:
-    """Half widths of what an earlier session measured with less effort, and not as closely as this one asks for."""
+def _coarse_keys(records: RecordFile | None, effort: Effort, settings: Settings) -> dict[str, float]:
+    """Half widths of what an earlier session measured with less effort, and not as well as this one asks for.
+
+    That is an interval too wide, or energy that only a longer window makes valid.
+    """
     if records is None:
         return {}
     efforts = tuple(Effort)
@@ -83,8 +90,18 @@ def _coarse_keys(records: RecordFile | None, effort: Effort, target_half_width: 
     return {
         key: run.timing.half_width
         for key, run in latest.items()
-        if run.session_id in lower and run.timing.half_width is not None and run.timing.half_width > target_half_width
+        if run.session_id in lower
+        and run.timing.half_width is not None
+        and (run.timing.half_width > settings.target_half_width or _lacks_energy(run, settings.monitor_seconds))
     }
+
+
+def _lacks_energy(run: Run, window_seconds: float) -> bool:
+    """Whether the device's energy was read in a window too short for it, and this session takes a longer one."""
+    monitor = run.monitor
+    if monitor is None or monitor.energy is None or monitor.energy.valid:
+        return False
+    return monitor.window_seconds < _MUCH_SHORTER * window_seconds
 
 
 def _references(records: RecordFile | None, visits: Sequence[Workload]) -> dict[Point, Workload]:
@@ -121,6 +138,9 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     )
     rules = effort_rules(request.effort, device_kind)
     settings = rules.settings.changed(request.settings)
+    if settings.windows is not None and (given := {"time_limit_seconds", "target_half_width"} & set(request.settings)):
+        options = " and ".join("--time-limit" if name.startswith("time") else "--half-width" for name in sorted(given))
+        raise UsageError(f"{options} would not change a comparison of effort {request.effort}; leave it out")
     facts = {arm.definition.name: layer_facts(arm.definition) for arm in arms}
     ranked = rank_by_worth(groups, facts, sequence_length=MATCHED_LENGTH, has_kernels=cuda)
     definitions = {arm.definition.name: arm.definition for arm in arms}
@@ -130,7 +150,9 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         for worth in Worth
         for workload in ranked[worth]
     }
-    fresh_workers = (request.repeat or rules.processes) > 1 or settings.windows is not None
+    processes = request.repeat or rules.processes
+    fresh_workers = processes > 1 or settings.windows is not None
+    compiles_ahead = cuda and rules.compiles_ahead and not fresh_workers
     expected = {
         workload.key: expected_seconds(
             workload,
@@ -138,7 +160,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
             kind=facts[workload.spec.layer].kind_of(workload.implementation),
             settings=replace(settings, monitor_seconds=windows[workload.key]),
             device_kind=device_kind,
-            compiled_ahead=rules.compiles_ahead,
+            compiled_ahead=compiles_ahead,
             checked_before=worth > Worth.BEST and not fresh_workers,
         )
         for worth in Worth
@@ -146,12 +168,11 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     }
     asked = bool(request.implementations or request.executions)
     visits = in_order(ranked, expected, worths=tuple(Worth) if asked else rules.worths)
-    processes = request.repeat or rules.processes
     if fresh_workers:
         done: frozenset[str] = frozenset()
         visited = missing_repetitions(visits, earlier, processes=processes, effort=request.effort, seed=settings.seed)
     else:
-        coarse = _coarse_keys(earlier, request.effort, settings.target_half_width)
+        coarse = _coarse_keys(earlier, request.effort, settings)
         refined = sorted((w for w in visits if w.key in coarse), key=lambda w: -coarse[w.key])
         visits = (*(w for w in visits if w.key not in coarse), *refined)
         done = _finished_keys(earlier) - set(coarse)
@@ -166,7 +187,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         references=_references(earlier, visits),
         expected_seconds=expected,
         monitor_seconds=windows,
-        compiled_ahead=worth_compiling_ahead(visits, facts) if cuda and rules.compiles_ahead else (),
+        compiled_ahead=worth_compiling_ahead(visits, facts) if compiles_ahead else (),
         effort=request.effort,
         unplanned_count=sum(len(found) for found in ranked.values()) - len(visits),
         time_budget_seconds=rules.time_budget_seconds if budget is None else budget,

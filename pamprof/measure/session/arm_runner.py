@@ -98,13 +98,14 @@ class ArmRunner:
 
     def ceilings(self, dtype: Dtype) -> Ceilings:
         """What the device does at best."""
-        found = measure_ceilings(
-            self.device,
-            self._environment,
-            session_id=self._request.session_id,
-            dtype=dtype,
-            seed=self._settings.seed,
-        )
+        with standing_still(self._request.companions):
+            found = measure_ceilings(
+                self.device,
+                self._environment,
+                session_id=self._request.session_id,
+                dtype=dtype,
+                seed=self._settings.seed,
+            )
         self.device.empty_cache()
         return found
 
@@ -382,9 +383,10 @@ class ArmRunner:
             minimum_seconds=self._settings.monitor_seconds,
             origin=self._request.origin_seconds,
         )
-        if window.other_process_count:
-            others = max(0, window.other_process_count - len(self._request.companions))
-            window = replace(window, other_process_count=others)
+        if window.other_process_count and self._request.companions:
+            window = replace(window, other_process_count=None)
+            reason = "processes that compile for this session were on the device, and others cannot be told from them"
+            unknowns = (*unknowns, Unknown(field="monitor.other_process_count", reason=reason))
         return window, unknowns
 
 

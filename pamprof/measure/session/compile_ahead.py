@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pamprof.hardware.host import cpu_core_count
 from pamprof.measure.session.process import worker_environment
 from pamprof.measure.session.wire import CompileRequest
 from pamprof.records import Execution, ImplementationKind
@@ -39,6 +40,9 @@ _CORES_PER_PROCESS = 4
 _MOST_PROCESSES = 4
 
 
+_stopped: set[int] = set()
+
+
 class CompileAhead:
     """The processes that compile ahead.
 
@@ -49,13 +53,13 @@ class CompileAhead:
     """
 
     def __init__(self, workloads: Sequence[Workload], *, device: str, seed: int) -> None:
-        count = min(_MOST_PROCESSES, (os.cpu_count() or 1) // _CORES_PER_PROCESS, len(workloads))
+        count = min(_MOST_PROCESSES, cpu_core_count() // _CORES_PER_PROCESS, len(workloads))
         self._processes: list[subprocess.Popen[bytes]] = []
         for number in range(count):
             request = CompileRequest(
                 workloads=tuple(workloads[number::count]), device=device, seed=seed, memory_share=_MEMORY_SHARE
             )
-            self._processes.append(_spawn(request, threads=max(1, _CORES_PER_PROCESS)))
+            self._processes.append(_spawn(request))
 
     @property
     def process_ids(self) -> tuple[int, ...]:
@@ -78,11 +82,18 @@ class CompileAhead:
 @contextlib.contextmanager
 def standing_still(process_ids: Sequence[int]) -> Iterator[None]:
     """Stop the processes, and the compilers that they started, for as long as times are taken."""
+    _stopped.update(process_ids)
     _signal(process_ids, signal.SIGSTOP)
     try:
         yield
     finally:
         _signal(process_ids, signal.SIGCONT)
+        _stopped.difference_update(process_ids)
+
+
+def kill_standing_still() -> None:
+    """End what this process has stopped: nobody else would let it go on once the session is gone."""
+    _signal(tuple(_stopped), signal.SIGKILL)
 
 
 def worth_compiling_ahead(workloads: Sequence[Workload], facts: Mapping[str, LayerFacts]) -> tuple[Workload, ...]:
@@ -95,9 +106,9 @@ def worth_compiling_ahead(workloads: Sequence[Workload], facts: Mapping[str, Lay
     return tuple(found.values())
 
 
-def _spawn(request: CompileRequest, *, threads: int) -> subprocess.Popen[bytes]:
+def _spawn(request: CompileRequest) -> subprocess.Popen[bytes]:
     environment = worker_environment()
-    environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(threads))
+    environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(_CORES_PER_PROCESS))
     process = subprocess.Popen(
         [sys.executable, "-m", "pamprof.measure.session.compile_ahead", str(os.getpid())],
         stdin=subprocess.PIPE,

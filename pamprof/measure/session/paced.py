@@ -86,17 +86,29 @@ class PacedRunner(SessionRunner):
         return () if self._ahead is None else self._ahead.process_ids
 
     def _visit_groups(self, groups: Sequence[tuple[Workload, ...]]) -> int:
-        pending = list(groups)
-        while group := next((g for g in pending if self._pace.admits(*g) or len(pending) == len(groups)), None):
+        pending, left_out = list(groups), 0
+        while group := self._next_group(pending, first=len(pending) == len(groups)):
             pending.remove(group)
-            expected, begun = self._pace.needed(group), perf_counter()
-            self._run_group(group, frozenset())
+            finished: set[str] = set()
+            point = group[0].point
+            self._references.pop(point, None)
+            for workload in group:
+                if self._pace.patience == 0:
+                    left_out += 1
+                    continue
+                begun = perf_counter()
+                self._visit(workload, finished, ())
+                self._pace.learn(workload, perf_counter() - begun)
             self._end_worker()
-            factor = (perf_counter() - begun) / max(expected, 1e-9)
-            for workload, seconds_expected in [(w, self._pace.expected(w)) for w in group]:
-                self._pace.learn(workload, factor * seconds_expected)
+            self._has_measured = False
             self._reporter.time_left(self._pace.left(workload for g in pending for workload in g))
-        return sum(len(group) for group in pending)
+        return left_out + sum(len(group) for group in pending)
+
+    def _next_group(self, pending: Sequence[tuple[Workload, ...]], *, first: bool) -> tuple[Workload, ...]:
+        """The first that the budget is likely to last for; none is an empty one."""
+        if self._pace.patience == 0:
+            return ()
+        return next((group for group in pending if first or self._pace.admits(*group)), ())
 
     def _visit_all(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> int:
         finished = set(done)
@@ -159,16 +171,22 @@ class PacedRunner(SessionRunner):
     def _visit_once(self, workload: Workload, finished: set[str]) -> None:
         reference = self._references.get(workload.point)
         paired = reference is not None and reference.key != workload.key
+        self._unready_reason = ""
         failed = self._run_worker((reference, workload) if reference and paired else (workload,), finished)
         if failed is None or failed.key == workload.key:
             return
-        reason = f"the worker ended while it built {describe(failed)} again, which this is paired with"
+        if self._unready_reason:
+            self._is_suspect = True
+            if self._had_company:
+                return  # to be tried again alone
+        how = self._unready_reason or "the worker ended"
+        late = self._pace.budget_left == 0
         skip = Skip(
             session_id=self._session_id,
             started_at=utc_now(),
             workload=workload,
-            kind=SkipKind.CRASHED,
-            reason=reason,
+            kind=SkipKind.INTERRUPTED if late else SkipKind.CRASHED,
+            reason=f"{describe(failed)}, which this is paired with, could not be built again: {how}",
         )
         self._store_skip(skip, finished)
 

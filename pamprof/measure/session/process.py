@@ -8,9 +8,12 @@ import select
 import signal
 import subprocess
 import sys
+import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pamprof.hardware.host import cpu_core_count
 from pamprof.measure.session.output_tail import PrintedTail
 from pamprof.measure.session.wire import GroupRequest, encode_request
 
@@ -19,11 +22,30 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 16
 _EXIT_SECONDS = 30.0
-_BUSY_LOAD = 0.25  # of all logical CPUs, mean of the last minute
+_LOAD = Path("/proc/loadavg")
+_LOOKS = 10
+_LOOK_SECONDS = 0.01
+_BUSY_RATIO = 0.25
 
 
 class WorkerHung(Exception):  # noqa: N818 - a condition, caught by the session, not an error for users
     """The worker reported nothing for longer than allowed."""
+
+
+@cache
+def others_keep_busy() -> bool:
+    """Whether other processes occupy more than a quarter of the CPUs, asked once, before this one starts any.
+
+    Linux tells how many tasks run at the moment; a few looks within a tenth of a second are averaged. Elsewhere, no.
+    """
+    try:
+        seen = []
+        for _ in range(_LOOKS):
+            seen.append(int(_LOAD.read_text().split()[3].split("/")[0]) - 1)  # this process runs as well
+            time.sleep(_LOOK_SECONDS)
+    except (OSError, ValueError, IndexError):
+        return False
+    return sum(seen) / len(seen) > _BUSY_RATIO * cpu_core_count()
 
 
 def worker_environment() -> dict[str, str]:
@@ -40,7 +62,7 @@ def worker_environment() -> dict[str, str]:
     package_parent = str(Path(__file__).resolve().parents[3])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package_parent, environment.get("PYTHONPATH"))))
     environment.setdefault("TRITON_CACHE_DIR", str(Path.home() / ".triton" / "cache"))
-    if "GOMP_SPINCOUNT" not in environment and os.getloadavg()[0] > _BUSY_LOAD * (os.cpu_count() or 1):
+    if "GOMP_SPINCOUNT" not in environment and others_keep_busy():
         environment.setdefault("OMP_WAIT_POLICY", "passive")
     return environment
 
@@ -58,6 +80,7 @@ class WorkerProcess:
 
     def __init__(self, module: str = "pamprof.measure.session.worker") -> None:
         self._printed = PrintedTail()
+        self._is_closed = False
         self._read_end, write_end = os.pipe()
         environment = worker_environment()
         try:
@@ -73,6 +96,11 @@ class WorkerProcess:
         finally:
             self._printed.hand_over()
             os.close(write_end)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
 
     @property
     def pid(self) -> int:
@@ -128,4 +156,5 @@ class WorkerProcess:
             self.kill()
             status = self._process.wait()
         os.close(self._read_end)
+        self._is_closed = True
         return status, self._printed.last_line()

@@ -40,7 +40,7 @@ class SessionPlan:
         arms: The reference layer first.
         groups: In the order in which they are visited. A sweep starts a worker for each; the first workload of a group
             is what the others are paired with. A comparison has a workload in each, paired with the first measured of
-            its point.
+            its point, or with fresh processes a whole point in each.
         done: Keys of workloads that need no measurement, because earlier records have their outcome.
         planned: Keys of the workloads that will be measured; empty where the worker finds its points itself.
         preset: Sizes by name; None for the user's own.
@@ -271,6 +271,8 @@ def _closing(store: RunStore, worker: WorkerProcess, *, fresh: bool) -> Iterator
         yield
     except BaseException:
         worker.kill()
+        if not worker.is_closed:
+            worker.close()
         if fresh and path.stat().st_size == 0:
             path.unlink()
             with contextlib.suppress(OSError):  # the folder held something before

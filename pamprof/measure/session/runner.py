@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 from pamprof.errors import RecordError
 from pamprof.measure.session.process import WorkerHung, WorkerProcess
 from pamprof.measure.session.wire import GroupRequest, decode_event
-from pamprof.records import Ceilings, Point, Run, Session, Skip, SkipKind, Workload
+from pamprof.records import Point, Run, Session, Skip, SkipKind, Workload
 from pamprof.records.codec import decode
 from pamprof.statistics import median_interval, ratio_interval
 from pamprof.units import ratio, seconds, significant, tokens
@@ -131,10 +131,11 @@ class SessionRunner:
         self._keeps_worker = keeps_worker
         self._group_id = ""
         self._deadline: float | None = None
+        self._unready_reason = ""
         self._references: dict[Point, Workload] = {}
         self._measured = 0
         self._skipped = 0
-        self._has_ceilings = False
+        self._asked_for_ceilings = False
 
     def run(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> SessionOutcome:
         """Measure every group; ``done`` are keys that have an outcome from an earlier session in the same file."""
@@ -195,12 +196,13 @@ class SessionRunner:
                 workloads=workloads,
                 done=tuple(sorted(finished)),
                 settings=self._settings_of(workloads),
-                ceilings=not self._has_ceilings,
+                ceilings=not self._asked_for_ceilings,
                 deadline_seconds=self._deadline,
                 companions=self._companions(),
             ),
             last=not self._keeps_worker,
         )
+        self._asked_for_ceilings = True
         try:
             for line in worker.lines(patience):
                 event = decode_event(line)
@@ -209,6 +211,9 @@ class SessionRunner:
                 elif event.event == "started":
                     current = by_key.get(event.key, current)  # a sweep finds its last batches itself
                     self._reporter.point_started(describe(current))
+                elif event.event == "unready":
+                    self._unready_reason = event.reason
+                    return by_key[event.key]
                 elif event.event == "finished":
                     ended_well = True
                     if self._keeps_worker:
@@ -255,8 +260,6 @@ class SessionRunner:
             finished.add(record.workload.key)
             self._measured += 1
             self._reporter.point_finished(describe(record.workload), _outcome(record))
-        elif isinstance(record, Ceilings):
-            self._has_ceilings = True
         elif isinstance(record, Skip):
             self._count_skip(record, finished)
 

@@ -87,6 +87,8 @@ def sample_windows(
     mine = _Arm(step=arm, samples=Samples(steps_per_sample=_steps(arm_step_seconds, rules)))
     theirs = _Arm(step=reference, samples=Samples(steps_per_sample=_steps(reference_step_seconds, rules)))
     in_turn = _settle((theirs,) if itself else (theirs, mine), watch, sensors, rules, cold_cache=cold_cache)
+    if itself:
+        mine.samples.steps_per_sample = theirs.samples.steps_per_sample
     dwell = rules.capped_dwell_seconds if in_turn.at_power_limit else rules.dwell_seconds
     window_pairs = max(rules.fewest_windows, ceil(dwell / rules.window_seconds))
     if itself:
@@ -102,7 +104,6 @@ def sample_windows(
     )
     by_itself = _Arm(step=arm, samples=Samples(steps_per_sample=mine.samples.steps_per_sample))
     alone = in_turn if itself else _settle((by_itself,), watch, sensors, rules, cold_cache=cold_cache)
-    by_itself.samples = Samples(steps_per_sample=mine.samples.steps_per_sample)
     for _ in range(max(rules.fewest_windows, ceil(dwell / rules.window_seconds))):
         take_sample(arm, watch, by_itself.samples, cold_cache=cold_cache)
     return WindowSamples(
@@ -158,7 +159,9 @@ def _settle(
 
 def _is_steady(values: Sequence[float], tolerance_ratio: float) -> bool:
     found = stationarity(values[-_LATEST_VALUES:], tolerance_ratio=tolerance_ratio)
-    return found.verdict is StationarityVerdict.STATIONARY
+    if found.verdict is not StationarityVerdict.STATIONARY or found.resolution_ratio is None:
+        return False
+    return found.resolution_ratio <= tolerance_ratio  # too noisy to tell is not steady
 
 
 def _steps(step_seconds: float, rules: WindowSettings) -> int:

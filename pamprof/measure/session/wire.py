@@ -64,10 +64,14 @@ class CompileRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Progress: ``started`` with the key of the workload in hand, or ``finished``."""
+    """Progress: ``started`` with the key of the workload in hand, ``finished``, or ``unready``.
+
+    Unready is a reference that has its record and could not be built again; the group ends there, with the ``reason``.
+    """
 
     event: str
     key: str = ""
+    reason: str = ""
 
 
 _EVENT_PREFIX = b'{"event":'

@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from pamprof.errors import PamprofError, UnsupportedError
+from pamprof.measure.session.compile_ahead import kill_standing_still
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, GroupRequest, decode_request, encode_event
 from pamprof.records import Run, Skip, SkipKind, Workload
@@ -67,7 +68,8 @@ class GroupWorker:
         for workload in request.workloads:
             if self._reference is None or workload.key not in request.done:
                 pipe.send(encode_event(Event(event="started", key=workload.key)))
-                self._visit(runner, request, workload, pipe)
+                if not self._visit(runner, request, workload, pipe):
+                    return
                 _free(runner)
         pipe.send(encode_event(Event(event="finished")))
 
@@ -80,16 +82,23 @@ class GroupWorker:
             self._runner.begin(request)
         return self._runner
 
-    def _visit(self, runner: ArmRunner, request: GroupRequest, workload: Workload, pipe: Pipe) -> None:
-        """Measure one workload and report it, or make it ready as the reference where it has its record already."""
+    def _visit(self, runner: ArmRunner, request: GroupRequest, workload: Workload, pipe: Pipe) -> bool:
+        """Measure one workload and report it, or make it ready as the reference where it has its record already.
+
+        Returns whether the group goes on: without its reference an arm would be paired with itself.
+        """
         if workload.key in request.done:
             ready = attempt_with(runner, request, workload, lambda: runner.prepare(workload))
+            if isinstance(ready, Skip):
+                pipe.send(encode_event(Event(event="unready", key=workload.key, reason=ready.reason)))
+                return False
         else:
             outcome = attempt(runner, request, workload, self._reference)
             pipe.send(encode(outcome if isinstance(outcome, Skip) else outcome[0]))
             ready = outcome if isinstance(outcome, Skip) else outcome[1]
         if self._reference is None and not isinstance(ready, Skip):
             self._reference, self._reference_key = ready, workload.key
+        return True
 
 
 def _free(runner: ArmRunner) -> None:
@@ -151,6 +160,7 @@ def end_with_parent(descriptor: int) -> None:
         poll = select.poll()
         poll.register(descriptor, 0)
         poll.poll()  # returns for an error alone, and the pipe's only error is a reader that is gone
+        kill_standing_still()
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)

@@ -36,9 +36,12 @@ def test_the_order_is_random_and_another_one_when_a_session_goes_on():
     assert first != groups(*points, processes=1, earlier=session_with([]))
 
 
-def test_what_earlier_processes_measured_is_not_measured_again():
-    earlier = session_with([run_of(SHORT), run_of(ARM), run_of(SHORT)])
+def test_what_earlier_processes_measured_is_not_measured_again_but_for_what_it_is_paired_with():
+    earlier = session_with([run_of(SHORT), run_of(ARM), run_of(SHORT), run_of(SHORT)])
     assert groups(SHORT, ARM, earlier=earlier) == ((SHORT, ARM),) * 2  # the arm has one process only
+    other = replace(SHORT, implementation="other")
+    earlier = session_with([run_of(SHORT)] * 3 + [run_of(ARM)] * 3 + [run_of(other)] * 2)
+    assert groups(SHORT, ARM, other, earlier=earlier) == ((SHORT, other),)
 
 
 def test_runs_of_another_effort_do_not_count():
@@ -46,11 +49,15 @@ def test_runs_of_another_effort_do_not_count():
     assert len(groups(SHORT, earlier=earlier)) == 3
 
 
-def test_an_arm_that_cannot_be_measured_here_is_left_out_and_one_that_crashed_is_tried_again():
+def test_an_arm_that_cannot_be_measured_is_left_out_and_one_that_crashed_is_tried_in_the_other_processes():
     def skip(workload, kind):
         return Skip(session_id="s", started_at="2026-11-28T00:00:00+00:00", workload=workload, kind=kind, reason="why")
 
     never = session_with([run_of(SHORT)], [skip(ARM, SkipKind.UNSUPPORTED)])
     assert groups(SHORT, ARM, earlier=never) == ((SHORT,),) * 2
     again = session_with([run_of(SHORT)], [skip(ARM, SkipKind.CRASHED)])
-    assert groups(SHORT, ARM, earlier=again) == ((SHORT, ARM),) * 3
+    assert groups(SHORT, ARM, earlier=again) == ((SHORT, ARM),) * 2
+    ended = session_with([run_of(SHORT)] * 3, [skip(ARM, SkipKind.CRASHED)] * 3)
+    assert groups(SHORT, ARM, earlier=ended) == ()
+    late = session_with([run_of(SHORT)] * 3, [skip(ARM, SkipKind.INTERRUPTED)] * 3)
+    assert groups(SHORT, ARM, earlier=late) == ((SHORT, ARM),) * 3

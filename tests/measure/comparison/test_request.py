@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pamprof.measure.comparison.request import COMPARISON, CompareRequest, _coarse_keys
-from pamprof.records import Effort, Execution, Phase, Scope, SkipKind
+from pamprof.measure.session.settings import Settings
+from pamprof.records import Effort, Energy, Execution, Monitor, Phase, Scope, SkipKind
 from pamprof.records.store import RecordFile
 from tests.synthetic import synthetic_run, synthetic_session, synthetic_skip
 
@@ -62,9 +63,9 @@ def test_the_latest_run_of_a_workload_decides_whether_it_is_coarse():
     again = synthetic_run(workload, reference=workload, device="cpu", session_id="second")
     session = replace(synthetic_session("cpu", session_id="second"), effort=Effort.STANDARD)
     both = replace(coarse, sessions=(*coarse.sessions, session), runs=(*coarse.runs, again))
-    assert _coarse_keys(coarse, Effort.STANDARD, 0.01) == {workload.key: 0.05}
-    assert _coarse_keys(both, Effort.STANDARD, 0.01) == {}
-    assert _coarse_keys(None, Effort.STANDARD, 0.01) == {}
+    assert _coarse_keys(coarse, Effort.STANDARD, Settings(target_half_width=0.01)) == {workload.key: 0.05}
+    assert _coarse_keys(both, Effort.STANDARD, Settings(target_half_width=0.01)) == {}
+    assert _coarse_keys(None, Effort.STANDARD, Settings(target_half_width=0.01)) == {}
 
 
 def test_an_interrupted_point_is_tried_again_and_an_unsupported_one_is_not():
@@ -111,3 +112,25 @@ def test_a_budget_given_replaces_that_of_the_effort_and_is_planned_with_it(effor
     assert (found.time_budget_seconds, found.effort) == (90.0, effort)
     assert set(found.expected_seconds) == {workload.key for (workload,) in found.groups}
     assert all(seconds > 0 for seconds in found.expected_seconds.values())
+
+
+def glimpse(*, energy_valid):
+    energy = Energy(
+        counter_joules=30.0, integrated_joules=30.0, counter_updates=3, valid=energy_valid,
+        invalid_reasons=() if energy_valid else ("the window is short",),
+    )  # fmt: skip
+    return Monitor(
+        start_seconds=0.0, window_seconds=0.3, steps=10, series=(), energy=energy, throttle_reasons=(),
+        other_process_count=0,
+    )  # fmt: skip
+
+
+def test_energy_that_a_longer_window_makes_valid_is_measured_again():
+    workload = plan().groups[0][0]
+    narrow = records({workload: 0.001})
+    (run,) = narrow.runs
+    short = replace(run, monitor=glimpse(energy_valid=False))
+    asked = Settings(target_half_width=0.01, monitor_seconds=2.2)
+    assert _coarse_keys(narrow, Effort.STANDARD, asked) == {}
+    assert _coarse_keys(replace(narrow, runs=(short,)), Effort.STANDARD, asked) == {workload.key: 0.001}
+    assert _coarse_keys(replace(narrow, runs=(short,)), Effort.STANDARD, replace(asked, monitor_seconds=0.3)) == {}

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from pamprof.measure.session import compile_ahead
 from pamprof.measure.session.compile_ahead import CompileAhead, _signal, standing_still, worth_compiling_ahead
 from pamprof.records import Execution, ImplementationFacts, ImplementationKind, LayerFacts
 from tests.synthetic import synthetic_workload
@@ -96,7 +97,7 @@ def test_a_process_that_has_ended_is_no_error(sleeper):
 
 
 def test_their_number_follows_the_cores_and_they_end_even_while_standing_still(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(compile_ahead, "cpu_core_count", lambda: 8)
     workloads = [synthetic_workload(execution=C, batch_size=batch) for batch in (1, 2, 3)]
     ahead = CompileAhead(workloads, device="cpu", seed=0)
     found = ahead.process_ids
@@ -109,7 +110,7 @@ def test_their_number_follows_the_cores_and_they_end_even_while_standing_still(m
 
 
 def test_a_machine_with_few_cores_starts_none(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(compile_ahead, "cpu_core_count", lambda: 2)
     ahead = CompileAhead([synthetic_workload(execution=C)], device="cpu", seed=0)
     assert ahead.process_ids == ()
     ahead.stop()
@@ -117,8 +118,9 @@ def test_a_machine_with_few_cores_starts_none(monkeypatch):
 
 def test_they_die_with_the_session_that_started_them():
     code = (
-        "import os; os.cpu_count = lambda: 4\n"
+        "from pamprof.measure.session import compile_ahead\n"
         "from pamprof.measure.session.compile_ahead import CompileAhead\n"
+        "compile_ahead.cpu_core_count = lambda: 4\n"
         "from tests.synthetic import synthetic_workload\n"
         "print(*CompileAhead([synthetic_workload()], device='cpu', seed=0).process_ids, flush=True)\n"
         "input()\n"

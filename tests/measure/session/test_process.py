@@ -1,16 +1,28 @@
-import os
-
 import pytest
 
+from pamprof.measure.session import process
 from pamprof.measure.session.process import worker_environment
 
 
-@pytest.mark.parametrize(("load", "expected"), [(0.2, None), (0.9, "passive")])
-def test_threads_sleep_where_others_keep_the_machine_busy(monkeypatch, load, expected):
+@pytest.fixture(autouse=True)
+def asked_anew():
+    asked = process.others_keep_busy
+    asked.cache_clear()
+    yield
+    asked.cache_clear()
+
+
+@pytest.mark.parametrize(("running", "expected"), [(1, None), (2, "passive")])
+def test_threads_sleep_where_others_keep_the_machine_busy(monkeypatch, tmp_path, running, expected):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    load = tmp_path / "loadavg"
+    load.write_text(f"3.10 2.00 1.00 {running}/85 1234\n")  # one of those that run is this process
+    monkeypatch.setattr(process, "_LOAD", load)
+    monkeypatch.setattr(process, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(process, "cpu_core_count", lambda: 2)
+    assert worker_environment().get("OMP_WAIT_POLICY") == expected
+    load.write_text("9.0 9.0 9.0 9/85 1234\n")  # by then the session's own
     assert worker_environment().get("OMP_WAIT_POLICY") == expected
 
 
@@ -19,7 +31,7 @@ def test_what_the_user_chose_for_threads_stays(monkeypatch, name, value):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 0.0, 0.0))
+    monkeypatch.setattr(process, "others_keep_busy", lambda: True)
     found = worker_environment()
     assert found[name] == value
     assert found.get("OMP_WAIT_POLICY") in (None, "active")

@@ -132,6 +132,10 @@ def test_a_reference_is_measured_anew_where_its_record_is_wanted_again(measured)
     assert record.reference == record.workload
 
 
+def test_a_group_ends_where_its_reference_cannot_be_built_again(measured):
+    assert measured("large", "b", done=("large",)) == []
+
+
 def test_ceilings_that_cannot_be_measured_cost_no_point(measured, capfd):
     assert [type(record) for record in measured("a", "b", ceilings=True)] == [Run, Run]
     assert "the ceilings could not be measured: CUDA out of memory" in capfd.readouterr().err
