@@ -98,4 +98,4 @@ def test_training_at_one_length_has_no_panel_and_prefill_is_read_along_its_lengt
 
 def test_of_arms_that_are_always_cheaper_the_fastest_is_named(view):
     panel = panel_of(view.chart("cost-context"), "Decode, batch 64")
-    assert panel.note == "no crossover: PAM fused is always cheaper"
+    assert panel.note == "no crossover with the transformer: PAM fused is always cheaper"

@@ -121,7 +121,8 @@ def _floor_detail(measured: MeasuredRow) -> str:
     if floor is None:
         return ""
     taken = units.ratio(measured.summary.step_seconds.median / floor.seconds)
-    of = "" if floor.workload == measured.run.workload else f", of {measured.inputs.arm(floor.workload).label}"
+    is_own = floor.workload.implementation == measured.run.workload.implementation
+    of = "" if is_own else f", of {measured.inputs.arm(floor.workload).label}"
     return f"{taken} taken{of}" + ("" if floor.missing_ceiling is None else f", by the {floor.ceiling} ceiling")
 
 

@@ -13,7 +13,7 @@ from pamprof.render.comparison.charts.common import samples_and_confidence, sour
 from pamprof.render.comparison.charts.cost import price_note, unit_of, value_of
 from pamprof.render.comparison.charts.lines import arm_lines
 from pamprof.render.comparison.crossing import by_bytes, whose
-from pamprof.render.text import PHASE_NAMES
+from pamprof.render.text import PHASE_NAMES, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def context_chart(inputs: ReportInputs) -> Chart:
         axis=f"{unit_of(inputs)} (logarithmic)",
         caption=(
             "Fastest execution of each arm at each length; bars are intervals, often narrower than the mark. A "
-            f"vertical line is the crossover of the best {inputs.story.subject_title} arm, its "
+            f"vertical line is the crossover of the best {inputs.story.subject_title} arm{_with_whom(inputs)}, its "
             f"shade the interval. {by_bytes(inputs)} {price_note(inputs)} "
             f"{samples_and_confidence(s for p in used for s in p.summaries)}."
         ),
@@ -61,6 +61,18 @@ def context_chart(inputs: ReportInputs) -> Chart:
         panels=tuple(panel for _, panel in panels),
         reason="" if panels else "only one length was measured in each phase; give several with --sequence-length",
     )
+
+
+def _with_whom(inputs: ReportInputs) -> str:
+    """`` with the transformer (prefill, batch 1)``, for every panel that has a line."""
+    panels: dict[str, list[str]] = {}
+    for crossover in inputs.story.crossovers:
+        if crossover.tokens is not None:
+            reference = inputs.story.names.fastest_of(crossover.reference_layers)
+            place = f"{PHASE_NAMES[crossover.phase].lower()}, batch {crossover.batch_size}"
+            panels.setdefault(reference, []).append(place)
+    parts = tuple(f"the {reference} ({'; '.join(places)})" for reference, places in panels.items())
+    return f" with {listed(parts)}" if parts else ""
 
 
 def _marks(inputs: ReportInputs, phase: Phase, batch: int) -> tuple[Mark, ...]:
@@ -75,9 +87,10 @@ def _note(inputs: ReportInputs, phase: Phase, batch: int) -> str:
     crossover = inputs.story.crossovers_of(phase).get(batch)
     if crossover is None or crossover.tokens is not None:
         return ""
+    reference = inputs.story.names.fastest_of(crossover.reference_layers)
     if crossover.direction is Direction.UNDECIDED:
-        return "crossover undecided: an interval includes 1"
-    return f"no crossover: {whose(inputs, crossover)} is {crossover.direction}"
+        return f"crossover with the {reference} undecided: an interval includes 1"
+    return f"no crossover with the {reference}: {whose(inputs, crossover)} is {crossover.direction}"
 
 
 def _growth(line: ArmLine) -> str:
@@ -93,10 +106,10 @@ def _context_finding(panels: Sequence[tuple[Phase, LinePanel]], inputs: ReportIn
     decode = [panel for phase, panel in panels if phase is Phase.DECODE]
     panel = decode[-1] if decode else panels[0][1]
     roles = inputs.story.roles
-    references = [line for line in panel.lines if line.arm.layer in roles.references]
+    references = [line for line in panel.lines if line.arm.layer in roles.references and len(line.xs) > 1]
     reference = min(references, key=lambda line: line.values[-1].median, default=None)
     subjects = [line for line in panel.lines if line.arm.layer == roles.subject and len(line.xs) > 1]
-    if reference is None or not subjects or len(reference.xs) < 2:
+    if reference is None or not subjects:
         return f"{panel.title}: cost against context"
     subject = min(subjects, key=lambda x: x.values[-1].median)
     span = f"{units.tokens(int(subject.xs[0]))} to {units.tokens(int(subject.xs[-1]))} tokens"
@@ -108,7 +121,8 @@ def _context_finding(panels: Sequence[tuple[Phase, LinePanel]], inputs: ReportIn
 
 def _described(inputs: ReportInputs, panels: Sequence[tuple[Phase, LinePanel]]) -> str:
     found = (
-        f"{PHASE_NAMES[phase]}, batch {batch}: {crossover_phrase(crossover)}."
+        f"{PHASE_NAMES[phase]}, batch {batch}, against the "
+        f"{inputs.story.names.fastest_of(crossover.reference_layers)}: {crossover_phrase(crossover)}."
         for phase in (Phase.DECODE, Phase.PREFILL, Phase.TRAIN)
         for batch, crossover in inputs.story.crossovers_of(phase).items()
     )

@@ -54,6 +54,8 @@ def ratio_chart(inputs: ReportInputs) -> Chart:
     subject, references = inputs.story.subject_title, dict.fromkeys(found.reference for found in panels)
     several = len(references) > 1
     reference = "reference that a panel names" if several else next(iter(references), inputs.story.reference_title)
+    compete = len(inputs.story.roles.references) > 1
+    same = "All lengths of a panel are held to the same references. " if compete else ""
     drawn = tuple(
         replace(found.panel, title=f"{found.panel.title}, over {found.reference}") if several else found.panel
         for found in panels
@@ -65,11 +67,10 @@ def ratio_chart(inputs: ReportInputs) -> Chart:
         subtitle=subtitle(inputs),
         axis=f"cost of {subject} over that of the {reference}, per token (factor, logarithmic)",
         caption=(
-            f"Fastest execution of each arm over that of the {reference} at the same length, a reference being "
-            "one that no length of a panel lacks; bands are intervals; "
+            f"Fastest execution of each arm over that of the {reference} at the same length; bands are intervals; "
             "below the line at 1 the subject is the cheaper one. Both sides run on one device at one rate, so the "
             "factor holds for time and for money. A vertical line is where a curve comes down through 1, interpolated "
-            f"between measured lengths and never beyond them, its shade the interval. {price_note(inputs)} "
+            f"between measured lengths and never beyond them, its shade the interval. {same}{price_note(inputs)} "
             f"{samples_and_confidence(s for p in used for s in p.summaries)}."
         ),
         source=source(inputs),
