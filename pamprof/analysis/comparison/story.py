@@ -140,9 +140,8 @@ class Story:
 
     @property
     def reference_title(self) -> str:
-        """Name of what everything is compared to; ``best reference`` where that is not the same at every point."""
-        found = self.reference_layers
-        return self.names.title(found[0]) if len(found) == 1 else "best reference"
+        """Name of what everything is compared to; where that is not the same at every point, of all of them."""
+        return self.names.fastest_of(self.reference_layers)
 
     @property
     def reference_layers(self) -> tuple[str, ...]:
