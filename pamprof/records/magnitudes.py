@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from functools import cache
 
 LARGEST = 1e30
 SMALLEST = 1e-30
@@ -23,23 +20,32 @@ def outsized(record: object, name: str = "") -> str | None:
 
     Ordinary is 0 and every magnitude from ``SMALLEST`` to ``LARGEST``; infinities and not-a-number are not.
     """
-    return next(_outsized(record, name), None)
+    if type(record) is float:  # most values of a file: samples and series
+        return None if _is_ordinary(record) else f"{name} is {record}"
+    if isinstance(record, int | float | Decimal):
+        return None if _is_ordinary(record) else f"{name} is {_written(record)}"
+    if isinstance(record, tuple):
+        for item in record:
+            if type(item) is float and _is_ordinary(item):
+                continue
+            if found := outsized(item, name):
+                return found
+        return None
+    for field in _field_names(type(record)):
+        # The path is put together on the way back, for the one number that needs it.
+        if found := outsized(getattr(record, field), field):
+            return f"{name}.{found}" if name else found
+    return None
 
 
-def _outsized(value: object, name: str) -> Iterator[str]:
-    if isinstance(value, int | float | Decimal):
-        if not _is_ordinary(value):
-            yield f"{name} is {_written(value)}"
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _outsized(item, name)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from _outsized(getattr(value, field.name), f"{name}.{field.name}" if name else field.name)
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    """The fields of a dataclass; none of any other type."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _is_ordinary(value: float | Decimal) -> bool:
-    if isinstance(value, Decimal):
+    if type(value) is Decimal:
         return value.is_finite() and (value == 0 or Decimal("1e-30") <= abs(value) <= LARGEST)
     return value == 0 or SMALLEST <= abs(value) <= LARGEST
 

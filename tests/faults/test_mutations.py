@@ -34,6 +34,12 @@ def lines():
     return tuple(made), tuple(real)
 
 
+@cache
+def written(line):
+    """The record that an untouched line holds."""
+    return decode(line)
+
+
 def mutate_bytes(rng, content):
     """Flip, insert, delete or repeat a few bytes."""
     mutated = bytearray(content)
@@ -57,8 +63,9 @@ def mutate_bytes(rng, content):
 def mutate_digit(rng, content):
     """Another digit in the place of one: the mutation that JSON forgives."""
     mutated = bytearray(content)
-    places = [place for place in range(len(mutated)) if mutated[place] in b"0123456789"]
-    mutated[rng.choice(places)] = rng.choice(b"0123456789")
+    while mutated[place := rng.randrange(len(mutated))] not in b"0123456789":
+        pass
+    mutated[place] = rng.choice(b"0123456789")
     return bytes(mutated)
 
 
@@ -143,7 +150,7 @@ def check(path, chosen, content, *, only_originals):
     except RecordError:
         return False
     if only_originals:
-        originals = [decode(line) for line in chosen]
+        originals = [written(line) for line in chosen]
         for record in (*records.sessions, *records.runs, *records.skips, *records.ceilings):
             assert record in originals, "a number that was never measured was accepted"
     with contextlib.suppress(RecordError):
@@ -173,8 +180,9 @@ def test_300_mutated_files_give_a_sentence_at_most_and_no_other_number(tmp_path)
 
 
 @pytest.mark.slow
-def test_10000_mutated_files_give_a_sentence_at_most_and_no_other_number(tmp_path):
-    assert all(mutate_many(tmp_path, count=10_000, seed=2).values())
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_2500_more_of_each_seed_do_too(tmp_path, seed):
+    assert all(mutate_many(tmp_path, count=2_500, seed=seed).values())
 
 
 @pytest.mark.parametrize(
