@@ -49,7 +49,7 @@ def _refuses_loops() -> bool:
 def _run(module: str) -> subprocess.CompletedProcess[str]:
     repository = os.path.dirname(os.path.dirname(pamprof.__file__))
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", module],
+        [sys.executable, "-W", "ignore", "-m", "tests.workloads.in_interpreter", module],
         capture_output=True,
         text=True,
         check=False,
