@@ -7,9 +7,7 @@ cross a proton.
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from decimal import Decimal
-from functools import cache
 
 LARGEST = 1e30
 SMALLEST = 1e-30
@@ -31,21 +29,15 @@ def outsized(record: object, name: str = "") -> str | None:
             if found := outsized(item, name):
                 return found
         return None
-    for field in _field_names(type(record)):
-        # The path is put together on the way back, for the one number that needs it.
+    # The path is put together on the way back, for the one number that needs it.
+    for field in getattr(record, "__dataclass_fields__", ()):  # fields() builds a tuple of them at every call
         if found := outsized(getattr(record, field), field):
             return f"{name}.{found}" if name else found
     return None
 
 
-@cache
-def _field_names(kind: type) -> tuple[str, ...]:
-    """The fields of a dataclass; none of any other type."""
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
-
-
 def _is_ordinary(value: float | Decimal) -> bool:
-    if type(value) is Decimal:
+    if isinstance(value, Decimal):
         return value.is_finite() and (value == 0 or Decimal("1e-30") <= abs(value) <= LARGEST)
     return value == 0 or SMALLEST <= abs(value) <= LARGEST
 
