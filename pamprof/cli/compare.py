@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pamprof.api.prices import price_lookup
+from pamprof.api.request import compare_request
 from pamprof.cli.measuring import command_line, measure, show_plan
 from pamprof.cli.options import (
     Activation,
@@ -31,18 +33,10 @@ from pamprof.cli.options import (
     TimeBudget,
     UsdPerHour,
     VocabularySize,
-    choice,
-    duration,
-    names,
-    own_sizes,
-    perplexity as parse_perplexity,
-    price_lookup,
     reporting_errors,
-    some_names,
 )
 from pamprof.cli.output import write_and_show
 from pamprof.errors import PamprofError
-from pamprof.records import Dtype, Effort, Execution, Phase, Scope
 
 
 @reporting_errors
@@ -138,51 +132,44 @@ def compare(
     json: Json = False,
 ) -> None:
     """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
-    from pamprof.measure.comparison.points import parse_sizes
-    from pamprof.measure.comparison.request import COMPARISON, CompareRequest
+    from pamprof.measure.comparison.request import COMPARISON
 
-    changes: dict[str, int | float | bool | None] = {
-        "time_limit_seconds": duration(time_limit, "--time-limit"),
-        "target_half_width": half_width,
-        "monitor_seconds": duration(monitor, "--monitor", zero=True),
-        "point_timeout_seconds": duration(point_timeout, "--point-timeout"),
-        "cold_cache": cold_cache,
-        "seed": seed,
-    }
     folder = output_dir or Path(f"pamprof-report-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    request = CompareRequest(
+    request = compare_request(
         command=command_line(),
         output_dir=folder,
         resume=resume,
-        device=device,
         preset=preset,
-        sizes=own_sizes(
-            model_dim=model_dim,
-            heads=heads,
-            head_dim=head_dim,
-            depth=depth,
-            hidden_dim=hidden_dim,
-            vocabulary_size=vocabulary_size,
-            chunk_size=chunk_size,
-            activation=activation,
-            dropout=dropout,
-        ),
-        layers=() if layer is None else some_names(layer, "--layer"),
-        implementations=names(implementation),
-        executions=tuple(choice(Execution, name, "--execution") for name in names(execution)),
-        phases=tuple(choice(Phase, name, "--phase") for name in some_names(phase, "--phase")),
-        scope=choice(Scope, scope, "--scope"),
-        batch_sizes=parse_sizes(batch_size or [], option="--batch-size"),
-        sequence_lengths=parse_sizes(sequence_length or [], option="--sequence-length"),
-        dtype=None if dtype is None else choice(Dtype, dtype, "--dtype"),
-        match_axis=match,
-        perplexities=tuple(parse_perplexity(text) for text in perplexity or []),
-        settings={name: value for name, value in changes.items() if value is not None},
-        effort=choice(Effort, effort, "--effort"),
-        time_budget_seconds=duration(time_budget, "--time-budget"),
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        phase=phase,
+        scope=scope,
+        dtype=dtype,
+        device=device,
+        implementation=implementation,
+        execution=execution,
+        layer=layer,
+        match=match,
+        model_dim=model_dim,
+        heads=heads,
+        head_dim=head_dim,
+        depth=depth,
+        hidden_dim=hidden_dim,
+        vocabulary_size=vocabulary_size,
+        chunk_size=chunk_size,
+        activation=activation,
+        dropout=dropout,
+        perplexity=perplexity,
+        effort=effort,
+        time_budget=time_budget,
         repeat=repeat,
+        time_limit=time_limit,
+        half_width=half_width,
+        monitor=monitor,
+        point_timeout=point_timeout,
+        cold_cache=cold_cache,
+        seed=seed,
     )
-
     look_up = price_lookup(
         price=price,
         prices=prices,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pamprof.api.texts import perplexity as parse_perplexity
 from pamprof.cli.cost_options import (
     CurrencyCode,
     ExchangeRate,
@@ -15,16 +16,7 @@ from pamprof.cli.cost_options import (
     duration_seconds,
     positive_number,
 )
-from pamprof.cli.options import (
-    Gpu,
-    Instance,
-    Json,
-    PriceFile,
-    Provider,
-    UsdPerHour,
-    perplexity as parse_perplexity,
-    reporting_errors,
-)
+from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, UsdPerHour, reporting_errors
 from pamprof.cli.output import print_json, print_table
 from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
 from pamprof.cli.stored_files import counted_once, read_stored

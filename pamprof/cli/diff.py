@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.cli.options import Json, choice, reporting_errors
+from pamprof.api.texts import choice
+from pamprof.cli.options import Json, reporting_errors
 from pamprof.cli.output import print_json, print_table
 from pamprof.cli.stored_files import ratio_of_percent, read_measured
 from pamprof.errors import UsageError

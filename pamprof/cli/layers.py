@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pamprof.api.texts import choice, own_sizes, some_names
 from pamprof.cli.options import (
     Activation,
     ChunkSize,
@@ -18,10 +19,7 @@ from pamprof.cli.options import (
     Match,
     ModelDim,
     VocabularySize,
-    choice,
-    own_sizes,
     reporting_errors,
-    some_names,
 )
 from pamprof.cli.output import print_json, print_table
 from pamprof.records import Dtype

@@ -1,21 +1,17 @@
-"""Options that several commands share, and what turns an option's text into a noun."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, ParamSpec
 
 import typer
 
-from pamprof.errors import PamprofError, PriceError, UsageError
-from pamprof.records import Perplexity, PriceQuote, ProcessorUse
+from pamprof.errors import PamprofError
 
 Arguments = ParamSpec("Arguments")
-Choice = TypeVar("Choice", bound=StrEnum)
 
 Preset = Annotated[
     str | None,
@@ -80,161 +76,3 @@ def reporting_errors(command: Callable[Arguments, None]) -> Callable[Arguments, 
             raise typer.Exit(1) from None
 
     return guarded
-
-
-_DURATION_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_LONGEST_DURATION_SECONDS = 1e6  # eleven days
-
-
-def duration(text: str | None, option: str, *, zero: bool = False) -> float | None:
-    """Seconds of ``90``, ``90s``, ``5m`` or ``1.5h``; None stays None.
-
-    Args:
-        text: As given.
-        option: Named in the message.
-        zero: Whether 0 is allowed.
-
-    Raises:
-        UsageError: Anything else, nothing and less than nothing included.
-    """
-    if text is None:
-        return None
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[0-9]+)?) ?(s|min|m|h|)", text.strip().lower())
-    value = float(found[1]) * _DURATION_UNITS[found[2]] if found else -1.0
-    if not 0 <= value <= _LONGEST_DURATION_SECONDS or (value == 0 and not zero):
-        given = f"{'0 or more' if zero else 'more than 0'}, at most {_LONGEST_DURATION_SECONDS // 3600:.0f}h,"
-        raise UsageError(
-            f"{option} {text!r} is no duration; give {given} as seconds, minutes or hours, such as 90s, 5m or 1.5h"
-        )
-    return value
-
-
-def names(text: str) -> tuple[str, ...]:
-    """The names of a comma-separated list, in order, each once."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def some_names(text: str, option: str) -> tuple[str, ...]:
-    """The names of a list that must not be empty.
-
-    Raises:
-        UsageError: It is.
-    """
-    found = names(text)
-    if not found:
-        raise UsageError(f"{option} {text!r} names nothing; give at least one, or leave the option out")
-    return found
-
-
-def choice(kind: type[Choice], text: str, option: str) -> Choice:
-    """The member called ``text``.
-
-    Raises:
-        UsageError: There is none; the message names them all.
-    """
-    try:
-        return kind(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is not known; use {', '.join(kind)}") from None
-
-
-def own_sizes(**given: int | float | str | None) -> dict[str, int | float | str]:
-    """The sizes that were given.
-
-    Raises:
-        UsageError: A size that is not positive, or a dropout outside 0 to 1.
-    """
-    sizes = {name: value for name, value in given.items() if value is not None}
-    for name, value in sizes.items():
-        option = f"--{name.replace('_', '-')}"
-        if name == "dropout":
-            if not (isinstance(value, float) and 0 <= value < 1):
-                raise UsageError(f"{option} {value} is no probability; give 0 or more and less than 1")
-        elif isinstance(value, int) and value < 1:
-            raise UsageError(f"{option} must be 1 or more, not {value}")
-    return sizes
-
-
-def perplexity(text: str) -> Perplexity:
-    """A quality figure from ``layer=value``.
-
-    Raises:
-        UsageError: Not of that form, or not a perplexity.
-    """
-    layer, equals, number = text.partition("=")
-    try:
-        value = float(number)
-    except ValueError:
-        value = 0.0
-    if not (equals and layer and 1 <= value < float("inf")):
-        raise UsageError(f"--perplexity {text!r} is not of the form pam=30.0 with a perplexity of 1 or more")
-    return Perplexity(layer=layer.strip(), value=value, source="given on the command line")
-
-
-def price_lookup(
-    *,
-    price: str | None,
-    prices: Path | None,
-    gpu: str | None,
-    provider: str | None,
-    instance: str | None,
-    purchase_option: str,
-) -> Callable[[str, str, ProcessorUse | None], tuple[PriceQuote | None, str | None]]:
-    """``find_quote`` with everything but the device, which is known once measuring begins."""
-
-    def look_up(
-        device_kind: str, device_name: str, processor: ProcessorUse | None
-    ) -> tuple[PriceQuote | None, str | None]:
-        return find_quote(
-            device_kind,
-            device_name,
-            processor,
-            price=price,
-            prices=prices,
-            gpu=gpu,
-            provider=provider,
-            instance=instance,
-            purchase_option=purchase_option,
-        )
-
-    return look_up
-
-
-def find_quote(
-    device_kind: str,
-    device_name: str,
-    processor: ProcessorUse | None,
-    *,
-    price: str | None,
-    prices: Path | None,
-    gpu: str | None,
-    provider: str | None,
-    instance: str | None,
-    purchase_option: str,
-) -> tuple[PriceQuote | None, str | None]:
-    """The price of a device, or None with the reason where nobody asked for a particular one.
-
-    Raises:
-        PriceError: The price that was asked for cannot be had.
-    """
-    from pamprof.pricing.rates.catalogue import load_catalogue
-    from pamprof.pricing.rates.quote import quote
-
-    asked = price or prices or gpu or provider or instance or purchase_option != "on-demand"
-    try:
-        found = quote(
-            load_catalogue(prices),
-            device_name,
-            gpu=gpu,
-            provider=provider,
-            instance=instance,
-            purchase_option=purchase_option,
-            usd_per_hour=price,
-            device_kind=device_kind,
-            processor=processor,
-        )
-    except PriceError as error:
-        if asked:
-            raise
-        return None, str(error)
-    return found, None

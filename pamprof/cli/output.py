@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from json import dumps
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ def write_and_show(
     """
     from rich.console import Console
 
+    from pamprof.api.prices import price_choice
     from pamprof.records.sweeps import split_sweeps
     from pamprof.render.formats.terminal import render_terminal
     from pamprof.render.formats.write import write_report
@@ -43,23 +44,6 @@ def write_and_show(
         typer.echo(f"Report: {written.html}", err=True)
     else:
         render_terminal(written.view, Console(width=None if sys.stdout.isatty() else _STORY_WIDTH), report=written.html)
-
-
-def price_choice(
-    prices: Path | None,
-    *,
-    quotes: Mapping[str, PriceQuote] | None = None,
-    gpu: str | None = None,
-    provider: str | None = None,
-    instance: str | None = None,
-) -> PriceChoice:
-    """Prices for serving: the price list in ``prices``, or the default one, and the prices asked for."""
-    from pamprof.pricing.rates.catalogue import load_catalogue
-    from pamprof.pricing.rates.price_choice import PriceChoice
-
-    return PriceChoice(
-        catalogue=load_catalogue(prices), quotes=quotes or {}, gpu=gpu, provider=provider, instance=instance
-    )
 
 
 def print_records(records: RecordFile) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pamprof.api.texts import names
 from pamprof.cli.cost_options import CurrencyCode, ExchangeRate, currency_of
-from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, PurchaseOption, names, reporting_errors
+from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, PurchaseOption, reporting_errors
 from pamprof.cli.output import print_json, print_table
 from pamprof.errors import PriceError, UsageError
 from pamprof.units import UNKNOWN

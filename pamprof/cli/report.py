@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pamprof.api.prices import paid_with
 from pamprof.cli.options import (
     Gpu,
     Instance,
@@ -15,10 +16,9 @@ from pamprof.cli.options import (
     Provider,
     PurchaseOption,
     UsdPerHour,
-    price_lookup,
     reporting_errors,
 )
-from pamprof.cli.output import price_choice, write_and_show
+from pamprof.cli.output import write_and_show
 from pamprof.cli.stored_files import counted_once, read_stored
 from pamprof.errors import RecordError
 
@@ -40,27 +40,17 @@ def report(
     With a sweep among the records, the report has a section on what serving costs.
     """
     from pamprof.records.store import merged
-    from pamprof.records.sweeps import split_sweeps
 
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
     if not records.runs:
         raise RecordError("the records hold no run to report; measure with pamprof compare")
-    quote = choice = None
-    if price or prices or gpu or provider or instance or purchase_option != "on-demand":
-        look_up = price_lookup(
-            price=price,
-            prices=prices,
-            gpu=gpu,
-            provider=provider,
-            instance=instance,
-            purchase_option=purchase_option,
-        )
-        comparison, sweep = split_sweeps(records)
-        measured = comparison.runs[-1].environment
-        quote, _ = look_up(measured.device_kind, measured.device_name, measured.processor_use)
-        swept = {run.environment.device_name: run.environment for run in sweep.runs}
-        found = {name: look_up(each.device_kind, name, each.processor_use)[0] for name, each in swept.items()}
-        quotes = {name: each for name, each in found.items() if each is not None}
-        if swept:
-            choice = price_choice(prices, quotes=quotes, gpu=gpu, provider=provider, instance=instance)
+    quote, choice = paid_with(
+        records,
+        price=price,
+        prices=prices,
+        gpu=gpu,
+        provider=provider,
+        instance=instance,
+        purchase_option=purchase_option,
+    )
     write_and_show(records, output_dir, quote=quote, json=json, choice=choice)

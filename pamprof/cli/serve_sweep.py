@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pamprof.api.prices import price_lookup
+from pamprof.api.texts import choice, duration, names, some_names
 from pamprof.cli.measuring import command_line, measure
 from pamprof.cli.options import (
     DeviceName,
@@ -23,12 +25,7 @@ from pamprof.cli.options import (
     Resume,
     TimeBudget,
     UsdPerHour,
-    choice,
-    duration,
-    names,
-    price_lookup,
     reporting_errors,
-    some_names,
 )
 from pamprof.cli.output import print_records, print_table
 from pamprof.errors import PamprofError

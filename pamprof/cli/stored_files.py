@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from pamprof.records.store import RecordFile
 
-RECORDS_FILE = "runs.jsonl"
-
 
 def read_stored(path: Path) -> RecordFile:
     """The records of a file, or of a folder that holds a ``runs.jsonl``.
@@ -23,9 +21,9 @@ def read_stored(path: Path) -> RecordFile:
     Raises:
         RecordError: No readable record.
     """
-    from pamprof.records.store import read_records
+    from pamprof.records.store import read_records, stored_path
 
-    return read_records(path / RECORDS_FILE if path.is_dir() else path)
+    return read_records(stored_path(path))
 
 
 def read_measured(path: Path) -> RecordFile:

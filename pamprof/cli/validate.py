@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.cli.options import choice, reporting_errors, some_names
+from pamprof.api.texts import choice, some_names
+from pamprof.cli.options import reporting_errors
 from pamprof.cli.output import print_table
 from pamprof.errors import OutputError
 

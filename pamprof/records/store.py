@@ -15,6 +15,8 @@ from pamprof.records.codec import LINE_BEGINNING, Record, decode, encode
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import Session
 
+RECORDS_FILE = "runs.jsonl"
+
 _Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings)
 
 
@@ -114,6 +116,11 @@ def is_only_begun(path: Path) -> bool:
     except RecordError:
         return True
     return False  # it lacks its newline alone
+
+
+def stored_path(path: Path) -> Path:
+    """The file of records at ``path``: itself, or the ``runs.jsonl`` of a folder."""
+    return path / RECORDS_FILE if path.is_dir() else path
 
 
 def read_records(path: Path) -> RecordFile:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pamprof.cli.options import duration
+from pamprof.api.texts import duration
 from pamprof.errors import UsageError
 
 

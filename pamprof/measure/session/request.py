@@ -11,14 +11,12 @@ from pamprof.hardware.device import resolve_device
 from pamprof.hardware.host import cpu_name
 from pamprof.hardware.nvml.lookup import open_nvml
 from pamprof.records import Dtype, PriceQuote, ProcessorUse, SessionKind
-from pamprof.records.store import is_only_begun, read_records
+from pamprof.records.store import RECORDS_FILE, is_only_begun, read_records
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pamprof.records.store import RecordFile
-
-RECORDS_FILE = "runs.jsonl"
 
 # Tokens that the facts of matched arms refer to.
 MATCHED_LENGTH = 2048

@@ -1,0 +1,121 @@
+"""The price that a user asked for, by device, for the command line and the Python door alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from pamprof.errors import PriceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from typing import Unpack
+
+    from pamprof.pricing.rates.price_choice import PriceChoice
+    from pamprof.records import PriceQuote, ProcessorUse
+    from pamprof.records.store import RecordFile
+
+ON_DEMAND = "on-demand"
+
+
+class PriceOptions(TypedDict):
+    """The options that choose a price.
+
+    Attributes:
+        price: The user's own rate, USD per device-hour; on a CPU of the vCPUs used.
+        prices: The user's price list, a CSV file.
+        gpu: The device to price as.
+        provider: Of the rate.
+        instance: The machine of the price list to price as.
+        purchase_option: ``on-demand``, ``spot``, or a committed option of the list.
+    """
+
+    price: str | None
+    prices: Path | None
+    gpu: str | None
+    provider: str | None
+    instance: str | None
+    purchase_option: str
+
+
+def is_asked(options: PriceOptions) -> bool:
+    """Whether a particular price is asked for."""
+    named = options["price"], options["prices"], options["gpu"], options["provider"], options["instance"]
+    return any(named) or options["purchase_option"] != ON_DEMAND
+
+
+def price_lookup(
+    **options: Unpack[PriceOptions],
+) -> Callable[[str, str, ProcessorUse | None], tuple[PriceQuote | None, str | None]]:
+    """The price of a device, which is known once measuring begins.
+
+    What is returned gives, for a device's kind, name and processor, the quote, or None with the reason where nobody
+    asked for a particular one. It raises ``PriceError`` where the price that was asked for cannot be had.
+    """
+
+    def look_up(
+        device_kind: str, device_name: str, processor: ProcessorUse | None
+    ) -> tuple[PriceQuote | None, str | None]:
+        from pamprof.pricing.rates.catalogue import load_catalogue
+        from pamprof.pricing.rates.quote import quote
+
+        try:
+            found = quote(
+                load_catalogue(options["prices"]),
+                device_name,
+                gpu=options["gpu"],
+                provider=options["provider"],
+                instance=options["instance"],
+                purchase_option=options["purchase_option"],
+                usd_per_hour=options["price"],
+                device_kind=device_kind,
+                processor=processor,
+            )
+        except PriceError as error:
+            if is_asked(options):
+                raise
+            return None, str(error)
+        return found, None
+
+    return look_up
+
+
+def price_choice(
+    prices: Path | None,
+    *,
+    quotes: Mapping[str, PriceQuote] | None = None,
+    gpu: str | None = None,
+    provider: str | None = None,
+    instance: str | None = None,
+) -> PriceChoice:
+    """Prices for serving: the price list in ``prices``, or the default one, and the prices asked for."""
+    from pamprof.pricing.rates.catalogue import load_catalogue
+    from pamprof.pricing.rates.price_choice import PriceChoice
+
+    return PriceChoice(
+        catalogue=load_catalogue(prices), quotes=quotes or {}, gpu=gpu, provider=provider, instance=instance
+    )
+
+
+def paid_with(records: RecordFile, **options: Unpack[PriceOptions]) -> tuple[PriceQuote | None, PriceChoice | None]:
+    """The quote that replaces the records' own, where one was asked for, and what their sweeps may be paid with.
+
+    Raises:
+        PriceError: The price that was asked for cannot be had.
+    """
+    from pamprof.records.sweeps import split_sweeps
+
+    comparison, sweep = split_sweeps(records)
+    if not is_asked(options):
+        return None, price_choice(None) if sweep.runs else None
+    look_up = price_lookup(**options)
+    measured = comparison.runs[-1].environment
+    quote, _ = look_up(measured.device_kind, measured.device_name, measured.processor_use)
+    swept = {run.environment.device_name: run.environment for run in sweep.runs}
+    if not swept:
+        return quote, None
+    found = {name: look_up(each.device_kind, name, each.processor_use)[0] for name, each in swept.items()}
+    quotes = {name: each for name, each in found.items() if each is not None}
+    chosen = (options["gpu"], options["provider"], options["instance"])
+    gpu, provider, instance = chosen
+    return quote, price_choice(options["prices"], quotes=quotes, gpu=gpu, provider=provider, instance=instance)
