@@ -1,3 +1,60 @@
-"""pamprof measures what complex arithmetic costs: PAM against transformers, down to dollars per token."""
+"""pamprof measures what complex arithmetic costs: PAM against transformers, down to dollars per token.
 
-__version__ = "0.2.0"
+    import pamprof
+
+    result = pamprof.compare(["transformer", "pam"], preset="tiny", phases=["decode"])
+    result.story.sentence
+
+Every name below is loaded when it is first used: ``import pamprof`` alone loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pamprof.version import __version__
+
+if TYPE_CHECKING:
+    from pamprof.api.compare import compare
+    from pamprof.api.cost import cost
+    from pamprof.api.memory import peak_memory
+    from pamprof.api.result import Result
+    from pamprof.api.stored import load, report
+    from pamprof.errors import PamprofError
+
+# Where each public name is defined.
+_EXPORTS = {
+    "PamprofError": "pamprof.errors",
+    "Result": "pamprof.api.result",
+    "compare": "pamprof.api.compare",
+    "cost": "pamprof.api.cost",
+    "load": "pamprof.api.stored",
+    "peak_memory": "pamprof.api.memory",
+    "report": "pamprof.api.stored",
+}
+
+__all__ = [
+    "PamprofError",
+    "Result",
+    "__version__",
+    "compare",
+    "cost",
+    "load",
+    "peak_memory",
+    "report",
+]
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported now."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'pamprof' has no attribute {name!r}")
+    value = getattr(import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, those not loaded yet included."""
+    return sorted({*globals(), *__all__})

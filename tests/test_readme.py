@@ -41,3 +41,19 @@ def test_every_file_the_readme_links_to_is_there():
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
     assert targets
     assert [target for target in targets if not (REPOSITORY / target).exists()] == []
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = re.findall(r"```python\n(import pamprof\n.*?)```", README, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").symlink_to(REPOSITORY / "reports")
+    monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
+    monkeypatch.setattr("pamprof.render.formats.write.draw_png", lambda chart: b"")
+    names = {}
+    exec(snippet, names)
+    sentence, usd = capsys.readouterr().out.splitlines()
+    assert sentence.startswith("Decode at 64 tokens of context, batch 1: ")
+    assert {"pam", "transformer"} == set(names["frame"]["layer"])
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert set(names["stored"].to_frame()["ListUnitPrice"]) == {2.95}
+    assert 0.001 < float(usd) < 1

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from pamprof import __version__
 from pamprof.cli import compare, cost, diff, doctor, layers, prices, report, serve_sweep, trend, validate
+from pamprof.version import __version__
 
 app = typer.Typer(
     name="pamprof",

@@ -134,6 +134,13 @@ class Story:
         return self.roles.names
 
     @property
+    def sentence(self) -> str:
+        """The finding in words: what the subject costs against the reference, with interval and limits."""
+        from pamprof.analysis.comparison.narrative import headline
+
+        return headline(self)[0]
+
+    @property
     def subject_title(self) -> str:
         """Name of the subject; that of the reference where nothing else was measured."""
         return self.names.title(self.roles.subject or self.roles.reference)

@@ -66,7 +66,7 @@ def decompose(
     *,
     device: torch.device,
     module: nn.Module,
-    optimizer: torch.optim.Optimizer | None,
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None,
     state: State | None,
     inputs: Sequence[torch.Tensor],
     allocated_before_bytes: int = 0,
@@ -82,7 +82,7 @@ def decompose(
         step: One step.
         device: Where it runs.
         module: Block or model; tensors it keeps as plain attributes count as parameters.
-        optimizer: Its optimizer in training, None otherwise.
+        optimizer: Its optimizer or optimizers in training, None otherwise.
         state: Recurrent state or KV cache, None in training.
         inputs: Tensors the step reads and those it leaves its results in.
         allocated_before_bytes: On CUDA, what the allocator held before the module was built, as in ``measure_peak``.
@@ -259,7 +259,7 @@ class _Resident:
     def of(
         cls,
         module: nn.Module,
-        optimizer: torch.optim.Optimizer | None,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None,
         state: State | None,
         inputs: Sequence[torch.Tensor],
         *,

@@ -114,12 +114,16 @@ class LadderRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LadderTable:
-    """The ladder of one point in words, with what could not be built; ``unit`` is that of the rows' prices."""
+    """The ladder of one point in words, with what could not be built; ``unit`` is that of the rows' prices.
+
+    ``of_headline``: its point sums its phase up.
+    """
 
     title: str
     unit: str
     rows: tuple[LadderRow, ...]
     missing: tuple[str, ...]
+    of_headline: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

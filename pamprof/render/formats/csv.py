@@ -16,6 +16,10 @@ from pamprof.render.comparison.metrics import csv_values
 from pamprof.render.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pandas import DataFrame
+
     from pamprof.analysis.comparison.results import Comparison, PointAnalysis, RoofPlace, Summary
     from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import Interval, PriceQuote
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
     from pamprof.render.comparison.inputs import ReportInputs
 
 Value = str | int | float | bool | None
+
+# Columns by what they hold, for those of which nothing is known.
+_YES_OR_NO = ("power_coupled", "paired", "energy_valid")
+_WHOLE = ("_count", "_bytes", "_per_step", "_width")
+_FRACTIONS = ("_ratio", "_seconds", "_per_token", "_median", "_low", "_high", "_rate", "Price", "Cost")
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -42,14 +51,46 @@ def measurements_csv(
     """The file's text. Unknown numbers are empty cells, their reasons stand in ``unknown_reasons``."""
     import pandas as pd
 
+    rows = _rows(records, analysis, quote, quote_unknown_reason, text=guard)
+    frame = pd.DataFrame.from_records(rows, columns=list(rows[0]) if rows else ["key"])
+    return str(frame.convert_dtypes().to_csv(index=False, lineterminator="\n"))
+
+
+def measurements(records: RecordFile, analysis: Analysis, *, quote: PriceQuote | None = None) -> DataFrame:
+    """The same as a frame; an unknown value is ``NA``, and a column has its type even where all of it is unknown."""
+    import pandas as pd
+
+    rows = _rows(records, analysis, quote, None, text=clean)
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    types = {name: _dtype(name, values) for name, values in columns.items()}
+    return pd.DataFrame(columns, dtype="object").astype(types)
+
+
+def _rows(
+    records: RecordFile,
+    analysis: Analysis,
+    quote: PriceQuote | None,
+    quote_unknown_reason: str | None,
+    *,
+    text: Callable[[str], str],
+) -> list[dict[str, Value]]:
     inputs = gather(records, analysis, quote=quote, quote_reason=quote_unknown_reason)
-    rows = [
-        {name: guard(value) if isinstance(value, str) else value for name, value in _row(inputs, point, s).items()}
+    return [
+        {name: text(value) if isinstance(value, str) else value for name, value in _row(inputs, point, s).items()}
         for point in analysis.points
         for s in point.summaries
     ]
-    frame = pd.DataFrame.from_records(rows, columns=list(rows[0]) if rows else ["key"])
-    return str(frame.convert_dtypes().to_csv(index=False, lineterminator="\n"))
+
+
+def _dtype(name: str, values: Sequence[Value]) -> str:
+    """The nullable type of a column: that of its values, and by its name where there is none."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds:
+        by_kind = ((str, "string"), (bool, "boolean"), (float, "Float64"))
+        return next((dtype for kind, dtype in by_kind if kind in kinds), "Int64")
+    if name in _YES_OR_NO:
+        return "boolean"
+    return "Int64" if name.endswith(_WHOLE) else "Float64" if name.endswith(_FRACTIONS) else "string"
 
 
 def _joined(values: tuple[str, ...] | None) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from pamprof.render.comparison.compact import compact_rows
 from pamprof.render.plots.picture import draw_svg
 from pamprof.render.plots.style import DARK, LIGHT, css_variables, icon_path
 from pamprof.render.serving.script import serving_script
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from pamprof.render.charts import Chart
     from pamprof.render.comparison.model import ReportView
+
+_NOTEBOOK_COLUMNS = ("tokens_per_second", "cost", "price", "memory")
+_NOTEBOOK_ROWS = 12
 
 
 def render_html(view: ReportView) -> str:
@@ -27,6 +31,23 @@ def render_html(view: ReportView) -> str:
         icons={arm.key: icon_path(arm.marker) for arm in view.arms},
         cost_style=Markup(static("serving/page.css")),
         script=Markup(static("sort.js") + ("" if serving is None else serving_script(serving.data))),
+    )
+
+
+def render_notebook(view: ReportView) -> str:
+    """The story, the four numbers, the ladders and the rows that sum phases up, as one element for a notebook's cell.
+
+    It has no script, and its style names nothing outside itself. Equal views give equal text.
+    """
+    rows, left_out = compact_rows(view, _NOTEBOOK_ROWS)
+    return render_page(
+        "notebook.html.jinja",
+        (),
+        view=view,
+        icons={arm.key: icon_path(arm.marker) for arm in view.arms},
+        columns=[view.column(name) for name in _NOTEBOOK_COLUMNS],
+        rows=rows,
+        left_out=left_out,
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.text import Text
 
 from pamprof import units
+from pamprof.render.comparison.compact import compact_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from rich.console import Console
 
     from pamprof.render.comparison.model import ReportView, Row
 
@@ -34,7 +35,7 @@ def render_terminal(view: ReportView, console: Console, *, report: Path | None =
     room = MOST_LINES - len(head) - len(tail) - 2
     for line in head:
         console.print(line, soft_wrap=True)
-    rows, left_out = _chosen(view, room)
+    rows, left_out = compact_rows(view, room)
     if rows:
         for line in _table(view, rows, width):
             console.print(line, soft_wrap=True)
@@ -44,6 +45,14 @@ def render_terminal(view: ReportView, console: Console, *, report: Path | None =
             )
     for line in tail:
         console.print(line, soft_wrap=True)
+
+
+def terminal_text(view: ReportView) -> str:
+    """The same as plain text, 100 columns wide."""
+    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, force_terminal=False, force_jupyter=False)
+    with console.capture() as captured:
+        render_terminal(view, console)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _head(view: ReportView, console: Console, width: int) -> list[Text]:
@@ -78,30 +87,6 @@ def _wrapped(text: str, console: Console, width: int, style: str, most: int) -> 
         lines[-1].truncate(width - 1, pad=False)
         lines[-1].append("…")
     return lines
-
-
-def _chosen(view: ReportView, room: int) -> tuple[tuple[Row, ...], int]:
-    """At the point that sums each phase up: baseline, the arms of the tile, then others."""
-    phases: dict[str, list[Row]] = {}
-    for row in view.rows:
-        if row.of_headline:
-            phases.setdefault(row.phase, []).append(row)
-    rows: list[Row] = []
-    for left, found in zip(range(len(phases), 0, -1), phases.values(), strict=True):
-        rows += _telling(found, max(1, -(-(room - len(rows)) // left)))
-    return tuple(rows), len(view.rows) - len(rows)
-
-
-def _telling(rows: list[Row], most: int) -> list[Row]:
-    subjects = [row for row in rows if row.is_subject]
-    wanted = [*(r for r in rows if r.is_baseline), *(r for r in rows if r.is_quoted), *subjects[:1]]
-    named = {row.arm.key for row in wanted}
-    for row in rows:
-        if row.arm.key not in named:
-            wanted.append(row)
-            named.add(row.arm.key)
-    kept = list(dict.fromkeys(wanted))[:most]
-    return [row for row in rows if row in kept]
 
 
 def _table(view: ReportView, rows: tuple[Row, ...], width: int) -> list[Text]:

@@ -18,6 +18,7 @@ from pamprof.render.serving.section import serving_section
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pamprof.analysis.comparison.story import Analysis
     from pamprof.pricing.rates.price_choice import PriceChoice
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
@@ -62,16 +63,9 @@ def write_report(
     Raises:
         OutputError: The folder cannot be made or a file in it not written.
     """
-    comparison, sweep = split_sweeps(records)
+    comparison, _ = split_sweeps(records)
     analysis = analyse(comparison)
-    view = build_view(
-        comparison,
-        quote=quote,
-        quote_unknown_reason=quote_unknown_reason,
-        analysis=analysis,
-        serving=serving_section(comparison, sweep, choice=choice),
-        beside=[run.workload for run in sweep.runs],
-    )
+    view = report_view(records, analysis, quote=quote, quote_unknown_reason=quote_unknown_reason, choice=choice)
     charts = view.charts if view.serving is None else (*view.charts, *view.serving.charts)
     contents: list[tuple[str, bytes]] = [("report.html", render_html(view).encode())]
     contents += [(f"{chart.name}.png", draw_png(chart)) for chart in charts]
@@ -80,3 +74,23 @@ def write_report(
     contents.append(("measurements.csv", table.encode()))
     paths = write_files(output_dir, contents)
     return WrittenReport(html=paths[0], paths=paths, view=view)
+
+
+def report_view(
+    records: RecordFile,
+    analysis: Analysis,
+    *,
+    quote: PriceQuote | None = None,
+    quote_unknown_reason: str | None = None,
+    choice: PriceChoice | None = None,
+) -> ReportView:
+    """What the report shows: arguments as of ``write_report``, and the conclusions from all that is no sweep."""
+    comparison, sweep = split_sweeps(records)
+    return build_view(
+        comparison,
+        quote=quote,
+        quote_unknown_reason=quote_unknown_reason,
+        analysis=analysis,
+        serving=serving_section(comparison, sweep, choice=choice),
+        beside=[run.workload for run in sweep.runs],
+    )

@@ -119,6 +119,7 @@ def _price_text(inputs: ReportInputs, price: Interval) -> str:
 
 def ladder_tables(inputs: ReportInputs) -> tuple[LadderTable, ...]:
     """Every point's ladder as a table."""
+    headlines = {told.point.point for told in inputs.story.phases}
     return tuple(
         LadderTable(
             title=panel_title(point),
@@ -137,6 +138,7 @@ def ladder_tables(inputs: ReportInputs) -> tuple[LadderTable, ...]:
                 for step in point.ladder.steps
             ),
             missing=point.ladder.missing,
+            of_headline=point.point in headlines,
         )
         for point in inputs.story.points
         if point.ladder is not None

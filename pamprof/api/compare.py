@@ -1,0 +1,254 @@
+"""``pamprof.compare``: what the command of that name measures, with a result in place of a report."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pamprof.api.prices import ON_DEMAND, price_lookup
+from pamprof.api.request import CompareOptions, compare_request
+from pamprof.api.result import Result
+from pamprof.errors import PamprofError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pamprof.measure.comparison.request import CompareRequest
+    from pamprof.measure.session.request import PriceLookup
+    from pamprof.records.store import RecordFile
+
+# One size for all phases, several, or those of each phase by its name; 2k is 2,048.
+Sizes = int | str | Iterable[int | str] | Mapping[str, int | str | Iterable[int | str]]
+
+# What the recorded command leaves out.
+_DEFAULTS: Mapping[str, object] = {
+    "phase": "train,prefill,decode",
+    "scope": "model",
+    "device": "auto",
+    "match": "parameters",
+    "effort": "quick",
+    "point_timeout": "10m",
+}
+
+
+def compare(
+    layers: Iterable[str] | str | None = None,
+    *,
+    preset: str | None = None,
+    phases: Iterable[str] | str = ("train", "prefill", "decode"),
+    batch_size: Sizes | None = None,
+    sequence_length: Sizes | None = None,
+    scope: str = "model",
+    dtype: str | None = None,
+    device: str = "auto",
+    implementations: Iterable[str] | str = (),
+    executions: Iterable[str] | str = (),
+    match: str = "parameters",
+    model_dim: int | None = None,
+    heads: int | None = None,
+    head_dim: int | None = None,
+    depth: int | None = None,
+    hidden_dim: int | None = None,
+    vocabulary_size: int | None = None,
+    chunk_size: int | None = None,
+    activation: str | None = None,
+    dropout: float | None = None,
+    price: float | str | None = None,
+    prices: str | Path | None = None,
+    gpu: str | None = None,
+    provider: str | None = None,
+    instance: str | None = None,
+    purchase_option: str = ON_DEMAND,
+    perplexity: Mapping[str, float] | None = None,
+    output_dir: str | Path | None = None,
+    resume: bool = False,
+    effort: str = "quick",
+    time_budget: float | str | None = None,
+    repeat: int | None = None,
+    time_limit: float | str | None = None,
+    half_width: float | None = None,
+    monitor: float | str | None = None,
+    point_timeout: float | str = "10m",
+    cold_cache: bool = False,
+    seed: int = 0,
+    progress: bool = True,
+) -> Result:
+    """Measure layers at matched sizes, as ``pamprof compare`` does with the same options and defaults.
+
+    Arms run in a process of their own. Ctrl-C, or a notebook's interrupt, ends the comparison and returns what was
+    measured. Durations are seconds, or text such as ``90s``, ``5m`` or ``1.5h``. A message of an error names the
+    command's option (``--batch-size`` for ``batch_size``).
+
+    Args:
+        layers: Registry names. Default: transformer, real_pam, pam; on a GPU also wide_head_transformer and llama.
+        preset: Sizes by name, such as ``tiny``, ``25m``, ``100m`` or ``1b`` (parameters). Default: ``tiny`` on a CPU,
+            ``100m`` on a GPU.
+        phases: ``train``, ``prefill``, ``decode``.
+        batch_size: Sequences: ``4``, ``[1, 64]``, or by phase ``{"train": [3, 18]}``. Default: those of the device.
+        sequence_length: Tokens: prompt in train and prefill, context in decode; likewise, ``"2k"`` is 2,048.
+        scope: ``layer`` (one block) or ``model`` (the full language model).
+        dtype: ``float32`` or ``bfloat16``. Default: float32 on a CPU, bfloat16 on a GPU.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes a GPU when there is one.
+        implementations: Names to keep. Default: all the dtype allows.
+        executions: ``eager``, ``compiled``, ``graph``, ``compiled-graph``. Default: eager on a CPU, all on a GPU.
+        match: What arms are matched on: ``parameters``, ``flops``, ``width`` or ``state-bytes``.
+        model_dim: Own size of PAM: complex channels of the residual stream.
+        heads: Own size of PAM: heads.
+        head_dim: Own size of PAM: complex channels of one head.
+        depth: Own size of PAM: blocks.
+        hidden_dim: Own size of PAM: complex channels inside the gate unit.
+        vocabulary_size: Own size of every arm: tokens of the vocabulary.
+        chunk_size: Chunk length of PAM as published, tokens. Default: 256.
+        activation: Of PAM: ``modswish`` (default) or ``modrelu``.
+        dropout: Of every arm in training, 0 to 1. Default: 0.
+        price: Your rate of one device, USD per hour; on a CPU of the vCPUs used. Default: that of the price list.
+        prices: Your price list, CSV as ``pamprof prices list --csv`` prints it.
+        gpu: Price it as this device, such as ``H100-SXM``. Default: the one measured.
+        provider: Of the rate, such as ``aws``. Default: the median provider.
+        instance: Price it as on this machine of the price list, such as ``c7i.2xlarge``.
+        purchase_option: ``on-demand``, ``spot``, or a committed option of the price list.
+        perplexity: Quality beside the cost, such as ``{"pam": 30.0}``.
+        output_dir: Folder of the records. Default: a temporary one, which is removed with the result.
+        resume: Measure only what ``output_dir`` does not hold yet.
+        effort: ``quick``, ``standard`` or ``reference``.
+        time_budget: After this no further point begins. Default: that of the effort.
+        repeat: Fresh processes for each point. Default: 3 with effort reference, else 1.
+        time_limit: Sampling time of one point. Default: that of the effort.
+        half_width: Relative half width of the ratio's interval at which sampling stops. Default: that of the effort.
+        monitor: Window of a point for utilisation and energy; 0: none. Default: that of the effort.
+        point_timeout: Time without a sign of life after which a point is skipped.
+        cold_cache: Flush the device's cache before each sample.
+        seed: Of weights and inputs.
+        progress: Say on standard error what is measured, and how long it will take.
+
+    Raises:
+        UsageError: An argument that cannot be, or records in ``output_dir`` without ``resume``.
+        DeviceError: The device is not there.
+        PriceError: The price that was asked for cannot be had.
+        PamprofError: Nothing could be measured.
+    """
+    options: CompareOptions = {
+        "preset": preset,
+        "batch_size": _size_lists(batch_size),
+        "sequence_length": _size_lists(sequence_length),
+        "phase": _joined(phases),
+        "scope": scope,
+        "dtype": dtype,
+        "device": device,
+        "implementation": _joined(implementations),
+        "execution": _joined(executions),
+        "layer": _layers(layers),
+        "match": match,
+        "model_dim": model_dim,
+        "heads": heads,
+        "head_dim": head_dim,
+        "depth": depth,
+        "hidden_dim": hidden_dim,
+        "vocabulary_size": vocabulary_size,
+        "chunk_size": chunk_size,
+        "activation": activation,
+        "dropout": None if dropout is None else float(dropout),
+        "perplexity": None if perplexity is None else [f"{layer}={value}" for layer, value in perplexity.items()],
+        "effort": effort,
+        "time_budget": _duration(time_budget),
+        "repeat": repeat,
+        "time_limit": _duration(time_limit),
+        "half_width": half_width,
+        "monitor": _duration(monitor),
+        "point_timeout": str(point_timeout),
+        "cold_cache": cold_cache,
+        "seed": seed,
+    }
+    look_up = price_lookup(
+        price=None if price is None else str(price),
+        prices=None if prices is None else Path(prices),
+        gpu=gpu,
+        provider=provider,
+        instance=instance,
+        purchase_option=purchase_option,
+    )
+    if resume and output_dir is None:
+        raise UsageError("resume=True needs the output_dir of an earlier comparison")
+    folder = Path(tempfile.mkdtemp(prefix="pamprof-") if output_dir is None else output_dir)
+    try:
+        request = compare_request(command=command_of(options), output_dir=folder, resume=resume, **options)
+        result = Result(_measured(request, look_up, progress=progress))
+    except BaseException:
+        if output_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if output_dir is None:
+        weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
+    return result
+
+
+def _measured(request: CompareRequest, price: PriceLookup, *, progress: bool) -> RecordFile:
+    """Everything in the file of a session that measured ``request``, however it ended; at least one run."""
+    from rich.console import Console
+
+    from pamprof.measure.comparison.request import COMPARISON
+    from pamprof.measure.session.run import run_session
+    from pamprof.records.store import read_records
+    from pamprof.render.formats.progress import ProgressReporter
+
+    console = Console(stderr=True, force_jupyter=False, quiet=not progress)
+    outcome = run_session(request, COMPARISON, reporter=ProgressReporter(console), price=price)
+    records = read_records(request.path)
+    if not records.runs:
+        reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
+        how = "interrupted before a point was measured" if outcome.interrupted else "nothing could be measured"
+        raise PamprofError(f"{how}{reason}")
+    return records
+
+
+def command_of(options: CompareOptions) -> str:
+    """The shell command that measures the same; like that of the command line it names no path of this machine."""
+    words = ["pamprof", "compare"]
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value in (None, "", 0, False) or value == _DEFAULTS.get(name):
+            continue
+        if value is True:
+            words.append(option)
+        elif isinstance(value, list):
+            words += [word for each in value for word in (option, str(each))]
+        else:
+            words += [option, str(value)]
+    return shlex.join(words)
+
+
+def _layers(layers: Iterable[str] | str | None) -> str | None:
+    """Names for ``--layer``; the place where another kind of layer than a registry name would be registered."""
+    if layers is None:
+        return None
+    names = [layers] if isinstance(layers, str) else list(layers)
+    for name in names:
+        if not isinstance(name, str):
+            raise UsageError(f"layer {name!r} is no registry name; give one that `pamprof layers` knows, such as pam")
+    return ",".join(names)
+
+
+def _joined(names: Iterable[str] | str) -> str:
+    return names if isinstance(names, str) else ",".join(names)
+
+
+def _duration(value: float | str | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _size_lists(sizes: Sizes | None) -> Sequence[str] | None:
+    """``["1,64"]``, or by phase ``["train=3,18"]``."""
+    if sizes is None:
+        return None
+    if isinstance(sizes, Mapping):
+        return [f"{phase}={_size_list(of_phase)}" for phase, of_phase in sizes.items()]
+    return [_size_list(sizes)]
+
+
+def _size_list(sizes: int | str | Iterable[int | str]) -> str:
+    return str(sizes) if isinstance(sizes, int | str) else ",".join(map(str, sizes))

@@ -1,0 +1,130 @@
+"""What a comparison found, for a notebook, a terminal or a program."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pamprof.errors import OutputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from pamprof.analysis.comparison.story import Analysis, Story
+    from pamprof.pricing.rates.price_choice import PriceChoice
+    from pamprof.records import PriceQuote
+    from pamprof.records.store import RecordFile
+    from pamprof.render.comparison.model import ReportView
+
+
+class Result:
+    """Records of one comparison or more, and everything that follows from them.
+
+    Statistics are computed from the stored samples when they are first asked for. ``repr`` gives the table that
+    ``pamprof compare`` prints; a notebook shows sentence, four numbers, ladders and table.
+
+    Attributes:
+        records: Sessions, runs with all samples, skips with their reasons, ceilings.
+
+    Args:
+        records: At least one run.
+        quote: A price that replaces the records' own.
+        choice: What serving may be paid with, where the records hold a sweep.
+    """
+
+    def __init__(
+        self,
+        records: RecordFile,
+        *,
+        quote: PriceQuote | None = None,
+        choice: PriceChoice | None = None,
+    ) -> None:
+        self.records = records
+        self._quote = quote
+        self._choice = choice
+
+    @cached_property
+    def _comparison(self) -> RecordFile:
+        from pamprof.records.sweeps import split_sweeps
+
+        return split_sweeps(self.records)[0]
+
+    @cached_property
+    def _analysis(self) -> Analysis:
+        from pamprof.analysis import analyse
+
+        return analyse(self._comparison)
+
+    @cached_property
+    def _view(self) -> ReportView:
+        from pamprof.render.formats.write import report_view
+
+        return report_view(self.records, self._analysis, quote=self._quote, choice=self._choice)
+
+    @property
+    def story(self) -> Story:
+        """Who is compared, at which points, what the numbers are; ``story.sentence`` says it in words."""
+        return self._analysis.story
+
+    def to_frame(self) -> DataFrame:
+        """One row a measured workload, with the columns of ``measurements.csv``; an unknown value is ``NA``.
+
+        Times are in seconds, memory in bytes, energy in joules, prices in US dollars: the unit ends each column's name.
+        """
+        from pamprof.render.formats.csv import measurements
+
+        return measurements(self._comparison, self._analysis, quote=self._quote)
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write ``measurements.csv`` as the report has it, text that a spreadsheet would run made inert.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        from pamprof.render.formats.csv import measurements_csv
+        from pamprof.render.formats.files import write_files
+
+        target = Path(path)
+        text = measurements_csv(self._comparison, self._analysis, quote=self._quote)
+        return write_files(target.parent, [(target.name, text.encode())])[0]
+
+    def to_parquet(self, path: str | Path) -> Path:
+        """Write the frame as one Parquet file.
+
+        Raises:
+            UnsupportedError: pyarrow is not installed.
+            OutputError: The file cannot be written.
+        """
+        from importlib.util import find_spec
+
+        if find_spec("pyarrow") is None:
+            raise UnsupportedError("a Parquet file needs pyarrow, which is not installed; pip install pyarrow")
+        target = Path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.to_frame().to_parquet(target, engine="pyarrow", index=False)
+        except OSError as exc:
+            raise OutputError(f"cannot write {target}: {exc.strerror}; choose another path") from exc
+        return target
+
+    def report(self, folder: str | Path) -> Path:
+        """Write the report as ``pamprof report`` does; the path of its page.
+
+        Raises:
+            OutputError: The folder cannot be made or a file in it not written.
+        """
+        from pamprof.render.formats.write import write_report
+
+        return write_report(self.records, Path(folder), quote=self._quote, choice=self._choice).html
+
+    def __repr__(self) -> str:
+        from pamprof.render.formats.terminal import terminal_text
+
+        return terminal_text(self._view)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: light and dark, without a script, without a style that reaches beyond it."""
+        from pamprof.render.formats.html import render_notebook
+
+        return render_notebook(self._view)
