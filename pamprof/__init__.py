@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pamprof.errors import PamprofError
 
 # Where each public name is defined.
-_EXPORTS = {
+_HOMES = {
     "PamprofError": "pamprof.errors",
     "Result": "pamprof.api.result",
     "compare": "pamprof.api.compare",
@@ -48,9 +48,9 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """A public name, imported now."""
-    if name not in _EXPORTS:
+    if name not in _HOMES:
         raise AttributeError(f"module 'pamprof' has no attribute {name!r}")
-    value = getattr(import_module(_EXPORTS[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

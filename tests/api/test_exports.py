@@ -29,7 +29,7 @@ def test_every_public_name_is_there_and_documented(name):
 
 
 def test_the_table_of_names_is_what_is_public():
-    assert {*pamprof._EXPORTS, "__version__"} == set(pamprof.__all__)
+    assert {*pamprof._HOMES, "__version__"} == set(pamprof.__all__)
 
 
 def test_another_name_is_no_attribute():
