@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pamprof.api.compare import compare
     from pamprof.api.cost import cost
     from pamprof.api.memory import peak_memory
+    from pamprof.api.profile import profile
     from pamprof.api.result import Result
     from pamprof.api.stored import load, report
     from pamprof.errors import PamprofError
@@ -31,6 +32,7 @@ _HOMES = {
     "cost": "pamprof.api.cost",
     "load": "pamprof.api.stored",
     "peak_memory": "pamprof.api.memory",
+    "profile": "pamprof.api.profile",
     "report": "pamprof.api.stored",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "cost",
     "load",
     "peak_memory",
+    "profile",
     "report",
 ]
 

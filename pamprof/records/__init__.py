@@ -20,6 +20,7 @@ from pamprof.records.run import (
     Unknown,
 )
 from pamprof.records.session import ArmFacts, Effort, MatchResidual, Perplexity, Session, SessionKind
+from pamprof.records.training import TrainingProfile
 from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "SkipKind",
     "StopReason",
     "Timing",
+    "TrainingProfile",
     "Unknown",
     "Workload",
     "occupied_vcpus",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import Session
+from pamprof.records.training import TrainingProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from pamprof.records.workload import LayerSpec, Workload
 
 
-def impossible(record: Session | Run | Skip | Ceilings) -> str | None:
+def impossible(record: Session | Run | Skip | Ceilings | TrainingProfile) -> str | None:
     """The first value of ``record`` that must be a positive finite number and is not, as ``name is value``."""
     found = (f"{name} is {value}" for name, value in _positive(record) if not (isfinite(value) and value > 0))
     return next(found, None)
 
 
-def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, float]]:
+def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile) -> Iterator[tuple[str, float]]:
     match record:
         case Run():
             yield from _workload("workload", record.workload)
@@ -36,21 +37,29 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
                 rate: float | None = getattr(record, name)
                 if rate is not None:
                     yield name, rate
+        case TrainingProfile():
+            yield from (("step_seconds", time) for time in record.step_seconds)
+            if record.tokens_per_step is not None:
+                yield "tokens_per_step", record.tokens_per_step
         case Session():
-            yield "sequence_length", record.sequence_length
-            for arm in record.arms:
-                yield from _spec("arms.spec", arm.spec)
-                yield "arms.parameter_count", arm.parameter_count
-                yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
-            if record.quote is not None:
-                for name in ("chosen", "low", "high"):
-                    price: Price = getattr(record.quote, name)
-                    yield f"quote.{name}.device_count", price.device_count
-                    yield f"quote.{name}.usd_per_hour", float(price.usd_per_hour)
-                    for field in ("vcpu_count", "used_vcpu_count"):
-                        count: int | None = getattr(price, field)
-                        if count is not None:
-                            yield f"quote.{name}.{field}", count
+            yield from _session(record)
+
+
+def _session(session: Session) -> Iterator[tuple[str, float]]:
+    yield "sequence_length", session.sequence_length
+    for arm in session.arms:
+        yield from _spec("arms.spec", arm.spec)
+        yield "arms.parameter_count", arm.parameter_count
+        yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
+    if session.quote is not None:
+        for name in ("chosen", "low", "high"):
+            price: Price = getattr(session.quote, name)
+            yield f"quote.{name}.device_count", price.device_count
+            yield f"quote.{name}.usd_per_hour", float(price.usd_per_hour)
+            for field in ("vcpu_count", "used_vcpu_count"):
+                count: int | None = getattr(price, field)
+                if count is not None:
+                    yield f"quote.{name}.{field}", count
 
 
 def _run(run: Run) -> Iterator[tuple[str, float]]:

@@ -2,8 +2,8 @@
 
 Schema history (newest first):
 
-1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records; ``crc32`` over the record's own bytes, so
-   that a line damaged on disk is refused instead of read as a different number.
+1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records, later ``training`` too; ``crc32`` over the
+   record's own bytes, so that a line damaged on disk is refused instead of read as a different number.
 
 Records outlive the code that wrote them, so every version stays readable:
 
@@ -29,19 +29,21 @@ from pamprof.records.magnitudes import outsized
 from pamprof.records.older import completed_run, completed_session
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import Session
+from pamprof.records.training import TrainingProfile
 
 SCHEMA_VERSION = 1
 
 # Every line of every schema begins so, whole or torn.
 LINE_BEGINNING = b'{"schema_version":'
 
-Record = Session | Run | Skip | Ceilings
+Record = Session | Run | Skip | Ceilings | TrainingProfile
 
-_TYPES: dict[str, type[Session] | type[Run] | type[Skip] | type[Ceilings]] = {
+_TYPES: dict[str, type[Session] | type[Run] | type[Skip] | type[Ceilings] | type[TrainingProfile]] = {
     "session": Session,
     "run": Run,
     "skip": Skip,
     "ceilings": Ceilings,
+    "training": TrainingProfile,
 }
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 

@@ -14,10 +14,11 @@ from pamprof.errors import OutputError, RecordError
 from pamprof.records.codec import LINE_BEGINNING, Record, decode, encode
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import Session
+from pamprof.records.training import TrainingProfile
 
 RECORDS_FILE = "runs.jsonl"
 
-_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings)
+_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings, TrainingProfile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class RecordFile:
         skips: Points without a number, in file order.
         problems: One sentence for each line that could not be read.
         ceilings: What devices reached at best, in file order.
+        profiles: Profiled training loops, in file order.
     """
 
     sessions: tuple[Session, ...]
@@ -37,11 +39,12 @@ class RecordFile:
     skips: tuple[Skip, ...]
     problems: tuple[str, ...]
     ceilings: tuple[Ceilings, ...] = ()
+    profiles: tuple[TrainingProfile, ...] = ()
 
     @property
     def record_count(self) -> int:
         """Records of every kind."""
-        return len(self.sessions) + len(self.runs) + len(self.skips) + len(self.ceilings)
+        return sum(map(len, (self.sessions, self.runs, self.skips, self.ceilings, self.profiles)))
 
 
 class RunStore:
@@ -137,6 +140,7 @@ def read_records(path: Path) -> RecordFile:
     runs: list[Run] = []
     skips: list[Skip] = []
     ceilings: list[Ceilings] = []
+    profiles: list[TrainingProfile] = []
     problems: list[str] = []
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
@@ -155,7 +159,9 @@ def read_records(path: Path) -> RecordFile:
                 skips.append(record)
             case Ceilings():
                 ceilings.append(record)
-    if not (sessions or runs or skips or ceilings):
+            case TrainingProfile():
+                profiles.append(record)
+    if not (sessions or runs or skips or ceilings or profiles):
         detail = f"; {problems[0]}" if problems else ""
         raise RecordError(f"{path} holds no readable record{detail}")
     return RecordFile(
@@ -164,6 +170,7 @@ def read_records(path: Path) -> RecordFile:
         skips=tuple(skips),
         problems=tuple(problems),
         ceilings=tuple(ceilings),
+        profiles=tuple(profiles),
     )
 
 
@@ -176,6 +183,7 @@ def merged(files: Iterable[RecordFile]) -> RecordFile:
         skips=tuple(skip for file in files for skip in file.skips),
         problems=tuple(problem for file in files for problem in file.problems),
         ceilings=tuple(ceilings for file in files for ceilings in file.ceilings),
+        profiles=tuple(profile for file in files for profile in file.profiles),
     )
 
 
@@ -193,7 +201,12 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
 
     def distinct(file: RecordFile) -> RecordFile:
         kept = replace(
-            file, sessions=new(file.sessions), runs=new(file.runs), skips=new(file.skips), ceilings=new(file.ceilings)
+            file,
+            sessions=new(file.sessions),
+            runs=new(file.runs),
+            skips=new(file.skips),
+            ceilings=new(file.ceilings),
+            profiles=new(file.profiles),
         )
         return kept if kept.record_count else replace(kept, problems=())  # the file before has them already
 
@@ -211,3 +224,5 @@ def _identity(record: Record) -> tuple[str, ...]:
             return ("skip", record.session_id, record.started_at, record.workload.key)
         case Ceilings():
             return ("ceilings", record.session_id, record.started_at, record.dtype)
+        case TrainingProfile():
+            return ("training", record.session_id, record.started_at)

@@ -14,6 +14,7 @@ under ``torch.compile`` is counted as the eager code it was made from. Never tim
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,9 +31,9 @@ from pamprof.records import FlopCount, OperatorCount
 from pamprof.workloads.kernel_flops import OperatorWork, kernel_formula, register_kernel_flops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["count_flops", "register_kernel_flops", "work_of"]
+__all__ = ["count_flops", "counting", "register_kernel_flops", "work_of"]
 
 
 def count_flops(step: Callable[[], object], *, closed_form_matrix_flop_count: int | None = None) -> FlopCount:
@@ -45,22 +46,33 @@ def count_flops(step: Callable[[], object], *, closed_form_matrix_flop_count: in
         step: One step: forward, forward and backward, or one decoded token; its tensors may be on any device.
         closed_form_matrix_flop_count: The layer's own formula, passed through to stand beside the count.
     """
-    counter = _Counter()
-    with torch.compiler.set_stance("force_eager"), _FusedAttentionOnMeta(), counter:
+    with counting() as counted:
         step()
-    return FlopCount(
-        matrix_flop_count=counter.matrix_flop_count,
-        matrix_dense_flop_count=counter.matrix_dense_flop_count,
-        elementwise_flop_count=counter.elementwise_flop_count,
-        closed_form_matrix_flop_count=closed_form_matrix_flop_count,
-        operator_count=counter.operator_count,
-        uncounted_operators=tuple(
-            OperatorCount(operator=name, count=count) for name, count in sorted(counter.uncounted.items())
-        ),
-        complete=not counter.uncounted,
-        kernel_byte_count=counter.kernel_byte_count,
-        attention_operators=tuple(dict.fromkeys(counter.attention)),
-    )
+    return counted(closed_form_matrix_flop_count)
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[int | None], FlopCount]]:
+    """Count what runs until the context ends; then what is yielded gives the count, with a closed form beside it."""
+    counter = _Counter()
+
+    def counted(closed_form_matrix_flop_count: int | None) -> FlopCount:
+        return FlopCount(
+            matrix_flop_count=counter.matrix_flop_count,
+            matrix_dense_flop_count=counter.matrix_dense_flop_count,
+            elementwise_flop_count=counter.elementwise_flop_count,
+            closed_form_matrix_flop_count=closed_form_matrix_flop_count,
+            operator_count=counter.operator_count,
+            uncounted_operators=tuple(
+                OperatorCount(operator=name, count=count) for name, count in sorted(counter.uncounted.items())
+            ),
+            complete=not counter.uncounted,
+            kernel_byte_count=counter.kernel_byte_count,
+            attention_operators=tuple(dict.fromkeys(counter.attention)),
+        )
+
+    with torch.compiler.set_stance("force_eager"), _FusedAttentionOnMeta(), counter:
+        yield counted
 
 
 def work_of(call: OperatorCall, torch_formulas: Mapping[object, Callable[..., int]]) -> OperatorWork | None:

@@ -66,16 +66,52 @@ def monitor(
         The window, and the reason for every field of it that is None or signal that is missing.
     """
     synchronise()
-    sampler = _Sampler(probes, clock)
-    sampler.start(background=background)
-    between: Callable[[], None] = _nothing if background else sampler.poll_due
-    start = clock()
+    window = OpenWindow(probes, origin=origin, clock=clock, background=background)
+    between: Callable[[], None] = _nothing if background else window.poll_due
     try:
-        steps = _run_steps(step, synchronise, between, clock, start + minimum_seconds)
+        steps = _run_steps(step, synchronise, between, clock, window.start + minimum_seconds)
         end = clock()
     finally:
-        sampler.stop()
-    return _assemble(sampler.observations, steps=steps, start=start, end=end, origin=origin)
+        window.close()
+    return window.seen(steps=steps, end=end)
+
+
+class OpenWindow:
+    """A window over steps that somebody else runs: sampled from now on, until it is closed.
+
+    Attributes:
+        start: When it began, on the clock.
+
+    Args:
+        probes: What to sample; each keeps its own interval.
+        origin: The session's start on ``clock``.
+        clock: Monotonic seconds.
+        background: Sample from a thread; False where ``poll_due`` is called instead.
+        least_interval_seconds: Between two polls of one probe, where its own interval is shorter.
+    """
+
+    def __init__(
+        self,
+        probes: Sequence[Probe],
+        *,
+        origin: float,
+        clock: Callable[[], float] = time.perf_counter,
+        background: bool = True,
+        least_interval_seconds: float = 0.0,
+    ) -> None:
+        self._origin = origin
+        self._sampler = _Sampler(probes, clock, least_interval_seconds)
+        self._sampler.start(background=background)
+        self.poll_due = self._sampler.poll_due
+        self.start = clock()
+
+    def close(self) -> None:
+        """Take the last readings."""
+        self._sampler.stop()
+
+    def seen(self, *, steps: int, end: float) -> tuple[Monitor, tuple[Unknown, ...]]:
+        """What was seen from the start to ``end``, in which ``steps`` were completed; as ``monitor`` returns it."""
+        return _assemble(self._sampler.observations, steps=steps, start=self.start, end=end, origin=self._origin)
 
 
 def _nothing() -> None:
@@ -109,7 +145,8 @@ def _run_steps(
 class _Sampler:
     """Polls each probe when it is due, from a thread of its own or when told to, and collects what they saw."""
 
-    def __init__(self, probes: Sequence[Probe], clock: Callable[[], float]) -> None:
+    def __init__(self, probes: Sequence[Probe], clock: Callable[[], float], least_interval_seconds: float) -> None:
+        self._least_interval_seconds = least_interval_seconds
         self.observations: list[Observation] = []
         self._clock = clock
         self._probes = tuple(probes)
@@ -121,7 +158,7 @@ class _Sampler:
     def start(self, *, background: bool) -> None:
         for probe in self._probes:
             self._ask(probe, probe.start)
-        self._due = [self._clock() + probe.interval_seconds for probe in self._probes]
+        self._due = [self._clock() + self._interval(probe) for probe in self._probes]
         if background and self._probes:
             self._thread = threading.Thread(target=self._run, name="pamprof-sampler", daemon=True)
             self._thread.start()
@@ -137,8 +174,11 @@ class _Sampler:
         for position, probe in enumerate(self._probes):
             now = self._clock()
             if now >= self._due[position]:
-                self._due[position] = now + probe.interval_seconds
+                self._due[position] = now + self._interval(probe)
                 self._ask(probe, probe.poll)
+
+    def _interval(self, probe: Probe) -> float:
+        return max(probe.interval_seconds, self._least_interval_seconds)
 
     def _run(self) -> None:
         while not self._stopping.wait(min(1.0, max(0.001, min(self._due) - self._clock()))):

@@ -26,7 +26,7 @@ from pamprof.measure.memory.storage_tracker import StorageTracker, held_bytes, h
 from pamprof.records import Memory, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import nn
 
@@ -92,7 +92,7 @@ def decompose(
     Raises:
         UnsupportedError: The device is neither a CPU nor CUDA.
     """
-    resident = _Resident.of(module, optimizer, state, inputs, device_type=device.type)
+    resident = Resident.of(module, optimizer, state, inputs, device_type=device.type)
     watch = ActivationWatch(module, inputs, resident.storages, device_type=device.type)
     if device.type == "cpu":
         found = _on_cpu(step, resident, watch, compiled=compiled)
@@ -173,7 +173,7 @@ class _Peak:
     reserved_bytes: int | None = None
 
 
-def _on_cpu(step: Callable[[], object], resident: _Resident, watch: ActivationWatch, *, compiled: bool) -> _Peak:
+def _on_cpu(step: Callable[[], object], resident: Resident, watch: ActivationWatch, *, compiled: bool) -> _Peak:
     short_lived_bytes: int | None = None
     found_bytes = 0
     if compiled:
@@ -182,7 +182,8 @@ def _on_cpu(step: Callable[[], object], resident: _Resident, watch: ActivationWa
             step()
         watch.look()
     else:
-        tracker = _tracked(step, resident, watch, device_type="cpu")
+        with tracking(resident, watch, device_type="cpu") as tracker:
+            step()
         found_bytes = tracker.found_bytes
         short_lived_bytes = tracker.peak_bytes - resident.byte_count - watch.bytes_at_peak
     # Gradients of the step before would be freed unseen in the middle of this one.
@@ -197,7 +198,7 @@ def _on_cpu(step: Callable[[], object], resident: _Resident, watch: ActivationWa
 def _on_cuda(
     step: Callable[[], object],
     device: torch.device,
-    resident: _Resident,
+    resident: Resident,
     watch: ActivationWatch,
     allocated_before_bytes: int,
     *,
@@ -210,7 +211,8 @@ def _on_cuda(
             step()
         watch.look()
     else:
-        tracker = _tracked(step, resident, watch, device_type="cuda")
+        with tracking(resident, watch, device_type="cuda") as tracker:
+            step()
         short_lived_bytes = tracker.peak_bytes - resident.byte_count - watch.bytes_at_peak
     held = resident.byte_count + watch.gradient_bytes()
     with cuda_peak(device, held, allocated_before_bytes) as peak:
@@ -223,10 +225,9 @@ def _on_cuda(
     )
 
 
-def _tracked(
-    step: Callable[[], object], resident: _Resident, watch: ActivationWatch, *, device_type: str
-) -> StorageTracker:
-    """Run the step with every storage followed; the watch looks whenever they reach a new height."""
+@contextlib.contextmanager
+def tracking(resident: Resident, watch: ActivationWatch, *, device_type: str) -> Iterator[StorageTracker]:
+    """Follow every storage until the context ends; the watch looks whenever they reach a new height."""
     tracker = StorageTracker(
         *resident.storages.values(), *watch.gradients(), at_new_peak=watch.look, device_type=device_type
     )
@@ -234,14 +235,13 @@ def _tracked(
     watch.at_save = tracker.follow
     try:
         with watch.hooks(look=False), tracker:
-            step()
+            yield tracker
     finally:
         tracker.close()
-    return tracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Resident:
+class Resident:
     """What is alive before, during and after the step; a storage belongs to the first part that holds it."""
 
     parameter_bytes: int
@@ -264,7 +264,8 @@ class _Resident:
         inputs: Sequence[torch.Tensor],
         *,
         device_type: str,
-    ) -> _Resident:
+    ) -> Resident:
+        """What a step's parts hold on one kind of device; the arguments of ``decompose``."""
         storages: dict[int, torch.UntypedStorage] = {}
         part_bytes: list[int] = []
         for holder in (module, optimizer, state, list(inputs)):

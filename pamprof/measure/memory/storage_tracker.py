@@ -93,6 +93,9 @@ class StorageSet:
         self.live_bytes += size - self._bytes.get(key, 0)
         self._bytes[key] = size
 
+    def __contains__(self, storage: torch.UntypedStorage) -> bool:
+        return id(storage) in self._finalizers
+
     def _forget(self, key: int) -> None:
         self._finalizers.pop(key, None)
         self.live_bytes -= self._bytes.pop(key, 0)
@@ -110,6 +113,7 @@ class StorageTracker(TorchDispatchMode):
     Attributes:
         peak_bytes: Highest live storage so far, storages held before included.
         found_bytes: Storage that operators read and nobody had announced or returned: constants kept elsewhere.
+        found_bytes_at_peak: Those of them that were alive at the peak.
 
     Args:
         holders: What is alive before the step and belongs to it: modules, optimizer, state, inputs.
@@ -128,6 +132,8 @@ class StorageTracker(TorchDispatchMode):
         self._device_type = device_type
         self.peak_bytes = 0
         self.found_bytes = 0
+        self.found_bytes_at_peak = 0
+        self._found = StorageSet()
         for storage in held_storages(*holders, device_type=device_type).values():
             self._storages.add(storage)
         self._note()
@@ -155,7 +161,7 @@ class StorageTracker(TorchDispatchMode):
         output = func(*args, **keywords)
         # What was read is still alive, so the moment after the call is the operator's fullest.
         before = self.live_bytes
-        self._add(args, keywords)
+        self._add(args, keywords, into=self._found)
         self.found_bytes += self.live_bytes - before
         self._add(output)
         if not _sums_in_place(func, args):
@@ -167,18 +173,24 @@ class StorageTracker(TorchDispatchMode):
         self._add(*values)
         self._note()
 
-    def _add(self, *values: object) -> None:
+    def _add(self, *values: object, into: StorageSet | None = None) -> None:
+        """Follow the storages in ``values``; those that are new to the tracker ``into`` another set as well."""
         for tensor in tensors_in(values):
             if tensor.device.type == self._device_type:
-                self._storages.add(tensor.untyped_storage())
+                storage = tensor.untyped_storage()
+                if into is not None and storage not in self._storages:
+                    into.add(storage)
+                self._storages.add(storage)
 
     def close(self) -> None:
         """Stop following; the figures stay."""
         self._storages.close()
+        self._found.close()
 
     def _note(self) -> None:
         if self.live_bytes > self.peak_bytes:
             self.peak_bytes = self.live_bytes
+            self.found_bytes_at_peak = self._found.live_bytes
             if self._at_new_peak is not None:
                 self._at_new_peak()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pamprof.render.charts import Chart
     from pamprof.render.comparison.model import ReportView
+    from pamprof.render.training import TrainingView
 
 _NOTEBOOK_COLUMNS = ("tokens_per_second", "cost", "price", "memory")
 _NOTEBOOK_ROWS = 12
@@ -49,6 +50,11 @@ def render_notebook(view: ReportView) -> str:
         rows=rows,
         left_out=left_out,
     )
+
+
+def render_training(view: TrainingView) -> str:
+    """The profile of a training loop, as one element for a notebook's cell."""
+    return render_page("training.html.jinja", (), view=view)
 
 
 def render_page(template: str, charts: Iterable[Chart], **content: object) -> str:

@@ -1,0 +1,1 @@
+"""What somebody's training loop costs: step times, and one step taken apart beside them."""
