@@ -6,6 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import pamprof
 
@@ -46,7 +47,7 @@ def test_every_file_the_readme_links_to_is_there():
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    (snippet,) = re.findall(r"```python\n(import pamprof\n.*?)```", README, flags=re.DOTALL)
+    snippet, loop = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reports").symlink_to(REPOSITORY / "reports")
     monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
@@ -61,3 +62,13 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     assert set(names["stored"].to_frame()["ListUnitPrice"]) == {2.95}
     assert 0.001 < float(usd) < 1
+    layer = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+
+    def train(inputs):
+        layer(inputs).sum().backward()
+        optimizer.step()
+
+    exec(loop, {"pamprof": pamprof, "batch": 2, "length": 3, "train": train, "loader": [torch.ones(6, 4)] * 4})
+    assert "6 tokens a step" in capsys.readouterr().out
+    assert (tmp_path / "runs.jsonl").exists()

@@ -10,7 +10,7 @@ from pamprof.devices.peaks import peak_flops_per_second, peak_unknown_reason
 from pamprof.pricing.rates.rate_words import machine, rate_per_hour
 from pamprof.pricing.run_cost import SECONDS_PER_HOUR, cost_per_million_tokens
 from pamprof.render.text import clean, day, device_label, plural
-from pamprof.statistics import median_interval
+from pamprof.statistics import half_width, median_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,9 +87,7 @@ def _times(record: TrainingProfile, step: Interval | None, timed: int) -> Iterat
     yield Figure(
         heading="Step",
         text=units.UNKNOWN if step is None else units.seconds(step.median),
-        detail=why
-        if step is None
-        else f"[{units.seconds(step.low)}, {units.seconds(step.high)}], median of {plural(timed, 'step')}",
+        detail=why if step is None else f"{units.plus_minus(half_width(step))}, median of {plural(timed, 'step')}",
         column="step_median_seconds",
         value=None if step is None else step.median,
     )
@@ -173,6 +171,7 @@ def _memory(record: TrainingProfile) -> Iterator[Figure]:
         yield Figure(
             heading=heading,
             text=units.UNKNOWN if size is None else units.binary_bytes(size),
+            detail="" if size is not None else _why(record, f"memory.{name}"),
             column=name,
             value=size,
             dtype="Int64",

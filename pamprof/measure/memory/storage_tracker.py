@@ -96,6 +96,12 @@ class StorageSet:
     def __contains__(self, storage: torch.UntypedStorage) -> bool:
         return id(storage) in self._finalizers
 
+    def discard(self, storage: torch.UntypedStorage) -> None:
+        """Follow a storage no longer, if it was followed."""
+        if storage in self:
+            self._finalizers[id(storage)].detach()
+            self._forget(id(storage))
+
     def _forget(self, key: int) -> None:
         self._finalizers.pop(key, None)
         self.live_bytes -= self._bytes.pop(key, 0)
@@ -169,7 +175,9 @@ class StorageTracker(TorchDispatchMode):
         return output
 
     def follow(self, *values: object) -> None:
-        """Follow the storages of all tensors in ``values`` that lie on the device."""
+        """Follow the storages of all tensors in ``values`` that lie on the device; they are announced from now on."""
+        for tensor in tensors_in(values):
+            self._found.discard(tensor.untyped_storage())
         self._add(*values)
         self._note()
 

@@ -37,7 +37,7 @@ class StepAnatomy:
     """Counts and follows everything from its making until ``end``.
 
     The step runs eagerly, whatever torch.compile made of it. Tensors that it reads and that existed before, inputs and
-    constants, are ``input_bytes``.
+    constants, are ``input_bytes``, unless autograd saves them: saved activations.
 
     Args:
         module: What is trained.

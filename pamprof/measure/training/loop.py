@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +26,7 @@ from pamprof.records import TrainingProfile, Unknown
 from pamprof.workloads.execution import compiler_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import nn
 
@@ -155,7 +156,10 @@ class TrainingLoop:
             reasons += [Unknown(field=field, reason=why) for field in ("flops", "memory", "dtype")]
         if self._tokens_per_step is None:
             reasons.append(Unknown(field="tokens_per_step", reason="nobody said how many; give tokens="))
-        compiled = compiler_counts()[0] > 0
+        compiled, memory = compiler_counts()[0] > 0, None
+        if self._step is not None:
+            memory = _memory(self._step.memory, device, is_timed=bool(times), compiled=compiled)
+            reasons += _memory_unknowns(memory, device)
         quote, quote_reason = price(device.kind, device.name, environment.processor_use)
         return TrainingProfile(
             session_id=uuid.uuid4().hex[:12],
@@ -169,7 +173,7 @@ class TrainingLoop:
             parameter_count=_parameter_count(self._module),
             compiled=compiled,
             flops=None if self._step is None else self._step.flops,
-            memory=None if self._step is None else _memory(self._step.memory, device, is_timed=bool(times)),
+            memory=memory,
             monitor=monitor,
             quote=quote,
             quote_unknown_reason=quote_reason,
@@ -179,22 +183,38 @@ class TrainingLoop:
     def _too_short(self) -> str:
         if self._ended == 0:
             return "no step was seen to end; call run.step() where one does, or train with an optimizer of torch"
-        return f"the loop ended after {self._ended} steps, before the first timed one"
+        return f"the loop ended after {self._ended} step{'s' if self._ended > 1 else ''}, before the first timed one"
 
 
-def _memory(memory: Memory, device: Device, *, is_timed: bool) -> Memory:
-    """On CUDA with the allocator's own peak over the timed steps, where there are any."""
+def _memory(memory: Memory, device: Device, *, is_timed: bool, compiled: bool) -> Memory:
+    """On CUDA with the allocator's own peak over the timed steps; what compiled code holds then is not known apart."""
     if device.kind != "cuda" or not is_timed:
         return memory
-    from dataclasses import replace
-
     place = device.torch_device
     return replace(
         memory,
+        saved_activation_bytes=None if compiled else memory.saved_activation_bytes,
+        short_lived_bytes=None if compiled else memory.short_lived_bytes,
         peak_bytes=cuda_storage_bytes(place, "peak"),
         reserved_bytes=torch.cuda.max_memory_reserved(place),
         device_used_bytes=device.memory().used_bytes,
     )
+
+
+def _memory_unknowns(memory: Memory, device: Device) -> Iterator[Unknown]:
+    """Why fields of it are None."""
+    used = "the loop was not timed" if device.kind == "cuda" else "the device is a CPU"
+    reasons = {
+        "saved_activation_bytes": "the timed steps ran compiled code, the counted one did not",
+        "short_lived_bytes": "the timed steps ran compiled code, the counted one did not",
+        "workspace_bytes": "workspaces are not told from other tensors in a loop that somebody else runs",
+        "reserved_bytes": used,
+        "device_used_bytes": used,
+        "process_peak_bytes": "the system keeps no high-water mark of the resident set",
+    }
+    for name, reason in reasons.items():
+        if getattr(memory, name) is None:
+            yield Unknown(field=f"memory.{name}", reason=reason)
 
 
 def _parameter_count(module: nn.Module | None) -> int | None:
