@@ -8,8 +8,8 @@ threads over a loop that only waits: all of it is charged, although most of it r
 1 % or more.
 
 Result on a virtual machine with 2 cores of an AMD EPYC, Python 3.11, torch 2.13.0+cpu, 28 November 2026, other programs
-on all cores: clock 0.2 µs a step (of 9 rounds -4.8 to 4.1), sensors 2.20 ms a second: 0.22% of a step of 10 ms. On a GPU
-a step's end records two CUDA events besides.
+on all cores: clock 0.2 µs a step (of 9 rounds -4.8 to 4.1), sensors 2.20 ms a second, together 0.22 % of a step of
+10 ms. On a GPU a step's end records two CUDA events besides.
 """
 
 from __future__ import annotations

@@ -52,7 +52,13 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     (tmp_path / "reports").symlink_to(REPOSITORY / "reports")
     monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
     monkeypatch.setattr("pamprof.render.formats.write.draw_png", lambda chart: b"")
-    small = {"implementations": ["sdpa", "planar"], "time_limit": 0.05, "monitor": 0.05, "device": "cpu"}
+    small = {
+        "implementations": ["sdpa", "planar"],
+        "time_limit": 0.05,
+        "monitor": 0.05,
+        "device": "cpu",
+        "time_budget": "4m",
+    }
     monkeypatch.setattr(pamprof, "compare", partial(pamprof.compare, **small))
     names = {}
     exec(snippet, names)

@@ -96,7 +96,7 @@ def _times(record: TrainingProfile, step: Interval | None, timed: int) -> Iterat
     micro = "" if record.accumulation == 1 else f", {record.accumulation} micro-batches"
     yield Figure(
         heading="Tokens per second",
-        text=units.UNKNOWN if rate is None else units.significant(rate.median),
+        text=units.UNKNOWN if rate is None else units.si(rate.median),
         detail=f"{tokens:,} tokens a step{micro}"
         if rate is not None
         else why
@@ -123,7 +123,7 @@ def _flops(record: TrainingProfile, step: Interval | None) -> Iterator[Figure]:
         detail += ", of the eager code" if record.compiled else ""
     yield Figure(
         heading="FLOPs",
-        text=units.UNKNOWN if flops is None else units.significant(flops.matrix_flop_count),
+        text=units.UNKNOWN if flops is None else units.si(flops.matrix_flop_count, "FLOP"),
         detail=detail,
         column="matrix_flop_count_per_step",
         value=None if flops is None else flops.matrix_flop_count,
@@ -132,7 +132,7 @@ def _flops(record: TrainingProfile, step: Interval | None) -> Iterator[Figure]:
     per_second = None if flops is None or step is None else flops.matrix_flop_count / step.median
     peak = None if record.dtype is None else peak_flops_per_second(record.environment, record.dtype)
     if per_second is not None and peak is not None:
-        mfu, why = per_second / peak, f"of {units.significant(peak)} FLOP/s, dense {record.dtype}"
+        mfu, why = per_second / peak, f"of {units.si(peak, 'FLOP/s')}, dense {record.dtype}"
     else:
         mfu, why = None, detail if flops is None else _NO_STEP
         if per_second is not None and record.dtype is not None:

@@ -21,7 +21,7 @@ from tests.synthetic import synthetic_records
 
 SMALL = {
     "preset": "tiny", "phases": ["decode"], "batch_size": 1, "sequence_length": {"decode": [64]}, "device": "cpu",
-    "implementations": ["sdpa", "planar"], "time_limit": 0.05, "monitor": 0.1, "price": 3.6,
+    "implementations": ["sdpa", "planar"], "time_limit": 0.05, "monitor": 0.1, "price": 3.6, "time_budget": "4m",
 }  # fmt: skip
 
 
