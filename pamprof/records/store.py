@@ -157,7 +157,11 @@ def read_records(path: Path) -> RecordFile:
             record = decode(text)
         except RecordError as exc:
             torn = number == len(lines) and is_torn(text)
-            problem = "cut off; the session was killed, or the file was not copied whole" if torn else str(exc)
+            problem = (
+                "cut off; its session was killed or still writes, or the file was not copied whole"
+                if torn
+                else str(exc)
+            )
             problems.append(f"{path.name} line {number}: {problem}")
             continue
         match record:

@@ -200,7 +200,7 @@ def test_a_gate_on_damaged_records_is_refused_unless_asked_to_do_without(diff, t
     assert "--skip-damaged" in refused
     told = diff("base", "slow", "--skip-damaged")
     assert told.exit_code == 0
-    assert f"Slow: 1 line could not be read: {line}: " in told.stdout
+    assert f"slow: 1 line could not be read: {line}: " in told.stdout
     (found,) = json.loads(diff("base", "slow", "--skip-damaged", "--json").stdout)
     assert any(f"could not be read: {line}" in note for note in found["notes"])
     assert f"could not be read: {line}" in diff("base", "slow", "--skip-damaged", "--markdown").stdout
