@@ -26,6 +26,7 @@ MARK = b"\xef\xbb\xbf"
         gzip.compress(MARK + WHOLE.removesuffix(b"\n")),
         gzip.compress(encode(RECORDS.sessions[0])) + gzip.compress(b"".join(map(encode, RECORDS.runs[:3]))),
     ],
+    ids=str.split("mark mark-crlf crlf crlf-unended unended blank gzip gzip-mark gzip-twice"),
 )
 def test_marks_line_ends_and_packing_lose_no_record(tmp_path, content):
     path = tmp_path / "runs.jsonl.gz"
@@ -77,6 +78,7 @@ TORN = encode(RECORDS.runs[0])[:300]
         (b'{"schema_version":2,"type":"run","crc32":"0","record":1}\n', "upgrade pamprof"),
         (encode(RECORDS.runs[0]).replace(b"transformer", b"transformed"), "does not match its checksum"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "bytes",
 )
 def test_a_file_without_one_record_is_named_for_what_it_is(tmp_path, content, cause):
     path = tmp_path / "runs.jsonl"
