@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pamprof.render import arms
-from pamprof.render.plots.style import DARK, LIGHT, _plain_tag
+from pamprof.render.plots.style import DARK, LIGHT, _inline, _plain_tag
 
 ARM_ROLES = [role for role, _ in (arms._REFERENCE, arms._TWIN, arms._PUBLISHED, *arms._PLAIN, arms._KERNELS)]
 
@@ -95,3 +95,10 @@ def test_roles_have_colours_of_their_own_in_both_themes():
 )
 def test_declarations_become_presentation_attributes(tag, plain):
     assert _plain_tag(tag) == plain
+
+
+def test_a_label_that_looks_like_markup_is_left_as_it_is():
+    label = '#1b2026 style="fill: red" 1.2345'
+    assert f">{label}</text>" in _inline(
+        f'<svg width="1" height="1"><text style="fill: #1b2026">{label}</text></svg>', "a"
+    )
