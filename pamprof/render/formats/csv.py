@@ -36,6 +36,11 @@ _FRACTIONS = ("_ratio", "_seconds", "_per_token", "_median", "_low", "_high", "_
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
+def for_spreadsheets(text: str) -> str:
+    """CSV text that a spreadsheet decodes as UTF-8: a byte order mark in front of anything beyond ASCII."""
+    return text if text.isascii() else f"\ufeff{text}"
+
+
 def guard(text: str) -> str:
     """``text`` so that no spreadsheet takes it for a formula: control characters replaced, an apostrophe in front."""
     return f"'{clean(text)}" if text.startswith(_FORMULA_STARTS) else clean(text)
@@ -53,7 +58,7 @@ def measurements_csv(
 
     rows = _rows(records, analysis, quote, quote_unknown_reason, text=guard)
     frame = pd.DataFrame.from_records(rows, columns=list(rows[0]) if rows else ["key"])
-    return str(frame.convert_dtypes().to_csv(index=False, lineterminator="\n"))
+    return for_spreadsheets(str(frame.convert_dtypes().to_csv(index=False, lineterminator="\n")))
 
 
 def measurements(records: RecordFile, analysis: Analysis, *, quote: PriceQuote | None = None) -> DataFrame:
@@ -177,6 +182,7 @@ def _row(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[s
         **_price(inputs, summary),
         **_processes(summary, comparison),
         "effort": None if (effort := inputs.efforts.get(run.session_id)) is None else str(effort),
+        "unreadable_line_count": len(inputs.records.problems),
     }
 
 
