@@ -1,5 +1,6 @@
 """Results of stored records, and prices without any."""
 
+import gzip
 from decimal import Decimal
 
 import pytest
@@ -26,6 +27,15 @@ def test_a_folder_a_file_and_both_give_one_result(folder):
     assert len(found.records.runs) == 12
     for same in (str(folder), folder / "runs.jsonl", [folder, str(folder / "runs.jsonl")]):
         assert pamprof.load(same).records == found.records
+
+
+def test_a_folder_may_hold_packed_records_and_a_damaged_line_is_told(folder, tmp_path):
+    content = (folder / "runs.jsonl").read_bytes() + b'{"schema_version":1,"type":"run"}\n'
+    (tmp_path / "runs.jsonl.gz").write_bytes(gzip.compress(content))
+    found = pamprof.load(tmp_path)
+    assert found.records.runs == pamprof.load(folder).records.runs
+    assert "1 line could not be read" in repr(found)
+    assert "1 line could not be read" in found._repr_html_()
 
 
 def test_a_price_of_ones_own_replaces_the_stored_one(folder):

@@ -94,7 +94,7 @@ def trained_modules(parameters: Iterable[torch.Tensor]) -> nn.ModuleList:
     """The outermost modules alive that hold any of ``parameters``."""
     wanted = {id(parameter) for parameter in parameters}
     # The type is asked, not the object: proxies may run code when they are asked for their class.
-    alive = [item for item in gc.get_objects() if issubclass(type(item), nn.Module)]
+    alive = [item for item in gc.get_objects() if issubclass(type(item), nn.Module) and "_modules" in vars(item)]
     holders = [module for module in alive if any(id(each) in wanted for each in module.parameters())]
     inner = {id(part) for module in holders for part in module.modules() if part is not module}
     return nn.ModuleList([module for module in holders if id(module) not in inner])
