@@ -29,9 +29,10 @@ class profile:  # noqa: N801 - called like a function, entered like a file
         print(run)
 
     A step ends when an optimizer of torch has stepped (of several, the first that does), or, where ``run.step()`` is
-    called, there. The first step is a warm-up. The second is counted and its memory followed, eagerly, which takes long
-    and is not timed. From the third on a clock is read at the end of each step, CUDA events on a GPU, and the device's
-    sensors are polled five times a second: less than 1 % of a step of 10 ms (``benchmarks/profile_overhead.py``).
+    called, there. The first step is a warm-up. The second is counted and its memory followed; it runs eagerly, which
+    takes long, and more memory than compiled code, and is not timed (``count=False`` leaves that out). From the third
+    on a clock is read at the end of each step, CUDA events on a GPU, and the device's sensors are polled five times a
+    second: less than 1 % of a step of 10 ms (``benchmarks/profile_overhead.py``).
 
     Attributes:
         record: What was measured, once the loop is over: see ``pamprof.records.TrainingProfile``.

@@ -170,6 +170,18 @@ def test_of_two_optimizers_the_first_ends_the_steps():
     assert run.record.flops.matrix_flop_count == 2 * FLOPS
 
 
+def test_two_optimizers_are_one_step_where_the_loop_says_so():
+    first, second = Loop(), Loop()
+    with pamprof.profile() as run:
+        for _ in range(4):
+            first.train()
+            second.train()
+            run.step()
+    memory = run.record.memory
+    assert (memory.parameter_bytes, memory.optimizer_bytes) == (2 * WEIGHT, 2 * WEIGHT)
+    assert len(run.record.step_seconds) == 2
+
+
 def test_parameters_that_are_frozen_belong_to_the_model():
     loop = Loop()
     frozen = nn.Linear(WIDTH, WIDTH, bias=False).requires_grad_(False)

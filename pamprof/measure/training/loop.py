@@ -76,7 +76,7 @@ class TrainingLoop:
 
     def _stepped(self, optimizer: torch.optim.Optimizer, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
         del args, kwargs
-        if self._ended == 0 and optimizer not in self._optimizers:
+        if self._clock is None and optimizer not in self._optimizers:
             self._optimizers.append(optimizer)
         if not self._is_told and optimizer is self._optimizers[0]:
             self._end_step()
