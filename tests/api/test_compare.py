@@ -37,6 +37,7 @@ def asked(monkeypatch):
 
     def record(request, planner, *, reporter, price):
         requests.append(request)
+        reporter.message("two points")
         records = synthetic_records("cpu")
         store = RunStore(request.path)
         for each in (records.sessions[0], *records.runs[:2]):
@@ -165,6 +166,12 @@ def test_an_interrupted_comparison_returns_what_was_measured(asked, tmp_path):
     assert asked[0].path == tmp_path / "runs.jsonl"
     assert len(found.records.runs) == 2
     assert "Incomplete: " in repr(found)
+
+
+@pytest.mark.parametrize(("progress", "said"), [(True, "two points\n"), (False, "")])
+def test_progress_is_told_on_standard_error_alone_and_only_where_wanted(progress, said, asked, tmp_path, capsys):
+    compare(output_dir=tmp_path, progress=progress)
+    assert capsys.readouterr() == ("", said)
 
 
 def test_a_temporary_folder_lives_as_long_as_its_result(asked):
