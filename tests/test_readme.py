@@ -47,7 +47,7 @@ def test_every_file_the_readme_links_to_is_there():
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    snippet, loop = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    snippet, loop = re.findall(r"```python\n((?:import|with) pamprof.*?)```", README, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reports").symlink_to(REPOSITORY / "reports")
     monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")

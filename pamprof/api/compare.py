@@ -48,6 +48,7 @@ def compare(
     device: str = "auto",
     implementations: Iterable[str] | str = (),
     executions: Iterable[str] | str = (),
+    layer_arg: Mapping[str, object] | None = None,
     match: str = "parameters",
     model_dim: int | None = None,
     heads: int | None = None,
@@ -85,7 +86,8 @@ def compare(
     command's option (``--batch-size`` for ``batch_size``).
 
     Args:
-        layers: Registry names. Default: transformer, real_pam, pam; on a GPU also wide_head_transformer and llama.
+        layers: Registry names, or your own as ``NAME=module:factory`` or ``NAME=file.py:factory``. Default:
+            transformer, real_pam, pam; on a GPU also wide_head_transformer and llama.
         preset: Sizes by name, such as ``tiny``, ``25m``, ``100m`` or ``1b`` (parameters). Default: ``tiny`` on a CPU,
             ``100m`` on a GPU.
         phases: ``train``, ``prefill``, ``decode``.
@@ -96,7 +98,8 @@ def compare(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes a GPU when there is one.
         implementations: Names to keep. Default: all the dtype allows.
         executions: ``eager``, ``compiled``, ``graph``, ``compiled-graph``. Default: eager on a CPU, all on a GPU.
-        match: What arms are matched on: ``parameters``, ``flops``, ``width`` or ``state-bytes``.
+        layer_arg: Arguments of layers of yours, such as ``{"gru.num_layers": 2}``.
+        match: What arms are matched on: ``parameters``, ``flops``, ``width``, ``state-bytes`` or ``none``.
         model_dim: Own size of PAM: complex channels of the residual stream.
         heads: Own size of PAM: heads.
         head_dim: Own size of PAM: complex channels of one head.
@@ -143,6 +146,7 @@ def compare(
         "implementation": _joined(implementations),
         "execution": _joined(executions),
         "layer": _layers(layers),
+        "layer_arg": None if layer_arg is None else [f"{name}={value}" for name, value in layer_arg.items()],
         "match": match,
         "model_dim": model_dim,
         "heads": heads,
@@ -222,15 +226,15 @@ def command_of(options: CompareOptions) -> str:
     return shlex.join(words)
 
 
-def _layers(layers: Iterable[str] | str | None) -> str | None:
-    """Names for ``--layer``; the place where another kind of layer than a registry name would be registered."""
+def _layers(layers: Iterable[str] | str | None) -> Sequence[str] | None:
+    """Texts for ``--layer``; the place where another kind of layer, such as a function, would become one."""
     if layers is None:
         return None
     names = [layers] if isinstance(layers, str) else list(layers)
     for name in names:
         if not isinstance(name, str):
-            raise UsageError(f"layer {name!r} is no registry name; give one that `pamprof layers` knows, such as pam")
-    return ",".join(names)
+            raise UsageError(f"layer {name!r} is no name; give a registry name, such as pam, or NAME=module:factory")
+    return [",".join(names)]
 
 
 def _joined(names: Iterable[str] | str) -> str:

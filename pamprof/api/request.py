@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from pamprof.api.texts import choice, duration, names, own_sizes, perplexity, some_names
+from pamprof.api.texts import choice, duration, layers_with_sources, names, own_sizes, perplexity, some_names
 from pamprof.records import Dtype, Effort, Execution, Phase, Scope
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class CompareOptions(TypedDict):
     device: str
     implementation: str
     execution: str
-    layer: str | None
+    layer: Sequence[str] | None
+    layer_arg: Sequence[str] | None
     match: str
     model_dim: int | None
     heads: int | None
@@ -74,6 +75,7 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
         "seed": given["seed"],
     }
     layer, dtype = given["layer"], given["dtype"]
+    layers, sources = layers_with_sources(layer, given["layer_arg"] or ()) if layer else ((), {})
     return CompareRequest(
         command=command,
         output_dir=output_dir,
@@ -91,7 +93,8 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
             activation=given["activation"],
             dropout=given["dropout"],
         ),
-        layers=() if layer is None else some_names(layer, "--layer"),
+        layers=layers,
+        sources=sources,
         implementations=names(given["implementation"]),
         executions=tuple(choice(Execution, name, "--execution") for name in names(given["execution"])),
         phases=tuple(choice(Phase, name, "--phase") for name in some_names(given["phase"], "--phase")),

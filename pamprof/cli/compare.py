@@ -64,11 +64,15 @@ def compare(
         ),
     ] = "",
     layer: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="Arms, comma-separated registry names. Default: transformer,real_pam,pam; on a GPU also "
-            "wide_head_transformer,llama."
+            help="Arms, comma-separated: registry names, or your own as NAME=module:factory or NAME=file.py:factory. "
+            "Repeatable. Default: transformer,real_pam,pam; on a GPU also wide_head_transformer,llama."
         ),
+    ] = None,
+    layer_arg: Annotated[
+        list[str] | None,
+        typer.Option("--layer-arg", help="Argument of a layer of yours, as gru.num_layers=2. Repeatable."),
     ] = None,
     match: Match = "parameters",
     model_dim: ModelDim = None,
@@ -149,6 +153,7 @@ def compare(
         implementation=implementation,
         execution=execution,
         layer=layer,
+        layer_arg=layer_arg,
         match=match,
         model_dim=model_dim,
         heads=heads,

@@ -50,7 +50,8 @@ def _session(session: Session) -> Iterator[tuple[str, float]]:
     for arm in session.arms:
         yield from _spec("arms.spec", arm.spec)
         yield "arms.parameter_count", arm.parameter_count
-        yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
+        if arm.matrix_flop_count_per_token is not None:
+            yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
     if session.quote is not None:
         for name in ("chosen", "low", "high"):
             price: Price = getattr(session.quote, name)

@@ -146,17 +146,22 @@ def test_the_recorded_command_asks_for_the_same(result, monkeypatch, tmp_path):
 
 def test_lists_by_phase_and_names_become_the_options_of_the_command(asked):
     compare(
-        "pam", phases=["train", "decode"], batch_size={"train": [3, 18], "decode": 1}, sequence_length=["2k", 512],
+        ["pam", "gru=my_layers:gru"], layer_arg={"gru.num_layers": 2},
+        phases=["train", "decode"], batch_size={"train": [3, 18], "decode": 1}, sequence_length=["2k", 512],
         executions=["eager", "compiled"], perplexity={"pam": 30.5}, time_budget=90, cold_cache=True, prices=None,
     )  # fmt: skip
     (request,) = asked
     assert request.batch_sizes == {"train": (3, 18), "decode": (1,)}
     assert request.sequence_lengths == {None: (2048, 512)}
     assert request.time_budget_seconds == 90
+    assert request.layers == ("pam", "gru")
+    assert request.sources.keys() == {"gru"}
     assert request.perplexities[0].value == 30.5
     assert shlex.split(request.command)[2:] == [
         "--batch-size", "train=3,18", "--batch-size", "decode=1", "--sequence-length", "2k,512",
-        "--phase", "train,decode", "--execution", "eager,compiled", "--layer", "pam", "--perplexity", "pam=30.5",
+        "--phase", "train,decode", "--execution", "eager,compiled", "--layer", "pam,gru=my_layers:gru",
+        "--layer-arg", "gru.num_layers=2",
+        "--perplexity", "pam=30.5",
         "--time-budget", "90", "--cold-cache",
     ]  # fmt: skip
 
@@ -202,7 +207,7 @@ def test_every_option_of_the_command_has_its_default_here():
     ("given", "said"),
     [
         ({"phases": ["sleep"]}, "sleep"),
-        ({"layers": [len]}, "no registry name"),
+        ({"layers": [len]}, "is no name"),
         ({"layers": []}, "--layer"),
         ({"batch_size": 0}, "--batch-size"),
         ({"time_budget": "soon"}, "--time-budget"),
