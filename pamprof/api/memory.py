@@ -38,16 +38,24 @@ def peak_memory(call: Callable[..., object], *arguments: object, compiled: bool 
     from torch import nn
 
     from pamprof.measure.flops.operator_call import tensors_in
+    from pamprof.measure.memory.allocator_peak import cuda_storage_bytes
     from pamprof.measure.memory.breakdown import decompose
+    from pamprof.measure.memory.storage_tracker import held_bytes
 
     modules, optimizers = owners(call, *arguments)
     module = nn.ModuleList(modules)
     inputs = list(tensors_in(arguments))
+    device = device_of([*inputs, *module.parameters(), *module.buffers()])
+    others_bytes = 0
+    if device.type == "cuda":  # what else lies there is no part of the call
+        held = held_bytes(module, optimizers, inputs, device_type="cuda")
+        others_bytes = max(0, cuda_storage_bytes(device, "current") - held)
     step = functools.partial(call, *arguments)
     step()
     return decompose(
         step,
-        device=device_of([*inputs, *module.parameters(), *module.buffers()]),
+        device=device,
+        allocated_before_bytes=others_bytes,
         module=module,
         optimizer=optimizers or None,
         state=None,
