@@ -7,6 +7,7 @@ terminal. The end of the process tells what happened to its output.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import select
 import signal
@@ -117,13 +118,23 @@ def _in_ascii(letter: str) -> str:
     return plain.decode() or "?"
 
 
+class _Sentences(logging.Handler):
+    """What the package has to say about the machine, a line each on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from pamprof.render.text import clean
+
+        typer.echo(f"pamprof: {clean(record.getMessage())}", err=True)
+
+
 class Streams:
-    """Takes the place of ``sys.stdout`` and ``sys.stderr`` from its making to ``leave``."""
+    """Takes the place of ``sys.stdout`` and ``sys.stderr`` from its making to ``leave``; says what the package logs."""
 
     def __init__(self) -> None:
         _fill_closed_descriptors()
         self._output, sys.stdout = _guarded(1, sys.stdout)
         _, sys.stderr = _guarded(2, sys.stderr)
+        logging.getLogger("pamprof").addHandler(_Sentences())
 
     def leave(self, status: int) -> int:
         """Write what is left, and the exit status: ``status``, or 2 where output was lost and the rest went well.

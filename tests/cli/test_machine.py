@@ -11,6 +11,7 @@ import pytest
 
 import pamprof
 from pamprof.cli.machine import machine_fault
+from pamprof.cli.measuring import measure
 from pamprof.cli.streams import spelled
 from pamprof.errors import UsageError
 from pamprof.records.codec import encode
@@ -197,3 +198,20 @@ def test_an_error_that_quotes_other_characters_is_spelled_in_ascii(tmp_path):
 def test_what_ascii_lacks_has_a_spelling(text, spelling):
     assert spelled(text, "ascii") == spelling
     assert spelled(text, "utf-8") == text
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["by itself", "under nohup"])
+def test_a_terminal_that_hangs_up_interrupts_a_session_unless_that_was_ruled_out(ignored, monkeypatch):
+    def hang_up(request, planner, **more):
+        os.kill(os.getpid(), signal.SIGHUP)
+        raise UsageError("nothing happened")
+
+    monkeypatch.setattr("pamprof.measure.session.run.run_session", hang_up)
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP)]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with pytest.raises(UsageError if ignored else KeyboardInterrupt):
+            measure(None, None, None)
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
