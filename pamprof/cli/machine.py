@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 # Not 1, which is a verdict of diff and trend.
 MACHINE_FAULT = 2
 
-_GET_TORCH = "https://pytorch.org/get-started"
+# Where a package comes from, if not from pip by the name of its module.
+_SOURCES = {
+    "torch": "it from https://pytorch.org/get-started",
+    # An old distribution called pynvml hides the module of nvidia-ml-py, and lacks half of it.
+    "pynvml": "with pip uninstall pynvml and pip install --force-reinstall nvidia-ml-py",
+}
 
 
 def machine_fault(error: BaseException) -> str | None:
@@ -37,10 +42,12 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _package_at_fault(error: BaseException) -> str | None:
-    """The foreign package whose import raised ``error``."""
-    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+    """The foreign package that cannot be imported, or lacks what is imported from it."""
+    if isinstance(error, ImportError) and error.name is not None:
         package = error.name.partition(".")[0]
         return None if package == "pamprof" else package
+    if isinstance(error, AttributeError) and getattr(error.obj, "__name__", "") == "pynvml":
+        return "pynvml"
     for frame, _ in traceback.walk_tb(error.__traceback__):
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if frame.f_code.co_name == "<module>" and package not in ("pamprof", "__main__"):
@@ -49,7 +56,7 @@ def _package_at_fault(error: BaseException) -> str | None:
 
 
 def _broken(package: str, error: BaseException) -> str:
-    source = f"it from {_GET_TORCH}" if package == "torch" else f"with pip install --force-reinstall {package}"
+    source = _SOURCES.get(package, f"with pip install --force-reinstall {package}")
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package:
         return f"{package} is not installed; install {source}"
     told = str(error).strip().splitlines()

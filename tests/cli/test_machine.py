@@ -77,6 +77,12 @@ def test_only_the_machine_is_blamed_for_the_machine_s_faults(tmp_path, monkeypat
     assert failing(lambda: __import__("nowhere.at_all")) == (
         "nowhere is not installed; install with pip install --force-reinstall nowhere"
     )
+    assert failing(lambda: exec("from json import nothing")).startswith(
+        "json cannot be imported (ImportError: cannot imp"
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", type(sys)("pynvml"))  # of an old distribution
+    monkeypatch.delitem(sys.modules, "pamprof.hardware.nvml.activity", raising=False)
+    assert "install --force-reinstall nvidia-ml-py" in failing(lambda: __import__("pamprof.hardware.nvml.activity"))
     assert "No space left" in failing(lambda: Path("/dev/full").write_text("x"))
     assert failing(lambda: 1 / 0) is None
     assert failing(lambda: __import__("pamprof.nothing")) is None
