@@ -36,10 +36,14 @@ def base_folder(variable: str, under_home: str) -> Path | None:
 
 
 def can_be_written(folder: Path) -> bool:
-    """Whether files can be made in ``folder``, which need not exist yet."""
+    """Whether files can be made in ``folder``, which need not exist yet; tried, as rights alone do not tell."""
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
-    return os.path.isdir(folder) and os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return os.access(folder, os.R_OK)
+    except OSError:
+        return False
 
 
 def cache_folder(wanted: Path | None, name: str) -> Path | None:

@@ -57,16 +57,21 @@ def test_a_home_that_is_none_is_not_taken_for_one(home, nobody, monkeypatch):
     assert base_folder("XDG_CACHE_HOME", ".cache") == Path("/caches")
 
 
-def test_a_folder_can_be_written_where_it_or_what_is_above_it_can(tmp_path, monkeypatch):
+def test_a_folder_can_be_written_where_it_or_what_is_above_it_can(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "loop").symlink_to("loop")
+    before = sorted(tmp_path.iterdir())
     assert can_be_written(tmp_path)
     assert can_be_written(tmp_path / "new" / "below")
     assert not can_be_written(tmp_path / "file")
     assert not can_be_written(tmp_path / "file" / "below")
     assert not can_be_written(tmp_path / "loop" / "below")
-    monkeypatch.setattr(os, "access", lambda folder, mode: str(folder) != str(tmp_path))  # root may write anywhere
-    assert not can_be_written(tmp_path / "new")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+def test_a_folder_that_root_has_every_right_to_and_cannot_write_is_none():
+    assert not can_be_written(Path("/proc/home/.cache"))
 
 
 def test_what_cannot_be_cached_at_home_goes_to_a_private_folder_and_is_said_once(temporary, tmp_path, caplog):

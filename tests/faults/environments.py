@@ -42,7 +42,7 @@ CHEAP = (
 WITH_TORCH = ((("doctor",), 0), (("doctor", "--device", "cuda"), 1), (("layers", "--preset", "25m"), 0))
 DRAWING = ((("report", "REPORT", "-o", "out"), 0),)
 
-HOMES = (None, "", "own", "file", "closed", "relative", "missing", "/dev/null/x")
+HOMES = (None, "", "own", "file", "closed", "relative", "missing", "/dev/null/x", "/proc/home")
 CACHES = (None, "", "own", "file", "closed", "relative", "/dev/null/cache", "missing")
 TEMPORARY = ("own", "own", "file", "closed", "/dev/null/x")
 LOCALES = (
