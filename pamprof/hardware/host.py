@@ -28,7 +28,7 @@ _CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 def cpu_name() -> str:
     """The CPU's model name, or its architecture where the system does not say."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name" and value.strip():
                 return value.strip()
@@ -135,7 +135,7 @@ def resident_bytes() -> int:
 def process_peak_bytes() -> Reading[int]:
     """Highest resident set of this process since it began (VmHWM), bytes."""
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return known(int(line.split()[1]) * 2**10)
     except OSError as exc:

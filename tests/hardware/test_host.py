@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -79,6 +81,17 @@ def test_the_peak_of_the_process_is_not_below_what_it_holds() -> None:
     peak = host.process_peak_bytes().value
     assert peak is not None
     assert peak >= 0.9 * host.resident_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names a thread as Linux does")
+def test_a_process_whose_name_is_no_text_has_a_peak() -> None:
+    name = 15  # PR_SET_NAME, linux/prctl.h
+    before = Path("/proc/self/comm").read_bytes().strip()
+    ctypes.CDLL(None).prctl(name, b"pyth\xff\xc3")
+    try:
+        assert (host.process_peak_bytes().value or 0) > 0
+    finally:
+        ctypes.CDLL(None).prctl(name, before)
 
 
 class Groups:

@@ -66,6 +66,7 @@ def worker_environment() -> dict[str, str]:
     package_parent = str(Path(__file__).resolve().parents[3])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package_parent, environment.get("PYTHONPATH"))))
     environment.update(compiler_caches())
+    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"  # a layer that prints × must not fail by the locale
     if "GOMP_SPINCOUNT" not in environment and others_keep_busy():
         environment.setdefault("OMP_WAIT_POLICY", "passive")
     return environment
