@@ -51,6 +51,9 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
                         count: int | None = getattr(price, field)
                         if count is not None:
                             yield f"quote.{name}.{field}", count
+                    if price.share is not None:
+                        yield f"quote.{name}.share.numerator", price.share.numerator
+                        yield f"quote.{name}.share.denominator", price.share.denominator
 
 
 def _run(run: Run) -> Iterator[tuple[str, float]]:

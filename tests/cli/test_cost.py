@@ -124,10 +124,10 @@ def test_quality_stands_beside_cost_and_is_called_a_model(cost):
     assert "Model: what reaching perplexity 27.1 would take" in result.stdout
 
 
-def test_undated_rates_are_warned_of_and_fail_when_strict(cost):
+def test_old_rates_are_warned_of_and_fail_when_strict(cost):
     lenient = cost()
     assert lenient.exit_code == 0
-    assert "pamprof: warning: coreweave" in lenient.stderr
+    assert "pamprof: warning: semianalysis-tco" in lenient.stderr
     strict = cost("--strict")
     assert strict.exit_code == 1
     assert "--strict asks for none" in strict.stderr

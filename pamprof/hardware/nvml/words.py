@@ -42,6 +42,8 @@ THROTTLE_BITS: tuple[tuple[int, str], ...] = (
     (0x80, "hardware power brake slowdown"),
 )
 
+VIRTUALISATION_MODES: dict[int, str] = {0: "none", 1: "passthrough", 2: "vgpu", 3: "host vgpu", 4: "host vsga"}
+
 
 def describe(error: pynvml.NVMLError) -> str:
     """The sentence for an NVML error; one we have none for is named by its number and NVML's own words."""
