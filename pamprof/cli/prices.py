@@ -199,6 +199,15 @@ def refresh(
         print_json(done)
         return
     typer.echo(f"{done.price_count} rates of {', '.join(done.providers)} written to {done.path}")
+    if done.kept_count:
+        typer.echo(f"{done.kept_count} older rates were kept: nothing new of the same device and provider", err=True)
+    typer.echo("devices that the new rates of a provider leave out keep the rates of the embedded snapshot", err=True)
+    if done.undated_count:
+        typer.echo(
+            f"{done.undated_count} of the new rates carry no exact day: they are warned of, and used with --provider, "
+            "or where no rate of the device was read in the last 90 days",
+            err=True,
+        )
     if done.missing_providers:
         typer.echo(f"no answer from {', '.join(done.missing_providers)}; their older rates were kept", err=True)
     for reason, count in done.left_out:
