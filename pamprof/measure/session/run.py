@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pamprof.hardware.host import processor_use
@@ -131,7 +131,7 @@ def run_session(
     with _closing(store, worker, fresh=fresh):
         device = identify_device(request.device)
         kind, ordinal = device.kind, device.ordinal
-        plan = planner.plan(request, kind, earlier)
+        plan = _planned(request, planner, kind, earlier)
         session_id = uuid.uuid4().hex[:12]
         quote, unknown_reason = _priced(price, device)
         header = _header(
@@ -186,8 +186,16 @@ def plan_session(
     begun = time.perf_counter()
     earlier = request.earlier_records(planner.kind)
     device = identify_device(request.device)
-    plan = planner.plan(request, device.kind, earlier)
+    plan = _planned(request, planner, device.kind, earlier)
     return plan, pace_of(plan, begun), _priced(price, device)[0]
+
+
+def _planned(request: Request, planner: Planner[Request], kind: str, earlier: RecordFile | None) -> SessionPlan:
+    """The plan, whose first remark names what could not be read of the earlier records."""
+    plan = planner.plan(request, kind, earlier)
+    if earlier is None or earlier.damage is None:
+        return plan
+    return replace(plan, remarks=(f"{earlier.damage}; a workload in them is measured again", *plan.remarks))
 
 
 def _priced(price: PriceLookup, device: IdentifiedDevice) -> tuple[PriceQuote | None, str | None]:
