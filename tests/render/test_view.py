@@ -64,7 +64,7 @@ def test_a_slice_pays_its_share_of_a_stored_rate_and_every_place_says_so(gpu_rec
     whole, part = (found.cost.rows[0].cells[0].sort for found in (gpu_view, view))
     assert part == pytest.approx(whole / 7)
     assert any("1/7 of the compute and 1/8 of the memory of the H200" in str(fact.value) for fact in view.method)
-    assert any(doubt.name == "part of a board" for doubt in view.doubts)
+    assert any("part of a board" in str(doubt) for doubt in view.doubts)
 
 
 def test_a_slice_of_unknown_profile_has_no_dollars_in_records_that_hold_a_whole_boards_rate(gpu_records):
