@@ -201,7 +201,8 @@ def _first_code(builder: _Builder, first: Sequence[Run], skips: Sequence[Skip], 
     builder.measured(
         kind,
         label,
-        f"{builder.names.in_sentence(run.workload)} {against}: {causes}, copies and kernels that leave the device idle.",
+        f"{builder.names.in_sentence(run.workload)} {against}: {causes}, copies and kernels that leave the device "
+        "idle.",
         run,
     )
 

@@ -160,8 +160,8 @@ class Summary:
         device_seconds: Median of its own samples by CUDA events; None without them.
         tokens_per_second: From ``step_seconds``.
         flops_per_second: Achieved matrix FLOP/s (causal count over wall time).
-        model_flops_utilisation: Achieved over the device's dense peak for the dtype; None where the peak is unknown or no
-            FLOPs were counted.
+        model_flops_utilisation: Achieved over the device's dense peak for the dtype; None where the peak is unknown or
+            no FLOPs were counted.
         kernel_busy_ratio: Kernel time of a profiled step over the step's wall time, 0..1; None if not profiled.
         joules_per_token: From the monitor window; None if unknown or invalid.
         doubts: What a sceptic should know.

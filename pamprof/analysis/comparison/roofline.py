@@ -185,7 +185,7 @@ def _measured_source(measured: Ceilings) -> str:
 
 
 def roof_place(run: Run, flops_per_second: Interval, roof: Roof) -> RoofPlace | None:
-    """Where ``run`` stands under ``roof`` at its achieved ``flops_per_second``; None where it moves or computes nothing."""
+    """Where ``run`` stands under ``roof`` at its achieved ``flops_per_second``; None if it moves or computes none."""
     traffic = traffic_of(run)
     if traffic.total_bytes <= 0 or run.flops.matrix_flop_count <= 0:
         return None
