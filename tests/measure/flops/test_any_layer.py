@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 
 import pytest
 import torch
@@ -109,8 +110,10 @@ class TestRecurrentLayers:
         lambda x: (torch.select_copy(x, 0, 1), torch.unbind_copy(x), torch.slice_copy(x, 0, 1), torch.detach_copy(x)),
         lambda x: x.to_sparse().coalesce().to_dense(),
         lambda x: x.to_sparse_csr().to_dense(),
+        lambda x: F.max_pool2d(F.pad(x[None, None], (1, 1, 1, 1), mode="reflect"), 2),
+        lambda x: (F.unfold(x[None, None], 2), F.interpolate(x[None, None], scale_factor=2, mode="nearest")),
     ],
-    ids=["in place", "split", "copies", "coordinates", "compressed"],
+    ids=["in place", "split", "copies", "coordinates", "compressed", "rim and pool", "windows"],
 )
 def test_views_copies_and_layouts_are_free(step):
     assert matrix(lambda: step(torch.ones(4, 4))) == 0
@@ -337,6 +340,21 @@ class TestThreads:
 
             assert matrix(step) == 16 * self.PRODUCT
             assert kept.submit(torch._C._len_torch_dispatch_stack).result() == 0
+
+    @pytest.mark.parametrize("before", [True, False], ids=["made before", "made inside"])
+    def test_maps_over_a_thread_pool(self, before):
+        pools = [ThreadPool(2)] if before else []
+
+        def step():
+            pool = pools[0] if pools else ThreadPool(2)
+            pool.map(lambda _: self.product(), range(5))
+            pool.starmap(lambda *_: self.product(), [(1, 2)] * 3)
+            pool.apply(self.product)
+            list(pool.imap(lambda _: self.product(), range(2)))
+            pool.close()
+            pool.join()
+
+        assert matrix(step) == 11 * self.PRODUCT
 
     def test_bare_threads(self):
         def step():
