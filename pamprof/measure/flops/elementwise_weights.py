@@ -109,8 +109,8 @@ _COPIES = """
     _foreach_copy _local_scalar_dense equal record_stream _pin_memory is_pinned _amp_update_scale unsafe_split
     unsafe_split_with_sizes unsafe_chunk _cudnn_rnn_flatten_weight mkldnn_reorder_conv2d_weight to_mkldnn
     _jagged_to_padded_dense_forward _padded_dense_to_jagged_forward _nested_view_from_jagged_copy im2col
-    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d upsample_nearest1d
-    upsample_nearest2d upsample_nearest3d
+    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d
 """
 _SPARSE = """
     is_coalesced _coalesced sparse_mask _sparse_mask_projection _to_sparse _to_sparse_csr _to_sparse_csc _to_sparse_bsr
@@ -127,9 +127,10 @@ _FACTORIES = """
 """
 _SELECTIONS = """
     embedding index _unsafe_index index_select gather take masked_select masked_fill masked_scatter where scatter
-    index_fill index_copy nonzero nonzero_static sort topk kthvalue median nanmedian mode searchsorted bucketize unique_dim
-    _unique2 unique_consecutive isin any all bincount count_nonzero is_same_size _fused_sdp_choice _assert_async
-    _assert_scalar sym_constrain_range _linalg_check_errors max_pool2d_with_indices max_pool3d_with_indices
+    index_fill index_copy nonzero nonzero_static sort topk kthvalue median nanmedian mode searchsorted bucketize
+    unique_dim _unique2 unique_consecutive isin any all bincount count_nonzero is_same_size _fused_sdp_choice
+    _assert_async _assert_scalar sym_constrain_range _linalg_check_errors max_pool2d_with_indices
+    max_pool3d_with_indices
 """
 FREE = frozenset(f"{_COPIES} {_SPARSE} {_FACTORIES} {_SELECTIONS}".split())
 
