@@ -59,6 +59,7 @@ def record(step: Callable[[], object]) -> Recording | None:
         finally:
             threads.extend(_disable_profiler_legacy())
 
+    gc.collect()  # garbage of an earlier step must not be freed in the middle of this one
     with in_every_thread(recorded):
         step()
     events = [event for thread in threads for event in thread]
