@@ -52,7 +52,7 @@ def cost(
         instance=instance,
         purchase_option=purchase_option,
     )
-    quote, reason = look_up("cuda", gpu or "unnamed device", None)
+    quote, reason = look_up("cuda", gpu or "unnamed device", None, None)
     if quote is None:
         raise PriceError(reason or f"no rate of {gpu} is known; give price= in USD per device-hour")
     return cost_per_million_tokens(quote, Interval.exact(tokens_per_second))

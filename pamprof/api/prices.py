@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, TypedDict
 from pamprof.errors import PriceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
     from typing import Unpack
 
+    from pamprof.devices.parts import BoardPart
+    from pamprof.measure.session.request import PriceLookup
     from pamprof.pricing.rates.price_choice import PriceChoice
-    from pamprof.records import PriceQuote, ProcessorUse
+    from pamprof.records import Environment, PriceQuote, ProcessorUse
     from pamprof.records.store import RecordFile
 
 ON_DEMAND = "on-demand"
@@ -44,17 +46,15 @@ def is_asked(options: PriceOptions) -> bool:
     return any(named) or options["purchase_option"] != ON_DEMAND
 
 
-def price_lookup(
-    **options: Unpack[PriceOptions],
-) -> Callable[[str, str, ProcessorUse | None], tuple[PriceQuote | None, str | None]]:
+def price_lookup(**options: Unpack[PriceOptions]) -> PriceLookup:
     """The price of a device, which is known once measuring begins.
 
-    What is returned gives, for a device's kind, name and processor, the quote, or None with the reason where nobody
-    asked for a particular one. It raises ``PriceError`` where the price that was asked for cannot be had.
+    What is returned gives, for a device's kind, name, processor and part of a board, the quote, or None with the reason
+    where nobody asked for a particular one. It raises ``PriceError`` where the price that was asked for cannot be had.
     """
 
     def look_up(
-        device_kind: str, device_name: str, processor: ProcessorUse | None
+        device_kind: str, device_name: str, processor: ProcessorUse | None, part: BoardPart | None
     ) -> tuple[PriceQuote | None, str | None]:
         from pamprof.pricing.rates.catalogue import load_catalogue
         from pamprof.pricing.rates.quote import quote
@@ -70,6 +70,7 @@ def price_lookup(
                 usd_per_hour=options["price"],
                 device_kind=device_kind,
                 processor=processor,
+                part=part,
             )
         except PriceError as error:
             if is_asked(options):
@@ -110,12 +111,18 @@ def paid_with(records: RecordFile, **options: Unpack[PriceOptions]) -> tuple[Pri
         return None, price_choice(None) if sweep.runs else None
     look_up = price_lookup(**options)
     measured = comparison.runs[-1].environment
-    quote, _ = look_up(measured.device_kind, measured.device_name, measured.processor_use)
+    quote = _of_measured(look_up, measured)
     swept = {run.environment.device_name: run.environment for run in sweep.runs}
     if not swept:
         return quote, None
-    found = {name: look_up(each.device_kind, name, each.processor_use)[0] for name, each in swept.items()}
+    found = {name: _of_measured(look_up, each) for name, each in swept.items()}
     quotes = {name: each for name, each in found.items() if each is not None}
     chosen = (options["gpu"], options["provider"], options["instance"])
     gpu, provider, instance = chosen
     return quote, price_choice(options["prices"], quotes=quotes, gpu=gpu, provider=provider, instance=instance)
+
+
+def _of_measured(look_up: PriceLookup, measured: Environment) -> PriceQuote | None:
+    from pamprof.devices.parts import part_of
+
+    return look_up(measured.device_kind, measured.device_name, measured.processor_use, part_of(measured))[0]

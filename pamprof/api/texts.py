@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pamprof.errors import UsageError
 from pamprof.records import Perplexity
+from pamprof.units import plain_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,10 +133,7 @@ def perplexity(text: str) -> Perplexity:
         UsageError: Not of that form, or not a perplexity.
     """
     layer, equals, number = text.partition("=")
-    try:
-        value = float(number)
-    except ValueError:
-        value = 0.0
+    value = float(plain_number(number) or 0)
     if not (equals and layer and 1 <= value < float("inf")):
         raise UsageError(f"--perplexity {text!r} is not of the form pam=30.0 with a perplexity of 1 or more")
     return Perplexity(layer=layer.strip(), value=value, source="given on the command line")

@@ -50,17 +50,23 @@ def _session(session: Session) -> Iterator[tuple[str, float]]:
     for arm in session.arms:
         yield from _spec("arms.spec", arm.spec)
         yield "arms.parameter_count", arm.parameter_count
-        if arm.matrix_flop_count_per_token is not None:
+        if arm.matrix_flop_count_per_token:  # unknown, or a layer without a matrix product
             yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
     if session.quote is not None:
         for name in ("chosen", "low", "high"):
-            price: Price = getattr(session.quote, name)
-            yield f"quote.{name}.device_count", price.device_count
-            yield f"quote.{name}.usd_per_hour", float(price.usd_per_hour)
-            for field in ("vcpu_count", "used_vcpu_count"):
-                count: int | None = getattr(price, field)
-                if count is not None:
-                    yield f"quote.{name}.{field}", count
+            yield from _price(f"quote.{name}", getattr(session.quote, name))
+
+
+def _price(name: str, price: Price) -> Iterator[tuple[str, float]]:
+    yield f"{name}.device_count", price.device_count
+    yield f"{name}.usd_per_hour", float(price.usd_per_hour)
+    for field in ("vcpu_count", "used_vcpu_count"):
+        count: int | None = getattr(price, field)
+        if count is not None:
+            yield f"{name}.{field}", count
+    if price.share is not None:
+        yield f"{name}.share.numerator", price.share.numerator
+        yield f"{name}.share.denominator", price.share.denominator
 
 
 def _run(run: Run) -> Iterator[tuple[str, float]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from pamprof.devices.parts import part_of
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml.lookup import open_nvml
@@ -160,7 +161,7 @@ class TrainingLoop:
         if self._step is not None:
             memory = _memory(self._step.memory, device, is_timed=bool(times), compiled=compiled)
             reasons += _memory_unknowns(memory, device)
-        quote, quote_reason = price(device.kind, device.name, environment.processor_use)
+        quote, quote_reason = price(device.kind, device.name, environment.processor_use, part_of(environment))
         return TrainingProfile(
             session_id=uuid.uuid4().hex[:12],
             started_at=self._started_at,
