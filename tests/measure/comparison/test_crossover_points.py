@@ -78,7 +78,7 @@ def test_a_session_adds_the_length_once_the_first_numbers_show_the_crossover():
 
 def test_no_length_is_added_without_a_crossover_or_a_fixed_state_beside_a_cache():
     assert plan(sequence_lengths=LENGTHS).further.after(measured({64: 2.0, 1024: 1.5}).runs) == ()
-    alone = plan(sequence_lengths=LENGTHS, layers=("pam",)).further
+    alone = plan(sequence_lengths=LENGTHS, layers=("transformer", "llama")).further
     assert alone.may_add() == ""
     assert alone.after(measured({64: 2.0, 1024: 0.5}).runs) == ()
     assert plan().further.may_add() == ""

@@ -83,7 +83,7 @@ def test_acting_characters_in_a_title_do_not_reach_the_terminal() -> None:
 
 def test_a_title_that_is_a_formula_is_no_formula_in_a_spreadsheet() -> None:
     text = serving_csv(made(replace(pam_curve(), title="=1+1"), transformer_curve()))
-    rows = list(csv.DictReader(io.StringIO(text)))
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
     assert rows[0]["arm"] == "'=1+1"
 
 
