@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
 from pamprof.measure.any_layer.registration import register_named
+from pamprof.measure.comparison.crossover_points import CrossoverPoints, brackets
 from pamprof.measure.comparison.efforts import effort_rules
 from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.plan import plan_groups
@@ -150,27 +151,43 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     ranked = rank_by_worth(groups, facts, sequence_length=MATCHED_LENGTH, has_kernels=cuda)
     definitions = {arm.definition.name: arm.definition for arm in arms}
     chosen_window = "monitor_seconds" in request.settings
-    windows = {
-        workload.key: settings.monitor_seconds if chosen_window or worth in rules.watched else rules.glimpse_seconds
+    window_of = {
+        worth: settings.monitor_seconds if chosen_window or worth in rules.watched else rules.glimpse_seconds
         for worth in Worth
-        for workload in ranked[worth]
     }
+    windows = {workload.key: window_of[worth] for worth in Worth for workload in ranked[worth]}
+    crossover_window = window_of[Worth.CROSSOVER]
     processes = request.repeat or rules.processes
     fresh_workers = processes > 1 or settings.windows is not None
     compiles_ahead = cuda and rules.compiles_ahead and not fresh_workers
-    expected = {
-        workload.key: expected_seconds(
+
+    def expect(workload: Workload, worth: Worth, *, compiled_ahead: bool) -> float:
+        return expected_seconds(
             workload,
             definitions[workload.spec.layer],
             kind=facts[workload.spec.layer].kind_of(workload.implementation),
-            settings=replace(settings, monitor_seconds=windows[workload.key]),
+            settings=replace(settings, monitor_seconds=windows.get(workload.key, crossover_window)),
             device_kind=device_kind,
-            compiled_ahead=compiles_ahead,
+            compiled_ahead=compiled_ahead,
             checked_before=worth > Worth.BEST and not fresh_workers,
         )
+
+    expected = {
+        workload.key: expect(workload, worth, compiled_ahead=compiles_ahead)
         for worth in Worth
         for workload in ranked[worth]
     }
+    further = CrossoverPoints(
+        brackets=brackets(groups),
+        facts=facts,
+        earlier=() if earlier is None else earlier.runs,
+        cost=lambda workload: (expect(workload, Worth.CROSSOVER, compiled_ahead=False), crossover_window),
+        visited_after=frozenset(w.key for worth in Worth if worth > Worth.CROSSOVER for w in ranked[worth]),
+    )
+    for added in further.after(()):
+        ranked[Worth.CROSSOVER] += added.workloads
+        expected.update(added.expected_seconds)
+        windows.update(added.monitor_seconds)
     asked = bool(request.implementations or request.executions)
     visits = in_order(ranked, expected, worths=tuple(Worth) if asked else rules.worths)
     if fresh_workers:
@@ -194,6 +211,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         monitor_seconds=windows,
         compiled_ahead=worth_compiling_ahead(visits, facts) if compiles_ahead else (),
         effort=request.effort,
+        further=further,
         unplanned_count=sum(len(found) for found in ranked.values()) - len(visits),
         time_budget_seconds=rules.time_budget_seconds if budget is None else budget,
         preset=None if request.sizes else preset,

@@ -22,6 +22,7 @@ from pamprof.workloads.base import layer_facts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pamprof.measure.session.further import FurtherPoints
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.request import PriceLookup
     from pamprof.measure.session.runner import SessionArguments
@@ -57,6 +58,7 @@ class SessionPlan:
             one worker visits single workloads.
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
+        further: Of a comparison: decides about points to add.
         unplanned_count: Of a comparison: workloads that a standard one would plan besides.
         remarks: Sentences for the reporter before the first group.
     """
@@ -79,6 +81,7 @@ class SessionPlan:
     fresh_processes: int | None = None
     compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
+    further: FurtherPoints | None = None
     unplanned_count: int | None = None
     remarks: tuple[str, ...] = ()
 
@@ -163,7 +166,8 @@ def run_session(
                 references=plan.references,
                 monitor_seconds=plan.monitor_seconds,
                 compiled_ahead=plan.compiled_ahead,
-                fresh_workers=plan.fresh_processes is not None,
+                fresh_processes=plan.fresh_processes,
+                further=plan.further,
             )
         outcome = runner.run(plan.groups, plan.done)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
@@ -225,6 +229,8 @@ def what_to_expect(plan: SessionPlan, pace: Pace, quote: PriceQuote | None) -> s
         text += f"; effort {plan.effort}"
     if plan.fresh_processes is not None:
         text += f", {plan.fresh_processes} fresh processes a point"
+    if plan.further is not None and (where := plan.further.may_add()):
+        text += f"; a third length may be added near a crossover ({where})"
     budget = plan.time_budget_seconds
     if budget is not None:
         needed = pace.needed(pending)

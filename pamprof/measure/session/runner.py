@@ -31,6 +31,10 @@ class Reporter(Protocol):
         """The session starts."""
         ...
 
+    def points_added(self, count: int) -> None:
+        """So many points more are planned."""
+        ...
+
     def point_started(self, label: str) -> None:
         """A point is being measured."""
         ...

@@ -25,6 +25,9 @@ class Listener:
     def begin(self, total_points):
         self.total = total_points
 
+    def points_added(self, count):
+        self.total += count
+
     def point_started(self, label):
         if self.interrupt_at is not None and self.interrupt_at in label:
             raise KeyboardInterrupt
