@@ -12,12 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pamprof.records.price import Price
+    from pamprof.records.session import ArmFacts
     from pamprof.records.workload import LayerSpec, Workload
 
 
 def impossible(record: Session | Run | Skip | Ceilings) -> str | None:
     """The first value of ``record`` that must be a positive finite number and is not, as ``name is value``."""
-    found = (f"{name} is {value}" for name, value in _positive(record) if not (isfinite(value) and value > 0))
+    return _first_fault(_positive(record))
+
+
+def impossible_arm(arm: ArmFacts) -> str | None:
+    """The same of one arm of a session."""
+    return _first_fault(_arm(arm))
+
+
+def _first_fault(values: Iterator[tuple[str, float]]) -> str | None:
+    found = (f"{name} is {value}" for name, value in values if not (isfinite(value) and value > 0))
     return next(found, None)
 
 
@@ -39,9 +49,7 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
         case Session():
             yield "sequence_length", record.sequence_length
             for arm in record.arms:
-                yield from _spec("arms.spec", arm.spec)
-                yield "arms.parameter_count", arm.parameter_count
-                yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
+                yield from _arm(arm)
             if record.quote is not None:
                 for name in ("chosen", "low", "high"):
                     price: Price = getattr(record.quote, name)
@@ -51,6 +59,12 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
                         count: int | None = getattr(price, field)
                         if count is not None:
                             yield f"quote.{name}.{field}", count
+
+
+def _arm(arm: ArmFacts) -> Iterator[tuple[str, float]]:
+    yield from _spec("arms.spec", arm.spec)
+    yield "arms.parameter_count", arm.parameter_count
+    yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
 
 
 def _run(run: Run) -> Iterator[tuple[str, float]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.records import Dtype, Execution, ImplementationKind, Phase
 from pamprof.statistics.stationarity import FEWEST_VALUES
+from pamprof.workloads.closed_forms import checked_claim, parameter_count
 
 if TYPE_CHECKING:
     from pamprof.measure.session.settings import Settings, WindowSettings
@@ -60,13 +61,7 @@ def expected_seconds(
         compiled_ahead: Whether other processes compile for it before.
         checked_before: Whether its worker has compared its kernels with the oracle at another point.
     """
-    flops = definition.flop_count(
-        workload.spec,
-        phase=workload.phase,
-        scope=workload.scope,
-        batch_size=workload.batch_size,
-        sequence_length=workload.sequence_length,
-    ).matrix_flop_count
+    flops = _flops(workload, definition)
     cuda = device_kind == "cuda"
     if not cuda and kind is ImplementationKind.KERNELS:
         return _REFUSAL_SECONDS
@@ -87,6 +82,25 @@ def expected_seconds(
         sampling = _windows_seconds(settings.windows, capped=cuda and workload.phase is not Phase.DECODE)
     window = max(settings.monitor_seconds, step) if settings.monitor_seconds else 0.0
     return fixed + _STEPS_BESIDE_SAMPLES * step + sampling + window
+
+
+def _flops(workload: Workload, definition: LayerDefinition) -> int:
+    """By the layer's formula; two for each parameter and token, thrice in training, where that gives none."""
+    claimed = checked_claim(
+        lambda: (
+            definition.flop_count(
+                workload.spec,
+                phase=workload.phase,
+                scope=workload.scope,
+                batch_size=workload.batch_size,
+                sequence_length=workload.sequence_length,
+            ).matrix_flop_count
+        )
+    )
+    if isinstance(claimed, int):
+        return claimed
+    passes = 3 if workload.phase is Phase.TRAIN else 1
+    return 2 * passes * workload.tokens_per_step * parameter_count(definition, workload.spec, workload.scope)
 
 
 def _windows_seconds(windows: WindowSettings, *, capped: bool) -> float:

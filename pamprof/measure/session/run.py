@@ -18,6 +18,7 @@ from pamprof.records import Session
 from pamprof.records.store import RunStore
 from pamprof.units import rough_seconds, seconds, usd, usd_rate
 from pamprof.workloads.base import layer_facts
+from pamprof.workloads.standard_output import talk_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,18 @@ if TYPE_CHECKING:
     from pamprof.measure.session.request import PriceLookup
     from pamprof.measure.session.runner import SessionArguments
     from pamprof.measure.session.settings import Settings
-    from pamprof.records import Dtype, Effort, Perplexity, Phase, Point, PriceQuote, Scope, SessionKind, Workload
+    from pamprof.records import (
+        Dtype,
+        Effort,
+        Perplexity,
+        Phase,
+        Point,
+        PriceQuote,
+        Scope,
+        SessionKind,
+        UnplannedLayer,
+        Workload,
+    )
     from pamprof.records.store import RecordFile
 
 Request = TypeVar("Request", bound=MeasuringRequest)
@@ -58,6 +70,7 @@ class SessionPlan:
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
         unplanned_count: Of a comparison: workloads that a standard one would plan besides.
+        unplanned_layers: Layers that failed while they were planned.
         remarks: Sentences for the reporter before the first group.
     """
 
@@ -80,6 +93,7 @@ class SessionPlan:
     compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
     unplanned_count: int | None = None
+    unplanned_layers: tuple[UnplannedLayer, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
@@ -130,7 +144,8 @@ def run_session(
     worker = planner.spawn()  # imports torch while this process plans
     with _closing(store, worker, fresh=fresh):
         kind, ordinal, name = identify_device(request.device)
-        plan = planner.plan(request, kind, earlier)
+        with talk_to_stderr():
+            plan = planner.plan(request, kind, earlier)
         session_id = uuid.uuid4().hex[:12]
         quote, unknown_reason = _priced(price, kind, name)
         header = _header(
@@ -185,7 +200,8 @@ def plan_session(
     begun = time.perf_counter()
     earlier = request.earlier_records(planner.kind)
     kind, _, name = identify_device(request.device)
-    plan = planner.plan(request, kind, earlier)
+    with talk_to_stderr():
+        plan = planner.plan(request, kind, earlier)
     return plan, pace_of(plan, begun), _priced(price, kind, name)[0]
 
 
@@ -254,6 +270,7 @@ def _header(
         effort=plan.effort,
         unplanned_count=plan.unplanned_count,
         time_budget_seconds=plan.time_budget_seconds,
+        unplanned_layers=plan.unplanned_layers,
     )
 
 
