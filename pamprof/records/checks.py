@@ -64,7 +64,8 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
 def _arm(arm: ArmFacts) -> Iterator[tuple[str, float]]:
     yield from _spec("arms.spec", arm.spec)
     yield "arms.parameter_count", arm.parameter_count
-    yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
+    if arm.matrix_flop_count_per_token is not None:
+        yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
 
 
 def _run(run: Run) -> Iterator[tuple[str, float]]:

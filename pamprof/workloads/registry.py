@@ -16,6 +16,8 @@ from pamprof.errors import LayerError, UsageError
 from pamprof.workloads.standard_output import talk_to_stderr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pamprof.workloads.base import LayerDefinition
 
 ENTRY_POINT_GROUP = "pamprof.layers"
@@ -48,6 +50,27 @@ _REQUIRED = (
 )
 
 
+_given: dict[str, LayerDefinition] = {}
+_adopt: Callable[[str, str], LayerDefinition] | None = None
+
+
+def adopt_factories(adopt: Callable[[str, str], LayerDefinition]) -> None:
+    """How an entry point that is a function becomes a layer: ``adopt`` gets its name and ``module:factory``."""
+    global _adopt  # noqa: PLW0603 - the measuring half counts and runs what this half registers
+    _adopt = adopt
+
+
+def register(layer: LayerDefinition) -> None:
+    """Make a layer known in this process that no package registers: one that a command or a caller gave.
+
+    Raises:
+        UsageError: A built-in layer has its name.
+    """
+    if layer.name in BUILT_IN_LAYERS:
+        raise UsageError(f"{layer.name} is a layer of pamprof; give yours another name")
+    _given[layer.name] = layer
+
+
 def layer_names() -> tuple[str, ...]:
     """Names of all registered layers, built-ins first, without importing any of them."""
     return tuple(layer_sources())
@@ -60,6 +83,8 @@ def definition(name: str) -> LayerDefinition:
         UsageError: No layer has this name (the message says which there are).
         LayerError: Two packages claim it, its module cannot be imported, or what it holds is not a layer definition.
     """
+    if name in _given:
+        return _given[name]
     sources = layer_sources()
     if name not in sources:
         near = get_close_matches(name, sources, n=1)
@@ -115,6 +140,8 @@ def _load(name: str, values: tuple[str, ...]) -> LayerDefinition:
             f"layer {name!r} cannot be loaded from {value}: {type(exc).__name__}: {exc}; "
             "repair or uninstall its package"
         ) from exc
+    if callable(loaded) and not _offers(loaded, "implementations") and _adopt is not None:
+        return _adopt(name, value)
     missing = [attribute for attribute in _REQUIRED if not _offers(loaded, attribute)]
     if missing:
         raise LayerError(f"layer {name!r} at {value} lacks {', '.join(missing)}; see pamprof.workloads.base")

@@ -86,17 +86,19 @@ def expected_seconds(
 
 def _flops(workload: Workload, definition: LayerDefinition) -> int:
     """By the layer's formula; two for each parameter and token, thrice in training, where that gives none."""
-    claimed = checked_claim(
-        lambda: (
-            definition.flop_count(
-                workload.spec,
-                phase=workload.phase,
-                scope=workload.scope,
-                batch_size=workload.batch_size,
-                sequence_length=workload.sequence_length,
-            ).matrix_flop_count
+    claimed = None
+    if workload.spec.source is None:
+        claimed = checked_claim(
+            lambda: (
+                definition.flop_count(
+                    workload.spec,
+                    phase=workload.phase,
+                    scope=workload.scope,
+                    batch_size=workload.batch_size,
+                    sequence_length=workload.sequence_length,
+                ).matrix_flop_count
+            )
         )
-    )
     if isinstance(claimed, int):
         return claimed
     passes = 3 if workload.phase is Phase.TRAIN else 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
+from pamprof.measure.any_layer.registration import register_named
 from pamprof.measure.comparison.efforts import effort_rules
 from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.plan import plan_groups
@@ -16,7 +17,7 @@ from pamprof.measure.session.compile_ahead import worth_compiling_ahead
 from pamprof.measure.session.matched_arms import planned_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
 from pamprof.measure.session.run import Planner, SessionPlan
-from pamprof.records import Effort, Execution, Perplexity, Phase, Scope, SessionKind
+from pamprof.records import Effort, Execution, LayerRole, Perplexity, Phase, Scope, SessionKind
 from pamprof.workloads.base import layer_facts
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class CompareRequest(MeasuringRequest):
         match_axis: What the arms are matched on.
         perplexities: Quality figures to carry.
         effort: How much to measure, and how carefully.
+        sources: Layers that no package registers, by name: the function that makes each (see ``LayerSpec.source``).
         time_budget_seconds: Of the whole comparison; None for that of the effort.
         repeat: Fresh processes for each point; None for as many as the effort has.
     """
@@ -61,6 +63,7 @@ class CompareRequest(MeasuringRequest):
     effort: Effort
     time_budget_seconds: float | None
     repeat: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def _finished_keys(records: RecordFile | None) -> frozenset[str]:
@@ -119,6 +122,7 @@ def _references(records: RecordFile | None, visits: Sequence[Workload]) -> dict[
 def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None) -> SessionPlan:
     cuda = device_kind == "cuda"
     dtype, preset = request.dtype_on(cuda=cuda), request.preset_on(cuda=cuda)
+    register_named(request.sources)
     arms, unplanned, remarks = _arms(request, preset=preset, dtype=dtype, cuda=cuda)
     executions = request.executions or (
         (Execution.EAGER, Execution.COMPILED, Execution.GRAPH, Execution.COMPILED_GRAPH) if cuda else (Execution.EAGER,)
@@ -219,7 +223,10 @@ def _arms(
         )
 
     if request.layers:
-        return (*planned(*request.layers), ())
+        arms, unplanned = planned(*request.layers)
+        if all(getattr(arm.definition, "role", LayerRole.SUBJECT) is not LayerRole.REFERENCE for arm in arms):
+            arms = (*planned(*DEFAULT_LAYERS[:1])[0], *arms)
+        return arms, unplanned, ()
     (first, *others), unplanned = planned(*DEFAULT_LAYERS)
     references: list[PlannedArm] = []
     remarks: list[str] = []

@@ -47,6 +47,8 @@ def checked_parameter_count(
     workload: Workload, layer: LayerDefinition, step: PreparedStep
 ) -> tuple[int, RefusedClaim | None]:
     """The formula's count where it agrees with the parameters of a model on the meta device; else their count."""
+    if workload.spec.source is not None:  # counted on what its factory made
+        return layer.parameter_count(workload.spec, workload.scope), None
     claimed = checked_claim(lambda: layer.parameter_count(workload.spec, workload.scope))
     try:
         counted = counted_parameter_count(layer, workload.spec, workload.implementation, workload.scope)
@@ -60,7 +62,7 @@ def checked_parameter_count(
 
 def state_refusal(workload: Workload, layer: LayerDefinition, step: PreparedStep) -> RefusedClaim | None:
     """The refusal of a formula for bytes of state or cache that the step's own state contradicts."""
-    if step.state is None:
+    if step.state is None or workload.spec.source is not None:
         return None
     claimed = checked_claim(
         lambda: layer.state_byte_count(

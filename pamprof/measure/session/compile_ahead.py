@@ -173,8 +173,11 @@ def main() -> None:
     os.nice(5)
     import torch
 
+    from pamprof.measure.any_layer.registration import register_workloads
+
     if torch.device(request.device).type == "cuda":
         torch.cuda.set_per_process_memory_fraction(request.memory_share, torch.device(request.device))
+    register_workloads(request.workloads)
     for workload in request.workloads:
         with contextlib.suppress(Exception):
             compile_one(workload, device=request.device, seed=request.seed)

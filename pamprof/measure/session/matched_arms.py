@@ -51,10 +51,12 @@ def matched_arms(
     Raises:
         UsageError: Unknown preset, layer or axis, or sizes that cannot be matched.
     """
+    from pamprof.measure.any_layer.registration import know_factories
     from pamprof.measure.session.counted_forms import CountedForms
     from pamprof.workloads.matching.match import arm_facts, match
     from pamprof.workloads.registry import definition
 
+    know_factories()
     source = definition("pam")
     spec = _resized(source.preset(preset), sizes)
     source.check(spec)
@@ -71,7 +73,10 @@ def matched_arms(
             definition=definition(arm.name),
             spec=arm.spec,
             facts=arm_facts(
-                CountedForms(definition(arm.name)).as_definition(),
+                # What a factory makes was counted already.
+                definition(arm.name)
+                if arm.spec.source is not None
+                else CountedForms(definition(arm.name)).as_definition(),
                 arm.spec,
                 sequence_length=sequence_length,
                 dtype=dtype,

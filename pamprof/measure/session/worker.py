@@ -62,7 +62,10 @@ class GroupWorker:
 
     def run_group(self, request: GroupRequest, pipe: Pipe) -> None:
         """Measure every workload of the group that is not done."""
+        from pamprof.measure.any_layer.registration import register_workloads  # brings torch
+
         runner = self._runner_for(request)
+        register_workloads(request.workloads)
         if request.ceilings:
             send_ceilings(runner, request, pipe)
         first = request.workloads[0]
