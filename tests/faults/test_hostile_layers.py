@@ -136,7 +136,9 @@ def test_the_good_layer_keeps_its_number_beside_all_others(measured):
     assert len(good.timing.wall_time_seconds) >= 5
     assert good.refused_claims == ()
     assert good.timing.grown_bytes == 0
-    assert not {DoubtKind.GROWS, DoubtKind.CLOSED_FORM, DoubtKind.RECOMPILED} & set(doubts(good))
+    # Times of a busy machine may rise by chance; what is held may not.
+    assert "more after" not in doubts(good).get(DoubtKind.GROWS, "")
+    assert not {DoubtKind.CLOSED_FORM, DoubtKind.RECOMPILED} & set(doubts(good))
     assert set(measured) == {"transformer", *EAGER}
 
 
