@@ -13,6 +13,11 @@ import typer
 
 from pamprof.errors import PamprofError, PriceError, UsageError
 from pamprof.records import Perplexity, PriceQuote, ProcessorUse
+from pamprof.units import plain_number
+
+if TYPE_CHECKING:
+    from pamprof.devices.parts import BoardPart
+    from pamprof.measure.session.request import PriceLookup
 
 if TYPE_CHECKING:
     from pamprof.workloads.layers.foreign.source import LayerSource
@@ -67,17 +72,23 @@ PurchaseOption = Annotated[str, typer.Option(help="on-demand, spot, or a committ
 
 
 def reporting_errors(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """Turn a ``PamprofError`` of the command into one sentence on standard error and its exit status."""
+    """Turn a ``PamprofError`` of the command, or a fault of the machine, into one sentence and its exit status."""
 
     @wraps(command)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except PamprofError as error:
+        except Exception as error:
+            from pamprof.cli.machine import MACHINE_FAULT, machine_fault
             from pamprof.render.text import clean
 
-            typer.echo(f"pamprof: {clean(str(error))}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            told, status = machine_fault(error), MACHINE_FAULT
+            if told is None and isinstance(error, PamprofError):
+                told, status = str(error), error.exit_code
+            if told is None:
+                raise
+            typer.echo(f"pamprof: {clean(told)}", err=True)
+            raise typer.Exit(status) from None
         except KeyboardInterrupt:
             typer.echo("pamprof: interrupted", err=True)
             raise typer.Exit(1) from None
@@ -201,10 +212,7 @@ def perplexity(text: str) -> Perplexity:
         UsageError: Not of that form, or not a perplexity.
     """
     layer, equals, number = text.partition("=")
-    try:
-        value = float(number)
-    except ValueError:
-        value = 0.0
+    value = float(plain_number(number) or 0)
     if not (equals and layer and 1 <= value < float("inf")):
         raise UsageError(f"--perplexity {text!r} is not of the form pam=30.0 with a perplexity of 1 or more")
     return Perplexity(layer=layer.strip(), value=value, source="given on the command line")
@@ -218,16 +226,17 @@ def price_lookup(
     provider: str | None,
     instance: str | None,
     purchase_option: str,
-) -> Callable[[str, str, ProcessorUse | None], tuple[PriceQuote | None, str | None]]:
+) -> PriceLookup:
     """``find_quote`` with everything but the device, which is known once measuring begins."""
 
     def look_up(
-        device_kind: str, device_name: str, processor: ProcessorUse | None
+        device_kind: str, device_name: str, processor: ProcessorUse | None, part: BoardPart | None = None
     ) -> tuple[PriceQuote | None, str | None]:
         return find_quote(
             device_kind,
             device_name,
             processor,
+            part,
             price=price,
             prices=prices,
             gpu=gpu,
@@ -243,6 +252,7 @@ def find_quote(
     device_kind: str,
     device_name: str,
     processor: ProcessorUse | None,
+    part: BoardPart | None = None,
     *,
     price: str | None,
     prices: Path | None,
@@ -271,6 +281,7 @@ def find_quote(
             usd_per_hour=price,
             device_kind=device_kind,
             processor=processor,
+            part=part,
         )
     except PriceError as error:
         if asked:

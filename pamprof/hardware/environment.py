@@ -89,6 +89,7 @@ def read_environment(device: Device, nvml: NvmlDevice) -> tuple[Environment, tup
         virtualisation=take("virtualisation", virtualisation()),
         cpu_threads_per_core=take("cpu_threads_per_core", host.threads_per_core()),
         cpu_architecture=platform.machine(),
+        gpu_virtualisation=take("gpu_virtualisation", nvml.virtualisation() if cuda else unknown(_NOT_A_GPU)),
     )
     return environment, tuple(unknowns)
 
@@ -155,7 +156,8 @@ def _git(checkout: Path, *arguments: str) -> str:
     command = ("git", "--no-optional-locks", "-C", str(checkout), *arguments)
     # Inside a git hook GIT_DIR points at another repository.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=clean).stdout.strip()
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, timeout=10, env=clean)
+    return done.stdout.strip()
 
 
 def virtualisation(root: Path = Path("/")) -> Reading[str]:

@@ -5,7 +5,9 @@
    FAKE_NVML_ENERGY   moving | still | reset      FAKE_NVML_SAMPLES fresh | stale
    FAKE_NVML_REASONS  clock-event masks, one a call, the last one stays
    FAKE_NVML_PIDS     compute processes           FAKE_NVML_MIG     1: MIG is enabled
+   FAKE_NVML_VIRTUAL  virtualisation mode
    FAKE_NVML_GPM      1: supported                FAKE_NVML_MEMORY  none: not available
+   FAKE_NVML_DRIVER   its version (default 580.65.06)
    FAKE_NVML_POWER_MW power, milliwatts (default 100000; the counter always moves at 100 W)
 
    Time is what fake_set_time says. */
@@ -71,7 +73,7 @@ int nvmlInitWithFlags(unsigned flags) { GATE return 0; }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { return "words of the fake driver"; }
 int nvmlDeviceGetCount_v2(unsigned *count) { GATE *count = gpu_count(); return 0; }
-int nvmlSystemGetDriverVersion(char *text, unsigned size) { GATE snprintf(text, size, "580.65.06"); return 0; }
+int nvmlSystemGetDriverVersion(char *text, unsigned size) { GATE snprintf(text, size, "%s", setting("FAKE_NVML_DRIVER", "580.65.06")); return 0; }
 int nvmlSystemGetCudaDriverVersion_v2(int *version) { GATE *version = 13000; return 0; }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, device **out) {
@@ -103,12 +105,17 @@ int nvmlDeviceGetName(device *gpu, char *text, unsigned size) {
     char list[256], *rest = list, *name = "";
     snprintf(list, sizeof list, "%s", setting("FAKE_NVML_NAMES", "Fake GPU,Fake GPU,Fake GPU,Fake GPU"));
     for (int i = 0; i <= gpu->index && rest; i++) name = strsep(&rest, ",");
-    snprintf(text, size, "%s", name);
+    snprintf(text, size, "%s%s", name, gpu == &instance ? " MIG 1g.5gb" : "");
     return 0;
 }
 int nvmlDeviceGetMigMode(device *gpu, unsigned *current, unsigned *pending) {
     GATE
     *current = *pending = atoi(setting("FAKE_NVML_MIG", "0"));
+    return 0;
+}
+int nvmlDeviceGetVirtualizationMode(device *gpu, unsigned *mode) {
+    GATE
+    *mode = atoi(setting("FAKE_NVML_VIRTUAL", "0"));
     return 0;
 }
 int nvmlDeviceGetEnforcedPowerLimit(device *gpu, unsigned *milliwatts) { GATE *milliwatts = 700000; return 0; }

@@ -66,6 +66,7 @@ class DoubtKind(StrEnum):
     GROWS = "grows with every step"
     GRAPH_BREAKS = "graph breaks"
     CLOSED_FORM = "closed form refused"
+    PART_OF_BOARD = "part of a board"
 
 
 class CeilingKind(StrEnum):
