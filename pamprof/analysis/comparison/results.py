@@ -70,6 +70,9 @@ class DoubtKind(StrEnum):
     CLOCKS_NOT_WATCHED = "clocks not watched"
     QUICK = "quick"
     RECOMPILED = "recompiled inside timed steps"
+    GROWS = "grows with every step"
+    GRAPH_BREAKS = "graph breaks"
+    CLOSED_FORM = "closed form refused"
     PART_OF_BOARD = "part of a board"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import RecordError
 from pamprof.measure.session.compile_ahead import CompileAhead
+from pamprof.measure.session.ruled_out import RuledOut
 from pamprof.measure.session.runner import SessionRunner, describe, utc_now
 from pamprof.records import Run, Skip, SkipKind
 from pamprof.records.codec import decode
@@ -67,6 +68,7 @@ class PacedRunner(SessionRunner):
         self._runs: list[Run] = []
         self._has_measured = False
         self._is_suspect = self._had_company = False
+        self._ruled_out = RuledOut()
         self._ahead: CompileAhead | None = None
         self._deadline = pace.deadline
 
@@ -180,14 +182,23 @@ class PacedRunner(SessionRunner):
                 self._is_suspect = True
                 if record.kind is SkipKind.OUT_OF_MEMORY and self._had_company:
                     return  # to be tried again alone
+                self._ruled_out.add(record, paired=self._is_paired(record.workload))
         super()._keep(line, finished)
 
     def _visit(self, workload: Workload, finished: set[str], pending: Sequence[Workload]) -> None:
         """Measure one workload, once more where memory ended while others held some of it.
 
+        What needs at least as much as a workload that did not fit is not tried.
+
         A worker in which memory ended or a layer failed is not used again: on a GPU what failed inside a capture may
         keep its memory, or leave every later call failing.
         """
+        reason = self._ruled_out.reason(workload, paired=self._is_paired(workload))
+        if reason is not None:
+            now, kind = utc_now(), SkipKind.OUT_OF_MEMORY
+            skip = Skip(session_id=self._session_id, started_at=now, workload=workload, kind=kind, reason=reason)
+            self._store_skip(skip, finished)
+            return
         self._is_suspect, self._had_company = False, bool(self._companions()) or self._has_measured
         self._visit_once(workload, finished)
         self._has_measured = True
@@ -204,11 +215,15 @@ class PacedRunner(SessionRunner):
         elif self._ahead is not None:
             self._ahead.go_on()
 
+    def _is_paired(self, workload: Workload) -> bool:
+        reference = self._references.get(workload.point)
+        return reference is not None and reference.key != workload.key
+
     def _visit_once(self, workload: Workload, finished: set[str]) -> None:
         reference = self._references.get(workload.point)
-        paired = reference is not None and reference.key != workload.key
         self._unready_reason = ""
-        failed = self._run_worker((reference, workload) if reference and paired else (workload,), finished)
+        together = (reference, workload) if reference and self._is_paired(workload) else (workload,)
+        failed = self._run_worker(together, finished)
         if failed is None or failed.key == workload.key:
             return
         if self._unready_reason:

@@ -18,6 +18,7 @@ from pamprof.records import Session
 from pamprof.records.store import RunStore
 from pamprof.units import rough_seconds, seconds, usd, usd_rate
 from pamprof.workloads.base import layer_facts
+from pamprof.workloads.standard_output import talk_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +28,18 @@ if TYPE_CHECKING:
     from pamprof.measure.session.request import PriceLookup
     from pamprof.measure.session.runner import SessionArguments
     from pamprof.measure.session.settings import Settings
-    from pamprof.records import Dtype, Effort, Perplexity, Phase, Point, PriceQuote, Scope, SessionKind, Workload
+    from pamprof.records import (
+        Dtype,
+        Effort,
+        Perplexity,
+        Phase,
+        Point,
+        PriceQuote,
+        Scope,
+        SessionKind,
+        UnplannedLayer,
+        Workload,
+    )
     from pamprof.records.store import RecordFile
 
 Request = TypeVar("Request", bound=MeasuringRequest)
@@ -60,6 +72,7 @@ class SessionPlan:
         effort: Of a comparison.
         further: Of a comparison: decides about points to add.
         unplanned_count: Of a comparison: workloads that a standard one would plan besides.
+        unplanned_layers: Layers that failed while they were planned.
         remarks: Sentences for the reporter before the first group.
     """
 
@@ -83,6 +96,7 @@ class SessionPlan:
     effort: Effort | None = None
     further: FurtherPoints | None = None
     unplanned_count: int | None = None
+    unplanned_layers: tuple[UnplannedLayer, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
@@ -196,7 +210,8 @@ def plan_session(
 
 def _planned(request: Request, planner: Planner[Request], kind: str, earlier: RecordFile | None) -> SessionPlan:
     """The plan, whose first remark names what could not be read of the earlier records."""
-    plan = planner.plan(request, kind, earlier)
+    with talk_to_stderr():
+        plan = planner.plan(request, kind, earlier)
     if earlier is None or earlier.damage is None:
         return plan
     return replace(plan, remarks=(f"{earlier.damage}; a workload in them is measured again", *plan.remarks))
@@ -270,6 +285,7 @@ def _header(
         effort=plan.effort,
         unplanned_count=plan.unplanned_count,
         time_budget_seconds=plan.time_budget_seconds,
+        unplanned_layers=plan.unplanned_layers,
     )
 
 

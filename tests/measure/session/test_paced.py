@@ -10,8 +10,9 @@ from pamprof.measure.session.further import AddedPoint
 from pamprof.measure.session.pace import Pace
 from pamprof.measure.session.paced import PacedRunner
 from pamprof.measure.session.process import WorkerProcess
+from pamprof.measure.session.ruled_out import RuledOut
 from pamprof.measure.session.settings import Settings
-from pamprof.records import SkipKind
+from pamprof.records import Execution, Skip, SkipKind
 from pamprof.records.store import RunStore, read_records
 from tests.measure.session.test_runner import Listener
 from tests.synthetic import synthetic_workload
@@ -183,6 +184,43 @@ def test_out_of_memory_beside_processes_that_compile_is_tried_again_without_them
     assert companions.made[0].stopped
     assert not any("skipped" in line for line in listener.lines)
     assert outcome.skipped == 0
+
+
+def test_what_needs_as_much_as_a_workload_that_did_not_fit_is_not_tried(tmp_path):
+    def large(execution, length=2048):
+        return replace(arm("too-large", length), execution=execution)
+
+    eager, graph, compiled, both = (
+        large(Execution.EAGER),
+        large(Execution.GRAPH),
+        large(Execution.COMPILED),
+        large(Execution.COMPILED_GRAPH),
+    )
+    longer, shorter = large(Execution.EAGER, 4096), large(Execution.EAGER, 1024)
+    visits = (arm("a"), eager, graph, compiled, both, arm("a", 4096), longer, arm("a", 1024), shorter)
+    _, _, records, _ = measure(tmp_path, visits)
+    reasons = {skip.workload.key: skip.reason for skip in records.skips}
+    words = "not tried: train 3 × 2k pam too-large eager needs no more memory, and did not fit (it does not fit)"
+    assert reasons == {
+        eager.key: "it does not fit",
+        graph.key: words,
+        both.key: "it does not fit",  # the compiled step it is captured from did fit
+        longer.key: words,
+        shorter.key: "it does not fit",
+    }
+    assert {skip.kind for skip in records.skips} == {SkipKind.OUT_OF_MEMORY}
+    assert ("too-large", "a") in pairs(records)
+
+
+def test_memory_that_ended_beside_a_reference_says_nothing_of_an_arm_without_one():
+    ruled_out = RuledOut()
+    failed = Skip(
+        session_id="s", started_at="", workload=arm("x"), kind=SkipKind.OUT_OF_MEMORY, reason="it does not fit"
+    )
+    ruled_out.add(failed, paired=True)
+    assert ruled_out.reason(arm("x", 4096), paired=False) is None
+    assert ruled_out.reason(arm("x", 4096), paired=True).startswith("not tried: ")
+    assert ruled_out.reason(arm("y", 4096), paired=True) is None
 
 
 def test_processes_compile_only_what_is_still_to_be_measured_and_go_on_after_each_point(tmp_path, companions):
