@@ -72,8 +72,8 @@ def register(layer: LayerDefinition) -> None:
 
 
 def layer_names() -> tuple[str, ...]:
-    """Names of all registered layers, built-ins first, without importing any of them."""
-    return tuple(layer_sources())
+    """Names of all layers, built-ins first and those given to this process last, without importing any of them."""
+    return tuple(dict.fromkeys((*layer_sources(), *_given)))
 
 
 def definition(name: str) -> LayerDefinition:

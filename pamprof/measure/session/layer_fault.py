@@ -20,6 +20,7 @@ LONGEST_TRACEBACK = 8000
 _STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 _PACKAGE = Path(__file__).resolve().parents[2]
 _LAYERS = _PACKAGE / "workloads" / "layers"
+_CARRIER = _LAYERS / "foreign"  # runs the code of others
 
 
 def fault_sentence(layer: str, fault: BaseException, *, implementation: str = "") -> str:
@@ -37,7 +38,7 @@ def place_of(layer: str, fault: BaseException) -> str:
     package = _package_of(layer)
     for is_wanted in (
         lambda path: package is not None and path.is_relative_to(package),
-        lambda path: path.is_relative_to(_LAYERS),
+        lambda path: path.is_relative_to(_LAYERS) and not path.is_relative_to(_CARRIER),
         _is_outside,
     ):
         found = [frame for frame in frames if is_wanted(Path(frame.filename))]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pamprof.errors import LayerError, SpecError, UsageError
+from pamprof.errors import LayerError, PamprofError, SpecError, UsageError
 from pamprof.measure.session.layer_fault import fault_sentence, fault_traceback
 from pamprof.records import ArmFacts, LayerFacts, LayerSpec, UnplannedLayer
 from pamprof.workloads.base import layer_facts
@@ -118,8 +118,9 @@ def planned_arms(
         except (Exception, SystemExit) as exc:  # a layer may raise anything; the others must be planned
             if name in BUILT_IN_LAYERS or name not in layer_names():
                 raise
-            reason = str(exc) if isinstance(exc, UsageError) else fault_sentence(name, exc)
-            trace = None if isinstance(exc, UsageError) and exc.__cause__ is None else fault_traceback(exc)
+            is_told = isinstance(exc, PamprofError)
+            reason = str(exc) if is_told else fault_sentence(name, exc)
+            trace = None if is_told and exc.__cause__ is None else fault_traceback(exc)
             failed.append(UnplannedLayer(layer=name, reason=reason, traceback=trace))
         else:
             arms.append(arm)

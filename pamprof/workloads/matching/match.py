@@ -131,7 +131,7 @@ def arm_facts(
         forward = forward_flop_count(layer, spec, sequence_length)
     except PamprofError:
         forward = None
-    train = counted(Phase.TRAIN)
+    train = None if forward is None else counted(Phase.TRAIN)
     return ArmFacts(
         title=layer.title,
         spec=spec,
