@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
@@ -52,6 +53,7 @@ class LayerSource:
         return replace(self, arguments=tuple(sorted({**dict(self.arguments), **arguments}.items())))
 
 
+@cache
 def parse_source(text: str) -> LayerSource:
     """The source that ``text`` names, with arguments or without.
 
