@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from pamprof import __version__
-from pamprof.cli import compare, cost, diff, doctor, layers, prices, report, serve_sweep, trend, validate
+from pamprof.cli import compare, cost, diff, doctor, flops, layers, prices, report, serve_sweep, trend, validate
+from pamprof.version import __version__
 
 app = typer.Typer(
     name="pamprof",
@@ -27,6 +27,7 @@ app.command("report")(report.report)
 app.command("diff")(diff.diff)
 app.command("trend")(trend.trend)
 app.command("layers")(layers.layers)
+app.command("flops")(flops.flops)
 app.command("doctor")(doctor.doctor)
 app.command("cost")(cost.cost)
 app.command("validate")(validate.validate)

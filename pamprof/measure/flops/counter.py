@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 __all__ = ["count_flops", "register_kernel_flops", "work_of"]
 
 
-def count_flops(step: Callable[[], object], *, closed_form_matrix_flop_count: int | None = None) -> FlopCount:
+def count_flops(
+    step: Callable[[], object],
+    *,
+    closed_form_matrix_flop_count: int | None = None,
+    observe: Callable[[str, OperatorWork | None], None] | None = None,
+) -> FlopCount:
     """Run ``step`` once and count what it did.
 
     ``operator_count`` counts every operator that dispatches to a kernel after composite operators have been taken
@@ -44,8 +49,9 @@ def count_flops(step: Callable[[], object], *, closed_form_matrix_flop_count: in
     Args:
         step: One step: forward, forward and backward, or one decoded token; its tensors may be on any device.
         closed_form_matrix_flop_count: The layer's own formula, passed through to stand beside the count.
+        observe: Told the name and the work of every operator as it is counted; None as work where it has no formula.
     """
-    counter = _Counter()
+    counter = _Counter(observe)
     with torch.compiler.set_stance("force_eager"), _FusedAttentionOnMeta(), counter:
         step()
     return FlopCount(
@@ -98,8 +104,9 @@ class _Counter(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Callable[[str, OperatorWork | None], None] | None) -> None:
         TorchDispatchMode.__init__(self)
+        self._observe = observe
         self.matrix_flop_count = 0
         self.matrix_dense_flop_count = 0
         self.elementwise_flop_count = 0
@@ -146,6 +153,8 @@ class _Counter(TorchDispatchMode):
         return output
 
     def _add(self, name: str, work: OperatorWork | None) -> None:
+        if self._observe is not None:
+            self._observe(name, work)
         if work is None:
             self.uncounted[name] += 1
             return

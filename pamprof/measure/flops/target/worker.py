@@ -1,0 +1,110 @@
+"""The process that counts: runs foreign code, answers with a count or with one sentence.
+
+Run as ``python -m`` with the path of the answer and the request as JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+
+from pamprof.errors import PamprofError
+from pamprof.measure.flops.target.count import count
+from pamprof.measure.flops.target.request import CountReply, CountRequest
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_LONGEST_MESSAGE = 300
+_NOT_THE_LAYERS = tuple(
+    str(Path(folder).resolve()) + os.sep
+    for folder in (Path(__file__).parents[3], Path(torch.__file__).parent, sysconfig.get_path("stdlib"))
+)
+_INSTALLED = str(Path(sysconfig.get_path("purelib")).resolve()) + os.sep
+
+
+class _TimeIsUp(BaseException):
+    """Raised in the layer's code, which cannot take it for an error of its own."""
+
+
+def main(answer: Path, request: CountRequest) -> None:
+    """Count and write the answer."""
+    process = os.getpid()
+    signal.signal(signal.SIGALRM, _interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, request.timeout_seconds)
+        reply = CountReply(answer=count(request))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except PamprofError as error:
+        reply = CountReply(fault=str(error), exit_code=error.exit_code)
+    except _TimeIsUp as error:
+        reply = CountReply(
+            fault=f"{request.target} did not end within {request.timeout_seconds:g} s{_where(error)}; "
+            "give a smaller size or a longer --timeout",
+            exit_code=1,
+        )
+    except BaseException as error:  # noqa: BLE001 - foreign code may raise anything, the end of the process included
+        reply = CountReply(
+            fault=f"{request.target} raised {type(error).__name__}{_message(error)}{_where(error)}", exit_code=1
+        )
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    if os.getpid() == process:  # and not in what the layer's code has forked
+        partial = answer.with_suffix(".partial")
+        partial.write_bytes(msgspec.json.encode(reply))
+        partial.rename(answer)
+    os._exit(0)  # whatever threads the layer has left behind
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise _TimeIsUp
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - an error of the layer's own that cannot be written
+        return ""
+    text = text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 1]}…"
+    return f": {text}" if text else ""
+
+
+def _where(error: BaseException) -> str:
+    """File and line of the innermost frame in the layer's code, or nothing where there is none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({_relative(error.filename)}, line {error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_foreign(frame.filename)]
+    own = [frame for frame in frames if not _resolved(frame.filename).startswith(_INSTALLED)]
+    for frame in (own or frames)[-1:]:
+        return f" ({_relative(frame.filename)}, line {frame.lineno}, in {frame.name})"
+    return ""
+
+
+def _is_foreign(filename: str) -> bool:
+    path = _resolved(filename)
+    return (
+        not filename.startswith("<")
+        and (path.startswith(_INSTALLED) or not path.startswith(_NOT_THE_LAYERS[2]))
+        and (not path.startswith(_NOT_THE_LAYERS[:2]))
+    )
+
+
+def _resolved(filename: str) -> str:
+    return str(Path(filename).resolve())
+
+
+def _relative(filename: str) -> str:
+    path = Path(filename)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=CountRequest))
