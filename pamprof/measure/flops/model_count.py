@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from pamprof.errors import UnsupportedError
 from pamprof.measure.flops import counter
@@ -166,10 +167,8 @@ def _left_as_it_was(root: nn.Module | None) -> Iterator[None]:
     The fused inference code of ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` computes the same in
     operators of its own, which depend on mode and gradients.
     """
-    buffers = (
-        [] if root is None else [(each, each._version, each.clone()) for each in root.buffers() if _can_be_kept(each)]
-    )
-    devices = {tensor.device.index for tensor, _, _ in buffers if tensor.is_cuda}
+    buffers = [] if root is None else [(each, each.clone()) for each in root.buffers() if _can_be_kept(each)]
+    devices = {tensor.device.index for tensor, _ in buffers if tensor.is_cuda}
     if root is not None:
         devices |= {parameter.device.index for parameter in root.parameters() if parameter.is_cuda}
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -180,10 +179,11 @@ def _left_as_it_was(root: nn.Module | None) -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         with torch.no_grad():
-            for buffer, version, value in buffers:
-                if buffer._version != version:
+            for buffer, value in buffers:
+                if not torch.equal(buffer, value):  # batch norm does not raise the version of what it writes
                     buffer.copy_(value)
 
 
 def _can_be_kept(buffer: torch.Tensor) -> bool:
-    return not buffer.is_meta and not buffer.is_inference() and not nn.parameter.is_lazy(buffer)
+    without_data = buffer.is_meta or isinstance(buffer, FakeTensor)
+    return not (without_data or buffer.is_inference() or nn.parameter.is_lazy(buffer))

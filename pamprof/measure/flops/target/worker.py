@@ -36,31 +36,34 @@ class _TimeIsUp(BaseException):
 
 
 def main(answer: Path, request: CountRequest) -> None:
-    """Count and write the answer."""
+    """Count, write the answer and end the process."""
     process = os.getpid()
     signal.signal(signal.SIGALRM, _interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, request.timeout_seconds)
-        reply = CountReply(answer=count(request))
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    except PamprofError as error:
-        reply = CountReply(fault=str(error), exit_code=error.exit_code)
-    except _TimeIsUp as error:
-        reply = CountReply(
-            fault=f"{request.target} did not end within {request.timeout_seconds:g} s{_where(error)}; "
-            "give a smaller size or a longer --timeout",
-            exit_code=1,
-        )
-    except BaseException as error:  # noqa: BLE001 - foreign code may raise anything, the end of the process included
-        reply = CountReply(
-            fault=f"{request.target} raised {type(error).__name__}{_message(error)}{_where(error)}", exit_code=1
-        )
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, request.timeout_seconds)
+    reply = reply_to(request)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     if os.getpid() == process:  # and not in what the layer's code has forked
         partial = answer.with_suffix(".partial")
         partial.write_bytes(msgspec.json.encode(reply))
         partial.rename(answer)
     os._exit(0)  # whatever threads the layer has left behind
+
+
+def reply_to(request: CountRequest) -> CountReply:
+    """The count, or one sentence about what went wrong."""
+    try:
+        return CountReply(answer=count(request))
+    except PamprofError as error:
+        return CountReply(fault=str(error), exit_code=error.exit_code)
+    except _TimeIsUp as error:
+        return CountReply(
+            fault=f"{request.target} did not end within {request.timeout_seconds:g} s{_where(error)}; "
+            "give a smaller size or a longer --timeout",
+            exit_code=1,
+        )
+    except BaseException as error:  # noqa: BLE001 - foreign code may raise anything, the end of the process included
+        fault = f"{request.target} raised {type(error).__name__}{_message(error)}{_where(error)}"
+        return CountReply(fault=fault, exit_code=1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
