@@ -223,7 +223,7 @@ def test_module_that_holds_its_parent_is_counted():
 
 def test_what_runs_outside_of_any_module_is_named():
     linear, x = nn.Linear(8, 8, bias=False), needing(10, 8)
-    flops = pamprof.count_flops(lambda: (linear(x) @ x.T).sum(), backward=True)
+    flops = pamprof.count_flops(lambda x: (linear(x) @ x.T).sum(), x, backward=True)
     rows = by_name(flops)
     assert flops.parameter_count is None
     assert matrix(rows["Linear"]) == 3 * 2 * 10 * 8 * 8
