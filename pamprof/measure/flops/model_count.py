@@ -121,7 +121,8 @@ def _ends(output: object, shaped_like: torch.Tensor | None) -> list[torch.Tensor
     ]
     if not tensors:
         raise UnsupportedError(
-            "no output has a gradient, so there is no backward pass to count; count the forward pass"
+            "no output has a gradient, so there is no backward pass to count; count the forward pass alone "
+            "(--phase forward, backward=False)"
         )
     if tensors[0].numel() == 1:
         return tensors[:1]

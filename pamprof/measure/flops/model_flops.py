@@ -94,9 +94,9 @@ class ModuleFlops(FlopSum):
     within_backward: FlopSum
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ModelFlops(FlopSum):
-    """What one run of a model costs: forward, and backward where it was asked for.
+    """What one run of a model costs: forward, and backward where it was asked for. Shown as tables.
 
     Attributes:
         backward: The part that ran in the backward pass, recomputation included.
@@ -137,6 +137,9 @@ class ModelFlops(FlopSum):
 
     def __str__(self) -> str:
         return "\n\n".join((*(plain(table) for table in self._tables()), remark(self)))
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         return html(self._tables(), remark(self))

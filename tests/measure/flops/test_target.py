@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from textwrap import dedent
+from types import SimpleNamespace
 
 import pytest
 
+from pamprof.measure.flops.target import count
 from pamprof.measure.flops.target.request import CountedPhase, CountRequest, InputDtype
 from pamprof.measure.flops.target.worker import reply_to
 from pamprof.records import Dtype, Phase, Scope
@@ -196,7 +198,7 @@ def test_end_of_the_process_is_a_sentence():
     ("target", "exit_code", "words"),
     [
         ("layers_of_a_user:number", 1, "returned int, not a torch.nn.Module"),
-        ("layers_of_a_user:NoGradient", 1, "no output has a gradient"),
+        ("layers_of_a_user:NoGradient", 1, "layers_of_a_user:NoGradient: no output has a gradient"),
         ("layers_of_a_user:lineer", 2, "did you mean linear?"),
         ("layers_of_a_user:TABLE", 2, "is dict; name a function or class"),
         ("no_such_module:block", 2, "no module 'no_such_module'"),
@@ -242,6 +244,7 @@ def test_registered_layer_costs_its_closed_form(name, scope):
     ("name", "changes", "words"),
     [
         ("pan", {}, "did you mean pam?"),
+        ("pan", {}, "a layer of your own is module:factory"),
         ("pam", {"preset": "7g"}, "100m"),
         ("pam", {"implementation": "fast"}, "published, planar"),
     ],
@@ -250,3 +253,9 @@ def test_wrong_name_of_a_registered_layer_is_one_sentence(name, changes, words):
     found = named(name, **changes)
     assert found.exit_code == 2
     assert words in found.fault
+
+
+def test_layer_that_must_be_computed_and_does_not_fit_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(count.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    text = fault("layers_of_a_user:ReadsValues", 1)
+    assert "do not fit this machine; give a smaller size" in text

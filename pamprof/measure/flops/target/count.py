@@ -61,9 +61,14 @@ def count(request: CountRequest) -> CountAnswer:
             description, flops = _count_on(place, remember, request.phase)
         except (UsageError, UnsupportedError):
             raise
-        except Exception:
-            if place == _DEVICES[-1] or (place == _DEVICES[-2] and not all(map(_fits, built))):
+        except Exception as error:
+            if place == "cpu":
                 raise
+            if place == "fake" and not all(map(_fits, built)):
+                raise UnsupportedError(
+                    f"{request.target} has to compute what it decides by ({type(error).__name__}), and its parameters "
+                    "do not fit this machine; give a smaller size"
+                ) from error
             continue
         return CountAnswer(
             target=request.target,

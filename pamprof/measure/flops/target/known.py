@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 def registered(request: CountRequest, length: int) -> Builder:
     """A layer that pamprof knows by name, sized as ``pamprof compare`` sizes it."""
     from pamprof.measure.session.matched_arms import matched_arms
+    from pamprof.workloads.registry import definition as registered_definition, layer_names
     from pamprof.workloads.steps import with_room_for
 
+    if request.target not in layer_names():
+        try:
+            registered_definition(request.target)
+        except UsageError as error:
+            raise UsageError(f"{error}; a layer of your own is module:factory or file.py:factory") from None
     (arm,) = matched_arms(
         preset=request.preset,
         sizes={},

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _LONGEST_MESSAGE = 300
-_NOT_THE_LAYERS = tuple(
-    str(Path(folder).resolve()) + os.sep
-    for folder in (Path(__file__).parents[3], Path(torch.__file__).parent, sysconfig.get_path("stdlib"))
+_OUR_CODE = tuple(str(folder.resolve()) + os.sep for folder in (Path(__file__).parents[3], Path(torch.__file__).parent))
+_STANDARD_LIBRARY, _INSTALLED = (
+    str(Path(sysconfig.get_path(name)).resolve()) + os.sep for name in ("stdlib", "purelib")
 )
-_INSTALLED = str(Path(sysconfig.get_path("purelib")).resolve()) + os.sep
 
 
 class _TimeIsUp(BaseException):
@@ -54,7 +53,8 @@ def reply_to(request: CountRequest) -> CountReply:
     try:
         return CountReply(answer=count(request))
     except PamprofError as error:
-        return CountReply(fault=str(error), exit_code=error.exit_code)
+        named = request.target in str(error)
+        return CountReply(fault=str(error) if named else f"{request.target}: {error}", exit_code=error.exit_code)
     except _TimeIsUp as error:
         return CountReply(
             fault=f"{request.target} did not end within {request.timeout_seconds:g} s{_where(error)}; "
@@ -92,11 +92,12 @@ def _where(error: BaseException) -> str:
 
 
 def _is_foreign(filename: str) -> bool:
+    """Whether a frame is neither pamprof's nor torch's nor the standard library's, around which packages may lie."""
     path = _resolved(filename)
-    return (
-        not filename.startswith("<")
-        and (path.startswith(_INSTALLED) or not path.startswith(_NOT_THE_LAYERS[2]))
-        and (not path.startswith(_NOT_THE_LAYERS[:2]))
+    return not (
+        filename.startswith("<")
+        or path.startswith(_OUR_CODE)
+        or (path.startswith(_STANDARD_LIBRARY) and not path.startswith(_INSTALLED))
     )
 
 
