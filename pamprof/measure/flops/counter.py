@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pamprof.measure.flops.elementwise import elementwise_flops
 from pamprof.measure.flops.elementwise_weights import FREE_NAMESPACES
 from pamprof.measure.flops.matrix import MATRIX_FORMULAS
+from pamprof.measure.flops.opened_attention import OpenedAttention
 from pamprof.measure.flops.operator_call import OperatorCall, operator_name
 from pamprof.records import FlopCount, OperatorCount
 from pamprof.workloads.kernel_flops import OperatorWork, kernel_formula, register_kernel_flops
@@ -52,7 +53,7 @@ def count_flops(
         observe: Told the name and the work of every operator as it is counted; None as work where it has no formula.
     """
     counter = _Counter(observe)
-    with torch.compiler.set_stance("force_eager"), _FusedAttentionOnMeta(), counter:
+    with torch.compiler.set_stance("force_eager"), _FusedAttentionOnMeta(), counter, OpenedAttention():
         step()
     return FlopCount(
         matrix_flop_count=counter.matrix_flop_count,
