@@ -237,6 +237,8 @@ def main() -> None:
     if len(options.core) > len(options.runs):
         parser.error("there are more --core than runs; give one for each run at most")
     files = [read_records(path / "runs.jsonl" if path.is_dir() else path) for path in options.runs]
+    if unreadable := [problem for file in files for problem in file.problems]:
+        parser.exit(1, f"lines that could not be read may hold any run: {'; '.join(unreadable)}\n")
     runs = [[one.run for point in analyse(file).points for one in point.summaries] for file in files]
     names = [f"run {index + 1}" for index in range(len(runs))]
     rows = [target_line(target, runs) for target in TARGETS]

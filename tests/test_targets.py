@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from pamprof.records import Execution, Phase
+from pamprof.records.codec import encode
 from pamprof.records.store import RunStore
-from tests.synthetic import synthetic_run, synthetic_session, synthetic_workload
+from tests.cli.answers import damage_last_line
+from tests.synthetic import synthetic_records, synthetic_run, synthetic_session, synthetic_workload
 from tests.synthetic_windows import process_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,3 +53,14 @@ def test_the_alone_ratio_decides_where_it_differs_from_the_paired_one(tmp_path, 
     assert figure in row
     assert words in row
     assert sentence in text
+
+
+def test_a_damaged_record_is_no_basis_for_a_verdict(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes(b"".join(map(encode, synthetic_records("cpu").runs[:3])))
+    damage_last_line(path)
+    told = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "targets.py", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "runs.jsonl line 3: the record does not match its checksum" in told.stderr

@@ -27,7 +27,7 @@ from pamprof.cli.options import (
 )
 from pamprof.cli.output import print_json, print_table
 from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
-from pamprof.cli.stored_files import counted_once, read_stored
+from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored
 from pamprof.errors import UsageError
 from pamprof.pricing.serving import defaults
 
@@ -101,6 +101,7 @@ def cost(
     currency: CurrencyCode = "USD",
     exchange_rate: ExchangeRate = None,
     strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail.")] = False,
+    skip_damaged: SkipDamaged = False,
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the bills as CSV, FOCUS names where one exists.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
@@ -134,7 +135,7 @@ def cost(
     )
     money = currency_of(currency, exchange_rate)
     api = api_prices(api_price_input, api_price_output)
-    records = merged(counted_once(runs, [read_stored(path) for path in runs]))
+    records = merged(counted_once(runs, [read_stored(path, skip_damaged=skip_damaged) for path in runs]))
     curves = serving_curves(records.runs, records.skips)
     swept = [run for curve in curves for run in curve.runs]
     owned = None if capex is None else owned_hardware(swept, capex, life_years, kwh_price, pue, watts)
@@ -153,7 +154,8 @@ def cost(
         )
         for name, found in environments.items()
     }
-    doubts = warn_of_age([rate for found in rates.values() for rate in found], strict=strict)
+    damage = () if records.damage is None else (f"{records.damage}. Any workload may be in them.",)
+    alerts = (*damage, *warn_of_age([rate for found in rates.values() for rate in found], strict=strict))
     given = [parse_perplexity(text) for text in perplexity or ()]
     stored = [figure for session in records.sessions for figure in session.perplexities]
     found = study(
@@ -164,10 +166,10 @@ def cost(
         runs=records.runs,
         layers=[facts for session in records.sessions for facts in session.layers],
     )
-    _show(found, json=json, csv=csv, markdown=markdown)
+    _show(found, records.problems, alerts, json=json, csv=csv, markdown=markdown)
     if output_dir is not None:
         offered = _offered(environments.values(), prices)
-        _write_page(found, curves, offered, records.sessions, doubts, output_dir)
+        _write_page(found, curves, offered, records.sessions, alerts, output_dir)
 
 
 def _offered(environments: Iterable[Environment], prices: Path | None) -> dict[str, tuple[Rate, ...]]:
@@ -184,32 +186,36 @@ def _write_page(
     curves: Sequence[ServingCurve],
     offered: Mapping[str, Sequence[Rate]],
     sessions: Sequence[Session],
-    doubts: Sequence[str],
+    alerts: Sequence[str],
     folder: Path,
 ) -> None:
     from pamprof.render.serving.page import write_cost_page
     from pamprof.render.serving.page_view import serving_page_view
 
-    view = serving_page_view(found, curves, offered=offered, sessions=sessions, alerts=doubts)
+    view = serving_page_view(found, curves, offered=offered, sessions=sessions, alerts=alerts)
     page, *_ = write_cost_page(view, folder)
     typer.echo(f"Page: {page}", err=True)
 
 
-def _show(found: ServingStudy, *, json: bool, csv: bool, markdown: bool) -> None:
+def _show(
+    found: ServingStudy, unreadable: Sequence[str], alerts: Sequence[str], *, json: bool, csv: bool, markdown: bool
+) -> None:
     from pamprof.render.serving.export import serving_csv, serving_export
     from pamprof.render.serving.view import render_serving_markdown, serving_view
 
     if json:
-        print_json(serving_export(found))
+        print_json(serving_export(found, unreadable, alerts))
         return
     if csv:
-        typer.echo(serving_csv(found), nl=False)
+        typer.echo(serving_csv(found, unreadable), nl=False)
         return
-    view = serving_view(found)
+    view = serving_view(found, alerts)
     if markdown:
         typer.echo(render_serving_markdown(view), nl=False)
         return
     typer.echo(f"{view.title}: {view.asked}")
+    for alert in view.alerts:
+        typer.echo(alert)
     for decision in view.decisions:
         typer.echo(decision)
     for table in view.tables:

@@ -9,7 +9,7 @@ import typer
 
 from pamprof.cli.options import Json, choice, reporting_errors
 from pamprof.cli.output import print_json, print_table
-from pamprof.cli.stored_files import ratio_of_percent, read_measured
+from pamprof.cli.stored_files import SkipDamaged, ratio_of_percent, read_measured
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def diff(
             "--allow-mixed-environments", help="Compare although device, software or settings differ; unpaired then."
         ),
     ] = False,
+    skip_damaged: SkipDamaged = False,
     json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
 ) -> None:
@@ -63,7 +64,7 @@ def diff(
     if len(files) < 2:
         raise UsageError("diff needs two files of records or more; name BASE and HEAD")
     asked = choice(ComparedMetric, metric, "--metric")
-    base, *others = [read_measured(path) for path in files]
+    base, *others = [read_measured(path, skip_damaged=skip_damaged) for path in files]
     found = tuple(
         difference_between(base, head, base_name=str(files[0]), head_name=str(path), metric=asked, fail_above=threshold)
         for path, head in zip(files[1:], others, strict=True)

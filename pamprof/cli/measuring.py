@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from pamprof.cli.stored_files import read_stored
 from pamprof.errors import PamprofError
 
 if TYPE_CHECKING:
@@ -46,12 +47,11 @@ def measure(request: Request, planner: Planner[Request], price: PriceLookup) -> 
     from rich.console import Console
 
     from pamprof.measure.session.run import run_session
-    from pamprof.records.store import read_records
     from pamprof.render.formats.progress import ProgressReporter
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = run_session(request, planner, reporter=ProgressReporter(Console(stderr=True)), price=price)
-    records = read_records(request.path)
+    records = read_stored(request.path)
     go_on = f"go on with --output-dir {shlex.quote(str(request.output_dir))} --resume"
     if outcome.interrupted and not records.runs:
         raise PamprofError(f"interrupted before a point was measured; {go_on}")
@@ -65,10 +65,13 @@ def show_plan(request: Request, planner: Planner[Request], price: PriceLookup, *
     """Print what would be measured, in order, with expected times; nothing is measured or written."""
     from pamprof.cli.output import print_table
     from pamprof.measure.session.run import plan_session, what_to_expect
+    from pamprof.render.text import clean
     from pamprof.units import rough_seconds, seconds, tokens
 
     plan, pace, quote = plan_session(request, planner, price)
     assert pace is not None
+    for remark in plan.remarks:
+        typer.echo(clean(f"pamprof: {remark}"), err=True)
     pending = plan.pending
     if json:
         rows = [

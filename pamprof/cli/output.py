@@ -63,8 +63,8 @@ def price_choice(
 
 
 def print_records(records: RecordFile) -> None:
-    """Print the records' JSON lines."""
-    from pamprof.records.codec import Record, encode
+    """Print the records' JSON lines, and one for each line that could not be read."""
+    from pamprof.records.codec import Record, encode, encode_problem
 
     everything: tuple[Record, ...] = (
         *records.sessions,
@@ -72,8 +72,8 @@ def print_records(records: RecordFile) -> None:
         *records.runs,
         *records.skips,
     )
-    for record in everything:
-        line = encode(record).decode()  # with its checksum, so that a file of it reads again
+    for encoded in (*map(encode, everything), *map(encode_problem, records.problems)):
+        line = encoded.decode()  # with its checksum, so that a file of it reads again
         typer.echo(inert(line) if sys.stdout.isatty() else line, nl=False)
 
 

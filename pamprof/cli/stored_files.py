@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,28 +16,50 @@ if TYPE_CHECKING:
 
 RECORDS_FILE = "runs.jsonl"
 
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Answer without the lines that cannot be read. Default: refuse.")
+]
 
-def read_stored(path: Path) -> RecordFile:
-    """The records of a file, or of a folder that holds a ``runs.jsonl``.
+
+def read_stored(path: Path, *, skip_damaged: bool = True) -> RecordFile:
+    """The records of a file, or of a folder that holds a ``runs.jsonl``, plain or packed by gzip.
+
+    Standard error names the lines that could not be read.
+
+    Args:
+        path: File or folder.
+        skip_damaged: Whether the answer stands without lines that cannot be read, each of which may hold any workload.
 
     Raises:
-        RecordError: No readable record.
+        RecordError: No readable record, or an unreadable line and not ``skip_damaged``.
     """
     from pamprof.records.store import read_records
+    from pamprof.render.text import clean
 
-    return read_records(path / RECORDS_FILE if path.is_dir() else path)
+    if path.is_dir():
+        plain, packed = path / RECORDS_FILE, path / f"{RECORDS_FILE}.gz"
+        path = packed if packed.exists() and not plain.exists() else plain
+    records = read_records(path)
+    if records.damage is not None and not skip_damaged:
+        raise RecordError(
+            f"{path}: {records.damage}; any workload may be in them and change the answer; restore the file, or answer "
+            "without them by --skip-damaged"
+        )
+    if records.damage is not None:
+        typer.echo(clean(f"pamprof: warning: {path}: {records.damage}"), err=True)
+    return records
 
 
-def read_measured(path: Path) -> RecordFile:
+def read_measured(path: Path, *, skip_damaged: bool) -> RecordFile:
     """The same, with at least one run; unreadable input is a usage error, which leaves exit status 1 to verdicts.
 
     Raises:
-        UsageError: No readable record with a run.
+        UsageError: No readable record with a run, or as ``read_stored``.
     """
     from pamprof.render.text import clean
 
     try:
-        records = read_stored(path)
+        records = read_stored(path, skip_damaged=skip_damaged)
     except RecordError as exc:
         raise UsageError(clean(str(exc))) from exc
     if not records.runs:
@@ -45,13 +67,13 @@ def read_measured(path: Path) -> RecordFile:
     return records
 
 
-def read_distinct(paths: Sequence[Path]) -> list[tuple[str, RecordFile]]:
+def read_distinct(paths: Sequence[Path], *, skip_damaged: bool) -> list[tuple[str, RecordFile]]:
     """Name and records of every path that adds a run to those before it; repeated records count once.
 
     Raises:
         UsageError: As ``read_measured``.
     """
-    distinct = counted_once(paths, [read_measured(path) for path in paths])
+    distinct = counted_once(paths, [read_measured(path, skip_damaged=skip_damaged) for path in paths])
     return [(str(path), file) for path, file in zip(paths, distinct, strict=True) if file.runs]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from pamprof.cli.options import Json, reporting_errors
 from pamprof.cli.output import print_json, print_table
-from pamprof.cli.stored_files import ratio_of_percent, read_distinct
+from pamprof.cli.stored_files import SkipDamaged, ratio_of_percent, read_distinct
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def trend(
             "minus 1), percent, as 1%; exit 3 where a run lacks one. Default: no limit."
         ),
     ] = None,
+    skip_damaged: SkipDamaged = False,
     json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
 ) -> None:
@@ -50,13 +51,17 @@ def trend(
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other; give one")
     limit = None if within is None else ratio_of_percent(within, "--within")
-    files = read_distinct(runs)
+    files = read_distinct(runs, skip_damaged=skip_damaged)
     if len(files) < 2:
         raise UsageError(
             clean(f"{files[0][0]} is one run, and a trend needs two or more; measure again into another --output-dir")
         )
     found = trend_of(files, within=limit)
-    view = trend_view(found, tuple(session for _, file in files for session in file.sessions))
+    view = trend_view(
+        found,
+        sessions=tuple(session for _, file in files for session in file.sessions),
+        alerts=tuple(f"{name}: {file.damage}." for name, file in files if file.damage is not None),
+    )
     page = None
     if output_dir is not None:
         from pamprof.render.history.trend_files import write_trend

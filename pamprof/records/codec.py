@@ -44,6 +44,7 @@ _TYPES: dict[str, type[Session] | type[Run] | type[Skip] | type[Ceilings]] = {
     "ceilings": Ceilings,
 }
 _NAMES = {cls: name for name, cls in _TYPES.items()}
+_UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +57,18 @@ class _Envelope:
 
 def encode(record: Record) -> bytes:
     """One line of JSON, newline included."""
-    body = msgspec.json.encode(record)
+    return _line(_NAMES[type(record)], msgspec.json.encode(record))
+
+
+def encode_problem(problem: str) -> bytes:
+    """The line that stands for one that could not be read, so that whoever reads the copy learns of the loss."""
+    return _line(_UNREADABLE, msgspec.json.encode(problem))
+
+
+def _line(kind: str, body: bytes) -> bytes:
     envelope: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "type": _NAMES[type(record)],
+        "type": kind,
         "crc32": f"{zlib.crc32(body):08x}",
         "record": msgspec.Raw(body),
     }
@@ -85,6 +94,8 @@ def decode(line: bytes) -> Record:
             f"schema version {envelope.schema_version} is newer than {SCHEMA_VERSION}, which this pamprof reads; "
             "upgrade pamprof"
         )
+    if envelope.type == _UNREADABLE:
+        raise RecordError(f"lost when the file was copied: {bytes(envelope.record).decode(errors='replace')}")
     cls = _TYPES.get(envelope.type)
     if cls is None or envelope.schema_version < 1:
         raise RecordError(f"unknown record type {envelope.type!r} in schema version {envelope.schema_version}")

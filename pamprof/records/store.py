@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from pamprof.errors import OutputError, RecordError
-from pamprof.records.codec import LINE_BEGINNING, Record, decode, encode
+from pamprof.records.codec import Record, decode, encode
+from pamprof.records.reading import GZIP_MAGIC, UTF8_MARK, cause_of, is_torn, unpacked
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import Session
 
 _Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings)
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,15 @@ class RecordFile:
         """Records of every kind."""
         return len(self.sessions) + len(self.runs) + len(self.skips) + len(self.ceilings)
 
+    @property
+    def damage(self) -> str | None:
+        """What could not be read, as a sentence without a full stop; None where everything was."""
+        if not self.problems:
+            return None
+        count, more = len(self.problems), len(self.problems) - _MOST_NAMED
+        named = "; ".join(self.problems[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        return f"{count} line{'s' if count > 1 else ''} could not be read: {named}"
+
 
 class RunStore:
     """Appends records to ``path``, each flushed to the disk before ``append`` returns.
@@ -56,7 +67,7 @@ class RunStore:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             self._file = os.fdopen(descriptor, "r+b", buffering=0)
             self._lock()
-            self._end_torn_line()
+            self._end_last_line()
         except OSError as exc:
             raise OutputError(f"cannot write {path}: {exc.strerror}; choose another folder with --output-dir") from exc
 
@@ -69,14 +80,24 @@ class RunStore:
                 f"another comparison is writing {self.path}; wait for it or choose another --output-dir"
             ) from exc
 
-    def _end_torn_line(self) -> None:
-        size = self._file.seek(0, os.SEEK_END)
-        if size and is_only_begun(self.path):
-            self._file.truncate(0)
-        elif size:
-            self._file.seek(size - 1)
-            if self._file.read(1) != b"\n":
-                self._file.write(b"\n")
+    def _end_last_line(self) -> None:
+        """Cut off a last line whose end is missing, which no ``append`` returned from; end one that lacks its newline.
+
+        Raises:
+            OutputError: The file is packed, so that a line added to it would be lost.
+        """
+        if not self._file.seek(0, os.SEEK_END):
+            return
+        self._file.seek(0)
+        content = self._file.read()
+        if content.startswith(GZIP_MAGIC):
+            self._file.close()
+            raise OutputError(f"{self.path} is packed by gzip; unpack it with gunzip to go on with it")
+        begin = content.rfind(b"\n") + 1
+        if is_torn(content[begin:]):
+            self._file.truncate(begin)
+        elif begin < len(content):
+            self._file.write(b"\n")
 
     def append(self, record: Record) -> None:
         """Write one record and flush it to the disk."""
@@ -107,23 +128,19 @@ def is_only_begun(path: Path) -> bool:
             line = file.readline() if os.fstat(file.fileno()).st_size else b""
     except OSError as exc:
         raise RecordError(f"cannot read {path}: {exc.strerror}") from exc
-    if line.endswith(b"\n") or not (line.startswith(LINE_BEGINNING) or LINE_BEGINNING.startswith(line)):
-        return False
-    try:
-        decode(line)
-    except RecordError:
-        return True
-    return False  # it lacks its newline alone
+    return is_torn(line)
 
 
 def read_records(path: Path) -> RecordFile:
     """Read every readable record of ``path``; a line that cannot be read becomes a sentence in ``problems``.
 
+    The file may be packed by gzip, and lines may begin with a byte order mark and end with a carriage return.
+
     Raises:
         RecordError: The file cannot be opened, or not one line of it is a record.
     """
     try:
-        content = path.read_bytes()
+        content, fault = unpacked(path.read_bytes())
     except OSError as exc:
         raise RecordError(f"cannot read {path}: {exc.strerror}") from exc
     sessions: list[Session] = []
@@ -131,13 +148,21 @@ def read_records(path: Path) -> RecordFile:
     skips: list[Skip] = []
     ceilings: list[Ceilings] = []
     problems: list[str] = []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        text = line.removeprefix(UTF8_MARK).strip()
+        if not text:
             continue
         try:
-            record = decode(line)
+            record = decode(text)
         except RecordError as exc:
-            problems.append(f"{path.name} line {number}: {exc}")
+            torn = number == len(lines) and is_torn(text)
+            problem = (
+                "cut off; its session was killed or still writes, or the file was not copied whole"
+                if torn
+                else str(exc)
+            )
+            problems.append(f"{path.name} line {number}: {problem}")
             continue
         match record:
             case Session():
@@ -148,9 +173,10 @@ def read_records(path: Path) -> RecordFile:
                 skips.append(record)
             case Ceilings():
                 ceilings.append(record)
+    if fault is not None:
+        problems.append(f"{path.name} after line {len(lines) - 1}: {fault}")
     if not (sessions or runs or skips or ceilings):
-        detail = f"; {problems[0]}" if problems else ""
-        raise RecordError(f"{path} holds no readable record{detail}")
+        raise RecordError(f"{path} holds no readable record: {fault or cause_of(content) or problems[0]}")
     return RecordFile(
         sessions=tuple(sessions),
         runs=tuple(runs),
@@ -175,6 +201,7 @@ def merged(files: Iterable[RecordFile]) -> RecordFile:
 def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
     """Each file without the records that it, or a file before it, already holds, as when one file is given twice."""
     seen: set[tuple[str, ...]] = set()
+    told: set[str] = set()
 
     def new(records: tuple[_Kind, ...]) -> tuple[_Kind, ...]:
         kept = []
@@ -188,7 +215,10 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
         kept = replace(
             file, sessions=new(file.sessions), runs=new(file.runs), skips=new(file.skips), ceilings=new(file.ceilings)
         )
-        return kept if kept.record_count else replace(kept, problems=())  # the file before has them already
+        # A file that adds no record is one given before, or a copy of it; lines lost only in the copy stay told.
+        fresh = tuple(problem for problem in file.problems if kept.record_count or problem not in told)
+        told.update(file.problems)
+        return replace(kept, problems=fresh)
 
     return tuple(distinct(file) for file in files)
 

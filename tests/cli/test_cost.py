@@ -12,8 +12,9 @@ from pamprof.cli.cost_options import duration_seconds, positive_number, shares
 from pamprof.errors import UsageError
 from pamprof.records import Execution, Phase
 from pamprof.records.codec import encode
-from tests.cli.answers import one_sentence
+from tests.cli.answers import damage_last_line, one_sentence
 from tests.pricing.serving.formula_curves import KAPPA, STATE_BYTES, pam_curve, transformer_curve
+from tests.render.serving.records import sweep_records
 from tests.synthetic import synthetic_run, synthetic_session, synthetic_workload
 
 
@@ -246,3 +247,60 @@ def test_a_recorded_sweep_is_decided_as_its_formula_says(tmp_path):
     assert pam["device_seconds_per_request"] == pytest.approx(exact, rel=0.02)
     assert pam["usage_blended_usd_per_million_tokens"] == pytest.approx(exact * 0.40 / 3600 / 1800 * 1e6, rel=0.02)
     assert found["decisions"][0]["outcome"] == "cheaper"
+
+
+def test_a_bill_from_damaged_records_is_refused(cost, tmp_path):
+    line = damage_last_line(tmp_path / "runs.jsonl")
+    for arguments in ((), ("--json",), ("--csv",), ("--markdown",), ("-o", "out")):
+        result = cost("--price", "0.40", *arguments)
+        sentence = one_sentence(result, 1)
+        assert f"runs.jsonl: 1 line could not be read: {line}: the record does not match its checksum" in sentence
+        assert "--skip-damaged" in sentence
+        assert result.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bill_without_the_damaged_lines_says_so_in_every_form(cost, tmp_path):
+    whole = list(csv.DictReader(io.StringIO(cost("--price", "0.40", "--csv").stdout.lstrip("\ufeff"))))
+    assert {row["unreadable_line_count"] for row in whole} == {"0"}
+    words = f"1 line could not be read: {damage_last_line(tmp_path / 'runs.jsonl')}"
+    answers = {
+        form: cost("--price", "0.40", "--skip-damaged", *form)
+        for form in ((), ("--json",), ("--csv",), ("--markdown",))
+    }
+    for result in answers.values():
+        assert result.exit_code == 0
+        assert f"pamprof: warning: runs.jsonl: {words}" in result.stderr
+    assert words in answers[()].stdout.splitlines()[1]
+    assert f"> **{words}" in answers["--markdown",].stdout
+    found = json.loads(answers["--json",].stdout)
+    assert found["alerts"][0].startswith(words)
+    assert [words.endswith(text.split(":")[0]) for text in found["unreadable_lines"]] == [True]
+    rows = list(csv.DictReader(io.StringIO(answers["--csv",].stdout.lstrip("\ufeff"))))
+    assert {row["unreadable_line_count"] for row in rows} == {"1"}
+
+
+def test_a_cost_page_without_the_damaged_lines_says_so_on_top(tmp_path, monkeypatch):
+    monkeypatch.setattr("pamprof.render.serving.page.draw_png", lambda chart: b"")
+    monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
+    sweep, path = sweep_records(), tmp_path / "runs.jsonl"
+    path.write_bytes(b"".join(map(encode, (*sweep.sessions, *sweep.skips, *sweep.runs))))
+    words = f"1 line could not be read: {damage_last_line(path)}"
+    arguments = ["cost", str(path), "--tokens-per-day", "1e9", "--price", "2", "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, arguments).exit_code == 1
+    assert CliRunner().invoke(app, [*arguments, "--skip-damaged"]).exit_code == 0
+    assert f'<p class="alert" role="note">{words}' in (tmp_path / "out" / "cost.html").read_text(encoding="utf-8")
+
+
+def test_bills_with_names_beyond_ascii_begin_with_the_mark_that_spreadsheets_need(cost):
+    table = cost("--price", "0.40", "--csv").stdout_bytes
+    assert table.startswith(b"\xef\xbb\xbfarm,")
+    (row, *_) = csv.DictReader(io.StringIO(table.decode("utf-8-sig")))
+    assert row["arm"].startswith("PAM planar · ")
+
+
+def test_doubts_about_rates_stand_in_markdown_and_json(cost):
+    markdown, found = cost("--markdown").stdout, json.loads(cost("--json").stdout)
+    (alert,) = found["alerts"]
+    assert "the source names no date" in alert or "days old" in alert or "no day" in alert
+    assert markdown.count("> **") == 1

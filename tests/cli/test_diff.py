@@ -10,7 +10,7 @@ from pamprof.cli import app
 from pamprof.records.codec import encode
 from pamprof.records.store import RecordFile
 from tests.analysis.history.test_difference import ARMS, measured, with_environment
-from tests.cli.answers import one_sentence
+from tests.cli.answers import damage_last_line, one_sentence
 from tests.synthetic import synthetic_workload
 
 
@@ -191,3 +191,16 @@ def test_the_table_says_how_many_repeats_would_decide_a_row_and_what_is_presumed
     found = json.loads(diff("base", "border", "--fail-above", "5%", "--json").stdout)[0]["differences"]
     assert any(row["outcome"] == "inconclusive" and row["repeats_to_settle"] >= 3 for row in found)
     assert "repeats to settle" not in diff("base", "border", "--metric", "memory").stdout
+
+
+def test_a_gate_on_damaged_records_is_refused_unless_asked_to_do_without(diff, tmp_path):
+    line = damage_last_line(tmp_path / "slow" / "runs.jsonl")
+    refused = one_sentence(diff("base", "slow", "--fail-above", "5%"), 2)
+    assert f"1 line could not be read: {line}: " in refused
+    assert "--skip-damaged" in refused
+    told = diff("base", "slow", "--skip-damaged")
+    assert told.exit_code == 0
+    assert f"slow: 1 line could not be read: {line}: " in told.stdout
+    (found,) = json.loads(diff("base", "slow", "--skip-damaged", "--json").stdout)
+    assert any(f"could not be read: {line}" in note for note in found["notes"])
+    assert f"could not be read: {line}" in diff("base", "slow", "--skip-damaged", "--markdown").stdout

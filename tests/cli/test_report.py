@@ -1,4 +1,5 @@
 import csv
+import gzip
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from typer.testing import CliRunner
 
 from pamprof.cli import app
 from pamprof.records.codec import encode
+from tests.cli.answers import damage_last_line
 from tests.render.serving.records import sweep_records
 from tests.render.serving.test_page import data_of
 from tests.synthetic import synthetic_records
@@ -34,7 +36,7 @@ def report(tmp_path, monkeypatch):
 
 
 def rows(tmp_path):
-    with (tmp_path / "out" / "measurements.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "out" / "measurements.csv").open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -182,3 +184,33 @@ def test_the_section_says_what_the_cost_command_says(serving, tmp_path):
     assert data_of(page) == data_of(cost_page)
     body = re.compile(r'<div class="answer decisions">\n(<p>.*?)</div>', re.DOTALL)
     assert body.search(page)[1] == body.search(cost_page)[1]
+
+
+def test_a_report_of_damaged_records_says_so_in_terminal_summary_and_table(report, tmp_path):
+    line = damage_last_line(tmp_path / "a" / "runs.jsonl")
+    told = report("a")
+    words = f"1 line could not be read: {line}: the record does not match its checksum"
+    assert told.exit_code == 0
+    assert told.stderr.startswith(f"pamprof: warning: a/runs.jsonl: {words}")
+    assert words in " ".join(told.stdout.split())
+    assert (tmp_path / "out" / "summary.md").read_text(encoding="utf-8").count(words) == 1
+    assert [row["unreadable_line_count"] for row in rows(tmp_path)] == ["1"] * (FEW - 1)
+
+
+def test_a_copy_of_damaged_records_does_not_read_as_whole(report, tmp_path):
+    line = damage_last_line(tmp_path / "a" / "runs.jsonl")
+    (tmp_path / "copy.jsonl").write_text(report("a", "--json").stdout, encoding="utf-8")
+    told = report("copy.jsonl")
+    assert f"copy.jsonl line {FEW + 1}: lost when the file was copied: " in told.stderr
+    assert f"{line}: the record does not match its checksum" in told.stderr
+
+
+def test_a_marked_file_keeps_header_and_dollars_and_a_packed_folder_reads_alike(serving, tmp_path):
+    plain = serving("compared.jsonl", "swept.jsonl")
+    for name in ("compared.jsonl", "swept.jsonl"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    assert serving("compared.jsonl", "swept.jsonl") == plain
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "runs.jsonl.gz").write_bytes(gzip.compress((tmp_path / "compared.jsonl").read_bytes()))
+    assert serving("packed", "swept.jsonl") == plain

@@ -10,7 +10,7 @@ from pamprof.cli import app
 from pamprof.records.codec import encode
 from tests.analysis.history.test_difference import ARMS, measured, with_environment
 from tests.analysis.history.test_trend import exact, on
-from tests.cli.answers import one_sentence
+from tests.cli.answers import damage_last_line, one_sentence
 
 BAD = "evil\x1b[2J\u202e|<img src=x>\n# head"
 
@@ -159,3 +159,18 @@ def test_needs_no_torch(trend):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "1 of 2 workloads lie further apart than --within 1%" in result.stderr
+
+
+def test_a_trend_over_damaged_records_is_refused_unless_asked_to_do_without(trend, tmp_path, monkeypatch):
+    monkeypatch.setattr("pamprof.render.history.trend_files.draw_png", lambda chart: b"")
+    monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
+    line = damage_last_line(tmp_path / "day2" / "runs.jsonl")
+    refused = one_sentence(trend("day1", "day2", "--within", "1%"), 2)
+    assert f"1 line could not be read: {line}: " in refused
+    assert "--skip-damaged" in refused
+    told = trend("day1", "day2", "--skip-damaged", "-o", "out")
+    words = f"day2: 1 line could not be read: {line}: "
+    assert told.exit_code == 0
+    assert words in told.stdout
+    assert f'<p class="alert" role="note">{words}' in (tmp_path / "out" / "trend.html").read_text(encoding="utf-8")
+    assert any(words in note for note in json.loads(trend("day1", "day2", "--skip-damaged", "--json").stdout)["notes"])

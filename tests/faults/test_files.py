@@ -19,7 +19,7 @@ from pamprof.measure.session import run, runner as session_runner
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.runner import SessionRunner
 from pamprof.measure.session.settings import Settings
-from pamprof.records import Effort, Scope
+from pamprof.records import Effort, Phase, Scope
 from pamprof.records.codec import encode
 from pamprof.records.store import RunStore, is_only_begun, read_records
 from tests.faults.session_process import Teller, workloads
@@ -170,13 +170,14 @@ def test_a_last_line_torn_at_any_byte_costs_that_line_alone(tmp_path):
     first, last = encode(RUNS[0]), encode(RUNS[1])
     for cut in {0, 1, 2, len(last) - 2, *range(3, len(last) - 1, 97)}:
         path.write_bytes(first + last[:cut])
-        assert read_records(path).runs == RUNS[:1]
+        torn = read_records(path)
+        assert torn.runs == RUNS[:1]
+        assert len(torn.problems) == (cut > 0)
+        assert all("line 2: cut off" in problem for problem in torn.problems)
         store = RunStore(path)
         store.append(RUNS[2])
         store.close()
-        records = read_records(path)
-        assert records.runs == (RUNS[0], RUNS[2])
-        assert len(records.problems) == (cut > 0)
+        assert path.read_bytes() == first + encode(RUNS[2])
 
 
 def test_a_record_that_lacks_only_its_newline_is_whole(tmp_path):
@@ -280,3 +281,13 @@ def test_of_two_runs_of_one_workload_a_clock_that_went_back_leaves_one_whole_run
         if summary.run.workload.key == first.workload.key
     ]
     assert mine == [first]
+
+
+def test_going_on_tells_what_could_not_be_read_and_measures_it_again(tmp_path):
+    first = replace(request(tmp_path, resume=False), phases=(Phase.DECODE,))
+    planned = run.plan_session(first, COMPARISON, no_price)[0].pending
+    whole = [encode(replace(RUNS[0], workload=workload)) for workload in planned]
+    (tmp_path / "runs.jsonl").write_bytes(whole[0] + whole[1].replace(b"2026", b"2027") + b"".join(whole[2:]))
+    plan, *_ = run.plan_session(replace(first, resume=True), COMPARISON, no_price)
+    assert plan.pending == planned[1:2]
+    assert plan.remarks[0].startswith("1 line could not be read: runs.jsonl line 2: the record does not match")

@@ -94,7 +94,7 @@ def kill_often(tmp_path, *, kills, seed):
         assert set(started[:-1]) <= set(names), "more than the point in progress is lost"
         assert len(names) == len(set(names)), "a point that was there was measured again"
         moments.add(len(names))
-        before = content
+        before = content[: content.rfind(b"\n") + 1]  # a torn last line is cut off when the session goes on
         if not killed:
             assert names == list(NAMES)
             files += 1
@@ -102,7 +102,7 @@ def kill_often(tmp_path, *, kills, seed):
     waiting.start(path, NAMES)
     waiting.told()
     assert sorted(measured(path)) == list(NAMES)
-    assert len(read_records(path).problems) <= kills
+    assert read_records(path).problems == ()
     return moments
 
 

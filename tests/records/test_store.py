@@ -30,8 +30,7 @@ def test_a_torn_last_line_hides_neither_the_lines_before_nor_those_after(tmp_pat
     store.close()
     records = read_records(path)
     assert records.runs == (runs[0], runs[2])
-    assert len(records.problems) == 1
-    assert "line 2" in records.problems[0]
+    assert records.problems == ()  # the session went on without the torn line, and so do its readers
 
 
 def test_a_file_without_one_record_is_an_error_that_says_why(tmp_path):
@@ -74,6 +73,13 @@ def test_a_file_given_twice_adds_nothing_the_second_time():
     assert second.record_count == 0
     assert second.problems == ()
     assert merged([first, second]) == records
+
+
+def test_what_a_damaged_copy_lost_stays_told(runs):
+    whole = RecordFile(sessions=(), runs=runs[:3], skips=(), problems=("runs.jsonl line 9: damaged",))
+    copy = replace(whole, problems=(*whole.problems, "runs.jsonl line 4: damaged"))
+    _, second = without_repeated([whole, copy])
+    assert (second.record_count, second.problems) == (0, ("runs.jsonl line 4: damaged",))
 
 
 def test_records_of_a_file_and_of_its_continuation_are_counted_once(runs):

@@ -54,3 +54,29 @@ def test_nothing_sticks_out_and_sorting_works(width, gpu_html, gpu_view, tmp_pat
     assert seen["shown"] == len(gpu_view.charts)  # one of the two variants of every picture
     assert seen["heads"] >= 17
     assert seen["first"] == "1"  # sorted by batch, ascending
+
+
+def test_pictures_keep_their_colours_and_size_where_no_style_is_allowed(gpu_html, gpu_view, tmp_path):
+    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'none'\">"
+    (tmp_path / "inner.html").write_text(gpu_html.replace("<title>", f"{policy}<title>", 1), encoding="utf-8")
+    (tmp_path / "outer.html").write_text(
+        """<!doctype html><body><iframe id="f" src="inner.html" width="1280" height="900"></iframe><script>
+        document.getElementById("f").onload = function () {
+          const page = this.contentDocument, look = (e) => page.defaultView.getComputedStyle(e);
+          const shown = [...page.querySelectorAll(".picture > div")].filter((e) => e.offsetWidth);
+          const marks = [...page.querySelectorAll("#cost .wide use")];
+          const text = page.querySelector("#cost .wide text");
+          document.body.setAttribute("data-result", JSON.stringify({
+            shown: shown.length, sheets: page.styleSheets.length, icon: page.querySelector(".icon").clientWidth,
+            fills: [...new Set(marks.map((e) => look(e).fill))],
+            size: look(text).fontSize, family: look(text).fontFamily,
+          }));
+        };</script></body>""",
+        encoding="utf-8",
+    )
+    seen = result_of((tmp_path / "outer.html").as_uri(), tmp_path, width=1400, delay_ms=5000)
+    assert seen["sheets"] == 0
+    assert seen["shown"] == len(gpu_view.charts)
+    assert seen["icon"] == 13
+    assert {"rgb(11, 117, 73)", "rgb(217, 117, 0)"} <= set(seen["fills"])  # the twin's and the published arm's
+    assert (seen["size"], seen["family"]) == ("8.5px", "sans-serif")

@@ -9,6 +9,7 @@ import pytest
 from pamprof.records.store import RecordFile
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.html import render_html
+from pamprof.render.plots.style import LIGHT
 from tests.render.conftest import hostile
 
 _VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use"}
@@ -36,6 +37,23 @@ def outline(html: str) -> _Outline:
     parser = _Outline()
     parser.feed(html)
     return parser
+
+
+def styled(html: str) -> list[tuple[str, str | None]]:
+    """Elements with a style attribute, which a page's content security policy may forbid, and its text."""
+    return [(tag, attributes["style"]) for tag, attributes in outline(html).tags if "style" in attributes]
+
+
+def test_no_element_of_the_page_carries_a_style(gpu_html):
+    assert styled(gpu_html) == []
+
+
+def test_every_colour_in_the_body_has_the_light_one_for_pages_without_style_sheets(gpu_html):
+    body = gpu_html.partition("</style>")[2]
+    used = re.findall(r"var\(--([\w-]+)(,[^)]*)?\)", body)
+    assert len(used) > 1000
+    assert {fallback for _, fallback in used if not fallback} == set()
+    assert {(role, said[1:]) for role, said in used if role != "font"} <= LIGHT.items()
 
 
 def test_page_refers_to_nothing_outside_itself(gpu_html):

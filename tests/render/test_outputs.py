@@ -13,7 +13,8 @@ from pamprof import units
 from pamprof.analysis import analyse
 from pamprof.errors import OutputError
 from pamprof.render.comparison.view import build_view
-from pamprof.render.formats.csv import guard, measurements_csv
+from pamprof.render.formats.csv import for_spreadsheets, guard, measurements_csv
+from pamprof.render.formats.html import render_html
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.markdown_table import escape
 from pamprof.render.formats.progress import ProgressReporter
@@ -70,6 +71,25 @@ def test_terminal_tells_the_story_in_25_lines_of_100_columns(gpu_view, cpu_view)
         assert lines[-1] == "Report: out/report.html"
         assert sum(line.startswith("transformer ·") for line in lines) == 3
         assert "\x1b" not in stream.getvalue()
+
+
+def test_terminal_markdown_and_page_show_every_alert(cpu_view, undrawn):
+    view = replace(cpu_view, alerts=("First doubt.", "Second doubt.", "Third doubt.", "Fourth doubt."))
+    console, stream = plain_console()
+    render_terminal(view, console)
+    lines = stream.getvalue().splitlines()
+    assert lines[1:5] == list(view.alerts)
+    assert len(lines) <= 25
+    assert [render_markdown(view).count(f"> **{alert}**") for alert in view.alerts] == [1] * 4
+    assert [render_html(view).count(f'role="note">{alert}<') for alert in view.alerts] == [1] * 4
+
+
+def test_lines_that_could_not_be_read_are_one_alert(cpu_records):
+    problems = ("line 3: damaged", "line 4: damaged")
+    alerts = build_view(replace(cpu_records, problems=problems)).alerts
+    assert [alert for alert in alerts if "damaged" in alert] == [
+        "2 lines could not be read: line 3: damaged; line 4: damaged. Any workload may be in them."
+    ]
 
 
 def test_noise_floor_and_its_samples_stand_in_terminal_and_method(gpu_view):
@@ -158,6 +178,16 @@ def test_hostile_names_reach_neither_terminal_nor_markdown_nor_csv(gpu_records):
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_starts_a_formula(start):
     assert guard(f"{start}1+1").startswith("'")
+
+
+def test_a_table_beyond_ascii_begins_with_the_mark_that_spreadsheets_need(cpu_records):
+    assert for_spreadsheets("key,note\na,plain\n") == "key,note\na,plain\n"
+    noted = replace(cpu_records, runs=(replace(cpu_records.runs[0], notes=("5 µs",)), *cpu_records.runs[1:]))
+    table = measurements_csv(noted, analyse(noted))
+    assert table.encode().startswith(b"\xef\xbb\xbfkey,")
+    (row, *_) = csv.DictReader(io.StringIO(table.encode().decode("utf-8-sig")))
+    assert row["notes"] == "5 µs"
+    assert measurements_csv(cpu_records, analyse(cpu_records)).isascii()
 
 
 def test_csv_has_a_row_a_run_and_units_in_its_names(gpu_records):

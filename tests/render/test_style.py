@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pamprof.render import arms
-from pamprof.render.plots.style import DARK, LIGHT
+from pamprof.render.plots.style import DARK, LIGHT, _inline, _plain_tag
 
 ARM_ROLES = [role for role, _ in (arms._REFERENCE, arms._TWIN, arms._PUBLISHED, *arms._PLAIN, arms._KERNELS)]
 
@@ -72,3 +72,33 @@ def test_improvements_get_darker_towards_the_kernels():
 def test_roles_have_colours_of_their_own_in_both_themes():
     assert LIGHT.keys() == DARK.keys()
     assert len(set(LIGHT.values())) == len(LIGHT)
+
+
+@pytest.mark.parametrize(
+    ("tag", "plain"),
+    [
+        (
+            '<path d="M0 0" style="fill: none; stroke: #1b2026; stroke-width: 0.8; stroke-linejoin: miter"/>',
+            '<path d="M0 0" fill="none" stroke="var(--ink,#1b2026)" stroke-width="0.8" stroke-linejoin="miter"/>',
+        ),
+        (
+            "<text style=\"font-size: 8.5px; font-family: 'DejaVu Sans', sans-serif; text-anchor: middle\">",
+            '<text font-size="8.5px" text-anchor="middle">',
+        ),
+        (
+            "<text style=\"font: 700 8.5px 'DejaVu Sans', sans-serif; text-anchor: start; fill: #59636e\">",
+            '<text font-weight="700" font-size="8.5px" fill="var(--muted,#59636e)">',
+        ),
+        ("<text style=\"font: 9px 'DejaVu Sans'\">", '<text font-size="9px">'),
+        ('<use href="#m" style="stroke: #123456; stroke-linejoin: miter"/>', '<use href="#m" stroke="#123456"/>'),
+    ],
+)
+def test_declarations_become_presentation_attributes(tag, plain):
+    assert _plain_tag(tag) == plain
+
+
+def test_a_label_that_looks_like_markup_is_left_as_it_is():
+    label = '#1b2026 style="fill: red" 1.2345'
+    assert f">{label}</text>" in _inline(
+        f'<svg width="1" height="1"><text style="fill: #1b2026">{label}</text></svg>', "a"
+    )

@@ -45,9 +45,8 @@ def is_ratio(interval: Interval) -> bool:
 def file_notes(file: RecordFile, used: Sequence[Run], name: str) -> list[str]:
     """A sentence on lines of ``file`` that could not be read and on runs beside those ``used``; without a full stop."""
     notes = []
-    if file.problems:
-        count = len(file.problems)
-        notes.append(f"{name}: {count} unreadable line{'s' if count > 1 else ''} left out; first: {file.problems[0]}")
+    if file.damage is not None:
+        notes.append(f"{name}: {file.damage}")
     earlier = len(file.runs) - len(used)
     if earlier:
         notes.append(f"{name}: {earlier} earlier run{'s' if earlier > 1 else ''} of workloads measured again left out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pamprof.hardware.host import processor_use
@@ -130,7 +130,7 @@ def run_session(
     worker = planner.spawn()  # imports torch while this process plans
     with _closing(store, worker, fresh=fresh):
         kind, ordinal, name = identify_device(request.device)
-        plan = planner.plan(request, kind, earlier)
+        plan = _planned(request, planner, kind, earlier)
         session_id = uuid.uuid4().hex[:12]
         quote, unknown_reason = _priced(price, kind, name)
         header = _header(
@@ -185,8 +185,16 @@ def plan_session(
     begun = time.perf_counter()
     earlier = request.earlier_records(planner.kind)
     kind, _, name = identify_device(request.device)
-    plan = planner.plan(request, kind, earlier)
+    plan = _planned(request, planner, kind, earlier)
     return plan, pace_of(plan, begun), _priced(price, kind, name)[0]
+
+
+def _planned(request: Request, planner: Planner[Request], kind: str, earlier: RecordFile | None) -> SessionPlan:
+    """The plan, whose first remark names what could not be read of the earlier records."""
+    plan = planner.plan(request, kind, earlier)
+    if earlier is None or earlier.damage is None:
+        return plan
+    return replace(plan, remarks=(f"{earlier.damage}; a workload in them is measured again", *plan.remarks))
 
 
 def _priced(price: PriceLookup, kind: str, name: str) -> tuple[PriceQuote | None, str | None]:

@@ -185,7 +185,7 @@ def _table_lines(text: str) -> list[str]:
 def _keep(path: Path, table: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{table}\n", encoding="utf-8")
+        path.write_text(f"{table}\n", encoding="utf-8" if table.isascii() else "utf-8-sig")
     except OSError as exc:
         raise OutputError(f"{path} cannot be written: {exc.strerror}; choose another folder") from exc
 

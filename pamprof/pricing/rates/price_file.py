@@ -24,6 +24,9 @@ from pamprof.records import Price
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Without it Excel takes UTF-8 for the code page of the machine.
+_BYTE_ORDER_MARK = "\ufeff"
+
 REQUIRED_COLUMNS = (
     "provider",
     "instance",
@@ -58,7 +61,7 @@ def read_price_file(path: Path) -> tuple[Price, ...]:
             the file, the line, the column and the remedy.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8")
     except OSError as exc:
         raise PriceError(f"price file {path} cannot be read: {exc.strerror or exc}; check the path") from exc
     except UnicodeDecodeError as exc:
@@ -68,7 +71,7 @@ def read_price_file(path: Path) -> tuple[Price, ...]:
 
 def parse_prices(text: str, *, name: str) -> tuple[Price, ...]:
     """The rates of CSV text; ``name`` stands for the file in errors. Raises ``PriceError`` like ``read_price_file``."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(text.removeprefix(_BYTE_ORDER_MARK), newline=""), strict=True)
     try:
         columns = tuple(reader.fieldnames or ())
         missing = [column for column in REQUIRED_COLUMNS if column not in columns]
@@ -88,7 +91,7 @@ def parse_prices(text: str, *, name: str) -> tuple[Price, ...]:
 
 
 def format_prices(prices: tuple[Price, ...]) -> str:
-    """CSV text that ``parse_prices`` reads back to the same rates."""
+    """CSV text that ``parse_prices`` reads back to the same rates; with a byte order mark where it is not all ASCII."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -109,7 +112,8 @@ def format_prices(prices: tuple[Price, ...]) -> str:
                 "" if price.vcpu_count is None else price.vcpu_count,
             )
         )
-    return buffer.getvalue()
+    text = buffer.getvalue()
+    return text if text.isascii() else f"{_BYTE_ORDER_MARK}{text}"
 
 
 def _price(row: dict[str | None, str | list[str] | None], *, where: str) -> Price:

@@ -158,7 +158,7 @@ def _alerts(inputs: ReportInputs) -> tuple[str, ...]:
         alerts.append(
             f"The records mix {plural(len(devices), 'device')} ({listed(devices)}); ratios hold only within one."
         )
-    if records.problems:
-        alerts.append(f"{plural(len(records.problems), 'line')} could not be read: {'; '.join(records.problems[:3])}.")
-    alerts += [problem for problem in inputs.analysis.problems if problem not in alerts]
+    if records.damage is not None:
+        alerts.append(f"{records.damage}. Any workload may be in them.")
+    alerts += [problem for problem in inputs.analysis.problems if problem not in records.problems]
     return tuple(alerts)

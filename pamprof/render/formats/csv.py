@@ -27,6 +27,11 @@ Value = str | int | float | bool | None
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
+def for_spreadsheets(text: str) -> str:
+    """CSV text that a spreadsheet decodes as UTF-8: a byte order mark in front of anything beyond ASCII."""
+    return text if text.isascii() else f"\ufeff{text}"
+
+
 def guard(text: str) -> str:
     """``text`` so that no spreadsheet takes it for a formula: control characters replaced, an apostrophe in front."""
     return f"'{clean(text)}" if text.startswith(_FORMULA_STARTS) else clean(text)
@@ -49,7 +54,7 @@ def measurements_csv(
         for s in point.summaries
     ]
     frame = pd.DataFrame.from_records(rows, columns=list(rows[0]) if rows else ["key"])
-    return str(frame.convert_dtypes().to_csv(index=False, lineterminator="\n"))
+    return for_spreadsheets(str(frame.convert_dtypes().to_csv(index=False, lineterminator="\n")))
 
 
 def _joined(values: tuple[str, ...] | None) -> str | None:
@@ -136,6 +141,7 @@ def _row(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[s
         **_price(inputs, summary),
         **_processes(summary, comparison),
         "effort": None if (effort := inputs.efforts.get(run.session_id)) is None else str(effort),
+        "unreadable_line_count": len(inputs.records.problems),
     }
 
 

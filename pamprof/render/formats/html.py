@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from pamprof.render.plots.picture import draw_svg
-from pamprof.render.plots.style import DARK, LIGHT, css_variables, icon_path
+from pamprof.render.plots.style import DARK, LIGHT, css_colour, css_variables, icon_path
 from pamprof.render.serving.script import serving_script
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def render_page(template: str, charts: Iterable[Chart], **content: object) -> st
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["colour"] = css_colour
     pictures = {
         chart.name: (Markup(draw_svg(chart, narrow=False)), Markup(draw_svg(chart, narrow=True)))
         for chart in charts

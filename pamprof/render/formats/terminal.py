@@ -21,7 +21,7 @@ _WIDTH = 100
 
 
 def render_terminal(view: ReportView, console: Console, *, report: Path | None = None) -> None:
-    """Print the view in at most 25 lines at 100 columns; colour only where ``console`` has it.
+    """Print the view in at most 25 lines at 100 columns, more where alerts need them; colour only where it may be.
 
     Args:
         view: What to say.
@@ -48,7 +48,7 @@ def render_terminal(view: ReportView, console: Console, *, report: Path | None =
 
 def _head(view: ReportView, console: Console, width: int) -> list[Text]:
     lines = _wrapped(view.title, console, width, "bold", 1)
-    for alert in view.alerts[:1]:
+    for alert in view.alerts:
         lines += _wrapped(alert, console, width, "bold yellow", 2)
     if view.effort:
         lines += _wrapped(view.effort, console, width, "", 2)

@@ -126,7 +126,8 @@ def _notes(found: Sequence[FileDifference]) -> tuple[str, ...]:
         notes += [f"{note}." for note in difference.notes]
         notes += _unmatched(f"Only in {difference.base}", difference.only_in_base)
         notes += _unmatched(f"Only in {difference.head}", difference.only_in_head)
-    return tuple(dict.fromkeys(f"{note[:1].upper()}{note[1:]}" for note in notes))
+    files = tuple(name for difference in found for name in (difference.base, difference.head))
+    return tuple(dict.fromkeys(note if note.startswith(files) else f"{note[:1].upper()}{note[1:]}" for note in notes))
 
 
 def _repeats(row: Difference) -> str:

@@ -31,19 +31,21 @@ class TrendView:
     """Everything shown of a trend.
 
     Attributes:
+        alerts: What must be known before anything else: lines of the records that could not be read.
         table: Title, summary, the agreement of every workload with two ratios or more, and notes.
         run_columns: Headings of ``runs``.
         runs: One row a run, oldest first.
         charts: One picture a point.
     """
 
+    alerts: tuple[str, ...]
     table: TableView
     run_columns: tuple[str, ...]
     runs: tuple[tuple[str, ...], ...]
     charts: tuple[Chart, ...]
 
 
-def trend_view(trend: Trend, sessions: Iterable[Session] = ()) -> TrendView:
+def trend_view(trend: Trend, sessions: Iterable[Session] = (), alerts: Iterable[str] = ()) -> TrendView:
     """The trend as text and charts, free of control characters; ``sessions`` hold the titles of layers."""
     titles = layer_titles(sessions)
     labels = workload_labels(series.workload for series in trend.series)
@@ -52,6 +54,7 @@ def trend_view(trend: Trend, sessions: Iterable[Session] = ()) -> TrendView:
     left_out = tuple(one for one in trend.series if one not in shown)
     return cleaned(
         TrendView(
+            alerts=tuple(alerts),
             table=TableView(
                 title=f"pamprof trend: {plural(len(trend.runs), 'run')}, {_finding(trend, shown)}",
                 summary=_summary(trend, shown, labels),

@@ -111,7 +111,10 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def svg_text(figure: Figure, *, name: str) -> str:
-    """The figure as one inline ``<svg>`` element whose colours are CSS variables and whose ids carry ``name``."""
+    """The figure as one inline ``<svg>`` element whose colours are CSS variables and whose ids carry ``name``.
+
+    It holds no style attribute and no style sheet, so it has its colours where a page may have neither.
+    """
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
@@ -125,7 +128,15 @@ def css_variables(colours: dict[str, str]) -> str:
     return " ".join(f"--{role}: {value};" for role, value in colours.items())
 
 
+def css_colour(role: str) -> str:
+    """``var(--ink,#1b2026)``: the scheme's colour, or the light one where no style sheet may say it."""
+    return f"var(--{role},{LIGHT[role]})"
+
+
 _ROLE_OF = {value: role for role, value in LIGHT.items()}
+_SHORT_FONT = re.compile(r"(?:(?P<weight>\d+) )?(?P<size>[\d.]+px) ")  # as matplotlib before 3.10 writes it
+# What an element has anyway, inherited from the whole picture or by default.
+_NEEDLESS = {"font-family", "text-anchor: start", "stroke-dashoffset: 0"}
 
 
 def _inline(svg: str, name: str) -> str:
@@ -140,10 +151,8 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var(--{_ROLE_OF[m[0]]})" if m[0] in _ROLE_OF else m[0], svg)
-    svg = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1var(--font)", svg)
-    svg = re.sub(r"font-family: 'DejaVu Sans'[^;\"]*", "font-family: var(--font)", svg)
-    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
+    svg = svg.replace("<svg", '<svg font-family="var(--font,sans-serif)" stroke-linejoin="round"', 1)
+    svg = re.sub(r"<[^>]*>", lambda tag: _plain_tag(tag[0]), svg)
     svg = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", svg)
     svg = re.sub(r"<defs>\s*</defs>\s*", "", svg)
     svg = re.sub(
@@ -151,6 +160,27 @@ def _inline(svg: str, name: str) -> str:
     )
     svg = re.sub(r"<g/>\s*", "", svg)
     return re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><").strip()
+
+
+def _plain_tag(tag: str) -> str:
+    """A tag with two decimals, colours by role, and presentation attributes in place of its style attribute."""
+    tag = re.sub(r' style="([^"]*)"', _presentation, tag)
+    if tag.startswith("<use"):
+        tag = re.sub(r' stroke-linejoin="[^"]*"', "", tag)  # the outline that it uses has its own
+    tag = re.sub(r"#[0-9a-f]{6}\b", lambda m: css_colour(_ROLE_OF[m[0]]) if m[0] in _ROLE_OF else m[0], tag)
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
+
+
+def _presentation(style: re.Match[str]) -> str:
+    """The declarations of a style attribute as presentation attributes."""
+    attributes = []
+    for declaration in style[1].split(";"):
+        name, _, value = (part.strip() for part in declaration.partition(":"))
+        if name == "font" and (short := _SHORT_FONT.match(value)):
+            attributes += [f' font-{part}="{said}"' for part, said in short.groupdict().items() if said]
+        elif name and name not in _NEEDLESS and f"{name}: {value}" not in _NEEDLESS:
+            attributes.append(f' {name}="{value}"')
+    return "".join(attributes)
 
 
 def icon_path(marker: str) -> str:

@@ -13,41 +13,46 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.pricing.serving.sensitivity import CHANGE
-from pamprof.render.formats.csv import Value, guard
+from pamprof.render.formats.csv import Value, for_spreadsheets, guard
 from pamprof.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pamprof.analysis.serving.crossover import Crossing
     from pamprof.pricing.serving.bill import Bill, Deployment
     from pamprof.pricing.serving.study import ServingStudy, SizeClass, StudyArm
 
 Row = dict[str, Value]
-Export = dict[str, Value | list[Row]]
+Export = dict[str, Value | list[Row] | list[str]]
 _DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 
 
-def bill_rows(study: ServingStudy) -> list[Row]:
-    """One row for every arm and way of paying; an infeasible arm has one row without dollars and with its reason."""
+def bill_rows(study: ServingStudy, unreadable: Sequence[str] = ()) -> list[Row]:
+    """One row for every arm and way of paying; an infeasible arm has one row without dollars and with its reason.
+
+    ``unreadable`` has a sentence for each line of the records that could not be read.
+    """
     return [
-        row
+        {**row, "unreadable_line_count": len(unreadable)}
         for found in study.classes
         for arm in found.arms
         for row in ([_row(study, found, arm, bill) for bill in arm.deployment.bills] or [_row(study, found, arm, None)])
     ]
 
 
-def serving_csv(study: ServingStudy) -> str:
+def serving_csv(study: ServingStudy, unreadable: Sequence[str] = ()) -> str:
     """The bill rows as CSV; unknown numbers are empty cells."""
-    rows = bill_rows(study)
+    rows = bill_rows(study, unreadable)
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({name: guard(value) if isinstance(value, str) else value for name, value in row.items()})
-    return buffer.getvalue()
+    return for_spreadsheets(buffer.getvalue())
 
 
-def serving_export(study: ServingStudy) -> Export:
+def serving_export(study: ServingStudy, unreadable: Sequence[str] = (), alerts: Sequence[str] = ()) -> Export:
     """Everything as JSON values: the bill rows, and the decisions, crossovers, fronts, sensitivities and quality."""
     demand, limits, currency = study.request.demand, study.request.limits, study.request.currency
     return {
@@ -62,7 +67,9 @@ def serving_export(study: ServingStudy) -> Export:
         "BillingCurrency": currency.code,
         "exchange_rate_per_usd": float(currency.units_per_usd),
         "exchange_rate_stated_on": currency.stated_on.isoformat() if currency.stated_on else None,
-        "bills": bill_rows(study),
+        "alerts": list(alerts),
+        "unreadable_lines": list(unreadable),
+        "bills": bill_rows(study, unreadable),
         "decisions": [row for found in study.classes for row in _decision_rows(found)],
         "crossovers": [row for found in study.classes for row in _crossover_rows(found)],
         "front": [row for found in study.classes for arm in found.arms for row in _front_rows(arm)],

@@ -37,7 +37,7 @@ class ServingPageView:
         title: What, on what, when.
         price: The rates of the page's own numbers.
         asked: The demand they hold for.
-        alerts: Doubts about the rates.
+        alerts: Doubts about records and rates.
         decisions: One sentence a class of sizes.
         charts: The pictures.
         measured: What of each arm was measured and what a model answers.
@@ -85,7 +85,7 @@ def serving_page_view(
         beside: Workloads shown on the same page, whose colours are taken.
     """
     material = chart_facts_of(study, sessions, beside=beside)
-    told = serving_view(study)
+    told = serving_view(study, alerts)
     names = [
         f"{units.si(found.parameter_counts[1], digits=2)} parameters on {device_label(found.environment)}"
         for found in study.classes
@@ -96,7 +96,7 @@ def serving_page_view(
             title=f"{told.title} · {material.subtitle}",
             price=material.price,
             asked=told.asked,
-            alerts=tuple(alerts),
+            alerts=told.alerts,
             decisions=told.decisions,
             charts=(
                 context_cost_chart(material),

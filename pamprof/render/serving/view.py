@@ -22,6 +22,8 @@ from pamprof.render.serving.detail_tables import (
 from pamprof.render.text import cleaned, device_label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.study import Request, ServingStudy, SizeClass, StudyArm
 
@@ -45,17 +47,18 @@ LEFT_ARM_COLUMNS = (0, 2, 12)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingView:
-    """What is shown: a heading, what was asked for, the decisions, the tables, and how it was made."""
+    """What is shown: a heading, what was asked for, doubts, the decisions, the tables, and how it was made."""
 
     title: str
     asked: str
+    alerts: tuple[str, ...]
     decisions: tuple[str, ...]
     tables: tuple[TableView, ...]
     notes: tuple[str, ...]
 
 
-def serving_view(study: ServingStudy) -> ServingView:
-    """The whole answer, clean of acting characters."""
+def serving_view(study: ServingStudy, alerts: Sequence[str] = ()) -> ServingView:
+    """The whole answer, clean of acting characters; ``alerts`` are doubts about records and rates."""
     request = study.request
     tables: list[TableView] = []
     for found in study.classes:
@@ -77,6 +80,7 @@ def serving_view(study: ServingStudy) -> ServingView:
         ServingView(
             title="What serving costs",
             asked=_asked(request),
+            alerts=tuple(alerts),
             decisions=tuple(_decision(found) for found in study.classes),
             tables=(*tables, *((quality,) if quality is not None else ())),
             notes=_notes(study),
@@ -87,6 +91,7 @@ def serving_view(study: ServingStudy) -> ServingView:
 def render_serving_markdown(view: ServingView) -> str:
     """The view for a CI job's summary."""
     head = [f"# {escape(view.title)}", "", escape(view.asked), ""]
+    head += [line for alert in view.alerts for line in (f"> **{escape(alert)}**", "")]
     head += [line for decision in view.decisions for line in (f"**{escape(decision)}**", "")]
     made = ["## How it was made", "", *(f"- {escape(note)}" for note in view.notes), ""]
     return "\n".join((*head, *(render_table_markdown(table) for table in view.tables), *made))

@@ -305,4 +305,4 @@ def test_an_unknown_peak_carries_the_reason_of_the_record():
 def test_unreadable_lines_are_noted():
     head = replace(measured(seed=2), problems=("runs.jsonl line 3: damaged", "runs.jsonl line 4: damaged"))
     (note,) = difference_between(measured(seed=1), head, head_name="new").notes
-    assert note == "new: 2 unreadable lines left out; first: runs.jsonl line 3: damaged"
+    assert note == "new: 2 lines could not be read: runs.jsonl line 3: damaged; runs.jsonl line 4: damaged"

@@ -184,7 +184,7 @@ def test_samples_that_are_no_times_give_a_reason_instead_of_a_ratio(samples, wor
 def test_unreadable_lines_are_noted():
     torn = replace(exact(ratios=(2.0,), day=2), problems=("runs.jsonl line 3: damaged",))
     trend = trend_of([("a", exact(ratios=(2.0,), day=1)), ("b", torn)])
-    assert trend.notes == ("b: 1 unreadable line left out; first: runs.jsonl line 3: damaged",)
+    assert trend.notes == ("b: 1 line could not be read: runs.jsonl line 3: damaged",)
 
 
 def test_workloads_of_one_point_stay_together():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -100,3 +101,15 @@ def test_a_future_exact_day_is_kept_as_written() -> None:
     tomorrow = date(2026, 11, 1) + timedelta(days=1)
     (price,) = parse_prices(HEADER + ROW.replace("2026-11-01", tomorrow.isoformat()), name="list")
     assert (price.observed_on, price.observed_text) == (tomorrow, tomorrow.isoformat())
+
+
+def test_a_list_beyond_ascii_is_written_with_the_mark_that_spreadsheets_need_and_read_with_it(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text(f"{HEADER}\nÜbersee,a,eu,on-demand,H200-SXM,1,2.5,Liste 7\n", encoding="utf-8-sig")
+    prices = read_price_file(path)
+    assert prices[0].provider == "Übersee"
+    text = format_prices(prices)
+    assert text.encode().startswith(b"\xef\xbb\xbfprovider,")
+    path.write_text(text, encoding="utf-8")
+    assert read_price_file(path) == prices
+    assert format_prices((replace(prices[0], provider="acme"),)).startswith("provider,")

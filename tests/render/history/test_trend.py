@@ -12,6 +12,7 @@ from pamprof.render.plots.picture import draw_png, draw_svg
 from tests.analysis.history.test_difference import ARMS, REFERENCE, measured, with_environment
 from tests.analysis.history.test_trend import exact, on
 from tests.render.conftest import HOSTILE
+from tests.render.test_html import styled
 from tests.synthetic import synthetic_session
 
 
@@ -34,6 +35,10 @@ def view(trend):
 @pytest.fixture(scope="module")
 def page(view):
     return render_trend_html(view)
+
+
+def test_no_element_of_the_page_carries_a_style(page):
+    assert styled(page) == []
 
 
 def plain(text):

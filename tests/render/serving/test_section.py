@@ -23,7 +23,7 @@ from pamprof.render.serving.section import serving_section
 from pamprof.render.serving.view import serving_view
 from tests.render.serving.records import curves, made_study, sweep_records, thin_records
 from tests.render.serving.test_page import data_of
-from tests.render.test_html import outline
+from tests.render.test_html import outline, styled
 from tests.synthetic import synthetic_quote, synthetic_records
 
 CATALOGUE = Catalogue(prices=embedded_prices(), origin="test")
@@ -86,7 +86,7 @@ def test_it_answers_as_the_command_does_for_the_usual_demand(section):
 def test_a_comparison_alone_gets_one_sentence_and_no_form(alone, gpu_records):
     assert serving_section(gpu_records, replace(gpu_records, runs=(), skips=())) is None
     assert alone.count(HOW_TO) == 1
-    for absent in ("<form", "cost-live", "serving-section", "costData", "noscript"):
+    for absent in ("<form", "cost-live", "serving-section", "costData", "cost-still"):
         assert absent not in alone
     assert outline(alone).open == []
 
@@ -105,7 +105,7 @@ def test_the_page_holds_every_part_of_the_section_in_order(page, section):
         'id="serving-heading"',
         'id="cost-live-section"',
         'id="cost-form"',
-        "<noscript>",
+        'id="cost-still"',
         *(f'<figure id="{chart.name}">' for chart in section.charts),
         "What was measured, what is modelled",
         "Measured</strong>: filled marks and solid lines",
@@ -131,6 +131,7 @@ def test_no_id_stands_twice_tags_nest_and_nothing_outside_is_asked_for(page):
             value = attributes.get(name)
             assert value is None or value.startswith("#") or value == "data:,", (tag, name, value)
     assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|import\(|localStorage", page)
+    assert styled(page) == []
     assert len(page.encode()) < 2_000_000
 
 

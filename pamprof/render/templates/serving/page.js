@@ -198,6 +198,7 @@ const costPage = (() => {
     const sent = f.decode(location.hash, initial, data);
     show(sent || initial);
     document.getElementById("cost-live").hidden = false;
+    document.getElementById("cost-still").hidden = true;
     update();
     if (sent) { turnTo(); }
   }
