@@ -92,6 +92,7 @@ def line_of(text):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("users")
     (folder / "layers_of_a_user.py").write_text(LAYERS)
+    (folder / "layers_that_raise.py").write_text("raise ValueError('not today')\n")
     (folder / "broken_layers.py").write_text("def block(:\n")
     (folder / "layers_that_import.py").write_text("import a_module_that_is_not_there\n")
     return folder
@@ -204,6 +205,8 @@ def test_end_of_the_process_is_a_sentence():
         ("no_such_module:block", 2, "no module 'no_such_module'"),
         ("no_such_file.py:block", 2, "there is no file no_such_file.py"),
         (":block", 2, "no module ''"),
+        (".relative:block", 2, "no module '.relative'"),
+        ("layers_that_raise:block", 1, "raised ValueError: not today (layers_that_raise.py, line 1, in <module>)"),
         ("broken_layers:block", 1, "raised SyntaxError: invalid syntax (broken_layers.py, line 1)"),
         ("layers_that_import:block", 1, "raised ModuleNotFoundError: No module named 'a_module_that_is_not_there'"),
         ("layers_of_a_user:linear", 1, "unexpected keyword argument 'depth'"),

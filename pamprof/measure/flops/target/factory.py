@@ -118,10 +118,9 @@ def _file(path: Path) -> ModuleType:
 
 def _module(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        if all(part.isidentifier() for part in name.split(".")):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # a module that it imports
-    except (TypeError, ValueError):
-        pass  # no name of a module at all
     raise UsageError(f"no module {name!r} in the current folder or installed; give module:factory or file.py:factory")
