@@ -33,6 +33,7 @@ from pamprof.cli.options import (
     VocabularySize,
     choice,
     duration,
+    layers_with_sources,
     names,
     own_sizes,
     perplexity as parse_perplexity,
@@ -70,11 +71,15 @@ def compare(
         ),
     ] = "",
     layer: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="Arms, comma-separated registry names. Default: transformer,real_pam,pam; on a GPU also "
-            "wide_head_transformer,llama."
+            help="Arms, comma-separated: registry names, or your own as NAME=module:factory or NAME=file.py:factory. "
+            "Repeatable. Default: transformer,real_pam,pam; on a GPU also wide_head_transformer,llama."
         ),
+    ] = None,
+    layer_arg: Annotated[
+        list[str] | None,
+        typer.Option("--layer-arg", help="Argument of a layer of yours, as gru.num_layers=2. Repeatable."),
     ] = None,
     match: Match = "parameters",
     model_dim: ModelDim = None,
@@ -149,6 +154,7 @@ def compare(
         "cold_cache": cold_cache,
         "seed": seed,
     }
+    layers, sources = ((), {}) if not layer else layers_with_sources(layer, layer_arg or [])
     folder = output_dir or Path(f"pamprof-report-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     request = CompareRequest(
         command=command_line(),
@@ -167,7 +173,8 @@ def compare(
             activation=activation,
             dropout=dropout,
         ),
-        layers=() if layer is None else some_names(layer, "--layer"),
+        layers=layers,
+        sources=sources,
         implementations=names(implementation),
         executions=tuple(choice(Execution, name, "--execution") for name in names(execution)),
         phases=tuple(choice(Phase, name, "--phase") for name in some_names(phase, "--phase")),

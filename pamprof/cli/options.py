@@ -7,12 +7,15 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
 
 from pamprof.errors import PamprofError, PriceError, UsageError
 from pamprof.records import Perplexity, PriceQuote, ProcessorUse
+
+if TYPE_CHECKING:
+    from pamprof.workloads.layers.foreign.source import LayerSource
 
 Arguments = ParamSpec("Arguments")
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -23,7 +26,7 @@ Preset = Annotated[
         help="Sizes by name, such as tiny, 25m, 100m or 1b (parameters). Default: tiny on a CPU, 100m on a GPU."
     ),
 ]
-Match = Annotated[str, typer.Option(help="What arms are matched on: parameters, flops, width or state-bytes.")]
+Match = Annotated[str, typer.Option(help="What arms are matched on: parameters, flops, width, state-bytes or none.")]
 Layers = Annotated[str, typer.Option("--layer", help="Arms, comma-separated registry names.")]
 ModelDim = Annotated[int | None, typer.Option(help="Own size of PAM: complex channels of the residual stream.")]
 Heads = Annotated[int | None, typer.Option(help="Own size of PAM: heads.")]
@@ -124,6 +127,42 @@ def some_names(text: str, option: str) -> tuple[str, ...]:
     if not found:
         raise UsageError(f"{option} {text!r} names nothing; give at least one, or leave the option out")
     return found
+
+
+def layers_with_sources(texts: list[str], arguments: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Names of ``--layer``, and of those that no package registers where they come from, with their ``--layer-arg``.
+
+    A layer is a registry name, ``NAME=module:factory``, ``NAME=file.py:factory``, or one of the latter two alone, which
+    is called what the factory is called.
+
+    Raises:
+        UsageError: A name twice, a source that cannot be read, or an argument for a layer that has no source.
+    """
+    from pamprof.workloads.layers.foreign.source import argument_value, parse_source
+
+    found: dict[str, LayerSource | None] = {}
+    for part in (part for text in texts for part in some_names(text, "--layer")):
+        name, equals, source = part.partition("=")
+        if not equals and ":" not in part:
+            found.setdefault(part, None)
+            continue
+        parsed = parse_source(source if equals else part)
+        name = name.strip() if equals else parsed.factory.rpartition(".")[2]
+        if name in found:
+            raise UsageError(f"--layer names {name} twice; give each layer a name of its own, as in a={parsed.text}")
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name):
+            raise UsageError(f"--layer {part!r} has no usable name; give letters, digits, _ and -, such as gru=...")
+        found[name] = parsed
+    for argument in arguments:
+        place, equals, value = argument.partition("=")
+        name, dot, key = place.strip().rpartition(".")
+        known = found.get(name)
+        if not (equals and dot and key.isidentifier()):
+            raise UsageError(f"--layer-arg {argument!r} is not of the form gru.num_layers=2")
+        if known is None:
+            raise UsageError(f"--layer-arg {argument!r} is for no layer given as NAME=module:factory in --layer")
+        found[name] = known.with_arguments({key: argument_value(value.strip())})
+    return tuple(found), {name: source.text for name, source in found.items() if source is not None}
 
 
 def choice(kind: type[Choice], text: str, option: str) -> Choice:

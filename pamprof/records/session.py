@@ -29,18 +29,20 @@ class ArmFacts:
         title: Name for people, such as ``PAM``.
         spec: Sizes.
         parameter_count: Real scalars of the full model.
-        matrix_flop_count_per_token: Forward, full model, logits at all positions, ``sequence_length`` tokens, causal.
+        matrix_flop_count_per_token: Forward, full model, logits at all positions, ``sequence_length`` tokens, causal;
+            None where they cannot be counted.
         state_bytes: State or KV cache of one sequence at ``sequence_length`` tokens, in the session's dtype policy.
         matrix_dense_flop_count_per_token: The same forward with causal attention counted as dense.
         train_matrix_flop_count_per_token: Forward and backward at ``sequence_length`` tokens.
-        decode_matrix_flop_count_per_token: One new token after ``sequence_length`` tokens of context.
+        decode_matrix_flop_count_per_token: One new token after ``sequence_length`` tokens of context; None where the
+            layer does not decode.
         residuals: Distance to the reference on every axis; empty where nothing was matched.
     """
 
     title: str
     spec: LayerSpec
     parameter_count: int
-    matrix_flop_count_per_token: float
+    matrix_flop_count_per_token: float | None
     state_bytes: int
     matrix_dense_flop_count_per_token: float | None = None
     train_matrix_flop_count_per_token: float | None = None
@@ -81,7 +83,7 @@ class Session:
         started_at: UTC, ISO 8601.
         command: The command line that reproduces it, without paths of the machine.
         preset: Preset name, None for own sizes.
-        match_axis: Axis the sizes were matched on: ``parameters``, ``flops``, ``width`` or ``state-bytes``.
+        match_axis: Axis the sizes were matched on: ``parameters``, ``flops``, ``width``, ``state-bytes`` or ``none``.
         arms: The matched arms.
         sequence_length: Tokens the per-token facts of ``arms`` refer to.
         planned: Keys of all planned workloads, in order.

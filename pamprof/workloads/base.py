@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from pamprof.records import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
+from pamprof.records import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole, Phase
 
 if TYPE_CHECKING:
     import torch
 
-    from pamprof.records import Dtype, LayerSpec, Phase, Scope, Workload
+    from pamprof.records import Dtype, LayerSpec, Scope, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +136,10 @@ class LayerDefinition(Protocol):
     """One architecture with its implementations.
 
     A definition may also declare ``role`` (``LayerRole``; a subject where it does not), ``twin_of`` (the name of the
-    layer that it repeats over real numbers) and ``implementation_kinds`` (a mapping from the names of implementations
-    that are published code or hand-written kernels to their ``ImplementationKind``; the others are plain torch).
+    layer that it repeats over real numbers), ``implementation_kinds`` (a mapping from the names of implementations
+    that are published code or hand-written kernels to their ``ImplementationKind``; the others are plain torch),
+    ``phases`` (those it has; all where it does not say) and ``keeps_depth`` (whether a match changes its width alone,
+    and takes the nearest one where none is within 1 %).
     """
 
     name: str  # registry name, equal to ``LayerSpec.layer``
@@ -182,8 +184,10 @@ class LayerDefinition(Protocol):
         batch_size: int,
         sequence_length: int,
         dtype: Dtype | None = None,
-    ) -> ClosedForm:
+    ) -> ClosedForm | None:
         """Closed form of what ``implementation`` executes; equals what the FLOP counter counts, exactly.
+
+        None where there is no formula: the count stands alone.
 
         It differs from the architecture's where an implementation does: three products instead of four, other chunks.
         ``dtype`` is the precision policy, for kernels that cut a sequence differently for each; None for bfloat16.
@@ -235,6 +239,11 @@ class LayerDefinition(Protocol):
         Train compares output and input gradient, prefill the output, decode a step after a prefill.
         """
         ...
+
+
+def phases_of(definition: LayerDefinition) -> tuple[Phase, ...]:
+    """The phases that a layer has."""
+    return tuple(getattr(definition, "phases", Phase))
 
 
 def layer_facts(definition: LayerDefinition) -> LayerFacts:

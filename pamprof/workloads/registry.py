@@ -47,6 +47,20 @@ _REQUIRED = (
 )
 
 
+_given: dict[str, LayerDefinition] = {}
+
+
+def register(layer: LayerDefinition) -> None:
+    """Make a layer known in this process that no package registers: one that a command or a caller gave.
+
+    Raises:
+        UsageError: A built-in layer has its name.
+    """
+    if layer.name in BUILT_IN_LAYERS:
+        raise UsageError(f"{layer.name} is a layer of pamprof; give yours another name")
+    _given[layer.name] = layer
+
+
 def layer_names() -> tuple[str, ...]:
     """Names of all registered layers, built-ins first, without importing any of them."""
     return tuple(_sources())
@@ -59,6 +73,8 @@ def definition(name: str) -> LayerDefinition:
         UsageError: No layer has this name (the message says which there are), two packages claim it, its module cannot
             be imported, or what it holds is not a layer definition.
     """
+    if name in _given:
+        return _given[name]
     sources = _sources()
     if name not in sources:
         near = get_close_matches(name, sources, n=1)

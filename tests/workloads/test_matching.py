@@ -110,7 +110,7 @@ def test_preset_pair_is_taken_as_published_when_it_already_matches():
     assert residual(wave, "parameters") == pytest.approx(count / 100_283_232 - 1)
 
 
-@pytest.mark.parametrize("axis", list(MatchAxis))
+@pytest.mark.parametrize("axis", [axis for axis in MatchAxis if axis is not MatchAxis.NONE])
 @pytest.mark.parametrize("name", ["wave", "real_wave", "transformer"])
 def test_every_axis_is_met_within_one_percent_and_the_others_are_reported(axis, name):
     reference = COMPLEX.preset("100m")

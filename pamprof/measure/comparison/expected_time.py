@@ -60,13 +60,7 @@ def expected_seconds(
         compiled_ahead: Whether other processes compile for it before.
         checked_before: Whether its worker has compared its kernels with the oracle at another point.
     """
-    flops = definition.flop_count(
-        workload.spec,
-        phase=workload.phase,
-        scope=workload.scope,
-        batch_size=workload.batch_size,
-        sequence_length=workload.sequence_length,
-    ).matrix_flop_count
+    flops = _flop_count(workload, definition)
     cuda = device_kind == "cuda"
     if not cuda and kind is ImplementationKind.KERNELS:
         return _REFUSAL_SECONDS
@@ -87,6 +81,20 @@ def expected_seconds(
         sampling = _windows_seconds(settings.windows, capped=cuda and workload.phase is not Phase.DECODE)
     window = max(settings.monitor_seconds, step) if settings.monitor_seconds else 0.0
     return fixed + _STEPS_BESIDE_SAMPLES * step + sampling + window
+
+
+def _flop_count(workload: Workload, definition: LayerDefinition) -> int:
+    """Of the workload by formula; of a layer without one two for each parameter and token, in training six."""
+    if workload.spec.source is not None:
+        passes = 3 if workload.phase is Phase.TRAIN else 1
+        return 2 * passes * workload.tokens_per_step * definition.parameter_count(workload.spec, workload.scope)
+    return definition.flop_count(
+        workload.spec,
+        phase=workload.phase,
+        scope=workload.scope,
+        batch_size=workload.batch_size,
+        sequence_length=workload.sequence_length,
+    ).matrix_flop_count
 
 
 def _windows_seconds(windows: WindowSettings, *, capped: bool) -> float:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.measure.session.matched_arms import check_implementations
 from pamprof.records import Dtype, Execution, Point, Workload
+from pamprof.workloads.base import phases_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,6 +50,7 @@ def plan_groups(
                 dtype=point.dtype,
             )
             for arm in arms
+            if point.phase in phases_of(arm.definition)
             for implementation in _implementations(arm.definition, implementations, point.dtype)
             for execution in (_steadiest_first(executions) if arm is arms[0] else executions)
         )

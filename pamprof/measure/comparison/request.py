@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
+from pamprof.measure.any_layer.registration import register_named
 from pamprof.measure.comparison.efforts import effort_rules
 from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.plan import plan_groups
@@ -16,8 +17,9 @@ from pamprof.measure.session.compile_ahead import worth_compiling_ahead
 from pamprof.measure.session.matched_arms import matched_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
 from pamprof.measure.session.run import Planner, SessionPlan
-from pamprof.records import Effort, Execution, Perplexity, Phase, Scope, SessionKind
+from pamprof.records import Effort, Execution, LayerRole, Perplexity, Phase, Scope, SessionKind
 from pamprof.workloads.base import layer_facts
+from pamprof.workloads.registry import definition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +48,7 @@ class CompareRequest(MeasuringRequest):
         match_axis: What the arms are matched on.
         perplexities: Quality figures to carry.
         effort: How much to measure, and how carefully.
+        sources: Layers that no package registers, by name: the function that makes each (see ``LayerSpec.source``).
         time_budget_seconds: Of the whole comparison; None for that of the effort.
         repeat: Fresh processes for each point; None for as many as the effort has.
     """
@@ -61,6 +64,7 @@ class CompareRequest(MeasuringRequest):
     effort: Effort
     time_budget_seconds: float | None
     repeat: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def _finished_keys(records: RecordFile | None) -> frozenset[str]:
@@ -119,6 +123,7 @@ def _references(records: RecordFile | None, visits: Sequence[Workload]) -> dict[
 def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None) -> SessionPlan:
     cuda = device_kind == "cuda"
     dtype, preset = request.dtype_on(cuda=cuda), request.preset_on(cuda=cuda)
+    register_named(request.sources)
     arms, remarks = _arms(request, preset=preset, dtype=dtype, cuda=cuda)
     executions = request.executions or (
         (Execution.EAGER, Execution.COMPILED, Execution.GRAPH, Execution.COMPILED_GRAPH) if cuda else (Execution.EAGER,)
@@ -218,7 +223,9 @@ def _arms(
         )
 
     if request.layers:
-        return matched(*request.layers), ()
+        roles = {getattr(definition(name), "role", LayerRole.SUBJECT) for name in request.layers}
+        reference = () if LayerRole.REFERENCE in roles else DEFAULT_LAYERS[:1]
+        return matched(*reference, *request.layers), ()
     first, *others = matched(*DEFAULT_LAYERS)
     references: list[PlannedArm] = []
     remarks: list[str] = []

@@ -261,7 +261,7 @@ class ArmRunner:
         """FLOPs of the plain step, once per worker: how a step is executed does not change what it computes."""
         key = replace(workload, execution=Execution.EAGER).key
         if key not in self._flops:
-            closed_form = definition(workload.spec.layer).implementation_flop_count(
+            form = definition(workload.spec.layer).implementation_flop_count(
                 workload.spec,
                 implementation=workload.implementation,
                 phase=workload.phase,
@@ -270,8 +270,9 @@ class ArmRunner:
                 sequence_length=workload.sequence_length,
                 dtype=workload.dtype,
             )
+            closed_form = None if form is None else form.matrix_flop_count
             step.reset()
-            self._flops[key] = count_flops(step.eager, closed_form_matrix_flop_count=closed_form.matrix_flop_count)
+            self._flops[key] = count_flops(step.eager, closed_form_matrix_flop_count=closed_form)
         return self._flops[key]
 
     def _memory(self, step: PreparedStep, before: int) -> tuple[Memory, tuple[Unknown, ...]]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pamprof.hardware.host import cpu_core_count
+from pamprof.measure.any_layer.registration import register_workloads
 from pamprof.measure.session.process import worker_environment
 from pamprof.measure.session.wire import CompileRequest
 from pamprof.records import Execution, ImplementationKind
@@ -175,6 +176,7 @@ def main() -> None:
 
     if torch.device(request.device).type == "cuda":
         torch.cuda.set_per_process_memory_fraction(request.memory_share, torch.device(request.device))
+    register_workloads(request.workloads)
     for workload in request.workloads:
         with contextlib.suppress(Exception):
             compile_one(workload, device=request.device, seed=request.seed)

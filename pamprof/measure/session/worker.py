@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from pamprof.errors import PamprofError, UnsupportedError
+from pamprof.measure.any_layer.registration import register_workloads
 from pamprof.measure.session.compile_ahead import kill_standing_still
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, GroupRequest, decode_request, encode_event
@@ -59,6 +60,7 @@ class GroupWorker:
     def run_group(self, request: GroupRequest, pipe: Pipe) -> None:
         """Measure every workload of the group that is not done."""
         runner = self._runner_for(request)
+        register_workloads(request.workloads)
         if request.ceilings:
             send_ceilings(runner, request, pipe)
         first = request.workloads[0]

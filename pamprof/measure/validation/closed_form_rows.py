@@ -73,14 +73,16 @@ def _all_phases(found: LayerDefinition, implementation: str) -> tuple[int, int]:
         )
         step = PreparedStep(workload, found, device=torch.device("cpu"), seed=0)
         ours += count_flops(step.eager).matrix_flop_count
-        formula += found.implementation_flop_count(
+        form = found.implementation_flop_count(
             spec,
             implementation=implementation,
             phase=phase,
             scope=Scope.MODEL,
             batch_size=_BATCH_SIZE,
             sequence_length=_SEQUENCE_LENGTH,
-        ).matrix_flop_count
+        )
+        assert form is not None
+        formula += form.matrix_flop_count
     return ours, formula
 
 

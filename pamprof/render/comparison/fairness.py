@@ -21,7 +21,7 @@ from pamprof.render.comparison.treatment import (
 from pamprof.render.text import listed, plural
 
 if TYPE_CHECKING:
-    from pamprof.records import Run, Session
+    from pamprof.records import ArmFacts, Run, Session
     from pamprof.render.comparison.inputs import ReportInputs
 
 _AXES = {
@@ -87,8 +87,7 @@ def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
             (
                 arm.title,
                 f"{arm.parameter_count:,}".replace(",", "\u2009") + against(arm.parameter_count, other.parameter_count),
-                units.si(arm.matrix_flop_count_per_token)
-                + against(arm.matrix_flop_count_per_token, other.matrix_flop_count_per_token),
+                _flops(arm, other),
                 units.binary_bytes(arm.state_bytes) + against(arm.state_bytes, other.state_bytes),
                 str(spec.model_dim),
                 f"{spec.heads} × {spec.head_dim}",
@@ -97,6 +96,13 @@ def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
             )
         )
     return tuple(made)
+
+
+def _flops(arm: ArmFacts, other: ArmFacts) -> str:
+    ours, theirs = arm.matrix_flop_count_per_token, other.matrix_flop_count_per_token
+    if ours is None:
+        return units.UNKNOWN
+    return units.si(ours) + ("" if theirs is None else against(ours, theirs))
 
 
 def _given(inputs: ReportInputs, key: str) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pamprof.errors import UsageError
+from pamprof.errors import PamprofError, UsageError
 from pamprof.records import ArmFacts, Dtype, LayerSpec, MatchResidual, Phase, Scope
-from pamprof.workloads.base import ClosedForm, LayerDefinition
+from pamprof.workloads.base import ClosedForm, LayerDefinition, phases_of
 from pamprof.workloads.matching.size_search import nearest_shapes
 from pamprof.workloads.matching.starting_shapes import nearest_preset, preset_pair, twin_of
 from pamprof.workloads.registry import definition
@@ -32,13 +32,14 @@ class MatchAxis(StrEnum):
 
     ``PARAMETERS`` counts real scalars of the full model, ``FLOPS`` its forward matrix FLOPs for a sequence, ``WIDTH``
     real scalars of the residual stream (a complex channel is two), ``STATE_BYTES`` the state or KV cache of one
-    sequence.
+    sequence. ``NONE`` takes every layer at its own sizes of the nearest preset.
     """
 
     PARAMETERS = "parameters"
     FLOPS = "flops"
     WIDTH = "width"
     STATE_BYTES = "state-bytes"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,8 @@ def match(
         raise UsageError(f"sequence_length is {sequence_length}; matching needs 1 token or more")
     own = definition(reference.layer)
     own.check(reference)
-    targets = {each: _size(own, reference, each, sequence_length, dtype) for each in MatchAxis}
+    axes = [each for each in MatchAxis if each is not MatchAxis.NONE]
+    targets: dict[MatchAxis, int] = {each: _size(own, reference, each, sequence_length, dtype) for each in axes}
     arms = []
     for name in layer_names:
         layer = definition(name)
@@ -95,6 +97,8 @@ def match(
 
         if name == reference.layer:
             spec = reference
+        elif chosen is MatchAxis.NONE:
+            spec = preset_pair(own, reference, layer, preset) or nearest_preset(own, reference, layer)
         else:
             spec = _matched(own, reference, layer, preset=preset, axis=chosen, target=targets[chosen], size=size)
         residuals = _residuals(layer, spec, targets, sequence_length, dtype)
@@ -110,21 +114,34 @@ def arm_facts(
     dtype: Dtype,
     residuals: tuple[MatchResidual, ...] = (),
 ) -> ArmFacts:
-    """Sizes, FLOPs per token and state of the full model, by formula; builds nothing."""
-    forward = forward_flop_count(layer, spec, sequence_length)
-    train, decode = (
-        layer.flop_count(spec, phase=phase, scope=Scope.MODEL, batch_size=1, sequence_length=sequence_length)
-        for phase in (Phase.TRAIN, Phase.DECODE)
-    )
+    """Sizes, FLOPs per token and state of the full model; builds nothing. FLOPs that cannot be counted are None."""
+
+    def counted(phase: Phase) -> float | None:
+        if phase not in phases_of(layer):
+            return None
+        try:
+            return layer.flop_count(
+                spec, phase=phase, scope=Scope.MODEL, batch_size=1, sequence_length=sequence_length
+            ).matrix_flop_count
+        except PamprofError:
+            return None
+
+    try:
+        forward = forward_flop_count(layer, spec, sequence_length)
+    except PamprofError:
+        forward = None
+    train = counted(Phase.TRAIN)
     return ArmFacts(
         title=layer.title,
         spec=spec,
         parameter_count=layer.parameter_count(spec, Scope.MODEL),
-        matrix_flop_count_per_token=forward.matrix_flop_count / sequence_length,
+        matrix_flop_count_per_token=None if forward is None else forward.matrix_flop_count / sequence_length,
         state_bytes=layer.state_byte_count(spec, scope=Scope.MODEL, batch_size=1, context=sequence_length, dtype=dtype),
-        matrix_dense_flop_count_per_token=forward.matrix_dense_flop_count / sequence_length,
-        train_matrix_flop_count_per_token=train.matrix_flop_count / sequence_length,
-        decode_matrix_flop_count_per_token=float(decode.matrix_flop_count),
+        matrix_dense_flop_count_per_token=(
+            None if forward is None else forward.matrix_dense_flop_count / sequence_length
+        ),
+        train_matrix_flop_count_per_token=None if train is None else train / sequence_length,
+        decode_matrix_flop_count_per_token=counted(Phase.DECODE),
         residuals=residuals,
     )
 
@@ -132,20 +149,17 @@ def arm_facts(
 def forward_flop_count(layer: LayerDefinition, spec: LayerSpec, sequence_length: int) -> ClosedForm:
     """Forward of one whole sequence with logits at every position.
 
-    Every block runs over the sequence as in a prefill, and the head once for each token: what a decode step of the
-    model does beyond its blocks.
+    Every block runs over the sequence as in a prefill, and the head once for each token: what a prefill of the model
+    does once beyond its blocks.
     """
-    prefill = layer.flop_count(
-        spec, phase=Phase.PREFILL, scope=Scope.LAYER, batch_size=1, sequence_length=sequence_length
-    )
     model, block = (
-        layer.flop_count(spec, phase=Phase.DECODE, scope=scope, batch_size=1, sequence_length=sequence_length)
+        layer.flop_count(spec, phase=Phase.PREFILL, scope=scope, batch_size=1, sequence_length=sequence_length)
         for scope in (Scope.MODEL, Scope.LAYER)
     )
     head = sequence_length * (model.matrix_flop_count - spec.depth * block.matrix_flop_count)
     return ClosedForm(
-        matrix_flop_count=spec.depth * prefill.matrix_flop_count + head,
-        matrix_dense_flop_count=spec.depth * prefill.matrix_dense_flop_count + head,
+        matrix_flop_count=spec.depth * block.matrix_flop_count + head,
+        matrix_dense_flop_count=spec.depth * block.matrix_dense_flop_count + head,
     )
 
 
@@ -162,10 +176,14 @@ def _size(layer: LayerDefinition, spec: LayerSpec, axis: MatchAxis, sequence_len
 def _residuals(
     layer: LayerDefinition, spec: LayerSpec, targets: Mapping[MatchAxis, int], sequence_length: int, dtype: Dtype
 ) -> tuple[MatchResidual, ...]:
-    return tuple(
-        MatchResidual(axis=axis.value, residual=_size(layer, spec, axis, sequence_length, dtype) / target - 1)
-        for axis, target in targets.items()
-    )
+    residuals = []
+    for axis, target in targets.items():
+        try:
+            size = _size(layer, spec, axis, sequence_length, dtype)
+        except PamprofError:
+            continue  # FLOPs that cannot be counted
+        residuals.append(MatchResidual(axis=axis.value, residual=size / target - 1))
+    return tuple(residuals)
 
 
 def _matched(
@@ -186,6 +204,8 @@ def _matched(
     shapes = nearest_shapes(layer, start, target=target, size=size, tolerance=TOLERANCE)
     if shapes and abs(size(shapes[0]) / target - 1) <= TOLERANCE:
         return shapes[0]
+    if shapes and getattr(layer, "keeps_depth", False):
+        return min(shapes, key=lambda spec: abs(size(spec) / target - 1))
     nearest = " and ".join(
         f"model_dim {spec.model_dim}, depth {spec.depth}, hidden_dim {spec.hidden_dim} "
         f"({100 * (size(spec) / target - 1):+.1f} %)"

@@ -101,7 +101,8 @@ def _order(spec: LayerSpec) -> tuple[int, int, int]:
 def _candidates(
     layer: LayerDefinition, start: LayerSpec, *, target: int, size: Callable[[LayerSpec], int]
 ) -> Iterator[LayerSpec]:
-    for depth in range(1, 2 * start.depth + 1):
+    depths = (start.depth,) if getattr(layer, "keeps_depth", False) else range(1, 2 * start.depth + 1)
+    for depth in depths:
         shape = replace(start, depth=depth)
         for step in (_WIDTH_MULTIPLE, 1):
             for spec in _widths_around(layer, shape, step=step, target=target, size=size):

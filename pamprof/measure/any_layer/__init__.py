@@ -1,0 +1,1 @@
+"""Layers of others: their code is run in a process of its own while a comparison is planned, and in workers."""

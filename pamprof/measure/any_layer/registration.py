@@ -1,0 +1,45 @@
+"""Makes layers of others known to the registry: by what the command names while planning, by their sizes in workers."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pamprof.workloads.layers.foreign.definition import ForeignDefinition
+from pamprof.workloads.registry import register
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pamprof.records import Workload
+    from pamprof.workloads.layers.foreign.definition import Inspector
+
+
+def register_named(sources: Mapping[str, str]) -> None:
+    """Layers by the name that the command gave them; their code runs in a process of its own."""
+    if not sources:
+        return
+    from pamprof.measure.any_layer.probe import ProbeInspector
+
+    inspector = ProbeInspector()
+    for name, source in sources.items():
+        register(ForeignDefinition(name, source, inspector))
+
+
+def register_workloads(workloads: Iterable[Workload]) -> None:
+    """The layers of ``workloads``; their code runs in this process."""
+    for workload in workloads:
+        if workload.spec.source is not None:
+            _register_once(workload.spec.layer, workload.spec.source)
+
+
+@cache
+def _local_inspector() -> Inspector:
+    from pamprof.measure.any_layer.inspection import LocalInspector
+
+    return LocalInspector()
+
+
+@cache
+def _register_once(name: str, source: str) -> None:
+    register(ForeignDefinition(name, source, _local_inspector()))

@@ -1,0 +1,111 @@
+"""Layers as a user would write them, and layers that go wrong; ``tests.measure.any_layer.given:NAME`` names one."""
+
+import math
+import os
+
+import torch
+from torch import nn
+
+
+def gru(width, **options):
+    return nn.GRU(width, width, batch_first=True, **options)
+
+
+def linear(width, returns="tensor"):
+    return Linear(width, returns)
+
+
+class Linear(nn.Module):
+    """A map without bias, returned as whatever the caller likes."""
+
+    def __init__(self, width, returns):
+        super().__init__()
+        self.map = nn.Linear(width, width, bias=False)
+        self.returns = returns
+
+    def forward(self, x):
+        print("a layer may print")  # noqa: T201
+        y = self.map(x)
+        return {"tensor": y, "tuple": (y.mean(), y), "dict": {"loss": y.mean(), "output": y}}[self.returns]
+
+
+class LinearAttention(nn.Module):
+    """Causal linear attention of one head, with its recurrent step."""
+
+    def __init__(self, width):
+        super().__init__()
+        if width % 24:
+            raise ValueError(f"width {width} is no multiple of 24\nand this is a second line")
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+
+    def forward(self, x):
+        q, k, v = self.query_key_value(x).chunk(3, -1)
+        return (q @ k.mT).tril() @ v
+
+    def initial_state(self, batch_size):
+        width = self.query_key_value.in_features
+        return {"memory": self.query_key_value.weight.new_zeros(batch_size, width, width)}
+
+    def step(self, x, state):
+        q, k, v = self.query_key_value(x).chunk(3, -1)
+        memory = state["memory"] + k.mT @ v
+        return q @ memory, {"memory": memory}
+
+
+class GrowingState(LinearAttention):
+    """A cache that is longer after every step."""
+
+    def initial_state(self, batch_size):
+        return self.query_key_value.weight.new_zeros(batch_size, 1, self.query_key_value.in_features)
+
+    def step(self, x, state):
+        return x, torch.cat((state, x), 1)
+
+
+class DiagonalStateSpace(nn.Module):
+    """S4D by FFT convolution: complex parameters."""
+
+    def __init__(self, width, modes=4):
+        super().__init__()
+        frequencies = math.pi * torch.arange(modes).expand(width, modes)
+        self.poles = nn.Parameter(torch.complex(torch.full((width, modes), -0.5), frequencies.float()))
+        self.readout = nn.Parameter(torch.randn(width, modes, dtype=torch.complex64))
+
+    def forward(self, x):
+        time = x.shape[1]
+        powers = (self.poles[..., None] * torch.arange(time, device=x.device) * 0.1).exp()
+        kernel = (self.readout[..., None] * powers).sum(1).real
+        spectrum = torch.fft.rfft(x.mT.float(), n=2 * time) * torch.fft.rfft(kernel.float(), n=2 * time)
+        return torch.fft.irfft(spectrum, n=2 * time)[..., :time].mT
+
+
+def raises(width):
+    raise RuntimeError("no such thing\nand this is a second line")
+
+
+def no_module(width):
+    return "a layer"
+
+
+def wrong_shape(width):
+    return nn.Linear(width, width + 1)
+
+
+def ends_the_process(width):
+    os._exit(3)
+
+
+class NotFinite(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+
+    def forward(self, x):
+        return x / 0
+
+
+class WritesIntoItsInput(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+
+    def forward(self, x):
+        return x.mul_(2)
