@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, cast
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pamprof.workloads.base import LayerDefinition
 
 ENTRY_POINT_GROUP = "pamprof.layers"
@@ -48,6 +50,13 @@ _REQUIRED = (
 
 
 _given: dict[str, LayerDefinition] = {}
+_adopt: Callable[[str, str], LayerDefinition] | None = None
+
+
+def adopt_factories(adopt: Callable[[str, str], LayerDefinition]) -> None:
+    """How an entry point that is a function becomes a layer: ``adopt`` gets its name and ``module:factory``."""
+    global _adopt  # noqa: PLW0603 - the measuring half counts and runs what this half registers
+    _adopt = adopt
 
 
 def register(layer: LayerDefinition) -> None:
@@ -129,6 +138,8 @@ def _load(name: str, values: tuple[str, ...]) -> LayerDefinition:
             f"layer {name!r} cannot be loaded from {value}: {type(exc).__name__}: {exc}; "
             "repair or uninstall its package"
         ) from exc
+    if callable(loaded) and not hasattr(loaded, "implementations") and _adopt is not None:
+        return _adopt(name, value)
     missing = [attribute for attribute in _REQUIRED if not hasattr(loaded, attribute)]
     if missing:
         raise UsageError(f"layer {name!r} at {value} lacks {', '.join(missing)}; see pamprof.workloads.base")

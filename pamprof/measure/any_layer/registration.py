@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pamprof.workloads.layers.foreign.definition import ForeignDefinition
-from pamprof.workloads.registry import register
+from pamprof.workloads.registry import adopt_factories, register
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 
 def register_named(sources: Mapping[str, str]) -> None:
     """Layers by the name that the command gave them; their code runs in a process of its own."""
-    if not sources:
-        return
+    for name, source in sources.items():
+        register(_asked(name, source))
+
+
+def _asked(name: str, source: str) -> ForeignDefinition:
+    return ForeignDefinition(name, source, _probe())
+
+
+@cache
+def _probe() -> Inspector:
     from pamprof.measure.any_layer.probe import ProbeInspector
 
-    inspector = ProbeInspector()
-    for name, source in sources.items():
-        register(ForeignDefinition(name, source, inspector))
+    return ProbeInspector()
+
+
+def know_factories() -> None:
+    """Let entry points of the group ``pamprof.layers`` be functions that make a module, too."""
+    adopt_factories(_asked)
 
 
 def register_workloads(workloads: Iterable[Workload]) -> None:

@@ -46,9 +46,11 @@ def matched_arms(
     Raises:
         UsageError: Unknown preset, layer or axis, or sizes that cannot be matched.
     """
+    from pamprof.measure.any_layer.registration import know_factories
     from pamprof.workloads.matching.match import arm_facts, match
     from pamprof.workloads.registry import definition
 
+    know_factories()
     source = definition("pam")
     spec = _resized(source.preset(preset), sizes)
     source.check(spec)

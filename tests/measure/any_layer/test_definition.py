@@ -1,13 +1,16 @@
 """What is derived from a function that makes a module: sizes, phases, state, FLOPs, and its check."""
 
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
 
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
 from pamprof.measure.any_layer.inspection import LocalInspector
+from pamprof.measure.any_layer.registration import know_factories
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
+from pamprof.workloads import registry
 from pamprof.workloads.layers.foreign.definition import ForeignDefinition
 from pamprof.workloads.layers.foreign.source import argument_value, parse_source
 from pamprof.workloads.matching.match import arm_facts, match
@@ -182,6 +185,15 @@ def test_a_fault_is_one_sentence_with_the_layers_own_line(factory, sentence):
     with pytest.raises(UnsupportedError, match=sentence) as raised:
         made.preset("tiny")
     assert "\n" not in str(raised.value)
+
+
+def test_an_entry_point_may_be_a_function(monkeypatch):
+    point = EntryPoint(name="packaged", value="tests.measure.any_layer.given:gru", group=registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: [point])
+    monkeypatch.setattr("pamprof.measure.any_layer.registration._probe", LocalInspector)
+    know_factories()
+    found = definition("packaged")
+    assert found.preset("tiny").source == "tests.measure.any_layer.given:gru"
 
 
 def test_an_unknown_carrier_and_an_unknown_module_are_named():
