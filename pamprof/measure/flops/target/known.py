@@ -100,6 +100,10 @@ def from_configuration(request: CountRequest) -> tuple[Builder, int, str | None]
 
     def build(device: torch.device) -> Countable:
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        if device.type == "meta":
+            model = model.to(
+                torch.bfloat16
+            )  # the only dtype in which experts are multiplied there; counts are the same
         ids = torch.zeros((request.batch_size, length), dtype=torch.int64, device=device)
         return Countable(
             module=model,
