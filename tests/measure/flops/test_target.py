@@ -158,6 +158,11 @@ def test_layer_of_complex_parameters_alone_gets_complex_input():
     assert "complex64 input" in answer.description
 
 
+def test_product_of_real_and_complex_is_refused_as_a_kernel_refuses_it():
+    text = fault("complex_linear", 1, dtype=InputDtype.FLOAT32)
+    assert "expected m1 and m2 to have the same dtype" in text
+
+
 @pytest.mark.parametrize("dtype", [InputDtype.BFLOAT16, InputDtype.FLOAT64])
 def test_dtype_is_the_inputs_and_the_parameters(dtype):
     assert counted("linear", dtype=dtype).flops.matrix_flop_count == 3 * ONCE

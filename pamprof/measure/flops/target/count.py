@@ -7,13 +7,14 @@ kernels is run on CPU tensors without data, and where that fails as well on the 
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pamprof.errors import UnsupportedError, UsageError
 from pamprof.measure.flops.model_count import count_run
@@ -23,11 +24,19 @@ from pamprof.measure.flops.target.known import from_configuration, registered
 from pamprof.measure.flops.target.request import CountAnswer, CountedPhase, CountRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
+    from torch._ops import OpOverload
 
     from pamprof.measure.flops.model_flops import ModelFlops
     from pamprof.measure.flops.target.countable import Builder, Countable
 
+# Operators that multiply tensors of one dtype only, and the position of the first of the two.
+_FIRST_FACTOR = {
+    "aten::mm": 0, "aten::mv": 0, "aten::dot": 0, "aten::vdot": 0, "aten::convolution": 0,
+    "aten::addmm": 1, "aten::addmv": 1,
+}  # fmt: skip
 _DEVICES = ("meta", "fake", "cpu")
 # Activations and gradients of a layer on the CPU, beside its parameters.
 _BYTES_BESIDE_PARAMETERS = 4
@@ -89,12 +98,44 @@ def _count_on(place: str, build: Builder, phase: CountedPhase) -> tuple[str, Mod
     device = torch.device("meta" if place == "meta" else "cpu")
     training = phase is CountedPhase.TRAIN
     # What the layer makes without naming a device, in its forward pass too, belongs beside its parameters.
-    with FakeTensorMode() if place == "fake" else nullcontext(), device, torch.set_grad_enabled(training):
+    with ExitStack() as stack:
+        if place == "fake":
+            stack.enter_context(FakeTensorMode())
+        if place != "cpu":
+            stack.enter_context(_AsStrictAsKernels())
+        stack.enter_context(device)
+        stack.enter_context(torch.set_grad_enabled(training))
         torch.manual_seed(0)
         found = build(device)
         found.module.train(training)
         flops = count_run(found.run, root=found.module, backward=training, shaped_like=found.inputs)
         return found.description, flops
+
+
+class _AsStrictAsKernels(TorchDispatchMode):
+    """Refuses products of a real and a complex tensor, which no kernel computes and tensors without data permit.
+
+    A complex layer that is given real input would be counted at half its cost.
+    """
+
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        """Run ``func`` unless it is such a product."""
+        del types
+        first = _FIRST_FACTOR.get(func.name().partition(".")[0])
+        if first is not None:
+            factors = [tensor for tensor in args[first : first + 2] if isinstance(tensor, torch.Tensor)]
+            if len({factor.is_complex() for factor in factors}) > 1:
+                raise RuntimeError(f"{func.name()} of {' and '.join(str(factor.dtype) for factor in factors)}")
+        return func(*args, **(kwargs or {}))
 
 
 def _fits(module: nn.Module) -> bool:
