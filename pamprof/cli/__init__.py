@@ -1,17 +1,20 @@
 """The command line: a command parses its options, calls one function and prints.
 
-Standard output has the result, standard error progress and messages. Exit status: 0 done, 1 failure, 2 usage, 3
-inconclusive.
+Standard output has the result, standard error progress and messages. Exit status: 0 done, 1 failure, 2 usage or a
+machine on which the command cannot run (no torch, output that cannot be written), 3 inconclusive. Where the reader of
+standard output has gone, the process ends by SIGPIPE.
 Nothing heavy is imported before a command runs, so that ``pamprof --help`` answers at once.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from pamprof.cli import compare, cost, diff, doctor, flops, layers, prices, report, serve_sweep, trend, validate
+from pamprof.cli.streams import Streams
 from pamprof.version import __version__
 
 app = typer.Typer(
@@ -51,4 +54,17 @@ def options(
 
 def main() -> None:
     """Entry point of the ``pamprof`` command."""
-    app()
+    streams = Streams()
+    try:
+        app()
+        status = 0
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception as error:  # outside a command: of installing the shell's completion
+        from pamprof.cli.machine import MACHINE_FAULT, machine_fault
+
+        told, status = machine_fault(error), MACHINE_FAULT
+        if told is None:
+            raise
+        typer.echo(f"pamprof: {told}", err=True)
+    sys.exit(streams.leave(status))

@@ -166,10 +166,13 @@ def cost(
         runs=records.runs,
         layers=[facts for session in records.sessions for facts in session.layers],
     )
-    _show(found, records.problems, alerts, json=json, csv=csv, markdown=markdown)
+    page = None
     if output_dir is not None:
         offered = _offered(environments.values(), prices)
-        _write_page(found, curves, offered, records.sessions, alerts, output_dir)
+        page = _write_page(found, curves, offered, records.sessions, alerts, output_dir)
+    _show(found, records.problems, alerts, json=json, csv=csv, markdown=markdown)
+    if page is not None:
+        typer.echo(f"Page: {page}", err=True)
 
 
 def _offered(environments: Iterable[Environment], prices: Path | None) -> dict[str, tuple[Rate, ...]]:
@@ -188,13 +191,13 @@ def _write_page(
     sessions: Sequence[Session],
     alerts: Sequence[str],
     folder: Path,
-) -> None:
+) -> Path:
     from pamprof.render.serving.page import write_cost_page
     from pamprof.render.serving.page_view import serving_page_view
 
     view = serving_page_view(found, curves, offered=offered, sessions=sessions, alerts=alerts)
     page, *_ = write_cost_page(view, folder)
-    typer.echo(f"Page: {page}", err=True)
+    return page
 
 
 def _show(

@@ -39,7 +39,7 @@ class Measured:
 
 
 def measure(request: Request, planner: Planner[Request], price: PriceLookup) -> Measured:
-    """Run one session and read its records; ``SIGTERM`` interrupts it as Ctrl-C does.
+    """Run one session and read its records; ``SIGTERM``, and a terminal that hangs up, interrupt it as Ctrl-C does.
 
     Raises:
         PamprofError: The session was refused, or its file holds no run.
@@ -50,6 +50,8 @@ def measure(request: Request, planner: Planner[Request], price: PriceLookup) -> 
     from pamprof.render.formats.progress import ProgressReporter
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which nohup asks for
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     outcome = run_session(request, planner, reporter=ProgressReporter(Console(stderr=True)), price=price)
     records = read_stored(request.path)
     go_on = f"go on with --output-dir {shlex.quote(str(request.output_dir))} --resume"

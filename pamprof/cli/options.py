@@ -67,17 +67,23 @@ PurchaseOption = Annotated[str, typer.Option(help="on-demand, spot, or a committ
 
 
 def reporting_errors(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """Turn a ``PamprofError`` of the command into one sentence on standard error and its exit status."""
+    """Turn a ``PamprofError`` of the command, or a fault of the machine, into one sentence and its exit status."""
 
     @wraps(command)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except PamprofError as error:
+        except Exception as error:
+            from pamprof.cli.machine import MACHINE_FAULT, machine_fault
             from pamprof.render.text import clean
 
-            typer.echo(f"pamprof: {clean(str(error))}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            told, status = machine_fault(error), MACHINE_FAULT
+            if told is None and isinstance(error, PamprofError):
+                told, status = str(error), error.exit_code
+            if told is None:
+                raise
+            typer.echo(f"pamprof: {clean(told)}", err=True)
+            raise typer.Exit(status) from None
         except KeyboardInterrupt:
             typer.echo("pamprof: interrupted", err=True)
             raise typer.Exit(1) from None

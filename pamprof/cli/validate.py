@@ -59,15 +59,15 @@ def validate(
         say=lambda what: typer.echo(f"pamprof: {what} …", err=True),
     )
     view = validation_view(found)
+    if json is not None:
+        _write(json, _json(found))
+    if markdown is not None:
+        _write(markdown, render_table_markdown(view))
     typer.echo(view.title)
     typer.echo(view.summary)
     print_table(view.columns, view.rows, right=view.right)
     for note in view.notes:
         typer.echo(note)
-    if json is not None:
-        _write(json, _json(found))
-    if markdown is not None:
-        _write(markdown, render_table_markdown(view))
     count = sum(row.verdict is ValidationVerdict.DISAGREES for row in found.rows)
     if count:
         typer.echo(f"pamprof: {count} of {len(found.rows)} comparisons disagree", err=True)

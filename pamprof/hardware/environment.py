@@ -155,7 +155,8 @@ def _git(checkout: Path, *arguments: str) -> str:
     command = ("git", "--no-optional-locks", "-C", str(checkout), *arguments)
     # Inside a git hook GIT_DIR points at another repository.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=clean).stdout.strip()
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, timeout=10, env=clean)
+    return done.stdout.strip()
 
 
 def virtualisation(root: Path = Path("/")) -> Reading[str]:

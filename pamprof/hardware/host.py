@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from pamprof.hardware import cgroup
 from pamprof.hardware.probe import Observation, Reading, Sample, known, unknown
 from pamprof.records import ProcessorUse, Unknown, occupied_vcpus
 
@@ -22,13 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def cpu_name() -> str:
     """The CPU's model name, or its architecture where the system does not say."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name" and value.strip():
                 return value.strip()
@@ -46,12 +46,8 @@ def allowed_cores() -> tuple[int, ...]:
 
 def cpu_core_count() -> int:
     """Logical CPUs this process may use: its affinity, cut to the container's CPU quota (rounded up)."""
-    cores = len(allowed_cores())
-    try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
-        return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return cores
+    cores, quota = len(allowed_cores()), cgroup.cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
 def threads_per_core() -> Reading[int]:
@@ -83,13 +79,8 @@ def host_memory_bytes() -> int:
 
 def memory_limit_bytes() -> int:
     """Memory this process could use at most: the host's, cut to the container's limit."""
-    limits = [host_memory_bytes()]
-    for file in (_CGROUP / "memory.max", _CGROUP / "memory" / "memory.limit_in_bytes"):
-        try:
-            limits.append(int(file.read_text()))
-        except (OSError, ValueError):  # absent, or "max"
-            continue
-    return min(limits)
+    limit = cgroup.memory_limit_bytes()
+    return host_memory_bytes() if limit is None else min(host_memory_bytes(), limit)
 
 
 def _cache_bytes(index: int) -> int | None:
@@ -144,7 +135,7 @@ def resident_bytes() -> int:
 def process_peak_bytes() -> Reading[int]:
     """Highest resident set of this process since it began (VmHWM), bytes."""
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return known(int(line.split()[1]) * 2**10)
     except OSError as exc:

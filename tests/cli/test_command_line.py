@@ -30,12 +30,14 @@ def run_process(*arguments, cwd, environment=None, timeout=120):
 
 def run(*arguments, cwd):
     """The command in this process, which has imported torch already."""
-    before = signal.getsignal(signal.SIGTERM)  # a measuring command changes it
+    changed = (signal.SIGTERM, signal.SIGHUP)  # by a measuring command
+    before = [signal.getsignal(number) for number in changed]
     try:
         with contextlib.chdir(cwd):
             result = CliRunner().invoke(app, arguments, prog_name="pamprof")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(changed, before, strict=True):
+            signal.signal(number, handler)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)

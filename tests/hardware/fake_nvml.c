@@ -6,6 +6,7 @@
    FAKE_NVML_REASONS  clock-event masks, one a call, the last one stays
    FAKE_NVML_PIDS     compute processes           FAKE_NVML_MIG     1: MIG is enabled
    FAKE_NVML_GPM      1: supported                FAKE_NVML_MEMORY  none: not available
+   FAKE_NVML_DRIVER   its version (default 580.65.06)
    FAKE_NVML_POWER_MW power, milliwatts (default 100000; the counter always moves at 100 W)
 
    Time is what fake_set_time says. */
@@ -71,7 +72,7 @@ int nvmlInitWithFlags(unsigned flags) { GATE return 0; }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { return "words of the fake driver"; }
 int nvmlDeviceGetCount_v2(unsigned *count) { GATE *count = gpu_count(); return 0; }
-int nvmlSystemGetDriverVersion(char *text, unsigned size) { GATE snprintf(text, size, "580.65.06"); return 0; }
+int nvmlSystemGetDriverVersion(char *text, unsigned size) { GATE snprintf(text, size, "%s", setting("FAKE_NVML_DRIVER", "580.65.06")); return 0; }
 int nvmlSystemGetCudaDriverVersion_v2(int *version) { GATE *version = 13000; return 0; }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, device **out) {

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pamprof.hardware import host
+from pamprof.hardware import cgroup, host
 from pamprof.hardware.host import HostProbe
 from pamprof.hardware.rapl import RaplCounter, RaplProbe
 
@@ -81,18 +83,110 @@ def test_the_peak_of_the_process_is_not_below_what_it_holds() -> None:
     assert peak >= 0.9 * host.resident_bytes()
 
 
-def test_the_container_limits_cut_cores_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_CGROUP", tmp_path)
+@pytest.mark.skipif(sys.platform != "linux", reason="names a thread as Linux does")
+def test_a_process_whose_name_is_no_text_has_a_peak() -> None:
+    name = 15  # PR_SET_NAME, linux/prctl.h
+    before = Path("/proc/self/comm").read_bytes().strip()
+    ctypes.CDLL(None).prctl(name, b"pyth\xff\xc3")
+    try:
+        assert (host.process_peak_bytes().value or 0) > 0
+    finally:
+        ctypes.CDLL(None).prctl(name, before)
+
+
+class Groups:
+    """Control groups below a folder, as /proc and the mounts show them to this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = folder / "proc"
+        self.mounts = folder / "mounts"
+        self.process.mkdir()
+
+    def write(self, file: str, text: str) -> None:
+        path = self.mounts / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+
+    def tell(self, own: str, *mounts: tuple[str, str, str]) -> None:
+        """Lines of /proc/self/cgroup, and for each mount its root, its place and what stands behind the dash."""
+        (self.process / "cgroup").write_text(f"{own}\n")
+        lines = ["22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw"]
+        lines += [
+            f"{number} 22 0:2{number} {root} {self.mounts / place} rw,nosuid shared:{number} - {rest}"
+            for number, (root, place, rest) in enumerate(mounts)
+        ]
+        (self.process / "mountinfo").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Groups:
+    """A host with 8 cores and 64 GiB, and no control groups so far."""
+    found = Groups(tmp_path)
+    monkeypatch.setattr(cgroup, "_PROCESS", found.process)
     monkeypatch.setattr(host, "allowed_cores", lambda: tuple(range(8)))
-    assert host.cpu_core_count() == 8
-    (tmp_path / "cpu.max").write_text("250000 100000\n")
-    (tmp_path / "memory.max").write_text(f"{2**30}\n")
-    assert host.cpu_core_count() == 3
-    assert host.memory_limit_bytes() == 2**30
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert host.cpu_core_count() == 8
-    assert host.memory_limit_bytes() == host.host_memory_bytes()
+    monkeypatch.setattr(host, "host_memory_bytes", lambda: 64 * 2**30)
+    return found
+
+
+VERSION_2 = ("/", "", "cgroup2 cgroup2 rw,nsdelegate")
+
+
+def test_the_container_limits_cut_cores_and_memory(groups: Groups) -> None:
+    assert (host.cpu_core_count(), host.memory_limit_bytes()) == (8, 64 * 2**30)
+    groups.tell("0::/", VERSION_2)
+    groups.write("cpu.max", "250000 100000")
+    groups.write("memory.max", f"{2**30}")
+    assert (host.cpu_core_count(), host.memory_limit_bytes()) == (3, 2**30)
+    groups.write("cpu.max", "max 100000")
+    groups.write("memory.max", "max")
+    assert (host.cpu_core_count(), host.memory_limit_bytes()) == (8, 64 * 2**30)
+
+
+@pytest.mark.parametrize("limited", [".", "a.slice", "a.slice/b.service", "a.slice/b.service/c.scope"])
+def test_the_smallest_limit_of_all_ancestors_holds(groups: Groups, limited: str) -> None:
+    groups.tell("0::/a.slice/b.service/c.scope", VERSION_2)
+    for folder in ("a.slice", "a.slice/b.service", "a.slice/b.service/c.scope", "other.slice"):
+        groups.write(f"{folder}/cpu.max", "600000 100000")
+        groups.write(f"{folder}/memory.max", f"{8 * 2**30}")
+    groups.write("other.slice/cpu.max", "100000 100000")  # not ours
+    groups.write(f"{limited}/cpu.max", "150000 50000")
+    groups.write(f"{limited}/memory.max", f"{2**30}")
+    assert (host.cpu_core_count(), host.memory_limit_bytes()) == (3, 2**30)
+
+
+@pytest.mark.parametrize("place", ["cpu", "cpu,cpuacct"])
+@pytest.mark.parametrize("own", ["/", "/docker/abc"])
+def test_the_quota_and_limit_of_version_1_are_read(groups: Groups, place: str, own: str) -> None:
+    groups.tell(
+        f"5:memory:{own}\n4:{place}:{own}\n1:name=systemd:/\n0::/",
+        ("/", place, f"cgroup cgroup rw,{place}"),
+        ("/", "memory", "cgroup cgroup rw,memory"),
+        ("/", "unified", "cgroup2 cgroup2 rw"),
+    )
+    folder = f"{place}/{own}"
+    groups.write(f"{folder}/cpu.cfs_quota_us", "-1")
+    groups.write(f"{folder}/cpu.cfs_period_us", "100000")
+    groups.write(f"memory/{own}/memory.limit_in_bytes", "9223372036854771712")
+    assert (host.cpu_core_count(), host.memory_limit_bytes()) == (8, 64 * 2**30)
+    groups.write(f"{folder}/cpu.cfs_quota_us", "120000")
+    groups.write(f"memory/{own}/memory.limit_in_bytes", f"{3 * 2**30}")
+    assert (host.cpu_core_count(), host.memory_limit_bytes()) == (2, 3 * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("root", "own"),
+    [
+        ("/docker/abc", "/docker/abc"),  # the container's own cgroup is mounted, its path is the host's
+        ("/docker/abc", "/docker/abc/job"),
+        ("/", "/docker/abc"),  # mounted in a cgroup name space of its own, the path from outside it
+        ("/", "/../elsewhere"),
+    ],
+)
+def test_the_limit_at_the_root_of_a_container_s_mount_holds(groups: Groups, root: str, own: str) -> None:
+    groups.tell(f"0::{own}", (root, "", "cgroup2 cgroup rw"))
+    groups.write("cpu.max", "200000 100000")
+    groups.write("job/cpu.max", "100000 100000")
+    assert host.cpu_core_count() == (1 if own.endswith("job") else 2)
 
 
 def test_caches_are_read_in_the_kernels_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

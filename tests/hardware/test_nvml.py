@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pamprof.hardware.nvml.activity import GPM_SIGNALS
 from pamprof.hardware.nvml.lookup import open_nvml
 from pamprof.hardware.nvml.words import ERROR_SENTENCES, THROTTLE_BITS
 from pamprof.hardware.visible import visible_token
+from pamprof.measure.session import request
 from tests.hardware.fake_driver import EPOCH_SECONDS, MIG_UUID, UUIDS, attach
 
 if TYPE_CHECKING:
@@ -113,6 +115,61 @@ def test_refused_readings_carry_the_reason_and_never_a_number(driver: FakeDriver
     for name, reading in readings.items():
         assert reading.value is None, name
         assert words in (reading.reason or ""), name
+
+
+BAD_TEXT = "\udcff\udcfe"  # the bytes FF FE, as WSL 2 drivers have answered
+
+
+def test_text_that_is_not_utf_8_is_unknown_and_the_gpu_is_read_all_the_same(driver: FakeDriver) -> None:
+    driver.set(names=BAD_TEXT, driver=BAD_TEXT)
+    nvml = open_nvml()
+    for reading in (nvml.name(), nvml.driver_version()):
+        assert reading.value is None
+        assert reading.reason == "the driver answers with text that is not UTF-8"
+    assert nvml.sm_clock_hertz().value == 1.755e9
+
+
+@pytest.mark.parametrize(("second", "found"), [(BAD_TEXT, UUIDS[1]), ("Fake GPU", None)])
+def test_gpus_whose_names_are_no_text_are_told_apart_all_the_same(
+    driver: FakeDriver, second: str, found: str | None
+) -> None:
+    driver.set(count=2, names=f"{BAD_TEXT},{second}")
+    assert open_nvml(environment={"CUDA_VISIBLE_DEVICES": "1"}).uuid().value == found
+
+
+def test_a_name_that_is_no_text_is_replaced_by_torch_s(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.set(names=BAD_TEXT)
+    monkeypatch.setattr(request, "resolve_device", lambda name: ("cuda", 0))
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda ordinal: "NVIDIA RTX 4090")
+    assert request.identify_device("auto") == ("cuda", 0, "NVIDIA RTX 4090")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [AttributeError("undefined symbol"), OSError("bad address"), ctypes.ArgumentError("argument 1"), KeyError(1)],
+)
+def test_an_exception_of_the_binding_is_a_reason_not_a_crash(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(name: str) -> None:
+        raise fault
+
+    nvml = open_nvml()
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer", fail)
+    for name, reading in every_reading(nvml).items():
+        assert reading.value is None, name
+        assert reading.reason == f"the NVML binding failed with {type(fault).__name__}: {fault}", name
+    assert open_nvml().absent_reason == f"the NVML binding failed with {type(fault).__name__}: {fault}"
+
+
+def test_a_gpm_sample_is_freed_whatever_the_binding_raises(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(handle: object, sample: object) -> None:
+        raise ctypes.ArgumentError("argument 2")
+
+    driver.set(gpm=1)
+    monkeypatch.setattr(pynvml, "nvmlGpmSampleGet", fail)
+    assert "argument 2" in (open_nvml().gpm_activity().reason or "")
+    assert driver.gpm_samples_alive() == 0
 
 
 def test_memory_not_available_is_unknown_not_eighteen_exabytes(driver: FakeDriver) -> None:

@@ -42,7 +42,7 @@ class NvmlDevice:
             return unknown(self._absent_reason or "no NVML device")
         try:
             return known(call(self._handle))
-        except pynvml.NVMLError as error:
+        except Exception as error:  # noqa: BLE001 - the binding raises its own, ctypes' and decoding errors
             return unknown(describe(error))
 
     def _read_board(self, call: Callable[[object], Value]) -> Reading[Value]:
@@ -184,7 +184,7 @@ class NvmlDevice:
             current = pynvml.nvmlGpmSampleAlloc()
             try:
                 pynvml.nvmlGpmSampleGet(handle, current)
-            except pynvml.NVMLError:
+            except Exception:
                 pynvml.nvmlGpmSampleFree(current)
                 raise
             previous, self._gpm_previous = self._gpm_previous, current

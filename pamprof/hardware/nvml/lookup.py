@@ -38,7 +38,7 @@ def open_nvml(uuid: str | None = None, *, ordinal: int = 0, environment: Mapping
         if not token.value.isdecimal():
             return _by_uuid(token.value)
         return _by_index(int(token.value), environment)
-    except pynvml.NVMLError as error:
+    except Exception as error:  # noqa: BLE001 - the binding raises its own, ctypes' and decoding errors
         return NvmlDevice(None, absent_reason=describe(error))
 
 
@@ -48,10 +48,18 @@ def _by_index(index: int, environment: Mapping[str, str]) -> NvmlDevice:
         return NvmlDevice(None, absent_reason=f"CUDA device {index} was asked for; NVML sees {count}")
     handles = [pynvml.nvmlDeviceGetHandleByIndex(position) for position in range(count)]
     ordered_by_bus = environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-    if not ordered_by_bus and len({pynvml.nvmlDeviceGetName(handle) for handle in handles}) > 1:
+    if not ordered_by_bus and len({_product(handle) for handle in handles}) > 1:
         reason = "the GPUs differ and CUDA numbers them by speed, NVML by bus; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
         return NvmlDevice(None, absent_reason=reason)
     return NvmlDevice(handles[index])
+
+
+def _product(handle: object) -> object:
+    """What tells products apart: the name, or its bytes where they are no text."""
+    try:
+        return pynvml.nvmlDeviceGetName(handle)
+    except UnicodeDecodeError as error:
+        return error.object
 
 
 def _by_uuid(uuid: str) -> NvmlDevice:
@@ -80,7 +88,7 @@ def _first_answer(find: Callable[[Key], object | None], keys: Iterable[Key]) -> 
     for key in keys:
         try:
             handle = find(key)
-        except pynvml.NVMLError:
+        except (pynvml.NVMLError, UnicodeDecodeError):
             continue
         if handle is not None:
             return handle

@@ -5,11 +5,6 @@ The numbers are those of nvml.h, stable by contract: https://docs.nvidia.com/dep
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pynvml
-
 ERROR_SENTENCES: dict[int, str] = {
     1: "NVML is not initialised",
     2: "NVML refused the request as invalid for this device",
@@ -43,6 +38,14 @@ THROTTLE_BITS: tuple[tuple[int, str], ...] = (
 )
 
 
-def describe(error: pynvml.NVMLError) -> str:
-    """The sentence for an NVML error; one we have none for is named by its number and NVML's own words."""
-    return ERROR_SENTENCES.get(error.value) or f"NVML error {error.value}: {error}"
+def describe(error: Exception) -> str:
+    """The sentence for whatever a call of NVML raised: an error code, the binding's own fault, text it cannot read.
+
+    A code we have no sentence for is named by its number and NVML's own words.
+    """
+    code = getattr(error, "value", None)  # of an NVMLError
+    if code is not None:
+        return ERROR_SENTENCES.get(code) or f"NVML error {code}: {error}"
+    if isinstance(error, UnicodeDecodeError):  # seen with WSL 2 drivers
+        return "the driver answers with text that is not UTF-8"
+    return f"the NVML binding failed with {type(error).__name__}: {error}"

@@ -153,7 +153,7 @@ def process_peak_bytes() -> int | None:
     """
     status = Path("/proc/self/status")
     if status.exists():
-        for line in status.read_text().splitlines():
+        for line in status.read_text(errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024  # the kernel says kB and means KiB
     if sys.platform == "darwin":

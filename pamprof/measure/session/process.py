@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pamprof.caches import cache_folder, home_folder
 from pamprof.hardware.host import cpu_core_count
 from pamprof.measure.session.output_tail import PrintedTail
 from pamprof.measure.session.wire import GroupRequest, encode_request
@@ -52,7 +55,8 @@ def worker_environment() -> dict[str, str]:
     """Environment of a process that measures or compiles for a session.
 
     Triton's cache lies where it does by default: Inductor would move it once it has compiled something, and what one
-    process compiled another would not find.
+    process compiled another would not find. Where a cache cannot be written, it lies among temporary files; a user
+    without a name gets one, which torch before 2.13 needs for Inductor's.
 
     Where others keep the machine busy, OpenMP threads sleep while they wait for one another. By default they spin, and
     hold a core that the thread they wait for needs: beside one busy process on two cores a training step of the tiny
@@ -61,10 +65,32 @@ def worker_environment() -> dict[str, str]:
     environment = dict(os.environ)
     package_parent = str(Path(__file__).resolve().parents[3])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package_parent, environment.get("PYTHONPATH"))))
-    environment.setdefault("TRITON_CACHE_DIR", str(Path.home() / ".triton" / "cache"))
+    environment.update(compiler_caches())
+    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"  # a layer that prints × must not fail by the locale
     if "GOMP_SPINCOUNT" not in environment and others_keep_busy():
         environment.setdefault("OMP_WAIT_POLICY", "passive")
     return environment
+
+
+def compiler_caches() -> dict[str, str]:
+    """Variables that tell Triton and Inductor where to cache, and torch what the user is called."""
+    found = {}
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        user = found["USER"] = f"uid_{os.getuid()}"
+    given = os.environ.get("TRITON_CACHE_DIR")
+    home = Path(os.environ["TRITON_HOME"]).absolute() if os.environ.get("TRITON_HOME") else home_folder()
+    wanted = Path(given).absolute() if given else None if home is None else home / ".triton" / "cache"
+    folder = cache_folder(wanted, "triton")
+    if folder is not None:
+        found["TRITON_CACHE_DIR"] = str(folder)
+    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    wanted = Path(given).absolute() if given else Path(tempfile.gettempdir()) / f"torchinductor_{user}"
+    folder = cache_folder(wanted, "inductor")
+    if folder not in (None, wanted):
+        found["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    return found
 
 
 class WorkerProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from pamprof.errors import PamprofError, UnsupportedError
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml.lookup import open_nvml
+from pamprof.measure.session.process import compiler_caches
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.validation.closed_form_rows import closed_form_rows
 from pamprof.measure.validation.counted_rows import byte_rows, flop_rows
@@ -53,6 +55,7 @@ def validate(
         DeviceError: A device that was asked for is not there.
     """
     start, started_at = time.perf_counter(), utc_now()
+    os.environ.update(compiler_caches())  # of kernels that this process runs
     opened = open_device(device)
     nvml = open_nvml(opened.uuid)
     environment, unknowns = read_environment(opened, nvml)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pamprof.caches import base_folder, cache_folder
 from pamprof.devices.names import CPU, canonical_device, variants_of
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.price_file import parse_prices, read_price_file
@@ -21,8 +21,11 @@ from pamprof.pricing.rates.processors import is_cpu_machine, usd_per_vcpu_hour
 if TYPE_CHECKING:
     from datetime import date
     from decimal import Decimal
+    from pathlib import Path
 
     from pamprof.records import Price
+
+_REFRESHED = "prices.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +41,22 @@ class Catalogue:
     origin: str
 
 
-def refreshed_path() -> Path:
-    """Where a refreshed list lies: ``$XDG_CACHE_HOME/pamprof/prices.csv``, by default under ``~/.cache``."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    # The base directory specification says that a relative path is to be ignored.
-    base = Path(root) if root and Path(root).is_absolute() else Path.home() / ".cache"
-    return base / "pamprof" / "prices.csv"
+def refreshed_path() -> Path | None:
+    """Where a refreshed list lies: ``$XDG_CACHE_HOME/pamprof/prices.csv``, by default under ``~/.cache``.
+
+    Where that cannot be read or written, a folder of this user among temporary files; None where there is none either.
+    """
+    base = base_folder("XDG_CACHE_HOME", ".cache")
+    own = None if base is None else base / "pamprof"
+    if own is not None and can_be_read(own / _REFRESHED):
+        return own / _REFRESHED
+    folder = cache_folder(own, "prices")
+    return None if folder is None else folder / _REFRESHED
+
+
+def can_be_read(file: Path) -> bool:
+    """Whether there is a file that this user may read; a folder above it may be closed to them."""
+    return os.path.isfile(file) and os.access(file, os.R_OK)
 
 
 def embedded_prices() -> tuple[Price, ...]:
@@ -70,7 +83,7 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
         return Catalogue(prices=read_price_file(path), origin=str(path))
     snapshot = embedded_prices()
     refreshed_file = refreshed_path()
-    if not refreshed_file.is_file():
+    if refreshed_file is None or not can_be_read(refreshed_file):
         return Catalogue(prices=snapshot, origin="embedded snapshot")
     try:
         refreshed = read_price_file(refreshed_file)

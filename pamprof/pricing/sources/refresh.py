@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pamprof.errors import PriceError
-from pamprof.pricing.rates.catalogue import refreshed_path
+from pamprof.pricing.rates.catalogue import can_be_read, refreshed_path
 from pamprof.pricing.rates.findings import subject_of
 from pamprof.pricing.rates.price_file import format_prices, read_price_file
 from pamprof.pricing.rates.processors import is_cpu_machine
@@ -69,7 +69,9 @@ def refresh(
             The text says so and that the old list is unchanged.
     """
     target = path or refreshed_path()
-    kept = f"{target} is unchanged" if target.is_file() else "the embedded snapshot stays in use"
+    if target is None:
+        raise PriceError("no folder can be written for the price list; set XDG_CACHE_HOME or TMPDIR to one")
+    kept = f"{target} is unchanged" if can_be_read(target) else "the embedded snapshot stays in use"
     if not 0 < timeout_seconds <= MAXIMUM_SECONDS:
         raise PriceError(
             f"a timeout of {timeout_seconds:g} s is not above 0 and at most {MAXIMUM_SECONDS:g} s; shorten it"
@@ -114,7 +116,7 @@ def _sound(prices: tuple[Price, ...], left_out: Counter[str]) -> tuple[Price, ..
 def _readable(path: Path) -> tuple[Price, ...]:
     """The rows of the old list; none where it is missing or damaged, because the new one is about to replace it."""
     try:
-        return read_price_file(path) if path.is_file() else ()
+        return read_price_file(path) if can_be_read(path) else ()
     except PriceError:
         return ()
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from pamprof.measure.session import process
@@ -42,3 +45,10 @@ def test_all_processes_of_a_session_share_one_cache_of_kernels(monkeypatch):
     assert worker_environment()["TRITON_CACHE_DIR"].endswith("/.triton/cache")
     monkeypatch.setenv("TRITON_CACHE_DIR", "/elsewhere")
     assert worker_environment()["TRITON_CACHE_DIR"] == "/elsewhere"
+
+
+def test_a_layer_may_print_what_the_locale_lacks(monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    code = "print('3 × 2 \\udc80')"
+    done = subprocess.run([sys.executable, "-c", code], env=worker_environment(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "3 × 2 \\udc80\n".encode())
