@@ -1,10 +1,12 @@
-"""The only formatter of quantities: seconds, bytes, FLOPs, dollars, ratios, counts.
+"""The only formatter of quantities: seconds, bytes, FLOPs, dollars, ratios, counts; and the reader of numbers.
 
 GiB is 2**30 bytes, GB is 10**9 bytes. An unknown value is an en dash; its reason belongs beside it.
 """
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from math import floor, isfinite, log10
 
 UNKNOWN = "–"
@@ -23,6 +25,16 @@ MOST_DECIMALS = 12
 MINUTES_FROM_SECONDS = 120
 CENTS_FROM_USD, CENTS_BELOW_USD = 1, 1000
 TOKENS_OF_K = 1024
+
+_PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+
+
+def plain_number(text: str) -> Decimal | None:
+    """The number that a person wrote, such as ``2.95``, ``-1`` or ``1e9``; None for everything else.
+
+    Python also reads ``2_990`` as 2990, digits of other scripts, ``nan`` and ``inf``; none of these is a number here.
+    """
+    return Decimal(text.strip()) if _PLAIN_NUMBER.fullmatch(text.strip()) else None
 
 
 def significant(value: float | None, digits: int = DIGITS) -> str:

@@ -15,6 +15,7 @@ from functools import cache
 from math import exp
 from typing import TYPE_CHECKING, Literal
 
+from pamprof.devices.names import find_device
 from pamprof.records import (
     ArmFacts,
     Ceilings,
@@ -174,6 +175,12 @@ def synthetic_workload(
     )
 
 
+def _memory_bytes(device_name: str | None) -> int:
+    """What the board shows: all of its listed memory; of a slice and an unknown device that of an H200."""
+    listed = None if device_name is None else find_device(device_name)
+    return 150_754_820_096 if listed is None or listed.name == "H200" else listed.memory_gib * 2**30
+
+
 def synthetic_environment(device: DeviceKind = "cuda", *, device_name: str | None = None) -> Environment:
     """An H200 machine, or a two-core CPU machine."""
     cuda = device == "cuda"
@@ -182,7 +189,7 @@ def synthetic_environment(device: DeviceKind = "cuda", *, device_name: str | Non
         device_kind=device,
         device_name=device_name or ("NVIDIA H200" if cuda else cpu_name),
         device_count=1,
-        device_memory_bytes=150_754_820_096 if cuda else 8 * 2**30,
+        device_memory_bytes=_memory_bytes(device_name) if cuda else 8 * 2**30,
         compute_capability="9.0" if cuda else None,
         multiprocessor_count=132 if cuda else None,
         l2_cache_bytes=60 * 2**20 if cuda else None,

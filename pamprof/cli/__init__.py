@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from pamprof.cli import compare, cost, diff, doctor, flops, layers, prices, report, serve_sweep, trend, validate
+from pamprof.cli.plain_numbers import PlainNumbers
 from pamprof.cli.streams import Streams
 from pamprof.version import __version__
 
@@ -24,16 +25,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-app.command("compare")(compare.compare)
-app.command("serve-sweep")(serve_sweep.serve_sweep)
-app.command("report")(report.report)
-app.command("diff")(diff.diff)
-app.command("trend")(trend.trend)
-app.command("layers")(layers.layers)
-app.command("flops")(flops.flops)
-app.command("doctor")(doctor.doctor)
-app.command("cost")(cost.cost)
-app.command("validate")(validate.validate)
+app.command("compare", cls=PlainNumbers)(compare.compare)
+app.command("serve-sweep", cls=PlainNumbers)(serve_sweep.serve_sweep)
+app.command("report", cls=PlainNumbers)(report.report)
+app.command("diff", cls=PlainNumbers)(diff.diff)
+app.command("trend", cls=PlainNumbers)(trend.trend)
+app.command("layers", cls=PlainNumbers)(layers.layers)
+app.command("flops", cls=PlainNumbers)(flops.flops)
+app.command("doctor", cls=PlainNumbers)(doctor.doctor)
+app.command("cost", cls=PlainNumbers)(cost.cost)
+app.command("validate", cls=PlainNumbers)(validate.validate)
 app.add_typer(prices.app, name="prices")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pamprof.errors import UsageError
+from pamprof.units import plain_number
 
 if TYPE_CHECKING:
     from pamprof.pricing.rates.currency import Currency
@@ -47,7 +48,7 @@ def duration_seconds(text: str, option: str) -> float:
 
 
 def positive_number(text: str, option: str) -> float:
-    """1e9 from ``1e9`` or ``1_000_000_000``.
+    """1e9 from ``1e9`` or ``1000000000``.
 
     Raises:
         UsageError: Not a finite number above zero.
@@ -91,8 +92,5 @@ def shares(text: str) -> tuple[tuple[str, float], ...]:
 
 def _number(text: str) -> float:
     """A finite number; 0 where it is none, which every caller refuses."""
-    try:
-        value = float(text)
-    except ValueError:
-        return 0.0
+    value = float(plain_number(text) or 0)
     return value if isfinite(value) else 0.0

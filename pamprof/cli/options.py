@@ -13,6 +13,11 @@ import typer
 
 from pamprof.errors import PamprofError, PriceError, UsageError
 from pamprof.records import Perplexity, PriceQuote, ProcessorUse
+from pamprof.units import plain_number
+
+if TYPE_CHECKING:
+    from pamprof.devices.parts import BoardPart
+    from pamprof.measure.session.request import PriceLookup
 
 if TYPE_CHECKING:
     from pamprof.workloads.layers.foreign.source import LayerSource
@@ -207,10 +212,7 @@ def perplexity(text: str) -> Perplexity:
         UsageError: Not of that form, or not a perplexity.
     """
     layer, equals, number = text.partition("=")
-    try:
-        value = float(number)
-    except ValueError:
-        value = 0.0
+    value = float(plain_number(number) or 0)
     if not (equals and layer and 1 <= value < float("inf")):
         raise UsageError(f"--perplexity {text!r} is not of the form pam=30.0 with a perplexity of 1 or more")
     return Perplexity(layer=layer.strip(), value=value, source="given on the command line")
@@ -224,16 +226,17 @@ def price_lookup(
     provider: str | None,
     instance: str | None,
     purchase_option: str,
-) -> Callable[[str, str, ProcessorUse | None], tuple[PriceQuote | None, str | None]]:
+) -> PriceLookup:
     """``find_quote`` with everything but the device, which is known once measuring begins."""
 
     def look_up(
-        device_kind: str, device_name: str, processor: ProcessorUse | None
+        device_kind: str, device_name: str, processor: ProcessorUse | None, part: BoardPart | None = None
     ) -> tuple[PriceQuote | None, str | None]:
         return find_quote(
             device_kind,
             device_name,
             processor,
+            part,
             price=price,
             prices=prices,
             gpu=gpu,
@@ -249,6 +252,7 @@ def find_quote(
     device_kind: str,
     device_name: str,
     processor: ProcessorUse | None,
+    part: BoardPart | None = None,
     *,
     price: str | None,
     prices: Path | None,
@@ -277,6 +281,7 @@ def find_quote(
             usd_per_hour=price,
             device_kind=device_kind,
             processor=processor,
+            part=part,
         )
     except PriceError as error:
         if asked:

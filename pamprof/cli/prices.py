@@ -10,6 +10,7 @@ import typer
 from pamprof.cli.cost_options import CurrencyCode, ExchangeRate, currency_of
 from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, PurchaseOption, names, reporting_errors
 from pamprof.cli.output import print_json, print_table
+from pamprof.cli.plain_numbers import PlainNumbers
 from pamprof.errors import PriceError, UsageError
 from pamprof.units import UNKNOWN
 
@@ -23,7 +24,7 @@ app = typer.Typer(
 )
 
 
-@app.command("list")
+@app.command("list", cls=PlainNumbers)
 @reporting_errors
 def list_(
     gpu: Annotated[
@@ -91,7 +92,7 @@ def _device(row: Price) -> str:
     return f"{row.device_name}, {row.vcpu_count} vCPUs{memory}"
 
 
-@app.command("show")
+@app.command("show", cls=PlainNumbers)
 @reporting_errors
 def show(
     device: Annotated[
@@ -110,19 +111,20 @@ def show(
 ) -> None:
     """Show the rate a report would use for a device, its spread and its source."""
     from pamprof.pricing.rates.age import staleness
-    from pamprof.pricing.rates.catalogue import load_catalogue
+    from pamprof.pricing.rates.catalogue import device_of_word, load_catalogue
     from pamprof.pricing.rates.currency import USD
     from pamprof.pricing.rates.quote import quote
-    from pamprof.pricing.rates.rate_words import hour_of, machine, why_this_machine
+    from pamprof.pricing.rates.rate_words import hour_of, machine, ordinal, why_this_machine
     from pamprof.records import ProcessorUse
 
     today = datetime.now(UTC).date()
     money = currency_of(currency, exchange_rate)
     if money is not USD and json:
         raise UsageError("--json prints the rates as they are, in USD; leave --currency out")
+    catalogue = load_catalogue(prices)
     found = quote(
-        load_catalogue(prices),
-        device,
+        catalogue,
+        device_of_word(catalogue, device),
         gpu=gpu,
         provider=provider,
         instance=instance,
@@ -144,10 +146,12 @@ def show(
         )
     if why := why_this_machine(found):
         typer.echo(f"{'chosen':9} {why}")
-    typer.echo("; ".join(part for part in (f"{found.candidate_count} comparable rates", money.sentence) if part))
+    count = f"{found.candidate_count} comparable rate{'s' if found.candidate_count > 1 else ''}"
+    place = f"{count}; the one used is the {ordinal(found.rank or 1)} from the lowest"
+    typer.echo("; ".join(part for part in (place, money.sentence) if part))
 
 
-@app.command("check")
+@app.command("check", cls=PlainNumbers)
 @reporting_errors
 def check(
     prices: PriceFile = None,
@@ -161,7 +165,7 @@ def check(
     from pamprof.pricing.rates.validate import check as find_faults
     from pamprof.pricing.validate_peaks import validate_peaks
 
-    catalogue = load_catalogue(prices)
+    catalogue = load_catalogue(prices, checked=False)
     findings = find_faults(catalogue, datetime.now(UTC).date(), strict=strict) + validate_peaks(listed_peaks())
     failures = sum(finding.severity is Severity.FAILURE for finding in findings)
     if json:
@@ -177,7 +181,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command("refresh")
+@app.command("refresh", cls=PlainNumbers)
 @reporting_errors
 def refresh(
     provider: Annotated[
@@ -195,6 +199,15 @@ def refresh(
         print_json(done)
         return
     typer.echo(f"{done.price_count} rates of {', '.join(done.providers)} written to {done.path}")
+    if done.kept_count:
+        typer.echo(f"{done.kept_count} older rates were kept: nothing new of the same device and provider", err=True)
+    typer.echo("devices that the new rates of a provider leave out keep the rates of the embedded snapshot", err=True)
+    if done.undated_count:
+        typer.echo(
+            f"{done.undated_count} of the new rates carry no exact day: they are warned of, and used with --provider, "
+            "or where no rate of the device was read in the last 90 days",
+            err=True,
+        )
     if done.missing_providers:
         typer.echo(f"no answer from {', '.join(done.missing_providers)}; their older rates were kept", err=True)
     for reason, count in done.left_out:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,10 @@ from pamprof.cli.options import (
 from pamprof.cli.output import price_choice, write_and_show
 from pamprof.cli.stored_files import counted_once, read_stored
 from pamprof.errors import RecordError
+
+if TYPE_CHECKING:
+    from pamprof.measure.session.request import PriceLookup
+    from pamprof.records import Environment, PriceQuote
 
 
 @reporting_errors
@@ -57,10 +61,16 @@ def report(
         )
         comparison, sweep = split_sweeps(records)
         measured = comparison.runs[-1].environment
-        quote, _ = look_up(measured.device_kind, measured.device_name, measured.processor_use)
+        quote = _asked(look_up, measured)
         swept = {run.environment.device_name: run.environment for run in sweep.runs}
-        found = {name: look_up(each.device_kind, name, each.processor_use)[0] for name, each in swept.items()}
+        found = {name: _asked(look_up, each) for name, each in swept.items()}
         quotes = {name: each for name, each in found.items() if each is not None}
         if swept:
             choice = price_choice(prices, quotes=quotes, gpu=gpu, provider=provider, instance=instance)
     write_and_show(records, output_dir, quote=quote, json=json, choice=choice)
+
+
+def _asked(look_up: PriceLookup, measured: Environment) -> PriceQuote | None:
+    from pamprof.devices.parts import part_of
+
+    return look_up(measured.device_kind, measured.device_name, measured.processor_use, part_of(measured))[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pamprof.errors import RecordError, UsageError
+from pamprof.units import plain_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,10 +98,7 @@ def ratio_of_percent(text: str, option: str) -> float:
         UsageError: Not a percentage of 0 or more.
     """
     number, sign, rest = text.partition("%")
-    try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    if not sign or rest.strip() or not 0 <= value < float("inf"):
+    value = plain_number(number)
+    if not sign or rest.strip() or value is None or value < 0:
         raise UsageError(f"{option} {text!r} is not of the form 5% with a percentage of 0 or more")
-    return value / 100
+    return float(value) / 100

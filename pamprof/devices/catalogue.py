@@ -27,7 +27,7 @@ class DevicePeaks:
         bfloat16_flops_per_second: Dense matrix peak; None where the device has no bfloat16 units.
         tf32_flops_per_second: Dense matrix peak of float32 with TF32 allowed; None where unknown or absent.
         float32_flops_per_second: Peak of plain float32.
-        bandwidth_bytes_per_second: ListedDevice memory.
+        bandwidth_bytes_per_second: Of its memory.
         source: Where the figures were read.
     """
 
@@ -63,6 +63,8 @@ class ListedDevice:
         other_names: What else it is called.
         memory_gib: Nominal memory, GiB as vendors write it (B200 and B300 as providers list them).
         die_count: Dies in the package; lists that count single dies halve its figures.
+        mig_slice_count: Compute slices that MIG divides it into, the most instances it can hold (NVIDIA MIG User Guide,
+            supported GPUs, read November 2026); None where it cannot be divided.
         peaks: None where no source with dense figures and bandwidth was read.
         family: What price lists call it where they name the family alone and ``machines`` must tell the board; None
             where its own name is enough.
@@ -74,6 +76,7 @@ class ListedDevice:
     other_names: tuple[str, ...]
     memory_gib: int
     die_count: int
+    mig_slice_count: int | None
     peaks: DevicePeaks | None
     family: str | None
     machines: tuple[MachinePattern, ...]
@@ -103,6 +106,7 @@ def _device(row: dict[str, str]) -> ListedDevice:
         other_names=_listed(row["other_names"]),
         memory_gib=int(row["memory_gib"]),
         die_count=int(row["dies"]),
+        mig_slice_count=int(row["mig_slices"]) if row["mig_slices"] else None,
         peaks=_peaks(row),
         family=row["family"] or None,
         machines=tuple(_machine(text) for text in _listed(row["machines"])),

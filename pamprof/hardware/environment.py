@@ -89,6 +89,7 @@ def read_environment(device: Device, nvml: NvmlDevice) -> tuple[Environment, tup
         virtualisation=take("virtualisation", virtualisation()),
         cpu_threads_per_core=take("cpu_threads_per_core", host.threads_per_core()),
         cpu_architecture=platform.machine(),
+        gpu_virtualisation=take("gpu_virtualisation", nvml.virtualisation() if cuda else unknown(_NOT_A_GPU)),
     )
     return environment, tuple(unknowns)
 

@@ -5,7 +5,7 @@ from pamprof.records.interval import Interval
 from pamprof.records.layers import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
 from pamprof.records.memory import Memory
 from pamprof.records.monitor import Energy, Monitor, Series
-from pamprof.records.price import MachineChoice, Price, PriceQuote
+from pamprof.records.price import BoardShare, MachineChoice, Price, PriceQuote
 from pamprof.records.run import (
     Ceilings,
     FlopCount,
@@ -25,6 +25,7 @@ from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSp
 __all__ = [
     "PRECISION_POLICY",
     "ArmFacts",
+    "BoardShare",
     "Ceilings",
     "Dtype",
     "Effort",

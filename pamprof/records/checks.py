@@ -45,13 +45,19 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
                     yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
             if record.quote is not None:
                 for name in ("chosen", "low", "high"):
-                    price: Price = getattr(record.quote, name)
-                    yield f"quote.{name}.device_count", price.device_count
-                    yield f"quote.{name}.usd_per_hour", float(price.usd_per_hour)
-                    for field in ("vcpu_count", "used_vcpu_count"):
-                        count: int | None = getattr(price, field)
-                        if count is not None:
-                            yield f"quote.{name}.{field}", count
+                    yield from _price(f"quote.{name}", getattr(record.quote, name))
+
+
+def _price(name: str, price: Price) -> Iterator[tuple[str, float]]:
+    yield f"{name}.device_count", price.device_count
+    yield f"{name}.usd_per_hour", float(price.usd_per_hour)
+    for field in ("vcpu_count", "used_vcpu_count"):
+        count: int | None = getattr(price, field)
+        if count is not None:
+            yield f"{name}.{field}", count
+    if price.share is not None:
+        yield f"{name}.share.numerator", price.share.numerator
+        yield f"{name}.share.denominator", price.share.denominator
 
 
 def _run(run: Run) -> Iterator[tuple[str, float]]:

@@ -72,6 +72,7 @@ class Environment:
     virtualisation: str | None  # "container", "vm", … where it can be detected
     cpu_threads_per_core: int | None = None  # hardware threads; None, too, in records from before this field
     cpu_architecture: str | None = None  # "x86_64", "aarch64"; None likewise
+    gpu_virtualisation: str | None = None  # "none", "passthrough", "vgpu", "host vgpu", "host vsga"; None likewise
 
     @property
     def processor_use(self) -> ProcessorUse:

@@ -9,6 +9,20 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoardShare:
+    """The share of a board's rate that a part of it is charged.
+
+    Attributes:
+        part: Which part, such as ``MIG 1g.10gb``.
+        numerator, denominator: The share.
+    """
+
+    part: str
+    numerator: int
+    denominator: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """One rate.
 
@@ -28,6 +42,7 @@ class Price:
             does not say.
         vcpu_count: vCPUs of a CPU machine; None where the source does not say, or for a GPU.
         used_vcpu_count: vCPUs of a CPU machine that are paid for; None for the whole machine.
+        share: The share of one device that is paid for, where a part of a board was measured; None for whole devices.
     """
 
     provider: str
@@ -43,10 +58,13 @@ class Price:
     device_memory_gib: int | None = None
     vcpu_count: int | None = None
     used_vcpu_count: int | None = None
+    share: BoardShare | None = None
 
     @property
     def usd_per_device_hour(self) -> Decimal:
-        """Rate of one device, USD per hour; where CPU time is paid for by vCPU, of the vCPUs used."""
+        """Rate of one device, USD per hour; of the vCPUs used, or the share of a board, where those are paid for."""
+        if self.share is not None:
+            return self.usd_per_hour * self.share.numerator / (self.device_count * self.share.denominator)
         if self.vcpu_count is not None and self.used_vcpu_count is not None:
             return self.usd_per_hour * self.used_vcpu_count / self.vcpu_count
         return self.usd_per_hour / self.device_count
@@ -70,6 +88,7 @@ class PriceQuote:
         low: Cheapest comparable rate (same device, same purchase option) in the catalogue.
         high: Dearest comparable rate.
         candidate_count: Comparable rates the spread was read from; 1 where the user gave the rate.
+        rank: Place of the chosen rate among them, 1 for the cheapest; None in records from before this field.
         machine_choice: Why this machine stands for the measured processor; None for a GPU and for a user's rate.
     """
 
@@ -78,3 +97,4 @@ class PriceQuote:
     high: Price
     candidate_count: int
     machine_choice: MachineChoice | None = None
+    rank: int | None = None

@@ -42,6 +42,18 @@ def test_other_processes_raise_a_doubt_and_an_unreadable_list_none() -> None:
     assert kinds(monitored(other_process_count=None)) == []
 
 
+def test_a_part_of_a_board_is_doubted_with_its_shares_or_the_reason_for_none() -> None:
+    def on(**changes: object) -> Run:
+        return replace(QUIET, environment=replace(QUIET.environment, **changes))  # type: ignore[arg-type]
+
+    sliced = only(on(device_name="NVIDIA H200 MIG 1g.18gb", mig_enabled=True), DoubtKind.PART_OF_BOARD)
+    assert sliced.observation == "measured on MIG 1g.18gb: 1/7 of the compute and 1/8 of the memory of the H200"
+    unknown = only(on(mig_enabled=True), DoubtKind.PART_OF_BOARD)
+    assert "does not tell the slice's profile" in unknown.observation
+    assert "--price" in unknown.advice
+    assert "virtual GPU" in only(on(gpu_virtualisation="vgpu"), DoubtKind.PART_OF_BOARD).observation
+
+
 def test_slow_first_samples_are_seen() -> None:
     slow = synthetic_run(
         wall_time_seconds=(0.20, *[0.1, 0.101] * 8), reference_wall_time_seconds=tuple([0.1, 0.1005] * 8 + [0.1])

@@ -1,9 +1,14 @@
 """Texts of options that become nouns."""
 
-import pytest
+from decimal import Decimal
 
+import pytest
+from typer.testing import CliRunner
+
+from pamprof.cli import app
 from pamprof.cli.options import duration
 from pamprof.errors import UsageError
+from pamprof.units import plain_number
 
 
 @pytest.mark.parametrize(
@@ -38,3 +43,36 @@ def test_nothing_is_a_duration_where_a_window_may_be_left_out():
     assert duration("0", "--monitor", zero=True) == 0.0
     with pytest.raises(UsageError, match="give 0 or more"):
         duration("-1", "--monitor", zero=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("2.95", "2.95"), ("-1", "-1"), ("1e9", "1e9"), (".5", "0.5"), (" 7. ", "7"), ("+3", "3")]
+)
+def test_a_number_in_plain_digits_is_read(text, number):
+    assert plain_number(text) == Decimal(number)
+
+
+@pytest.mark.parametrize("text", ["2_990", "nan", "inf", "٣", "３", "0x10", "1,5", "1 000", "", "1e9999"])
+def test_what_python_or_a_locale_reads_besides_is_no_number(text):
+    assert plain_number(text) is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cost", "runs", "--tokens-per-day", "1e9", "--watts", "2_990"),
+        ("cost", "runs", "--tokens-per-day", "1e9", "--output-tokens", "1_0"),
+        ("cost", "runs", "--tokens-per-day", "1_000"),
+        ("cost", "runs", "--tokens-per-day", "1e9", "--peak", "nan"),
+        ("compare", "--depth", "1_0"),
+        ("compare", "--perplexity", "pam=3_0"),
+        ("diff", "a", "b", "--fail-above", "1_0%"),
+        ("prices", "show", "H200", "--vcpus", "1_6"),
+        ("prices", "show", "H200", "--currency", "EUR", "--exchange-rate", "0_9"),
+    ],
+)
+def test_underscores_in_a_number_of_the_command_line_are_refused(arguments):
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert repr(arguments[-1]) in result.stderr

@@ -38,7 +38,7 @@ def request(folder, *, resume):
     )  # fmt: skip
 
 
-def no_price(kind, name, processor):
+def no_price(kind, name, processor, part):
     return None, "nobody asked"
 
 

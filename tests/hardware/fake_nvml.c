@@ -5,6 +5,7 @@
    FAKE_NVML_ENERGY   moving | still | reset      FAKE_NVML_SAMPLES fresh | stale
    FAKE_NVML_REASONS  clock-event masks, one a call, the last one stays
    FAKE_NVML_PIDS     compute processes           FAKE_NVML_MIG     1: MIG is enabled
+   FAKE_NVML_VIRTUAL  virtualisation mode
    FAKE_NVML_GPM      1: supported                FAKE_NVML_MEMORY  none: not available
    FAKE_NVML_DRIVER   its version (default 580.65.06)
    FAKE_NVML_POWER_MW power, milliwatts (default 100000; the counter always moves at 100 W)
@@ -104,12 +105,17 @@ int nvmlDeviceGetName(device *gpu, char *text, unsigned size) {
     char list[256], *rest = list, *name = "";
     snprintf(list, sizeof list, "%s", setting("FAKE_NVML_NAMES", "Fake GPU,Fake GPU,Fake GPU,Fake GPU"));
     for (int i = 0; i <= gpu->index && rest; i++) name = strsep(&rest, ",");
-    snprintf(text, size, "%s", name);
+    snprintf(text, size, "%s%s", name, gpu == &instance ? " MIG 1g.5gb" : "");
     return 0;
 }
 int nvmlDeviceGetMigMode(device *gpu, unsigned *current, unsigned *pending) {
     GATE
     *current = *pending = atoi(setting("FAKE_NVML_MIG", "0"));
+    return 0;
+}
+int nvmlDeviceGetVirtualizationMode(device *gpu, unsigned *mode) {
+    GATE
+    *mode = atoi(setting("FAKE_NVML_VIRTUAL", "0"));
     return 0;
 }
 int nvmlDeviceGetEnforcedPowerLimit(device *gpu, unsigned *milliwatts) { GATE *milliwatts = 700000; return 0; }

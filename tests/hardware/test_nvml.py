@@ -31,6 +31,7 @@ def every_reading(nvml: NvmlDevice) -> dict[str, Reading[object]]:
         "driver_version": nvml.driver_version(),
         "cuda_driver_version": nvml.cuda_driver_version(),
         "mig_enabled": nvml.mig_enabled(),
+        "virtualisation": nvml.virtualisation(),
         "power_limit_watts": nvml.power_limit_watts(),
         "maximum_sm_clock_hertz": nvml.maximum_sm_clock_hertz(),
         "sm_clock_hertz": nvml.sm_clock_hertz(),
@@ -65,6 +66,7 @@ def test_a_working_gpu_is_read_in_si_units(driver: FakeDriver) -> None:
     assert nvml.memory_used_bytes().value == 3 * 2**30
     assert nvml.busy_ratio_now().value == 0.4
     assert nvml.mig_enabled().value is False
+    assert nvml.virtualisation().value == "none"
 
 
 def test_no_library_leaves_every_reading_unknown_for_one_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +143,7 @@ def test_a_name_that_is_no_text_is_replaced_by_torch_s(driver: FakeDriver, monke
     driver.set(names=BAD_TEXT)
     monkeypatch.setattr(request, "resolve_device", lambda name: ("cuda", 0))
     monkeypatch.setattr("torch.cuda.get_device_name", lambda ordinal: "NVIDIA RTX 4090")
-    assert request.identify_device("auto") == ("cuda", 0, "NVIDIA RTX 4090")
+    assert request.identify_device("auto") == request.IdentifiedDevice(kind="cuda", ordinal=0, name="NVIDIA RTX 4090")
 
 
 @pytest.mark.parametrize(
@@ -292,6 +294,7 @@ def test_an_unknown_uuid_is_absent_not_the_first_gpu(driver: FakeDriver) -> None
 def test_a_mig_instance_reads_its_own_memory_and_refuses_the_shared_sensors(driver: FakeDriver, uuid: str) -> None:
     nvml = open_nvml(uuid)
     assert nvml.mig_enabled().value is True
+    assert nvml.name().value == "Fake GPU MIG 1g.5gb"
     assert nvml.memory_used_bytes().value == 2**30
     assert nvml.sm_clock_hertz().value == 1.755e9
     for reading in (
@@ -303,6 +306,32 @@ def test_a_mig_instance_reads_its_own_memory_and_refuses_the_shared_sensors(driv
     ):
         assert reading.value is None
         assert (reading.reason or "").startswith("MIG")
+
+
+def test_the_virtualisation_mode_is_read_in_words(driver: FakeDriver) -> None:
+    driver.set(virtual=2)
+    assert open_nvml().virtualisation().value == "vgpu"
+    driver.set(virtual=9)
+    assert "mode 9" in (open_nvml().virtualisation().reason or "")
+
+
+def test_a_device_to_be_measured_is_identified_with_the_part_of_a_board_that_it_is(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pamprof.measure.session.request.resolve_device", lambda _: ("cuda", 0))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", MIG_UUID)
+    driver.set(names="NVIDIA A100-SXM4-40GB")
+    found = request.identify_device("cuda")
+    assert found.name == "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
+    assert found.part is not None
+    assert str(found.part.price) == "1/7"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    whole = request.identify_device("cuda")
+    assert (whole.name, whole.part) == ("NVIDIA A100-SXM4-40GB", None)
+    driver.set(virtual=2)
+    shared = request.identify_device("cuda").part
+    assert shared is not None
+    assert shared.kind == "a virtual GPU"
 
 
 def test_a_gpu_in_mig_mode_reports_no_utilisation(driver: FakeDriver) -> None:

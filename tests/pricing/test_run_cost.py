@@ -105,3 +105,12 @@ def test_a_bare_rate_becomes_a_users_quote_exactly() -> None:
     assert as_quote(2.95).chosen.usd_per_hour == Decimal("2.95")
     given_quote = as_quote(Decimal("1.10"))
     assert as_quote(given_quote) is given_quote
+
+
+@pytest.mark.parametrize("usd_per_hour", ["6.3055", "4.732", "4.29", "2.5887", "0.40"])
+@pytest.mark.parametrize("devices", [1, 7])
+def test_the_rate_on_paper_times_the_hours_of_a_month_is_the_bill_on_paper(usd_per_hour: str, devices: int) -> None:
+    # A seventh is what a MIG slice with one compute slice pays.
+    rate = float(Decimal(usd_per_hour) / devices)
+    shown = float(units.usd_rate(rate).removeprefix("$"))
+    assert units.usd(shown * 730) == units.usd(rate * 730)

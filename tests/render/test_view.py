@@ -53,6 +53,26 @@ def test_price_given_later_replaces_the_stored_one_and_scales_every_dollar(gpu_r
     assert "your own rate" in twice.price
 
 
+def on_device(records, **changes):
+    runs = tuple(replace(run, environment=replace(run.environment, **changes)) for run in records.runs)
+    return replace(records, runs=runs)
+
+
+def test_a_slice_pays_its_share_of_a_stored_rate_and_every_place_says_so(gpu_records, gpu_view):
+    view = build_view(on_device(gpu_records, device_name="NVIDIA H200 MIG 1g.18gb", mig_enabled=True))
+    assert "per hour of MIG 1g.18gb (1/7 of the H200)" in view.price
+    whole, part = (found.cost.rows[0].cells[0].sort for found in (gpu_view, view))
+    assert part == pytest.approx(whole / 7)
+    assert any("1/7 of the compute and 1/8 of the memory of the H200" in str(fact.value) for fact in view.method)
+    assert any("part of a board" in str(doubt) for doubt in view.doubts)
+
+
+def test_a_slice_of_unknown_profile_has_no_dollars_in_records_that_hold_a_whole_boards_rate(gpu_records):
+    view = build_view(on_device(gpu_records, mig_enabled=True))
+    assert view.price.startswith("No dollars: NVIDIA H200 is divided by MIG")
+    assert "the stored rate is that of the whole H200" in view.price
+
+
 def test_dollars_are_those_of_the_pricing_module(gpu_records, gpu_view):
     row = gpu_view.rows[0]
     quote = gpu_records.sessions[0].quote

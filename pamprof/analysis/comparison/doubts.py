@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.comparison.joined import JoinedRun, processes_of
 from pamprof.analysis.comparison.pairing import is_reference, reference_ratio
 from pamprof.analysis.comparison.results import CeilingKind, Doubt, DoubtKind
+from pamprof.devices.parts import part_of
 from pamprof.records import Execution, StopReason
 from pamprof.statistics import (
     FEWEST_PROCESSES,
@@ -169,6 +170,7 @@ def quick(run: Run) -> Doubt:
 
 
 def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
+    yield from _partial(run)
     yield from _monitored(run)
     if isinstance(run, JoinedRun):
         yield from _of_processes(run)
@@ -189,6 +191,24 @@ def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
     yield from _launch_bound(run, kernel_busy_ratio)
 
 
+def _partial(run: Run) -> Iterator[Doubt]:
+    """A slice or a virtual GPU is no small board: power, clocks and part of the caches are shared with the others."""
+    part = part_of(run.environment)
+    if part is None:
+        return
+    known = not part.unknown_reason
+    yield Doubt(
+        kind=DoubtKind.PART_OF_BOARD,
+        observation=f"measured on {part.words}",
+        advice=(
+            "listed peaks and rates are taken by these shares; what runs on the rest of the board shares its power"
+            if known
+            else "the board's peaks and rates do not hold for it; give the part's own rate with --price"
+        ),
+        shift_ratio=None,
+    )
+
+
 def _monitored(run: Run) -> Iterator[Doubt]:
     monitor = run.monitor
     yield from _unwatched(run)
@@ -206,7 +226,10 @@ def _monitored(run: Run) -> Iterator[Doubt]:
         yield Doubt(
             kind=DoubtKind.SHARED_DEVICE,
             observation=f"{count} other process{'es were' if count > 1 else ' was'} on the device",
-            advice="measure on a device of your own; memory and utilisation include the others",
+            advice=(
+                "measure on a device of your own; memory and utilisation include the others, and dollars are those of "
+                "the whole device"
+            ),
             shift_ratio=None,
         )
 

@@ -63,6 +63,7 @@ class DoubtKind(StrEnum):
     CLOCKS_NOT_WATCHED = "clocks not watched"
     QUICK = "quick"
     RECOMPILED = "recompiled inside timed steps"
+    PART_OF_BOARD = "part of a board"
 
 
 class CeilingKind(StrEnum):

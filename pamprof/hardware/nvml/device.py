@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pynvml
 
 from pamprof.hardware.nvml.activity import activity_between, busy_samples
-from pamprof.hardware.nvml.words import THROTTLE_BITS, describe
+from pamprof.hardware.nvml.words import THROTTLE_BITS, VIRTUALISATION_MODES, describe
 from pamprof.hardware.probe import Reading, known, unknown
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class NvmlDevice:
         return bool(self._mig.value)
 
     def name(self) -> Reading[str]:
-        """Product name, such as ``NVIDIA H200``."""
-        return self._read(pynvml.nvmlDeviceGetName)
+        """Product name, such as ``NVIDIA H200``; of a MIG instance with its profile."""
+        return self._read(lambda handle: pynvml.nvmlDeviceGetName(self._instance or handle))
 
     def uuid(self) -> Reading[str]:
         """The physical GPU's UUID; for finding the device, never for a record."""
@@ -84,6 +84,13 @@ class NvmlDevice:
                 raise
 
         return self._read(mode)
+
+    def virtualisation(self) -> Reading[str]:
+        """How a hypervisor shows the GPU: ``none``, ``passthrough``, ``vgpu``, ``host vgpu`` or ``host vsga``."""
+        mode = self._read(lambda handle: int(pynvml.nvmlDeviceGetVirtualizationMode(handle)))
+        if mode.value is not None and mode.value not in VIRTUALISATION_MODES:
+            return unknown(f"NVML gives virtualisation mode {mode.value}, which is not known")
+        return mode.map(lambda number: VIRTUALISATION_MODES[number])
 
     def power_limit_watts(self) -> Reading[float]:
         """Enforced power limit of the board, watts."""

@@ -37,6 +37,8 @@ THROTTLE_BITS: tuple[tuple[int, str], ...] = (
     (0x80, "hardware power brake slowdown"),
 )
 
+VIRTUALISATION_MODES: dict[int, str] = {0: "none", 1: "passthrough", 2: "vgpu", 3: "host vgpu", 4: "host vsga"}
+
 
 def describe(error: Exception) -> str:
     """The sentence for whatever a call of NVML raised: an error code, the binding's own fault, text it cannot read.

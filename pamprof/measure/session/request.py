@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.devices.names import board_and_profile
+from pamprof.devices.parts import BoardPart, part_told
 from pamprof.errors import UsageError
 from pamprof.hardware.device import resolve_device
 from pamprof.hardware.host import cpu_name
@@ -23,8 +25,9 @@ RECORDS_FILE = "runs.jsonl"
 # Tokens that the facts of matched arms refer to.
 MATCHED_LENGTH = 2048
 
-# Device kind, name and, of a CPU, what the run occupies of it, to a quote, or None with the reason.
-PriceLookup = Callable[[str, str, ProcessorUse | None], tuple[PriceQuote | None, str | None]]
+# Device kind, name, of a CPU what the run occupies of it, and which part of a board a GPU is, if any, to a quote, or
+# None with the reason.
+PriceLookup = Callable[[str, str, ProcessorUse | None, BoardPart | None], tuple[PriceQuote | None, str | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +95,18 @@ class MeasuringRequest:
         return read_records(self.path)
 
 
-def identify_device(name: str) -> tuple[str, int, str]:
-    """Kind, number and product name of a device, without opening it: this process must not occupy the GPU it measures.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentifiedDevice:
+    """A device by kind, number and product name, and the part of a board that it is, if any."""
+
+    kind: str
+    ordinal: int
+    name: str
+    part: BoardPart | None = None
+
+
+def identify_device(name: str) -> IdentifiedDevice:
+    """What a device is, without opening it: this process must not occupy the GPU it measures.
 
     Raises:
         UsageError: No device is called that.
@@ -101,10 +114,13 @@ def identify_device(name: str) -> tuple[str, int, str]:
     """
     kind, ordinal = resolve_device(name)
     if kind == "cpu":
-        return kind, ordinal, cpu_name()
-    product = open_nvml(ordinal=ordinal).name().value
-    if product is None:
+        return IdentifiedDevice(kind=kind, ordinal=ordinal, name=cpu_name())
+    nvml = open_nvml(ordinal=ordinal)
+    product, mig = nvml.name().value, nvml.mig_enabled().value
+    if product is None or (mig and board_and_profile(product) is None):
         import torch
 
+        # Of a divided board NVML may name the whole; CUDA names the slice that it uses.
         product = torch.cuda.get_device_name(ordinal)
-    return kind, ordinal, product
+    part = part_told(product, mig_enabled=mig, virtualisation=nvml.virtualisation().value)
+    return IdentifiedDevice(kind=kind, ordinal=ordinal, name=product, part=part)

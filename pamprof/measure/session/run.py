@@ -12,7 +12,7 @@ from pamprof.hardware.host import processor_use
 from pamprof.measure.session.pace import Pace
 from pamprof.measure.session.paced import PacedRunner
 from pamprof.measure.session.process import WorkerProcess
-from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest, identify_device
+from pamprof.measure.session.request import MATCHED_LENGTH, IdentifiedDevice, MeasuringRequest, identify_device
 from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, utc_now
 from pamprof.records import Session
 from pamprof.records.store import RunStore
@@ -129,10 +129,11 @@ def run_session(
     store = RunStore(request.path)
     worker = planner.spawn()  # imports torch while this process plans
     with _closing(store, worker, fresh=fresh):
-        kind, ordinal, name = identify_device(request.device)
+        device = identify_device(request.device)
+        kind, ordinal = device.kind, device.ordinal
         plan = _planned(request, planner, kind, earlier)
         session_id = uuid.uuid4().hex[:12]
-        quote, unknown_reason = _priced(price, kind, name)
+        quote, unknown_reason = _priced(price, device)
         header = _header(
             request, planner.kind, plan, session_id=session_id, quote=quote, quote_unknown_reason=unknown_reason
         )
@@ -184,9 +185,9 @@ def plan_session(
     """
     begun = time.perf_counter()
     earlier = request.earlier_records(planner.kind)
-    kind, _, name = identify_device(request.device)
-    plan = _planned(request, planner, kind, earlier)
-    return plan, pace_of(plan, begun), _priced(price, kind, name)[0]
+    device = identify_device(request.device)
+    plan = _planned(request, planner, device.kind, earlier)
+    return plan, pace_of(plan, begun), _priced(price, device)[0]
 
 
 def _planned(request: Request, planner: Planner[Request], kind: str, earlier: RecordFile | None) -> SessionPlan:
@@ -197,8 +198,8 @@ def _planned(request: Request, planner: Planner[Request], kind: str, earlier: Re
     return replace(plan, remarks=(f"{earlier.damage}; a workload in them is measured again", *plan.remarks))
 
 
-def _priced(price: PriceLookup, kind: str, name: str) -> tuple[PriceQuote | None, str | None]:
-    return price(kind, name, processor_use() if kind == "cpu" else None)
+def _priced(price: PriceLookup, device: IdentifiedDevice) -> tuple[PriceQuote | None, str | None]:
+    return price(device.kind, device.name, processor_use() if device.kind == "cpu" else None, device.part)
 
 
 def pace_of(plan: SessionPlan, begun: float) -> Pace | None:
@@ -217,8 +218,9 @@ def what_to_expect(plan: SessionPlan, pace: Pace, quote: PriceQuote | None) -> s
     if quote is not None:
         rate = float(quote.chosen.usd_per_device_hour)
         text += f", about {usd(whole.seconds / 3600 * rate)} at {usd_rate(rate)} an hour"
-        used = quote.chosen.used_vcpu_count
+        used, share = quote.chosen.used_vcpu_count, quote.chosen.share
         text += "" if used is None else f" of {used} vCPU{'s' if used != 1 else ''}"
+        text += "" if share is None else f" of {share.part} ({share.numerator}/{share.denominator} of the board)"
     if plan.effort is not None:
         text += f"; effort {plan.effort}"
     if plan.fresh_processes is not None:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from pamprof.pricing.rates.findings import Finding, Rule, Severity, subject_of
 from pamprof.pricing.rates.processors import is_cpu_machine
+from pamprof.pricing.rates.rate_dates import MAXIMUM_AGE
 from pamprof.pricing.rates.rate_words import USER
 
 if TYPE_CHECKING:
     from datetime import date
 
     from pamprof.records import Price
-
-MAXIMUM_AGE = timedelta(days=90)
 
 
 def staleness(price: Price, today: date, strict: bool = False) -> Finding | None:

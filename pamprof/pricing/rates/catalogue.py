@@ -1,8 +1,9 @@
 """The rates a report may use: the embedded snapshot, brought up to date by a refreshed list, or the user's own file.
 
 Offline by default. A refreshed list (``pamprof prices refresh``) lies in the user's cache folder and replaces the
-snapshot's rows of the providers it covers, unless its newest dated row is no newer than the snapshot's: after an
-upgrade of pamprof an old refresh loses to the newer snapshot. A file the user names replaces everything.
+snapshot's rows of each device that a provider rents in it, unless its newest dated row is no newer than the snapshot's:
+after an upgrade of pamprof an old refresh loses to the newer snapshot. A file the user names replaces everything. Rows
+that ``pamprof prices check`` finds at fault are refused wherever a list is read.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from pamprof.caches import base_folder, cache_folder
-from pamprof.devices.names import CPU, canonical_device, variants_of
+from pamprof.devices.names import CPU, canonical_device, resolve_device, variants_of
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.price_file import parse_prices, read_price_file
 from pamprof.pricing.rates.processors import is_cpu_machine, usd_per_vcpu_hour
+from pamprof.pricing.rates.validate import refuse_faults
 
 if TYPE_CHECKING:
     from datetime import date
@@ -69,24 +71,30 @@ def embedded_prices() -> tuple[Price, ...]:
     )
 
 
-def load_catalogue(path: Path | None = None) -> Catalogue:
+def load_catalogue(path: Path | None = None, *, checked: bool = True) -> Catalogue:
     """The rates to choose from.
 
     Args:
         path: The user's own CSV file (columns as in ``pamprof.pricing.rates.price_file``); None for the embedded
             snapshot with a newer refreshed list laid over it.
+        checked: Refuse rows that ``validate`` finds at fault; False for the command that lists such faults.
 
     Raises:
         PriceError: The file, or the refreshed list, cannot be read or holds a row that cannot be true.
     """
     if path is not None:
-        return Catalogue(prices=read_price_file(path), origin=str(path))
+        prices = read_price_file(path)
+        if checked:
+            refuse_faults(prices, name=f"price file {path}")
+        return Catalogue(prices=prices, origin=str(path))
     snapshot = embedded_prices()
     refreshed_file = refreshed_path()
     if refreshed_file is None or not can_be_read(refreshed_file):
         return Catalogue(prices=snapshot, origin="embedded snapshot")
     try:
         refreshed = read_price_file(refreshed_file)
+        if checked:
+            refuse_faults(refreshed, name=f"price file {refreshed_file}")
     except PriceError as exc:
         raise PriceError(f"{exc}; this is the refreshed list: delete it, or refresh it again") from exc
     # A refreshed list of GPUs alone is neither older for the days of CPU machines, nor does it replace them.
@@ -96,12 +104,26 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
     if day is not None and newest is not None and day <= newest:
         origin = f"embedded snapshot ({refreshed_file} is not newer and was left aside)"
         return Catalogue(prices=snapshot, origin=origin)
-    # Rates of a provider's GPUs, or CPU machines, are replaced as a whole: they are never of two different days.
-    covered = {(price.provider, is_cpu_machine(price)) for price in refreshed}
-    kept = tuple(price for price in snapshot if (price.provider, is_cpu_machine(price)) not in covered)
     providers = ", ".join(sorted({price.provider for price in refreshed}))
-    origin = f"{refreshed_file} of {day or 'unknown day'} for {providers}; embedded snapshot for the rest"
-    return Catalogue(prices=refreshed + kept, origin=origin)
+    origin = (
+        f"{refreshed_file} of {day or 'unknown day'} for what {providers} rent in it; embedded snapshot for the rest"
+    )
+    return Catalogue(prices=laid_over(refreshed, snapshot), origin=origin)
+
+
+def laid_over(new: tuple[Price, ...], old: tuple[Price, ...]) -> tuple[Price, ...]:
+    """The new rows, and those old ones whose device the same provider does not rent in the new ones.
+
+    So the rates of one device at one provider are never of two different days, and a device that a new list leaves out
+    keeps its rate.
+    """
+    covered = {_offer(price) for price in new}
+    return new + tuple(price for price in old if _offer(price) not in covered)
+
+
+def _offer(price: Price) -> tuple[str, str]:
+    """Provider and device; CPU machines are one device, whatever their processors."""
+    return (price.provider, CPU if is_cpu_machine(price) else price.device_name)
 
 
 def list_prices(catalogue: Catalogue, gpu: str | None = None, provider: str | None = None) -> tuple[Price, ...]:
@@ -109,14 +131,16 @@ def list_prices(catalogue: Catalogue, gpu: str | None = None, provider: str | No
 
     Args:
         catalogue: Where to look.
-        gpu: Any spelling of a device, complete (``H100-SXM``) or of a family (``H100``); ``CPU`` for every CPU machine;
-            None for every device.
+        gpu: Any spelling of a device, complete (``H100-SXM``) or of several (``H100``, ``A100-80GB``); ``CPU`` for
+            every CPU machine; None for every device.
         provider: The provider's name, capitals ignored; None for every provider.
     """
     devices = None
     if gpu is not None:
+        family = variants_of(gpu)
         known = canonical_device(gpu)
-        devices = {name.casefold() for name in (known if known not in (None, CPU) else gpu, *variants_of(gpu))}
+        word = known if known not in (None, CPU) else gpu if family else device_of_word(catalogue, gpu)
+        devices = {name.casefold() for name in (word, *family)}
 
     def is_of_device(price: Price) -> bool:
         if devices is None or price.device_name.casefold() in devices:
@@ -134,6 +158,19 @@ def list_prices(catalogue: Catalogue, gpu: str | None = None, provider: str | No
         if is_of_device(price) and (provider is None or price.provider.casefold() == provider.casefold())
     )
     return tuple(sorted(chosen, key=place))
+
+
+def device_of_word(catalogue: Catalogue, word: str) -> str:
+    """The device that a user's word names: one that the list has under that very name, else the one it stands for.
+
+    Raises:
+        PriceError: The word leaves open which board is meant; the text lists the variants.
+    """
+    if canonical_device(word) is None and any(
+        price.device_name.casefold() == word.casefold() for price in catalogue.prices
+    ):
+        return word
+    return resolve_device(word)
 
 
 def _newest_day(prices: tuple[Price, ...]) -> date | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
-from pamprof.units import UNKNOWN, usd, usd_rate
+from pamprof.units import UNKNOWN, plain_number, usd, usd_rate
 
 if TYPE_CHECKING:
     from datetime import date
@@ -75,10 +75,7 @@ def stated_currency(code: str, rate: str | None, day: date) -> Currency:
         return USD
     if rate is None:
         raise UsageError(f"rates are in USD; say what one is worth with --exchange-rate, {name} for 1 USD")
-    try:
-        value = Decimal(rate)
-    except InvalidOperation:
-        value = Decimal(0)
-    if not value.is_finite() or value <= 0:
+    value = plain_number(rate)
+    if value is None or value <= 0:
         raise UsageError(f"--exchange-rate {rate!r} is not a number above zero; give {name} for 1 USD")
     return Currency(code=name, units_per_usd=value, stated_on=day)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof.devices.names import canonical_device
+from pamprof.devices.parts import part_of
 from pamprof.errors import PriceError, UsageError
 from pamprof.pricing.rates.age import staleness
+from pamprof.pricing.rates.catalogue import device_of_word
 from pamprof.pricing.rates.processors import is_cpu_machine
 from pamprof.pricing.rates.quote import quote
-from pamprof.pricing.rates.rate_words import USER, machine, why_this_machine
+from pamprof.pricing.rates.rate_words import USER, hour_of, machine, standing, why_this_machine
 from pamprof.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
@@ -108,7 +110,9 @@ def _provenance(found: PriceQuote) -> str:
         return "given by the user"
     parts = (
         f"{machine(chosen)}, {chosen.region}",
+        "" if chosen.share is None else hour_of(chosen),
         why_this_machine(found),
+        standing(found),
         f"read {chosen.observed_text}",
         chosen.source,
     )
@@ -145,6 +149,7 @@ def rented_rates(
                 usd_per_hour=usd_per_hour,
                 device_kind=environment.device_kind,
                 processor=environment.processor_use,
+                part=part_of(environment),
             )
         except PriceError as exc:
             if option == ON_DEMAND:
@@ -245,7 +250,12 @@ def _listed_option(catalogue: Catalogue, environment: Environment, gpu: str | No
     """What the price list calls a way of paying: a committed one has the name of its term, the shortest one here."""
     if option != COMMITTED:
         return option
-    wanted = {canonical_device(environment.device_name) or environment.device_name, gpu}
+    part, known = part_of(environment), canonical_device(environment.device_name)
+    wanted = {known or environment.device_name}
+    if part is not None and part.board is not None:
+        wanted.add(part.board.name)
+    elif known is None and gpu is not None:
+        wanted.add(device_of_word(catalogue, gpu))
     is_cpu = environment.device_kind == "cpu"
     listed = {
         price.purchase_option

@@ -28,6 +28,15 @@ _GPU_MACHINES: dict[str, re.Pattern[str]] = {
     "oci": re.compile(r"^(?:BM|VM)\.GPU"),
 }
 
+# Machines that hold a fraction of a GPU: AWS's and Azure's sizes with shared L4 and A10, Google's with shared RTX PRO
+# 6000, and every name that spells a MIG profile or a fraction out.
+_PARTS: dict[str, re.Pattern[str]] = {
+    "aws": re.compile(r"^gr?6f\."),
+    "azure": re.compile(r"^Standard_NV(?:6|12|18)ad[a-z]*s_A10_", re.IGNORECASE),
+    "gcp": re.compile(r"^g4-standard-(?:6|12|24)$"),
+}
+_SPELLED_PART = re.compile(r"\bMIG\b|\b\d+g\.\d+gb|\b1/\d\b|\bfraction|\bvGPU\b", re.IGNORECASE)
+
 # Providers' own rules of naming: AWS marks Graviton with a g after the generation, Azure Arm with a p among the
 # features; Google and Oracle have families for it.
 _ARM_MACHINES: dict[str, re.Pattern[str]] = {
@@ -71,6 +80,12 @@ def is_arm_machine(provider: str, instance: str) -> bool | None:
     """Whether the machine has an Arm processor; None where the provider's rule of naming is not known."""
     family = _ARM_MACHINES.get(provider.lower())
     return None if family is None else family.match(instance) is not None
+
+
+def is_part_of_device(provider: str, instance: str) -> bool:
+    """Whether the machine holds a part of a GPU by its name, such as AWS's ``g6f.large``."""
+    family = _PARTS.get(provider.lower())
+    return (family is not None and family.match(instance) is not None) or _SPELLED_PART.search(instance) is not None
 
 
 def is_gpu_machine(provider: str, instance: str) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.devices.names import CPU, canonical_device
+from pamprof.devices.parts import part_of
 from pamprof.errors import PriceError
-from pamprof.pricing.rates.catalogue import list_prices
 from pamprof.pricing.rates.hourly_rates import ON_DEMAND, Rate, UnknownRate, rate_of, rented_rates
 from pamprof.pricing.rates.quote import quote
 from pamprof.pricing.rates.rate_words import USER
@@ -66,12 +65,32 @@ def stored_quote(device_name: str, *parts: RecordFile) -> tuple[PriceQuote | Non
     """The price under which the first of ``parts`` that has one was last measured on a device, or why none has."""
     reason = None
     for records in parts:
-        there = {run.session_id for run in records.runs if run.environment.device_name == device_name}
+        there = {run.session_id: run for run in records.runs if run.environment.device_name == device_name}
         for session in [each for each in records.sessions if each.session_id in there][-1:]:
             if session.quote is not None:
-                return session.quote, None
+                return quote_as_measured(session.quote, there[session.session_id].environment)
             reason = reason or session.quote_unknown_reason
     return None, reason
+
+
+def quote_as_measured(stored: PriceQuote, environment: Environment) -> tuple[PriceQuote | None, str | None]:
+    """A stored price for what was measured; None with the reason where it cannot hold.
+
+    It stays as it was stored, unless it is a whole board's and a part of the board was measured: older records were
+    priced so. Then the same rows are charged by the part's share.
+    """
+    part = part_of(environment)
+    chosen = stored.chosen
+    if part is None or chosen.provider == USER or chosen.share is not None or chosen.device_name == part.name:
+        return stored, None
+    share = part.priced_share
+    if share is None:
+        return None, (
+            f"{part.unknown_reason}, and the stored rate is that of the whole {chosen.device_name}; give the part's "
+            "own USD per hour with --price"
+        )
+    chosen, low, high = (replace(price, share=share) for price in (stored.chosen, stored.low, stored.high))
+    return replace(stored, chosen=chosen, low=low, high=high), None
 
 
 def offered_rates(catalogue: Catalogue, environment: Environment) -> tuple[Rate, ...]:
@@ -79,11 +98,8 @@ def offered_rates(catalogue: Catalogue, environment: Environment) -> tuple[Rate,
 
     On demand first, cheapest first within an option.
     """
-    is_cpu = environment.device_kind == "cpu"
-    device = CPU if is_cpu else canonical_device(environment.device_name) or environment.device_name
-    named = {(price.provider, price.purchase_option) for price in list_prices(catalogue, gpu=device)}
     found = []
-    for provider, option in sorted(named):
+    for provider, option in sorted({(price.provider, price.purchase_option) for price in catalogue.prices}):
         try:
             rate = rate_of(
                 quote(
@@ -91,12 +107,13 @@ def offered_rates(catalogue: Catalogue, environment: Environment) -> tuple[Rate,
                     environment.device_name,
                     provider=provider,
                     purchase_option=option,
-                    device_kind="cpu" if is_cpu else "cuda",
+                    device_kind=environment.device_kind,
                     processor=environment.processor_use,
+                    part=part_of(environment),
                 )
             )
         except PriceError:
-            continue  # a row of another form of the device is no rate of this one
+            continue  # it does not rent this device
         found.append(rate)
     return tuple(sorted(found, key=lambda rate: (rate.option != "on-demand", rate.option, rate.usd_per_hour)))
 

@@ -25,10 +25,12 @@ from pamprof.devices.names import CPU, canonical_device
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.instance_names import is_arm_machine
 from pamprof.pricing.rates.rate_dates import competing
+from pamprof.pricing.rates.spread import rank_key, ranked_quote
 from pamprof.records import MachineChoice, PriceQuote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import date
     from decimal import Decimal
 
     from pamprof.records import Price, ProcessorUse
@@ -78,7 +80,13 @@ def is_cpu_machine(price: Price) -> bool:
 
 
 def quote_by_vcpu(
-    listed: tuple[Price, ...], wanted: tuple[Price, ...], name: str, processor: ProcessorUse | None, *, named: bool
+    listed: tuple[Price, ...],
+    wanted: tuple[Price, ...],
+    name: str,
+    processor: ProcessorUse | None,
+    *,
+    named: bool,
+    day: date,
 ) -> PriceQuote:
     """The quote of the machine among ``wanted`` that stands for a processor.
 
@@ -88,6 +96,7 @@ def quote_by_vcpu(
         name: The processor's model, as its driver names it.
         processor: Its architecture and the vCPUs that the run occupied.
         named: Whether the user named the machine.
+        day: The day asked about.
 
     Raises:
         PriceError: The occupied vCPUs are unknown, no machine has so many, or none is of the processor's architecture.
@@ -99,7 +108,7 @@ def quote_by_vcpu(
             "machine's rate can be shared out; give the machine's USD per hour with --price"
         )
     measured = _told(name, processor.architecture or "")
-    candidates = competing(_large_enough(wanted, used))
+    candidates = competing(_large_enough(wanted, used), day)
     if not candidates:
         largest = max(price.vcpu_count or 0 for price in wanted)
         raise PriceError(
@@ -116,15 +125,8 @@ def quote_by_vcpu(
         closest = min(near.values(), key=_CLOSEST_FIRST.index)
         chosen = _median_machine(tuple(price for price, found in near.items() if found is closest))
     as_close = _CLOSEST_FIRST[: _CLOSEST_FIRST.index(closest) + 1]
-    around = (price for price in competing(_large_enough(listed, used)) if _closeness(price, measured) in as_close)
-    ranked = sorted({*around, chosen}, key=_rank)
-    return PriceQuote(
-        chosen=chosen,
-        low=ranked[0],
-        high=ranked[-1],
-        candidate_count=len(ranked),
-        machine_choice=MachineChoice.NAMED if named else closest,
-    )
+    around = (price for price in competing(_large_enough(listed, used), day) if _closeness(price, measured) in as_close)
+    return ranked_quote(around, chosen, MachineChoice.NAMED if named else closest)
 
 
 def _large_enough(prices: tuple[Price, ...], used: int) -> tuple[Price, ...]:
@@ -180,23 +182,19 @@ def _generations(make: str, text: str) -> frozenset[int]:
 
 def _median_machine(prices: tuple[Price, ...]) -> Price:
     offers: dict[str, dict[Decimal, Price]] = defaultdict(dict)
-    for price in sorted(prices, key=lambda row: (row.vcpu_count or 0, *_rank(row))):
+    for price in sorted(prices, key=lambda row: (row.vcpu_count or 0, *rank_key(row))):
         offers[price.provider].setdefault(round(usd_per_vcpu_hour(price), 4), price)
     return _lower_median(_lower_median(found.values()) for found in offers.values())
 
 
 def _lower_median(prices: Iterable[Price]) -> Price:
-    ranked = sorted(prices, key=_rank)
+    ranked = sorted(prices, key=rank_key)
     return ranked[(len(ranked) - 1) // 2]
 
 
 def usd_per_vcpu_hour(price: Price) -> Decimal:
     """A machine's rate over its vCPUs; of the whole machine where they are not listed."""
     return price.usd_per_hour / (price.vcpu_count or 1)
-
-
-def _rank(price: Price) -> tuple[Decimal, str, str, str]:
-    return (price.usd_per_device_hour, price.provider, price.instance, price.region)
 
 
 def _refuse_another_architecture(price: Price, measured: _Processor, name: str) -> None:

@@ -1,11 +1,14 @@
 """The rate a report uses: the user's own, or a real row of the catalogue chosen by one rule that anyone can repeat.
 
-The rule. Comparable rows have the same device and purchase option; rows that may be a year older than the newest
-comparable row do not compete (``pamprof.pricing.rates.rate_dates``). Each provider takes part with one row, its
-cheapest device-hour: of a machine with one device where it rents one, otherwise the device's share of its larger
-machines. The default is the median of those, the cheaper of the middle two where their number is even, so that it is
-always a row someone can rent and neither a marketplace bargain nor one hyperscaler's list price. The spread is read
-from all competing rows.
+The rule. Comparable rows have the same device and purchase option. Those read in the 90 days before the day asked about
+compete; where there is none, those that may not be a year older than the newest (``pamprof.pricing.rates.rate_dates``).
+Each provider takes part with one row, its cheapest device-hour: of a machine with one device where it rents one,
+otherwise the device's share of its larger machines. The default is the median of those, the cheaper of the middle two
+where their number is even, so that it is always a row someone can rent and neither a marketplace bargain nor one
+hyperscaler's list price. The spread, and the rank of the chosen rate in it, are read from all competing rows.
+
+A MIG slice has a rate of its own where a row names it, otherwise its share of the board's rate
+(``pamprof.devices.parts``); no share is known of a virtual GPU, so that without such a row it has no dollars.
 
 A processor is priced as its share of a machine that stands for it, by vCPU (``pamprof.pricing.rates.processors``).
 Where no row says how many vCPUs its machine has, the whole machine is the price: a row must then name the processor's
@@ -14,17 +17,26 @@ model, or be the only row of an unnamed processor that provider, region and inst
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from pamprof.devices.names import CPU, canonical_device, variants_of
+from pamprof.devices.names import CPU, canonical_device, one_of, variants_of
+from pamprof.devices.parts import part_named
 from pamprof.errors import PriceError
+from pamprof.pricing.rates.catalogue import device_of_word
 from pamprof.pricing.rates.processors import is_cpu_machine, quote_by_vcpu
 from pamprof.pricing.rates.rate_dates import competing
 from pamprof.pricing.rates.rate_words import USER
+from pamprof.pricing.rates.spread import rank_key, ranked_quote
 from pamprof.records import Price, PriceQuote
+from pamprof.units import plain_number
 
 if TYPE_CHECKING:
+    from datetime import date
+    from decimal import Decimal
+
+    from pamprof.devices.parts import BoardPart
     from pamprof.pricing.rates.catalogue import Catalogue
     from pamprof.records import ProcessorUse
 
@@ -43,6 +55,8 @@ def quote(
     usd_per_hour: Decimal | float | str | None = None,
     device_kind: Literal["cpu", "cuda"] | str | None = None,
     processor: ProcessorUse | None = None,
+    part: BoardPart | None = None,
+    on: date | None = None,
 ) -> PriceQuote:
     """What an hour of the measured device costs, with the spread of the market around it.
 
@@ -57,21 +71,30 @@ def quote(
         usd_per_hour: The user's own rate of one device, USD per hour; nothing else is then looked up.
         device_kind: ``cpu`` or ``cuda`` as recorded; None to tell it from the name.
         processor: Of a CPU, its architecture and how many vCPUs are paid for.
+        part: The part of a board that was measured; None for what the name alone tells.
+        on: The day asked about, from which a rate's age is counted; None for today.
 
     Raises:
         PriceError: The device is unknown or has no row, the user's words contradict the measurement, or the rate is not
             a positive number.
     """
-    device = _device(device_name_of_environment, gpu=gpu, device_kind=device_kind, rate_given=usd_per_hour is not None)
+    day = on or datetime.now(UTC).date()
+    rate_given = usd_per_hour is not None
+    is_cpu = _is_cpu(device_name_of_environment, device_kind)
+    part = None if is_cpu else part or part_named(device_name_of_environment)
+    if part is None:
+        device = _device(catalogue, device_name_of_environment, gpu=gpu, is_cpu=is_cpu, rate_given=rate_given)
+    else:
+        device = _device_of_part(catalogue, part, gpu=gpu, rate_given=rate_given)
     if usd_per_hour is not None:
         given = [name for name, value in (("provider", provider), ("region", region), ("instance", instance)) if value]
         if given:
             raise PriceError(f"--price already is the rate; leave out the {' and the '.join(given)}, or --price")
         own = user_price(usd_per_hour, device_name=device)
         return PriceQuote(chosen=own, low=own, high=own, candidate_count=1)
-    is_cpu = _is_cpu(device_name_of_environment, device_kind)
+    share = None if part is None or device == part.name else part.priced_share
     of_device = tuple(
-        price
+        price if share is None else replace(price, share=share)
         for price in catalogue.prices
         if (is_cpu_machine(price) if is_cpu else price.device_name.casefold() == device.casefold())
     )
@@ -92,21 +115,18 @@ def quote(
     if is_cpu:
         counted = tuple(price for price in wanted if price.vcpu_count is not None)
         if counted:
-            return quote_by_vcpu(comparable, counted, device, processor, named=instance is not None)
+            return quote_by_vcpu(comparable, counted, device, processor, named=instance is not None, day=day)
         return _whole_machine(wanted, device)
-    chosen = _median_of_providers(competing(wanted))
-    market = tuple(dict.fromkeys((*competing(comparable), chosen)))
-    ranked = sorted(market, key=_rank)
-    return PriceQuote(chosen=chosen, low=ranked[0], high=ranked[-1], candidate_count=len(ranked))
+    chosen = _median_of_providers(competing(wanted, day))
+    return ranked_quote(competing(comparable, day), chosen)
 
 
 def user_price(usd_per_hour: Decimal | float | str, *, device_name: str) -> Price:
     """A rate the user gave for one device, as a row like any other. Raises ``PriceError`` unless it is above zero."""
-    try:
-        rate = Decimal(str(usd_per_hour))
-    except InvalidOperation as exc:
-        raise PriceError(f"price {usd_per_hour!r} is not a number; give USD per device-hour like 2.95") from exc
-    if not rate.is_finite() or rate <= 0:
+    rate = plain_number(str(usd_per_hour))
+    if rate is None:
+        raise PriceError(f"price {usd_per_hour!r} is not a number; give USD per device-hour like 2.95")
+    if rate <= 0:
         raise PriceError(f"price {usd_per_hour} is not a rate; give USD per device-hour above zero, like 2.95")
     return Price(
         provider=USER,
@@ -126,9 +146,9 @@ def _is_cpu(name: str, device_kind: str | None) -> bool:
     return device_kind == "cpu" if device_kind is not None else canonical_device(name) == CPU
 
 
-def _device(name: str, *, gpu: str | None, device_kind: str | None, rate_given: bool) -> str:
+def _device(catalogue: Catalogue, name: str, *, gpu: str | None, is_cpu: bool, rate_given: bool) -> str:
     """The name rows are looked up by: canonical for a known GPU, the model name for a processor."""
-    if _is_cpu(name, device_kind):
+    if is_cpu:
         if gpu is not None:
             raise PriceError(
                 f"the runs were measured on a processor ({name}), so a price of {gpu} says nothing about them; "
@@ -141,9 +161,7 @@ def _device(name: str, *, gpu: str | None, device_kind: str | None, rate_given: 
         return known or name
     if known is not None and known in variants_of(gpu):
         return known
-    if variants_of(gpu) and canonical_device(gpu) is None:
-        raise PriceError(f"GPU {gpu!r} comes in several forms with different prices; say {_or(variants_of(gpu))}")
-    wanted = canonical_device(gpu) or gpu
+    wanted = device_of_word(catalogue, gpu)
     if known is not None and wanted != known and not rate_given:
         raise PriceError(
             f"the runs were measured on {name} ({known}), so a price of {wanted} says nothing about them; "
@@ -152,15 +170,32 @@ def _device(name: str, *, gpu: str | None, device_kind: str | None, rate_given: 
     return known or wanted
 
 
-def _rank(price: Price) -> tuple[Decimal, str, str, str]:
-    return (price.usd_per_device_hour, price.provider, price.instance, price.region)
+def _device_of_part(catalogue: Catalogue, part: BoardPart, *, gpu: str | None, rate_given: bool) -> str:
+    """The part's own name where a row has it, otherwise its board's, of which it is charged a share."""
+    if rate_given:
+        return part.name
+    if gpu is not None:
+        wanted = device_of_word(catalogue, gpu)
+        if wanted not in (part.name, None if part.board is None else part.board.name):
+            raise PriceError(
+                f"the runs were measured on {part.words}, so a price of {wanted} says nothing about them; leave --gpu "
+                "out, or give a rate with --price"
+            )
+    if any(price.device_name.casefold() == part.name.casefold() for price in catalogue.prices):
+        return part.name
+    if part.board is None or part.price is None:
+        raise PriceError(
+            f"{part.unknown_reason}, so no share of a board's rate can be charged; give the part's own USD per hour "
+            "with --price, or a row of its own name with --prices"
+        )
+    return part.board.name
 
 
 def _median_of_providers(prices: tuple[Price, ...]) -> Price:
     best: dict[str, Price] = {}
-    for price in sorted(prices, key=lambda row: (row.device_count > 1, *_rank(row))):
+    for price in sorted(prices, key=lambda row: (row.device_count > 1, *rank_key(row))):
         best.setdefault(price.provider, price)
-    ranked = sorted(best.values(), key=_rank)
+    ranked = sorted(best.values(), key=rank_key)
     return ranked[(len(ranked) - 1) // 2]
 
 
@@ -173,12 +208,12 @@ def _whole_machine(prices: tuple[Price, ...], name: str) -> PriceQuote:
             f"vcpu_count, and not one alone is for {name}, so none can be shared out; add that column, or give the "
             "machine's own rate with --price"
         )
-    return PriceQuote(chosen=rows[0], low=rows[0], high=rows[0], candidate_count=1)
+    return PriceQuote(chosen=rows[0], low=rows[0], high=rows[0], candidate_count=1, rank=1)
 
 
 def _no_row(catalogue: Catalogue, device: str, purchase_option: str, options: tuple[str, ...]) -> str:
     if options:
-        return f"no {purchase_option} rate of {device} in {catalogue.origin}; choose {_or(options)}, or give --price"
+        return f"no {purchase_option} rate of {device} in {catalogue.origin}; choose {one_of(options)}, or give --price"
     if device == _CPU_MACHINE:
         return (
             f"not one CPU machine is listed in {catalogue.origin}; give USD per hour with --price, or a list with "
@@ -201,7 +236,3 @@ def _no_match(
     listed = sorted({f"{price.provider} {price.instance} in {price.region}" for price in comparable})
     more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
     return f"no rate of {device} matches {asked}; there are {'; '.join(listed[:6])}{more}, or give --price"
-
-
-def _or(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pamprof.records import Price
 
-# Rows whose newest possible day lies this much or more before the newest comparable row do not compete with it. A year,
-# because undated files are bounded by the year they name.
+# Older than this a rate is doubted, and does not compete with younger ones.
+MAXIMUM_AGE = timedelta(days=90)
+# Where no row is so young: rows whose newest possible day lies this much or more before the newest comparable row do
+# not compete with it. A year, because undated files are bounded by the year they name.
 COMPETING_AGE = timedelta(days=365)
 
 _PERIOD = re.compile(r"\b(20\d\d)(?:-(H[12]|0[1-9]|1[0-2])\b)?", re.IGNORECASE)
@@ -41,14 +43,23 @@ def newest_possible_day(price: Price) -> date | None:
     return max(days, default=None)
 
 
-def competing(prices: tuple[Price, ...]) -> tuple[Price, ...]:
-    """The rows among ``prices`` that may stand for today's market, in their order.
+def competing(prices: tuple[Price, ...], on: date) -> tuple[Price, ...]:
+    """The rows among ``prices`` that may stand for the market of the day asked about, in their order.
 
-    Rows a year or more behind the newest one are left out, and rows that name no year as soon as one does; where no
-    row names a year all stay, because then nothing tells them apart.
+    Those read in the 90 days before it, where there are any. Otherwise rows a year or more behind the newest one are
+    left out, and rows that name no year as soon as one does; where no row names a year all stay, because then nothing
+    tells them apart.
     """
+    recent = tuple(price for price in prices if is_recent(price, on))
+    if recent:
+        return recent
     days = {price: newest_possible_day(price) for price in prices}
     newest = max((day for day in days.values() if day is not None), default=None)
     if newest is None:
         return prices
     return tuple(price for price in prices if (day := days[price]) is not None and newest - day < COMPETING_AGE)
+
+
+def is_recent(price: Price, on: date) -> bool:
+    """Whether the rate was read on an exact day that lies at most 90 days before ``on``."""
+    return price.observed_on is not None and timedelta(0) <= on - price.observed_on <= MAXIMUM_AGE

@@ -27,7 +27,10 @@ _CHOICES = {
 
 
 def hour_of(price: Price) -> str:
-    """What an hour is charged for: ``device-hour``, or ``hour of 2 vCPUs``."""
+    """What an hour buys: ``device-hour``, ``hour of 2 vCPUs`` or ``hour of MIG 1g.10gb (1/7 of the H100-SXM)``."""
+    share = price.share
+    if share is not None:
+        return f"hour of {share.part} ({share.numerator}/{share.denominator} of the {price.device_name})"
     used = price.used_vcpu_count
     return "device-hour" if used is None else f"hour of {used} vCPU{'s' if used != 1 else ''}"
 
@@ -40,6 +43,25 @@ def hours_of(price: Price) -> str:
 def rate_per_hour(price: Price) -> str:
     """``$6.305 per device-hour``, or ``$0.08925 per hour of 2 vCPUs``."""
     return f"{units.usd_rate(float(price.usd_per_device_hour))} per {hour_of(price)}"
+
+
+def standing(quote: PriceQuote) -> str:
+    """Where the rate stands in its market: ``3rd of 9 on-demand rates, $1.49 to $5.50``; empty for an only one.
+
+    Records from before ranks were stored have the number of rates and the span alone.
+    """
+    if quote.candidate_count < 2:
+        return ""
+    low, high = (units.usd_rate(float(price.usd_per_device_hour)) for price in (quote.low, quote.high))
+    option = quote.chosen.purchase_option
+    place = f"{quote.candidate_count}" if quote.rank is None else f"{ordinal(quote.rank)} of {quote.candidate_count}"
+    return f"{place} {option} rates, {low} to {high}"
+
+
+def ordinal(number: int) -> str:
+    """``3rd``."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
 
 
 def machine(price: Price) -> str:

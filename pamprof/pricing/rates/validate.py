@@ -5,15 +5,23 @@ A fault makes a row unfit for any report; age, which only makes it doubtful, is 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from decimal import Decimal
 from statistics import median_high
 from typing import TYPE_CHECKING
 
-from pamprof.devices.names import find_device
+from pamprof.devices.names import canonical_device, find_device, one_of, variants_of
+from pamprof.devices.parts import part_named
+from pamprof.errors import PriceError
 from pamprof.pricing.rates.age import ages
 from pamprof.pricing.rates.findings import Finding, Rule, Severity, subject_of
-from pamprof.pricing.rates.instance_names import device_count_in_name, is_gpu_machine, vcpu_count_in_name
+from pamprof.pricing.rates.instance_names import (
+    device_count_in_name,
+    is_gpu_machine,
+    is_part_of_device,
+    vcpu_count_in_name,
+)
 from pamprof.pricing.rates.processors import is_cpu_machine
 
 if TYPE_CHECKING:
@@ -28,6 +36,8 @@ _SUPERSEDED: dict[tuple[str, str], tuple[Decimal, Decimal]] = {
     ("aws", "p4d.24xlarge"): (Decimal("32.77"), Decimal("21.96")),
     ("aws", "p5.48xlarge"): (Decimal("98.32"), Decimal("55.04")),
 }
+# Others (sa-east-1) cost as much after the cut as these before it.
+_SUPERSEDED_REGIONS = frozenset({"us-east-1", "us-east-2", "us-west-2", "unspecified"})
 # Device counts of machines that providers rent; a count outside is believed only where the machine's name says it.
 _RENTED_COUNTS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 10, 16, 32, 36, 64, 72})
 # Regions of one machine differ by tens of percent; a factor of two is another machine's rate.
@@ -42,11 +52,27 @@ def check(catalogue: Catalogue, today: date, strict: bool = False) -> tuple[Find
 
 def validate(prices: tuple[Price, ...]) -> tuple[Finding, ...]:
     """The faults of a list of rates, whatever their age, in the order of the rows and rules."""
-    row_rules = (_no_price, _split_machine, _wrong_count, _superseded, _wrong_device)
+    row_rules = (_no_price, _split_machine, _wrong_count, _superseded, _wrong_device, _part_of_board, _open_board)
     return tuple(
         [finding for price in prices for rule in row_rules for finding in rule(price)]
-        + [finding for list_rule in (_spot, _split_rows, _conflicts, _regions) for finding in list_rule(prices)]
+        + [
+            finding
+            for list_rule in (_spot, _split_rows, _conflicts, _regions, _not_scaled)
+            for finding in list_rule(prices)
+        ]
     )
+
+
+def refuse_faults(prices: tuple[Price, ...], *, name: str) -> None:
+    """Raise ``PriceError`` with the first fault of a list, its rule and the number of the others."""
+    failures = [finding for finding in validate(prices) if finding.severity is Severity.FAILURE]
+    if failures:
+        first = failures[0]
+        others = {1: "", 2: " (and 1 more fault)"}.get(len(failures), f" (and {len(failures) - 1} more faults)")
+        raise PriceError(
+            f"{name} holds a rate that cannot be true ({first.rule}): {first.subject}: {first.sentence.rstrip('.')}"
+            f"{others}; `pamprof prices check --prices FILE` lists all"
+        )
 
 
 def _failure(rule: Rule, price: Price, sentence: str) -> Finding:
@@ -105,7 +131,7 @@ def _wrong_vcpus(price: Price) -> Iterator[Finding]:
 
 def _superseded(price: Price) -> Iterator[Finding]:
     rates = _SUPERSEDED.get((price.provider, price.instance))
-    if rates is None or price.purchase_option != "on-demand":
+    if rates is None or price.purchase_option != "on-demand" or price.region.split("/")[0] not in _SUPERSEDED_REGIONS:
         return
     before, after = rates
     if price.usd_per_hour >= before * Decimal("0.99"):
@@ -130,6 +156,26 @@ def _wrong_device(price: Price) -> Iterator[Finding]:
         cause = "one of its two dies" if half else "another device"
         sentence = f"{listed} GiB is the memory of {cause}; {price.device_name} has {nominal}; correct name or memory."
         yield _failure(Rule.WRONG_MEMORY, price, sentence)
+
+
+def _part_of_board(price: Price) -> Iterator[Finding]:
+    if is_cpu_machine(price) or part_named(price.device_name) is not None:
+        return
+    if is_part_of_device(price.provider, price.instance):
+        sentence = (
+            f"{price.instance} holds a part of a device and the row names a whole {price.device_name}; name the part, "
+            f"such as '{price.device_name} MIG 1g.10gb', or leave the row out."
+        )
+        yield _failure(Rule.PART_OF_DEVICE, price, sentence)
+
+
+def _open_board(price: Price) -> Iterator[Finding]:
+    variants = () if canonical_device(price.device_name) is not None else variants_of(price.device_name)
+    if len(variants) > 1:
+        sentence = (
+            f"{price.device_name} is rented as {one_of(variants)}, so no measured device has this rate; name one."
+        )
+        yield Finding(severity=Severity.WARNING, rule=Rule.OPEN_BOARD, subject=subject_of(price), sentence=sentence)
 
 
 def _groups(prices: Iterable[Price], *, by_option: bool) -> dict[tuple[str, ...], list[Price]]:
@@ -190,3 +236,25 @@ def _regions(prices: tuple[Price, ...]) -> Iterator[Finding]:
                     f"regions ({usual}); probably another product's rate was picked."
                 )
                 yield _failure(Rule.OUT_OF_LINE_REGION, row, sentence)
+
+
+def _not_scaled(prices: tuple[Price, ...]) -> Iterator[Finding]:
+    """One price for several counts of a device: in a family of machines, or at three counts whatever their names."""
+    offers: dict[tuple[str, str, str, str, Decimal], list[Price]] = defaultdict(list)
+    for price in prices:
+        if not is_cpu_machine(price) and price.usd_per_hour > 0:
+            key = (price.provider, price.region, price.purchase_option, price.device_name, price.usd_per_hour)
+            offers[key].append(price)
+    for rows in offers.values():
+        families: dict[str, set[int]] = defaultdict(set)
+        for row in rows:
+            families[re.sub(r"\d+", "#", row.instance)].add(row.device_count)
+        counts = sorted({row.device_count for row in rows})
+        if len(counts) < 3:
+            counts = max((sorted(found) for found in families.values()), key=len)
+        if len(counts) > 1:
+            sentence = (
+                f"{rows[0].usd_per_hour} USD per hour stands at machines with {', '.join(map(str, counts))} devices; "
+                "one machine's rate was probably copied, or a rate per device not multiplied: usd_per_hour is for all."
+            )
+            yield _failure(Rule.NOT_SCALED, next(row for row in rows if row.device_count == counts[-1]), sentence)

@@ -1,7 +1,7 @@
 """The source of rates that gpuhunt reads, an optional extra, in a process that can be ended after seconds.
 
 gpuhunt's rows carry no date: the version of a provider's list begins with the day it was made; without a version the
-date stays unknown.
+date stays unknown, bounded by the day a local list's file was last changed.
 
 Offline, ``GPUHUNT_CATALOG_DIR`` names a folder of gpuhunt's CSV files, and ``GPUHUNT_CATALOG_URL`` another place to
 load from, such as a ``file://`` folder.
@@ -16,8 +16,8 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,6 +26,10 @@ from pamprof.pricing.sources.form_factors import board
 from pamprof.pricing.sources.gpuhunt_worker import NOT_INSTALLED
 from pamprof.pricing.sources.source import FetchedPrices, PriceSource
 from pamprof.records import Price
+from pamprof.units import plain_number
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 _GPUHUNT_NAMES = {"lambda": "lambdalabs"}
 _CATALOGUE_NAMES = {there: here for here, there in _GPUHUNT_NAMES.items()}
@@ -48,6 +52,7 @@ class _Row:
 class _Answer:
     rows: tuple[_Row, ...]
     versions: dict[str, str]
+    changed: dict[str, str]
     loaded: tuple[str, ...]
 
 
@@ -115,7 +120,7 @@ def _prices(answer: _Answer, left_out: Counter[str]) -> tuple[Price, ...]:
                     device_count=row.device_count,
                     usd_per_hour=rate,
                     observed_on=_version_day(version),
-                    observed_text=f"list version {version}" if version else "local list without a version",
+                    observed_text=f"list version {version}" if version else _undated(answer.changed.get(row.provider)),
                     source=f"gpuhunt, {row.provider}",
                     device_memory_gib=round(row.device_memory_gib),
                 )
@@ -124,11 +129,12 @@ def _prices(answer: _Answer, left_out: Counter[str]) -> tuple[Price, ...]:
 
 
 def _decimal(text: str) -> Decimal | None:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() and value > 0 else None
+    value = plain_number(text)
+    return value if value is not None and value > 0 else None
+
+
+def _undated(changed: str | None) -> str:
+    return "list without a version" if changed is None else f"local list without a version, last changed {changed}"
 
 
 def _version_day(version: str | None) -> date | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 NOT_INSTALLED = 3
@@ -27,11 +28,16 @@ def collect(providers: list[str]) -> dict[str, object]:
     folder = os.environ.get("GPUHUNT_CATALOG_DIR")
     if folder is None:
         catalogue.load()
-        loaded = [name for name in providers if name in catalogue.catalog]
+        loaded, changed = [name for name in providers if name in catalogue.catalog], {}
         versions = {name: catalogue.catalog[name].version for name in loaded}
     else:
         loaded = [name for name in providers if (Path(folder) / f"{name}.csv").is_file()]
         versions = {}
+        # A local list carries no day; it cannot be newer than its file's last change.
+        changed = {
+            name: datetime.fromtimestamp((Path(folder) / f"{name}.csv").stat().st_mtime, UTC).date().isoformat()
+            for name in loaded
+        }
     # An empty list of providers means every provider to gpuhunt.
     items = catalogue.query(provider=loaded, min_gpu_count=1) if loaded else []
     rows = [
@@ -47,7 +53,7 @@ def collect(providers: list[str]) -> dict[str, object]:
         }
         for item in items
     ]
-    return {"rows": rows, "versions": versions, "loaded": loaded}
+    return {"rows": rows, "versions": versions, "changed": changed, "loaded": loaded}
 
 
 def main(arguments: list[str]) -> int:

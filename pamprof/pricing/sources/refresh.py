@@ -1,7 +1,9 @@
 """Brings the price list up to date from a source, within ten seconds or not at all.
 
 Nothing is written until every row has been read and validated; then the new list takes the old one's place in one
-step. Rows that the validator finds at fault are left out and counted.
+step. Rows that the validator finds at fault are left out and counted, the old list's included. Rows of a device that
+its provider sends no more are kept. A row whose source names no year gets the day it was fetched as its newest possible
+day, so that it can compete; it stays undated, and the refresh says how many rows do.
 """
 
 from __future__ import annotations
@@ -9,19 +11,22 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pamprof.errors import PriceError
-from pamprof.pricing.rates.catalogue import can_be_read, refreshed_path
-from pamprof.pricing.rates.findings import subject_of
+from pamprof.pricing.rates.catalogue import can_be_read, laid_over, refreshed_path
+from pamprof.pricing.rates.findings import Severity, subject_of
 from pamprof.pricing.rates.price_file import format_prices, read_price_file
-from pamprof.pricing.rates.processors import is_cpu_machine
+from pamprof.pricing.rates.rate_dates import newest_possible_day
 from pamprof.pricing.rates.validate import validate
 from pamprof.pricing.sources.source import price_source
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from pamprof.records import Price
 
 DEFAULT_SOURCE = "gpuhunt"
@@ -40,6 +45,8 @@ class Refresh:
         providers: Providers whose rows are new.
         missing_providers: Providers asked for that sent nothing; their older rows were kept, where there were any.
         left_out: Rows left out, counted by reason.
+        kept_count: Rows of an earlier refresh that were kept because nothing new replaced them.
+        undated_count: New rows without an exact day, which are the default only for devices without recent rates.
     """
 
     path: Path
@@ -47,6 +54,8 @@ class Refresh:
     providers: tuple[str, ...]
     missing_providers: tuple[str, ...]
     left_out: tuple[tuple[str, int], ...]
+    kept_count: int = 0
+    undated_count: int = 0
 
 
 def refresh(
@@ -54,6 +63,7 @@ def refresh(
     *,
     source: str = DEFAULT_SOURCE,
     path: Path | None = None,
+    today: date | None = None,
     timeout_seconds: float = DEFAULT_SECONDS,
 ) -> Refresh:
     """Write a new price list; on any failure the old one stays as it was.
@@ -62,6 +72,7 @@ def refresh(
         providers: Whose rows to ask for, as named in the catalogue; None for those the source names.
         source: Where to ask, the name of a ``PriceSource``.
         path: The list to write; None for the place ``load_catalogue`` looks at.
+        today: The day of the refresh; None for the clock's.
         timeout_seconds: Longest the providers may take, at most ten seconds.
 
     Raises:
@@ -85,24 +96,36 @@ def refresh(
     except PriceError as exc:
         raise PriceError(f"{exc}; {kept}") from exc
     left_out = Counter(dict(fetched.left_out))
-    prices = _sound(fetched.prices, left_out)
+    day = today or datetime.now(UTC).date()
+    prices = tuple(_bounded(price, day) for price in _sound(fetched.prices, left_out))
     if not prices:
         raise PriceError(f"the providers sent no usable rate ({fetched.row_count} rows); {kept}")
     fresh = {price.provider for price in prices}
-    replaced = {(price.provider, is_cpu_machine(price)) for price in prices}
-    older = tuple(price for price in _readable(target) if (price.provider, is_cpu_machine(price)) not in replaced)
-    _replace(target, format_prices(prices + older), kept=kept)
+    whole = laid_over(prices, _sound(_readable(target), left_out))
+    # Rows that are sound by themselves can contradict each other; those of the new list come first and stay.
+    whole = _sound(whole, left_out)
+    _replace(target, format_prices(whole), kept=kept)
     return Refresh(
         path=target,
-        price_count=len(prices) + len(older),
+        price_count=len(whole),
         providers=tuple(sorted(fresh)),
         missing_providers=tuple(name for name in wanted if name not in fresh),
         left_out=tuple(left_out.most_common()),
+        kept_count=len(set(whole) - set(prices)),
+        undated_count=sum(price.observed_on is None for price in prices),
     )
 
 
+def _bounded(price: Price, day: date) -> Price:
+    """The row with a newest possible day: without a year in its source's words it would never compete."""
+    if newest_possible_day(price) is not None:
+        return price
+    return replace(price, observed_text=f"{price.observed_text}, fetched {day.isoformat()}")
+
+
 def _sound(prices: tuple[Price, ...], left_out: Counter[str]) -> tuple[Price, ...]:
-    faults = {finding.subject: finding.rule.value for finding in reversed(validate(prices))}
+    found = (finding for finding in reversed(validate(prices)) if finding.severity is Severity.FAILURE)
+    faults = {finding.subject: finding.rule.value for finding in found}
     sound = []
     for price in prices:
         fault = faults.get(subject_of(price))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.pricing.rates.rate_words import hour_of, hours_of
+from pamprof.pricing.rates.rate_words import hour_of, hours_of, ordinal
 from pamprof.pricing.run_cost import PAPER_RUN_TOKENS, training_bill
 from pamprof.records import Phase
 from pamprof.render.arms import arm_key
@@ -96,8 +96,9 @@ def _market(inputs: ReportInputs) -> str:
     if quote.candidate_count < 2 or quote.low == quote.high:
         return "One rate only: the spread of the market is not shown."
     low, high, own = (float(p.usd_per_device_hour) for p in (quote.low, quote.high, quote.chosen))
+    place = f"the {ordinal(quote.rank)} of {quote.candidate_count}" if quote.rank else f"one of {quote.candidate_count}"
     return (
-        f"The market moves every dollar here together: {quote.candidate_count} comparable rates run from "
+        f"The market moves every dollar here together: the rate used is {place} comparable rates, which run from "
         f"{units.usd_rate(low)} ({quote.low.provider}) to {units.usd_rate(high)} ({quote.high.provider}) per "
         f"{hour_of(quote.chosen)}, that is {units.ratio(low / own, 2)} to {units.ratio(high / own, 2)} of the amounts "
         "shown. Ratios between arms do not move."

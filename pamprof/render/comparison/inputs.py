@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.pricing.rates.price_choice import quote_as_measured
 from pamprof.pricing.run_cost import Cost, cost_per_million_tokens
 from pamprof.render.arms import Arm, arm_key, assign_arms, execution_label
 from pamprof.render.text import days, device_label
@@ -92,6 +93,10 @@ def gather(
     reason = quote_reason or ""
     if quote is None and quote_reason is None and session is not None:
         quote, reason = session.quote, session.quote_unknown_reason or ""
+        measured = [run.environment for run in records.runs if run.session_id == session.session_id]
+        if quote is not None and measured:
+            quote, withdrawn = quote_as_measured(quote, measured[-1])
+            reason = withdrawn or ""
     workloads = [run.workload for run in records.runs] + [skip.workload for skip in records.skips]
     return ReportInputs(
         records=records,

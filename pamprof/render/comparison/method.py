@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.joined import JoinedRun
 from pamprof.analysis.comparison.names import protocol_label
-from pamprof.pricing.rates.rate_words import VCPU_MEANING, machine, rate_per_hour, why_this_machine
+from pamprof.devices.parts import part_of
+from pamprof.pricing.rates.rate_words import VCPU_MEANING, machine, rate_per_hour, standing, why_this_machine
 from pamprof.records import Effort
 from pamprof.records.codec import SCHEMA_VERSION
 from pamprof.render.comparison.model import Fact
@@ -89,6 +90,9 @@ def _machine(inputs: ReportInputs, e: Environment) -> list[Fact]:
                 value=known(None if e.mig_enabled is None else ("on" if e.mig_enabled else "off"), "mig_enabled"),
             ),
         ]
+        part = part_of(e)
+        if part is not None:
+            facts.append(Fact(name="Part of a board", value=part.words))
     facts += [
         Fact(
             name="Host",
@@ -283,7 +287,8 @@ def price_provenance(quote: PriceQuote | None, reason: str) -> str:
             f"{rate_per_hour(p)}: {machine(p)} ({why_this_machine(quote)}), {p.region}, {p.purchase_option}, read "
             f"{dated}, {p.source}. {VCPU_MEANING}"
         )
+    place = standing(quote)
     return (
         f"{rate_per_hour(p)}: {p.provider} {p.instance}{count}, {p.region}, {p.purchase_option}, read {dated}, "
-        f"{p.source}"
+        f"{p.source}{f'; {place}' if place else ''}"
     )

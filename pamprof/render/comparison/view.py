@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis import analyse
 from pamprof.analysis.comparison.narrative import effort_sentence, headline
-from pamprof.pricing.rates.rate_words import USER, machine, rate_per_hour
+from pamprof.pricing.rates.rate_words import USER, machine, rate_per_hour, standing
 from pamprof.render.arms import arm_key
 from pamprof.render.comparison.charts.context import context_chart
 from pamprof.render.comparison.charts.cost import cost_chart
@@ -125,7 +125,8 @@ def _price(inputs: ReportInputs) -> str:
         where = f"{machine(rate)}; {rate.region}"
     option = "" if rate.purchase_option == rate.provider else f", {rate.purchase_option}"
     dated = f", read {rate.observed_text}" if rate.observed_text else ", of unknown date"
-    return f"Priced at {rate_per_hour(rate)} ({where}{option}{dated})"
+    place = standing(inputs.quote)
+    return f"Priced at {rate_per_hour(rate)} ({where}{option}{dated}{f'; {place}' if place else ''})"
 
 
 def _budget(inputs: ReportInputs) -> str:

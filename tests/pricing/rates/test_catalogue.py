@@ -9,9 +9,16 @@ import pytest
 
 from pamprof.devices.catalogue import devices
 from pamprof.errors import PriceError
-from pamprof.pricing.rates.catalogue import embedded_prices, list_prices, load_catalogue, refreshed_path
+from pamprof.pricing.rates.catalogue import (
+    device_of_word,
+    embedded_prices,
+    list_prices,
+    load_catalogue,
+    refreshed_path,
+)
 from pamprof.pricing.rates.price_file import format_prices
 from pamprof.pricing.rates.processors import is_cpu_machine, usd_per_vcpu_hour
+from pamprof.pricing.rates.quote import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,21 +77,62 @@ def test_a_users_file_replaces_everything(tmp_path: Path, make_price: Callable[.
     assert catalogue.origin == str(path)
 
 
-def test_a_newer_refreshed_list_replaces_the_rows_of_its_providers_alone(make_price: Callable[..., Price]) -> None:
+def test_a_newer_refreshed_list_replaces_what_its_providers_rent_in_it_alone(make_price: Callable[..., Price]) -> None:
     new = make_price(provider="aws", instance="p5.4xlarge", usd_per_hour="5.5", observed_on=date(2026, 11, 20))
     _write(refreshed_path(), new)
-    prices = load_catalogue().prices
-    assert [price for price in prices if price.provider == "aws" and not is_cpu_machine(price)] == [new]
-    assert [price for price in prices if price.provider == "vast"]
+    catalogue = load_catalogue()
+    of_aws = [price for price in catalogue.prices if price.provider == "aws"]
+    assert [price for price in of_aws if price.device_name == "H100-SXM"] == [new]
+    # A device that the refreshed list leaves out keeps the rate it had.
+    assert [price for price in of_aws if price.device_name == "B200"]
+    assert [price for price in catalogue.prices if price.provider == "vast"]
+    assert "for what aws rent in it; embedded snapshot for the rest" in catalogue.origin
+
+
+def test_the_gh200_keeps_its_rate_after_a_refresh_that_does_not_list_it(make_price: Callable[..., Price]) -> None:
+    before = quote(load_catalogue(), "NVIDIA GH200 480GB", on=date(2026, 11, 28)).chosen
+    _write(refreshed_path(), make_price(observed_on=date(2026, 11, 20)))  # lambda, whose GH200 is the embedded one
+    assert quote(load_catalogue(), "NVIDIA GH200 480GB", on=date(2026, 11, 28)).chosen == before
+    assert (before.provider, before.usd_per_hour) == ("lambda", Decimal("2.29"))
+
+
+def test_rows_that_the_check_fails_are_refused_wherever_a_list_is_read(
+    tmp_path: Path, make_price: Callable[..., Price]
+) -> None:
+    path = tmp_path / "mine.csv"
+    twelve = make_price(instance="gpu_8x_h100_sxm5", device_count=12, usd_per_hour="36")
+    _write(path, make_price(), twelve, make_price(provider="oci", device_name="A10G"))
+    with pytest.raises(PriceError) as caught:
+        load_catalogue(path)
+    for words in (str(path), "wrong device count", "lambda gpu_8x_h100_sxm5", "name says 8", "and 1 more fault"):
+        assert words in str(caught.value)
+    assert len(load_catalogue(path, checked=False).prices) == 3
+    _write(refreshed_path(), twelve)
+    with pytest.raises(PriceError, match=r"wrong device count.* delete it, or refresh it again"):
+        load_catalogue()
+
+
+def test_a_word_that_leaves_the_board_open_lists_the_variants_and_another_finds_its_rows() -> None:
+    catalogue = load_catalogue()
+    with pytest.raises(PriceError, match="say A100-80GB-PCIe or A100-80GB-SXM"):
+        device_of_word(catalogue, "A100-80GB")
+    assert device_of_word(catalogue, "H100 SXM5") == "H100-SXM"
+    assert {row.device_name for row in list_prices(catalogue, gpu="A100-80GB")} == {"A100-80GB-PCIe", "A100-80GB-SXM"}
+    assert {row.device_name for row in list_prices(catalogue, gpu="H100 SXM5")} == {"H100-SXM"}
+
+
+def test_a_row_of_the_users_list_is_found_under_its_own_name(tmp_path: Path, make_price: Callable[..., Price]) -> None:
+    path = tmp_path / "mine.csv"
+    _write(path, make_price(device_name="H100"))
+    assert device_of_word(load_catalogue(path), "h100") == "h100"
 
 
 def test_a_refreshed_list_of_gpus_leaves_the_cpu_machines_of_its_providers(make_price: Callable[..., Price]) -> None:
-    # Older than the CPU machines of the snapshot, whose days say nothing about GPUs.
-    _write(refreshed_path(), make_price(provider="aws", instance="p5.4xlarge", observed_on=date(2026, 6, 1)))
+    _write(refreshed_path(), make_price(provider="aws", instance="p5.4xlarge", observed_on=date(2026, 11, 1)))
     machines = [price for price in embedded_prices() if is_cpu_machine(price)]
     prices = load_catalogue().prices
     assert [price for price in prices if is_cpu_machine(price)] == machines
-    assert [price.instance for price in prices if price.provider == "aws" and not is_cpu_machine(price)] == [
+    assert [price.instance for price in prices if (price.provider, price.device_name) == ("aws", "H100-SXM")] == [
         "p5.4xlarge"
     ]
 

@@ -48,6 +48,27 @@ def test_device_names_become_canonical_and_a_processor_keeps_its_model() -> None
     assert cpu.device_name == "AMD EPYC 7B13"
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("NVIDIA H100 SXM5", "H100-SXM"),
+        ("A100 80GB SXM4", "A100-80GB-SXM"),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "H100-SXM MIG 1g.10gb"),
+        ("H100 SXM5 MIG 1G.10GB", "H100-SXM MIG 1g.10gb"),
+        ("NVIDIA A10-12Q", "NVIDIA A10-12Q"),
+        ("H100", "H100"),  # the board stays open, and the check says so
+    ],
+)
+def test_a_row_names_its_device_as_people_do_and_a_slice_as_a_device_of_its_own(written: str, read: str) -> None:
+    (price,) = parse_prices(HEADER + ROW.replace("NVIDIA H200", written), name="list")
+    assert price.device_name == read
+
+
+def test_a_currency_column_may_say_usd() -> None:
+    (price,) = parse_prices(HEADER.rstrip() + ",Currency\n" + ROW.rstrip() + ",usd\n", name="list")
+    assert price.usd_per_device_hour == Decimal(10)
+
+
 def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
     path = tmp_path / "prices.csv"
     path.write_bytes(("\ufeff" + HEADER + ROW).replace("\n", "\r\n").encode())
@@ -64,11 +85,23 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
         (HEADER + ROW + ROW.replace(",80,", ",cheap,"), ["line 3", "usd_per_hour", "'cheap' is not a number", "2.95"]),
         (HEADER + ROW.replace(",80,", ",0,"), ["line 2", "usd_per_hour", "0 is not a price"]),
         (HEADER + ROW.replace(",80,", ",-1,"), ["line 2", "usd_per_hour", "-1 is not a price"]),
-        (HEADER + ROW.replace(",80,", ",nan,"), ["usd_per_hour", "not a price"]),
-        (HEADER + ROW.replace(",80,", ",inf,"), ["usd_per_hour", "not a price"]),
+        (HEADER + ROW.replace(",80,", ",nan,"), ["usd_per_hour", "'nan' is not a number"]),
+        (HEADER + ROW.replace(",80,", ",inf,"), ["usd_per_hour", "'inf' is not a number"]),
+        # Python reads these as 2990, 3 and 3.
+        (
+            HEADER + ROW.replace(",80,", ",2_990,"),
+            ["line 2", "usd_per_hour", "'2_990' is not a number in plain digits"],
+        ),
+        (HEADER + ROW.replace(",80,", ",\u0663,"), ["usd_per_hour", "is not a number in plain digits"]),
+        (HEADER + ROW.replace(",80,", ",\uff13,"), ["usd_per_hour", "is not a number in plain digits"]),
+        (HEADER + ROW.replace(",8,", ",8_0,"), ["device_count", "'8_0'"]),
+        ((HEADER + ROW).replace(",", ";"), ["separated by semicolons; separate them by commas", "decimals"]),
+        ((HEADER + ROW).replace(",", "\t"), ["separated by tabs"]),
         (HEADER + ROW.replace(",80,", ",,"), ["usd_per_hour is empty"]),
         (HEADER + ROW.replace(",8,", ",0,"), ["device_count", "'0'"]),
-        (HEADER + ROW.replace(",8,", ",2.5,"), ["device_count", "'2.5'"]),
+        (HEADER + ROW.replace(",8,", ",2.5,"), ["device_count", "'2.5' counts part of a device", "MIG 1g.10gb"]),
+        (HEADER.rstrip() + ",currency\n" + ROW.rstrip() + ",EUR\n", ["line 2", "column currency", "is in EUR"]),
+        (HEADER.rstrip() + ",BillingCurrency\n" + ROW.rstrip() + ",gbp\n", ["column BillingCurrency", "is in gbp"]),
         (HEADER + ROW.replace("2026-11-01", "yesterday"), ["observed_on", "'yesterday' is not a day", "2026-04-02"]),
         (HEADER + ROW.rstrip() + ",more\n", ["line 2", "more cells"]),
         (HEADER.rstrip() + ",vcpu_count\n" + ROW.rstrip() + ",many\n", ["line 2", "column vcpu_count", "'many'"]),

@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pamprof.devices.parts import part_of
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import Catalogue, load_catalogue
+from pamprof.pricing.rates.hourly_rates import Rate, rate_of, rented_rates
+from pamprof.pricing.rates.price_choice import offered_rates, quote_as_measured
 from pamprof.pricing.rates.quote import quote
 from pamprof.pricing.rates.rate_dates import competing, newest_possible_day
+from pamprof.pricing.rates.rate_words import ordinal, rate_per_hour, standing
+from tests.synthetic import synthetic_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pamprof.records import Price
 
+DAY = date(2026, 11, 28)
 XEON = "Intel(R) Xeon(R) Platinum 8375C CPU @ 2.90GHz"
 EPYC = "AMD EPYC 7B13"
 
@@ -23,35 +30,67 @@ EPYC = "AMD EPYC 7B13"
 @pytest.mark.parametrize(
     ("reported", "provider", "instance", "device_hour"),
     [
-        ("NVIDIA H200", "coreweave", "8x H200", "6.305"),
-        ("NVIDIA H100 80GB HBM3", "lambda", "gpu_1x_h100_sxm5", "4.29"),
-        ("NVIDIA H100 PCIe", "hyperstack", "n3-H100x1", "1.9"),
-        ("NVIDIA GeForce RTX 4090", "vast", "1x-RTX_4090-32-65536", "0.4"),
-        ("NVIDIA A100-SXM4-80GB", "lambda", "gpu_8x_a100_80gb_sxm4", "2.79"),
-        ("NVIDIA L4", "aws", "g6.xlarge", "0.8048"),
-        ("NVIDIA A10G", "aws", "g5.xlarge", "1.006"),
-        ("Tesla T4", "aws", "g4dn.xlarge", "0.526"),
-        ("NVIDIA B200", "lambda", "gpu_1x_b200_sxm6", "6.99"),
+        # Twelve providers: 3.5556, 3.59, 3.99, 4.29, 4.47, 4.732 (the sixth), 5.40, 6.305, 7.912, 10, 10.60, 10.6009.
+        ("NVIDIA H200", "verda", "H200 141GB SXM", "4.732"),
+        # Fourteen: 1.883, 2.69, 3.2, 3.6254, 3.627, 3.9, 4.29 (the seventh), 4.41, 4.5, 6.155, 6.88, 10, 11.06, 12.29.
+        ("NVIDIA H100 80GB HBM3", "lambda", "gpu_1x_h100_sxm_80gb", "4.29"),
+        ("NVIDIA H100 PCIe", "vast", "H100 PCIe cheapest", "2.5887"),
+        ("NVIDIA GeForce RTX 4090", "runpod", "RTX 4090 24GB", "0.34"),
+        ("NVIDIA A100-SXM4-80GB", "coreweave", "nvidia-a100", "2.7"),
+        ("NVIDIA L4", "runpod", "L4 24GB", "0.49"),
+        ("NVIDIA A10G", "aws", "g5.xlarge", "1.006"),  # no row of the 90 days before
+        ("Tesla T4", "vast", "T4 16GB cheapest", "0.1489"),
+        ("NVIDIA B200", "lambda", "gpu_1x_b200_sxm6_180gb", "6.99"),
+        ("NVIDIA GH200 480GB", "lambda", "GH200 96GB", "2.29"),
     ],
 )
 def test_the_snapshots_default_is_the_median_provider(
     reported: str, provider: str, instance: str, device_hour: str
 ) -> None:
-    found = quote(load_catalogue(), reported)
+    found = quote(load_catalogue(), reported, on=DAY)
     assert (found.chosen.provider, found.chosen.instance) == (provider, instance)
     assert found.chosen.usd_per_device_hour == Decimal(device_hour)
     assert found.low.usd_per_device_hour <= found.chosen.usd_per_device_hour <= found.high.usd_per_device_hour
 
 
 def test_the_snapshots_h100_spreads_from_the_marketplace_to_the_dearest_provider() -> None:
-    found = quote(load_catalogue(), "NVIDIA H100 80GB HBM3")
-    assert found.low.usd_per_device_hour == Decimal("1.87")
-    assert found.high.usd_per_device_hour == Decimal("10.97906")
-    assert found.candidate_count == 12
-    aws = quote(load_catalogue(), "NVIDIA H100 80GB HBM3", provider="aws")
+    found = quote(load_catalogue(), "NVIDIA H100 80GB HBM3", on=DAY)
+    assert found.low.usd_per_device_hour == Decimal("1.883")
+    assert found.high.usd_per_device_hour == Decimal("15.977")
+    assert (found.candidate_count, found.rank) == (23, 10)
+    assert standing(found) == "10th of 23 on-demand rates, $1.883 to $15.977"
+    aws = quote(load_catalogue(), "NVIDIA H100 80GB HBM3", provider="aws", on=DAY)
     assert aws.chosen.usd_per_device_hour / found.low.usd_per_device_hour == pytest.approx(
         Decimal("3.7"), abs=Decimal("0.05")
     )
+
+
+def test_rates_of_the_ninety_days_before_the_day_asked_about_decide_where_there_are_any(
+    make_price: Callable[..., Price],
+) -> None:
+    april = make_price(provider="a", usd_per_hour="1", observed_on=date(2026, 4, 1))
+    undated = make_price(provider="b", usd_per_hour="2", observed_on=None, observed_text="2026")
+    august = make_price(provider="c", usd_per_hour="5", observed_on=date(2026, 8, 30))
+    october = make_price(provider="d", usd_per_hour="9", observed_on=date(2026, 10, 10))
+    rows = Catalogue(prices=(april, undated, august, october), origin="test")
+    # 30 August is 90 days before 28 November.
+    now = quote(rows, "H100-SXM", on=date(2026, 11, 28))
+    assert (now.chosen, now.low, now.high, now.candidate_count, now.rank) == (august, august, october, 2, 1)
+    assert quote(rows, "H100-SXM", on=date(2026, 11, 29)).chosen == october
+    # In May nobody has read the later rows yet; in a year none is recent, and the older rule decides among all four.
+    assert quote(rows, "H100-SXM", on=date(2026, 5, 1)).chosen == april
+    assert quote(rows, "H100-SXM", on=date(2027, 11, 28)).candidate_count == 4
+    assert quote(rows, "H100-SXM", provider="b", on=date(2026, 11, 28)).chosen == undated
+
+
+def test_equal_rates_share_a_rank_and_an_older_quote_has_none(make_price: Callable[..., Price]) -> None:
+    rows = tuple(
+        make_price(provider=name, usd_per_hour=rate) for name, rate in (("a", "1"), ("b", "2"), ("c", "2"), ("d", "5"))
+    )
+    found = quote(Catalogue(prices=rows, origin="test"), "H100-SXM", provider="c")
+    assert standing(found) == "2nd of 4 on-demand rates, $1.00 to $5.00"
+    assert standing(replace(found, rank=None)) == "4 on-demand rates, $1.00 to $5.00"
+    assert [ordinal(number) for number in (1, 3, 11, 22, 113)] == ["1st", "3rd", "11th", "22nd", "113th"]
 
 
 def test_each_provider_speaks_once_and_an_even_number_gives_the_cheaper(
@@ -84,8 +123,9 @@ def test_a_row_that_may_be_a_year_older_does_not_compete(make_price: Callable[..
     fresh = make_price(provider="a", usd_per_hour="4")
     old = make_price(provider="b", usd_per_hour="1", observed_on=date(2025, 11, 1))
     wordless = make_price(provider="c", usd_per_hour="1", observed_on=None, observed_text="undated page")
-    assert competing((fresh, old, wordless)) == (fresh,)
-    assert competing((wordless,)) == (wordless,)
+    assert competing((fresh, old, wordless), DAY) == (fresh,)
+    assert competing((fresh, old, wordless), date(2028, 1, 1)) == (fresh,)
+    assert competing((wordless,), DAY) == (wordless,)
     found = quote(Catalogue(prices=(fresh, old, wordless), origin="test"), "H100-SXM")
     assert (found.chosen, found.candidate_count) == (fresh, 1)
 
@@ -117,17 +157,17 @@ def test_a_named_provider_is_chosen_and_the_spread_stays_the_markets(make_price:
 def test_region_instance_and_purchase_option_select() -> None:
     catalogue = load_catalogue()
     h100 = "NVIDIA H100 80GB HBM3"
-    assert quote(catalogue, h100, provider="aws", region="eu-north-1").chosen.usd_per_hour == Decimal("58.8928")
-    spot = quote(catalogue, h100, provider="aws", purchase_option="spot", region="us-east-1").chosen
-    assert (spot.region, spot.usd_per_hour) == ("us-east-1/use1-az6", Decimal("17.6289"))
-    assert quote(catalogue, h100, instance="gpu_8x_h100_sxm5").chosen.device_count == 8
+    assert quote(catalogue, h100, provider="aws", region="ap-northeast-1").chosen.usd_per_hour == Decimal("68.8")
+    spot = quote(catalogue, "Tesla T4", provider="aws", purchase_option="spot", region="us-east-1").chosen
+    assert (spot.region, spot.usd_per_hour) == ("us-east-1/use1-az2", Decimal("0.2"))
+    assert quote(catalogue, h100, instance="hgx-h100").chosen.device_count == 8
     with pytest.raises(PriceError, match="matches provider aws, region moon-1; there are"):
         quote(catalogue, h100, provider="aws", region="moon-1")
     with pytest.raises(PriceError, match=r"no reserved-9yr rate of H100-SXM .* choose on-demand"):
         quote(catalogue, h100, purchase_option="reserved-9yr")
 
 
-@pytest.mark.parametrize("name", ["NVIDIA H800", "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA A40"])
+@pytest.mark.parametrize("name", ["NVIDIA H800", "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA A30"])
 def test_an_unknown_or_unpriced_device_never_gets_a_neighbours_rate(name: str) -> None:
     with pytest.raises(PriceError, match="--price"):
         quote(load_catalogue(), name)
@@ -191,3 +231,68 @@ def test_a_whole_cpu_machine_is_the_price_of_its_own_model_or_where_it_is_the_on
     with pytest.raises(PriceError, match=r"machines listed \(c7i\.xlarge, m7i\.xlarge\) have no vcpu_count"):
         quote(both, XEON)
     assert quote(both, XEON, instance="m7i.xlarge").chosen == two
+
+
+SLICE = "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
+
+
+@pytest.mark.parametrize("gpu", [None, "H100-SXM", "H100 SXM5", SLICE])
+def test_a_slice_pays_its_share_of_the_board_and_says_so(gpu: str | None, make_price: Callable[..., Price]) -> None:
+    rows = tuple(make_price(provider=name, usd_per_hour=rate) for name, rate in (("a", "2.10"), ("b", "4.20")))
+    found = quote(Catalogue(prices=rows, origin="test"), SLICE, gpu=gpu)
+    assert found.chosen.usd_per_device_hour == Decimal("0.30")
+    assert found.high.usd_per_device_hour == Decimal("0.60")
+    assert rate_per_hour(found.chosen) == "$0.30 per hour of MIG 1g.10gb (1/7 of the H100-SXM)"
+    assert "hour of MIG 1g.10gb (1/7 of the H100-SXM)" in rate_of(found).provenance
+    assert standing(found) == "1st of 2 on-demand rates, $0.30 to $0.60"
+
+
+def test_a_slice_has_a_rate_of_its_own_where_a_row_names_it(make_price: Callable[..., Price]) -> None:
+    own = make_price(provider="c", instance="slice", device_name="H100-SXM MIG 1g.10gb", usd_per_hour="0.5")
+    found = quote(Catalogue(prices=(make_price(usd_per_hour="2.10"), own), origin="test"), SLICE)
+    assert (found.chosen, found.candidate_count) == (own, 1)
+
+
+def test_what_no_share_is_known_of_has_no_dollars_but_those_of_a_row_or_a_rate_of_its_own(
+    make_price: Callable[..., Price],
+) -> None:
+    board = make_price(device_name="A10", usd_per_hour="1.2")
+    catalogue = Catalogue(prices=(board,), origin="test")
+    for gpu in (None, "A10"):
+        with pytest.raises(PriceError, match=r"NVIDIA A10-12Q is .*|measured on a virtual GPU.*"):
+            quote(catalogue, "NVIDIA A10-12Q", gpu=gpu)
+    own = make_price(device_name="NVIDIA A10-12Q", usd_per_hour="0.7")
+    assert quote(Catalogue(prices=(board, own), origin="test"), "NVIDIA A10-12Q").chosen == own
+    assert quote(catalogue, "NVIDIA A10-12Q", usd_per_hour="0.6").chosen.usd_per_device_hour == Decimal("0.6")
+    divided = part_of(replace(synthetic_environment(device_name="NVIDIA A10"), mig_enabled=True))
+    with pytest.raises(PriceError, match=r"divided by MIG .* no share of a board's rate can be charged"):
+        quote(catalogue, "NVIDIA A10", part=divided)
+
+
+def test_a_stored_price_stays_as_stored_unless_it_is_a_whole_boards_and_a_slice_was_measured(
+    make_price: Callable[..., Price],
+) -> None:
+    stored = quote(Catalogue(prices=(make_price(usd_per_hour="2.10"),), origin="test"), "NVIDIA H100 80GB HBM3")
+    board = synthetic_environment(device_name="NVIDIA H100 80GB HBM3")
+    assert quote_as_measured(stored, board) == (stored, None)
+    of_slice, _ = quote_as_measured(stored, replace(board, device_name=SLICE, mig_enabled=True))
+    assert of_slice is not None
+    assert of_slice.chosen.usd_per_device_hour == Decimal("0.30")
+    assert of_slice.chosen.usd_per_hour == stored.chosen.usd_per_hour
+    assert quote_as_measured(of_slice, replace(board, device_name=SLICE))[0] == of_slice
+    none, reason = quote_as_measured(stored, replace(board, mig_enabled=True))
+    assert none is None
+    assert "the stored rate is that of the whole H100-SXM" in (reason or "")
+    given = quote(load_catalogue(), "NVIDIA H100 80GB HBM3", usd_per_hour="0.4")
+    assert quote_as_measured(given, replace(board, mig_enabled=True)) == (given, None)
+
+
+def test_serving_on_a_slice_offers_and_rents_its_share(make_price: Callable[..., Price]) -> None:
+    rows = (make_price(usd_per_hour="2.10"), make_price(usd_per_hour="0.7", purchase_option="spot"))
+    catalogue = Catalogue(prices=rows, origin="test")
+    environment = replace(synthetic_environment(device_name=SLICE), mig_enabled=True)
+    on_demand, spot, _ = rented_rates(catalogue, environment)
+    assert isinstance(on_demand, Rate)
+    assert isinstance(spot, Rate)
+    assert (on_demand.usd_per_hour, spot.usd_per_hour) == (pytest.approx(0.3), pytest.approx(0.1))
+    assert [rate.usd_per_hour for rate in offered_rates(catalogue, environment)] == pytest.approx([0.3, 0.1])

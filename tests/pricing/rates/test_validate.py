@@ -167,6 +167,54 @@ def test_a_region_at_half_the_usual_rate_is_flagged_and_the_usual_are_not(
     assert [found.subject for found in validate((*others, dear))] == ["gcp a3-highgpu-2g, far, on-demand, H100-SXM"]
 
 
+def test_one_price_for_two_four_and_eight_devices_is_flagged(make_price: Callable[..., Price]) -> None:
+    rows = tuple(
+        make_price(provider="acme", instance=f"h100-x{count}", device_count=count, usd_per_hour="6")
+        for count in (2, 4, 8)
+    )
+    assert _rules(*rows) == {Rule.NOT_SCALED}
+    (finding,) = validate(rows)
+    assert "6 USD per hour stands at machines with 2, 4, 8 devices" in finding.sentence
+    assert "h100-x8" in finding.subject
+    assert _rules(*rows[:2]) == {Rule.NOT_SCALED}
+    # Names of no common form: two may be a coincidence, three are not.
+    named = tuple(replace(row, instance=name) for row, name in zip(rows, ("duo", "quad", "octo"), strict=True))
+    assert _rules(*named[:2]) == set()
+    assert _rules(*named) == {Rule.NOT_SCALED}
+    right = tuple(replace(row, usd_per_hour=Decimal(3) * row.device_count) for row in rows)
+    assert _rules(*right) == set()
+
+
+@pytest.mark.parametrize(
+    ("provider", "instance", "device", "flagged"),
+    [
+        ("aws", "g6f.large", "L4", True),
+        ("azure", "Standard_NV6ads_A10_v5", "A10", True),
+        ("azure", "Standard_NV36ads_A10_v5", "A10", False),
+        ("acme", "H100 MIG 1g.10gb", "H100-SXM", True),
+        ("acme", "H100 MIG 1g.10gb", "H100-SXM MIG 1g.10gb", False),
+        ("acme", "1/4 L40S", "L40S", True),
+    ],
+)
+def test_a_part_of_a_device_under_the_name_of_the_whole_is_flagged(
+    provider: str, instance: str, device: str, flagged: bool, make_price: Callable[..., Price]
+) -> None:
+    row = make_price(provider=provider, instance=instance, device_name=device, usd_per_hour="0.3")
+    assert _rules(row) == ({Rule.PART_OF_DEVICE} if flagged else set())
+
+
+def test_a_row_that_leaves_its_board_open_is_warned_of(make_price: Callable[..., Price]) -> None:
+    (finding,) = validate((make_price(device_name="H100"),))
+    assert (finding.rule, finding.severity) == (Rule.OPEN_BOARD, Severity.WARNING)
+    assert "H100-NVL, H100-PCIe or H100-SXM" in finding.sentence
+
+
+def test_the_rate_of_another_region_is_no_superseded_one(make_price: Callable[..., Price]) -> None:
+    # 21.96 in us-east-1 after the cut is 35.56 in Sao Paulo (2026-10-10).
+    row = make_price(provider="aws", instance="p4d.24xlarge", device_count=8, region="sa-east-1", usd_per_hour="35.56")
+    assert _rules(row) == set()
+
+
 def test_an_a10_row_under_the_name_a10g_is_flagged(make_price: Callable[..., Price]) -> None:
     assert _rules(make_price(provider="oci", instance="VM.GPU.A10.1", device_name="A10G")) == {Rule.WRONG_DEVICE}
     assert _rules(make_price(provider="aws", instance="g5.xlarge", device_name="A10G")) == set()

@@ -3,15 +3,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
+from pamprof.cli import app
 from pamprof.errors import PriceError
 from pamprof.pricing.rates.catalogue import load_catalogue, refreshed_path
 from pamprof.pricing.rates.price_file import read_price_file
+from pamprof.pricing.rates.rate_dates import competing, newest_possible_day
 from pamprof.pricing.sources.form_factors import board
 from pamprof.pricing.sources.refresh import refresh
 
@@ -150,10 +154,43 @@ def test_a_local_folder_is_read_without_loading_and_without_a_date(
 ) -> None:
     install('raise GPUHuntError("went to the network")')
     (tmp_path / "aws.csv").write_text("", encoding="utf-8")
+    os.utime(tmp_path / "aws.csv", (1_794_873_600, 1_794_873_600))  # 17 November 2026
     monkeypatch.setenv("GPUHUNT_CATALOG_DIR", str(tmp_path))
     done = refresh(("aws", "lambda"))
     assert done.missing_providers == ("lambda",)
-    assert {row.observed_on for row in read_price_file(done.path)} == {None}
+    rows = read_price_file(done.path)
+    assert {row.observed_on for row in rows} == {None}
+    assert done.undated_count == len(rows) == 2
+    # Without a year in its words a row would never compete, and nobody would be told.
+    assert {newest_possible_day(row) for row in rows} == {date(2026, 11, 30)}  # the month of its words
+    old = replace(rows[0], provider="old", observed_on=date(2025, 1, 1))
+    assert old not in competing((*rows, old), date(2027, 6, 1))
+    assert set(rows) <= set(competing((*rows, old), date(2027, 6, 1)))
+
+
+def test_a_row_without_a_year_gets_the_day_it_was_fetched_as_its_newest(install: Callable[..., None]) -> None:
+    install(LOADED.replace("20261120-7", "nightly"))
+    done = refresh(("aws",), today=date(2026, 11, 28))
+    assert done.undated_count == 2
+    assert {row.observed_text for row in read_price_file(done.path)} == {"list version nightly, fetched 2026-11-28"}
+    assert {newest_possible_day(row) for row in read_price_file(done.path)} == {date(2026, 11, 30)}
+
+
+def test_a_device_that_a_provider_sends_no_more_keeps_its_rate(install: Callable[..., None]) -> None:
+    install(items=ITEMS.replace("]", '    item("lambdalabs", "gpu_1x_gh200", "GH200", 96.0, 2.29),\n]'))
+    refresh(("lambda",))
+    install()
+    done = refresh(("lambda",))
+    assert done.kept_count == 1
+    assert {row.device_name for row in read_price_file(done.path)} == {"H100-PCIe", "GH200"}
+
+
+def test_the_command_says_what_was_kept_and_what_carries_no_day(install: Callable[..., None]) -> None:
+    install(LOADED.replace("20261120-7", "nightly"))
+    told = CliRunner().invoke(app, ["prices", "refresh", "--provider", "aws"])
+    assert told.exit_code == 0
+    assert "2 of the new rates carry no exact day: they are warned of, and used with --provider" in told.stderr
+    assert "keep the rates of the embedded snapshot" in told.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_in_one_sentence(install: Callable[..., None], tmp_path: Path) -> None:
@@ -181,6 +218,15 @@ def test_a_folder_that_cannot_be_made_is_an_error_in_one_sentence(install: Calla
         ("runpod", "NVIDIA H200 NVL", "H200", 141.0, "H200-NVL"),
         ("aws", "p5en.48xlarge", "H200", 141.0, "H200"),
         ("aws", "g6.xlarge", "L4", 22.35, "L4"),
+        ("lambda", "gpu_1x_gh200", "GH200", 96.0, "GH200"),
+        ("lambda", "gpu_1x_gh200", "GH200", 141.0, None),
+        ("aws", "g7e.2xlarge", "RTXPRO6000", 96.0, "RTXPRO6000"),
+        ("gcp", "g4-standard-48", "RTXPRO6000", 96.0, "RTXPRO6000"),
+        ("gcp", "g4-standard-6", "RTXPRO6000", 12.0, None),
+        ("nebius", "gpu-rtx6000 1gpu-24vcpu-218gb", "RTXPRO6000", 96.0, "RTXPRO6000"),
+        ("oci", "BM.GPU.RTXPRO.8", "RTXPRO6000", 96.0, "RTXPRO6000"),
+        ("runpod", "NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTXPRO6000", 96.0, "RTXPRO6000"),
+        ("runpod", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTXPRO6000", 96.0, None),
         ("aws", "g6f.large", "L4", 3.0, None),
         ("aws", "p5.4xlarge", "H100", 40.0, None),
         ("lambda", "gpu_8x_a100", "A100", 40.0, None),

@@ -221,5 +221,5 @@ def test_the_command_writes_the_page_beside_its_answer(tmp_path, monkeypatch):
     assert json.loads(result.stdout)["bills"]
     page = Path(result.stderr.splitlines()[-1].removeprefix("Page: "))
     text = page.read_text(encoding="utf-8")
-    assert "names no day" in text
+    assert "days ago, more than 90" in text
     assert len(data_of(text)["classes"][0]["rates"]) > 3
