@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import msgspec
 
@@ -28,9 +29,12 @@ def count_target(request: CountRequest) -> CountAnswer:
     Raises:
         UsageError: There is no such layer.
         UnsupportedError: Its code fails, ends the process or takes too long.
+
+    What torch raises where it cannot be imported comes through.
     """
     line, status, last_printed = _run(request)
     if not line.endswith(b"\n"):
+        import_module("torch")  # where that fails, it is the reason, and the error says so
         ended = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         said = f"; it last printed {last_printed!r}" if last_printed else ""
         raise UnsupportedError(f"the process that ran {request.target} {ended} before it was counted{said}")
