@@ -41,7 +41,7 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
             for arm in record.arms:
                 yield from _spec("arms.spec", arm.spec)
                 yield "arms.parameter_count", arm.parameter_count
-                if arm.matrix_flop_count_per_token is not None:
+                if arm.matrix_flop_count_per_token:  # unknown, or a layer without a matrix product
                     yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
             if record.quote is not None:
                 for name in ("chosen", "low", "high"):

@@ -3,7 +3,7 @@
 What a step does, the same for every arm:
 
 - ``train``: zero gradients, forward and loss (autocast where the policy is bfloat16), backward, clip the gradient norm
-  to 1, AdamW (fused, capturable on CUDA).
+  to 1, AdamW (fused, of complex parameters by lists of tensors; capturable on CUDA).
 - ``prefill``: the whole prompt from an empty state; logits of the last position; state or cache filled.
 - ``decode``: one token per sequence at a fixed context length, on a state or cache that was allocated for it.
 """
@@ -53,6 +53,7 @@ class PreparedStep:
         inputs: Tensors the step reads.
         run: Executes one step; asynchronous on CUDA.
         compile_seconds: Time spent compiling and capturing.
+        notes: What is done otherwise than for every arm, a sentence each.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class PreparedStep:
         self.workload = workload
         self.device = device
         self.compile_seconds = 0.0
+        self.notes: tuple[str, ...] = ()
         self.optimizer: torch.optim.Optimizer | None = None
         self.state: State | None = None
         self._seed = seed
@@ -129,9 +131,18 @@ class PreparedStep:
         else:
             self.inputs.requires_grad_(True)
             self._targets = torch.randn(tuple(self.inputs.shape), generator=generator).to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=_LEARNING_RATE, fused=True, capturable=self.device.type == "cuda"
-        )
+        parameters = list(self.module.parameters())
+        in_complex = [parameter for parameter in parameters if parameter.is_complex()]
+        groups: list[dict[str, object]] = [
+            {"params": [parameter for parameter in parameters if not parameter.is_complex()], "fused": True}
+        ]
+        if in_complex:
+            groups.append({"params": in_complex, "foreach": True})
+            self.notes = (
+                f"AdamW updates {len(in_complex)} of {len(parameters)} parameter tensors by lists of tensors, because "
+                "its fused kernel takes no complex ones",
+            )
+        self.optimizer = torch.optim.AdamW(groups, lr=_LEARNING_RATE, capturable=self.device.type == "cuda")
 
     def _train(self) -> torch.Tensor:
         assert self.optimizer is not None

@@ -8,7 +8,7 @@ from pamprof.analysis import analyse
 from pamprof.analysis.comparison.comparisons import compare
 from pamprof.analysis.comparison.pairing import fastest, time_ratio
 from pamprof.analysis.comparison.results import Verdict
-from pamprof.records import Dtype, Execution, Phase, Run
+from pamprof.records import Dtype, Execution, OperatorCount, Phase, Run
 from pamprof.records.store import RecordFile
 from pamprof.statistics import chained_ratio_interval, ratio_interval
 from tests.synthetic import synthetic_records, synthetic_run, synthetic_session, synthetic_workload
@@ -148,11 +148,35 @@ def test_point_without_transformer_takes_what_it_was_paired_with() -> None:
     assert point.ladder is None
 
 
-def test_run_that_counted_no_flops_is_left_out_with_a_sentence() -> None:
-    empty = replace(synthetic_run(PLANAR).flops, matrix_flop_count=0)
-    analysis = analyse(records_of(reference_run(), replace(synthetic_run(PLANAR), flops=empty)))
-    assert len(analysis.points[0].summaries) == 1
-    assert "no matrix FLOPs" in analysis.problems[0]
+def test_run_without_flops_keeps_its_time_and_ratio_and_is_not_split() -> None:
+    run = synthetic_run(PLANAR)
+    analysis = analyse(records_of(reference_run(), replace(run, flops=replace(run.flops, matrix_flop_count=0))))
+    (point,) = analysis.points
+    summary = point.summary_of(PLANAR)
+    (comparison,) = point.comparisons
+    assert analysis.problems == ()
+    assert (summary.flops_per_second.median, summary.model_flops_utilisation, summary.roof) == (0, None, None)
+    assert summary.tokens_per_second.median > 0
+    assert summary.run.memory.peak_bytes == run.memory.peak_bytes
+    assert (comparison.flop_ratio, comparison.efficiency_ratio) == (None, None)
+    assert comparison.time_ratio.median == pytest.approx(
+        analyse(records_of(reference_run(), run)).points[0].comparisons[0].time_ratio.median
+    )
+
+
+@pytest.mark.parametrize("side", ["subject", "baseline"])
+def test_a_ratio_is_split_only_where_both_counts_are_complete(side: str) -> None:
+    subject, baseline = synthetic_run(PLANAR), reference_run()
+    assert compare(subject, baseline).flop_ratio is not None
+    uncounted = OperatorCount(operator="aten::_grouped_mm", count=1)
+    incomplete = {
+        name: replace(run, flops=replace(run.flops, complete=False, uncounted_operators=(uncounted,)))
+        for name, run in (("subject", subject), ("baseline", baseline))
+    }
+    runs = {"subject": subject, "baseline": baseline, side: incomplete[side]}
+    found = compare(runs["subject"], runs["baseline"])
+    assert (found.flop_ratio, found.efficiency_ratio) == (None, None)
+    assert found.time_ratio == compare(subject, baseline).time_ratio
 
 
 def test_noise_floor_is_the_reference_against_itself() -> None:

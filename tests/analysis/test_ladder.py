@@ -174,11 +174,15 @@ def test_the_counted_step_compares_equal_chunk_lengths() -> None:
     assert ladder.steps[2].factor == before.steps[2].factor  # the twin's implementation is counted, not the published
 
 
-def test_incomplete_count_is_said_on_the_ladder() -> None:
+def test_incomplete_count_takes_the_counted_step_off_the_ladder() -> None:
     records = synthetic_records()
     runs = tuple(
         replace(run, flops=replace(run.flops, complete=False)) if run.workload.implementation == "planar" else run
         for run in records.runs
     )
     ladder = ladder_of(replace(records, runs=runs), Phase.TRAIN, 18)
-    assert any("approximate" in text for text in ladder.missing)
+    assert all(step.kind is not StepKind.ARITHMETIC for step in ladder.steps)
+    assert any(text.startswith("arithmetic: the FLOPs of PAM planar") for text in ladder.missing), ladder.missing
+    assert "over the real twin: arithmetic, launches" in ladder.steps[2].explanation, ladder.steps[2].explanation
+    whole = ladder_of(records, Phase.TRAIN, 18)
+    assert ladder.steps[-1].cumulative == whole.steps[-1].cumulative

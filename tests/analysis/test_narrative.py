@@ -148,3 +148,14 @@ def test_no_sentence_shows_an_unknown_or_a_bare_python_value() -> None:
 def test_importing_the_analysis_loads_nothing_heavy() -> None:
     code = "import sys, pamprof.analysis; sys.exit(bool({'numpy', 'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_ratio_of_an_incomplete_count_is_not_called_arithmetic() -> None:
+    records = synthetic_records()
+    runs = tuple(
+        replace(run, flops=replace(run.flops, complete=False)) if run.workload.spec.layer == "pam" else run
+        for run in records.runs
+    )
+    finding = headline(analyse(replace(records, runs=runs)))[0]
+    assert "3.35× [3.31, 3.39] at equal execution (compiled); eager" in finding
+    assert "arithmetic" not in finding

@@ -270,3 +270,28 @@ def test_progress_on_a_terminal_draws_a_bar_and_keeps_the_lines():
     reporter.end()
     assert "[1/1] pam [bold]: done" in stream.getvalue()
     assert "1/1" in stream.getvalue()
+
+
+def test_arms_without_flops_have_their_rows_with_time_memory_and_price(gpu_records, undrawn):
+    runs = tuple(
+        replace(run, flops=replace(run.flops, matrix_flop_count=0, matrix_dense_flop_count=0))
+        if run.workload.spec.layer == "pam"
+        else run
+        for run in gpu_records.runs
+    )
+    records = replace(gpu_records, runs=runs)
+    analysis = analyse(records)
+    view = build_view(records, analysis=analysis)
+    console, stream = plain_console()
+    render_terminal(view, console)
+    assert "PAM" in stream.getvalue()
+    assert "no matrix FLOPs were counted" in render_html(view)
+    assert draw_png(view.chart("roofline"))
+    rows = [row for row in csv.DictReader(io.StringIO(measurements_csv(records, analysis))) if row["layer"] == "pam"]
+    assert len(rows) == sum(run.workload.spec.layer == "pam" for run in runs)
+    for row in rows:
+        assert float(row["tokens_per_second_median"]) > 0
+        assert float(row["cost_against_baseline_median_ratio"]) > 0
+        assert float(row["peak_memory_bytes"]) > 0
+        assert row["matrix_flop_count_per_step"] == "0"
+        assert row["flops_against_baseline_ratio"] == row["roof_share_ratio"] == ""

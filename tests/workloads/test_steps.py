@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pamprof.errors import UnsupportedError
+from pamprof.measure.flops.counter import count_flops
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.workloads.execution import compile_regions, plain_regions
 from pamprof.workloads.registry import definition
@@ -103,3 +104,48 @@ def test_a_longer_sequence_than_the_position_table_gets_room():
     assert with_room_for(spec, 3) is spec
     step = prepare(phase=Phase.DECODE, length=spec.maximum_sequence_length + 7)
     assert step.run().isfinite().all()
+
+
+class _ComplexBlock(torch.nn.Module):
+    """Width 4 into 6 complex states and back, a real and a complex table: u -> Re((u B) C) + u W."""
+
+    def __init__(self):
+        super().__init__()
+        self.into = torch.nn.Parameter(torch.randn(4, 6, dtype=torch.complex64))
+        self.out = torch.nn.Parameter(torch.randn(6, 4, dtype=torch.complex64))
+        self.skip = torch.nn.Linear(4, 4)
+
+    def loss(self, inputs, targets):
+        found = ((inputs.to(torch.complex64) @ self.into) @ self.out).real + self.skip(inputs)
+        return (found - targets).square().mean()
+
+
+class _ComplexDefinition:
+    @staticmethod
+    def build(*_, **__):
+        return _ComplexBlock()
+
+    @staticmethod
+    def example_inputs(*_, batch_size, sequence_length, **__):
+        return torch.randn(batch_size, sequence_length, 4)
+
+
+def test_complex_parameters_train_by_lists_of_tensors_and_the_step_says_so():
+    workload = replace(prepare(scope=Scope.LAYER).workload, batch_size=2, sequence_length=5)
+    step = PreparedStep(workload, _ComplexDefinition(), device=torch.device("cpu"), seed=0)
+    before = {name: parameter.detach().clone() for name, parameter in step.module.named_parameters()}
+    step.run()
+    assert all(not torch.equal(parameter, before[name]) for name, parameter in step.module.named_parameters())
+    assert [group.get("fused") for group in step.optimizer.param_groups] == [True, None]
+    assert step.notes == (
+        "AdamW updates 2 of 4 parameter tensors by lists of tensors, because its fused kernel takes no complex ones",
+    )
+    count = count_flops(step.run)
+    assert count.complete, count.uncounted_operators
+    assert count.matrix_flop_count == 3 * 2 * 5 * (8 * (4 * 6 + 6 * 4) + 2 * 4 * 4)
+
+
+def test_real_parameters_train_by_the_fused_kernel_alone():
+    step = prepare()
+    assert [group["fused"] for group in step.optimizer.param_groups] == [True]
+    assert step.notes == ()

@@ -32,17 +32,25 @@ class CommonReference:
 def compare(subject: Run, baseline: Run) -> Comparison:
     """``subject`` against ``baseline``; both at one point, so steps hold the same number of tokens."""
     ratio = time_ratio(subject, baseline)
-    flop_ratio = subject.flops.matrix_flop_count / baseline.flops.matrix_flop_count
+    flop_ratio = counted_ratio(subject, baseline)
     return Comparison(
         subject=subject.workload,
         baseline=baseline.workload,
         time_ratio=ratio.interval,
         flop_ratio=flop_ratio,
-        efficiency_ratio=ratio.interval.scaled(1 / flop_ratio),
+        efficiency_ratio=None if flop_ratio is None else ratio.interval.scaled(1 / flop_ratio),
         verdict=verdict(ratio.interval),
         paired=ratio.paired,
         processes=ratio.processes,
     )
+
+
+def counted_ratio(subject: Run, baseline: Run) -> float | None:
+    """Matrix FLOPs of ``subject`` over those of ``baseline``; None where either count is incomplete or 0."""
+    counts = subject.flops, baseline.flops
+    if not all(count.complete and count.matrix_flop_count > 0 for count in counts):
+        return None
+    return counts[0].matrix_flop_count / counts[1].matrix_flop_count
 
 
 def baseline_of(runs: Sequence[Run], reference_layers: Sequence[str], subject: str | None = None) -> Run:

@@ -218,9 +218,6 @@ def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
             name = _machine_name(run.environment)
             others[name] = others.get(name, 0) + 1
             continue
-        if run.flops.matrix_flop_count <= 0:
-            problems.append(f"{run.workload.key}: no matrix FLOPs were counted, so the run is left out")
-            continue
         here.append(run)
         known = chosen.get(run.workload.key)
         if known is None or takes_precedence(run, known):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.comparisons import counted_ratio
 from pamprof.analysis.comparison.names import execution_label
 from pamprof.analysis.comparison.pairing import fastest, time_ratio
 from pamprof.analysis.comparison.results import Basis, Ladder, LadderStep, StepKind
@@ -48,6 +49,19 @@ class _Builder:
                 workload=baseline.workload,
             )
         ]
+
+    @property
+    def has_counted(self) -> bool:
+        """Whether a counted factor lies on top of the arm that stands."""
+        return self.steps[-1].kind is StepKind.ARITHMETIC
+
+    @property
+    def against(self) -> str:
+        """What the next arm is held to, in words."""
+        other = self.names.title(self.standing.workload.spec.layer)
+        if self.has_counted:
+            return f"against what its FLOPs would cost at the efficiency of the {other}"
+        return f"over the {other}"
 
     def measured(self, kind: StepKind, label: str, explanation: str, run: Run) -> None:
         """Step onto a measured arm; a counted factor laid before is taken out of its own."""
@@ -141,7 +155,10 @@ def _arithmetic(builder: _Builder, subjects: Sequence[Run], twin: Run | None, ro
     standing = builder.standing
     alike = _of_implementation(subjects, twin.workload.implementation) if twin is not None else []
     counted = (alike or _of_implementation(subjects, _first_measured(subjects, roles)))[0]
-    factor = counted.flops.matrix_flop_count / standing.flops.matrix_flop_count
+    factor = counted_ratio(counted, standing)
+    if factor is None:
+        builder.missing.append(f"arithmetic: {_uncounted(builder, counted, standing)}, so the next step holds it too")
+        return
     other = builder.names.title(standing.workload.spec.layer)
     is_complex = twin is not None and roles.layers[counted.workload.spec.layer].complex_valued
     builder.counted(
@@ -155,8 +172,16 @@ def _arithmetic(builder: _Builder, subjects: Sequence[Run], twin: Run | None, ro
             "arithmetic: the subject was not measured in the twin's implementation, so chunk lengths may differ in the "
             "counted step"
         )
-    if not (counted.flops.complete and standing.flops.complete):
-        builder.missing.append("arithmetic: some operators have no FLOP formula, so the counted factor is approximate")
+
+
+def _uncounted(builder: _Builder, *runs: Run) -> str:
+    """Why the FLOPs of two arms have no ratio, in words."""
+    for run in runs:
+        name = builder.names.in_sentence(run.workload)
+        if not run.flops.complete:
+            operators = ", ".join(item.operator for item in run.flops.uncounted_operators)
+            return f"the FLOPs of {name} are incomplete ({operators or 'operators without a formula'})"
+    return "an arm has no matrix FLOPs"
 
 
 def _first_code(builder: _Builder, first: Sequence[Run], skips: Sequence[Skip], kind: StepKind, label: str) -> None:
@@ -170,11 +195,14 @@ def _first_code(builder: _Builder, first: Sequence[Run], skips: Sequence[Skip], 
         skipped = [s for s in skips if _is_eager_form(s.workload, run.workload)]
         reason = f" ({skipped[0].kind}: {skipped[0].reason})" if skipped else ""
         builder.missing.append(f"{label}: not measured in eager execution{reason}; {how} stands in for it")
+    against, causes = "against what its FLOPs would cost at equal efficiency", "launches"
+    if not builder.has_counted:
+        against, causes = builder.against, "arithmetic, launches"
     builder.measured(
         kind,
         label,
-        f"{builder.names.in_sentence(run.workload)} against what its FLOPs would cost at equal efficiency: launches, "
-        "copies and kernels that leave the device idle.",
+        f"{builder.names.in_sentence(run.workload)} {against}: {causes}, copies and kernels that leave the device "
+        "idle.",
         run,
     )
 
@@ -225,10 +253,7 @@ def _improve(builder: _Builder, kind: StepKind, label: str, run: Run) -> None:
             f"{names.in_sentence(run.workload)} over {names.in_sentence(before)}, each in its fastest execution."
         )
     else:
-        explanation = (
-            f"{names.in_sentence(run.workload)} against what its FLOPs would cost at the efficiency of the "
-            f"{names.title(before.spec.layer)}."
-        )
+        explanation = f"{names.in_sentence(run.workload)} {builder.against}."
     builder.measured(kind, label, explanation, run)
 
 

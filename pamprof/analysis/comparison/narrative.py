@@ -143,31 +143,30 @@ def _published(story: Story, told: PhaseStory, best: Comparison) -> tuple[str, .
     if published is None:
         return _eager(story, told)
     how = execution_label(published.subject.execution)
+    split = _split(published)
     if published.subject == best.subject and published.baseline == best.baseline:
-        return (
-            *((f"That is {_split(told, published)}.",) if published.verdict is Verdict.SLOWER else ()),
-            *_eager(story, told),
-        )
+        return *(() if split is None else (f"That is {split}.",)), *_eager(story, told)
     title = story.names.title(published.subject.spec.layer)
-    split = f", of which {_split(told, published)}" if published.verdict is Verdict.SLOWER else ""
+    of_which = "" if split is None else f", of which {split}"
     eager = "" if told.eager is None else f"; eager {_value(told.eager.time_ratio)} the fastest reference"
     other = published.baseline.spec.layer
     whom = "" if other == best.baseline.spec.layer else f" the {story.names.title(other)}"
     return (
-        f"{title} as published costs {_value(published.time_ratio)}{whom} at equal execution ({how}){split}{eager}.",
+        f"{title} as published costs {_value(published.time_ratio)}{whom} at equal execution ({how}){of_which}{eager}.",
     )
 
 
-def _split(told: PhaseStory, comparison: Comparison) -> str:
-    """How a cost ratio divides into FLOPs and FLOP/s."""
-    flops = [told.point.summary_of(w).run.flops for w in (comparison.subject, comparison.baseline)]
-    counted = "counted FLOPs" if all(count.complete for count in flops) else "FLOPs as far as they can be counted"
-    arithmetic, efficiency = ratio(comparison.flop_ratio), comparison.efficiency_ratio
+def _split(comparison: Comparison) -> str | None:
+    """How a slower arm's cost ratio divides into FLOPs and FLOP/s; None where it is not slower or they do not tell."""
+    efficiency = comparison.efficiency_ratio
+    if comparison.verdict is not Verdict.SLOWER or comparison.flop_ratio is None or efficiency is None:
+        return None
+    arithmetic = ratio(comparison.flop_ratio)
     if efficiency.low > 1:
-        return f"{arithmetic} is arithmetic ({counted})"
+        return f"{arithmetic} is arithmetic (counted FLOPs)"
     if efficiency.high < 1:
-        return f"arithmetic alone ({counted}) would be {arithmetic}, done at the higher rate"
-    return f"arithmetic ({counted}, {arithmetic}) explains all"
+        return f"arithmetic alone (counted FLOPs) would be {arithmetic}, done at the higher rate"
+    return f"arithmetic (counted FLOPs, {arithmetic}) explains all"
 
 
 def _eager(story: Story, told: PhaseStory) -> tuple[str, ...]:

@@ -161,11 +161,13 @@ class Summary:
         device_seconds: Median of its own samples by CUDA events; None without them.
         tokens_per_second: From ``step_seconds``.
         flops_per_second: Achieved matrix FLOP/s (causal count over wall time).
-        model_flops_utilisation: Achieved over the device's dense peak for the dtype; None where the peak is unknown.
+        model_flops_utilisation: Achieved over the device's dense peak for the dtype; None where the peak is unknown or
+            no FLOPs were counted.
         kernel_busy_ratio: Kernel time of a profiled step over the step's wall time, 0..1; None if not profiled.
         joules_per_token: From the monitor window; None if unknown or invalid.
         doubts: What a sceptic should know.
-        roof: Its place under the device's ceilings; None where its step moves nothing or no roof was given.
+        roof: Its place under the device's ceilings; None where its step moves nothing, counted no FLOPs, or no roof was
+            given.
         floor: The lowest of its layer's decode steps at the point; None outside decode and without a known bandwidth.
     """
 
@@ -222,8 +224,10 @@ class Comparison:
         baseline: What it is compared to.
         time_ratio: Subject time over baseline time per token; above 1 is more expensive. It is the cost ratio, since
             both run on the same device at the same price.
-        flop_ratio: Counted matrix FLOPs per token, subject over baseline.
+        flop_ratio: Counted matrix FLOPs per token, subject over baseline; None where either count is incomplete or 0,
+            so that nothing can be said of how the cost divides.
         efficiency_ratio: Baseline's achieved FLOP/s over the subject's; ``time_ratio = flop_ratio * efficiency_ratio``.
+            None with it.
         verdict: Of the subject against the baseline.
         paired: True when both were sampled side by side or through one common reference in the same worker.
         processes: The ratio in turn and alone, by fresh processes; None where either has no windows.
@@ -232,8 +236,8 @@ class Comparison:
     subject: Workload
     baseline: Workload
     time_ratio: Interval
-    flop_ratio: float
-    efficiency_ratio: Interval
+    flop_ratio: float | None
+    efficiency_ratio: Interval | None
     verdict: Verdict
     paired: bool
     processes: ProcessRatios | None = None

@@ -185,9 +185,9 @@ def _measured_source(measured: Ceilings) -> str:
 
 
 def roof_place(run: Run, flops_per_second: Interval, roof: Roof) -> RoofPlace | None:
-    """Where ``run`` stands under ``roof`` at its achieved ``flops_per_second``; None where it moves nothing."""
+    """Where ``run`` stands under ``roof`` at its achieved ``flops_per_second``; None if it moves or computes none."""
     traffic = traffic_of(run)
-    if traffic.total_bytes <= 0:
+    if traffic.total_bytes <= 0 or run.flops.matrix_flop_count <= 0:
         return None
     intensity = run.flops.matrix_flop_count / traffic.total_bytes
     wanted, peak = fitting_ceiling(traffic), roof.peak_flops_per_second

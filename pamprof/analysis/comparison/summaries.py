@@ -43,7 +43,7 @@ def summarise(
         device_seconds=median_interval(device) if device else None,
         tokens_per_second=step.inverse().scaled(run.workload.tokens_per_step),
         flops_per_second=flops,
-        model_flops_utilisation=None if peak is None else flops.scaled(1 / peak),
+        model_flops_utilisation=None if peak is None or flops.median == 0 else flops.scaled(1 / peak),
         kernel_busy_ratio=busy,
         joules_per_token=joules_per_token(run),
         doubts=(*doubts_of(run, kernel_busy_ratio=busy), *more_doubts, *above_roof(run, flops, place)),

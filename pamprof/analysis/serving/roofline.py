@@ -87,8 +87,8 @@ class PrefillRoofline:
 
 
 def fit_decode(runs: Sequence[Run]) -> DecodeRoofline | None:
-    """The roofline of decode ``runs`` of one arm; None with fewer steps than can be fitted and checked."""
-    if len(runs) < _FEWEST_STEPS:
+    """The roofline of decode ``runs`` of one arm; None with fewer steps than can be fitted and checked, or no FLOPs."""
+    if len(runs) < _FEWEST_STEPS or any(run.flops.matrix_flop_count <= 0 for run in runs):
         return None
     import numpy as np
 
@@ -117,9 +117,9 @@ def fit_decode(runs: Sequence[Run]) -> DecodeRoofline | None:
 
 
 def fit_prefill(runs: Sequence[Run]) -> PrefillRoofline | None:
-    """The roofline of prefill ``runs`` at batch 1; None with fewer prompts than can be fitted and checked."""
+    """The roofline of prefill ``runs`` at batch 1; None as for decode."""
     lengths = sorted({run.workload.sequence_length for run in runs})
-    if len(lengths) < _FEWEST_PROMPTS:
+    if len(lengths) < _FEWEST_PROMPTS or any(run.flops.matrix_flop_count <= 0 for run in runs):
         return None
     import numpy as np
 

@@ -1,6 +1,6 @@
 """Count the floating-point operations of one step, complex arithmetic included.
 
-The counter is a dispatch mode: it sees every operator that reaches a device kernel and asks, in this order, the
+The counter is told of every operator that reaches a device kernel (``measure.dispatch``) and asks, in this order, the
 formulas registered for custom kernels, the matrix formulas, the elementwise convention, and whatever formulas torch's
 own ``FlopCounterMode`` knows (``torch.utils.flop_counter.register_flop_formula`` fills the same registry). Torch's
 counter itself is not used: it takes a complex multiply-add for a real one, causal attention for dense, and nothing
@@ -13,25 +13,27 @@ under ``torch.compile`` is counted as the eager code it was made from. Never tim
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
-from torch._ops import HigherOrderOperator, OpOverload
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from pamprof.measure.dispatch import observed
+from pamprof.measure.flops.attention_calls import SeparateAttention
 from pamprof.measure.flops.elementwise import elementwise_flops
-from pamprof.measure.flops.elementwise_weights import FREE_NAMESPACES
+from pamprof.measure.flops.flex_attention import FLEX_ATTENTION, flex_attention_work
 from pamprof.measure.flops.matrix import MATRIX_FORMULAS
 from pamprof.measure.flops.opened_attention import OpenedAttention
-from pamprof.measure.flops.operator_call import OperatorCall, operator_name
+from pamprof.measure.flops.operator_call import OperatorCall, operator_name, tensors_in
 from pamprof.records import FlopCount, OperatorCount
 from pamprof.workloads.kernel_flops import OperatorWork, kernel_formula, register_kernel_flops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from torch._ops import HigherOrderOperator, OpOverload
 
 __all__ = ["count_flops", "register_kernel_flops", "work_of"]
 
@@ -53,7 +55,9 @@ def count_flops(
         observe: Told the name and the work of every operator as it is counted; None as work where it has no formula.
     """
     counter = _Counter(observe)
-    with torch.compiler.set_stance("force_eager"), _FusedAttentionOnMeta(), counter, OpenedAttention():
+    eager = torch.compiler.set_stance("force_eager")
+    with warnings.catch_warnings(), eager, SeparateAttention(), OpenedAttention(), observed(counter):
+        warnings.filterwarnings("ignore", "flex_attention called without torch.compile")  # which counting leaves out
         step()
     return FlopCount(
         matrix_flop_count=counter.matrix_flop_count,
@@ -77,6 +81,8 @@ def work_of(call: OperatorCall, torch_formulas: Mapping[object, Callable[..., in
         call: A dispatched call.
         torch_formulas: Torch's formulas by operator packet, asked last.
     """
+    if any(tensor.is_nested for tensor in tensors_in(call.positional)):
+        return None  # strided nested tensors have no lengths in their shape
     own = kernel_formula(call.name)
     if own is not None:
         return own(*call.positional, **call.keywords, output=call.output)
@@ -100,13 +106,10 @@ def _torch_work(call: OperatorCall, torch_formulas: Mapping[object, Callable[...
     return OperatorWork(matrix_flop_count=flops, matrix_dense_flop_count=flops)
 
 
-class _Counter(TorchDispatchMode):
-    """Adds up the work of every operator dispatched while it is active."""
-
-    supports_higher_order_operators = True
+class _Counter:
+    """Adds up the work of every operator that it is told of."""
 
     def __init__(self, observe: Callable[[str, OperatorWork | None], None] | None) -> None:
-        TorchDispatchMode.__init__(self)
         self._observe = observe
         self.matrix_flop_count = 0
         self.matrix_dense_flop_count = 0
@@ -117,41 +120,25 @@ class _Counter(TorchDispatchMode):
         self.uncounted: Counter[str] = Counter()
         self._torch_formulas: Mapping[object, Callable[..., int]] = FlopCounterMode(display=False).flop_registry
 
-    def __torch_dispatch__(
-        self,
-        func: OpOverload | HigherOrderOperator,
-        types: Sequence[type],
-        args: Sequence[object] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        """Run the operator and add its work."""
-        del types
-        keywords = dict(kwargs or {})
-        if not isinstance(func, OpOverload):
-            return self._higher_order(func, args, keywords)
-        if func.namespace in FREE_NAMESPACES:
-            return func(*args, **keywords)
-        with self:  # under inference mode composite operators arrive whole; elsewhere they were taken apart already
-            parts = func.decompose(*args, **keywords)
-        if parts is not NotImplemented:
-            return parts
-        output = func(*args, **keywords)
+    def ran(self, operator: OpOverload, args: Sequence[object], keywords: Mapping[str, object], output: object) -> None:
+        """Add the work of ``operator``."""
         self.operator_count += 1
-        call = OperatorCall(operator=func, positional=args, keywords=keywords, output=output)
-        self._add(operator_name(func), work_of(call, self._torch_formulas))
-        return output
+        call = OperatorCall(operator=operator, positional=args, keywords=keywords, output=output)
+        self._add(operator_name(operator), work_of(call, self._torch_formulas))
 
-    def _higher_order(
-        self, operator: HigherOrderOperator, args: Sequence[object], keywords: Mapping[str, object]
-    ) -> object:
-        """A loop, scan or kernel launch: its body runs out of sight, so it needs a formula of its own."""
-        output = operator(*args, **keywords)
+    def ran_whole(
+        self, operator: HigherOrderOperator, args: Sequence[object], keywords: Mapping[str, object], output: object
+    ) -> None:
+        """Add a kernel launch, or what else runs out of sight and so needs a formula of its own."""
         self.operator_count += 1
-        formula = self._torch_formulas.get(_kernel_of(operator, keywords))
-        flops = None if formula is None else formula(*args, **keywords, out_val=output)
-        work = None if flops is None else OperatorWork(matrix_flop_count=flops, matrix_dense_flop_count=flops)
-        self._add(f"higher_order::{operator}", work)
-        return output
+        name = operator.name()
+        if name in FLEX_ATTENTION:
+            work = flex_attention_work(name, args)
+        else:
+            formula = self._torch_formulas.get(_kernel_of(operator, keywords))
+            flops = None if formula is None else formula(*args, **keywords, out_val=output)
+            work = None if flops is None else OperatorWork(matrix_flop_count=flops, matrix_dense_flop_count=flops)
+        self._add(f"higher_order::{name}", work)
 
     def _add(self, name: str, work: OperatorWork | None) -> None:
         if self._observe is not None:
@@ -179,48 +166,3 @@ def _kernel_of(operator: HigherOrderOperator, keywords: Mapping[str, object]) ->
     while hasattr(kernel, "fn") and not hasattr(kernel, "src"):  # autotuners and heuristics wrap the function
         kernel = kernel.fn
     return kernel
-
-
-class _FusedAttentionOnMeta(TorchFunctionMode):
-    """Keeps attention fused on the meta device, where torch would take it apart into dense products.
-
-    A count made on meta then equals the count of a fused kernel on a real device.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: Sequence[type],
-        args: Sequence[object] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        del types
-        if func is torch.nn.functional.scaled_dot_product_attention:
-            fused = _fused_on_meta({**dict(zip(_ATTENTION_ARGUMENTS, args, strict=False)), **(kwargs or {})})
-            if fused is not None:
-                return fused
-        return func(*args, **dict(kwargs or {}))
-
-
-# Positional order of torch.nn.functional.scaled_dot_product_attention.
-_ATTENTION_ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-
-
-def _fused_on_meta(arguments: Mapping[str, object]) -> object:
-    """Attention through a fused operator for meta tensors [B, H, T, d]; None for every other case."""
-    query, key, value = (arguments[name] for name in ("query", "key", "value"))
-    bias = arguments.get("attn_mask")
-    if not isinstance(query, torch.Tensor) or query.device.type != "meta" or query.dim() != 4:
-        return None
-    from torch.nn.attention.bias import CausalBias, CausalVariant  # brings the compiler, which eager steps do without
-
-    if isinstance(bias, CausalBias):
-        # The last query is aligned with the last key, or query 0 with key 0; the operators differ in which they mean.
-        if bias.variant == CausalVariant.LOWER_RIGHT:
-            return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, 0.0, True)[0]
-        bias, causal = None, True
-    else:
-        causal = bool(arguments.get("is_causal", False))
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        query, key, value, arguments.get("dropout_p", 0.0), causal, attn_mask=bias, scale=arguments.get("scale")
-    )[0]

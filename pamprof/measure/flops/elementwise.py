@@ -16,7 +16,7 @@ from pamprof.measure.flops.elementwise_weights import (
     POINTWISE_WEIGHTS,
     SOURCE_ARGUMENTS,
 )
-from pamprof.measure.flops.operator_call import OperatorCall, operator_name, tensors_in
+from pamprof.measure.flops.operator_call import OperatorCall, operator_name, stored_elements, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def elementwise_flops(call: OperatorCall) -> int | None:
     base = base_name(call.operator)
     if base is None:
         return None
-    if call.operator.is_view or base in FREE:
+    if base in FREE or _is_view(call.operator):
         return 0
     for formula in (_source_flops, _input_flops, _fourier_flops, _optimizer_flops, _pointwise_flops):
         flops = formula(base, call)
@@ -43,6 +43,16 @@ def base_name(operator: OpOverload) -> str | None:
     """The name an in-place operator shares with its functional twin; None outside ``aten``."""
     namespace, name = operator_name(operator).split("::", maxsplit=1)
     return (name.removesuffix("_") or name) if namespace == "aten" else None
+
+
+@cache
+def _is_view(operator: OpOverload) -> bool:
+    """Whether it changes how memory is looked at: a view, a view in place, or the copy of a view."""
+    if operator.is_view or torch.Tag.inplace_view in operator.tags:
+        return True
+    name = operator.overloadpacket.__name__
+    viewed = getattr(torch.ops.aten, name.removesuffix("_copy"), None) if name.endswith("_copy") else None
+    return viewed is not None and any(getattr(viewed, overload).is_view for overload in viewed.overloads())
 
 
 @cache
@@ -81,7 +91,7 @@ def _input_flops(base: str, call: OperatorCall) -> int | None:
     if base in ("max", "min") and isinstance(call.argument("other"), torch.Tensor):
         return None  # the two-tensor form is pointwise
     inputs = tensors_in(call.positional[:1])
-    flops = sum(tensor.numel() * _weight(weights, tensor) for tensor in inputs if _is_arithmetic(tensor))
+    flops = sum(stored_elements(tensor) * _weight(weights, tensor) for tensor in inputs if _is_arithmetic(tensor))
     if base == "mean":
         flops += sum(tensor.numel() * _weight((1, 2), tensor) for tensor in tensors_in(call.output))
     return flops
@@ -135,7 +145,7 @@ def _one_pointwise(name: str, operands: Sequence[object], output: torch.Tensor, 
     weight = _POINTWISE_RULES.get(name, _function_weight)(name, operands, [*tensors, output])
     if alpha not in (None, 1, 1.0):
         weight += 2 if output.is_complex() else 1
-    return weight * output.numel()
+    return weight * stored_elements(output)
 
 
 def _function_weight(name: str, operands: Sequence[object], tensors: Sequence[torch.Tensor]) -> int:

@@ -59,7 +59,7 @@ POINTWISE_WEIGHTS: dict[str, tuple[int, int]] = {
 
 # Per element of the first tensor argument: (real, complex).
 INPUT_WEIGHTS: dict[str, tuple[int, int]] = {
-    **dict.fromkeys(("sum", "mean", "nansum", "cumsum"), (1, 2)),
+    **dict.fromkeys(("sum", "mean", "nansum", "cumsum", "_sparse_sum", "_coalesce"), (1, 2)),
     **dict.fromkeys(("amax", "amin", "max", "min", "argmax", "argmin", "cummax", "cummin"), (1, 1)),
     "aminmax": (2, 2),
     **dict.fromkeys(("prod", "cumprod"), (1, 6)),
@@ -79,6 +79,15 @@ INPUT_WEIGHTS: dict[str, tuple[int, int]] = {
     "mse_loss": (3, 3),
 }
 
+# Each element of the first argument is added somewhere: windows averaged, and what undoes a copy into windows or rims.
+_WINDOWS = """
+    avg_pool2d avg_pool3d avg_pool2d_backward avg_pool3d_backward max_pool2d_with_indices_backward
+    max_pool3d_with_indices_backward col2im reflection_pad1d_backward reflection_pad2d_backward
+    reflection_pad3d_backward replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward
+    upsample_nearest1d_backward upsample_nearest2d_backward upsample_nearest3d_backward
+"""
+INPUT_WEIGHTS.update(dict.fromkeys(_WINDOWS.split(), (1, 2)))
+
 # Per element of the named argument, one addition each.
 SOURCE_ARGUMENTS = {
     "index_add": "source",
@@ -92,12 +101,23 @@ SOURCE_ARGUMENTS = {
 
 OPTIMIZER_WEIGHTS = {"_fused_adam": 14, "_fused_adamw": 14, "_fused_sgd": 6}
 
-# No floating-point arithmetic. Views are recognised by their schema and need no entry.
+# No floating-point arithmetic. Views, also in place or copied, are recognised and need no entry.
 _COPIES = """
     clone copy _to_copy _copy_from lift _unsafe_view cat stack constant_pad_nd roll flip repeat repeat_interleave tril
     triu resize set unfold_backward slice_backward select_backward diagonal_backward slice_scatter select_scatter
     diagonal_scatter as_strided_scatter view_copy expand_copy permute_copy conj_physical _conj_physical complex
-    _foreach_copy _local_scalar_dense equal record_stream _pin_memory is_pinned _amp_update_scale
+    _foreach_copy _local_scalar_dense equal record_stream _pin_memory is_pinned _amp_update_scale unsafe_split
+    unsafe_split_with_sizes unsafe_chunk _cudnn_rnn_flatten_weight mkldnn_reorder_conv2d_weight to_mkldnn
+    _jagged_to_padded_dense_forward _padded_dense_to_jagged_forward _nested_view_from_jagged_copy im2col
+    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d
+"""
+_SPARSE = """
+    is_coalesced _coalesced sparse_mask _sparse_mask_projection _to_sparse _to_sparse_csr _to_sparse_csc _to_sparse_bsr
+    _to_sparse_bsc _to_dense _nnz _dimI _dimV _indices _values copy_sparse_to_sparse sparse_resize
+    sparse_resize_and_clear _sparse_coo_tensor_with_dims _sparse_coo_tensor_with_dims_and_tensors
+    _sparse_compressed_tensor_unsafe _validate_sparse_coo_tensor_args _validate_sparse_compressed_tensor_args
+    _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo
 """
 _FACTORIES = """
     empty empty_like empty_strided empty_permuted new_empty new_empty_strided zeros zeros_like new_zeros ones ones_like
@@ -106,12 +126,13 @@ _FACTORIES = """
     exponential random log_normal cauchy geometric multinomial
 """
 _SELECTIONS = """
-    embedding index index_select gather take masked_select masked_fill masked_scatter where scatter index_fill
-    index_copy nonzero nonzero_static sort topk kthvalue median nanmedian mode searchsorted bucketize unique_dim
-    _unique2 unique_consecutive isin any all bincount count_nonzero is_same_size _fused_sdp_choice _assert_async
-    _assert_scalar sym_constrain_range
+    embedding index _unsafe_index index_select gather take masked_select masked_fill masked_scatter where scatter
+    index_fill index_copy nonzero nonzero_static sort topk kthvalue median nanmedian mode searchsorted bucketize
+    unique_dim _unique2 unique_consecutive isin any all bincount count_nonzero is_same_size _fused_sdp_choice
+    _assert_async _assert_scalar sym_constrain_range _linalg_check_errors max_pool2d_with_indices
+    max_pool3d_with_indices
 """
-FREE = frozenset(f"{_COPIES} {_FACTORIES} {_SELECTIONS}".split())
+FREE = frozenset(f"{_COPIES} {_SPARSE} {_FACTORIES} {_SELECTIONS}".split())
 
 # Namespaces of bookkeeping: they are neither arithmetic nor device work.
 FREE_NAMESPACES = frozenset({"profiler", "prim"})

@@ -1,12 +1,10 @@
-"""Matrix FLOPs of the operators that multiply and add: products, convolutions, fused attention.
+"""Matrix FLOPs of the operators that multiply and add: products, convolutions, recurrent layers, fused attention.
 
 A real multiply-add is 2 FLOP and a complex one 8 (four real multiply-adds). The bias of ``addmm`` and its kin is
 elementwise work, one addition (complex: two) per output element.
 
-Fused attention counts the two products of the forward pass and the four of the backward pass. Its kernels compute the
-scores a second time in the backward pass to save memory; that recomputation is the kernel's affair and is not counted,
-so that forward and backward are 1 : 2 as for every other product. A causal mask counts the pairs it keeps, and the
-dense count stands beside it. The softmax inside is elementwise work on the pairs kept.
+A sparse operand counts the multiply-adds of the entries that it stores. A grouped product counts the rows (or columns)
+up to its last offset.
 """
 
 from __future__ import annotations
@@ -16,14 +14,12 @@ from math import prod
 
 import torch
 
-from pamprof.measure.flops.operator_call import OperatorCall, tensors_in
+from pamprof.measure.flops.attention import ATTENTION_OPERATORS, attention_work
+from pamprof.measure.flops.operator_call import OperatorCall, is_sparse, stored_elements, tensors_in
+from pamprof.measure.flops.recurrent import RECURRENT_FORMULAS
 from pamprof.workloads.kernel_flops import OperatorWork
 
 Formula = Callable[[OperatorCall], "OperatorWork | None"]
-
-# Per kept pair: scale 1 and softmax 5 (maximum, subtract, exponential, sum, divide); backward softmax 4 and scale 1.
-ATTENTION_FORWARD_ELEMENTWISE = 6
-ATTENTION_BACKWARD_ELEMENTWISE = 5
 
 
 def multiply_add_flops(*operands: torch.Tensor) -> int:
@@ -45,9 +41,62 @@ def _addend(call: OperatorCall, output_elements: int) -> int:
     return weight * operations * output_elements
 
 
+def _multiply_adds(left: torch.Tensor, right: torch.Tensor) -> int:
+    """Multiply-adds of [..., m, k] times [..., k, n]; of a sparse operand only the entries that it stores take part."""
+    if is_sparse(left) and is_sparse(right):
+        # Entry (i, k) meets every stored entry of row k.
+        return int((_stored_along(left, -1) * _stored_along(right, -2)).sum())
+    if is_sparse(right):
+        return left.shape[-2] * stored_elements(right)
+    return stored_elements(left) * right.shape[-1]
+
+
+def _stored_along(matrix: torch.Tensor, axis: int) -> torch.Tensor:
+    """How many entries a sparse matrix [m, k] stores at each place of ``axis``."""
+    ones = matrix.detach().to_sparse_coo()
+    return torch.bincount(ones._indices()[axis], minlength=ones.shape[axis])
+
+
 def _mm(call: OperatorCall) -> OperatorWork:
-    left, right = call.tensor("self"), call.tensor("mat2")
-    return _product(left, right, left.numel() * right.shape[-1])
+    left, right = call.tensor("self"), call.tensor("other" if call.argument("mat2") is None else "mat2")
+    return _product(left, right, _multiply_adds(left, right), _bias(call))
+
+
+def _bias(call: OperatorCall) -> int:
+    """The addition of ``bias``, where the operator has one and got it."""
+    output = call.output_tensor()
+    return output.numel() if output is not None and isinstance(call.argument("bias"), torch.Tensor) else 0
+
+
+def _int8pack_mm(call: OperatorCall) -> OperatorWork:
+    left, right = call.tensor("self"), call.tensor("mat2")  # [m, k] and [n, k]; each column has a scale
+    return _product(left, right, left.numel() * right.shape[0], left.shape[0] * right.shape[0])
+
+
+def _foreach_mm(call: OperatorCall) -> OperatorWork:
+    lefts, rights = tensors_in(call.argument("self")), tensors_in(call.argument("mat2"))
+    flops = sum(
+        multiply_add_flops(left, right) * _multiply_adds(left, right) for left, right in zip(lefts, rights, strict=True)
+    )
+    return OperatorWork(matrix_flop_count=flops, matrix_dense_flop_count=flops)
+
+
+def _grouped_mm(call: OperatorCall) -> OperatorWork | None:
+    left, right, offsets = call.tensor("self"), call.tensor("mat2"), call.argument("offs")
+    if left.dim() == right.dim() == 3:
+        return _product(left, right, left.numel() * right.shape[2], _bias(call))
+    if not isinstance(offsets, torch.Tensor):
+        return None
+    # The groups divide rows of the left, columns of the right, or with two matrices what is summed over.
+    if left.dim() == right.dim():
+        divided, others = left.shape[1], left.shape[0] * right.shape[1]
+    elif left.dim() == 2:
+        divided, others = left.shape[0], right.shape[1] * right.shape[2]
+    else:
+        divided, others = right.shape[1], left.shape[1] * left.shape[2]
+    if type(offsets) is torch.Tensor and offsets.device.type != "meta":
+        divided = min(divided, int(offsets[-1]))
+    return _product(left, right, divided * others, _bias(call))
 
 
 def _addmm(call: OperatorCall) -> OperatorWork:
@@ -55,13 +104,19 @@ def _addmm(call: OperatorCall) -> OperatorWork:
     elements = left.shape[0] * right.shape[1]
     # The fused activation of _addmm_activation is one operation per element.
     activation = elements if call.name == "aten::_addmm_activation" else 0
-    return _product(left, right, left.numel() * right.shape[1], _addend(call, elements) + activation)
+    return _product(left, right, _multiply_adds(left, right), _addend(call, elements) + activation)
+
+
+def _sampled_addmm(call: OperatorCall) -> OperatorWork:
+    left, right = call.tensor("mat1"), call.tensor("mat2")
+    entries = stored_elements(call.tensor("self"))
+    return _product(left, right, entries * left.shape[-1], _addend(call, entries))
 
 
 def _baddbmm(call: OperatorCall) -> OperatorWork:
     left, right = call.tensor("batch1"), call.tensor("batch2")
-    multiply_adds = left.numel() * right.shape[2]
-    return _product(left, right, multiply_adds, _addend(call, left.shape[0] * left.shape[1] * right.shape[2]))
+    elements = left.shape[0] * left.shape[1] * right.shape[2]
+    return _product(left, right, _multiply_adds(left, right), _addend(call, elements))
 
 
 def _addbmm(call: OperatorCall) -> OperatorWork:
@@ -72,12 +127,12 @@ def _addbmm(call: OperatorCall) -> OperatorWork:
 
 def _mv(call: OperatorCall) -> OperatorWork:
     matrix, vector = call.tensor("self"), call.tensor("vec")
-    return _product(matrix, vector, matrix.numel())
+    return _product(matrix, vector, stored_elements(matrix))
 
 
 def _addmv(call: OperatorCall) -> OperatorWork:
     matrix, vector = call.tensor("mat"), call.tensor("vec")
-    return _product(matrix, vector, matrix.numel(), _addend(call, matrix.shape[0]))
+    return _product(matrix, vector, stored_elements(matrix), _addend(call, matrix.shape[0]))
 
 
 def _dot(call: OperatorCall) -> OperatorWork:
@@ -121,78 +176,17 @@ def _convolution_backward(call: OperatorCall) -> OperatorWork:
     return _product(gradient, weight, once * sum(wanted[:2]), bias)
 
 
-def attended_pairs(queries: int, keys: int, mask: str) -> int:
-    """Pairs of query and key that a mask keeps.
-
-    Args:
-        queries: Number of queries.
-        keys: Number of keys.
-        mask: ``dense``; ``top-left``, where query i sees keys 0 to i; or ``bottom-right``, where the last query sees
-            all keys, as in a continued prompt whose first ``keys - queries`` tokens are a prefix.
-    """
-    if mask == "dense":
-        return queries * keys
-    square = min(queries, keys)
-    triangle = square * (square + 1) // 2
-    if mask == "top-left":
-        return triangle + max(0, queries - keys) * keys
-    return triangle + max(0, keys - queries) * queries
-
-
-# Which corner the kernel's causal mask starts from when queries and keys differ in number: the flash kernels align the
-# last query with the last key, the others query 0 with key 0. (torch.nn.functional offers flash square masks only.)
-_BOTTOM_RIGHT_OPERATORS = frozenset(
-    f"aten::{name}{direction}"
-    for name, directions in (
-        ("_scaled_dot_product_flash_attention", ("", "_backward")),
-        ("_flash_attention", ("_forward", "_backward")),
-    )
-    for direction in directions
-)
-# These take [B, T, H, d]; the others [B, H, T, d].
-_TIME_FIRST_OPERATORS = frozenset(
-    f"aten::{name}_attention_{direction}" for name in ("_flash", "_efficient") for direction in ("forward", "backward")
-)
-_VARIABLE_LENGTH_ARGUMENTS = ("cum_seq_q", "cu_seqlens_q")
-_WINDOW_ARGUMENTS = ("window_size_left", "window_size_right", "window_size")
-_EFFICIENT_MASKS = {0: "dense", 1: "top-left", 2: "bottom-right"}
-
-
-def _attention(call: OperatorCall) -> OperatorWork | None:
-    query, key, value = call.tensor("query"), call.tensor("key"), call.tensor("value")
-    ragged = call.name in _TIME_FIRST_OPERATORS and any(
-        tensors_in([call.argument(name)]) for name in _VARIABLE_LENGTH_ARGUMENTS
-    )
-    if ragged or any(call.argument(name) not in (None, -1) for name in _WINDOW_ARGUMENTS):
-        # Lengths live on the device, or a window cuts the mask: no exact count from shapes alone.
-        return None
-    time_axis, head_axis = (1, 2) if call.name in _TIME_FIRST_OPERATORS else (2, 1)
-    mask_type = call.argument("custom_mask_type")
-    if isinstance(mask_type, int):
-        mask = _EFFICIENT_MASKS[mask_type]
-    elif call.argument("is_causal"):
-        mask = "bottom-right" if call.name in _BOTTOM_RIGHT_OPERATORS else "top-left"
-    else:
-        mask = "dense"
-    queries, keys = query.shape[time_axis], key.shape[time_axis]
-    heads = query.shape[0] * query.shape[head_axis]  # grouped key heads are shared, the products are not fewer
-    backward = call.name.endswith("backward")
-    flops_per_pair = 2 * (query.shape[3] + value.shape[3]) * (2 if backward else 1) * heads
-    pairs, dense_pairs = attended_pairs(queries, keys, mask), attended_pairs(queries, keys, "dense")
-    biased = any(isinstance(call.argument(name), torch.Tensor) for name in ("attn_mask", "attn_bias", "bias"))
-    per_pair = ATTENTION_BACKWARD_ELEMENTWISE if backward else ATTENTION_FORWARD_ELEMENTWISE + biased
-    return OperatorWork(
-        matrix_flop_count=flops_per_pair * pairs,
-        matrix_dense_flop_count=flops_per_pair * dense_pairs,
-        elementwise_flop_count=per_pair * heads * pairs,
-    )
-
-
 MATRIX_FORMULAS: dict[str, Formula] = {
-    "aten::mm": _mm,
-    "aten::bmm": _mm,
-    "aten::addmm": _addmm,
-    "aten::_addmm_activation": _addmm,
+    **dict.fromkeys(("aten::mm", "aten::bmm", "aten::_int_mm", "aten::_scaled_mm", "aten::_scaled_mm_v2"), _mm),
+    "aten::_sparse_sparse_matmul": _mm,
+    "aten::_weight_int8pack_mm": _int8pack_mm,
+    "aten::_foreach_mm": _foreach_mm,
+    **dict.fromkeys(
+        ("aten::_grouped_mm", "aten::_scaled_grouped_mm", "aten::_scaled_grouped_mm_v2"),
+        _grouped_mm,
+    ),
+    **dict.fromkeys(("aten::addmm", "aten::_addmm_activation", "aten::_sparse_addmm"), _addmm),
+    "aten::sparse_sampled_addmm": _sampled_addmm,
     "aten::baddbmm": _baddbmm,
     "aten::addbmm": _addbmm,
     "aten::mv": _mv,
@@ -205,24 +199,7 @@ MATRIX_FORMULAS: dict[str, Formula] = {
     "aten::cudnn_convolution": _convolution,
     "aten::convolution_overrideable": _convolution,
     "aten::convolution_backward": _convolution_backward,
-    "aten::_scaled_dot_product_flash_attention_for_cpu": _attention,
-    "aten::_scaled_dot_product_flash_attention_for_cpu_backward": _attention,
-    "aten::_scaled_dot_product_flash_attention": _attention,
-    "aten::_scaled_dot_product_flash_attention_backward": _attention,
-    "aten::_scaled_dot_product_efficient_attention": _attention,
-    "aten::_scaled_dot_product_efficient_attention_backward": _attention,
-    "aten::_scaled_dot_product_cudnn_attention": _attention,
-    "aten::_scaled_dot_product_cudnn_attention_backward": _attention,
-    "aten::_flash_attention_forward": _attention,
-    "aten::_flash_attention_backward": _attention,
-    "aten::_efficient_attention_forward": _attention,
-    "aten::_efficient_attention_backward": _attention,
-    "pamprof::flash_attention_4": _attention,
-    "pamprof::flash_attention_4_backward": _attention,
-    "pamprof::flash_attention_3": _attention,
-    "pamprof::flash_attention_3_backward": _attention,
-    "pamprof::flash_attention_2": _attention,
-    "pamprof::flash_attention_2_backward": _attention,
-    "pamprof::flex_decoding_attention": _attention,
+    **RECURRENT_FORMULAS,
+    **dict.fromkeys(ATTENTION_OPERATORS, attention_work),
 }
 """In-place and ``out=`` forms (a trailing underscore) share the formula of their base."""

@@ -11,6 +11,8 @@ import torch
 if TYPE_CHECKING:
     from torch._ops import OpOverload
 
+_COMPRESSED_LAYOUTS = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorCall:
@@ -72,3 +74,22 @@ def tensors_in(value: object) -> list[torch.Tensor]:
     if isinstance(value, (list, tuple)):
         return [tensor for item in value for tensor in tensors_in(item)]
     return []
+
+
+def is_sparse(tensor: torch.Tensor) -> bool:
+    """Whether it stores some of its elements only: coordinates, or compressed rows, columns or blocks of them."""
+    return tensor.layout in (torch.sparse_coo, *_COMPRESSED_LAYOUTS)
+
+
+def sparse_parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The dense tensors that a sparse one consists of: its indices, and last its values."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+
+
+def stored_elements(tensor: torch.Tensor) -> int:
+    """Elements that a tensor stores: all of a dense one, of a sparse one its values."""
+    return sparse_parts(tensor)[-1].numel() if is_sparse(tensor) else tensor.numel()

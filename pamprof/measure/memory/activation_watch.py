@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from pamprof.measure.memory.storage_tracker import StorageSet, held_bytes
+from pamprof.measure.memory.storage_tracker import StorageSet, held_bytes, storages_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    import torch
     from torch import nn
 
 
@@ -86,12 +86,12 @@ class ActivationWatch:
         """Follow what autograd saves; with ``look``, look at every tensor it saves and fetches."""
 
         def save(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
             self.has_saved = True
-            if id(storage) not in self._resident and storage.device.type == self._device_type:
-                self.saved.add(storage)
-                if self.at_save is not None:
-                    self.at_save(tensor)
+            for storage in storages_of(tensor):
+                if id(storage) not in self._resident and storage.device.type == self._device_type:
+                    self.saved.add(storage)
+                    if self.at_save is not None:
+                        self.at_save(tensor)
             if look:
                 self.look()
             # The tensor itself may be the output of the node that saves it, and would then keep itself alive.
@@ -102,8 +102,10 @@ class ActivationWatch:
                 self.look()
             return tensor
 
+        # Between two compiled parts of a step the compiler would otherwise trace the hooks as part of it.
+        hooks = (torch.compiler.disable(save), torch.compiler.disable(fetch)) if look else (save, fetch)
         try:
-            with saved_tensors_hooks(save, fetch):
+            with saved_tensors_hooks(*hooks):
                 yield
         finally:
             self.saved.close()

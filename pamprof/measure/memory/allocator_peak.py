@@ -8,43 +8,70 @@ from __future__ import annotations
 
 import gc
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from pamprof.errors import UnsupportedError
+from pamprof.measure.threads import in_every_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any as _Event  # torch's class has no type
 
 
-def cpu_allocation_peak(step: Callable[[], object]) -> int | None:
-    """Highest sum of bytes that torch's CPU allocator gave out during one run of ``step`` and had not got back.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What torch's profiler saw of one step.
 
-    What was allocated before counts neither when it is held nor when it is freed. Memory that a library takes from the
-    system by itself (packed operands of a matrix product) is not seen. None where this torch has no such profiler.
+    Attributes:
+        cpu_peak_bytes: Highest sum of bytes that torch's CPU allocator gave out during the step and had not got back.
+            What was allocated before counts neither when it is held nor when it is freed. Memory that a library takes
+            from the system by itself (packed operands of a matrix product) is not seen.
+        ran_compiled: Whether code of ``torch.compile`` ran, the layer's own included.
     """
+
+    cpu_peak_bytes: int
+    ran_compiled: bool
+
+
+def record(step: Callable[[], object]) -> Recording | None:
+    """Run ``step`` under torch's profiler, threads included; None where this torch has no such profiler."""
     # torch's private interface, pinned by a test: the public profiler reports the same blocks, but starts a tracing
     # library that costs seconds and writes to standard error.
     try:
         from torch._C._autograd import _disable_profiler_legacy, _enable_profiler_legacy
         from torch._C._profiler import ProfilerConfig, ProfilerState, _ExperimentalConfig
     except ImportError:
+        step()
         return None
     shapes, memory, stack, flops, modules = False, True, False, False, False
-    _enable_profiler_legacy(
-        ProfilerConfig(ProfilerState.CPU, shapes, memory, stack, flops, modules, _ExperimentalConfig())
-    )
-    try:
+    threads: list[list[_Event]] = []
+
+    @contextmanager
+    def recorded() -> Iterator[None]:
+        _enable_profiler_legacy(
+            ProfilerConfig(ProfilerState.CPU, shapes, memory, stack, flops, modules, _ExperimentalConfig())
+        )
+        try:
+            yield
+        finally:
+            threads.extend(_disable_profiler_legacy())
+
+    gc.collect()  # garbage of an earlier step must not be freed in the middle of this one
+    with in_every_thread(recorded):
         step()
-    finally:
-        threads = _disable_profiler_legacy()
-    events = [event for thread in threads for event in thread if str(event.kind()) == "memory_alloc"]
+    events = [event for thread in threads for event in thread]
+    blocks = [event for event in events if str(event.kind()) == "memory_alloc"]
+    if len(threads) > 1:
+        blocks.sort(key=events[0].cpu_elapsed_us)
     live = peak = 0
-    for event in events:
-        live += event.cpu_memory_usage()
+    for block in blocks:
+        live += block.cpu_memory_usage()
         peak = max(peak, live)
-    return peak
+    compiled = any(event.name().startswith("Torch-Compiled Region") for event in events)
+    return Recording(cpu_peak_bytes=peak, ran_compiled=compiled)
 
 
 class CudaPeak:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pamprof.measure.memory.activation_watch import ActivationWatch
-from pamprof.measure.memory.allocator_peak import cpu_allocation_peak, cuda_peak, cuda_storage_bytes
+from pamprof.measure.memory.allocator_peak import cuda_peak, cuda_storage_bytes, record
 from pamprof.measure.memory.storage_tracker import StorageTracker, held_bytes, held_storages
 from pamprof.records import Memory, Unknown
 
@@ -87,7 +87,7 @@ def decompose(
         inputs: Tensors the step reads and those it leaves its results in.
         allocated_before_bytes: On CUDA, what the allocator held before the module was built, as in ``measure_peak``.
         device_used_bytes: Device memory in use as the driver sees it; None where it cannot be read.
-        compiled: Whether the step runs compiled code, whose allocations a CPU tracker cannot see.
+        compiled: Whether the step runs compiled code, whose tensors no tracker sees; found out where it is not said.
 
     Raises:
         UnsupportedError: The device is neither a CPU nor CUDA.
@@ -174,22 +174,20 @@ class _Peak:
 
 
 def _on_cpu(step: Callable[[], object], resident: _Resident, watch: ActivationWatch, *, compiled: bool) -> _Peak:
+    # Gradients of the step before would be freed unseen in the middle of this one.
+    watch.drop_gradients()
+    recording = record(step)
     short_lived_bytes: int | None = None
     found_bytes = 0
-    if compiled:
+    if compiled or (recording is not None and recording.ran_compiled):
         watch.current_bytes = lambda: watch.saved.live_bytes + watch.gradient_bytes()
-        with watch.hooks(look=True):
-            step()
-        watch.look()
+        _watched(step, watch)
     else:
         tracker = _tracked(step, resident, watch, device_type="cpu")
         found_bytes = tracker.found_bytes
         short_lived_bytes = tracker.peak_bytes - resident.byte_count - watch.bytes_at_peak
-    # Gradients of the step before would be freed unseen in the middle of this one.
-    watch.drop_gradients()
-    allocated_bytes = cpu_allocation_peak(step)
     return _Peak(
-        peak_bytes=None if allocated_bytes is None else resident.byte_count + found_bytes + allocated_bytes,
+        peak_bytes=None if recording is None else resident.byte_count + found_bytes + recording.cpu_peak_bytes,
         short_lived_bytes=short_lived_bytes,
     )
 
@@ -203,12 +201,13 @@ def _on_cuda(
     *,
     compiled: bool,
 ) -> _Peak:
+    if not compiled:
+        recording = record(step)
+        compiled = recording is not None and recording.ran_compiled
     short_lived_bytes: int | None = None
     if compiled:
         watch.current_bytes = lambda: cuda_storage_bytes(device, "current")
-        with watch.hooks(look=True):
-            step()
-        watch.look()
+        _watched(step, watch)
     else:
         tracker = _tracked(step, resident, watch, device_type="cuda")
         short_lived_bytes = tracker.peak_bytes - resident.byte_count - watch.bytes_at_peak
@@ -221,6 +220,13 @@ def _on_cuda(
         workspace_bytes=max(0, peak.before_bytes - held),
         reserved_bytes=peak.reserved_bytes,
     )
+
+
+def _watched(step: Callable[[], object], watch: ActivationWatch) -> None:
+    """Run a step of compiled code, which makes tensors unseen, and look whenever autograd saves or fetches one."""
+    with watch.hooks(look=True):
+        step()
+    watch.look()
 
 
 def _tracked(
@@ -253,7 +259,7 @@ class _Resident:
     @property
     def byte_count(self) -> int:
         """All of it."""
-        return sum(storage.nbytes() for storage in self.storages.values())
+        return self.parameter_bytes + self.optimizer_bytes + self.state_bytes + self.input_bytes
 
     @classmethod
     def of(

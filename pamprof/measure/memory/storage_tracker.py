@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from contextlib import ExitStack, contextmanager
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch._ops import OpOverload
 from torch.autograd.function import BackwardCFunction
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from pamprof.measure.flops.operator_call import tensors_in
+from pamprof.measure.dispatch import observed
+from pamprof.measure.flops.operator_call import is_sparse, sparse_parts, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Self
+
+    from torch._ops import HigherOrderOperator, OpOverload
 
 # How deep objects inside objects are searched for tensors; a cache of layers of planes needs four.
 _SEARCH_DEPTH = 6
@@ -46,9 +50,23 @@ def held_bytes(*holders: object, device_type: str | None = None) -> int:
     return sum(storage.nbytes() for storage in held_storages(*holders, device_type=device_type).values())
 
 
+def storages_of(tensor: torch.Tensor) -> tuple[torch.UntypedStorage, ...]:
+    """Where a tensor lies: one storage, or those of the parts of a sparse or wrapped one; none where torch hides it."""
+    if is_sparse(tensor):
+        parts: Sequence[torch.Tensor] = sparse_parts(tensor.detach())
+    elif callable(flatten := getattr(tensor, "__tensor_flatten__", None)):
+        parts = [getattr(tensor, name) for name in flatten()[0]]
+    else:
+        try:
+            return (tensor.untyped_storage(),)
+        except NotImplementedError:
+            return ()
+    return tuple(storage for part in parts for storage in storages_of(part))
+
+
 def _search(item: object, *, depth: int, seen: set[int]) -> Iterator[torch.UntypedStorage]:
     if isinstance(item, torch.Tensor):
-        yield item.untyped_storage()
+        yield from storages_of(item)
     elif isinstance(item, torch.UntypedStorage):
         yield item
     elif depth >= 0 and id(item) not in seen:
@@ -80,22 +98,27 @@ class StorageSet:
 
     def __init__(self) -> None:
         self.live_bytes = 0
+        self._lock = RLock()  # a storage may be freed by any thread, and while another is added
         self._bytes: dict[int, int] = {}
         self._finalizers: dict[int, weakref.finalize[[int], torch.UntypedStorage]] = {}
 
-    def add(self, storage: torch.UntypedStorage) -> None:
-        """Follow a storage from now on; one already followed is measured again, since it may have been resized."""
+    def add(self, storage: torch.UntypedStorage) -> bool:
+        """Follow a storage from now on, and say whether it is new; one followed already is measured again."""
         key, size = id(storage), storage.nbytes()
-        if key not in self._finalizers:
-            finalizer = weakref.finalize(storage, self._forget, key)
-            finalizer.atexit = False
-            self._finalizers[key] = finalizer
-        self.live_bytes += size - self._bytes.get(key, 0)
-        self._bytes[key] = size
+        with self._lock:
+            new = key not in self._finalizers
+            if new:
+                finalizer = weakref.finalize(storage, self._forget, key)
+                finalizer.atexit = False
+                self._finalizers[key] = finalizer
+            self.live_bytes += size - self._bytes.get(key, 0)
+            self._bytes[key] = size
+        return new
 
     def _forget(self, key: int) -> None:
-        self._finalizers.pop(key, None)
-        self.live_bytes -= self._bytes.pop(key, 0)
+        with self._lock:
+            self._finalizers.pop(key, None)
+            self.live_bytes -= self._bytes.pop(key, 0)
 
     def close(self) -> None:
         """Stop following; ``live_bytes`` keeps its last value."""
@@ -104,8 +127,8 @@ class StorageSet:
         self._finalizers.clear()
 
 
-class StorageTracker(TorchDispatchMode):
-    """Follows every storage on one kind of device that operators return or read while the mode is active.
+class StorageTracker:
+    """Follows every storage on one kind of device that operators return or read, or that is resized, in its context.
 
     Attributes:
         peak_bytes: Highest live storage so far, storages held before included.
@@ -117,12 +140,10 @@ class StorageTracker(TorchDispatchMode):
         device_type: Which storages to follow, ``cpu`` or ``cuda``.
     """
 
-    supports_higher_order_operators = True
-
     def __init__(
         self, *holders: object, at_new_peak: Callable[[], None] | None = None, device_type: str = "cpu"
     ) -> None:
-        TorchDispatchMode.__init__(self)
+        self._context = ExitStack()
         self._storages = StorageSet()
         self._at_new_peak = at_new_peak
         self._device_type = device_type
@@ -137,40 +158,53 @@ class StorageTracker(TorchDispatchMode):
         """Bytes of the followed storages that are alive now."""
         return self._storages.live_bytes
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., object],
-        types: Sequence[type],
-        args: Sequence[object] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        """Run the operator and follow what it read and returned."""
-        del types
-        keywords = dict(kwargs or {})
-        if isinstance(func, OpOverload):
-            with self:  # under inference mode composite operators arrive whole
-                parts = func.decompose(*args, **keywords)
-            if parts is not NotImplemented:
-                return parts
-        output = func(*args, **keywords)
+    def __enter__(self) -> Self:
+        """Begin to follow; what is compiled runs as the eager code it was made from, and stays compiled for later."""
+        self._context.enter_context(torch.compiler.set_stance("force_eager"))
+        self._context.enter_context(_resizing(self.follow_storage))
+        self._context.enter_context(observed(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No more is followed; what is goes on until ``close``."""
+        self._context.close()
+
+    def ran(self, operator: OpOverload, args: Sequence[object], keywords: Mapping[str, object], output: object) -> None:
+        """Follow what an operator read and returned."""
         # What was read is still alive, so the moment after the call is the operator's fullest.
-        before = self.live_bytes
-        self._add(args, keywords)
-        self.found_bytes += self.live_bytes - before
+        self.found_bytes += self._add(args, keywords)
         self._add(output)
-        if not _sums_in_place(func, args):
+        if not _sums_in_place(operator, args):
             self._note()
-        return output
+
+    def ran_whole(
+        self, operator: HigherOrderOperator, args: Sequence[object], keywords: Mapping[str, object], output: object
+    ) -> None:
+        """Follow what a higher-order operator read and returned."""
+        del operator
+        self.found_bytes += self._add(args, keywords)
+        self._add(output)
+        self._note()
+
+    def follow_storage(self, storage: torch.UntypedStorage) -> None:
+        """Follow a storage, or measure it again."""
+        if storage.device.type == self._device_type:
+            self._storages.add(storage)
+            self._note()
 
     def follow(self, *values: object) -> None:
         """Follow the storages of all tensors in ``values`` that lie on the device."""
         self._add(*values)
         self._note()
 
-    def _add(self, *values: object) -> None:
+    def _add(self, *values: object) -> int:
+        """Follow the storages of all tensors; the bytes of those that are new."""
+        new_bytes = 0
         for tensor in tensors_in(values):
-            if tensor.device.type == self._device_type:
-                self._storages.add(tensor.untyped_storage())
+            for storage in storages_of(tensor):
+                if storage.device.type == self._device_type and self._storages.add(storage):
+                    new_bytes += storage.nbytes()
+        return new_bytes
 
     def close(self) -> None:
         """Stop following; the figures stay."""
@@ -181,6 +215,23 @@ class StorageTracker(TorchDispatchMode):
             self.peak_bytes = self.live_bytes
             if self._at_new_peak is not None:
                 self._at_new_peak()
+
+
+@contextmanager
+def _resizing(followed: Callable[[torch.UntypedStorage], None]) -> Iterator[None]:
+    """Tell of every storage that is resized, which sharded parameters are on every use and no operator shows."""
+    resize = torch.UntypedStorage.resize_
+
+    def resize_and_tell(storage: torch.UntypedStorage, size: int) -> object:
+        found = resize(storage, size)
+        followed(storage)
+        return found
+
+    setattr(torch.UntypedStorage, "resize_", resize_and_tell)  # noqa: B010  # its type is not to be changed
+    try:
+        yield
+    finally:
+        setattr(torch.UntypedStorage, "resize_", resize)  # noqa: B010
 
 
 def _sums_in_place(func: Callable[..., object], args: Sequence[object]) -> bool:

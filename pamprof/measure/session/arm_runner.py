@@ -174,7 +174,7 @@ class ArmRunner:
             memory=memory,
             monitor=window,
             unknowns=(*self._environment_unknowns, *unknowns, *timing_unknowns, *window_unknowns),
-            notes=_notes(self.device.kind),
+            notes=(*_notes(self.device.kind), *step.notes),
             kernel_shares=kernel_shares(kernels),
             logits_width=logits_width(step.module),
             kernel_configurations=launched.configurations,

@@ -109,6 +109,11 @@ def _protocol(measured: MeasuredRow) -> str:
     return protocol_label(ratios.process_count, ratios.spread_ratio)
 
 
+def _without_flops(run: Run) -> str | None:
+    """Why a rate of FLOPs is missing where none were counted."""
+    return "no matrix FLOPs were counted" if run.flops.matrix_flop_count == 0 else None
+
+
 def _energy_reason(run: Run) -> str:
     energy = run.monitor.energy if run.monitor is not None else None
     if energy is not None and energy.invalid_reasons:
@@ -222,7 +227,7 @@ METRICS = (
         read=lambda m: None if (u := m.summary.model_flops_utilisation) is None else u.median,
         written=units.percent,
         unknown_fields=("model_flops_utilisation",),
-        otherwise=lambda _: "the device's dense peak for this dtype is not known to pamprof",
+        otherwise=lambda run: _without_flops(run) or "the device's dense peak for this dtype is not known to pamprof",
     ),
     Metric(
         name="roof_share",
@@ -235,7 +240,9 @@ METRICS = (
         written=lambda x: units.percent(x, 3),
         csv=("roof_share_ratio",),
         unknown_fields=("model_flops_utilisation",),
-        otherwise=lambda _: "no ceiling was measured, and the device's peak or bandwidth is not known to pamprof",
+        otherwise=lambda run: (
+            _without_flops(run) or "no ceiling was measured, and the device's peak or bandwidth is not known to pamprof"
+        ),
         detail=lambda m: "" if m.summary.roof is None else roof_remark(m.summary.roof),
     ),
     Metric(

@@ -147,8 +147,10 @@ def _reference_weights(inputs: ReportInputs) -> dict[Point, int]:
 
 
 def against(value: float, base: float) -> str:
-    """`` (+3.1 %)`` beside a value that differs from its base; empty where it does not."""
-    return "" if value == base else f" ({'+' if value > base else '−'}{units.percent(abs(value / base - 1))})"
+    """`` (+3.1 %)`` beside a value that differs from its base; empty where it does not, or the base is 0."""
+    return (
+        "" if value == base or not base else f" ({'+' if value > base else '−'}{units.percent(abs(value / base - 1))})"
+    )
 
 
 def hand_written(inputs: ReportInputs) -> str | None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pamprof.errors import UnsupportedError
-from pamprof.measure.memory.allocator_peak import cpu_allocation_peak
+from pamprof.measure.memory.allocator_peak import record
 from pamprof.measure.memory.breakdown import decompose, measure_peak, memory_unknowns, process_peak_bytes
 from pamprof.measure.memory.storage_tracker import StorageSet, StorageTracker, held_bytes
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
@@ -276,7 +276,7 @@ def test_the_allocator_counts_what_a_step_takes_and_no_more():
         kept.clear()  # allocated before, so that its end is none of the step's
         kept.append(mebibytes(4))
 
-    assert cpu_allocation_peak(step) == 64 * MIB
+    assert record(step).cpu_peak_bytes == 64 * MIB
 
 
 def test_the_allocator_sees_the_buffer_that_a_kernel_takes_inside_one_operator():
@@ -285,7 +285,7 @@ def test_the_allocator_sees_the_buffer_that_a_kernel_takes_inside_one_operator()
     def step():
         return values.sort(stable=True).values.sum()
 
-    tracked, allocated = measure_peak(step, CPU, values), held_bytes(values) + cpu_allocation_peak(step)
+    tracked, allocated = measure_peak(step, CPU, values), held_bytes(values) + record(step).cpu_peak_bytes
     memory = decompose(step, device=CPU, module=nn.Identity(), optimizer=None, state=None, inputs=[values])
     assert allocated > tracked
     assert memory.peak_bytes == allocated
