@@ -187,6 +187,13 @@ class TestAttention:
             assert count_flops(lambda: F.scaled_dot_product_attention(q, q, q, is_causal=True)) == plain
 
 
+def test_routing_of_experts_is_free_and_whole_division_one_operation():
+    experts = torch.tensor([0, 2, 1, 1, 0, 2])
+    assert elementwise(lambda: torch.histc(experts.float(), bins=3, min=0, max=2)) == 0
+    assert elementwise(lambda: experts // 2) == 0
+    assert elementwise(lambda: experts.float() // 2) == 6
+
+
 # With dropout a CPU computes the dense products; no kernel there skips what is masked.
 @pytest.mark.parametrize(
     ("place", "dropout"), [("cpu", 0.0), ("meta", 0.0), ("meta", 0.1), ("fake", 0.0), ("fake", 0.1)]
