@@ -19,6 +19,10 @@ class SpecError(UsageError):
     """Sizes that no layer can have, such as a head_dim that does not divide the width."""
 
 
+class LayerError(UsageError):
+    """A registered layer that cannot be used: its package does not load, or what it offers is no layer."""
+
+
 class RecordError(PamprofError):
     """A record file that cannot be read, was truncated, or was written by a newer schema."""
 

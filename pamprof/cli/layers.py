@@ -48,28 +48,31 @@ def layers(
     json: Json = False,
 ) -> None:
     """Print every arm's sizes, parameter and FLOP counts as matched; builds and measures nothing."""
-    from pamprof.measure.session.matched_arms import matched_arms
+    from pamprof.measure.session.matched_arms import planned_arms
     from pamprof.render.text import clean
     from pamprof.workloads.registry import broken_layers
+    from pamprof.workloads.standard_output import talk_to_stderr
 
-    arms = matched_arms(
-        preset=preset,
-        sizes=own_sizes(
-            model_dim=model_dim,
-            heads=heads,
-            head_dim=head_dim,
-            depth=depth,
-            hidden_dim=hidden_dim,
-            vocabulary_size=vocabulary_size,
-            chunk_size=chunk_size,
-            activation=activation,
-        ),
-        layers=some_names(layer, "--layer"),
-        match_axis=match,
-        sequence_length=sequence_length,
-        dtype=choice(Dtype, dtype, "--dtype"),
-    )
-    for name, reason in broken_layers().items():
+    with talk_to_stderr():
+        arms, failed = planned_arms(
+            preset=preset,
+            sizes=own_sizes(
+                model_dim=model_dim,
+                heads=heads,
+                head_dim=head_dim,
+                depth=depth,
+                hidden_dim=hidden_dim,
+                vocabulary_size=vocabulary_size,
+                chunk_size=chunk_size,
+                activation=activation,
+            ),
+            layers=some_names(layer, "--layer"),
+            match_axis=match,
+            sequence_length=sequence_length,
+            dtype=choice(Dtype, dtype, "--dtype"),
+        )
+        broken = {**broken_layers(), **{layer.layer: layer.reason for layer in failed}}
+    for name, reason in broken.items():
         typer.echo(clean(f"pamprof: layer {name} is left out: {reason}"), err=True)
     facts = [arm.facts for arm in arms]
     if json:

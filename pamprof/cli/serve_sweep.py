@@ -51,7 +51,7 @@ _COLUMNS = (
     "J/token",
     "memory per sequence",
     "memory in all",
-    "time to first token",
+    "first token, idle device",
     "sequences that fit",
 )
 
@@ -189,7 +189,7 @@ def _show(records: RecordFile, *, every: bool) -> None:
 def _row(curve: ServingCurve, point: ServingPoint) -> tuple[str, ...]:
     step = point.seconds_per_output_token
     energy = point.joules_per_token
-    first_token = point.time_to_first_token
+    first_token = point.idle_time_to_first_token
     fits = curve.maximum_batch(point.context)
     return (
         curve.title,

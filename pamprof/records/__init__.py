@@ -10,8 +10,10 @@ from pamprof.records.run import (
     Ceilings,
     FlopCount,
     Gate,
+    GraphBreaks,
     KernelShare,
     OperatorCount,
+    RefusedClaim,
     Run,
     Skip,
     SkipKind,
@@ -19,7 +21,15 @@ from pamprof.records.run import (
     Timing,
     Unknown,
 )
-from pamprof.records.session import ArmFacts, Effort, MatchResidual, Perplexity, Session, SessionKind
+from pamprof.records.session import (
+    ArmFacts,
+    Effort,
+    MatchResidual,
+    Perplexity,
+    Session,
+    SessionKind,
+    UnplannedLayer,
+)
 from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
 
 __all__ = [
@@ -34,6 +44,7 @@ __all__ = [
     "Execution",
     "FlopCount",
     "Gate",
+    "GraphBreaks",
     "ImplementationFacts",
     "ImplementationKind",
     "Interval",
@@ -52,6 +63,7 @@ __all__ = [
     "Price",
     "PriceQuote",
     "ProcessorUse",
+    "RefusedClaim",
     "Run",
     "Scope",
     "Series",
@@ -62,6 +74,7 @@ __all__ = [
     "StopReason",
     "Timing",
     "Unknown",
+    "UnplannedLayer",
     "Workload",
     "occupied_vcpus",
 ]

@@ -12,12 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pamprof.records.price import Price
+    from pamprof.records.session import ArmFacts
     from pamprof.records.workload import LayerSpec, Workload
 
 
 def impossible(record: Session | Run | Skip | Ceilings) -> str | None:
     """The first value of ``record`` that must be a positive finite number and is not, as ``name is value``."""
-    found = (f"{name} is {value}" for name, value in _positive(record) if not (isfinite(value) and value > 0))
+    return _first_fault(_positive(record))
+
+
+def impossible_arm(arm: ArmFacts) -> str | None:
+    """The same of one arm of a session."""
+    return _first_fault(_arm(arm))
+
+
+def _first_fault(values: Iterator[tuple[str, float]]) -> str | None:
+    found = (f"{name} is {value}" for name, value in values if not (isfinite(value) and value > 0))
     return next(found, None)
 
 
@@ -39,10 +49,7 @@ def _positive(record: Session | Run | Skip | Ceilings) -> Iterator[tuple[str, fl
         case Session():
             yield "sequence_length", record.sequence_length
             for arm in record.arms:
-                yield from _spec("arms.spec", arm.spec)
-                yield "arms.parameter_count", arm.parameter_count
-                if arm.matrix_flop_count_per_token:  # unknown, or a layer without a matrix product
-                    yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
+                yield from _arm(arm)
             if record.quote is not None:
                 for name in ("chosen", "low", "high"):
                     yield from _price(f"quote.{name}", getattr(record.quote, name))
@@ -58,6 +65,13 @@ def _price(name: str, price: Price) -> Iterator[tuple[str, float]]:
     if price.share is not None:
         yield f"{name}.share.numerator", price.share.numerator
         yield f"{name}.share.denominator", price.share.denominator
+
+
+def _arm(arm: ArmFacts) -> Iterator[tuple[str, float]]:
+    yield from _spec("arms.spec", arm.spec)
+    yield "arms.parameter_count", arm.parameter_count
+    if arm.matrix_flop_count_per_token:  # not unknown, and the layer has matrix products
+        yield "arms.matrix_flop_count_per_token", arm.matrix_flop_count_per_token
 
 
 def _run(run: Run) -> Iterator[tuple[str, float]]:

@@ -24,11 +24,11 @@ from typing import Any
 import msgspec
 
 from pamprof.errors import RecordError
-from pamprof.records.checks import impossible
+from pamprof.records.checks import impossible, impossible_arm
 from pamprof.records.magnitudes import outsized
 from pamprof.records.older import completed_run, completed_session
 from pamprof.records.run import Ceilings, Run, Skip
-from pamprof.records.session import Session
+from pamprof.records.session import ArmFacts, Session
 
 SCHEMA_VERSION = 1
 
@@ -103,15 +103,54 @@ def decode(line: bytes) -> Record:
     if envelope.crc32 != f"{zlib.crc32(body):08x}":
         raise RecordError("the record does not match its checksum; the line was changed after it was written")
     try:
+        return _true(envelope.type, body, cls)
+    except RecordError:
+        kept = _without_untrue_arms(body) if cls is Session else None
+        if kept is None:
+            raise
+        return _true(envelope.type, kept, Session)
+
+
+def _true(kind: str, body: bytes, cls: type[Record]) -> Record:
+    """The record of ``body``, completed.
+
+    Raises:
+        RecordError: It does not fit the schema, or no measurement can have written it.
+    """
+    try:
         record = msgspec.json.decode(body, type=cls)
     except msgspec.DecodeError as exc:
-        raise RecordError(f"{envelope.type} record does not fit the schema: {exc}") from exc
+        raise RecordError(f"{kind} record does not fit the schema: {exc}") from exc
     outlier = outsized(record)
     if outlier is not None:
-        raise RecordError(f"{envelope.type} record cannot be true: {outlier}, a size nothing has; measure it again")
+        raise RecordError(f"{kind} record cannot be true: {outlier}, a size nothing has; measure it again")
     fault = impossible(record)
     if fault is not None:
-        raise RecordError(f"{envelope.type} record cannot be true: {fault}, not a positive number; measure it again")
+        raise RecordError(f"{kind} record cannot be true: {fault}, not a positive number; measure it again")
     if isinstance(record, Session):
         return completed_session(record)
     return completed_run(record) if isinstance(record, Run) else record
+
+
+def _without_untrue_arms(body: bytes) -> bytes | None:
+    """A session without the arms whose stored sizes cannot be true: one layer's formula must not lose the others.
+
+    None where no arm is left, or its arms are not what is wrong with it.
+    """
+    try:
+        document = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        arms = msgspec.json.decode(document["arms"], type=list[msgspec.Raw])
+    except (msgspec.DecodeError, KeyError):
+        return None
+    kept = [arm for arm in arms if _holds(arm)]
+    if not kept or len(kept) == len(arms):
+        return None
+    return msgspec.json.encode({**document, "arms": kept})
+
+
+def _holds(arm: msgspec.Raw) -> bool:
+    try:
+        facts = msgspec.json.decode(arm, type=ArmFacts)
+    except msgspec.DecodeError:
+        return False
+    return outsized(facts) is None and impossible_arm(facts) is None

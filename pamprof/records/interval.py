@@ -40,6 +40,15 @@ class Interval:
             confidence=min(self.confidence, other.confidence),
         )
 
+    def holding(self, other: Interval) -> Interval:
+        """The same estimate with ends that hold those of ``other``, too."""
+        return Interval(
+            low=min(self.low, other.low),
+            median=self.median,
+            high=max(self.high, other.high),
+            confidence=min(self.confidence, other.confidence),
+        )
+
     def inverse(self) -> Interval:
         """The interval of the reciprocal of a positive estimate."""
         return Interval(low=1 / self.high, median=1 / self.median, high=1 / self.low, confidence=self.confidence)

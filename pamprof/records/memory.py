@@ -10,12 +10,14 @@ class Memory:
     """Peak tensor storage of one step and what it is made of, in bytes. ``peak`` is measured, the parts are summed.
 
     Attributes:
-        peak_bytes: Highest live tensor storage during a step, this arm alone.
+        peak_bytes: Highest live tensor storage during a step, this arm alone; None where it could not be followed.
         parameter_bytes: Parameters and buffers, casts kept for inference included.
-        gradient_bytes: Gradients alive at the peak (train); 0 where the peak is before the backward pass.
+        gradient_bytes: Gradients alive at the peak (train), or after a step where the peak is not known; 0 where the
+            peak is before the backward pass.
         optimizer_bytes: Optimizer state (train).
         saved_activation_bytes: Storage autograd holds for the backward pass at the peak (train).
-        state_bytes: Recurrent state or KV cache (prefill, decode).
+        state_bytes: Recurrent state or KV cache (prefill, decode), and tensors that steps leave in a list, dictionary
+            or deque of the model.
         state_kind: ``state`` or ``kv-cache``; None in training.
         input_bytes: Inputs and outputs the step keeps.
         reserved_bytes: What the caching allocator holds (CUDA).

@@ -60,6 +60,11 @@ class Timing:
         recompilation_count: Frames that torch.compile compiled between the first sample and the last, of the arm or of
             the reference: each lies inside a timed step. None in older records.
         graph_break_count: Graph breaks among them; None likewise.
+        recompiled_samples: Positions, from 0, of the arm's samples in which a frame was compiled; None likewise.
+        reference_recompiled_samples: Likewise of the reference.
+        grown_bytes: By how much more the arm held after the last sample than before the first: tensors reachable from
+            model, optimizer and state, and on CUDA what the allocator gave out and the reference does not hold. None
+            likewise.
         settled: Whether power, clocks and step time were stationary before the first sample; None where nobody looked.
     """
 
@@ -82,6 +87,32 @@ class Timing:
     settled: bool | None = None
     recompilation_count: int | None = None
     graph_break_count: int | None = None
+    recompiled_samples: tuple[int, ...] | None = None
+    reference_recompiled_samples: tuple[int, ...] | None = None
+    grown_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphBreaks:
+    """Where torch.compile could not go on inside a region: how often, and why the first time, with file and line."""
+
+    count: int
+    first_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedClaim:
+    """A figure that a layer's closed form gives and a count contradicts.
+
+    Attributes:
+        quantity: ``parameter_count``, ``matrix_flop_count`` or ``state_byte_count``.
+        claimed: What the layer gave, in words where it was no number.
+        counted: What was counted; None where nothing could be.
+    """
+
+    quantity: str
+    claimed: str
+    counted: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +200,9 @@ class Run:
             device, None in records that wrote them into ``notes``, until they are read (see ``older``).
         elapsed_seconds: Spent on the point in all: check, count, compilation, memory, warm-up, samples, monitored
             window; None in older records.
+        graph_breaks: Of a compiled arm, those met before its first sample; None for other arms, where nothing was
+            compiled anew in its process, and in older records.
+        refused_claims: Closed forms of the layer that do not hold; None in older records.
     """
 
     session_id: str
@@ -191,6 +225,8 @@ class Run:
     kernel_shares: tuple[KernelShare, ...] | None = None
     position_parameter_count: int | None = None
     elapsed_seconds: float | None = None
+    graph_breaks: GraphBreaks | None = None
+    refused_claims: tuple[RefusedClaim, ...] | None = None
 
 
 class SkipKind(StrEnum):
@@ -248,10 +284,15 @@ class Ceilings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """A planned workload without a number, and the reason in one sentence."""
+    """A planned workload without a number, and the reason in one sentence.
+
+    ``traceback`` is that of the error, shortened in its middle where it is long; None where there was none, and in
+    older records.
+    """
 
     session_id: str
     started_at: str
     workload: Workload
     kind: SkipKind
     reason: str
+    traceback: str | None = None

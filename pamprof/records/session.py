@@ -50,6 +50,15 @@ class ArmFacts:
     residuals: tuple[MatchResidual, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnplannedLayer:
+    """A layer that was asked for and could not be planned: why, in one sentence, and the traceback where there is."""
+
+    layer: str
+    reason: str
+    traceback: str | None = None
+
+
 class SessionKind(StrEnum):
     """What a session measured: paired arms at planned points, or curves for serving that find their own points."""
 
@@ -97,6 +106,7 @@ class Session:
         effort: How much was to be measured and how carefully; None in sweeps, and in records before there was a choice.
         unplanned_count: Points that a standard comparison would have planned besides; None likewise.
         time_budget_seconds: After which no further point was begun; None where there was no end.
+        unplanned_layers: Layers without an arm, because planning them failed.
     """
 
     session_id: str
@@ -119,3 +129,4 @@ class Session:
     effort: Effort | None = None
     time_budget_seconds: float | None = None
     unplanned_count: int | None = None
+    unplanned_layers: tuple[UnplannedLayer, ...] = ()

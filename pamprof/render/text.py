@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import unicodedata
 from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from pamprof import units
@@ -34,12 +35,15 @@ def acts(character: str) -> bool:
 
 
 def cleaned(view: _View) -> _View:
-    """``view`` with ``clean`` applied to every string, however deep; dataclasses and tuples are rebuilt."""
+    """``view`` with ``clean`` applied to every string, however deep; dataclasses and tuples are rebuilt.
+
+    Members of enumerations stay what they are.
+    """
     return cast("_View", _cleaned(view))
 
 
 def _cleaned(value: object) -> object:
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, Enum):
         return clean(value)
     if isinstance(value, tuple):
         return tuple(_cleaned(item) for item in value)

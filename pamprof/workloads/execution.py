@@ -6,6 +6,7 @@ The same three ways for every arm, so that no architecture is compared compiled 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +17,8 @@ from pamprof.records import Execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch._dynamo.output_graph import GraphCompileReason
 
     from pamprof.workloads.base import SequenceModel
 
@@ -66,6 +69,29 @@ def compiler_counts() -> tuple[int, int]:
         return 0, 0
     counters = dynamo.counters
     return counters["frames"]["total"], sum(counters["graph_break"].values())
+
+
+def first_graph_break(known: int) -> str | None:
+    """Why torch.compile met the first graph break after ``known`` ones, with file and line; None where it does not say.
+
+    ``known`` is what ``graph_break_reason_count`` gave before.
+    """
+    reasons = _graph_break_reasons()[known:]
+    if not reasons:
+        return None
+    what = str(reasons[0].reason).strip().partition("\n")[0]
+    stack = reasons[0].user_stack
+    return f"{what} ({Path(stack[-1].filename).name}, line {stack[-1].lineno})" if stack else what
+
+
+def graph_break_reason_count() -> int:
+    """Graph breaks with a reason in this process so far; one may have several, repeated ones among them."""
+    return len(_graph_break_reasons())
+
+
+def _graph_break_reasons() -> list[GraphCompileReason]:
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return [] if dynamo is None else dynamo.graph_break_reasons
 
 
 def capture_graph(step: Callable[[], Captured]) -> Callable[[], Captured]:

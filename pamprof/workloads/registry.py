@@ -12,7 +12,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, cast
 
-from pamprof.errors import UsageError
+from pamprof.errors import LayerError, UsageError
+from pamprof.workloads.standard_output import talk_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,20 +72,20 @@ def register(layer: LayerDefinition) -> None:
 
 
 def layer_names() -> tuple[str, ...]:
-    """Names of all registered layers, built-ins first, without importing any of them."""
-    return tuple(_sources())
+    """Names of all layers, built-ins first and those given to this process last, without importing any of them."""
+    return tuple(dict.fromkeys((*layer_sources(), *_given)))
 
 
 def definition(name: str) -> LayerDefinition:
     """The layer registered as ``name``.
 
     Raises:
-        UsageError: No layer has this name (the message says which there are), two packages claim it, its module cannot
-            be imported, or what it holds is not a layer definition.
+        UsageError: No layer has this name (the message says which there are).
+        LayerError: Two packages claim it, its module cannot be imported, or what it holds is not a layer definition.
     """
     if name in _given:
         return _given[name]
-    sources = _sources()
+    sources = layer_sources()
     if name not in sources:
         near = get_close_matches(name, sources, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -95,7 +96,7 @@ def definition(name: str) -> LayerDefinition:
 def definitions() -> dict[str, LayerDefinition]:
     """Every layer that can be imported, by name, built-ins first; ``broken_layers`` has the others."""
     loaded: dict[str, LayerDefinition] = {}
-    for name, values in _sources().items():
+    for name, values in layer_sources().items():
         try:
             loaded[name] = _load(name, values)
         except UsageError:
@@ -106,7 +107,7 @@ def definitions() -> dict[str, LayerDefinition]:
 def broken_layers() -> dict[str, str]:
     """Registered layers that cannot be used, by name, with the reason."""
     broken: dict[str, str] = {}
-    for name, values in _sources().items():
+    for name, values in layer_sources().items():
         try:
             _load(name, values)
         except UsageError as exc:
@@ -114,7 +115,7 @@ def broken_layers() -> dict[str, str]:
     return broken
 
 
-def _sources() -> dict[str, tuple[str, ...]]:
+def layer_sources() -> dict[str, tuple[str, ...]]:
     """The ``module:attribute`` values claimed for every name; a built-in name belongs to its built-in alone."""
     sources: dict[str, tuple[str, ...]] = {name: (value,) for name, value in BUILT_IN_LAYERS.items()}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda found: (found.name, found.value)):
@@ -129,22 +130,31 @@ def _sources() -> dict[str, tuple[str, ...]]:
 @cache
 def _load(name: str, values: tuple[str, ...]) -> LayerDefinition:
     if len(values) > 1:
-        raise UsageError(f"layer {name!r} is registered twice, by {' and '.join(values)}; uninstall one of them")
+        raise LayerError(f"layer {name!r} is registered twice, by {' and '.join(values)}; uninstall one of them")
     (value,) = values
     try:
-        loaded = EntryPoint(name=name, value=value, group=ENTRY_POINT_GROUP).load()
-    except Exception as exc:  # a foreign module may raise anything while it is imported
-        raise UsageError(
+        with talk_to_stderr():
+            loaded = EntryPoint(name=name, value=value, group=ENTRY_POINT_GROUP).load()
+    except (Exception, SystemExit) as exc:  # a foreign module may raise anything while it is imported
+        raise LayerError(
             f"layer {name!r} cannot be loaded from {value}: {type(exc).__name__}: {exc}; "
             "repair or uninstall its package"
         ) from exc
-    if callable(loaded) and not hasattr(loaded, "implementations") and _adopt is not None:
+    if callable(loaded) and not _offers(loaded, "implementations") and _adopt is not None:
         return _adopt(name, value)
-    missing = [attribute for attribute in _REQUIRED if not hasattr(loaded, attribute)]
+    missing = [attribute for attribute in _REQUIRED if not _offers(loaded, attribute)]
     if missing:
-        raise UsageError(f"layer {name!r} at {value} lacks {', '.join(missing)}; see pamprof.workloads.base")
+        raise LayerError(f"layer {name!r} at {value} lacks {', '.join(missing)}; see pamprof.workloads.base")
     if getattr(loaded, "name", None) != name:
-        raise UsageError(
+        raise LayerError(
             f"layer {name!r} at {value} calls itself {getattr(loaded, 'name', None)!r}; register it under that name"
         )
     return cast("LayerDefinition", loaded)
+
+
+def _offers(loaded: object, attribute: str) -> bool:
+    """Whether a definition has ``attribute``; one that fails when it is read is there, and says so where it is used."""
+    try:
+        return hasattr(loaded, attribute)
+    except Exception:  # noqa: BLE001 - a property may raise anything
+        return True

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from pamprof.errors import UnsupportedError
+from pamprof.errors import PamprofError, UnsupportedError
 from pamprof.records import Dtype, Execution, Phase, Scope
 from pamprof.workloads.base import ChoosesKernels
 from pamprof.workloads.execution import capture_graph, check_execution, compile_regions, first_line, timed
@@ -224,6 +224,28 @@ class PreparedStep:
     def _capture(self) -> torch.Tensor:
         self.run = capture_graph(self.eager)
         return self.run()
+
+
+def check_output(step: PreparedStep) -> None:
+    """Run the plain or compiled step once and look at what it returns.
+
+    Raises:
+        PamprofError: It is no tensor of the shape that the phase asks for, or holds what is not a number.
+    """
+    workload, output = step.workload, step.eager()
+    who = f"{workload.spec.layer} {workload.implementation}"
+    if not isinstance(output, torch.Tensor):
+        raise PamprofError(f"{who} returns {type(output).__name__} from a step of {workload.phase}, not a tensor")
+    wanted: tuple[int, ...] | None = None
+    if workload.phase is Phase.TRAIN:
+        wanted = ()
+    elif workload.scope is Scope.MODEL:
+        wanted = (workload.batch_size, workload.spec.vocabulary_size)
+    if wanted is not None and tuple(output.shape) != wanted:
+        found = list(output.shape)
+        raise PamprofError(f"{who} returns shape {found} from a step of {workload.phase}, not {list(wanted)}")
+    if bool(output.isnan().any()):
+        raise PamprofError(f"{who} returns NaN from a step of {workload.phase}; a wrong result is not timed")
 
 
 def _observed(step: Callable[[], torch.Tensor]) -> torch.Tensor:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import log
 
 import pytest
 
 from pamprof.analysis import analyse
 from pamprof.analysis.comparison.comparisons import common_reference
-from pamprof.analysis.comparison.crossovers import STEADY_STEP, _locate, modelled_crossovers, steady_steps
+from pamprof.analysis.comparison.crossovers import STEADY_STEP, _locate, _Place, modelled_crossovers, steady_steps
 from pamprof.analysis.comparison.names import layer_facts_of
 from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity
 from pamprof.records import Dtype, Interval, Phase, Point, Scope
@@ -22,6 +23,17 @@ def around(value: float, width: float = 0.01) -> Interval:
     return Interval(low=value * (1 - width), median=value, high=value * (1 + width), confidence=0.95)
 
 
+def located(ratios, reference_seconds=None):
+    """The crossover of ratios by length; the reference takes as long at all of them unless told otherwise."""
+    seconds = reference_seconds or [1.0] * len(ratios)
+    return _locate(
+        [
+            _Place(length=length, ratio=value, reference_seconds=took)
+            for (length, value), took in zip(ratios, seconds, strict=True)
+        ]
+    )
+
+
 def found(implementation: str, phase: Phase, batch_size: int) -> Crossover:
     (crossover,) = [
         c
@@ -33,7 +45,7 @@ def found(implementation: str, phase: Phase, batch_size: int) -> Crossover:
 
 
 def test_crossover_is_interpolated_in_the_logarithms() -> None:
-    interval, direction, reason = _locate([(1000, around(2.0)), (4000, around(0.5))])
+    interval, direction, reason = located([(1000, around(2.0)), (4000, around(0.5))])
     assert interval is not None
     assert interval.median == pytest.approx(2000)
     assert interval.low < 2000 < interval.high
@@ -41,15 +53,49 @@ def test_crossover_is_interpolated_in_the_logarithms() -> None:
     assert "2.00×" in reason
 
 
+def exact(value: float) -> Interval:
+    return Interval(low=value, median=value, high=value, confidence=0.95)
+
+
+@pytest.mark.parametrize(
+    ("reference_seconds", "low", "high"),
+    [
+        # The ratio itself is linear: 1 above at 1000, 1/2 below at 4000, so 2/3 of the way.
+        ([1.0, 1.0], 2000.0, 3000.0),
+        # The reference takes 16 times as long at 4000: 1 s more at 1000, 8 s less at 4000, so a ninth of the way.
+        ([1.0, 16.0], 1000 + 3000 / 9, 3000.0),
+    ],
+)
+def test_the_interval_of_a_crossover_holds_affine_and_logarithmic_interpolation(
+    reference_seconds: list[float], low: float, high: float
+) -> None:
+    interval, _, _ = located([(1000, exact(2.0)), (4000, exact(0.5))], reference_seconds)
+    assert interval is not None
+    assert (interval.low, interval.median, interval.high) == pytest.approx((low, 2000.0, high))
+    # Each way with the ends of the ratios' own intervals: 2.2 and 0.55 are linear at 1000 + 1.2 / 1.65 x 3000.
+    wide, _, _ = located([(1000, around(2.0, 0.1)), (4000, around(0.5, 0.1))])
+    assert wide is not None
+    assert wide.high == pytest.approx(1000 + 1.2 / 1.65 * 3000)
+
+
+def test_a_reference_that_grows_like_its_cache_crosses_inside_the_interval() -> None:
+    # A state takes 10 ms at any context, a cache 1 ms and 1 ms more every 500 tokens: equal at 4500.
+    cache = {length: 1e-3 * (1 + length / 500) for length in (2048, 16384)}
+    interval, _, _ = located([(length, exact(1e-2 / took)) for length, took in cache.items()], list(cache.values()))
+    assert interval is not None
+    assert interval.low < 4500 < interval.high
+    assert interval.median == pytest.approx(2048 * 8 ** (log(10 / 5.096) / log(33.768 / 5.096)))
+
+
 def test_crossover_lies_in_the_bracket_that_holds_it() -> None:
-    interval, _, _ = _locate([(512, around(3.0)), (1024, around(1.5)), (2048, around(0.75)), (4096, around(0.3))])
+    interval, _, _ = located([(512, around(3.0)), (1024, around(1.5)), (2048, around(0.75)), (4096, around(0.3))])
     assert interval is not None
     assert 1024 < interval.low < interval.median < interval.high < 2048
 
 
 def test_interval_around_one_in_the_middle_widens_the_crossover() -> None:
-    sharp, _, _ = _locate([(512, around(2.0)), (1024, around(0.99, 0.001)), (2048, around(0.5))])
-    blunt, _, _ = _locate([(512, around(2.0)), (1024, around(0.99, 0.1)), (2048, around(0.5))])
+    sharp, _, _ = located([(512, around(2.0)), (1024, around(0.99, 0.001)), (2048, around(0.5))])
+    blunt, _, _ = located([(512, around(2.0)), (1024, around(0.99, 0.1)), (2048, around(0.5))])
     assert sharp is not None
     assert blunt is not None
     assert blunt.high - blunt.low > 5 * (sharp.high - sharp.low)
@@ -68,7 +114,7 @@ def test_interval_around_one_in_the_middle_widens_the_crossover() -> None:
     ],
 )
 def test_nothing_is_extrapolated(ratios: list[float], direction: str) -> None:
-    interval, said, reason = _locate([(1024 * 2**index, around(value)) for index, value in enumerate(ratios)])
+    interval, said, reason = located([(1024 * 2**index, around(value)) for index, value in enumerate(ratios)])
     assert interval is None
     assert said == direction
     assert reason
@@ -76,7 +122,8 @@ def test_nothing_is_extrapolated(ratios: list[float], direction: str) -> None:
 
 def test_decode_crossover_of_a_comparison() -> None:
     single = found("planar", Phase.DECODE, 1)
-    assert single.basis is Basis.MEASURED
+    assert single.basis is Basis.INTERPOLATED
+    assert found("planar", Phase.DECODE, 64).basis is Basis.MEASURED  # at the contexts measured there is none
     assert single.tokens is not None
     assert 2048 < single.tokens.low < single.tokens.high < 16384
     assert found("planar", Phase.DECODE, 64).direction == "always cheaper"
@@ -100,7 +147,7 @@ def test_formula_gives_98_and_195_tokens_for_the_paper_pair() -> None:
 
 def test_formula_is_marked_as_a_model_and_needs_both_arms() -> None:
     session = synthetic_session()
-    assert all(c.basis is Basis.MODEL for c in modelled([session]))
+    assert all(c.basis is Basis.MODELLED for c in modelled([session]))
     alone = replace(session, arms=tuple(arm for arm in session.arms if arm.spec.layer != "transformer"))
     assert modelled([alone]) == ()
 
@@ -155,7 +202,7 @@ def decoded(records) -> dict[tuple[str, int], Crossover]:
     return {
         (c.subject_implementation, c.batch_size): c
         for c in analyse(records).crossovers
-        if c.basis is Basis.MEASURED and c.phase is Phase.DECODE and c.subject_layer == "pam"
+        if c.basis is not Basis.MODELLED and c.phase is Phase.DECODE and c.subject_layer == "pam"
     }
 
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from pamprof.analysis import analyse
+from pamprof.analysis.comparison.code_doubts import rises
 from pamprof.analysis.comparison.doubts import doubts_of, noisy_machine, unsteady_reference
 from pamprof.analysis.comparison.results import Doubt, DoubtKind
-from pamprof.records import Execution, OperatorCount, Run, Series, StopReason
+from pamprof.records import Execution, GraphBreaks, OperatorCount, RefusedClaim, Run, Series, StopReason
 from tests.synthetic import synthetic_records, synthetic_run, synthetic_workload
 
 QUIET = synthetic_run(synthetic_workload("pam", "planar", Execution.GRAPH))
@@ -166,3 +168,57 @@ def test_published_eager_is_launch_bound_on_the_gpu_alone(device: str) -> None:
         for summary in published:
             bound = DoubtKind.LAUNCH_BOUND in [doubt.kind for doubt in summary.doubts]
             assert bound == (device == "cuda")
+
+
+def test_a_time_that_rises_with_every_step_beside_a_steady_reference_is_growth() -> None:
+    rising = tuple(1.04e-3 + 0.079e-3 * step for step in range(11))  # 1.04 to 1.83 ms
+    run = synthetic_run(wall_time_seconds=rising, reference_wall_time_seconds=(1e-3,) * 11)
+    doubt = only(run, DoubtKind.GROWS)
+    # The medians of the first and the last three of eleven: 1.119 and 1.751 ms.
+    assert doubt.shift_ratio == pytest.approx(1.751 / 1.119 - 1)
+    assert "its ratio rose by 56" in doubt.observation
+    assert "1.04 ms to 1.83 ms" in doubt.observation
+
+
+def test_five_samples_show_growth_only_when_all_rise() -> None:
+    assert rises((1.0, 1.1, 1.2, 1.3, 1.4)) == pytest.approx(0.4)
+    assert rises((1.0, 1.1, 1.3, 1.2, 1.4)) is None
+    assert rises((1.0, 1.1, 1.2, 1.3)) is None
+    assert rises((1.0, 1.001, 1.002, 1.003, 1.004)) is None
+
+
+def test_what_arm_and_reference_share_is_no_growth_and_noise_is_none() -> None:
+    rising = tuple(1e-3 + 0.1e-3 * step for step in range(11))
+    shared = synthetic_run(wall_time_seconds=rising, reference_wall_time_seconds=rising)
+    assert DoubtKind.GROWS not in kinds(shared)
+    assert sum(rises([random.Random(seed).gauss(1, 0.1) for _ in range(12)]) is not None for seed in range(100)) <= 2
+
+
+def test_bytes_that_stay_after_every_sample_are_growth_and_a_single_buffer_on_a_gpu_is_none() -> None:
+    timing = QUIET.timing
+    samples = len(timing.wall_time_seconds)
+    grown = replace(QUIET, timing=replace(timing, grown_bytes=samples * 1024))
+    assert f"more after {samples} samples than before" in only(grown, DoubtKind.GROWS).observation
+    assert kinds(replace(QUIET, timing=replace(timing, grown_bytes=512))) == []
+
+
+def test_graph_breaks_and_refused_closed_forms_are_said_with_their_numbers() -> None:
+    breaks = GraphBreaks(count=3, first_reason="data-dependent jump (gated.py, line 12)")
+    claim = RefusedClaim(quantity="matrix_flop_count", claimed="-7, less than 1", counted=1234)
+    run = replace(QUIET, graph_breaks=breaks, refused_claims=(claim,))
+    assert only(run, DoubtKind.GRAPH_BREAKS).observation == (
+        "torch.compile met 3 graph breaks, the first: data-dependent jump (gated.py, line 12)"
+    )
+    assert only(run, DoubtKind.CLOSED_FORM).observation == (
+        "the layer's formula for matrix FLOPs gives -7, less than 1; counted were 1234"
+    )
+    assert kinds(replace(QUIET, graph_breaks=replace(breaks, count=0))) == []
+
+
+def test_samples_that_hold_the_compiler_are_counted_on_both_sides() -> None:
+    timing = replace(
+        QUIET.timing, recompilation_count=4, graph_break_count=0, recompiled_samples=(1, 2),
+        reference_recompiled_samples=(0,),
+    )  # fmt: skip
+    assert "compiled 4×" in (said := only(replace(QUIET, timing=timing), DoubtKind.RECOMPILED).observation)
+    assert said.endswith(f"inside 2 of {len(timing.wall_time_seconds)} samples and 1 of the reference's")

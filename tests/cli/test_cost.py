@@ -122,7 +122,7 @@ def test_quality_stands_beside_cost_and_is_called_a_model(cost):
     result = cost("--price", "0.40", "--perplexity", "pam=30.0", "--perplexity", "transformer=27.1", "--markdown")
     assert "## Quality beside cost" in result.stdout
     assert "1.22×" in result.stdout
-    assert "Model: what reaching perplexity 27.1 would take" in result.stdout
+    assert "Modelled: what reaching perplexity 27.1 would take" in result.stdout
 
 
 def test_old_rates_are_warned_of_and_fail_when_strict(cost):
@@ -242,7 +242,7 @@ def test_a_recorded_sweep_is_decided_as_its_formula_says(tmp_path):
     crossover = next(row for row in found["crossovers"] if row["quantity"] == "decode cost")
     assert crossover["tokens"] == pytest.approx(2 * STATE_BYTES / KAPPA, rel=0.1)
     pam = next(row for row in found["bills"] if row["arm"].startswith("PAM"))
-    assert pam["basis"] == "measured"
+    assert pam["basis"] == "interpolated"
     exact = pam_curve().step(pam["batch_size"], 1650) * 300 / pam["batch_size"] + 1500 * 2e-6
     assert pam["device_seconds_per_request"] == pytest.approx(exact, rel=0.02)
     assert pam["usage_blended_usd_per_million_tokens"] == pytest.approx(exact * 0.40 / 3600 / 1800 * 1e6, rel=0.02)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import pamprof
-from pamprof.analysis.serving.estimate import EstimateBasis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.records import Dtype, Phase
 from pamprof.records.store import merged, read_records
@@ -52,8 +52,8 @@ def test_the_sweep_visits_prompts_contexts_and_batches_of_every_arm(swept):
         prompts = [run.workload.sequence_length for run in curve.runs if run.workload.phase is Phase.PREFILL]
         assert prompts == [16, 32, 64]
         assert curve.title in result.stdout
-        assert curve.decode_seconds(1, 32).basis == EstimateBasis.MEASURED
-        assert curve.decode_seconds(1, 50).basis == EstimateBasis.INTERPOLATED
+        assert curve.decode_seconds(1, 32).basis == Basis.MEASURED
+        assert curve.decode_seconds(1, 50).basis == Basis.INTERPOLATED
 
 
 @pytest.mark.slow

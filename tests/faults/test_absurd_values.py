@@ -196,7 +196,7 @@ def panels(value):
         "ladder": LadderPanel(title="Decode", bars=(bar, bar)),
         "dots": DotPanel(title="Decode", axis_group="decode", dots=(dot,)),
         "lines": LinePanel(
-            title="Decode", x_label="context", lines=(line,), marks=(Mark(x=value, text="here", measured=True),)
+            title="Decode", x_label="context", lines=(line,), marks=(Mark(x=value, text="here", basis=None),)
         ),
         "roofline": roof,
         "trend": TrendPanel(

@@ -1,9 +1,11 @@
-"""Where the fixed state becomes the cheaper one: context lengths by measurement and by bytes.
+"""Where the fixed state becomes the cheaper one: context lengths between those measured, and by bytes.
 
-Measured: between two neighbouring contexts the logarithm of the cost ratio is taken as linear in the logarithm of the
-context; where it passes 0 lies the crossover. The ends of the ratios' intervals are followed in the same way, which is
-its interval, and none of the three leaves the contexts measured: nothing is extrapolated. All ratios of one crossover
-are to the same references (``common_reference``).
+Interpolated: between two neighbouring contexts the logarithm of the cost ratio is taken as linear in the logarithm of
+the context; where it passes 0 lies the crossover. Nothing measured says that it is so, hence two other lines are
+followed: the ratio linear in the context, and both times linear in the context, whose difference then passes 0. The
+ends of the ratios' intervals are followed in all three ways, and the crossover's interval holds every answer; none
+leaves the contexts measured: nothing is extrapolated. All ratios of one crossover are to the same references
+(``common_reference``).
 
 Model: with S bytes of state per sequence and kappa bytes of KV cache per token, memory is equal at S/kappa tokens and
 decode traffic at 2 S/kappa, because a state is read and written at every token and a cache only read.
@@ -11,18 +13,19 @@ decode traffic at 2 S/kappa, because a state is read and written at every token 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pamprof.analysis.comparison.comparisons import common_reference
-from pamprof.analysis.comparison.pairing import fastest, time_ratio
+from pamprof.analysis.comparison.pairing import fastest, own_seconds, time_ratio
 from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity, Direction
 from pamprof.records import Interval, Phase
 from pamprof.units import binary_bytes, ratio, significant, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pamprof.records import ArmFacts, LayerFacts, Point, Run, Session
 
@@ -30,6 +33,15 @@ STEADY_STEP = 0
 """As a crossover's batch size: it shrinks as sequences grow, so that a step takes about as many tokens."""
 
 _STEADY = 1.15  # most that the tokens of such steps differ by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A context at which both were measured: subject over reference, and the reference's own step time."""
+
+    length: int
+    ratio: Interval
+    reference_seconds: float
 
 
 def measured_crossovers(
@@ -58,7 +70,7 @@ def measured_crossovers(
                 for point, baseline in common.baselines.items()
                 if layers[baseline.workload.spec.layer].fixed_state is False
             }
-            ratios: list[tuple[int, Interval]] = []
+            places: list[_Place] = []
             for point, baseline in held.items():
                 best = fastest(
                     run
@@ -66,10 +78,16 @@ def measured_crossovers(
                     if (run.workload.spec.layer, run.workload.implementation) == (layer, implementation)
                 )
                 if best is not None:
-                    ratios.append((point.sequence_length, time_ratio(best, baseline).interval))
-            if not ratios or (phase is not Phase.DECODE and len(held) < 2):
+                    places.append(
+                        _Place(
+                            length=point.sequence_length,
+                            ratio=time_ratio(best, baseline).interval,
+                            reference_seconds=own_seconds(baseline).median,
+                        )
+                    )
+            if not places or (phase is not Phase.DECODE and len(held) < 2):
                 continue
-            limits, direction, reason = _locate(ratios)
+            limits, direction, reason = _locate(places)
             found.append(
                 Crossover(
                     subject_layer=layer,
@@ -78,12 +96,12 @@ def measured_crossovers(
                     tokens=limits,
                     direction=direction,
                     reason=reason,
-                    basis=Basis.MEASURED,
+                    basis=Basis.MEASURED if limits is None else Basis.INTERPOLATED,
                     phase=phase,
                     dtype=members[0].dtype,
                     quantity=CrossoverQuantity.TIME,
-                    contexts=tuple(length for length, _ in ratios),
-                    ratios=tuple(value for _, value in ratios),
+                    contexts=tuple(place.length for place in places),
+                    ratios=tuple(place.ratio for place in places),
                     reference_layers=tuple(one for one in common.layers if layers[one].fixed_state is False),
                 )
             )
@@ -155,7 +173,7 @@ def _by_bytes(facts: ArmFacts, cache: ArmFacts, session: Session, quantity: Cros
             f"{what} at {'2·S/κ' if factor == 2 else 'S/κ'}, with a state S of {binary_bytes(facts.state_bytes)} "
             f"and a cache of the {cache.title} of κ = {significant(bytes_per_token, 5)} bytes a token"
         ),
-        basis=Basis.MODEL,
+        basis=Basis.MODELLED,
         phase=Phase.DECODE,
         dtype=session.dtype,
         quantity=quantity,
@@ -182,40 +200,54 @@ def _measured(runs_by_point: Mapping[Point, Sequence[Run]], layer: str) -> dict[
     }
 
 
-def _locate(ratios: Sequence[tuple[int, Interval]]) -> tuple[Interval | None, Direction, str]:
+def _locate(places: Sequence[_Place]) -> tuple[Interval | None, Direction, str]:
     """Interval of the crossover, direction, and the sentence that says where it comes from."""
+    ratios = [place.ratio for place in places]
     measured = ", ".join(
-        f"{ratio(r.median)} [{significant(r.low)}, {significant(r.high)}] at {tokens(length)}" for length, r in ratios
+        f"{ratio(r.median)} [{significant(r.low)}, {significant(r.high)}] at {tokens(place.length)}"
+        for place, r in zip(places, ratios, strict=True)
     )
-    if all(r.high < 1 for _, r in ratios):
+    if all(r.high < 1 for r in ratios):
         return None, Direction.ALWAYS_CHEAPER, f"cheaper at every context measured: {measured}"
-    if all(r.low > 1 for _, r in ratios):
+    if all(r.low > 1 for r in ratios):
         return None, Direction.NEVER_CHEAPER, f"more expensive at every context measured: {measured}"
-    curves = [
-        [(length, value) for (length, _), value in zip(ratios, values, strict=True)]
-        for values in zip(*((r.low, r.median, r.high) for _, r in ratios), strict=True)
-    ]
-    lows, medians, highs = (_falls(curve) for curve in curves)
-    confidence = min(r.confidence for _, r in ratios)
-    if ratios[0][1].low > 1 and ratios[-1][1].high < 1 and len(medians) == 1 and confidence > 0:
-        interval = Interval(low=lows[0], median=medians[0], high=highs[-1], confidence=confidence)
+    lows, medians, highs = (_falls(places, end) for end in (lambda r: r.low, lambda r: r.median, lambda r: r.high))
+    confidence = min(r.confidence for r in ratios)
+    if ratios[0].low > 1 and ratios[-1].high < 1 and len(medians) == 1 and confidence > 0:
+        interval = Interval(low=min(lows[0]), median=medians[0].logarithmic, high=max(highs[-1]), confidence=confidence)
         return interval, Direction.CHEAPER_ABOVE, f"interpolated between the contexts measured: {measured}"
-    if ratios[0][1].high < 1 and ratios[-1][1].low > 1:
+    if ratios[0].high < 1 and ratios[-1].low > 1:
         reason = f"cheaper at the shortest context and more expensive at the longest: {measured}"
     else:
         reason = f"at one end the two cannot be told apart, which leaves the crossover open: {measured}"
     return None, Direction.UNDECIDED, reason
 
 
-def _falls(curve: Sequence[tuple[int, float]]) -> list[float]:
-    """Contexts at which a curve of ratios comes down through 1."""
+class _Fall(NamedTuple):
+    """A context at which a ratio comes down through 1: in the logarithms, and with a ratio or times that are affine."""
+
+    logarithmic: float
+    affine_ratio: float
+    affine_times: float
+
+
+def _falls(places: Sequence[_Place], end: Callable[[Interval], float]) -> list[_Fall]:
+    """Where one end of the ratios comes down through 1."""
     return [
-        _crossing(first, before, last, after)
-        for (first, before), (last, after) in pairwise(curve)
-        if before > 1 >= after
+        _fall((first, end(first.ratio)), (last, end(last.ratio)))
+        for first, last in pairwise(places)
+        if end(first.ratio) > 1 >= end(last.ratio)
     ]
 
 
-def _crossing(first: int, ratio_first: float, last: int, ratio_last: float) -> float:
+def _fall(before: tuple[_Place, float], after: tuple[_Place, float]) -> _Fall:
+    (first, ratio_first), (last, ratio_last) = before, after
+    excess, lack = ratio_first - 1, ratio_last - 1
+    seconds, seconds_less = excess * first.reference_seconds, lack * last.reference_seconds
     share = log(ratio_first) / (log(ratio_first) - log(ratio_last))
-    return exp(log(first) + share * (log(last) - log(first)))
+    span = last.length - first.length
+    return _Fall(
+        logarithmic=exp(log(first.length) + share * log(last.length / first.length)),
+        affine_ratio=first.length + excess / (excess - lack) * span,
+        affine_times=first.length + seconds / (seconds - seconds_less) * span,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.code_doubts import code_doubts
 from pamprof.analysis.comparison.joined import JoinedRun, processes_of
 from pamprof.analysis.comparison.pairing import is_reference, reference_ratio
 from pamprof.analysis.comparison.results import CeilingKind, Doubt, DoubtKind
@@ -178,7 +179,7 @@ def _doubts(run: Run, kernel_busy_ratio: float | None) -> Iterator[Doubt]:
     yield from _drifted(run)
     if not isinstance(run, JoinedRun):
         yield from _unsettled(run)
-    yield from _recompiled(run)
+    yield from code_doubts(run)
     if not run.flops.complete:
         names = ", ".join(f"{item.operator} ({item.count}×)" for item in run.flops.uncounted_operators[:4])
         more = len(run.flops.uncounted_operators) - 4
@@ -321,18 +322,6 @@ def _unsettled(run: Run) -> Iterator[Doubt]:
         observation=f"of the step times {settled.reason}" if moved else unsettled,
         advice="warm the device up for longer, or sample longer; the ratio suffers less, because both change",
         shift_ratio=None if change is None else _distance(1 + change),
-    )
-
-
-def _recompiled(run: Run) -> Iterator[Doubt]:
-    count, breaks = run.timing.recompilation_count or 0, run.timing.graph_break_count or 0
-    if not count and not breaks:
-        return
-    yield Doubt(
-        kind=DoubtKind.RECOMPILED,
-        observation=f"torch.compile compiled {count}×, with {breaks} graph breaks, between first and last sample",
-        advice="samples hold time of the compiler; see `TORCH_LOGS=recompiles,graph_breaks` for the reason",
-        shift_ratio=None,
     )
 
 

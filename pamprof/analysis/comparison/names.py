@@ -155,10 +155,12 @@ def crossover_value(crossover: Crossover) -> str:
 
 
 def crossover_phrase(crossover: Crossover) -> str:
-    """Where it is cheaper: ``cheaper above about 8 150 tokens of context [7 880, 8 430]``, ``always cheaper in …``."""
+    """Where it is cheaper: ``cheaper above about 8 150 tokens of context [7 880, 8 430] (interpolated)``."""
     if crossover.tokens is not None:
         limits = f"[{significant(crossover.tokens.low)}, {significant(crossover.tokens.high)}]"
-        return f"cheaper above about {significant(crossover.tokens.median)} tokens of context {limits}"
+        return (
+            f"cheaper above about {significant(crossover.tokens.median)} tokens of context {limits} ({crossover.basis})"
+        )
     first, *others = crossover.contexts
     contexts = f"{tokens(first)} to {tokens(others[-1])} tokens" if others else f"{tokens(first)} tokens, the only one"
     return f"{crossover.direction} in the contexts measured ({contexts})"

@@ -31,15 +31,22 @@ __all__ = [
     "StepKind",
     "Summary",
     "Verdict",
+    "least_sure",
 ]
 
 
 class Basis(StrEnum):
-    """Where a number comes from."""
+    """Where a number comes from, the surest first; these words are what every report says."""
 
-    MEASURED = "measured"
+    MEASURED = "measured"  # at the very point
     COUNTED = "counted"  # exact arithmetic on counted FLOPs or bytes
-    MODEL = "model"
+    INTERPOLATED = "interpolated"  # between measured points
+    MODELLED = "modelled"  # by a formula
+
+
+def least_sure(*bases: Basis) -> Basis:
+    """The basis of what rests on numbers of all of ``bases``, at least one."""
+    return max(bases, key=tuple(Basis).index)
 
 
 class DoubtKind(StrEnum):
@@ -63,6 +70,9 @@ class DoubtKind(StrEnum):
     CLOCKS_NOT_WATCHED = "clocks not watched"
     QUICK = "quick"
     RECOMPILED = "recompiled inside timed steps"
+    GROWS = "grows with every step"
+    GRAPH_BREAKS = "graph breaks"
+    CLOSED_FORM = "closed form refused"
     PART_OF_BOARD = "part of a board"
 
 
@@ -314,10 +324,12 @@ class Crossover:
         subject_layer, subject_implementation: The fixed-state arm (its best execution at each context); the
             implementation is empty for a modelled crossover, which holds for all of them.
         batch_size: Sequences per step; 0 in training where it shrinks with the length, at as many tokens a step.
-        tokens: Interval of the crossover; None with ``reason`` where measurement brackets none.
+        tokens: The crossover by logarithmic interpolation, its interval holding affine ones, too; None with ``reason``
+            where measurement brackets none.
         direction: Which one is cheaper where, inside the measured contexts.
         reason: One sentence: bracketed by which contexts, or why undecided.
-        basis: Measured (log-log interpolation between measured contexts) or model (by formula from bytes).
+        basis: Interpolated (between measured contexts), measured where there is no crossover among those measured, or
+            modelled (by formula from bytes).
         phase: Phase it holds for; in train and prefill the context is the sequence length.
         dtype: Precision policy it holds for.
         quantity: What is equal there.

@@ -249,7 +249,7 @@ def tell(
         points=shown,
         phases=phases,
         crossovers=_best_crossovers(crossovers, shown, roles),
-        modelled=tuple(c for c in crossovers if c.basis is Basis.MODEL and c.subject_layer == roles.subject),
+        modelled=tuple(c for c in crossovers if c.basis is Basis.MODELLED and c.subject_layer == roles.subject),
         doubts=_doubts(phases),
         effort=effort,
         lacks=_lacks(shown, session, efforts) if effort is Effort.QUICK else None,
@@ -373,7 +373,7 @@ def _best_crossovers(
     chosen: dict[tuple[Phase, int], Crossover] = {}
     for crossover in crossovers:
         if (
-            crossover.basis is Basis.MEASURED
+            crossover.basis is not Basis.MODELLED
             and crossover.quantity is CrossoverQuantity.TIME
             and crossover.batch_size != STEADY_STEP
             and crossover.subject_layer == roles.subject

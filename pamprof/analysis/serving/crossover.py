@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.comparison.results import Basis, least_sure
 from pamprof.analysis.serving import sentences
 from pamprof.analysis.serving.operating_point import OperatingPoint, first_true, operating_point
 from pamprof.analysis.serving.terms import Curve, Limits, Traffic, quotient
@@ -39,8 +39,8 @@ class Crossing:
             crossing.
         direction: ``cheaper above``, ``always cheaper``, ``always more expensive`` or ``unknown``, of the subject.
         first, last: Lengths examined, tokens; None where none could be.
-        basis: Model as soon as one of the two arms was modelled at the lengths beside the crossing; without a crossing,
-            at any length examined.
+        basis: That of the less sure of the two arms at the lengths beside the crossing, interpolated at best, since it
+            lies between them; without a crossing, that of the least sure answer at any length examined.
     """
 
     tokens: Interval | None
@@ -67,7 +67,7 @@ def request_ratio(subject: Curve, rival: Curve, traffic: Traffic, limits: Limits
         ours, theirs = (operating_point(curve, request, limits) for curve in (subject, rival))
         if not (isinstance(ours, OperatingPoint) and isinstance(theirs, OperatingPoint)):
             return None
-        return quotient(ours.device_seconds, theirs.device_seconds), _either(ours.basis, theirs.basis)
+        return quotient(ours.device_seconds, theirs.device_seconds), least_sure(ours.basis, theirs.basis)
 
     return at
 
@@ -79,7 +79,7 @@ def decode_ratio(subject: Curve, rival: Curve, limits: Limits) -> Ratio:
         ours, theirs = (_decoding(curve, context, limits) for curve in (subject, rival))
         if ours is None or theirs is None:
             return None
-        return quotient(ours.decode_seconds, theirs.decode_seconds), _either(ours.basis, theirs.basis)
+        return quotient(ours.decode_seconds, theirs.decode_seconds), least_sure(ours.basis, theirs.basis)
 
     return at
 
@@ -94,8 +94,7 @@ def capacity_ratio(subject: Curve, rival: Curve) -> Ratio:
             return None
         if ours.value < 1 or theirs.value < 1:
             return None
-        bases = [Basis.MODEL if answer.basis == Basis.MODEL else Basis.MEASURED for answer in (ours, theirs)]
-        return Interval.exact(theirs.value / ours.value), _either(*bases)
+        return Interval.exact(theirs.value / ours.value), least_sure(ours.basis, theirs.basis)
 
     return at
 
@@ -117,9 +116,9 @@ def crossing(ratio: Ratio, lengths: Sequence[int]) -> Crossing:
     """Where ``ratio`` comes down through 1 among ``lengths``; it must do so once, and never come up again."""
     known = [(length, found) for length in lengths if (found := ratio(length)) is not None]
     if not known:
-        return Crossing(tokens=None, direction=UNKNOWN_DIRECTION, first=None, last=None, basis=Basis.MODEL)
+        return Crossing(tokens=None, direction=UNKNOWN_DIRECTION, first=None, last=None, basis=Basis.MODELLED)
     first, last = known[0][0], known[-1][0]
-    basis = _either(*(found[1] for _, found in known))
+    basis = least_sure(*(found[1] for _, found in known))
 
     def say(direction: str, at: Interval | None = None, basis: Basis = basis) -> Crossing:
         return Crossing(tokens=at, direction=direction, first=first, last=last, basis=basis)
@@ -139,7 +138,7 @@ def crossing(ratio: Ratio, lengths: Sequence[int]) -> Crossing:
         confidence=min(found[0].confidence for _, found in known),
     )
     turn = turns.index(True)
-    return say(CHEAPER_ABOVE, at, _either(known[turn][1][1], known[turn + 1][1][1]))
+    return say(CHEAPER_ABOVE, at, least_sure(Basis.INTERPOLATED, known[turn][1][1], known[turn + 1][1][1]))
 
 
 def _fall(
@@ -155,10 +154,6 @@ def _fall(
 def _is_below(ratio: Ratio, length: int, end: Callable[[Interval], float]) -> bool:
     found = ratio(length)
     return found is None or end(found[0]) <= 1
-
-
-def _either(*bases: Basis) -> Basis:
-    return Basis.MODEL if Basis.MODEL in bases else Basis.MEASURED
 
 
 def _decoding(curve: Curve, context: int, limits: Limits) -> OperatingPoint | None:

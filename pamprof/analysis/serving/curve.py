@@ -1,6 +1,6 @@
 """A serving curve: what one arm takes for a decode step and a prompt, and how many sequences fit, where that is known.
 
-Inside the measured hull it interpolates;
+Inside the measured hull it interpolates in the logarithms, with an interval that holds affine interpolation, too;
 beyond, it asks a roofline calibrated on the same runs, says so and refuses where that was off by more than 30 % at any
 measured place. What does not fit the memory is infeasible and has no time.
 """
@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving import sentences
-from pamprof.analysis.serving.estimate import Estimate, EstimateBasis
-from pamprof.analysis.serving.grid import interpolate, is_measured, largest_left_out_error
+from pamprof.analysis.serving.estimate import Estimate
+from pamprof.analysis.serving.grid import interpolate, largest_left_out_error, measured_at
 from pamprof.errors import UnsupportedError
 from pamprof.records import Interval
 from pamprof.units import binary_bytes, percent, tokens
@@ -71,19 +72,11 @@ class ServingCurve:
         Raises:
             UnsupportedError: Infeasible by memory, or beyond the measured hull without a model that can be believed.
         """
-        first, last = self.context_range
-        if self._is_one_line and first <= context <= last:
-            found = self.decode_lines[0].at(batch_size)
-        else:
-            found = interpolate(self.decode_lines, batch_size, context)
-        if found is not None:
-            measured = is_measured(self.measured_lines, batch_size, context)
-            return Estimate(
-                value=found.median,
-                interval=found,
-                basis=EstimateBasis.MEASURED if measured else EstimateBasis.INTERPOLATED,
-                error=None if measured else largest_left_out_error(self.decode_lines),
-            )
+        found, affine = (self._inside(batch_size, context, affine=affine) for affine in (False, True))
+        if found is not None and affine is not None:
+            if found == measured_at(self.measured_lines, batch_size, context):
+                return _measured(found)
+            return _interpolated(found, affine, self.decode_lines)
         self._refuse_what_does_not_fit(batch_size, context)
         model = self.decode_model
         place = sentences.DECODE_PLACE.format(batch=batch_size, context=tokens(context))
@@ -94,20 +87,18 @@ class ServingCurve:
         )
 
     def prefill_seconds(self, prompt_length: int) -> Estimate:
-        """One prompt of ``prompt_length`` tokens read by one sequence, seconds: the time to the first token.
+        """One prompt of ``prompt_length`` tokens read by one sequence, seconds: the time to first token when idle.
 
         Raises:
             UnsupportedError: Beyond the measured prompts without a model that can be believed.
         """
-        found = None if self.prompts is None else self.prompts.at(prompt_length)
-        if self.prompts is not None and found is not None:
-            measured = any(length == prompt_length for length, _ in self.prompts.points)
-            return Estimate(
-                value=found.median,
-                interval=found,
-                basis=EstimateBasis.MEASURED if measured else EstimateBasis.INTERPOLATED,
-                error=None if measured else largest_left_out_error((self.prompts,)),
-            )
+        found, affine = (
+            None if self.prompts is None else self.prompts.at(prompt_length, affine=affine) for affine in (False, True)
+        )
+        if self.prompts is not None and found is not None and affine is not None:
+            if any(length == prompt_length for length, _ in self.prompts.points):
+                return _measured(found)
+            return _interpolated(found, affine, (self.prompts,))
         place = sentences.PROMPT_PLACE.format(prompt=tokens(prompt_length))
         if self.prefill_model is None:
             raise UnsupportedError(sentences.TOO_LITTLE_FOR_A_MODEL.format(place=place, arm=self.title))
@@ -118,26 +109,32 @@ class ServingCurve:
 
     def maximum_batch(self, context: int) -> Estimate:
         """Sequences of ``context`` tokens that fit; measured where batches were raised until memory ended."""
-        for measured_context, largest, refused in self.limits:
-            if context == measured_context or self.fixed_state:
-                return Estimate(
-                    value=largest,
-                    interval=Interval(low=largest, median=largest, high=refused - 1, confidence=1.0),
-                    basis=EstimateBasis.MEASURED,
-                    error=None,
-                )
+        limits = {at: (largest, refused) for at, largest, refused in self.limits}
+        if context in limits or (self.fixed_state and limits):
+            largest, refused = limits[context] if context in limits else next(iter(limits.values()))
+            first, last = self.context_range
+            inferred = Basis.INTERPOLATED if first <= context <= last else Basis.MODELLED
+            return Estimate(
+                value=largest,
+                interval=Interval(low=largest, median=largest, high=refused - 1, confidence=1.0),
+                basis=Basis.MEASURED if context in limits else inferred,
+                error=None,
+            )
         ends = [limit[0] for limit in self.limits]
         inside = bool(ends) and min(ends) <= context <= max(ends)
         return Estimate(
             value=self.memory.sequences_that_fit(context),
             interval=None,
-            basis=EstimateBasis.INTERPOLATED if inside else EstimateBasis.MODEL,
+            basis=Basis.INTERPOLATED if inside else Basis.MODELLED,
             error=self.limit_error,
         )
 
-    @property
-    def _is_one_line(self) -> bool:
-        return self.fixed_state and len(self.decode_lines) == 1
+    def _inside(self, batch_size: int, context: int, *, affine: bool) -> Interval | None:
+        """A step inside the measured hull; None outside."""
+        first, last = self.context_range
+        if self.fixed_state and len(self.decode_lines) == 1 and first <= context <= last:
+            return self.decode_lines[0].at(batch_size, affine=affine)
+        return interpolate(self.decode_lines, batch_size, context, affine=affine)
 
     def _refuse_what_does_not_fit(self, batch_size: int, context: int) -> None:
         fits = self.maximum_batch(context)
@@ -163,6 +160,21 @@ class ServingCurve:
         )
 
 
+def _measured(found: Interval) -> Estimate:
+    return Estimate(value=found.median, interval=found, basis=Basis.MEASURED, error=None)
+
+
+def _interpolated(found: Interval, affine: Interval, lines: tuple[Line, ...]) -> Estimate:
+    """In the logarithms; the interval holds the affine answer with its own."""
+    return Estimate(
+        value=found.median,
+        interval=found.holding(affine),
+        basis=Basis.INTERPOLATED,
+        error=largest_left_out_error(lines),
+        affine=affine,
+    )
+
+
 def _modelled(value: float, fit: Fit, place: str) -> Estimate:
     """A model's answer; its interval is its largest error.
 
@@ -180,6 +192,6 @@ def _modelled(value: float, fit: Fit, place: str) -> Estimate:
         interval=Interval(
             low=value * (1 - error), median=value, high=value * (1 + error), confidence=fit.places / (fit.places + 1)
         ),
-        basis=EstimateBasis.MODEL,
+        basis=Basis.MODELLED,
         error=error,
     )

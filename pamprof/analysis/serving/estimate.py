@@ -1,21 +1,13 @@
-"""What a serving curve answers with: a value, how sure it is, and whether it was measured or modelled."""
+"""What a serving curve answers with: a value, how sure it is, and where it comes from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pamprof.analysis.comparison.results import Basis
     from pamprof.records import Interval
-
-
-class EstimateBasis(StrEnum):
-    """Measured at this very place, interpolated between measured places around it, or modelled beyond them."""
-
-    MEASURED = "measured"
-    INTERPOLATED = "interpolated"
-    MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +16,17 @@ class Estimate:
 
     Attributes:
         value: Seconds, bytes or sequences, as asked.
-        interval: Around it; of a measurement the interval of its median, of a model its largest error where it could be
-            checked. None for an exact count.
+        interval: Around it; of a measurement the interval of its median, of an interpolation that of the affine and of
+            the logarithmic one together, of a model its largest error where it could be checked. None for an exact
+            count.
         basis: Where it comes from.
         error: Largest relative error of the interpolation or the model at the measured places, a ratio; None for a
             measurement, and where there was nothing to check against.
+        affine: What affine interpolation gives, where ``value`` is interpolated in the logarithms; None elsewhere.
     """
 
     value: float
     interval: Interval | None
-    basis: EstimateBasis
+    basis: Basis
     error: float | None
+    affine: Interval | None = None

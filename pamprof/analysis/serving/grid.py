@@ -1,9 +1,10 @@
-"""Interpolation of step times over batch and context, in the logarithms of all three, inside what was measured.
+"""Interpolation of step times over batch and context inside what was measured, in two ways that bound each other.
 
-Times follow power laws piece by piece (constant while weights are read, proportional to the batch and to batch x
-context once states or caches are), so that straight lines in the logarithm follow them closely. Each context has a line
-of batches; between two contexts both lines are asked. The larger context ends earlier, where memory does: beyond that
-end the ratio of the two lines is carried on, up to the straight edge between the two ends and no further.
+Times are a constant (weights are read) and what grows with the batch and with batch x context (states or caches are).
+Straight lines in the logarithms of all three follow the stretches on which one of the two outweighs the other, straight
+lines in the numbers themselves (``affine``) those on which both count. Each context has a line of batches; between two
+contexts both lines are asked. The larger context ends earlier, where memory does: beyond that end the ratio of the two
+lines is carried on, up to the straight edge between the logarithms of the two ends and no further.
 """
 
 from __future__ import annotations
@@ -31,37 +32,38 @@ class Line:
         """The largest batch."""
         return self.points[-1][0]
 
-    def at(self, batch: float) -> Interval | None:
-        """The time at ``batch``, None outside the line."""
-        first = self.points[0]
-        if batch == first[0]:
-            return first[1]
+    def at(self, batch: float, *, affine: bool = False) -> Interval | None:
+        """The time at ``batch``, in the logarithms or ``affine``; None outside the line."""
+        exact = next((found for at, found in self.points if at == batch), None)
+        if exact is not None:
+            return exact
         for (low, before), (high, after) in pairwise(self.points):
-            if low < batch <= high:
-                return _between(before, after, log(batch / low) / log(high / low))
+            if low < batch < high:
+                return _between((low, before), (high, after), batch, affine=affine)
         return None
 
 
-def interpolate(lines: Sequence[Line], batch: int, context: int) -> Interval | None:
+def interpolate(lines: Sequence[Line], batch: int, context: int, *, affine: bool = False) -> Interval | None:
     """The step time at ``batch`` and ``context``; None outside the measured hull.
 
     Args:
         lines: By rising context, each context once.
         batch: Sequences.
         context: Tokens.
+        affine: Straight lines in the numbers themselves instead of in their logarithms.
     """
     for line in lines:
         if line.context == context:
-            return line.at(batch)
+            return line.at(batch, affine=affine)
     for below, above in pairwise(lines):
         if below.context < context < above.context:
-            return _across(below, above, batch, log(context / below.context) / log(above.context / below.context))
+            return _across(below, above, batch, context, affine=affine)
     return None
 
 
-def is_measured(lines: Sequence[Line], batch: int, context: int) -> bool:
-    """Whether this very place was measured."""
-    return any(line.context == context and any(point[0] == batch for point in line.points) for line in lines)
+def measured_at(lines: Sequence[Line], batch: int, context: int) -> Interval | None:
+    """What was measured at this very place; None where nothing was."""
+    return next((found for line in lines if line.context == context for at, found in line.points if at == batch), None)
 
 
 def largest_left_out_error(lines: Sequence[Line]) -> float | None:
@@ -81,26 +83,33 @@ def largest_left_out_error(lines: Sequence[Line]) -> float | None:
     return max(errors, default=None)
 
 
-def _across(below: Line, above: Line, batch: int, fraction: float) -> Interval | None:
-    """``fraction`` of the way, in the logarithm of the context, from one line to the next."""
+def _across(below: Line, above: Line, batch: int, context: int, *, affine: bool) -> Interval | None:
+    """From one line to the next, at a context between theirs."""
     shared = min(batch, below.largest, above.largest)
-    low, high = below.at(shared), above.at(shared)
+    low, high = below.at(shared, affine=affine), above.at(shared, affine=affine)
     if low is None or high is None:
         return None
-    between = _between(low, high, fraction)
+    between = _between((below.context, low), (above.context, high), context, affine=affine)
     if batch == shared:
         return between
+    fraction = log(context / below.context) / log(above.context / below.context)
     edge = exp((1 - fraction) * log(below.largest) + fraction * log(above.largest))
     longer, at_end = (below, low) if below.largest > above.largest else (above, high)
-    beyond = longer.at(batch)
+    beyond = longer.at(batch, affine=affine)
     if batch > edge * (1 + 1e-12) or beyond is None:
         return None
     factor = between.median / at_end.median
     return beyond.scaled(factor)
 
 
-def _between(before: Interval, after: Interval, fraction: float) -> Interval:
+def _between(first: tuple[int, Interval], last: tuple[int, Interval], place: float, *, affine: bool) -> Interval:
+    """At ``place`` on the straight line between two places, in the numbers or in their logarithms."""
+    (low, before), (high, after) = first, last
+    fraction = (place - low) / (high - low) if affine else log(place / low) / log(high / low)
+
     def middle(first: float, second: float) -> float:
+        if affine:
+            return (1 - fraction) * first + fraction * second
         return exp((1 - fraction) * log(first) + fraction * log(second))
 
     return Interval(

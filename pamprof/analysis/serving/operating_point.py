@@ -2,19 +2,28 @@
 
 A request is a prompt of I tokens and O generated ones. A device in full use decodes a batch of B sequences and prefills
 the prompts of those that join: in the time in which each of B sequences receives its O tokens, B prompts are read. So a
-request takes ``prefill(I) + O x step(B) / B`` seconds of the device, the sum that input and output are priced by, and
-the mean time per output token a user sees is ``step(B) + B x prefill(I) / O``. Steps are taken at the mean context for
-the cost and at the longest, I + O - 1, for the limits. Waiting in a queue is not in any of them.
+request takes ``prefill(I) + O x step(B) / B`` seconds of the device, the sum that input and output are priced by. Steps
+are taken at the mean context for the cost and at the longest, I + O - 1, for the limits (``service_times``).
+
+What is interpolated is worked out twice, in the logarithms and affine, each with the batch it leads to; intervals hold
+both.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.comparison.results import Basis, least_sure
 from pamprof.analysis.serving import sentences
+from pamprof.analysis.serving.changed_curve import affine_curve
+from pamprof.analysis.serving.service_times import (
+    interval_of,
+    is_late,
+    seconds_per_output_token,
+    seconds_to_first_token,
+)
 from pamprof.analysis.serving.terms import Answer, Curve, Limits, Traffic, summed
 from pamprof.errors import PamprofError
 from pamprof.records import Interval
@@ -40,8 +49,9 @@ class OperatingPoint:
         prefill_seconds: Device time of one request's prompt.
         decode_seconds: Device time of one request's generated tokens.
         seconds_per_output_token: What a user sees on average, prompts of others included, at the longest context.
+        seconds_to_first_token: By ``FIRST_TOKEN_RULE``, at the longest context; None without a prompt. Always modelled.
         bound: What keeps the batch from growing, or that a larger one gains nothing.
-        basis: Measured (interpolated counts as measured), or model as soon as one part is modelled.
+        basis: Of the dollars and of the time per output token: that of their least sure part.
         error: Largest error the model made where it was measured, a ratio; None where nothing is modelled.
     """
 
@@ -50,6 +60,7 @@ class OperatingPoint:
     prefill_seconds: Interval
     decode_seconds: Interval
     seconds_per_output_token: Interval
+    seconds_to_first_token: Interval | None
     bound: str
     basis: Basis
     error: float | None
@@ -58,6 +69,22 @@ class OperatingPoint:
     def device_seconds(self) -> Interval:
         """Device time of one request; ends are added, so that the interval holds whatever the two have in common."""
         return summed(self.prefill_seconds, self.decode_seconds)
+
+    @property
+    def idle_seconds_to_first_token(self) -> Interval | None:
+        """The prompt alone on a device that does nothing else; None without a prompt."""
+        return None if self.seconds_to_first_token is None else self.prefill_seconds
+
+    def holding(self, other: OperatingPoint) -> OperatingPoint:
+        """This point with intervals that hold those of ``other``, too."""
+        first, others = self.seconds_to_first_token, other.seconds_to_first_token
+        return replace(
+            self,
+            prefill_seconds=self.prefill_seconds.holding(other.prefill_seconds),
+            decode_seconds=self.decode_seconds.holding(other.decode_seconds),
+            seconds_per_output_token=self.seconds_per_output_token.holding(other.seconds_per_output_token),
+            seconds_to_first_token=first if first is None or others is None else first.holding(others),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +119,14 @@ def operating_point(
     The largest batch allowed is found by bisection, since a step only takes longer with a larger batch; it competes
     with the powers of two below it, because throughput may stop growing earlier.
     """
+    found = _best_point(curve, traffic, limits, prefilled=prefilled)
+    if isinstance(found, OperatingPoint) and found.basis is not Basis.MEASURED:
+        other = _best_point(affine_curve(curve), traffic, limits, prefilled=prefilled)
+        return found.holding(other) if isinstance(other, OperatingPoint) else found
+    return found
+
+
+def _best_point(curve: Curve, traffic: Traffic, limits: Limits, *, prefilled: bool) -> OperatingPoint | Refusal:
     try:
         prefill = None if prefilled else _prefill(curve, traffic)
         fits = curve.maximum_batch(traffic.longest_context)
@@ -122,13 +157,13 @@ def pareto(curve: Curve, traffic: Traffic, limits: Limits) -> tuple[OperatingPoi
         fits = curve.maximum_batch(traffic.longest_context)
     except PamprofError:
         return ()
-    if fits.value < 1 or (prefill is not None and prefill.value > limits.seconds_to_first_token):
+    if fits.value < 1:
         return ()
     front: list[OperatingPoint] = []
     least = inf
     for batch in _candidates(int(fits.value)):
         step = _step(curve, batch, traffic)
-        if step is None:
+        if step is None or is_late(prefill, step.longest, batch, traffic, limits):
             continue
         if _cautious_cost(step) < least:
             least = step.mean.value / step.batch_size
@@ -142,22 +177,23 @@ def _point(step: _Step, prefill: Answer | None, fits: Answer, traffic: Traffic, 
     if step.batch_size == int(fits.value):
         # Where the memory holds the batch back, the dollars rest on how many sequences were said to fit.
         parts.append(fits)
-    modelled = [part.error for part in parts if part.basis == Basis.MODEL]
+    errors = [part.error for part in parts if part.basis is Basis.MODELLED and part.error is not None]
     return OperatingPoint(
         batch_size=step.batch_size,
         maximum_batch=int(fits.value),
-        prefill_seconds=_interval(prefill) if prefill is not None else Interval.exact(0.0),
-        decode_seconds=_interval(step.mean).scaled(traffic.output_tokens / step.batch_size),
-        seconds_per_output_token=_pace(prefill, step.longest, step.batch_size, traffic),
+        prefill_seconds=interval_of(prefill) if prefill is not None else Interval.exact(0.0),
+        decode_seconds=interval_of(step.mean).scaled(traffic.output_tokens / step.batch_size),
+        seconds_per_output_token=seconds_per_output_token(prefill, step.longest, step.batch_size, traffic),
+        seconds_to_first_token=seconds_to_first_token(prefill, step.longest, step.batch_size, traffic),
         bound=bound,
-        basis=Basis.MODEL if modelled else Basis.MEASURED,
-        error=max((error for error in modelled if error is not None), default=None),
+        basis=least_sure(*(part.basis for part in parts)),
+        error=max(errors, default=None),
     )
 
 
 def _cautious_cost(step: _Step) -> float:
     """Device time of a token, a model's error added: a modelled batch is chosen where it gains more than it may err."""
-    doubt = step.mean.error or 0.0 if step.mean.basis == Basis.MODEL else 0.0
+    doubt = step.mean.error or 0.0 if step.mean.basis is Basis.MODELLED else 0.0
     return step.mean.value / step.batch_size * (1 + doubt)
 
 
@@ -174,11 +210,19 @@ def _refusal(prefill: Answer | None, alone: Answer | None, traffic: Traffic, lim
         )
     if alone is None:
         return _infeasible(MEMORY, sentences.NOTHING_FITS.format(context=tokens(traffic.longest_context)))
-    pace = _pace(prefill, alone, 1, traffic).median
+    pace = seconds_per_output_token(prefill, alone, 1, traffic).median
     if pace > limits.seconds_per_output_token:
         return _infeasible(
             TIME_PER_OUTPUT_TOKEN,
             sentences.SEQUENCE_TOO_SLOW.format(seconds=seconds(pace), allowed=seconds(limits.seconds_per_output_token)),
+        )
+    first = seconds_to_first_token(prefill, alone, 1, traffic)
+    if first is not None and is_late(prefill, alone, 1, traffic, limits):
+        return _infeasible(
+            TIME_TO_FIRST_TOKEN,
+            sentences.FIRST_TOKEN_TOO_LATE.format(
+                seconds=seconds(first.median), allowed=seconds(limits.seconds_to_first_token)
+            ),
         )
     return None
 
@@ -189,17 +233,6 @@ def _infeasible(limit: str, detail: str) -> Refusal:
 
 def _prefill(curve: Curve, traffic: Traffic) -> Answer | None:
     return curve.prefill_seconds(traffic.input_tokens) if traffic.input_tokens else None
-
-
-def _interval(answer: Answer) -> Interval:
-    return answer.interval if answer.interval is not None else Interval.exact(answer.value)
-
-
-def _pace(prefill: Answer | None, step: Answer, batch_size: int, traffic: Traffic) -> Interval:
-    """Mean time per output token of a device in full use at ``batch_size``."""
-    if prefill is None:
-        return _interval(step)
-    return summed(_interval(step), _interval(prefill).scaled(batch_size / traffic.output_tokens))
 
 
 def _step(curve: Curve, batch_size: int, traffic: Traffic) -> _Step | None:
@@ -222,8 +255,9 @@ def _largest_batch(
         step = _step(curve, batch, traffic)
         if step is None:
             return LARGEST_BATCH_KNOWN
-        pace = _pace(prefill, step.longest, batch, traffic).median
-        return TIME_PER_OUTPUT_TOKEN if pace > limits.seconds_per_output_token else None
+        if seconds_per_output_token(prefill, step.longest, batch, traffic).median > limits.seconds_per_output_token:
+            return TIME_PER_OUTPUT_TOKEN
+        return TIME_TO_FIRST_TOKEN if is_late(prefill, step.longest, batch, traffic, limits) else None
 
     if fault(maximum) is None:
         return maximum, MEMORY

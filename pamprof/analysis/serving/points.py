@@ -30,7 +30,8 @@ class ServingPoint:
         energy_valid: Whether that value may be quoted; False where it is None.
         state_bytes_per_sequence: State or cache of one sequence.
         peak_bytes: Memory of the step, weights included; None where it is not counted.
-        time_to_first_token: A prompt of ``context`` tokens read at batch 1; None where the curve cannot tell.
+        idle_time_to_first_token: A prompt of ``context`` tokens read at batch 1 by a device that does nothing else;
+            None where the curve cannot tell.
     """
 
     context: int
@@ -41,7 +42,7 @@ class ServingPoint:
     energy_valid: bool
     state_bytes_per_sequence: float
     peak_bytes: int | None
-    time_to_first_token: Estimate | None
+    idle_time_to_first_token: Estimate | None
 
 
 def serving_points(curve: ServingCurve) -> tuple[ServingPoint, ...]:
@@ -87,7 +88,7 @@ def _point(curve: ServingCurve, run: Run) -> ServingPoint:
         energy_valid=valid,
         state_bytes_per_sequence=run.memory.state_bytes / workload.batch_size,
         peak_bytes=run.memory.peak_bytes,
-        time_to_first_token=first_token,
+        idle_time_to_first_token=first_token,
     )
 
 

@@ -10,6 +10,7 @@ INFEASIBLE = "infeasible: {limit}, {detail}"
 NO_STEP_KNOWN = "no step is known at {context} tokens"
 PROMPT_TOO_SLOW = "{seconds} for a prompt of {prompt} tokens against {allowed} allowed"
 NOTHING_FITS = "no sequence of {context} tokens fits beside the weights"
+FIRST_TOKEN_TOO_LATE = "{seconds} behind a step of one sequence against {allowed} allowed"
 SEQUENCE_TOO_SLOW = "{seconds} for one sequence against {allowed} allowed"
 
 DECODE_PLACE = "decode at batch {batch} and {context} tokens of context"

@@ -11,20 +11,23 @@ from pamprof.records import Interval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pamprof.analysis.comparison.results import Basis
     from pamprof.records import Run
 
 
 class Answer(Protocol):
-    """What a curve says about one place: a value, its interval, and whether it was measured or modelled."""
+    """What a curve says about one place: a value, its interval, where it comes from, and what affine says there."""
 
     @property
     def value(self) -> float: ...  # noqa: D102
     @property
     def interval(self) -> Interval | None: ...  # noqa: D102
     @property
-    def basis(self) -> str: ...  # noqa: D102
+    def basis(self) -> Basis: ...  # noqa: D102
     @property
     def error(self) -> float | None: ...  # noqa: D102
+    @property
+    def affine(self) -> Interval | None: ...  # noqa: D102
 
 
 class Curve(Protocol):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import traceback
+import signal
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch.utils._pytree import tree_leaves
 
-import pamprof
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
 from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.session.layer_fault import fault_sentence
 from pamprof.records import LayerSpec, Phase
 from pamprof.workloads.base import ClosedForm
 from pamprof.workloads.layers.foreign.carrier import CarrierLayer, decodes, has_complex, own_module, steps_of
@@ -19,14 +20,16 @@ from pamprof.workloads.layers.foreign.definition import BlockFacts, Inspector
 from pamprof.workloads.layers.foreign.source import parse_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
 Result = TypeVar("Result")
 
-_PAMPROF, _TORCH = (os.path.dirname(package.__file__ or "") + os.sep for package in (pamprof, torch))
 _DRY_RUN_LENGTH = 8
+
+# A loop over time dispatches thousands of operators. Planning needs the count for a table only; every run has its own.
+_COUNT_SECONDS = 4
 
 
 class LocalInspector(Inspector):
@@ -52,7 +55,32 @@ class LocalInspector(Inspector):
 
     def flop_count(self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
         """Counted on the meta device, or on the CPU."""
-        return told(spec, lambda: _counted(spec, phase, batch_size, sequence_length))
+        with _no_longer_than(_COUNT_SECONDS):
+            return told(spec, lambda: _counted(spec, phase, batch_size, sequence_length))
+
+
+@contextmanager
+def _no_longer_than(limit: int) -> Iterator[None]:
+    """Interrupt what takes longer, where this is the main thread of a process.
+
+    Raises:
+        UnsupportedError: It did.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        del number, frame
+        raise UnsupportedError(f"its FLOPs take more than {limit} s to count")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(limit)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def told(spec: LayerSpec, action: Callable[[], Result]) -> Result:
@@ -66,16 +94,7 @@ def told(spec: LayerSpec, action: Callable[[], Result]) -> Result:
     except PamprofError as exc:
         raise type(exc)(f"layer {spec.layer}: {exc}") from exc
     except Exception as exc:
-        raise UsageError(f"layer {spec.layer} at width {spec.model_dim} raises {fault(exc)}") from exc
-
-
-def fault(error: BaseException) -> str:
-    """An exception's type, its first line, and the innermost file and line that is the layer's own."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith((_PAMPROF, _TORCH))] or frames
-    text = str(error).strip().splitlines()
-    place = f" ({os.path.basename(theirs[-1].filename)}, line {theirs[-1].lineno})" if theirs else ""
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}{place}"
+        raise UsageError(fault_sentence(f"layer {spec.layer} at width {spec.model_dim}", exc)) from exc
 
 
 def _made(spec: LayerSpec) -> nn.Module:

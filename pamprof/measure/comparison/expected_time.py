@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.records import Dtype, Execution, ImplementationKind, Phase
 from pamprof.statistics.stationarity import FEWEST_VALUES
+from pamprof.workloads.closed_forms import checked_claim, parameter_count
 
 if TYPE_CHECKING:
     from pamprof.measure.session.settings import Settings, WindowSettings
@@ -60,7 +61,7 @@ def expected_seconds(
         compiled_ahead: Whether other processes compile for it before.
         checked_before: Whether its worker has compared its kernels with the oracle at another point.
     """
-    flops = _flop_count(workload, definition)
+    flops = _flops(workload, definition)
     cuda = device_kind == "cuda"
     if not cuda and kind is ImplementationKind.KERNELS:
         return _REFUSAL_SECONDS
@@ -83,18 +84,25 @@ def expected_seconds(
     return fixed + _STEPS_BESIDE_SAMPLES * step + sampling + window
 
 
-def _flop_count(workload: Workload, definition: LayerDefinition) -> int:
-    """Of the workload by formula; of a layer without one two for each parameter and token, in training six."""
-    if workload.spec.source is not None:
-        passes = 3 if workload.phase is Phase.TRAIN else 1
-        return 2 * passes * workload.tokens_per_step * definition.parameter_count(workload.spec, workload.scope)
-    return definition.flop_count(
-        workload.spec,
-        phase=workload.phase,
-        scope=workload.scope,
-        batch_size=workload.batch_size,
-        sequence_length=workload.sequence_length,
-    ).matrix_flop_count
+def _flops(workload: Workload, definition: LayerDefinition) -> int:
+    """By the layer's formula; two for each parameter and token, thrice in training, where that gives none."""
+    claimed = None
+    if workload.spec.source is None:
+        claimed = checked_claim(
+            lambda: (
+                definition.flop_count(
+                    workload.spec,
+                    phase=workload.phase,
+                    scope=workload.scope,
+                    batch_size=workload.batch_size,
+                    sequence_length=workload.sequence_length,
+                ).matrix_flop_count
+            )
+        )
+    if isinstance(claimed, int):
+        return claimed
+    passes = 3 if workload.phase is Phase.TRAIN else 1
+    return 2 * passes * workload.tokens_per_step * parameter_count(definition, workload.spec, workload.scope)
 
 
 def _windows_seconds(windows: WindowSettings, *, capped: bool) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
 from pamprof.measure.any_layer.registration import register_named
+from pamprof.measure.comparison.crossover_points import CrossoverPoints, brackets
 from pamprof.measure.comparison.efforts import effort_rules
 from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.plan import plan_groups
@@ -14,19 +15,18 @@ from pamprof.measure.comparison.points import default_points, points
 from pamprof.measure.comparison.repetitions import missing_repetitions
 from pamprof.measure.comparison.worth import Worth, in_order, rank_by_worth
 from pamprof.measure.session.compile_ahead import worth_compiling_ahead
-from pamprof.measure.session.matched_arms import matched_arms
+from pamprof.measure.session.matched_arms import planned_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
 from pamprof.measure.session.run import Planner, SessionPlan
 from pamprof.records import Effort, Execution, LayerRole, Perplexity, Phase, Scope, SessionKind
 from pamprof.workloads.base import layer_facts
-from pamprof.workloads.registry import definition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.settings import Settings
-    from pamprof.records import Dtype, Point, Run, Workload
+    from pamprof.records import Dtype, Point, Run, UnplannedLayer, Workload
     from pamprof.records.store import RecordFile
 
 DEFAULT_LAYERS = ("transformer", "real_pam", "pam")
@@ -124,7 +124,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     cuda = device_kind == "cuda"
     dtype, preset = request.dtype_on(cuda=cuda), request.preset_on(cuda=cuda)
     register_named(request.sources)
-    arms, remarks = _arms(request, preset=preset, dtype=dtype, cuda=cuda)
+    arms, unplanned, remarks = _arms(request, preset=preset, dtype=dtype, cuda=cuda)
     executions = request.executions or (
         (Execution.EAGER, Execution.COMPILED, Execution.GRAPH, Execution.COMPILED_GRAPH) if cuda else (Execution.EAGER,)
     )
@@ -150,27 +150,43 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     ranked = rank_by_worth(groups, facts, sequence_length=MATCHED_LENGTH, has_kernels=cuda)
     definitions = {arm.definition.name: arm.definition for arm in arms}
     chosen_window = "monitor_seconds" in request.settings
-    windows = {
-        workload.key: settings.monitor_seconds if chosen_window or worth in rules.watched else rules.glimpse_seconds
+    window_of = {
+        worth: settings.monitor_seconds if chosen_window or worth in rules.watched else rules.glimpse_seconds
         for worth in Worth
-        for workload in ranked[worth]
     }
+    windows = {workload.key: window_of[worth] for worth in Worth for workload in ranked[worth]}
+    crossover_window = window_of[Worth.CROSSOVER]
     processes = request.repeat or rules.processes
     fresh_workers = processes > 1 or settings.windows is not None
     compiles_ahead = cuda and rules.compiles_ahead and not fresh_workers
-    expected = {
-        workload.key: expected_seconds(
+
+    def expect(workload: Workload, worth: Worth, *, compiled_ahead: bool) -> float:
+        return expected_seconds(
             workload,
             definitions[workload.spec.layer],
             kind=facts[workload.spec.layer].kind_of(workload.implementation),
-            settings=replace(settings, monitor_seconds=windows[workload.key]),
+            settings=replace(settings, monitor_seconds=windows.get(workload.key, crossover_window)),
             device_kind=device_kind,
-            compiled_ahead=compiles_ahead,
+            compiled_ahead=compiled_ahead,
             checked_before=worth > Worth.BEST and not fresh_workers,
         )
+
+    expected = {
+        workload.key: expect(workload, worth, compiled_ahead=compiles_ahead)
         for worth in Worth
         for workload in ranked[worth]
     }
+    further = CrossoverPoints(
+        brackets=brackets(groups),
+        facts=facts,
+        earlier=() if earlier is None else earlier.runs,
+        cost=lambda workload: (expect(workload, Worth.CROSSOVER, compiled_ahead=False), crossover_window),
+        visited_after=frozenset(w.key for worth in Worth if worth > Worth.CROSSOVER for w in ranked[worth]),
+    )
+    for added in further.after(()):
+        ranked[Worth.CROSSOVER] += added.workloads
+        expected.update(added.expected_seconds)
+        windows.update(added.monitor_seconds)
     asked = bool(request.implementations or request.executions)
     visits = in_order(ranked, expected, worths=tuple(Worth) if asked else rules.worths)
     if fresh_workers:
@@ -194,6 +210,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         monitor_seconds=windows,
         compiled_ahead=worth_compiling_ahead(visits, facts) if compiles_ahead else (),
         effort=request.effort,
+        further=further,
         unplanned_count=sum(len(found) for found in ranked.values()) - len(visits),
         time_budget_seconds=rules.time_budget_seconds if budget is None else budget,
         preset=None if request.sizes else preset,
@@ -203,17 +220,18 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         dtype=dtype,
         perplexities=request.perplexities or _published_perplexities(preset, request.sizes),
         settings=settings,
-        remarks=remarks,
+        unplanned_layers=unplanned,
+        remarks=(*remarks, *(f"{failed.layer} is left out: {failed.reason}" for failed in unplanned)),
     )
 
 
 def _arms(
     request: CompareRequest, *, preset: str, dtype: Dtype, cuda: bool
-) -> tuple[tuple[PlannedArm, ...], tuple[str, ...]]:
-    """The matched arms, and a sentence for each reference that nobody asked for and that has no matching size."""
+) -> tuple[tuple[PlannedArm, ...], tuple[UnplannedLayer, ...], tuple[str, ...]]:
+    """The matched arms, layers that failed, and a sentence for each default reference that has no matching size."""
 
-    def matched(*layers: str) -> tuple[PlannedArm, ...]:
-        return matched_arms(
+    def planned(*layers: str) -> tuple[tuple[PlannedArm, ...], tuple[UnplannedLayer, ...]]:
+        return planned_arms(
             preset=preset,
             sizes=request.sizes,
             layers=layers,
@@ -223,18 +241,19 @@ def _arms(
         )
 
     if request.layers:
-        roles = {getattr(definition(name), "role", LayerRole.SUBJECT) for name in request.layers}
-        reference = () if LayerRole.REFERENCE in roles else DEFAULT_LAYERS[:1]
-        return matched(*reference, *request.layers), ()
-    first, *others = matched(*DEFAULT_LAYERS)
+        arms, unplanned = planned(*request.layers)
+        if all(getattr(arm.definition, "role", LayerRole.SUBJECT) is not LayerRole.REFERENCE for arm in arms):
+            arms = (*planned(*DEFAULT_LAYERS[:1])[0], *arms)
+        return arms, unplanned, ()
+    (first, *others), unplanned = planned(*DEFAULT_LAYERS)
     references: list[PlannedArm] = []
     remarks: list[str] = []
     for layer in DEFAULT_GPU_REFERENCES if cuda else ():
         try:
-            references += matched(layer)
+            references += planned(layer)[0]
         except UsageError as exc:
             remarks.append(f"{layer} is left out, because no size of it matches: {exc}")
-    return (first, *references, *others), tuple(remarks)
+    return (first, *references, *others), unplanned, tuple(remarks)
 
 
 def _published_perplexities(preset: str, sizes: Mapping[str, int | float | str]) -> tuple[Perplexity, ...]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,6 +117,31 @@ def decompose(
     )
 
 
+def parts_without_peak(
+    *,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    state: State | None,
+    inputs: Sequence[torch.Tensor],
+    device_used_bytes: int | None,
+) -> Memory:
+    """What is known of a step's memory without running it: everything that stays, and gradients as they lie there."""
+    resident = _Resident.of(module, optimizer, state, inputs, device_type=inputs[0].device.type)
+    return Memory(
+        peak_bytes=None,
+        parameter_bytes=resident.parameter_bytes,
+        gradient_bytes=held_bytes([parameter.grad for parameter in module.parameters()]),
+        optimizer_bytes=resident.optimizer_bytes,
+        saved_activation_bytes=None,
+        state_bytes=resident.state_bytes,
+        state_kind=None if state is None else state.kind,
+        input_bytes=resident.input_bytes,
+        reserved_bytes=None,
+        device_used_bytes=device_used_bytes,
+        process_peak_bytes=process_peak_bytes(),
+    )
+
+
 def memory_unknowns(memory: Memory, device: torch.device, *, device_used_reason: str) -> tuple[Unknown, ...]:
     """Why fields of ``memory`` are None, except ``state_kind``, which training does not have.
 
@@ -161,6 +187,10 @@ def process_peak_bytes() -> int | None:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return None
+
+
+# Torch's own fields of every module: submodules, hooks.
+_MODULE_FIELDS = frozenset(vars(torch.nn.Module()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +303,8 @@ class _Resident:
     ) -> _Resident:
         storages: dict[int, torch.UntypedStorage] = {}
         part_bytes: list[int] = []
-        for holder in (module, optimizer, state, list(inputs)):
+        fixed, filled = _parts_of(module)
+        for holder in (fixed, optimizer, (state, filled), list(inputs)):
             found = held_storages(holder, device_type=device_type)
             new = {key: storage for key, storage in found.items() if key not in storages}
             part_bytes.append(sum(storage.nbytes() for storage in new.values()))
@@ -285,3 +316,27 @@ class _Resident:
             input_bytes=part_bytes[3],
             storages=storages,
         )
+
+
+def _parts_of(module: nn.Module) -> tuple[list[object], list[object]]:
+    """What a module keeps: parameters, buffers and plain attributes; and the lists, dictionaries and deques it fills.
+
+    What steps leave in a container is state that they keep, such as a cache as a list, and no parameter.
+    """
+    fixed: list[object] = []
+    filled: list[object] = []
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if name in ("_parameters", "_buffers"):
+                fixed.append(value)
+            elif name not in _MODULE_FIELDS:
+                (filled if _is_filled(value) else fixed).append(value)
+    return fixed, filled
+
+
+def _is_filled(value: object) -> bool:
+    """Whether a module's attribute is a container of anything but parameters and modules."""
+    if not isinstance(value, (list, dict, deque)):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return not any(isinstance(item, (torch.nn.Module, torch.nn.Parameter)) for item in items)

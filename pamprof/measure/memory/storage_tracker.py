@@ -9,6 +9,7 @@ kernel allocates and frees inside one operator stay invisible.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from threading import RLock
@@ -85,7 +86,7 @@ def _children(item: object) -> Iterable[object]:
         return item.state.values()
     if isinstance(item, Mapping):
         return item.values()
-    if isinstance(item, (list, tuple, set, frozenset)):
+    if isinstance(item, (list, tuple, set, frozenset, deque)):
         return item
     if type(item).__module__.partition(".")[0] in ("torch", "builtins"):
         return ()  # a dtype, a number, a compiler's context: nothing of the arm's own

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof.measure.serving.arms import sweep_groups, with_state_dtypes
 from pamprof.measure.serving.plan import SweepAxes, alternatives_of
 from pamprof.measure.serving.resume import finished_keys
-from pamprof.measure.session.matched_arms import matched_arms
+from pamprof.measure.session.matched_arms import planned_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
 from pamprof.measure.session.run import Planner, SessionPlan
 from pamprof.measure.session.settings import Settings
@@ -77,17 +77,16 @@ def _plan(request: SweepRequest, device_kind: str, earlier: RecordFile | None) -
         prompts=request.prompts or default.prompts,
         largest_batch=request.largest_batch or default.largest_batch,
     )
+    planned, unplanned = planned_arms(
+        preset=preset,
+        sizes={},
+        layers=request.layers,
+        match_axis="parameters",
+        sequence_length=MATCHED_LENGTH,
+        dtype=dtype,
+    )
     arms = tuple(
-        arm
-        for matched in matched_arms(
-            preset=preset,
-            sizes={},
-            layers=request.layers,
-            match_axis="parameters",
-            sequence_length=MATCHED_LENGTH,
-            dtype=dtype,
-        )
-        for arm in with_state_dtypes(matched, request.state_dtypes, context=MATCHED_LENGTH)
+        arm for matched in planned for arm in with_state_dtypes(matched, request.state_dtypes, context=MATCHED_LENGTH)
     )
     groups = sweep_groups(
         arms,
@@ -109,7 +108,11 @@ def _plan(request: SweepRequest, device_kind: str, earlier: RecordFile | None) -
         dtype=dtype,
         settings=(_CUDA_SETTINGS if cuda else _CPU_SETTINGS).changed(request.settings),
         time_budget_seconds=_CPU_BUDGET_SECONDS if budget is None and not cuda else budget,
-        remarks=tuple(_plan_sentence(group) for group in groups),
+        unplanned_layers=unplanned,
+        remarks=(
+            *(_plan_sentence(group) for group in groups),
+            *(f"{failed.layer} is left out: {failed.reason}" for failed in unplanned),
+        ),
     )
 
 

@@ -22,8 +22,21 @@ from pamprof.measure.machine.ceilings import measure_ceilings
 from pamprof.measure.machine.kernel_profile import KernelProfile, profile_kernels
 from pamprof.measure.machine.monitor import monitor, probes_for
 from pamprof.measure.machine.sensors import NvmlSensors
-from pamprof.measure.memory.breakdown import decompose, forget_process_peak, memory_unknowns
+from pamprof.measure.memory.breakdown import (
+    decompose,
+    forget_process_peak,
+    memory_unknowns,
+    parts_without_peak,
+)
+from pamprof.measure.session.claims import (
+    checked_parameter_count,
+    claimed_matrix_flop_count,
+    flop_refusal,
+    state_refusal,
+)
 from pamprof.measure.session.compile_ahead import standing_still
+from pamprof.measure.session.growth import HeldBytes
+from pamprof.measure.session.layer_fault import fault_sentence
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.sampling import PairedSamples, sample_pairs, warm_up
 from pamprof.measure.session.treatment import (
@@ -33,12 +46,27 @@ from pamprof.measure.session.treatment import (
     position_parameter_count,
 )
 from pamprof.measure.session.windows import WindowSamples, sample_windows
-from pamprof.records import Ceilings, Dtype, Execution, FlopCount, Gate, Memory, Monitor, Run, Timing, Unknown, Workload
+from pamprof.records import (
+    Ceilings,
+    Dtype,
+    Execution,
+    FlopCount,
+    Gate,
+    GraphBreaks,
+    Memory,
+    Monitor,
+    Phase,
+    RefusedClaim,
+    Run,
+    Timing,
+    Unknown,
+    Workload,
+)
 from pamprof.units import binary_bytes, seconds
 from pamprof.workloads.base import ChoosesKernels
-from pamprof.workloads.execution import compiler_counts
+from pamprof.workloads.execution import compiler_counts, first_graph_break, graph_break_reason_count
 from pamprof.workloads.registry import definition
-from pamprof.workloads.steps import PreparedStep
+from pamprof.workloads.steps import PreparedStep, check_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +79,11 @@ _GATE_TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
 
 # Of a point begun before its deadline: its fewest samples are taken, however late it is.
 _SHORTEST_SAMPLING_SECONDS = 0.05
+
+_COMPILED = (Execution.COMPILED, Execution.COMPILED_GRAPH)
+
+# Of a step whose tensors could not be followed.
+_FOLLOWED = tuple(f"memory.{name}" for name in ("peak_bytes", "short_lived_bytes", "saved_activation_bytes"))
 
 _NO_WINDOWS = "single steps or short runs of them were sampled, not windows of back-to-back steps"
 _NOT_WATCHED = "a sweep watches the energy of one sequence and of the batch that ends each context alone"
@@ -89,7 +122,8 @@ class ArmRunner:
         self._nvml = open_nvml(self.device.uuid)
         self._environment, self._environment_unknowns = read_environment(self.device, self._nvml)
         self._gates: dict[tuple[str, ...], Gate] = {}
-        self._flops: dict[str, FlopCount] = {}
+        self._flops: dict[str, tuple[FlopCount, RefusedClaim | None]] = {}
+        self._breaks: dict[tuple[str, str, Phase], GraphBreaks] = {}
 
     def begin(self, request: GroupRequest) -> None:
         """Go on with another group of the same device."""
@@ -135,20 +169,35 @@ class ArmRunner:
         before = (self.device.memory().allocated_bytes or 0) if kept is None else kept.allocated_before_bytes
         step = self._build(workload, None if kept is None else kept.model)
         gate = self._check(workload)
-        flops = self._count(workload, step)
+        flops, flop_claim = self._count(workload, step)
+        known_breaks = compiler_counts()
+        known_reasons = graph_break_reason_count()
         step.compile()
         memory, unknowns = self._memory(step, before)
         step.capture()
         step.reset()
         warm_up_steps, ready = self._warm(step)
+        graph_breaks = self._graph_breaks(workload, known_breaks, known_reasons)
         with standing_still(self._request.companions):
             compiled = compiler_counts()
-            pairs, windows = self._sample(ready, reference or ready)
+            paired_with = reference or ready
+            if self._settings.cold_cache:
+                self.device.flush_cache()  # its first call allocates
+            held = HeldBytes.now(step, paired_with.step, self.device)
+            pairs, windows = self._sample(ready, paired_with)
+            grown = HeldBytes.now(step, paired_with.step, self.device).growth_of_arm(held)
             recompilations, breaks = (now - before for now, before in zip(compiler_counts(), compiled, strict=True))
             watched = watch is None or watch(pairs)
             kernels = self._profile(ready) if watched else _NOT_WATCHED
             timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
-            timing = replace(timing, recompilation_count=recompilations, graph_break_count=breaks)
+            timing = replace(
+                timing,
+                recompilation_count=recompilations,
+                graph_break_count=breaks,
+                recompiled_samples=tuple(pairs.arm.recompiled),
+                reference_recompiled_samples=tuple(pairs.reference.recompiled),
+                grown_bytes=grown,
+            )
             if windows is not None and self._settings.windows is not None:
                 timing = replace(
                     timing,
@@ -159,7 +208,10 @@ class ArmRunner:
             window, window_unknowns = (
                 self._monitor(step) if watched else (None, (Unknown(field="monitor", reason=_NOT_WATCHED),))
             )
+        layer = definition(workload.spec.layer)
         launched = kernel_notes(workload, self.device.torch_device)
+        parameter_count, parameter_claim = checked_parameter_count(workload, layer, step)
+        claims = (parameter_claim, flop_claim, state_refusal(workload, layer, step))
         run = Run(
             session_id=self._request.session_id,
             group_id=self._request.group_id,
@@ -167,7 +219,7 @@ class ArmRunner:
             workload=workload,
             reference=workload if reference is None else reference.step.workload,
             environment=self._environment,
-            parameter_count=definition(workload.spec.layer).parameter_count(workload.spec, workload.scope),
+            parameter_count=parameter_count,
             gate=gate,
             timing=timing,
             flops=flops,
@@ -181,6 +233,8 @@ class ArmRunner:
             refused_configurations=launched.refused,
             position_parameter_count=position_parameter_count(step.module),
             elapsed_seconds=perf_counter() - begun,
+            graph_breaks=graph_breaks,
+            refused_claims=tuple(claim for claim in claims if claim is not None),
         )
         return run, ready
 
@@ -257,43 +311,60 @@ class ArmRunner:
             )
         return gate
 
-    def _count(self, workload: Workload, step: PreparedStep) -> FlopCount:
+    def _count(self, workload: Workload, step: PreparedStep) -> tuple[FlopCount, RefusedClaim | None]:
         """FLOPs of the plain step, once per worker: how a step is executed does not change what it computes."""
         key = replace(workload, execution=Execution.EAGER).key
         if key not in self._flops:
-            form = definition(workload.spec.layer).implementation_flop_count(
-                workload.spec,
-                implementation=workload.implementation,
-                phase=workload.phase,
-                scope=workload.scope,
-                batch_size=workload.batch_size,
-                sequence_length=workload.sequence_length,
-                dtype=workload.dtype,
-            )
-            closed_form = None if form is None else form.matrix_flop_count
+            claimed = claimed_matrix_flop_count(workload, definition(workload.spec.layer))
             step.reset()
-            self._flops[key] = count_flops(step.eager, closed_form_matrix_flop_count=closed_form)
+            flops = count_flops(step.eager, closed_form_matrix_flop_count=claimed if isinstance(claimed, int) else None)
+            self._flops[key] = flops, flop_refusal(claimed, flops)
         return self._flops[key]
+
+    def _graph_breaks(self, workload: Workload, known: tuple[int, int], known_reasons: int) -> GraphBreaks | None:
+        """Those that compiling this arm met; where all its code was compiled before, those that were met then."""
+        if workload.execution not in _COMPILED:
+            return None
+        frames, breaks = (now - before for now, before in zip(compiler_counts(), known, strict=True))
+        key = (workload.spec.layer, workload.implementation, workload.phase)
+        if frames:
+            reason = first_graph_break(known_reasons) if breaks else None
+            self._breaks[key] = GraphBreaks(count=breaks, first_reason=reason)
+        return self._breaks.get(key)
 
     def _memory(self, step: PreparedStep, before: int) -> tuple[Memory, tuple[Unknown, ...]]:
         """Memory of the plain or compiled step: a replay allocates nothing, its pool was filled by the same step."""
         step.reset()
-        step.eager()  # optimizer state and workspaces are made by the first step
+        check_output(step)  # optimizer state and workspaces are made by the first step
         used = self._nvml.memory_used_bytes()
         if self._request.companions:
             used = unknown("processes that compiled for arms to come held memory on the device")
         device = self.device.torch_device
-        memory = decompose(
-            step.eager,
-            device=device,
-            module=step.module,
-            optimizer=step.optimizer,
-            state=step.state,
-            inputs=step.kept_tensors,
-            allocated_before_bytes=before,
-            device_used_bytes=used.value,
-            compiled=step.workload.execution in (Execution.COMPILED, Execution.COMPILED_GRAPH),
-        )
+        try:
+            memory = decompose(
+                step.eager,
+                device=device,
+                module=step.module,
+                optimizer=step.optimizer,
+                state=step.state,
+                inputs=step.kept_tensors,
+                allocated_before_bytes=before,
+                device_used_bytes=used.value,
+                compiled=step.workload.execution in _COMPILED,
+            )
+        except Exception as exc:  # a tracker that a layer's own code does not go with costs the memory alone
+            if self.device.is_out_of_memory(exc):
+                raise
+            reason = f"could not be followed: {fault_sentence(step.workload.spec.layer, exc)}"
+            memory = parts_without_peak(
+                module=step.module,
+                optimizer=step.optimizer,
+                state=step.state,
+                inputs=step.kept_tensors,
+                device_used_bytes=used.value,
+            )
+            unknowns = memory_unknowns(memory, device, device_used_reason=used.reason or "")
+            return memory, tuple(replace(each, reason=reason) if each.field in _FOLLOWED else each for each in unknowns)
         return memory, memory_unknowns(memory, device, device_used_reason=used.reason or "")
 
     def _sample(self, arm: ReadyArm, reference: ReadyArm) -> tuple[PairedSamples, WindowSamples | None]:
@@ -332,7 +403,10 @@ class ArmRunner:
         longest = self._settings.longest_profiled_step_seconds
         if longest is not None and arm.step_seconds > longest:
             return f"with this effort no step of more than {seconds(longest)} is profiled; raise --effort"
-        return profile_kernels(arm.step.run)
+        try:
+            return profile_kernels(arm.step.run)
+        except Exception as exc:  # noqa: BLE001 - the times are taken
+            return f"the profiled step failed: {fault_sentence(arm.step.workload.spec.layer, exc)}"
 
     def _timing(
         self, step: PreparedStep, pairs: PairedSamples, kernels: KernelProfile | str, warm_up_steps: int
@@ -377,13 +451,17 @@ class ArmRunner:
         if self._settings.monitor_seconds == 0:
             return None, (Unknown(field="monitor", reason="the monitored window was switched off"),)
         step.reset()
-        window, unknowns = monitor(
-            step.run,
-            synchronise=self.device.synchronise,
-            probes=probes_for(self.device, self._nvml),
-            minimum_seconds=self._settings.monitor_seconds,
-            origin=self._request.origin_seconds,
-        )
+        try:
+            window, unknowns = monitor(
+                step.run,
+                synchronise=self.device.synchronise,
+                probes=probes_for(self.device, self._nvml),
+                minimum_seconds=self._settings.monitor_seconds,
+                origin=self._request.origin_seconds,
+            )
+        except Exception as exc:  # noqa: BLE001 - the times are taken
+            reason = f"the monitored window failed: {fault_sentence(step.workload.spec.layer, exc)}"
+            return None, (Unknown(field="monitor", reason=reason),)
         if window.other_process_count and self._request.companions:
             window = replace(window, other_process_count=None)
             reason = "processes that compile for this session were on the device, and others cannot be told from them"

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pamprof.hardware.host import cpu_core_count
-from pamprof.measure.any_layer.registration import register_workloads
 from pamprof.measure.session.process import worker_environment
 from pamprof.measure.session.wire import CompileRequest
 from pamprof.records import Execution, ImplementationKind
@@ -173,6 +172,8 @@ def main() -> None:
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=CompileRequest)
     os.nice(5)
     import torch
+
+    from pamprof.measure.any_layer.registration import register_workloads
 
     if torch.device(request.device).type == "cuda":
         torch.cuda.set_per_process_memory_fraction(request.memory_share, torch.device(request.device))

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from pamprof.errors import SpecError, UsageError
-from pamprof.records import ArmFacts, LayerSpec
+import msgspec
+
+from pamprof.errors import LayerError, PamprofError, SpecError, UsageError
+from pamprof.measure.session.layer_fault import fault_sentence, fault_traceback
+from pamprof.records import ArmFacts, LayerFacts, LayerSpec, UnplannedLayer
+from pamprof.workloads.base import layer_facts
+from pamprof.workloads.registry import BUILT_IN_LAYERS, layer_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,6 +52,7 @@ def matched_arms(
         UsageError: Unknown preset, layer or axis, or sizes that cannot be matched.
     """
     from pamprof.measure.any_layer.registration import know_factories
+    from pamprof.measure.session.counted_forms import CountedForms
     from pamprof.workloads.matching.match import arm_facts, match
     from pamprof.workloads.registry import definition
 
@@ -54,10 +60,9 @@ def matched_arms(
     source = definition("pam")
     spec = _resized(source.preset(preset), sizes)
     source.check(spec)
-    ordered = sorted(dict.fromkeys(layers), key=lambda name: (name != "transformer", layers.index(name)))
     matched = match(
         spec,
-        ordered,
+        _reference_first(layers),
         axis=match_axis,
         sequence_length=sequence_length,
         dtype=dtype,
@@ -68,11 +73,83 @@ def matched_arms(
             definition=definition(arm.name),
             spec=arm.spec,
             facts=arm_facts(
-                definition(arm.name), arm.spec, sequence_length=sequence_length, dtype=dtype, residuals=arm.residuals
+                # What a factory makes was counted already.
+                definition(arm.name)
+                if arm.spec.source is not None
+                else CountedForms(definition(arm.name)).as_definition(),
+                arm.spec,
+                sequence_length=sequence_length,
+                dtype=dtype,
+                residuals=arm.residuals,
             ),
         )
         for arm in matched
     )
+
+
+def planned_arms(
+    *,
+    preset: str,
+    sizes: Mapping[str, int | float | str],
+    layers: tuple[str, ...],
+    match_axis: str,
+    sequence_length: int,
+    dtype: Dtype,
+) -> tuple[tuple[PlannedArm, ...], tuple[UnplannedLayer, ...]]:
+    """``matched_arms``, and the layers from elsewhere that fail while they are planned: each costs itself alone.
+
+    Raises:
+        UsageError: As ``matched_arms``, of layers of this package and names that nothing is registered under; or no
+            layer is left.
+    """
+    arms: list[PlannedArm] = []
+    failed: list[UnplannedLayer] = []
+    for name in _reference_first(layers):
+        try:
+            (arm,) = matched_arms(
+                preset=preset,
+                sizes=sizes,
+                layers=(name,),
+                match_axis=match_axis,
+                sequence_length=sequence_length,
+                dtype=dtype,
+            )
+            _check_planned(arm, dtype)
+        except (Exception, SystemExit) as exc:  # a layer may raise anything; the others must be planned
+            if name in BUILT_IN_LAYERS or name not in layer_names():
+                raise
+            is_told = isinstance(exc, PamprofError)
+            reason = str(exc) if is_told else fault_sentence(name, exc)
+            trace = None if is_told and exc.__cause__ is None else fault_traceback(exc)
+            failed.append(UnplannedLayer(layer=name, reason=reason, traceback=trace))
+        else:
+            arms.append(arm)
+    if not arms:
+        raise LayerError(f"no layer is left to measure; the first reason: {failed[0].reason}")
+    return tuple(arms), tuple(failed)
+
+
+def _reference_first(layers: tuple[str, ...]) -> list[str]:
+    return sorted(dict.fromkeys(layers), key=lambda name: (name != "transformer", layers.index(name)))
+
+
+def _check_planned(arm: PlannedArm, dtype: Dtype) -> None:
+    """Ask a layer for everything that planning asks for, and see that its declarations can be stored and read back.
+
+    Raises:
+        LayerError: They cannot, or it has no implementation.
+    """
+    layer = arm.definition
+    names = tuple(layer.implementations)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise LayerError(f"layer {arm.spec.layer}: its implementations are {names!r}; name one or more")
+    for name in names:
+        layer.supports(name, dtype)
+    for declared, kind in ((layer_facts(layer), LayerFacts), (arm.facts, ArmFacts)):
+        try:
+            msgspec.json.decode(msgspec.json.encode(declared), type=kind)
+        except (TypeError, msgspec.MsgspecError) as exc:
+            raise LayerError(f"layer {arm.spec.layer}: what it declares cannot be stored: {exc}") from exc
 
 
 def check_implementations(arms: Iterable[PlannedArm], names: Iterable[str]) -> None:

@@ -92,6 +92,10 @@ class Pace:
         """Seconds of the budget, 0 at least; None where there is no end."""
         return None if self.deadline is None else max(0.0, self.deadline - self._clock())
 
+    def expect(self, expected_seconds: Mapping[str, float]) -> None:
+        """Workloads joined the plan, with their expected seconds by key."""
+        self._expected.update(expected_seconds)
+
     def learn(self, workload: Workload, seconds: float) -> None:
         """A point took ``seconds``."""
         expected = self._expected.get(workload.key)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pamprof.errors import RecordError
 from pamprof.measure.session.compile_ahead import CompileAhead
+from pamprof.measure.session.ruled_out import RuledOut
 from pamprof.measure.session.runner import SessionRunner, describe, utc_now
-from pamprof.records import Skip, SkipKind
+from pamprof.records import Run, Skip, SkipKind
 from pamprof.records.codec import decode
 from pamprof.units import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Unpack
 
+    from pamprof.measure.session.further import FurtherPoints
     from pamprof.measure.session.pace import Pace
     from pamprof.measure.session.runner import SessionArguments
     from pamprof.measure.session.settings import Settings
@@ -38,8 +41,9 @@ class PacedRunner(SessionRunner):
         references: What workloads are paired with at points that were measured before.
         monitor_seconds: Monitored window by key, where it is not that of the settings.
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
-        fresh_workers: Whether each group is a whole point, measured in a worker of its own; the same point may come
-            several times.
+        fresh_processes: How many workers of its own measure each point, which is then a whole group and comes as often;
+            None where one worker visits single workloads.
+        further: Decides, after each outcome, about points to add.
         session: As ``SessionRunner``.
     """
 
@@ -50,24 +54,28 @@ class PacedRunner(SessionRunner):
         references: Mapping[Point, Workload],
         monitor_seconds: Mapping[str, float],
         compiled_ahead: tuple[Workload, ...] = (),
-        fresh_workers: bool = False,
+        fresh_processes: int | None = None,
+        further: FurtherPoints | None = None,
         **session: Unpack[SessionArguments],
     ) -> None:
         super().__init__(**session, keeps_worker=True)
         self._pace = pace
         self._references.update(references)
-        self._monitor_seconds = monitor_seconds
+        self._monitor_seconds = dict(monitor_seconds)
         self._compiled_ahead = compiled_ahead
-        self._fresh_workers = fresh_workers
+        self._fresh_processes = fresh_processes
+        self._further = further
+        self._runs: list[Run] = []
         self._has_measured = False
         self._is_suspect = self._had_company = False
+        self._ruled_out = RuledOut()
         self._ahead: CompileAhead | None = None
         self._deadline = pace.deadline
 
     def _run_all(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> int:
         self._begin_compiling([workload for group in groups for workload in group if workload.key not in done])
         try:
-            return self._visit_groups(groups) if self._fresh_workers else self._visit_all(groups, done)
+            return self._visit_all(groups, done) if self._fresh_processes is None else self._visit_groups(groups)
         finally:
             self._end_compiling()
 
@@ -86,9 +94,10 @@ class PacedRunner(SessionRunner):
         return () if self._ahead is None else self._ahead.process_ids
 
     def _visit_groups(self, groups: Sequence[tuple[Workload, ...]]) -> int:
-        pending, left_out = list(groups), 0
-        while group := self._next_group(pending, first=len(pending) == len(groups)):
+        pending, left_out, first = list(groups), 0, True
+        while group := self._next_group(pending, first=first):
             pending.remove(group)
+            first = False
             finished: set[str] = set()
             point = group[0].point
             self._references.pop(point, None)
@@ -101,6 +110,12 @@ class PacedRunner(SessionRunner):
                 self._pace.learn(workload, perf_counter() - begun)
             self._end_worker()
             self._has_measured = False
+            for added in self._added():
+                # Anywhere among the others, so that a drift of the machine is not taken for a difference of lengths.
+                places = Random(f"{self._settings.seed} {added[0].key}")
+                for _ in range(self._fresh_processes or 1):
+                    pending.insert(places.randint(0, len(pending)), added)
+                self._reporter.points_added(len(added) * (self._fresh_processes or 1))
             self._reporter.time_left(self._pace.left(workload for g in pending for workload in g))
         return left_out + sum(len(group) for group in pending)
 
@@ -119,8 +134,29 @@ class PacedRunner(SessionRunner):
             self._visit(workload, finished, pending)
             pending = [other for other in pending if other.key not in finished]
             self._pace.learn(workload, perf_counter() - begun)
+            pending = self._with_added(pending, finished)
             self._reporter.time_left(self._pace.left(pending))
         return len(pending)
+
+    def _added(self) -> list[tuple[Workload, ...]]:
+        """Points that what was measured asks for, each once, expected from now on."""
+        found = () if self._further is None else self._further.after(self._runs)
+        for added in found:
+            self._pace.expect(added.expected_seconds)
+            self._monitor_seconds.update(added.monitor_seconds)
+            self._reporter.message(added.reason)
+        return [added.workloads for added in found]
+
+    def _with_added(self, pending: list[Workload], finished: Collection[str]) -> list[Workload]:
+        """``pending`` with added workloads before those that are worth less."""
+        for workloads in self._added():
+            known = {*finished, *(workload.key for workload in pending)}
+            new = [workload for workload in workloads if workload.key not in known]
+            later = self._further.visited_after if self._further is not None else frozenset()
+            place = next((n for n, workload in enumerate(pending) if workload.key in later), len(pending))
+            pending = [*pending[:place], *new, *pending[place:]]
+            self._reporter.points_added(len(new))
+        return pending
 
     def _next(self, pending: Sequence[Workload]) -> Workload | None:
         """The first that the budget is likely to last for, and that is first of its point or can be paired.
@@ -140,18 +176,29 @@ class PacedRunner(SessionRunner):
     def _keep(self, line: bytes, finished: set[str]) -> None:
         with contextlib.suppress(RecordError):  # told by the session
             record = decode(line)
+            if isinstance(record, Run):
+                self._runs.append(record)
             if isinstance(record, Skip) and record.kind in _SUSPECT:
                 self._is_suspect = True
                 if record.kind is SkipKind.OUT_OF_MEMORY and self._had_company:
                     return  # to be tried again alone
+                self._ruled_out.add(record, paired=self._is_paired(record.workload))
         super()._keep(line, finished)
 
     def _visit(self, workload: Workload, finished: set[str], pending: Sequence[Workload]) -> None:
         """Measure one workload, once more where memory ended while others held some of it.
 
+        What needs at least as much as a workload that did not fit is not tried.
+
         A worker in which memory ended or a layer failed is not used again: on a GPU what failed inside a capture may
         keep its memory, or leave every later call failing.
         """
+        reason = self._ruled_out.reason(workload, paired=self._is_paired(workload))
+        if reason is not None:
+            now, kind = utc_now(), SkipKind.OUT_OF_MEMORY
+            skip = Skip(session_id=self._session_id, started_at=now, workload=workload, kind=kind, reason=reason)
+            self._store_skip(skip, finished)
+            return
         self._is_suspect, self._had_company = False, bool(self._companions()) or self._has_measured
         self._visit_once(workload, finished)
         self._has_measured = True
@@ -168,11 +215,15 @@ class PacedRunner(SessionRunner):
         elif self._ahead is not None:
             self._ahead.go_on()
 
+    def _is_paired(self, workload: Workload) -> bool:
+        reference = self._references.get(workload.point)
+        return reference is not None and reference.key != workload.key
+
     def _visit_once(self, workload: Workload, finished: set[str]) -> None:
         reference = self._references.get(workload.point)
-        paired = reference is not None and reference.key != workload.key
         self._unready_reason = ""
-        failed = self._run_worker((reference, workload) if reference and paired else (workload,), finished)
+        together = (reference, workload) if reference and self._is_paired(workload) else (workload,)
+        failed = self._run_worker(together, finished)
         if failed is None or failed.key == workload.key:
             return
         if self._unready_reason:

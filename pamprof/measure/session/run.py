@@ -18,15 +18,28 @@ from pamprof.records import Session
 from pamprof.records.store import RunStore
 from pamprof.units import rough_seconds, seconds, usd, usd_rate
 from pamprof.workloads.base import layer_facts
+from pamprof.workloads.standard_output import talk_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pamprof.measure.session.further import FurtherPoints
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.request import PriceLookup
     from pamprof.measure.session.runner import SessionArguments
     from pamprof.measure.session.settings import Settings
-    from pamprof.records import Dtype, Effort, Perplexity, Phase, Point, PriceQuote, Scope, SessionKind, Workload
+    from pamprof.records import (
+        Dtype,
+        Effort,
+        Perplexity,
+        Phase,
+        Point,
+        PriceQuote,
+        Scope,
+        SessionKind,
+        UnplannedLayer,
+        Workload,
+    )
     from pamprof.records.store import RecordFile
 
 Request = TypeVar("Request", bound=MeasuringRequest)
@@ -57,7 +70,9 @@ class SessionPlan:
             one worker visits single workloads.
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
+        further: Of a comparison: decides about points to add.
         unplanned_count: Of a comparison: workloads that a standard one would plan besides.
+        unplanned_layers: Layers that failed while they were planned.
         remarks: Sentences for the reporter before the first group.
     """
 
@@ -79,7 +94,9 @@ class SessionPlan:
     fresh_processes: int | None = None
     compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
+    further: FurtherPoints | None = None
     unplanned_count: int | None = None
+    unplanned_layers: tuple[UnplannedLayer, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
@@ -163,7 +180,8 @@ def run_session(
                 references=plan.references,
                 monitor_seconds=plan.monitor_seconds,
                 compiled_ahead=plan.compiled_ahead,
-                fresh_workers=plan.fresh_processes is not None,
+                fresh_processes=plan.fresh_processes,
+                further=plan.further,
             )
         outcome = runner.run(plan.groups, plan.done)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
@@ -192,7 +210,8 @@ def plan_session(
 
 def _planned(request: Request, planner: Planner[Request], kind: str, earlier: RecordFile | None) -> SessionPlan:
     """The plan, whose first remark names what could not be read of the earlier records."""
-    plan = planner.plan(request, kind, earlier)
+    with talk_to_stderr():
+        plan = planner.plan(request, kind, earlier)
     if earlier is None or earlier.damage is None:
         return plan
     return replace(plan, remarks=(f"{earlier.damage}; a workload in them is measured again", *plan.remarks))
@@ -225,6 +244,8 @@ def what_to_expect(plan: SessionPlan, pace: Pace, quote: PriceQuote | None) -> s
         text += f"; effort {plan.effort}"
     if plan.fresh_processes is not None:
         text += f", {plan.fresh_processes} fresh processes a point"
+    if plan.further is not None and (where := plan.further.may_add()):
+        text += f"; a third length may be added near a crossover ({where})"
     budget = plan.time_budget_seconds
     if budget is not None:
         needed = pace.needed(pending)
@@ -264,6 +285,7 @@ def _header(
         effort=plan.effort,
         unplanned_count=plan.unplanned_count,
         time_budget_seconds=plan.time_budget_seconds,
+        unplanned_layers=plan.unplanned_layers,
     )
 
 

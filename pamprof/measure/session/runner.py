@@ -31,6 +31,10 @@ class Reporter(Protocol):
         """The session starts."""
         ...
 
+    def points_added(self, count: int) -> None:
+        """So many points more are planned."""
+        ...
+
     def point_started(self, label: str) -> None:
         """A point is being measured."""
         ...
@@ -277,7 +281,8 @@ class SessionRunner:
         else:
             kind = SkipKind.CRASHED
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-            reason = f"the worker ended with {how}" + (f": {last_line}" if last_line else "")
+            who = f"{workload.spec.layer} {workload.implementation}"
+            reason = f"the worker ended with {how} while it measured {who}" + (f": {last_line}" if last_line else "")
         now = utc_now()
         skip = Skip(session_id=self._session_id, started_at=now, workload=workload, kind=kind, reason=reason)
         self._store_skip(skip, finished)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pamprof.records import StopReason
 from pamprof.statistics import half_width, ratio_interval, should_stop
+from pamprof.workloads.execution import compiler_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +47,13 @@ class Stopwatch(Protocol):
 
 @dataclass(slots=True)
 class Samples:
-    """Samples of one side, in order, seconds per step."""
+    """Samples of one side, in order, seconds per step; ``recompiled`` are those in which torch.compile worked."""
 
     wall_time_seconds: list[float] = field(default_factory=list)
     device_time_seconds: list[float] = field(default_factory=list)
     host_time_seconds: list[float] = field(default_factory=list)
     steps_per_sample: int = 1
+    recompiled: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,7 @@ def take_sample(step: Callable[[], object], watch: Stopwatch, samples: Samples, 
     if cold_cache:
         watch.flush_cache()
     watch.synchronise()
-    count = samples.steps_per_sample
+    count, compiled = samples.steps_per_sample, compiler_counts()
     begin = perf_counter()
     started = watch.start_timer()
     for _ in range(count):
@@ -78,6 +80,8 @@ def take_sample(step: Callable[[], object], watch: Stopwatch, samples: Samples, 
     returned = perf_counter()
     watch.synchronise()
     end = perf_counter()
+    if compiler_counts() != compiled:
+        samples.recompiled.append(len(samples.wall_time_seconds))
     samples.wall_time_seconds.append((end - begin) / count)
     samples.host_time_seconds.append((returned - begin) / count)
     if elapsed is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from pamprof.measure.session.layer_fault import fault_sentence
 from pamprof.records import KernelShare
 from pamprof.workloads.base import KernelNotes, NotesKernels
 from pamprof.workloads.registry import definition
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 
 
 def kernel_notes(workload: Workload, device: torch.device) -> KernelNotes:
-    """How kernels of the layer's own were launched, where it has any and says so."""
+    """How kernels of the layer's own were launched, where it has any and says so; a fault in telling is told itself."""
     found = definition(workload.spec.layer)
-    return found.kernel_notes(workload, device) if isinstance(found, NotesKernels) else KernelNotes()
+    if not isinstance(found, NotesKernels):
+        return KernelNotes()
+    try:
+        return found.kernel_notes(workload, device)
+    except Exception as exc:  # noqa: BLE001 - whatever a layer raises here must not cost a time that was taken
+        return KernelNotes(configurations=(f"not told: {fault_sentence(workload.spec.layer, exc)}",))
 
 
 def logits_width(module: nn.Module) -> int | None:

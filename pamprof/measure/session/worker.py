@@ -16,13 +16,13 @@ import sys
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from pamprof.errors import PamprofError, UnsupportedError
-from pamprof.measure.any_layer.registration import register_workloads
+from pamprof.errors import PamprofError, UnsupportedError, UsageError
 from pamprof.measure.session.compile_ahead import kill_standing_still
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, GroupRequest, decode_request, encode_event
 from pamprof.records import Run, Skip, SkipKind, Workload
 from pamprof.records.codec import encode
+from pamprof.workloads.registry import definition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +37,12 @@ class Pipe:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._process_id = os.getpid()
 
     def send(self, line: bytes) -> None:
-        """Write one whole line."""
+        """Write one whole line; a child that a layer forked ends here, as its parent reports the same."""
+        if os.getpid() != self._process_id:
+            os._exit(1)
         view = memoryview(line)
         while view:
             view = view[os.write(self._descriptor, view) :]
@@ -59,6 +62,8 @@ class GroupWorker:
 
     def run_group(self, request: GroupRequest, pipe: Pipe) -> None:
         """Measure every workload of the group that is not done."""
+        from pamprof.measure.any_layer.registration import register_workloads  # brings torch
+
         runner = self._runner_for(request)
         register_workloads(request.workloads)
         if request.ceilings:
@@ -130,22 +135,49 @@ def attempt(
 def attempt_with(
     runner: ArmRunner, request: GroupRequest, workload: Workload, measure: Callable[[], Measured]
 ) -> Measured | Skip:
-    """What ``measure`` returns for ``workload``, or a skip with the reason why it could not."""
+    """What ``measure`` returns for ``workload``, or a skip with the reason why it could not.
+
+    A layer that leaves torch set otherwise than it was has no number: what it was paired with ran so as well. What its
+    module sets while it is imported is undone before anything is measured.
+    """
+    from pamprof.measure.session.layer_fault import fault_sentence, fault_traceback, place_of
+    from pamprof.measure.session.torch_state import restore_torch, torch_state
+
+    layer, implementation = workload.spec.layer, workload.implementation
+    before, trace = torch_state(), None
     try:
-        return measure()
-    except UnsupportedError as exc:
-        kind, reason = SkipKind.UNSUPPORTED, str(exc)
+        definition(layer)
+        restore_torch(before)
+        measured = measure()
+        changed = restore_torch(before)
+        if not changed:
+            return measured
+        kind = SkipKind.UNSUPPORTED
+        reason = (
+            f"{layer} {implementation} changed {' and '.join(changed)} for all of torch; it has to leave it as it is"
+        )
+    except PamprofError as exc:
+        kind = SkipKind.UNSUPPORTED if isinstance(exc, UnsupportedError | UsageError) else SkipKind.INCORRECT
+        reason = str(exc)
+        if exc.__cause__ is not None:
+            reason, trace = f"{reason}{place_of(layer, exc)}", fault_traceback(exc)
         if runner.device.is_out_of_memory(exc):  # during a capture
             kind, reason = SkipKind.OUT_OF_MEMORY, runner.out_of_memory_reason(workload)
-    except PamprofError as exc:
-        kind, reason = SkipKind.INCORRECT, str(exc)
-    except Exception as exc:  # noqa: BLE001 - a layer may raise anything; the other arms must still be measured
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - a layer may raise anything; the others must be measured
         if runner.device.is_out_of_memory(exc):
             kind, reason = SkipKind.OUT_OF_MEMORY, runner.out_of_memory_reason(workload)
         else:
-            text = str(exc).strip().splitlines()
-            kind, reason = SkipKind.CRASHED, f"{type(exc).__name__}: {text[0] if text else 'no message'}"
-    return Skip(session_id=request.session_id, started_at=utc_now(), workload=workload, kind=kind, reason=reason)
+            kind, reason = SkipKind.CRASHED, fault_sentence(layer, exc, implementation=implementation)
+        trace = fault_traceback(exc)
+    restore_torch(before)
+    return Skip(
+        session_id=request.session_id,
+        started_at=utc_now(),
+        workload=workload,
+        kind=kind,
+        reason=reason,
+        traceback=trace,
+    )
 
 
 def end_with_parent(descriptor: int) -> None:

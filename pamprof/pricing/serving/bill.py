@@ -26,7 +26,7 @@ from pamprof.records import Interval
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pamprof.analysis.serving.terms import Answer, Curve
+    from pamprof.analysis.serving.terms import Curve
     from pamprof.records import Run
 
 
@@ -158,53 +158,6 @@ def measured_watts(runs: Sequence[Run]) -> float | None:
         if series.signal == "power_watts" and series.values
     ]
     return max(means, default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FasterCurve:
-    """A curve with every time divided by ``speed``: what a change of throughput would do, all else equal."""
-
-    curve: Curve
-    speed: float
-
-    @property
-    def title(self) -> str:
-        """The arm."""
-        return self.curve.title
-
-    @property
-    def runs(self) -> Sequence[Run]:
-        """What it was measured with."""
-        return self.curve.runs
-
-    def decode_seconds(self, batch_size: int, context: int) -> Answer:
-        """Seconds of a step."""
-        return _faster(self.curve.decode_seconds(batch_size, context), self.speed)
-
-    def prefill_seconds(self, prompt_length: int) -> Answer:
-        """Seconds of a prompt."""
-        return _faster(self.curve.prefill_seconds(prompt_length), self.speed)
-
-    def maximum_batch(self, context: int) -> Answer:
-        """Sequences that fit."""
-        return self.curve.maximum_batch(context)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scaled:
-    value: float
-    interval: Interval | None
-    basis: str
-    error: float | None
-
-
-def _faster(answer: Answer, speed: float) -> Answer:
-    return _Scaled(
-        value=answer.value / speed,
-        interval=None if answer.interval is None else answer.interval.scaled(1 / speed),
-        basis=answer.basis,
-        error=answer.error,
-    )
 
 
 def _ordered(low: float, median: float, high: float, confidence: float) -> Interval:

@@ -48,7 +48,7 @@ class ContextRow:
     cache_bytes_per_token: float
     memory_tokens: float
     traffic_tokens: float
-    basis: Basis = Basis.MODEL
+    basis: Basis = Basis.MODELLED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

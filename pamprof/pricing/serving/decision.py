@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.comparison.results import Basis, least_sure
 from pamprof.analysis.serving.crossover import ALWAYS_CHEAPER, ALWAYS_MORE_EXPENSIVE, CHEAPER_ABOVE
 from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.analysis.serving.terms import quotient
@@ -49,7 +49,7 @@ class Decision:
         saved_replicas: Rival's replicas less the subject's; negative where the subject needs more.
         saved_usd_per_month: Likewise in dollars at the first rate.
         equal_bills_tokens_per_day: Demand up to which both bills are the same.
-        basis: Model as soon as one of the two is.
+        basis: That of the less sure of the two; None without both operating points.
         sentence: The decision in words.
     """
 
@@ -61,7 +61,7 @@ class Decision:
     saved_replicas: int | None
     saved_usd_per_month: float | None
     equal_bills_tokens_per_day: float | None
-    basis: Basis
+    basis: Basis | None
     sentence: str
 
 
@@ -74,15 +74,18 @@ def decide(
         return _without_comparison(subject, rival, crossing)
     ratio = quotient(ours.device_seconds, theirs.device_seconds)
     outcome = outcome_of(ratio)
-    replicas = usd = None
+    saved = None
     if subject.bill is not None and rival.bill is not None:
-        replicas = rival.bill.served.replica_count - subject.bill.served.replica_count
-        usd = rival.bill.served.usd_per_month - subject.bill.served.usd_per_month
-    basis = Basis.MODEL if Basis.MODEL in {ours.basis, theirs.basis} else Basis.MEASURED
+        ours_served, theirs_served = subject.bill.served, rival.bill.served
+        saved = (
+            theirs_served.replica_count - ours_served.replica_count,
+            theirs_served.usd_per_month - ours_served.usd_per_month,
+        )
+    basis = least_sure(ours.basis, theirs.basis)
     words = (
         _crossing_sentence(subject, rival, crossing),
-        _cost_sentence(subject, ratio, outcome, basis),
-        _bill_sentence(subject, replicas, usd, currency),
+        _cost_sentence(subject, rival, ratio, outcome, basis),
+        _bill_sentence(subject, rival, saved, currency, basis),
     )
     return Decision(
         subject=subject.curve.title,
@@ -90,8 +93,8 @@ def decide(
         outcome=outcome,
         ratio=ratio,
         crossing=crossing,
-        saved_replicas=replicas,
-        saved_usd_per_month=usd,
+        saved_replicas=None if saved is None else saved[0],
+        saved_usd_per_month=None if saved is None else saved[1],
         equal_bills_tokens_per_day=equal_bills_up_to(subject, rival),
         basis=basis,
         sentence=f"{'; '.join(part for part in words if part)}.",
@@ -128,7 +131,7 @@ def _without_comparison(subject: Deployment, rival: Deployment, crossing: Crossi
         saved_replicas=None,
         saved_usd_per_month=None,
         equal_bills_tokens_per_day=None,
-        basis=Basis.MODEL if unknown else Basis.MEASURED,
+        basis=None,
         sentence=f"{'; '.join(said)}.",
     )
 
@@ -144,7 +147,7 @@ def _crossing_sentence(subject: Deployment, rival: Deployment, crossing: Crossin
             interval=_brackets(crossing.tokens),
             basis=crossing.basis,
         )
-    within = {"first": tokens(crossing.first), "last": tokens(crossing.last)}
+    within = {"first": tokens(crossing.first), "last": tokens(crossing.last), "basis": crossing.basis}
     if crossing.direction == ALWAYS_CHEAPER:
         return sentences.CHEAPER_AT_EVERY_PROMPT.format(**named, **within)
     if crossing.direction == ALWAYS_MORE_EXPENSIVE:
@@ -152,11 +155,13 @@ def _crossing_sentence(subject: Deployment, rival: Deployment, crossing: Crossin
     return sentences.NO_CROSSOVER_RESOLVED.format(**named, **within)
 
 
-def _cost_sentence(subject: Deployment, ratio: Interval, outcome: CostOutcome, basis: Basis) -> str:
+def _cost_sentence(subject: Deployment, rival: Deployment, ratio: Interval, outcome: CostOutcome, basis: Basis) -> str:
     verdicts = {CostOutcome.EQUAL: sentences.VERDICT_EQUAL, CostOutcome.UNKNOWN: sentences.VERDICT_UNKNOWN}
     return sentences.TOKEN_COST.format(
         input=tokens(subject.demand.input_tokens),
         output=tokens(subject.demand.output_tokens),
+        subject=subject.curve.title,
+        rival=rival.curve.title,
         ratio=ratio_text(ratio.median),
         interval=_brackets(ratio),
         verdict=verdicts.get(outcome, outcome.value),
@@ -164,19 +169,25 @@ def _cost_sentence(subject: Deployment, ratio: Interval, outcome: CostOutcome, b
     )
 
 
-def _bill_sentence(subject: Deployment, saved: int | None, usd: float | None, currency: Currency) -> str:
-    if subject.bill is None or saved is None or usd is None:
+def _bill_sentence(
+    subject: Deployment, rival: Deployment, saved: tuple[int, float] | None, currency: Currency, basis: Basis
+) -> str:
+    if subject.bill is None or saved is None:
         return ""
-    count, amount = abs(saved), abs(usd)
-    if saved == 0:
+    replicas, usd = saved
+    count, amount = abs(replicas), abs(usd)
+    if replicas == 0:
         template = sentences.BILLS_EQUAL
         count, amount = subject.bill.served.replica_count, subject.bill.served.usd_per_month
     else:
-        template = sentences.BILL_LOWER if saved > 0 else sentences.BILL_HIGHER
+        template = sentences.BILL_LOWER if replicas > 0 else sentences.BILL_HIGHER
     return template.format(
         demand=si(subject.demand.tokens_per_day),
         replicas=(sentences.ONE_REPLICA if count == 1 else sentences.REPLICAS).format(count=count),
         amount=currency.text(amount),
+        subject=subject.curve.title,
+        rival=rival.curve.title,
+        basis=basis,
     )
 
 

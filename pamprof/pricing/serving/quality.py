@@ -98,7 +98,7 @@ def equal_quality(layer: str, perplexity: float, goal: float) -> EqualQuality | 
         parameter_factor=factor,
         training_cost_factor=factor,
         training_cost_factor_with_tokens=factor**2,
-        basis=Basis.MODEL,
+        basis=Basis.MODELLED,
         source=SOURCE,
         limits=LIMITS,
     )

@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.results import least_sure
+from pamprof.analysis.serving.changed_curve import faster_curve
 from pamprof.errors import UsageError
 from pamprof.pricing.rates.hourly_rates import Rate, owned_rate
-from pamprof.pricing.serving.bill import Deployment, FasterCurve, deploy
+from pamprof.pricing.serving.bill import Deployment, deploy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pamprof.analysis.comparison.results import Basis
     from pamprof.pricing.rates.hourly_rates import Owned
 
 CHANGE = 0.2
@@ -46,6 +49,7 @@ class ChangedBill:
 
     usd_per_month: float | None
     usage_usd_per_million_tokens: float | None
+    basis: Basis | None = None
     reason: str | None = None
 
 
@@ -58,6 +62,12 @@ class Sensitivity:
     higher: ChangedBill
     swing_usd: float
     usage_swing_ratio: float
+
+    @property
+    def basis(self) -> Basis | None:
+        """That of the less sure of its bills; None without any."""
+        found = [bill.basis for bill in (self.lower, self.higher) if bill.basis is not None]
+        return least_sure(*found) if found else None
 
 
 def sensitivities(deployment: Deployment, owned: Owned | None = None) -> tuple[Sensitivity, ...]:
@@ -87,7 +97,7 @@ def _changes(deployment: Deployment, rate: Rate) -> dict[Input, Callable[[float]
 
     changes: dict[Input, Callable[[float], tuple[Deployment, Rate]]] = {
         Input.PRICE: lambda f: (deployment, replace(rate, usd_per_hour=rate.usd_per_hour * f)),
-        Input.THROUGHPUT: lambda f: (replace(deployment, curve=FasterCurve(curve=deployment.curve, speed=f)), rate),
+        Input.THROUGHPUT: lambda f: (replace(deployment, curve=faster_curve(deployment.curve, f)), rate),
         Input.TOKENS_PER_DAY: lambda f: with_demand(tokens_per_day=demand.tokens_per_day * f),
         Input.PEAK_FACTOR: lambda f: with_demand(peak_factor=max(1.0, demand.peak_factor * f)),
         Input.OUTPUT_TOKENS: lambda f: with_demand(output_tokens=max(1, round(demand.output_tokens * f))),
@@ -151,10 +161,13 @@ def _changed_bill(deployment: Deployment, rate: Rate) -> ChangedBill:
         changed = deploy(deployment.curve, deployment.demand, deployment.limits, (rate,))
     except UsageError as exc:
         return ChangedBill(usd_per_month=None, usage_usd_per_million_tokens=None, reason=str(exc))
-    if changed.bill is None:
+    point = changed.feasible
+    if changed.bill is None or point is None:
         reason = getattr(changed.point, "sentence", "unknown")
         return ChangedBill(usd_per_month=None, usage_usd_per_million_tokens=None, reason=reason)
     served = changed.bill.served
     return ChangedBill(
-        usd_per_month=served.usd_per_month, usage_usd_per_million_tokens=served.usage.blended_usd_per_million_tokens
+        usd_per_month=served.usd_per_month,
+        usage_usd_per_million_tokens=served.usage.blended_usd_per_million_tokens,
+        basis=point.basis,
     )

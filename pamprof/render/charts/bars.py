@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pamprof.analysis.comparison.results import Basis
     from pamprof.records import Interval
     from pamprof.render.arms import Arm
 
@@ -66,4 +67,4 @@ class TornadoPanel:
     title: str
     usual: float
     bars: tuple[TornadoBar, ...]
-    measured: bool
+    basis: Basis

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from pamprof.analysis.comparison.results import Basis
     from pamprof.records import Interval
     from pamprof.render.arms import Arm
 
@@ -14,11 +15,11 @@ Unit = Literal["tokens", "count", "seconds"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A named place on the axis of sizes, such as a crossover."""
+    """A named place on the axis of sizes, such as a crossover; ``basis`` is None where the place was given."""
 
     x: Interval
     text: str
-    measured: bool
+    basis: Basis | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,6 @@ class ArmLine:
     arm: Arm
     xs: tuple[float, ...]
     values: tuple[Interval, ...]
-    measured: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +48,16 @@ class Piece:
 
     xs: tuple[float, ...]
     values: tuple[Interval, ...]
-    measured: bool
+    basis: Basis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """A place on a curve that gets the arm's shape, filled where it was measured."""
+    """A place on a curve that gets the arm's shape, filled, half filled or hollow by its basis."""
 
     x: float
     value: Interval
-    measured: bool
+    basis: Basis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,13 @@ def skipped(inputs: ReportInputs) -> tuple[Skipped, ...]:
     """Planned points without a number, with the reason; one that was measured later is left out."""
     done = {run.workload.key for run in inputs.records.runs}
     latest = {skip.workload.key: skip for skip in inputs.records.skips if skip.workload.key not in done}
+    measured = {run.workload.spec.layer for run in inputs.records.runs}
+    unplanned = {
+        failed.layer: failed.reason
+        for session in inputs.records.sessions
+        for failed in session.unplanned_layers
+        if failed.layer not in measured
+    }
     return tuple(
         Skipped(
             what=f"{inputs.full_label(skip.workload)}, {PHASE_NAMES[skip.workload.phase].lower()}, "
@@ -86,6 +93,8 @@ def skipped(inputs: ReportInputs) -> tuple[Skipped, ...]:
             reason=skip.reason,
         )
         for skip in latest.values()
+    ) + tuple(
+        Skipped(what=f"{layer}, every point", kind="not planned", reason=reason) for layer, reason in unplanned.items()
     )
 
 

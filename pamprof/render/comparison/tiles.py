@@ -9,7 +9,6 @@ from pamprof.analysis.comparison.names import crossover_phrase, crossover_value,
 from pamprof.analysis.comparison.results import Basis, CrossoverQuantity, Direction
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
-from pamprof.render.comparison.charts.ladder import BASIS_WORDS
 from pamprof.render.comparison.crossing import by_bytes, whose
 from pamprof.render.comparison.model import Tile
 from pamprof.render.text import PHASE_NAMES, brackets, point_label
@@ -54,7 +53,7 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
         heading=heading,
         value=units.ratio(best.time_ratio.median),
         interval=brackets(best.time_ratio),
-        basis=_with_effort(BASIS_WORDS[Basis.MEASURED], told.effort, best),
+        basis=_with_effort(Basis.MEASURED.value, told.effort, best),
         subject=f"{inputs.full_label(best.subject)} against {inputs.full_label(best.baseline)}, {place}",
         second="; ".join(second),
         reason="",
@@ -83,7 +82,7 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
             heading=heading,
             value=crossover_value(modelled),
             interval=brackets(modelled.tokens),
-            basis=BASIS_WORDS[Basis.MODEL],
+            basis=Basis.MODELLED.value,
             subject=(
                 "context above which the fixed state moves fewer bytes than the cache of the "
                 f"{inputs.story.names.fastest_of(modelled.reference_layers)}; decode was not measured"
@@ -104,7 +103,7 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
         heading=heading,
         value=crossover_value(chosen),
         interval=brackets(chosen.tokens),
-        basis=_with_effort(BASIS_WORDS[chosen.basis], inputs.story.effort_of(Phase.DECODE)),
+        basis=_with_effort(chosen.basis.value, inputs.story.effort_of(Phase.DECODE)),
         subject=(
             f"{name} against the {reference}, batch {chosen.batch_size}: {crossover_phrase(chosen)}"
             if chosen.tokens is None

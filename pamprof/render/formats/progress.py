@@ -54,6 +54,12 @@ class ProgressReporter:
             self._task = self._progress.add_task("starting", total=total_points, left="")
             self._progress.start()
 
+    def points_added(self, count: int) -> None:
+        """So many points more are planned."""
+        self._total += count
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, total=self._total)
+
     def point_started(self, label: str) -> None:
         """A point is being measured."""
         if self._progress is not None and self._task is not None:

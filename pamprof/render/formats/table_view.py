@@ -14,8 +14,9 @@ class TableView:
         summary: The sentences above the table.
         columns: Headings of the columns.
         right: Numbers of the columns that are aligned right.
-        rows: One text a column.
+        rows: One text a column; where the last begins with a basis, the row looks like it.
         notes: The sentences below the table.
+        modelled: Numbers of the columns that are modelled whatever the row's basis.
     """
 
     title: str
@@ -24,3 +25,4 @@ class TableView:
     right: frozenset[int]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    modelled: frozenset[int] = frozenset()

@@ -1,4 +1,4 @@
-"""Curves on logarithmic axes with the band of their interval: solid where measured, dashed where modelled."""
+"""Curves on logarithmic axes with the band of their interval: solid, dotted or dashed by their basis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from pamprof import units
 from pamprof.render.plots.axis import drawable, log_axis, log_height, short_dollars, short_number, short_seconds
 from pamprof.render.plots.labels import write_above, write_below
-from pamprof.render.plots.marks import marker, spread, vertical_mark
+from pamprof.render.plots.marks import LINE_STYLES, marker, spread, vertical_mark
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Unit
     from pamprof.render.plots.sheet import Sheet
 
-_DASHED = (0, (4, 2.5))
 _LINE_INCHES = 11.5 / 72
 _WIDEST = 10.0
 
@@ -80,7 +79,7 @@ def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, 
         _draw_curve(axes, curve)
     _label(axes, panel, height, low, high)
     for mark in panel.marks:
-        vertical_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, measured=mark.measured)
+        vertical_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, basis=mark.basis)
 
 
 def _draw_curve(axes: Axes, curve: ArmCurve) -> None:
@@ -94,14 +93,14 @@ def _draw_curve(axes: Axes, curve: ArmCurve) -> None:
             [value.median for value in piece.values],
             color=colour,
             linewidth=1.8,
-            linestyle="-" if piece.measured else _DASHED,
+            linestyle=LINE_STYLES[piece.basis],
             zorder=3,
         )
     for spot in curve.spots:
         axes.plot(
             (spot.x, spot.x), (spot.value.low, spot.value.high), color=colour, linewidth=1.4, marker="_", markersize=4
         )
-        marker(axes, curve.arm, spot.x, spot.value.median, measured=spot.measured, size=5.5)
+        marker(axes, curve.arm, spot.x, spot.value.median, basis=spot.basis, size=5.5)
 
 
 def _label(axes: Axes, panel: CurvePanel, height: float, low: float, high: float) -> None:

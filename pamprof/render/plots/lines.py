@@ -64,7 +64,6 @@ def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool, t
             medians,
             color=LIGHT[line.arm.role],
             linewidth=1.8,
-            linestyle="-" if line.measured else (0, (4, 2.5)),
             zorder=3,
         )
         for x, value in zip(line.xs, line.values, strict=True):
@@ -77,10 +76,10 @@ def _draw_panel(axes: Axes, panel: LinePanel, height: float, *, dollars: bool, t
                 markersize=5,
                 zorder=3,
             )
-            marker(axes, line.arm, x, value.median, measured=line.measured)
+            marker(axes, line.arm, x, value.median)
     _label_ends(axes, panel, height, low, high)
     for mark in panel.marks:
-        vertical_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, measured=mark.measured)
+        vertical_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, basis=mark.basis)
 
 
 def _label_ends(axes: Axes, panel: LinePanel, height: float, low: float, high: float) -> None:

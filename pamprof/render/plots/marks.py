@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.transforms import ScaledTranslation
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
@@ -15,17 +16,29 @@ if TYPE_CHECKING:
     from pamprof.render.arms import Arm
 
 
-def marker(axes: Axes, arm: Arm, x: float, y: float, *, measured: bool = True, size: float = 6.5) -> None:
-    """The arm's shape: filled when measured, hollow when modelled."""
+LINE_STYLES: dict[Basis | None, str | tuple[int, tuple[float, ...]]] = {
+    None: "-",  # given
+    Basis.MEASURED: "-",
+    Basis.COUNTED: "-",
+    Basis.INTERPOLATED: (0, (1, 1.2)),
+    Basis.MODELLED: (0, (4, 2.5)),
+}
+
+
+def marker(axes: Axes, arm: Arm, x: float, y: float, *, basis: Basis = Basis.MEASURED, size: float = 6.5) -> None:
+    """The arm's shape: filled where measured, half filled where interpolated, hollow where modelled."""
+    filled = basis in (Basis.MEASURED, Basis.COUNTED)
     axes.plot(
         (x,),
         (y,),
         marker=arm.marker,
         markersize=size,
         color=LIGHT[arm.role],
-        markerfacecolor=LIGHT[arm.role] if measured else LIGHT["paper"],
-        markeredgecolor=LIGHT["paper"] if measured else LIGHT[arm.role],
-        markeredgewidth=0.7 if measured else 1.4,
+        fillstyle="left" if basis is Basis.INTERPOLATED else "full",
+        markerfacecolor=LIGHT["paper"] if basis is Basis.MODELLED else LIGHT[arm.role],
+        markerfacecoloralt=LIGHT["paper"],
+        markeredgecolor=LIGHT["paper"] if filled else LIGHT[arm.role],
+        markeredgewidth=0.7 if filled else 1.4,
         linestyle="none",
         zorder=4,
         clip_on=False,
@@ -64,11 +77,11 @@ def whisker(axes: Axes, arm: Arm, interval: Interval, y: float) -> None:
     )
 
 
-def vertical_mark(axes: Axes, low: float, median: float, high: float, text: str, *, measured: bool) -> None:
+def vertical_mark(axes: Axes, low: float, median: float, high: float, text: str, *, basis: Basis | None) -> None:
     """A named place on the horizontal axis, such as a crossover, with its interval as a shade."""
     if low < high:
         axes.axvspan(low, high, color=LIGHT["band"], zorder=0)
-    axes.axvline(median, color=LIGHT["ink"], linewidth=1.0, linestyle="-" if measured else (0, (4, 2.5)), zorder=2)
+    axes.axvline(median, color=LIGHT["ink"], linewidth=1.0, linestyle=LINE_STYLES[basis], zorder=2)
     axes.annotate(
         text,
         (median, 1),

@@ -8,6 +8,7 @@ from matplotlib.patches import Rectangle
 
 from pamprof.render.plots.axis import near_ticks, short_dollars, short_number
 from pamprof.render.plots.labels import write_above, write_before_row
+from pamprof.render.plots.marks import LINE_STYLES
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _draw_panel(axes: Axes, panel: TornadoPanel, rows: int, written: Callable[[f
     axes.set_axisbelow(True)
     axes.set_ylim(rows - 0.45, -0.6)
     axes.set_yticks([])
-    axes.axvline(panel.usual, color=LIGHT["ink"], linewidth=1.0, linestyle="-" if panel.measured else (0, (4, 2.5)))
+    axes.axvline(panel.usual, color=LIGHT["ink"], linewidth=1.0, linestyle=LINE_STYLES[panel.basis])
     write_above(axes, panel.title, left=1.72, points=6)
     frame = axes.get_yaxis_transform()
     for row, bar in enumerate(panel.bars):

@@ -7,7 +7,6 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.results import Basis
 from pamprof.pricing.serving.arithmetic import api_usd_per_token, replica_tokens_per_day
 from pamprof.pricing.serving.bill import bill_at
 from pamprof.records import Interval
@@ -42,7 +41,7 @@ def bill_chart(material: ChartFacts) -> Chart:
                     x_label="tokens a day, input and output together (log)",
                     x_unit="count",
                     curves=tuple(curves),
-                    marks=(Mark(x=Interval.exact(_asked(material)), text=f"asked: {_day(material)}", measured=True),),
+                    marks=(Mark(x=Interval.exact(_asked(material)), text=f"asked: {_day(material)}", basis=None),),
                     note=_bill_note(material, found),
                 )
             )
@@ -81,7 +80,7 @@ def front_chart(material: ChartFacts) -> Chart:
                     x_label="time per output token, prompts of others included (log)",
                     x_unit="seconds",
                     curves=tuple(curves),
-                    marks=(Mark(x=Interval.exact(limit), text=f"allowed: {units.seconds(limit)}", measured=True),),
+                    marks=(Mark(x=Interval.exact(limit), text=f"allowed: {units.seconds(limit)}", basis=None),),
                 )
             )
     return Chart(
@@ -118,13 +117,12 @@ def _bill_curve(material: ChartFacts, arm: StudyArm, point: OperatingPoint, rate
         return found.interval(lambda served: material.shown(served.usd_per_month), point.device_seconds.confidence)
 
     xs = _places(_asked(material), replica_tokens_per_day(point.device_seconds.median, demand))
-    measured = point.basis is Basis.MEASURED
     look = material.look(arm)
     return ArmCurve(
         arm=look,
         label=look.label,
-        pieces=(Piece(xs=xs, values=tuple(bill(x) for x in xs), measured=measured),),
-        spots=(Spot(x=_asked(material), value=bill(_asked(material)), measured=measured),),
+        pieces=(Piece(xs=xs, values=tuple(bill(x) for x in xs), basis=point.basis),),
+        spots=(Spot(x=_asked(material), value=bill(_asked(material)), basis=point.basis),),
     )
 
 
@@ -138,8 +136,11 @@ def _places(asked: float, carried: float) -> tuple[float, ...]:
 
 
 def _bill_note(material: ChartFacts, found: SizeClass) -> str:
-    equal = None if found.decision is None else found.decision.equal_bills_tokens_per_day
-    return "" if equal is None else f"the two decided on cost the same up to {units.si(equal)} tokens a day"
+    decision = found.decision
+    if decision is None or decision.equal_bills_tokens_per_day is None:
+        return ""
+    up_to = units.si(decision.equal_bills_tokens_per_day)
+    return f"{decision.subject} and {decision.rival} cost the same up to {up_to} tokens a day"
 
 
 def _bill_finding(material: ChartFacts) -> str:
@@ -151,14 +152,19 @@ def _bill_finding(material: ChartFacts) -> str:
             said.append(material.named(found, f"the monthly bill at {_day(material)}"))
         elif decision.saved_replicas == 0:
             said.append(
-                material.named(found, f"{decision.subject} and {decision.rival} cost the same at {_day(material)}")
+                material.named(
+                    found,
+                    f"{decision.subject} and {decision.rival} cost the same at {_day(material)} ({decision.basis})",
+                )
             )
         else:
             word = "saves" if decision.saved_replicas > 0 else "costs another"
             amount = currency.text(abs(decision.saved_usd_per_month))
             said.append(
                 material.named(
-                    found, f"{decision.subject} {word} {amount} a month against {decision.rival} at {_day(material)}"
+                    found,
+                    f"{decision.subject} {word} {amount} a month against {decision.rival} at {_day(material)} "
+                    f"({decision.basis})",
                 )
             )
     text = "; ".join(said)
@@ -179,7 +185,7 @@ def _front_finding(material: ChartFacts) -> str:
             material.named(
                 found,
                 f"{cheapest.deployment.curve.title} is the cheapest within the limits, {dollars} a million tokens at "
-                f"{pace} per output token",
+                f"{pace} per output token ({point.basis})",
             )
         )
     text = "; ".join(said)
@@ -192,7 +198,7 @@ def _front_curve(material: ChartFacts, arm: StudyArm, rate: Rate) -> ArmCurve:
         (
             point.seconds_per_output_token.median,
             point.device_seconds.scaled(scale),
-            point.basis is Basis.MEASURED,
+            point.basis,
         )
         for point in arm.front
     ]
@@ -201,7 +207,7 @@ def _front_curve(material: ChartFacts, arm: StudyArm, rate: Rate) -> ArmCurve:
         arm=look,
         label=look.label,
         pieces=pieces(points),
-        spots=tuple(Spot(x=x, value=value, measured=measured) for x, value, measured in points),
+        spots=tuple(Spot(x=x, value=value, basis=basis) for x, value, basis in points),
     )
 
 

@@ -25,9 +25,18 @@ def bill_table(found: SizeClass, request: Request, name: str) -> TableView | Non
     return TableView(
         title=f"Monthly bills, {name}",
         summary=(
-            f"{request.currency.code} for 730 hours: [interval of the measurement], then over the market's rates too."
+            f"{request.currency.code} for 730 hours: [interval of the device time], then over the market's rates too."
         ),
-        columns=("arm", "paid", "a device-hour", "replicas", "a month", "over the market", "with idle time, a million"),
+        columns=(
+            "arm",
+            "paid",
+            "a device-hour",
+            "replicas",
+            "a month",
+            "over the market",
+            "with idle time, a million",
+            "basis",
+        ),
         right=frozenset({2, 3, 4, 5, 6}),
         rows=tuple(
             _bill_row(arm.deployment, bill, request.currency) for arm in found.arms for bill in arm.deployment.bills
@@ -53,6 +62,7 @@ def _bill_row(deployment: Deployment, bill: Bill, currency: Currency) -> tuple[s
         money(month, currency),
         f"{currency.text(market.low)} to {currency.text(market.high)}",
         currency.text(bill.served.allocation.blended_usd_per_million_tokens),
+        units.UNKNOWN if point is None else point.basis.value,
     )
 
 
@@ -63,7 +73,9 @@ def _api_words(arm: StudyArm, api: tuple[float, float], currency: Currency) -> s
         return f"{title}: never cheaper than {price}"
     first, lasting = arm.break_even.first_tokens_per_day, arm.break_even.lasting_tokens_per_day
     words = f"{title}: no more expensive than {price} from {units.si(first)} tokens a day"
-    return words if first == lasting else f"{words}, at every demand from {units.si(lasting)}"
+    words = words if first == lasting else f"{words}, at every demand from {units.si(lasting)}"
+    point = arm.deployment.feasible
+    return words if point is None else f"{words} ({point.basis})"
 
 
 def replica_words(bill: Bill) -> str:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.results import least_sure
 from pamprof.pricing.rates.hourly_rates import Rate, UnknownRate
 from pamprof.pricing.rates.rate_words import hour_of
 from pamprof.render.arms import arm_key, assign_arms, layer_titles
@@ -16,6 +17,7 @@ from pamprof.render.text import days, device_label, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pamprof.analysis.comparison.results import Basis
     from pamprof.pricing.serving.study import ServingStudy, SizeClass, StudyArm
     from pamprof.records import Interval, Run, Session, Workload
     from pamprof.render.arms import Arm
@@ -87,13 +89,14 @@ class ChartFacts:
         counts = sorted({len(run.timing.wall_time_seconds) for run in self._runs()})
         n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
         return (
-            f"{n} samples a measured place, shades and bars 95 % intervals of its median; of a model, its largest error"
+            f"{n} samples a measured place, shades and bars 95 % intervals of its median; of an "
+            "interpolation those of the affine and the logarithmic one together, of a model its largest error"
         )
 
     @property
     def basis(self) -> str:
-        """How measured and modelled are told apart."""
-        return "Solid and filled: measured or interpolated between measured places; dashed and hollow: modelled."
+        """How measured, interpolated and modelled are told apart."""
+        return "Solid and filled: measured; dotted and half filled: interpolated; dashed and hollow: modelled."
 
     @property
     def demand(self) -> str:
@@ -139,22 +142,22 @@ def rate_of_class(found: SizeClass) -> Rate | None:
     return next((rate for rate in found.rates if isinstance(rate, Rate)), None)
 
 
-def pieces(points: Sequence[tuple[float, Interval | None, bool]]) -> tuple[Piece, ...]:
-    """A line through (place, value, measured) in order; broken at None, and where the basis changes.
+def pieces(points: Sequence[tuple[float, Interval | None, Basis]]) -> tuple[Piece, ...]:
+    """A line through (place, value, basis) in order; broken at None, and where the basis changes.
 
-    A stretch is measured where both of its ends are.
+    A stretch has the basis of the less sure of its ends.
     """
-    found: list[tuple[bool, list[tuple[float, Interval]]]] = []
-    for (x, value, measured), (next_x, next_value, next_measured) in pairwise(points):
+    found: list[tuple[Basis, list[tuple[float, Interval]]]] = []
+    for (x, value, basis), (next_x, next_value, next_basis) in pairwise(points):
         if value is None or next_value is None:
             continue
-        both = measured and next_measured
+        both = least_sure(basis, next_basis)
         if found and found[-1][0] is both and found[-1][1][-1][0] == x:
             found[-1][1].append((next_x, next_value))
         else:
             found.append((both, [(x, value), (next_x, next_value)]))
     return tuple(
-        Piece(xs=tuple(x for x, _ in stretch), values=tuple(value for _, value in stretch), measured=both)
+        Piece(xs=tuple(x for x, _ in stretch), values=tuple(value for _, value in stretch), basis=both)
         for both, stretch in found
     )
 

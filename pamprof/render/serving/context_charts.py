@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pamprof.pricing.serving.study import SizeClass, StudyArm
     from pamprof.render.serving.chart_facts import ChartFacts
 
-Value = tuple[Interval | None, bool]
+Value = tuple[Interval | None, Basis]
 
 
 def context_cost_chart(material: ChartFacts) -> Chart:
@@ -104,8 +104,8 @@ def capacity_chart(material: ChartFacts) -> Chart:
         axis="sequences per device (logarithmic)",
         caption=(
             "Weights, states or caches, and what a step needs besides must fit the memory. Filled: batches were raised "
-            "until one did not fit, the bar runs to the largest that may. Hollow, dashed: computed from the bytes a "
-            f"step allocated. {material.samples}."
+            "until one did not fit, the bar runs to the largest that may. Half filled, dotted: from bytes between such "
+            f"contexts; hollow, dashed: from the bytes a step allocated. {material.samples}."
         ),
         source=material.source,
         alt=f"{_capacity_finding(material)}.",
@@ -153,7 +153,7 @@ def _curve(
     points = [(float(x), *value(arm, x)) for x in lengths]
     measured = {run.workload.sequence_length for run in arm.deployment.curve.runs if run.workload.phase in phases}
     spots = tuple(
-        Spot(x=x, value=found, measured=basis) for x, found, basis in points if found is not None and int(x) in measured
+        Spot(x=x, value=found, basis=basis) for x, found, basis in points if found is not None and int(x) in measured
     )
     if not any(found is not None for _, found, _ in points):
         return None
@@ -165,8 +165,8 @@ def _decoded(material: ChartFacts, scale: float, arm: StudyArm, context: int) ->
     token = Traffic(input_tokens=context, output_tokens=1)
     point = operating_point(arm.deployment.curve, token, material.study.request.limits, prefilled=True)
     if not isinstance(point, OperatingPoint):
-        return None, False
-    return point.decode_seconds.scaled(scale), point.basis is Basis.MEASURED
+        return None, Basis.MODELLED
+    return point.decode_seconds.scaled(scale), point.basis
 
 
 def _requested(material: ChartFacts, scale: float, arm: StudyArm, prompt: int) -> Value:
@@ -174,25 +174,25 @@ def _requested(material: ChartFacts, scale: float, arm: StudyArm, prompt: int) -
     request = replace(Traffic(input_tokens=0, output_tokens=demand.output_tokens), input_tokens=prompt)
     point = operating_point(arm.deployment.curve, request, material.study.request.limits)
     if not isinstance(point, OperatingPoint):
-        return None, False
-    return point.device_seconds.scaled(scale / request.token_count), point.basis is Basis.MEASURED
+        return None, Basis.MODELLED
+    return point.device_seconds.scaled(scale / request.token_count), point.basis
 
 
 def _fitting(arm: StudyArm, context: int) -> Value:
     try:
         fits = arm.deployment.curve.maximum_batch(context)
     except PamprofError:
-        return None, False
+        return None, Basis.MODELLED
     if fits.value < 1:
-        return None, False
-    return fits.interval or Interval.exact(fits.value), fits.basis != Basis.MODEL
+        return None, Basis.MODELLED
+    return fits.interval or Interval.exact(fits.value), fits.basis
 
 
 def _marks(crossing: Crossing | None) -> tuple[Mark, ...]:
     if crossing is None or crossing.tokens is None:
         return ()
-    text = f"crossover at {units.significant(crossing.tokens.median)} tokens"
-    return (Mark(x=crossing.tokens, text=text, measured=crossing.basis is Basis.MEASURED),)
+    text = f"crossover at {units.significant(crossing.tokens.median)} tokens ({crossing.basis})"
+    return (Mark(x=crossing.tokens, text=text, basis=crossing.basis),)
 
 
 def _note(crossing: Crossing | None, words: tuple[str, str]) -> str:
@@ -211,12 +211,13 @@ def _cost_finding(material: ChartFacts) -> str:
             continue
         at, ours, theirs = found.crossings.decode, found.crossings.subject, found.crossings.rival
         if at.direction == CHEAPER_ABOVE and at.tokens is not None:
-            said = f"{ours} decodes cheaper than {theirs} above {units.significant(at.tokens.median)} tokens of context"
+            beyond = units.significant(at.tokens.median)
+            said = f"{ours} decodes cheaper than {theirs} above {beyond} tokens of context ({at.basis})"
         elif at.direction == UNKNOWN_DIRECTION:
             said = f"no context is resolved from which {ours} decodes cheaper than {theirs}"
         else:
             word = at.direction.removeprefix("always ")
-            said = f"{ours} decodes {word} than {theirs} at every context measured"
+            said = f"{ours} decodes {word} than {theirs} between {_range(at)} tokens of context ({at.basis})"
         sentences.append(said)
     return _joined(material, sentences)
 
@@ -230,14 +231,21 @@ def _capacity_finding(material: ChartFacts) -> str:
         at, ours, theirs = found.crossings.capacity, found.crossings.subject, found.crossings.rival
         if at.direction == CHEAPER_ABOVE and at.tokens is not None:
             beyond = units.significant(at.tokens.median)
-            said = f"one device holds more sequences of {ours} than of {theirs} above {beyond} tokens"
+            said = f"one device holds more sequences of {ours} than of {theirs} above {beyond} tokens ({at.basis})"
         elif at.direction == UNKNOWN_DIRECTION:
             said = f"one device holds about as many sequences of {ours} as of {theirs}"
         else:
             word = "more" if "cheaper" in at.direction else "fewer"
-            said = f"one device holds {word} sequences of {ours} than of {theirs} at every context measured"
+            said = (
+                f"one device holds {word} sequences of {ours} than of {theirs} between {_range(at)} tokens of context "
+                f"({at.basis})"
+            )
         sentences.append(said)
     return _joined(material, sentences)
+
+
+def _range(at: Crossing) -> str:
+    return " and ".join(units.tokens(length) for length in (at.first, at.last) if length is not None)
 
 
 def _joined(material: ChartFacts, sentences: list[str]) -> str:

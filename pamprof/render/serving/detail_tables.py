@@ -47,7 +47,7 @@ def formula_table(found: SizeClass, name: str) -> TableView | None:
         return None
     return TableView(
         title=f"Crossover by bytes, {name}",
-        summary="Model: equal memory at S/kappa tokens of context, equal decode traffic at 2 S/kappa.",
+        summary="Modelled: equal memory at S/kappa tokens of context, equal decode traffic at 2 S/kappa.",
         columns=("fixed state", "S", "cache", "kappa, bytes a token", "equal memory", "equal traffic"),
         right=frozenset({1, 3, 4, 5}),
         rows=tuple(
@@ -62,6 +62,7 @@ def formula_table(found: SizeClass, name: str) -> TableView | None:
             for row in found.contexts
         ),
         notes=(),
+        modelled=frozenset({4, 5}),
     )
 
 
@@ -107,7 +108,7 @@ def sensitivity_table(found: SizeClass, currency: Currency, name: str) -> TableV
     return TableView(
         title=f"What moves the bill, {name}",
         summary=f"{arm.deployment.curve.title}: each input a fifth lower and a fifth higher, all else equal.",
-        columns=("input", "bill, lower", "bill, higher", "per million, lower", "per million, higher"),
+        columns=("input", "bill, lower", "bill, higher", "per million, lower", "per million, higher", "basis"),
         right=frozenset({1, 2, 3, 4}),
         rows=tuple(
             (
@@ -116,6 +117,7 @@ def sensitivity_table(found: SizeClass, currency: Currency, name: str) -> TableV
                 _bill(row.higher, currency),
                 currency.text(row.lower.usage_usd_per_million_tokens),
                 currency.text(row.higher.usage_usd_per_million_tokens),
+                row.basis or units.UNKNOWN,
             )
             for row in arm.sensitivities[:_TORNADO_ROWS]
         ),
@@ -138,7 +140,7 @@ def quality_table(study: ServingStudy) -> TableView | None:
     goal = study.quality[0].goal
     return TableView(
         title="Quality beside cost",
-        summary=f"Equal size is not equal quality. Model: what reaching perplexity {goal:.1f} would take.",
+        summary=f"Equal size is not equal quality. Modelled: what reaching perplexity {goal:.1f} would take.",
         columns=("layer", "perplexity", "parameters needed", "training cost", "tokens grown alike", "training run"),
         right=frozenset({1, 2, 3, 4, 5}),
         rows=tuple(_quality_row(row) for row in study.quality),
@@ -147,6 +149,7 @@ def quality_table(study: ServingStudy) -> TableView | None:
             *((f"Scaling: {needed.source}; {needed.limits}",) if needed is not None else ()),
             f"Training run: device-hours of {units.si(PAPER_RUN_TOKENS)} tokens at the fastest training measured",
         ),
+        modelled=frozenset({2, 3, 4}),
     )
 
 

@@ -11,6 +11,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.pricing.serving.sensitivity import CHANGE
 from pamprof.render.formats.csv import Value, for_spreadsheets, guard
@@ -81,6 +82,7 @@ def serving_export(study: ServingStudy, unreadable: Sequence[str] = (), alerts: 
 def _row(study: ServingStudy, found: SizeClass, arm: StudyArm, bill: Bill | None) -> Row:
     deployment = arm.deployment
     point, demand = deployment.feasible, deployment.demand
+    first, idle = (point.seconds_to_first_token, point.idle_seconds_to_first_token) if point else (None, None)
     refusal = deployment.point.sentence if isinstance(deployment.point, Refusal) else None
     tokens_per_month = demand.tokens_per_day * _DAYS_PER_MONTH
     return {
@@ -96,7 +98,7 @@ def _row(study: ServingStudy, found: SizeClass, arm: StudyArm, bill: Bill | None
         "batch_size": point.batch_size if point else None,
         "bound": point.bound if point else None,
         "seconds_per_output_token": point.seconds_per_output_token.median if point else None,
-        "seconds_to_first_token": point.prefill_seconds.median if point else None,
+        "seconds_to_first_token": first.median if first else None,
         "device_seconds_per_request": point.device_seconds.median if point else None,
         **_dollars(deployment, bill),
         "basis": point.basis.value if point else None,
@@ -104,6 +106,9 @@ def _row(study: ServingStudy, found: SizeClass, arm: StudyArm, bill: Bill | None
         "infeasible": refusal,
         "api_break_even_tokens_per_day": arm.break_even.first_tokens_per_day if arm.break_even else None,
         "api_lasting_break_even_tokens_per_day": arm.break_even.lasting_tokens_per_day if arm.break_even else None,
+        "seconds_to_first_token_basis": Basis.MODELLED.value if first else None,
+        "idle_seconds_to_first_token": idle.median if idle else None,
+        "replica_tokens_per_day": deployment.capacity_tokens_per_day,
     }
 
 
@@ -165,7 +170,7 @@ def _decision_rows(found: SizeClass) -> list[Row]:
             "saved_replica_count": decision.saved_replicas,
             "saved_usd_per_month": decision.saved_usd_per_month,
             "equal_bills_tokens_per_day": decision.equal_bills_tokens_per_day,
-            "basis": decision.basis.value,
+            "basis": decision.basis.value if decision.basis else None,
             "sentence": decision.sentence,
         }
     ]
@@ -233,6 +238,7 @@ def _sensitivity_rows(arm: StudyArm) -> list[Row]:
             "usd_per_month": outcome.usd_per_month,
             "usage_blended_usd_per_million_tokens": outcome.usage_usd_per_million_tokens,
             "unknown_reason": outcome.reason,
+            "basis": outcome.basis.value if outcome.basis else None,
         }
         for row in arm.sensitivities
         for change, outcome in ((-CHANGE, row.lower), (CHANGE, row.higher))

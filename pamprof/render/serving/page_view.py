@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.serving.curve import LARGEST_MODEL_ERROR
+from pamprof.analysis.serving.service_times import FIRST_TOKEN_RULE
 from pamprof.records import Phase
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.serving.bill_charts import bill_chart, front_chart
@@ -45,6 +46,7 @@ class ServingPageView:
         notes: How it was made.
         arm_columns: Headings of the table of arms that the script fills.
         left_columns: Places of those that are set left.
+        first_token_rule: What the time to first token in that table is.
         currency: ISO code amounts are shown in.
         data: What the script computes from, JSON that may stand inside a ``<script>``.
     """
@@ -61,6 +63,7 @@ class ServingPageView:
     notes: tuple[str, ...]
     arm_columns: tuple[str, ...]
     left_columns: tuple[int, ...]
+    first_token_rule: str
     currency: str
     data: str
 
@@ -110,6 +113,7 @@ def serving_page_view(
             notes=told.notes,
             arm_columns=ARM_COLUMNS,
             left_columns=LEFT_ARM_COLUMNS,
+            first_token_rule=FIRST_TOKEN_RULE,
             currency=study.request.currency.code,
             data=script_json(page_data(study, curves, offered or {}, names)),
         )
@@ -149,7 +153,7 @@ def _measured_row(curve: ServingCurve) -> tuple[str, ...]:
         _span(sorted({run.workload.sequence_length for run in decode})),
         _span(sorted({run.workload.batch_size for run in decode})),
         _span(prompts),
-        "measured" if curve.limits else "computed from bytes (model)",
+        "measured" if curve.limits else "computed from bytes (modelled)",
         _fit(None if curve.decode_model is None else curve.decode_model.fit),
         _fit(None if curve.prefill_model is None else curve.prefill_model.fit),
     )

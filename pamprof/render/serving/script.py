@@ -7,9 +7,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving import crossover, operating_point, sentences as curve_sentences
 from pamprof.analysis.serving.curve import LARGEST_MODEL_ERROR
-from pamprof.analysis.serving.estimate import EstimateBasis
 from pamprof.pricing.rates.currency import USD
 from pamprof.pricing.rates.hourly_rates import HOURS_PER_YEAR
 from pamprof.pricing.serving import arithmetic, context_table, sentences as decision_sentences
@@ -18,7 +18,7 @@ from pamprof.pricing.serving.sensitivity import CHANGE, Input
 from pamprof.render.serving import sentences as page_sentences
 from pamprof.render.serving.form import FIELDS, LARGEST_BOUND_TOLD
 from pamprof.render.serving.script_data import script_json
-from pamprof.render.serving.view import ARM_COLUMNS, LEFT_ARM_COLUMNS
+from pamprof.render.serving.view import ARM_COLUMNS, LEFT_ARM_COLUMNS, MODELLED_ARM_COLUMNS
 from pamprof.render.text import clean
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def _templates(module: ModuleType) -> dict[str, str]:
 def _constants() -> dict[str, Json]:
     return {
         "arm_column_count": len(ARM_COLUMNS),
-        "basis": {basis.name: basis.value for basis in EstimateBasis},
+        "basis": {basis.name: basis.value for basis in Basis},
+        "basis_order": [basis.value for basis in Basis],
         "byte_steps": _pairs(units.BYTE_STEPS),
         "cents_below_usd": units.CENTS_BELOW_USD,
         "cents_from_usd": units.CENTS_FROM_USD,
@@ -82,6 +83,7 @@ def _constants() -> dict[str, Json]:
         "largest_bound_told": LARGEST_BOUND_TOLD,
         "largest_model_error": LARGEST_MODEL_ERROR,
         "left_arm_columns": list(LEFT_ARM_COLUMNS),
+        "modelled_arm_columns": list(MODELLED_ARM_COLUMNS),
         "limits": {
             "GAINS_NOTHING": operating_point.GAINS_NOTHING,
             "LARGEST_BATCH_KNOWN": operating_point.LARGEST_BATCH_KNOWN,

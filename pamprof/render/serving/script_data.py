@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.grid import largest_left_out_error
 from pamprof.pricing.rates.hourly_rates import OWNED, Rate
 from pamprof.pricing.rates.price_choice import label_of
@@ -84,7 +85,7 @@ def curve_data(curve: ServingCurve, *, is_subject: bool) -> dict[str, Json]:
         "decode_lines": [{"context": line.context, "points": _points(line)} for line in curve.decode_lines],
         "decode_error": largest_left_out_error(curve.decode_lines),
         "measured": [
-            {"context": line.context, "batches": [batch for batch, _ in line.points]} for line in curve.measured_lines
+            {"context": line.context, "batches": _measured_batches(curve, line)} for line in curve.measured_lines
         ],
         "prompts": None if curve.prompts is None else _points(curve.prompts),
         "prompt_error": None if curve.prompts is None else largest_left_out_error((curve.prompts,)),
@@ -94,6 +95,11 @@ def curve_data(curve: ServingCurve, *, is_subject: bool) -> dict[str, Json]:
         "decode_model": _decode_model(curve.decode_model),
         "prefill_model": _prefill_model(curve.prefill_model),
     }
+
+
+def _measured_batches(curve: ServingCurve, line: Line) -> list[Json]:
+    """Batches at which the curve answers with what was measured there."""
+    return [batch for batch, _ in line.points if curve.decode_seconds(batch, line.context).basis is Basis.MEASURED]
 
 
 def scenario_data(request: Request) -> dict[str, Json]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis.comparison.results import Basis
 from pamprof.render.charts import Chart, TornadoBar, TornadoPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pamprof.analysis.comparison.results import Basis
     from pamprof.pricing.serving.sensitivity import ChangedBill, Sensitivity
     from pamprof.pricing.serving.study import SizeClass, StudyArm
     from pamprof.render.serving.chart_facts import ChartFacts
@@ -29,7 +29,7 @@ def tornado_chart(material: ChartFacts) -> Chart:
         caption=(
             "The line is the demand asked for; a bar shows where one input, changed alone, moves it. Bills move in "
             f"whole replicas, so a small change may move them not at all. {material.demand}. {material.price} Medians; "
-            f"the line is dashed where the cost is modelled. {material.samples}."
+            f"the line is dotted where the cost is interpolated, dashed where it is modelled. {material.samples}."
         ),
         source=material.source,
         alt=f"{_finding(material)}.",
@@ -51,7 +51,7 @@ def _panels(material: ChartFacts, found: SizeClass) -> list[TornadoPanel]:
             material.named(found, f"{title}, {what}"),
             usual,
             of,
-            measured=point.basis is Basis.MEASURED,
+            basis=point.basis,
         )
         for what, usual, of in (
             ("a month", bill.served.usd_per_month, lambda outcome: outcome.usd_per_month),
@@ -71,7 +71,7 @@ def _panel(
     usual: float,
     of: Callable[[ChangedBill], float | None],
     *,
-    measured: bool,
+    basis: Basis,
 ) -> TornadoPanel:
     return TornadoPanel(
         title=title,
@@ -86,7 +86,7 @@ def _panel(
             for row in arm.sensitivities[:_ROWS]
             if not row.name.startswith("owned")  # those move another rate than the line's
         ),
-        measured=measured,
+        basis=basis,
     )
 
 
@@ -111,6 +111,10 @@ def _finding(material: ChartFacts) -> str:
         else:
             most = rows[0]
             swing = material.study.request.currency.text(most.swing_usd)
-            said.append(material.named(found, f"{most.name} moves the bill of {title} most, by up to {swing} a month"))
+            said.append(
+                material.named(
+                    found, f"{most.name} moves the bill of {title} most, by up to {swing} a month ({most.basis})"
+                )
+            )
     text = "; ".join(said)
     return text[:1].upper() + text[1:]

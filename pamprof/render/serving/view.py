@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import Refusal
+from pamprof.analysis.serving.service_times import FIRST_TOKEN_RULE
 from pamprof.render.formats.markdown_table import escape, render_table_markdown
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.serving import sentences
@@ -32,7 +33,8 @@ ARM_COLUMNS = (
     "batch",
     "held back by",
     "per output token",
-    "to first token",
+    "to first token (modelled)",
+    "prompt alone on an idle device",
     "in",
     "out",
     "blended",
@@ -42,7 +44,8 @@ ARM_COLUMNS = (
     "a month",
     "basis",
 )
-LEFT_ARM_COLUMNS = (0, 2, 12)
+LEFT_ARM_COLUMNS = (0, 2, 13)
+MODELLED_ARM_COLUMNS = (4,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +133,14 @@ def _arms(found: SizeClass, request: Request, name: str) -> TableView:
         columns=ARM_COLUMNS,
         right=frozenset(range(len(ARM_COLUMNS))) - frozenset(LEFT_ARM_COLUMNS),
         rows=tuple(_arm_row(arm, currency) for arm in found.arms),
-        notes=tuple(
-            f"{arm.deployment.curve.title}: {arm.deployment.point.sentence}"
-            for arm in found.arms
-            if isinstance(arm.deployment.point, Refusal)
+        modelled=frozenset(MODELLED_ARM_COLUMNS),
+        notes=(
+            FIRST_TOKEN_RULE,
+            *(
+                f"{arm.deployment.curve.title}: {arm.deployment.point.sentence}"
+                for arm in found.arms
+                if isinstance(arm.deployment.point, Refusal)
+            ),
         ),
     )
 
@@ -145,14 +152,14 @@ def _arm_row(arm: StudyArm, currency: Currency) -> tuple[str, ...]:
         why = _short(deployment.point) if isinstance(deployment.point, Refusal) else units.UNKNOWN
         return (deployment.curve.title, units.UNKNOWN, why, *[units.UNKNOWN] * (len(ARM_COLUMNS) - 3))
     served, confidence = bill.served, point.device_seconds.confidence
-    prompt = bill.served.usage.input_usd_per_million_tokens
+    firsts = (point.seconds_to_first_token, point.idle_seconds_to_first_token)
     return (
         deployment.curve.title,
         str(point.batch_size),
         point.bound,
         units.seconds(point.seconds_per_output_token.median),
-        units.seconds(point.prefill_seconds.median) if prompt is not None else units.UNKNOWN,
-        currency.text(prompt),
+        *(units.seconds(None if first is None else first.median) for first in firsts),
+        currency.text(served.usage.input_usd_per_million_tokens),
         currency.text(served.usage.output_usd_per_million_tokens),
         money(bill.interval(lambda s: s.usage.blended_usd_per_million_tokens, confidence), currency),
         currency.text(served.allocation.blended_usd_per_million_tokens),
@@ -170,10 +177,18 @@ def _short(refusal: Refusal) -> str:
 
 
 def basis_words(basis: Basis, error: float | None) -> str:
-    """``measured``, or ``model (error up to 12 %)``."""
-    if basis is not Basis.MODEL or error is None:
+    """``interpolated``, or ``modelled (error up to 12 %)``."""
+    if basis is not Basis.MODELLED or error is None:
         return basis.value
     return sentences.BASIS_WITH_ERROR.format(basis=basis.value, error=units.percent(error))
+
+
+def carried_words(arm: StudyArm) -> str | None:
+    """``25.2G tokens a day with Llama · graph (interpolated)``; None where the arm does not serve."""
+    point, carried = arm.deployment.feasible, arm.deployment.capacity_tokens_per_day
+    if point is None:
+        return None
+    return sentences.CARRIED.format(demand=units.si(carried), arm=arm.deployment.curve.title, basis=point.basis)
 
 
 def _notes(study: ServingStudy) -> tuple[str, ...]:
@@ -181,18 +196,26 @@ def _notes(study: ServingStudy) -> tuple[str, ...]:
     sessions = sorted({run.session_id for curve in curves for run in curve.runs})
     days = sorted({run.started_at[:10] for curve in curves for run in curve.runs})
     equal = [
-        f"Both bills are equal up to {units.si(found.decision.equal_bills_tokens_per_day)} tokens a day "
-        f"({_class_name(found)})"
+        f"{_class_name(found)}: {decision.subject} and {decision.rival} cost the same up to "
+        f"{units.si(decision.equal_bills_tokens_per_day)} tokens a day ({decision.basis})"
         for found in study.classes
-        if found.decision is not None and found.decision.equal_bills_tokens_per_day is not None
+        if (decision := found.decision) is not None and decision.equal_bills_tokens_per_day is not None
+    ]
+    carried = [
+        f"{_class_name(found)}: at the peak asked for one device carries {'; '.join(arms)}"
+        for found in study.classes
+        if (arms := [words for arm in found.arms if (words := carried_words(arm)) is not None])
     ]
     currency = [study.request.currency.sentence] if study.request.currency.sentence else []
     return (
         *equal,
+        *carried,
         *currency,
         f"Measured {days[0]}{f' to {days[-1]}' if days[-1] != days[0] else ''}, sessions {', '.join(sessions)}",
         "A device in full use prefills the prompts of those that join between decode steps, so the time per output "
-        "token includes prompts of others; prompts are read one at a time, and waiting in a queue is in neither limit",
+        "token includes prompts of others; prompts are read one at a time, and bursts of requests are in neither limit",
+        "Measured: at the very batch and length; interpolated: between measured ones, with an interval that holds both "
+        "logarithmic and affine interpolation; modelled: by a formula",
         "Input and output are priced by the device time each takes: input tokens x their rate + output tokens x theirs "
         "= device seconds x rate",
         "Spot machines can be taken away; what their interruptions cost is not in here",

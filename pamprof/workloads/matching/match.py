@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pamprof.errors import PamprofError, UsageError
+from pamprof.errors import LayerError, PamprofError, UsageError
 from pamprof.records import ArmFacts, Dtype, LayerSpec, MatchResidual, Phase, Scope
 from pamprof.workloads.base import ClosedForm, LayerDefinition, phases_of
+from pamprof.workloads.closed_forms import checked_claim, parameter_count
 from pamprof.workloads.matching.size_search import nearest_shapes
 from pamprof.workloads.matching.starting_shapes import nearest_preset, preset_pair, twin_of
 from pamprof.workloads.registry import definition
@@ -130,7 +131,7 @@ def arm_facts(
         forward = forward_flop_count(layer, spec, sequence_length)
     except PamprofError:
         forward = None
-    train = counted(Phase.TRAIN)
+    train = None if forward is None else counted(Phase.TRAIN)
     return ArmFacts(
         title=layer.title,
         spec=spec,
@@ -164,13 +165,21 @@ def forward_flop_count(layer: LayerDefinition, spec: LayerSpec, sequence_length:
 
 
 def _size(layer: LayerDefinition, spec: LayerSpec, axis: MatchAxis, sequence_length: int, dtype: Dtype) -> int:
+    """Raises ``LayerError`` where the layer's formula gives no size; its parameters are counted then."""
     if axis is MatchAxis.PARAMETERS:
-        return layer.parameter_count(spec, Scope.MODEL)
-    if axis is MatchAxis.FLOPS:
-        return forward_flop_count(layer, spec, sequence_length).matrix_flop_count
+        return parameter_count(layer, spec, Scope.MODEL)
     if axis is MatchAxis.WIDTH:
         return spec.model_dim * (2 if layer.complex_valued else 1)
-    return layer.state_byte_count(spec, scope=Scope.MODEL, batch_size=1, context=sequence_length, dtype=dtype)
+    if axis is MatchAxis.FLOPS:
+        size = checked_claim(lambda: forward_flop_count(layer, spec, sequence_length).matrix_flop_count)
+    else:
+        size = checked_claim(
+            lambda: layer.state_byte_count(spec, scope=Scope.MODEL, batch_size=1, context=sequence_length, dtype=dtype),
+            least=0,
+        )
+    if not isinstance(size, int):
+        raise LayerError(f"layer {layer.name}: its formula for {axis} gives {size or 'nothing'}; match on another axis")
+    return size
 
 
 def _residuals(

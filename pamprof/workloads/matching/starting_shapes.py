@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Scope
+from pamprof.workloads.closed_forms import parameter_count
 from pamprof.workloads.layers.presets import preset_names
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def nearest_preset(own: LayerDefinition, reference: LayerSpec, layer: LayerDefin
             continue
     if not presets:
         raise UsageError(f"layer {layer.name} has none of the presets {', '.join(preset_names())} to be sized from")
-    return min(presets, key=lambda spec: abs(layer.parameter_count(spec, Scope.MODEL) / target - 1))
+    return min(presets, key=lambda spec: abs(parameter_count(layer, spec, Scope.MODEL) / target - 1))
 
 
 def _with_shared_choices(layer: LayerDefinition, spec: LayerSpec, reference: LayerSpec) -> LayerSpec:

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof import units
-from pamprof.analysis.serving.estimate import EstimateBasis
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.analysis.serving.grid import Line, interpolate
+from pamprof.analysis.serving.operating_point import operating_point
+from pamprof.analysis.serving.terms import Limits, Traffic
 from pamprof.errors import UnsupportedError
 from pamprof.records import Dtype, Execution, Interval, Phase, Scope, Skip, SkipKind
 from tests.synthetic import synthetic_run, synthetic_workload
@@ -123,7 +125,7 @@ def state_curve():
 
 def test_measured_place_answers_with_its_own_median_and_interval(cache_curve):
     found = cache_curve.decode_seconds(64, 2048)
-    assert found.basis == EstimateBasis.MEASURED
+    assert found.basis == Basis.MEASURED
     assert found.value == pytest.approx(step_seconds(64, 2048, False), rel=2e-3)
     assert found.interval.low <= found.value <= found.interval.high
     assert found.error is None
@@ -136,14 +138,67 @@ def test_interpolation_stays_near_the_truth_inside_the_hull(cache_curve, data):
     batch = data.draw(st.integers(1, int(0.8 * fits(context, False))))
     found = cache_curve.decode_seconds(batch, context)
     assert found.value == pytest.approx(step_seconds(batch, context, False), rel=0.2)
-    if found.basis == EstimateBasis.MODEL:
+    if found.basis == Basis.MODELLED:
         assert found.error < 0.05
 
 
 def test_place_between_measured_ones_is_interpolated_with_its_error(cache_curve):
     found = cache_curve.decode_seconds(96, 1024)
-    assert found.basis == EstimateBasis.INTERPOLATED
+    assert found.basis == Basis.INTERPOLATED
     assert 0 < found.error < 0.2
+
+
+def line(context, *places):
+    return Line(context=context, points=tuple((batch, Interval.exact(took)) for batch, took in places))
+
+
+def test_an_interpolated_time_holds_logarithmic_and_affine_interpolation():
+    # Twice the time at four times the batch: half way in the logarithm the root of 2, affine a third of the way.
+    assert line(100, (1, 1.0), (4, 2.0)).at(2).median == pytest.approx(sqrt(2))
+    assert line(100, (1, 1.0), (4, 2.0)).at(2, affine=True).median == pytest.approx(4 / 3)
+    lines = (line(100, (1, 1.0), (4, 2.0)), line(400, (1, 10.0), (4, 20.0)))
+    assert interpolate(lines, 2, 200).median == pytest.approx(sqrt(2) * sqrt(10))
+    # Between the contexts a third of the way from 4/3 to 40/3.
+    assert interpolate(lines, 2, 200, affine=True).median == pytest.approx(4 / 3 * (2 / 3 + 10 / 3))
+    runs = [decode_run(batch, 128, fixed_state=False, seconds=took) for batch, took in ((1, 1e-3), (4, 2e-3))]
+    found = serving_curves(runs)[0].decode_seconds(2, 128)
+    assert (found.basis, found.value) == (Basis.INTERPOLATED, pytest.approx(1e-3 * sqrt(2), rel=1e-6))
+    assert found.affine.median == pytest.approx(4e-3 / 3, rel=1e-6)
+    assert found.interval.low == found.affine.low < found.affine.median < found.value < found.interval.high
+
+
+def test_dollars_hold_what_affine_interpolation_leads_to_with_its_own_batch():
+    took = {1: 0.9e-3, 4: 1e-3, 16: 2e-3}
+    runs = [decode_run(batch, at, fixed_state=True, seconds=took[batch]) for batch in took for at in (128, 65_536)]
+    (curve,) = serving_curves(runs)
+    limits = Limits(seconds_per_output_token=1.51e-3, seconds_to_first_token=1.0)
+    point = operating_point(curve, Traffic(input_tokens=0, output_tokens=1000), limits)
+    # The root of batch / 4 is 1.51 at 9.1; 1 + (batch - 4) / 12 is 1.51 at 10.1, where a token takes 1.5 ms / 10.
+    assert (point.batch_size, point.basis) == (9, Basis.INTERPOLATED)
+    assert point.decode_seconds.median == pytest.approx(1000 * 1.5e-3 / 9, rel=1e-6)
+    assert point.decode_seconds.low == pytest.approx(1000 * 1.5e-3 / 10, rel=2e-3)
+    assert point.seconds_per_output_token.median < 1.51e-3
+
+
+def test_a_fixed_states_room_is_measured_where_memory_ended_and_inferred_elsewhere():
+    runs = [decode_run(batch, at, fixed_state=True) for batch in (1, 4) for at in (128, 8192)]
+    full = Skip(
+        session_id="s", started_at=runs[0].started_at, kind=SkipKind.OUT_OF_MEMORY, reason="too large",
+        workload=decode_run(5, 128, fixed_state=True).workload,
+    )  # fmt: skip
+    (curve,) = serving_curves(runs, [full])
+    found = [curve.maximum_batch(context) for context in (128, 512, 16_384)]
+    assert [answer.value for answer in found] == [4, 4, 4]
+    assert [answer.basis for answer in found] == [Basis.MEASURED, Basis.INTERPOLATED, Basis.MODELLED]
+
+
+def test_a_batch_measured_at_two_contexts_is_measured_where_the_number_comes_from():
+    noisy, quiet = decode_run(8, 128, fixed_state=True), decode_run(8, 8192, fixed_state=True)
+    samples = tuple(value * (1 + 0.02 * (n % 3 - 1)) for n, value in enumerate(noisy.timing.wall_time_seconds))
+    noisy = replace(noisy, timing=replace(noisy.timing, wall_time_seconds=samples))
+    (curve,) = serving_curves([noisy, quiet, decode_run(1, 128, fixed_state=True)])
+    assert curve.decode_seconds(8, 8192).basis is Basis.MEASURED
+    assert curve.decode_seconds(8, 128).basis is Basis.INTERPOLATED  # by the narrower interval, of the other context
 
 
 def test_interpolated_value_lies_between_its_corners(cache_curve):
@@ -153,7 +208,7 @@ def test_interpolated_value_lies_between_its_corners(cache_curve):
 
 def test_place_beyond_the_hull_is_a_marked_model_with_its_error(cache_curve):
     found = cache_curve.decode_seconds(4, 16_384)
-    assert found.basis == "model"
+    assert found.basis == "modelled"
     assert found.value == pytest.approx(step_seconds(4, 16_384, False), rel=0.1)
     assert found.interval.high / found.value - 1 == pytest.approx(found.error)
 
@@ -177,7 +232,7 @@ def test_model_that_is_off_by_more_than_thirty_percent_is_refused():
 
 def test_too_few_steps_give_no_model():
     (curve,) = serving_curves([decode_run(batch, 128, fixed_state=False) for batch in (1, 4)])
-    assert curve.decode_seconds(2, 128).basis == EstimateBasis.INTERPOLATED
+    assert curve.decode_seconds(2, 128).basis == Basis.INTERPOLATED
     with pytest.raises(UnsupportedError, match="too little for a model"):
         curve.decode_seconds(8, 128)
 
@@ -190,12 +245,12 @@ def test_batch_beyond_memory_is_infeasible_with_the_binding_numbers(cache_curve)
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_maximum_batch_is_measured_where_batches_were_raised_until_memory_ended(cache_curve, context):
     found = cache_curve.maximum_batch(context)
-    assert (found.value, found.basis) == (fits(context, False), EstimateBasis.MEASURED)
+    assert (found.value, found.basis) == (fits(context, False), Basis.MEASURED)
 
 
 def test_maximum_batch_between_measured_limits_follows_the_bytes(cache_curve):
     found = cache_curve.maximum_batch(1024)
-    assert found.basis == EstimateBasis.INTERPOLATED
+    assert found.basis == Basis.INTERPOLATED
     assert found.value == pytest.approx(fits(1024, False), rel=0.01)
     assert found.error < 0.01
 
@@ -203,7 +258,7 @@ def test_maximum_batch_between_measured_limits_follows_the_bytes(cache_curve):
 def test_maximum_batch_without_skips_is_a_model_of_the_device_memory():
     (curve,) = serving_curves(cache_runs())
     found = curve.maximum_batch(2048)
-    assert found.basis == EstimateBasis.MODEL
+    assert found.basis == Basis.MODELLED
     taken = curve.memory.bytes_of(int(found.value), 2048)
     assert taken <= curve.memory.capacity_bytes <= curve.environment.device_memory_bytes
 
@@ -231,7 +286,7 @@ def test_a_batch_that_fills_the_memory_is_its_measured_end_without_any_that_fail
         runs = [decode_run(each, 2048, fixed_state=False) for each in (1, 16, batch)]
         (curve,) = serving_curves([small_device(run) for run in runs])
         found = curve.maximum_batch(2048)
-        assert (found.basis == EstimateBasis.MEASURED) is measured
+        assert (found.basis == Basis.MEASURED) is measured
         if measured:
             assert found.value == batch
             assert most <= found.interval.high <= 1.05 * most  # what no run showed, the bytes allow
@@ -241,10 +296,10 @@ def test_a_batch_that_failed_far_beyond_those_that_ran_leaves_the_end_to_the_mod
     most = fits(2048, False)
     runs = [small_device(decode_run(each, 2048, fixed_state=False)) for each in (1, 16, most // 2)]
     (near,) = serving_curves(runs, [not_fitting(int(0.6 * most), 2048)])
-    assert near.maximum_batch(2048).basis == EstimateBasis.MEASURED
+    assert near.maximum_batch(2048).basis == Basis.MEASURED
     (far,) = serving_curves(runs, [not_fitting(int(0.7 * most), 2048)])
     found = far.maximum_batch(2048)
-    assert found.basis == EstimateBasis.MODEL
+    assert found.basis == Basis.MODELLED
     assert most // 2 <= found.value < int(0.7 * most)  # never what was seen not to fit
     (none,) = serving_curves(runs)
     assert none.maximum_batch(2048).value == pytest.approx(0.96 * most, rel=0.02)
@@ -274,8 +329,8 @@ def test_fixed_state_is_one_curve_over_its_contexts_and_states_how_constant(stat
     assert state_curve.context_deviation < 1e-9
     at_short, at_long = (state_curve.decode_seconds(32, context) for context in (128, 16_384))
     assert at_short.value == at_long.value
-    assert (at_short.basis, at_long.basis) == (EstimateBasis.MEASURED, EstimateBasis.INTERPOLATED)
-    assert state_curve.decode_seconds(32, 10**6).basis == EstimateBasis.MODEL
+    assert (at_short.basis, at_long.basis) == (Basis.MEASURED, Basis.INTERPOLATED)
+    assert state_curve.decode_seconds(32, 10**6).basis == Basis.MODELLED
 
 
 def test_contexts_of_a_fixed_state_that_disagree_stay_apart():
@@ -287,10 +342,10 @@ def test_contexts_of_a_fixed_state_that_disagree_stay_apart():
 
 
 def test_prompts_interpolate_and_extrapolate_by_their_flops(cache_curve):
-    assert cache_curve.prefill_seconds(2048).basis == EstimateBasis.MEASURED
-    assert cache_curve.prefill_seconds(1000).basis == EstimateBasis.INTERPOLATED
+    assert cache_curve.prefill_seconds(2048).basis == Basis.MEASURED
+    assert cache_curve.prefill_seconds(1000).basis == Basis.INTERPOLATED
     beyond = cache_curve.prefill_seconds(32_768)
-    assert beyond.basis == EstimateBasis.MODEL
+    assert beyond.basis == Basis.MODELLED
     truth = (206_000_000 * 32_768 + 16_128 * 32_768**2) / RATE + FIXED
     assert beyond.value == pytest.approx(truth, rel=0.01)
 

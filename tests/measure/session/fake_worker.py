@@ -60,6 +60,9 @@ def play(request, descriptor):
             case "large" if request.companions:
                 os.write(descriptor, encode(skip(request, workload, SkipKind.OUT_OF_MEMORY)))
                 continue
+            case "too-large" if not (workload.execution == "compiled" and workload.sequence_length == 2048):
+                os.write(descriptor, encode(skip(request, workload, SkipKind.OUT_OF_MEMORY)))
+                continue
             case "garbled":
                 os.write(descriptor, b"no record\n")
         run = replace(

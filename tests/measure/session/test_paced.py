@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 
 from pamprof.measure.session import pace as pace_module
+from pamprof.measure.session.further import AddedPoint
 from pamprof.measure.session.pace import Pace
 from pamprof.measure.session.paced import PacedRunner
 from pamprof.measure.session.process import WorkerProcess
+from pamprof.measure.session.ruled_out import RuledOut
 from pamprof.measure.session.settings import Settings
-from pamprof.records import SkipKind
+from pamprof.records import Execution, Skip, SkipKind
 from pamprof.records.store import RunStore, read_records
 from tests.measure.session.test_runner import Listener
 from tests.synthetic import synthetic_workload
@@ -47,11 +49,13 @@ def companions(monkeypatch):
 
 
 def measure(
-    tmp_path, workloads, *, expected=(), budget=None, references=(), done=(), compiled_ahead=(), listener=None
+    tmp_path, visits, *, expected=(), budget=None, references=(), done=(), compiled_ahead=(), listener=None,
+    further=None, processes=None,
 ):  # fmt: skip
     """Run a session on a clock that stands still."""
     store = RunStore(tmp_path / "runs.jsonl")
     listener = listener or Listener()
+    workloads = [w for visit in visits for w in (visit if isinstance(visit, tuple) else (visit,))]
     seconds = {workload.key: dict(expected).get(workload.implementation, 1.0) for workload in workloads}
     spawned = []
 
@@ -65,8 +69,11 @@ def measure(
         references={workload.point: workload for workload in references},
         monitor_seconds={},
         compiled_ahead=tuple(compiled_ahead),
+        further=further,
+        fresh_processes=processes,
     )  # fmt: skip
-    outcome = runner.run(tuple((workload,) for workload in workloads), frozenset(w.key for w in done))
+    groups = tuple(workload if isinstance(workload, tuple) else (workload,) for workload in visits)
+    outcome = runner.run(groups, frozenset(w.key for w in done))
     store.close()
     return outcome, listener, read_records(tmp_path / "runs.jsonl"), len(spawned)
 
@@ -179,6 +186,43 @@ def test_out_of_memory_beside_processes_that_compile_is_tried_again_without_them
     assert outcome.skipped == 0
 
 
+def test_what_needs_as_much_as_a_workload_that_did_not_fit_is_not_tried(tmp_path):
+    def large(execution, length=2048):
+        return replace(arm("too-large", length), execution=execution)
+
+    eager, graph, compiled, both = (
+        large(Execution.EAGER),
+        large(Execution.GRAPH),
+        large(Execution.COMPILED),
+        large(Execution.COMPILED_GRAPH),
+    )
+    longer, shorter = large(Execution.EAGER, 4096), large(Execution.EAGER, 1024)
+    visits = (arm("a"), eager, graph, compiled, both, arm("a", 4096), longer, arm("a", 1024), shorter)
+    _, _, records, _ = measure(tmp_path, visits)
+    reasons = {skip.workload.key: skip.reason for skip in records.skips}
+    words = "not tried: train 3 × 2k pam too-large eager needs no more memory, and did not fit (it does not fit)"
+    assert reasons == {
+        eager.key: "it does not fit",
+        graph.key: words,
+        both.key: "it does not fit",  # the compiled step it is captured from did fit
+        longer.key: words,
+        shorter.key: "it does not fit",
+    }
+    assert {skip.kind for skip in records.skips} == {SkipKind.OUT_OF_MEMORY}
+    assert ("too-large", "a") in pairs(records)
+
+
+def test_memory_that_ended_beside_a_reference_says_nothing_of_an_arm_without_one():
+    ruled_out = RuledOut()
+    failed = Skip(
+        session_id="s", started_at="", workload=arm("x"), kind=SkipKind.OUT_OF_MEMORY, reason="it does not fit"
+    )
+    ruled_out.add(failed, paired=True)
+    assert ruled_out.reason(arm("x", 4096), paired=False) is None
+    assert ruled_out.reason(arm("x", 4096), paired=True).startswith("not tried: ")
+    assert ruled_out.reason(arm("y", 4096), paired=True) is None
+
+
 def test_processes_compile_only_what_is_still_to_be_measured_and_go_on_after_each_point(tmp_path, companions):
     a, b, c = arm("a"), arm("b"), arm("c")
     measure(tmp_path, (a, b, c), compiled_ahead=(b, c), references=(a,), done=(a, b))
@@ -192,3 +236,50 @@ def test_a_line_that_is_no_record_is_told_and_ends_nothing(tmp_path, companions)
     _, listener, records, _ = measure(tmp_path, (arm("garbled"), arm("b")), compiled_ahead=(arm("b"),))
     assert pairs(records) == [("garbled", "garbled"), ("b", "garbled")]
     assert any("refused" in line for line in listener.lines)
+
+
+class AddsOnce:
+    """Asks for a point once so many runs are there."""
+
+    def __init__(self, workloads, *, runs, visited_after=(), seconds=1.0):
+        self.visited_after = frozenset(workload.key for workload in visited_after)
+        self._runs = runs
+        self._added = AddedPoint(
+            workloads=workloads,
+            expected_seconds={workload.key: seconds for workload in workloads},
+            monitor_seconds={workload.key: 0.0 for workload in workloads},
+            reason="they cross",
+        )
+
+    def may_add(self):
+        return ""
+
+    def after(self, runs):
+        found = (self._added,) if self._added is not None and len(runs) >= self._runs else ()
+        self._added = None if found else self._added
+        return found
+
+
+def test_a_point_that_the_first_numbers_ask_for_is_visited_before_what_is_worth_less(tmp_path):
+    further = AddsOnce((arm("x", 512), arm("y", 512)), runs=2, visited_after=(arm("d"),))
+    visits = (arm("a"), arm("b"), arm("c"), arm("d"))
+    outcome, listener, records, _ = measure(tmp_path, visits, further=further)
+    assert pairs(records) == [("a", "a"), ("b", "a"), ("c", "a"), ("x", "x"), ("y", "x"), ("d", "a")]
+    assert (outcome.measured, outcome.left_out, listener.total) == (6, 0, 6)
+    assert "they cross" in listener.lines
+
+
+def test_an_added_point_that_the_budget_does_not_last_for_is_left_out(tmp_path):
+    further = AddsOnce((arm("x", 512),), runs=1, seconds=500.0)
+    outcome, _, records, _ = measure(tmp_path, (arm("a"), arm("b")), budget=60.0, further=further)
+    assert pairs(records) == [("a", "a"), ("b", "a")]
+    assert outcome.left_out == 1
+
+
+def test_with_fresh_processes_an_added_point_is_measured_in_as_many(tmp_path):
+    further = AddsOnce((arm("x", 512), arm("y", 512)), runs=2)
+    point = (arm("a"), arm("b"))
+    _, listener, records, _ = measure(tmp_path, (point, point), further=further, processes=2)
+    assert sorted(pairs(records)) == sorted([("a", "a"), ("b", "a"), ("x", "x"), ("y", "x")] * 2)
+    assert len({run.group_id for run in records.runs}) == 4
+    assert listener.total == 8

@@ -25,6 +25,9 @@ class Listener:
     def begin(self, total_points):
         self.total = total_points
 
+    def points_added(self, count):
+        self.total += count
+
     def point_started(self, label):
         if self.interrupt_at is not None and self.interrupt_at in label:
             raise KeyboardInterrupt
@@ -121,7 +124,7 @@ def test_megabytes_without_a_line_end_disturb_nothing_and_reach_no_disk(tmp_path
     records = read_records(tmp_path / "runs.jsonl")
     assert names(records) == ["a", "babbling", "b"]
     (skip,) = records.skips
-    assert skip.reason.startswith("the worker ended with exit status 7: …x")
+    assert skip.reason.startswith("the worker ended with exit status 7 while it measured pam babbling-to-death: …x")
     assert skip.reason.endswith("x and then it was lost")
     assert len(skip.reason) < 600
     assert capfd.readouterr() == ("", "")

@@ -101,7 +101,10 @@ def test_whatever_goes_wrong_becomes_a_skip_with_its_kind(measured):
     assert kinds == [
         None, SkipKind.UNSUPPORTED, SkipKind.INCORRECT, SkipKind.OUT_OF_MEMORY, SkipKind.CRASHED, None,
     ]  # fmt: skip
-    assert records[4].reason == "ValueError: first line"
+    assert records[4].reason.startswith("pam broken: ValueError: first line second line (tests/measure/session/test_w")
+    assert records[4].reason.endswith("test_worker.py, line 55)")
+    assert records[4].traceback.startswith("Traceback")
+    assert records[4].traceback.endswith("ValueError: first line\nsecond line\n")
 
 
 def test_the_next_arm_becomes_the_reference_where_the_first_fails(measured):

@@ -27,6 +27,7 @@ class Answer:
     interval: Interval | None
     basis: str = Basis.MEASURED
     error: float | None = None
+    affine: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class FormulaCurve:
     def _answer(self, value: float) -> Answer:
         interval = Interval(low=value * (1 - self.width), median=value, high=value * (1 + self.width), confidence=0.95)
         return Answer(
-            value=value, interval=interval, basis=self.basis, error=0.1 if self.basis == Basis.MODEL else None
+            value=value, interval=interval, basis=self.basis, error=0.1 if self.basis == Basis.MODELLED else None
         )
 
     def decode_seconds(self, batch_size: int, context: int) -> Answer:

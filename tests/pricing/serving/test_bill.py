@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.serving.changed_curve import faster_curve
 from pamprof.analysis.serving.operating_point import OperatingPoint, Refusal, operating_point, pareto
 from pamprof.analysis.serving.terms import Limits, Traffic
 from pamprof.errors import UsageError
@@ -20,7 +21,7 @@ from pamprof.pricing.serving.arithmetic import (
     served,
     token_dollars,
 )
-from pamprof.pricing.serving.bill import FasterCurve, bill_at, break_even_against_api, deploy, equal_bills_up_to
+from pamprof.pricing.serving.bill import bill_at, break_even_against_api, deploy, equal_bills_up_to
 from pamprof.pricing.serving.sensitivity import sensitivities
 from pamprof.records import Interval
 from pamprof.statistics import median_interval
@@ -161,6 +162,7 @@ def test_the_dollar_interval_covers_the_truth_in_93_of_100_synthetic_runs() -> N
             prefill_seconds=interval(prefill_truth),
             decode_seconds=interval(decode_truth),
             seconds_per_output_token=Interval.exact(1.0),
+            seconds_to_first_token=Interval.exact(1.0),
             bound="memory",
             basis=Basis.MEASURED,
             error=None,
@@ -191,6 +193,39 @@ def test_prompts_of_others_slow_the_output_token_down() -> None:
     assert busy.batch_size < quiet.batch_size
 
 
+def steady(**changes: object) -> FormulaCurve:
+    """10 ms a step whatever its batch, 2 ms a prompt, room for 600 sequences."""
+    return pam_curve(**{"step": lambda *_: 0.010, "prefill": lambda _: 0.002, "fits": lambda _: 600, **changes})
+
+
+def test_the_first_token_waits_for_the_running_step_and_the_prompts_that_joined() -> None:
+    point = operating_point(steady(), Traffic(input_tokens=1500, output_tokens=300), SLO)
+    assert isinstance(point, OperatingPoint)
+    assert point.batch_size == 600
+    # 600 / 300 = 2 prompts join at every step: 10 + 2 x 2 ms of the running one, then 2 x 2 ms.
+    assert point.seconds_per_output_token.median == pytest.approx(0.014)
+    assert point.seconds_to_first_token is not None
+    assert point.seconds_to_first_token.median == pytest.approx(0.018)
+    assert point.idle_seconds_to_first_token is not None
+    assert point.idle_seconds_to_first_token.median == 0.002
+    alone = operating_point(steady(fits=lambda _: 1), Traffic(input_tokens=1500, output_tokens=300), SLO)
+    assert isinstance(alone, OperatingPoint)
+    assert alone.seconds_to_first_token is not None
+    assert alone.seconds_to_first_token.median == pytest.approx(0.010 + 0.002 / 300 + 0.002)
+    unprompted = operating_point(steady(), Traffic(input_tokens=0, output_tokens=300), SLO)
+    assert isinstance(unprompted, OperatingPoint)
+    assert (unprompted.seconds_to_first_token, unprompted.idle_seconds_to_first_token) == (None, None)
+
+
+def test_the_limit_on_the_first_token_holds_the_batch_back() -> None:
+    # 10 + 4 n ms with n prompts a step reach 16 ms at n = 3 / 2, which are 450 sequences.
+    traffic, limits = Traffic(input_tokens=1500, output_tokens=300), replace(SLO, seconds_to_first_token=0.0160001)
+    point = operating_point(steady(), traffic, limits)
+    assert isinstance(point, OperatingPoint)
+    assert (point.batch_size, point.bound) == (450, "time to first token")
+    assert [found.batch_size for found in pareto(steady(), traffic, limits)] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+
+
 def test_a_batch_that_gains_nothing_is_not_taken() -> None:
     flat = pam_curve(step=lambda batch, _: 1e-3 if batch <= 64 else 1.1e-3 * batch / 64, fits=lambda _: 300)
     point = operating_point(flat, Traffic(input_tokens=0, output_tokens=10), SLO)
@@ -216,6 +251,12 @@ def test_a_batch_that_gains_nothing_is_not_taken() -> None:
             "time per output token",
             "infeasible: time per output token, 200 ms for one sequence against 50.0 ms allowed",
         ),
+        (
+            # 10 ms for the step with 1/300 of a prompt in it, and 2 s less 5 ms for its own prompt.
+            {"step": lambda *_: 0.010, "prefill": lambda _: 1.995},
+            "time to first token",
+            "infeasible: time to first token, 2.01 s behind a step of one sequence against 2.00 s allowed",
+        ),
         ({"longest": 1000}, None, "unknown: context 1799 lies beyond the measured 1000"),
     ],
 )
@@ -229,9 +270,9 @@ def test_what_binds_is_named_with_its_number_and_has_no_price(
 
 
 def test_a_modelled_time_makes_the_dollars_modelled_and_carries_its_error() -> None:
-    point = deploy(pam_curve(basis=Basis.MODEL), demand(), SLO, (rate(),)).point
+    point = deploy(pam_curve(basis=Basis.MODELLED), demand(), SLO, (rate(),)).point
     assert isinstance(point, OperatingPoint)
-    assert (point.basis, point.error) == (Basis.MODEL, 0.1)
+    assert (point.basis, point.error) == (Basis.MODELLED, 0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +283,7 @@ class ModelledAbove(FormulaCurve):
 
     def decode_seconds(self, batch_size: int, context: int) -> Answer:
         found = super().decode_seconds(batch_size, context)
-        return found if batch_size <= self.measured_up_to else replace(found, basis=Basis.MODEL, error=0.1)
+        return found if batch_size <= self.measured_up_to else replace(found, basis=Basis.MODELLED, error=0.1)
 
 
 @pytest.mark.parametrize(("gain", "batch"), [(1.05, 64), (1.5, 128)])
@@ -257,7 +298,7 @@ def test_a_modelled_batch_is_chosen_only_where_it_gains_more_than_it_may_err(gai
     point = operating_point(curve, Traffic(input_tokens=0, output_tokens=10), SLO)
     assert isinstance(point, OperatingPoint)
     assert point.batch_size == batch
-    assert point.basis is (Basis.MEASURED if batch == 64 else Basis.MODEL)
+    assert point.basis is (Basis.MEASURED if batch == 64 else Basis.MODELLED)
 
 
 def test_the_front_falls_in_cost_as_the_token_slows_down() -> None:
@@ -345,7 +386,7 @@ def test_the_tornado_begins_with_the_largest_swing_and_keeps_price_and_throughpu
 
 def test_a_faster_curve_divides_every_time_and_keeps_the_memory() -> None:
     usual = transformer_curve(width=0.1)
-    fast = FasterCurve(curve=usual, speed=2.0)
+    fast = faster_curve(usual, 2.0)
     assert fast.decode_seconds(4, 512).value == usual.step(4, 512) / 2
     assert fast.prefill_seconds(512).interval == usual.prefill_seconds(512).interval.scaled(0.5)
     assert fast.maximum_batch(512).value == usual.maximum_batch(512).value

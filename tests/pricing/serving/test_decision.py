@@ -67,21 +67,24 @@ def test_the_sentence_names_the_crossover_the_cost_and_what_is_saved() -> None:
     assert found.saved_replicas > 0
     assert found.saved_usd_per_month == pytest.approx(found.saved_replicas * 292)
     assert "PAM planar · graph is cheaper than transformer · graph" in found.sentence
-    assert f"saves {found.saved_replicas} replica" in found.sentence
-    assert found.sentence.endswith("a month.")
+    assert f"PAM planar · graph saves {found.saved_replicas} replica" in found.sentence
+    assert found.sentence.endswith(" a month against transformer · graph (measured).")
 
 
 def test_a_small_demand_has_equal_bills_although_a_token_is_cheaper() -> None:
     found = decision(pam_curve(), transformer_curve(), 8192, tokens_per_day=1e6)
     assert (found.outcome, found.saved_replicas, found.saved_usd_per_month) == (CostOutcome.CHEAPER, 0, 0.0)
-    assert "both need 1 replica, so the bills are equal, $292.00 a month" in found.sentence
+    assert (
+        "PAM planar · graph and transformer · graph need 1 replica each, so their bills are equal, "
+        "$292.00 a month (measured)" in found.sentence
+    )
 
 
 def test_a_more_expensive_arm_says_what_it_needs_more() -> None:
     found = decision(transformer_curve(), pam_curve(), 8192, tokens_per_day=1e12)
     assert found.outcome is CostOutcome.MORE_EXPENSIVE
-    assert "it needs another" in found.sentence
-    assert found.sentence.endswith("a month more.")
+    assert "transformer · graph needs another" in found.sentence
+    assert found.sentence.endswith(" a month more than PAM planar · graph (measured).")
 
 
 def test_overlapping_intervals_are_no_difference() -> None:

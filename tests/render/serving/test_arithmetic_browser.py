@@ -106,9 +106,11 @@ def point_of(point):
         return {"refused": True, "limit": point.limit, "sentence": point.sentence}
     assert isinstance(point, OperatingPoint)
     fields = ("prefill_seconds", "decode_seconds", "device_seconds", "seconds_per_output_token")
+    first = point.seconds_to_first_token
     return {
         "refused": False, "batch_size": point.batch_size, "maximum_batch": point.maximum_batch,
         **{name: numbers(getattr(point, name)) for name in fields}, "bound": point.bound, "basis": point.basis.value,
+        "seconds_to_first_token": None if first is None else numbers(first),
         "error": point.error,
     }  # fmt: skip
 
@@ -161,7 +163,7 @@ def crossing_of(at):
 def answer_of(found, request: Request, paid: Rate):
     made = study(found, request, {DEVICE: (paid,)}).classes[0]
     decision, crossings = made.decision, made.crossings
-    outcome = ("usd_per_month", "usage_usd_per_million_tokens", "reason")
+    outcome = ("usd_per_month", "usage_usd_per_million_tokens", "basis", "reason")
     return {
         "arms": [arm_of(arm.deployment, arm.break_even) for arm in made.arms],
         "crossings": {name: crossing_of(getattr(crossings, name)) for name in ("request", "decode", "capacity")},
@@ -173,7 +175,7 @@ def answer_of(found, request: Request, paid: Rate):
             "saved_replicas": decision.saved_replicas,
             "saved_usd_per_month": decision.saved_usd_per_month,
             "equal_bills_tokens_per_day": decision.equal_bills_tokens_per_day,
-            "basis": decision.basis.value,
+            "basis": None if decision.basis is None else decision.basis.value,
             "sentence": decision.sentence,
         },
         "sensitivities": {
@@ -187,7 +189,11 @@ def answer_of(found, request: Request, paid: Rate):
 def sensitivities_of(rows):
     return {
         row["name"]: [row["swing_usd"], row["usage_swing_ratio"]]
-        + [side[name] for side in (row["lower"], row["higher"]) for name in ("usd_per_month", "usage", "reason")]
+        + [
+            side[name]
+            for side in (row["lower"], row["higher"])
+            for name in ("usd_per_month", "usage", "basis", "reason")
+        ]
         for row in rows
     }
 
@@ -246,5 +252,5 @@ def test_the_grid_meets_every_kind_of_answer():
         None, "memory", "time per output token", "time to first token",
     }  # fmt: skip
     feasible = [point for point in points if isinstance(point, OperatingPoint)]
-    assert {point.basis.value for point in feasible} == {"measured", "model"}
+    assert {point.basis.value for point in feasible} == {"measured", "interpolated", "modelled"}
     assert {point.bound for point in feasible} >= {"memory", "time per output token", "no gain from a larger batch"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.cli import app
 from pamprof.pricing.rates.catalogue import Catalogue, embedded_prices
@@ -128,10 +129,12 @@ def test_the_page_offers_every_provider_and_option_of_the_device_and_no_other(pa
 
 def test_measured_and_modelled_differ_in_pictures_and_in_tables(view, page):
     panels = [panel for found in view.charts for panel in found.panels if isinstance(panel, CurvePanel)]
-    pieces = [piece for panel in panels for curve in panel.curves for piece in curve.pieces]
-    assert {piece.measured for piece in pieces} == {True, False}
+    drawn = [part for panel in panels for curve in panel.curves for part in (*curve.pieces, *curve.spots)]
+    assert {part.basis for part in drawn} == {Basis.MEASURED, Basis.INTERPOLATED, Basis.MODELLED}
+    assert '<tr class="interpolated">' in page
     assert '<tr class="modelled">' in page
-    assert "Measured</strong>: filled marks and solid lines" in page
+    for word in ("Measured</strong>: filled", "Interpolated</strong>: half filled", "Modelled</strong>: hollow"):
+        assert word in page
     assert any("off by up to" in cell for row in view.measured.rows for cell in row)
 
 
@@ -157,13 +160,14 @@ def test_costs_against_context_are_what_the_study_says_at_its_own_length(view):
     assert value.low < value.median < value.high
 
 
-def test_a_crossover_between_measured_lengths_is_marked_as_measured():
+def test_a_crossover_between_measured_lengths_is_called_interpolated():
     two = [curve for curve in curves() if curve.title in {"PAM planar · graph", "transformer · graph"}]
     made = study(two, Request(demand=demand(1e11), limits=SLO), {DEVICE: (rate(3.5),)})
     (mark,) = chart(serving_page_view(made, two), "serving-context").panels[0].marks
     assert mark.x.median == pytest.approx(2 * 3_145_728 / 32_256, rel=0.01)
     assert mark.x.low < mark.x.median < mark.x.high
-    assert mark.measured
+    assert mark.basis is Basis.INTERPOLATED
+    assert mark.text.endswith(" tokens (interpolated)")
 
 
 def test_the_front_falls_to_the_right(view):

@@ -201,7 +201,7 @@ def test_without_a_rate_the_section_says_why_once_and_draws_no_dollars(gpu_recor
         unpriced(gpu_records, "no row; give --price"), sweep, choice=PriceChoice(catalogue=CATALOGUE)
     )
     assert found.price == "No rate is known: no row; give --price."
-    assert "as much: cheaper (measured)" in found.decisions[0]
+    assert ": cheaper (interpolated)" in found.decisions[0]
     assert [chart.name for chart in found.charts] == ["serving-capacity"]
 
 

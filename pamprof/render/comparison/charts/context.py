@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis.comparison.names import crossover_phrase
-from pamprof.analysis.comparison.results import Basis, Direction
+from pamprof.analysis.comparison.results import Direction
 from pamprof.records import Phase
 from pamprof.render.charts import ArmLine, Chart, LinePanel, Mark
 from pamprof.render.comparison.charts.common import samples_and_confidence, source, subtitle
@@ -79,8 +79,8 @@ def _marks(inputs: ReportInputs, phase: Phase, batch: int) -> tuple[Mark, ...]:
     crossover = inputs.story.crossovers_of(phase).get(batch)
     if crossover is None or crossover.tokens is None:
         return ()
-    text = f"crossover at {units.significant(crossover.tokens.median)} tokens"
-    return (Mark(x=crossover.tokens, text=text, measured=crossover.basis is Basis.MEASURED),)
+    text = f"crossover at {units.significant(crossover.tokens.median)} tokens ({crossover.basis})"
+    return (Mark(x=crossover.tokens, text=text, basis=crossover.basis),)
 
 
 def _note(inputs: ReportInputs, phase: Phase, batch: int) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pamprof.records import Interval
     from pamprof.render.comparison.inputs import ReportInputs
 
-BASIS_WORDS = {Basis.MEASURED: "measured", Basis.COUNTED: "counted", Basis.MODEL: "modelled"}
 _ARITHMETIC_ROLE = "plain1"
 
 
@@ -132,7 +131,7 @@ def ladder_tables(inputs: ReportInputs) -> tuple[LadderTable, ...]:
                     else f"{units.ratio(step.factor.median)} {brackets(step.factor)}",
                     cumulative=f"{units.ratio(step.cumulative.median)} {brackets(step.cumulative)}".rstrip(),
                     price=_price_text(inputs, _price(inputs, point, step)),
-                    basis=BASIS_WORDS[step.basis],
+                    basis=step.basis.value,
                 )
                 for step in point.ladder.steps
             ),

@@ -135,8 +135,8 @@ def _curve(arm: Arm, pairs: Sequence[tuple[float, Interval]]) -> ArmCurve:
     return ArmCurve(
         arm=arm,
         label=arm.label,
-        pieces=(Piece(xs=xs, values=values, measured=True),),
-        spots=tuple(Spot(x=x, value=value, measured=True) for x, value in pairs),
+        pieces=(Piece(xs=xs, values=values, basis=Basis.MEASURED),),
+        spots=tuple(Spot(x=x, value=value, basis=Basis.MEASURED) for x, value in pairs),
     )
 
 
@@ -153,7 +153,7 @@ def _panel(inputs: ReportInputs, phase: Phase, batch: int, curves: tuple[ArmCurv
             Mark(
                 x=crossing.tokens,
                 text=_place(crossing) if len(marked) == 1 else "",
-                measured=True,
+                basis=crossing.basis,
             )
             for crossing in marked
             if crossing.tokens is not None
@@ -170,7 +170,7 @@ def _crossings(inputs: ReportInputs, phase: Phase, batch: int, curves: Iterable[
     return tuple(
         c
         for c in inputs.analysis.crossovers
-        if c.basis is Basis.MEASURED
+        if c.basis is not Basis.MODELLED
         and c.quantity is CrossoverQuantity.TIME
         and (c.phase, c.batch_size) == (phase, batch)
         and c.dtype in dtypes
@@ -180,7 +180,7 @@ def _crossings(inputs: ReportInputs, phase: Phase, batch: int, curves: Iterable[
 
 def _place(crossing: Crossover) -> str:
     tokens = "" if crossing.tokens is None else units.significant(crossing.tokens.median)
-    return f"{crossing.subject_implementation} equal at {tokens} tokens"
+    return f"{crossing.subject_implementation} equal at {tokens} tokens ({crossing.basis})"
 
 
 def _note(crossings: Iterable[Crossover]) -> str:

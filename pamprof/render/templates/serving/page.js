@@ -29,8 +29,9 @@ const costPage = (() => {
     const ends = [bill.fast.replica_count, bill.slow.replica_count].sort((a, b) => a - b);
     return [
       arm.curve.title, String(point.batch_size), point.bound, w.seconds(point.seconds_per_output_token[1]),
-      bill.served.usage[0] === null ? w.UNKNOWN : w.seconds(point.prefill_seconds[1]), cash(bill.served.usage[0]),
-      cash(bill.served.usage[1]), money(data, costStudy.interval(bill, (s) => s.usage[2])),
+      ...(point.seconds_to_first_token === null ? [w.UNKNOWN, w.UNKNOWN]
+        : [w.seconds(point.seconds_to_first_token[1]), w.seconds(point.prefill_seconds[1])]),
+      cash(bill.served.usage[0]), cash(bill.served.usage[1]), money(data, costStudy.interval(bill, (s) => s.usage[2])),
       cash(bill.served.allocation[2]), bill.served.replica_count + w.brackets(ends[0], ends[1], String),
       w.percent(bill.served.busy_ratio), money(data, costStudy.interval(bill, (s) => s.usd_per_month)),
       basisWords(point),
@@ -49,7 +50,7 @@ const costPage = (() => {
   }
 
   function breakEvenText(arm) {
-    const even = arm.break_even, named = { arm: arm.curve.title };
+    const even = arm.break_even, named = { arm: arm.curve.title, basis: arm.point.basis };
     if (even === null) { return w.fill("API_NEVER", named); }
     const { first_tokens_per_day: first, lasting_tokens_per_day: lasting } = even;
     return w.fill(first === lasting ? "API_FROM" : "API_FROM_LASTING", {
@@ -69,12 +70,18 @@ const costPage = (() => {
     if (scenario.rate.low !== scenario.rate.high && priced.length) {
       const span = costStudy.interval(priced[0].bill, (s) => s.usd_per_month, "cheapest", "most_expensive");
       rows.push([costText.FACT_MARKET, w.fill("FACT_MARKET_DETAIL", {
-        arm: priced[0].curve.title, low: cash(span[0]), high: cash(span[2]),
+        arm: priced[0].curve.title, low: cash(span[0]), high: cash(span[2]), basis: priced[0].point.basis,
       })]);
     }
     if (answer.decision && answer.decision.equal_bills_tokens_per_day !== null) {
-      const demand = w.si(answer.decision.equal_bills_tokens_per_day);
-      rows.push([costText.FACT_EQUAL_BILLS, w.fill("FACT_EQUAL_BILLS_DETAIL", { demand })]);
+      const { subject, rival, basis } = answer.decision, demand = w.si(answer.decision.equal_bills_tokens_per_day);
+      rows.push([costText.FACT_EQUAL_BILLS, w.fill("FACT_EQUAL_BILLS_DETAIL", { subject, rival, demand, basis })]);
+    }
+    const served = answer.arms.filter((arm) => !arm.point.refused);
+    if (served.length) {
+      rows.push([costText.FACT_CARRIED, served.map((arm) => w.fill("CARRIED", {
+        demand: w.si(arm.carries), arm: arm.curve.title, basis: arm.point.basis,
+      })).join("; ")]);
     }
     if (answer.crossings) {
       const { subject, rival } = answer.decision, told = (at) =>
@@ -89,12 +96,16 @@ const costPage = (() => {
     return rows;
   }
 
-  function fillTable(body, rows, { left = [], modelled = () => false } = {}) {
-    body.replaceChildren(...rows.map((cells, number) => {
-      const row = element("tr", undefined, modelled(number) ? "modelled" : "");
+  // A row looks like the basis that its last cell begins with, as in the tables made before.
+  function fillTable(body, rows, { left = [], modelled = [] } = {}) {
+    const { INTERPOLATED, MODELLED } = costConstants.basis;
+    body.replaceChildren(...rows.map((cells) => {
+      const basis = cells[cells.length - 1].split(" ")[0];
+      const row = element("tr", undefined, [INTERPOLATED, MODELLED].includes(basis) ? basis : "");
       row.append(...cells.map((text, column) => {
         const [shown, detail] = text.split(/ (?=\[)/);
-        const cell = element(column ? "td" : "th", shown, left.includes(column) ? "left" : "");
+        const looks = (left.includes(column) ? ["left"] : []).concat(modelled.includes(column) ? [MODELLED] : []);
+        const cell = element(column ? "td" : "th", shown, looks.join(" "));
         if (detail) { cell.append(" ", element("span", detail, "detail")); }
         if (!column) { cell.scope = "row"; }
         return cell;
@@ -131,15 +142,15 @@ const costPage = (() => {
         : costText.NOTHING_TO_DECIDE[0].toUpperCase() + costText.NOTHING_TO_DECIDE.slice(1);
       fillTable(at("arms").tBodies[0], answer.arms.map((arm) => armCells(arm, data)), {
         left: costConstants.left_arm_columns,
-        modelled: (number) => answer.arms[number].point.basis === costConstants.basis.MODEL,
+        modelled: costConstants.modelled_arm_columns,
       });
       at("facts").replaceChildren(...facts(answer, scenario, provenance, data).flatMap(
         ([term, sentence]) => [element("dt", term), element("dd", sentence)]));
       const cash = (value) => w.money(data.currency, value);
       fillTable(at("moves").tBodies[0], answer.sensitivities.map((row) => [
         row.name, cash(row.lower.usd_per_month), cash(row.higher.usd_per_month), cash(row.lower.usage),
-        cash(row.higher.usage),
-      ]), { left: [0] });
+        cash(row.higher.usage), row.basis === null ? w.UNKNOWN : row.basis,
+      ]), { left: [0, 5] });
       at("moves-of").textContent = answer.sensitivities.length
         ? w.fill("SENSITIVITY_OF", { arm: answer.arms[0].curve.title }) : costText.NO_ARM_SERVES;
     }

@@ -75,24 +75,24 @@ const costStudy = (() => {
     const template = {
       [TO.ALWAYS_CHEAPER]: "CHEAPER_AT_EVERY_PROMPT", [TO.ALWAYS_MORE_EXPENSIVE]: "MORE_EXPENSIVE_AT_EVERY_PROMPT",
     }[at.direction] || "NO_CROSSOVER_RESOLVED";
-    return w.fill(template, { ...named, first: w.tokens(at.first), last: w.tokens(at.last) });
+    return w.fill(template, { ...named, first: w.tokens(at.first), last: w.tokens(at.last), basis: at.basis });
   }
 
-  function costSentence(demand, ratio, outcome, basis) {
+  function costSentence(named, demand, ratio, outcome, basis) {
     const verdict = {
       [OUTCOME.EQUAL]: costText.VERDICT_EQUAL, [OUTCOME.UNKNOWN]: costText.VERDICT_UNKNOWN,
     }[outcome] || outcome;
     return w.fill("TOKEN_COST", {
-      input: w.tokens(demand.input_tokens), output: w.tokens(demand.output_tokens), ratio: w.ratio(ratio[1]),
+      ...named, input: w.tokens(demand.input_tokens), output: w.tokens(demand.output_tokens), ratio: w.ratio(ratio[1]),
       interval: w.brackets(ratio[0], ratio[2], w.significant), verdict, basis,
     });
   }
 
-  function billSentence(ours, saved, usd, demand, currency) {
+  function billSentence(named, ours, saved, usd, demand, currency, basis) {
     const count = saved === 0 ? ours.served.replica_count : Math.abs(saved);
     const amount = saved === 0 ? ours.served.usd_per_month : Math.abs(usd);
     return w.fill(saved === 0 ? "BILLS_EQUAL" : saved > 0 ? "BILL_LOWER" : "BILL_HIGHER", {
-      demand: w.si(demand.tokens_per_day), replicas: w.fill(count === 1 ? "ONE_REPLICA" : "REPLICAS", { count }),
+      ...named, basis, demand: w.si(demand.tokens_per_day), replicas: w.fill(count === 1 ? "ONE_REPLICA" : "REPLICAS", { count }),
       amount: w.money(currency, amount),
     });
   }
@@ -107,20 +107,20 @@ const costStudy = (() => {
       const lost = [ours, theirs].some((point) => point.refused && point.limit === null);
       return {
         ...named, outcome: lost ? OUTCOME.UNKNOWN : OUTCOME.INFEASIBLE, ratio: null, saved_replicas: null,
-        saved_usd_per_month: null, equal_bills_tokens_per_day: null, basis: lost ? k.basis.MODEL : k.basis.MEASURED,
+        saved_usd_per_month: null, equal_bills_tokens_per_day: null, basis: null,
         sentence: said.join("; ") + ".",
       };
     }
     const ratio = p.quotient(ours.device_seconds, theirs.device_seconds), outcome = outcomeOf(ratio);
     const saved = rival.bill.served.replica_count - subject.bill.served.replica_count;
     const usd = rival.bill.served.usd_per_month - subject.bill.served.usd_per_month;
-    const basis = p.either(ours.basis, theirs.basis);
+    const basis = p.leastSure(ours.basis, theirs.basis);
     return {
       ...named, outcome, ratio, saved_replicas: saved, saved_usd_per_month: usd,
       equal_bills_tokens_per_day: demand.minimum_replicas * Math.min(subject.carries, rival.carries), basis,
       sentence: [
-        crossingSentence(named, request), costSentence(demand, ratio, outcome, basis),
-        billSentence(subject.bill, saved, usd, demand, currency),
+        crossingSentence(named, request), costSentence(named, demand, ratio, outcome, basis),
+        billSentence(named, subject.bill, saved, usd, demand, currency, basis),
       ].join("; ") + ".",
     };
   }
@@ -167,16 +167,19 @@ const costStudy = (() => {
     if (arm.bill === null) { return []; }
     const outcome = (changed) => {
       const found = armOf(arm.curve, changed);
-      return found.bill === null ? { usd_per_month: null, usage: null, reason: found.point.sentence }
-        : { usd_per_month: found.bill.served.usd_per_month, usage: found.bill.served.usage[2], reason: null };
+      return found.bill === null ? { usd_per_month: null, usage: null, basis: null, reason: found.point.sentence } : {
+        usd_per_month: found.bill.served.usd_per_month, usage: found.bill.served.usage[2], basis: found.point.basis,
+        reason: null,
+      };
     };
     const away = (usual, ...others) =>
       Math.max(0, ...others.filter((other) => other !== null).map((other) => Math.abs(other - usual)));
     const { usd_per_month: bill, usage: [, , usage] } = arm.bill.served;
     const rows = Object.entries(changes(scenario)).map(([name, change]) => {
       const lower = outcome(change(1 - k.change)), higher = outcome(change(1 + k.change));
+      const bases = [lower.basis, higher.basis].filter((basis) => basis !== null);
       return {
-        name, lower, higher, swing_usd: away(bill, lower.usd_per_month, higher.usd_per_month),
+        name, lower, higher, basis: bases.length ? p.leastSure(...bases) : null, swing_usd: away(bill, lower.usd_per_month, higher.usd_per_month),
         usage_swing_ratio: away(usage, lower.usage, higher.usage) / (usage || 1),
       };
     });

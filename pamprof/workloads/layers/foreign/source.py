@@ -13,6 +13,7 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
@@ -53,6 +54,7 @@ class LayerSource:
         return replace(self, arguments=tuple(sorted({**dict(self.arguments), **arguments}.items())))
 
 
+@cache
 def parse_source(text: str) -> LayerSource:
     """The source that ``text`` names, with arguments or without.
 
