@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import pamprof
 from pamprof.hardware import host
 from pamprof.hardware.probe import Reading, known, unknown
 from pamprof.records import Environment, Unknown
+from pamprof.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def read_environment(device: Device, nvml: NvmlDevice) -> tuple[Environment, tup
         python_version=platform.python_version(),
         torch_version=str(torch.__version__),
         triton_version=take("triton_version", package_version("triton")),
-        pamprof_version=pamprof.__version__,
+        pamprof_version=__version__,
         git_commit=take("git_commit", own_commit()),
         tf32_allowed=bool(torch.backends.cuda.matmul.allow_tf32),
         float32_matmul_precision=torch.get_float32_matmul_precision(),
@@ -133,7 +133,7 @@ def sdpa_backends(device_kind: str) -> tuple[str, ...]:
 
 def own_commit() -> Reading[str]:
     """Commit that pamprof runs from."""
-    return git_commit(Path(pamprof.__file__).resolve().parent.parent)
+    return git_commit(Path(__file__).resolve().parents[2])
 
 
 def git_commit(checkout: Path) -> Reading[str]:
