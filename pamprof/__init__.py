@@ -23,13 +23,19 @@ if TYPE_CHECKING:
     from pamprof.api.result import Result
     from pamprof.api.stored import load, report
     from pamprof.errors import PamprofError
+    from pamprof.measure.flops.model_count import count_flops
+    from pamprof.measure.flops.registration import flops_of
+    from pamprof.workloads.kernel_flops import OperatorWork
 
 # Where each public name is defined.
 _HOMES = {
+    "OperatorWork": "pamprof.workloads.kernel_flops",
     "PamprofError": "pamprof.errors",
     "Result": "pamprof.api.result",
     "compare": "pamprof.api.compare",
     "cost": "pamprof.api.cost",
+    "count_flops": "pamprof.measure.flops.model_count",
+    "flops_of": "pamprof.measure.flops.registration",
     "load": "pamprof.api.stored",
     "peak_memory": "pamprof.api.memory",
     "profile": "pamprof.api.profile",
@@ -37,25 +43,29 @@ _HOMES = {
 }
 
 __all__ = [
+    "OperatorWork",
     "PamprofError",
     "Result",
     "__version__",
     "compare",
     "cost",
+    "count_flops",
+    "flops_of",
     "load",
     "peak_memory",
     "profile",
     "report",
 ]
 
+if not TYPE_CHECKING:  # to a type checker a name that is not there stays an error
 
-def __getattr__(name: str) -> object:
-    """A public name, imported now."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pamprof' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        """A public name, imported now."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'pamprof' has no attribute {name!r}")
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pamprof.cli import compare, cost, diff, doctor, layers, prices, report, serve_sweep, trend, validate
+from pamprof.cli import compare, cost, diff, doctor, flops, layers, prices, report, serve_sweep, trend, validate
 from pamprof.cli.plain_numbers import PlainNumbers
 from pamprof.cli.streams import Streams
 from pamprof.version import __version__
@@ -31,6 +31,7 @@ app.command("report", cls=PlainNumbers)(report.report)
 app.command("diff", cls=PlainNumbers)(diff.diff)
 app.command("trend", cls=PlainNumbers)(trend.trend)
 app.command("layers", cls=PlainNumbers)(layers.layers)
+app.command("flops", cls=PlainNumbers)(flops.flops)
 app.command("doctor", cls=PlainNumbers)(doctor.doctor)
 app.command("cost", cls=PlainNumbers)(cost.cost)
 app.command("validate", cls=PlainNumbers)(validate.validate)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch._library.custom_ops import CustomOpDef
     from torch._ops import OpOverload, OpOverloadPacket
 
 
@@ -39,21 +40,22 @@ KernelFormula = Callable[..., OperatorWork]
 _formulas: dict[str, KernelFormula] = {}
 
 
-def register_kernel_flops(operator: str | OpOverload | OpOverloadPacket, formula: KernelFormula) -> None:
+def register_kernel_flops(
+    operator: str | OpOverload | OpOverloadPacket, formula: KernelFormula, *, replace: bool = False
+) -> None:
     """Say what one call of a custom operator costs.
 
     Args:
         operator: ``"namespace::name"``, or the operator itself; all its overloads are meant.
         formula: Called with the operator's own arguments and ``output=`` its result; shapes only, tensors may be on
             the meta device.
+        replace: Whether the formula takes the place of one that is there.
 
     Raises:
         UsageError: The name has no namespace, or the operator already has a formula.
     """
-    name = operator if isinstance(operator, str) else _name_of(operator)
-    if name.count("::") != 1:
-        raise UsageError(f"kernel formula for {name!r}: an operator is named 'namespace::name'; give both parts")
-    if name in _formulas:
+    name = qualified_name(operator)
+    if name in _formulas and not replace:
         raise UsageError(f"operator {name} already has a FLOP formula; register it once, where the kernel is defined")
     _formulas[name] = formula
 
@@ -63,6 +65,17 @@ def kernel_formula(name: str) -> KernelFormula | None:
     return _formulas.get(name)
 
 
-def _name_of(operator: OpOverload | OpOverloadPacket) -> str:
-    packet = getattr(operator, "overloadpacket", operator)
-    return "::".join(str(packet).split(".", maxsplit=1))
+def qualified_name(operator: str | OpOverload | OpOverloadPacket | CustomOpDef) -> str:
+    """``"namespace::name"`` of an operator, which may be given as just that.
+
+    Raises:
+        UsageError: The text has no namespace.
+    """
+    if isinstance(operator, str):
+        name = operator
+    else:
+        overload = getattr(operator, "_opoverload", operator)  # torch.library.custom_op wraps it
+        name = "::".join(str(getattr(overload, "overloadpacket", overload)).split(".", maxsplit=1))
+    if not all(name.partition("::")[::2]) or name.count("::") != 1:
+        raise UsageError(f"kernel formula for {name!r}: an operator is named 'namespace::name'; give both parts")
+    return name

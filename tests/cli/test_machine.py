@@ -42,6 +42,7 @@ def broken_torch(request, tmp_path):
     [
         ("doctor",),
         ("layers",),
+        ("flops", "pam"),
         ("validate",),
         ("compare", "--output-dir", "out"),
         ("compare", "--dry-run"),

@@ -26,6 +26,7 @@ from pamprof.measure.flops.attention_calls import SeparateAttention
 from pamprof.measure.flops.elementwise import elementwise_flops
 from pamprof.measure.flops.flex_attention import FLEX_ATTENTION, flex_attention_work
 from pamprof.measure.flops.matrix import MATRIX_FORMULAS
+from pamprof.measure.flops.opened_attention import OpenedAttention
 from pamprof.measure.flops.operator_call import OperatorCall, operator_name, tensors_in
 from pamprof.records import FlopCount, OperatorCount
 from pamprof.workloads.kernel_flops import OperatorWork, kernel_formula, register_kernel_flops
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
 __all__ = ["count_flops", "counting", "register_kernel_flops", "work_of"]
 
 
-def count_flops(step: Callable[[], object], *, closed_form_matrix_flop_count: int | None = None) -> FlopCount:
+def count_flops(
+    step: Callable[[], object],
+    *,
+    closed_form_matrix_flop_count: int | None = None,
+    observe: Callable[[str, OperatorWork | None], None] | None = None,
+) -> FlopCount:
     """Run ``step`` once and count what it did.
 
     ``operator_count`` counts every operator that dispatches to a kernel after composite operators have been taken
@@ -47,16 +53,19 @@ def count_flops(step: Callable[[], object], *, closed_form_matrix_flop_count: in
     Args:
         step: One step: forward, forward and backward, or one decoded token; its tensors may be on any device.
         closed_form_matrix_flop_count: The layer's own formula, passed through to stand beside the count.
+        observe: Told the name and the work of every operator as it is counted; None as work where it has no formula.
     """
-    with counting() as counted:
+    with counting(observe) as counted:
         step()
     return counted(closed_form_matrix_flop_count)
 
 
 @contextmanager
-def counting() -> Iterator[Callable[[int | None], FlopCount]]:
+def counting(
+    observe: Callable[[str, OperatorWork | None], None] | None = None,
+) -> Iterator[Callable[[int | None], FlopCount]]:
     """Count what runs until the context ends; then what is yielded gives the count, with a closed form beside it."""
-    counter = _Counter()
+    counter = _Counter(observe)
 
     def counted(closed_form_matrix_flop_count: int | None) -> FlopCount:
         return FlopCount(
@@ -73,7 +82,8 @@ def counting() -> Iterator[Callable[[int | None], FlopCount]]:
             attention_operators=tuple(dict.fromkeys(counter.attention)),
         )
 
-    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), SeparateAttention(), observed(counter):
+    eager = torch.compiler.set_stance("force_eager")
+    with warnings.catch_warnings(), eager, SeparateAttention(), OpenedAttention(), observed(counter):
         warnings.filterwarnings("ignore", "flex_attention called without torch.compile")  # which counting leaves out
         yield counted
 
@@ -113,7 +123,8 @@ def _torch_work(call: OperatorCall, torch_formulas: Mapping[object, Callable[...
 class _Counter:
     """Adds up the work of every operator that it is told of."""
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Callable[[str, OperatorWork | None], None] | None) -> None:
+        self._observe = observe
         self.matrix_flop_count = 0
         self.matrix_dense_flop_count = 0
         self.elementwise_flop_count = 0
@@ -144,6 +155,8 @@ class _Counter:
         self._add(f"higher_order::{name}", work)
 
     def _add(self, name: str, work: OperatorWork | None) -> None:
+        if self._observe is not None:
+            self._observe(name, work)
         if work is None:
             self.uncounted[name] += 1
             return

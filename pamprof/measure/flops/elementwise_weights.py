@@ -35,6 +35,7 @@ POINTWISE_WEIGHTS: dict[str, tuple[int, int]] = {
     "polar": (1, 4),  # cosine, sine, two products
     "exp": (1, 5),  # exponential, cosine, sine, two products
     "pow": (1, 6),
+    "floor_divide": (1, 1),
     "square": (1, 6),
     "sigmoid": (1, 12),
     "tanh": (1, 12),
@@ -128,7 +129,7 @@ _FACTORIES = """
 _SELECTIONS = """
     embedding index _unsafe_index index_select gather take masked_select masked_fill masked_scatter where scatter
     index_fill index_copy nonzero nonzero_static sort topk kthvalue median nanmedian mode searchsorted bucketize
-    unique_dim _unique2 unique_consecutive isin any all bincount count_nonzero is_same_size _fused_sdp_choice
+    unique_dim _unique2 unique_consecutive isin any all bincount histc count_nonzero is_same_size _fused_sdp_choice
     _assert_async _assert_scalar sym_constrain_range _linalg_check_errors max_pool2d_with_indices
     max_pool3d_with_indices
 """

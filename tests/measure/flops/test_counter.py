@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
@@ -183,6 +185,28 @@ class TestAttention:
         plain = count_flops(lambda: F.scaled_dot_product_attention(q, q, q, is_causal=True))
         with torch.inference_mode():
             assert count_flops(lambda: F.scaled_dot_product_attention(q, q, q, is_causal=True)) == plain
+
+
+def test_routing_of_experts_is_free_and_whole_division_one_operation():
+    experts = torch.tensor([0, 2, 1, 1, 0, 2])
+    assert elementwise(lambda: torch.histc(experts.float(), bins=3, min=0, max=2)) == 0
+    assert elementwise(lambda: experts // 2) == 0
+    assert elementwise(lambda: experts.float() // 2) == 6
+
+
+# With dropout a CPU computes the dense products; no kernel there skips what is masked.
+@pytest.mark.parametrize(
+    ("place", "dropout"), [("cpu", 0.0), ("meta", 0.0), ("meta", 0.1), ("fake", 0.0), ("fake", 0.1)]
+)
+def test_causal_attention_of_a_module_of_torch_counts_the_pairs_it_keeps(place, dropout):
+    with FakeTensorMode() if place == "fake" else nullcontext(), torch.device("meta" if place == "meta" else "cpu"):
+        module = nn.MultiheadAttention(8, 2, bias=False, dropout=dropout, batch_first=True)
+        x, mask = real(3, 5, 8), torch.ones(5, 5, dtype=torch.bool).triu(1)
+        count = count_flops(lambda: module(x, x, x, attn_mask=mask, is_causal=True, need_weights=False))
+    products = 2 * 3 * 5 * 8 * 4 * 8
+    assert count.matrix_flop_count == products + 2 * (4 + 4) * 3 * 2 * 15
+    assert count.matrix_dense_flop_count == products + 2 * (4 + 4) * 3 * 2 * 25
+    assert F.scaled_dot_product_attention.__name__ == "scaled_dot_product_attention"
 
 
 def test_causal_bias_of_a_continued_prompt_counts_its_prefix_on_meta():

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -105,11 +106,14 @@ def load(source: LayerSource) -> Callable[..., nn.Module]:
     Raises:
         UsageError: There is no such module, file or factory. What the module itself raises is passed on.
     """
-    found: object = _module(source.place)
+    module = _module(source.place)
+    found: object = module
     for part in source.factory.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise UsageError(f"{source.place} has no function or class {source.factory}; check its name")
+        near = get_close_matches(source.factory, vars(module), n=1)
+        remedy = f"did you mean {near[0]}?" if near and callable(vars(module)[near[0]]) else "check its name"
+        raise UsageError(f"{source.place} has no function or class {source.factory}; {remedy}")
     return found
 
 

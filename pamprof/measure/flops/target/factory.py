@@ -1,0 +1,69 @@
+"""A layer of the user's own: found by module or file, made by a factory."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from pamprof.errors import UnsupportedError
+from pamprof.measure.flops.target.countable import Countable
+from pamprof.measure.flops.target.request import CountedPhase
+from pamprof.workloads.layers.foreign.source import argument_value, load, parse_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pamprof.measure.flops.target.countable import Builder
+    from pamprof.measure.flops.target.request import CountRequest
+
+
+def made_by_a_factory(request: CountRequest, length: int) -> Builder:
+    """A layer of the user's own: what a factory returns, on inputs [B, T, width]."""
+    found = load(parse_source(request.target))
+    arguments = {name: argument_value(text) for name, text in request.arguments}
+
+    def build(device: torch.device) -> Countable:
+        module = found if isinstance(found, nn.Module) else _called(found, request.width, arguments)
+        if not isinstance(module, nn.Module):
+            raise UnsupportedError(f"{request.target} returned {type(module).__name__}, not a torch.nn.Module")
+        dtype = None if request.dtype is None else getattr(torch, request.dtype)
+        if dtype is not None and dtype.is_floating_point:
+            module = module._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
+        first = next(module.parameters(), None)
+        inputs = torch.randn(
+            (request.batch_size, length, request.width),
+            dtype=dtype or _input_dtype(module),
+            device=device if first is None else first.device,
+            requires_grad=request.phase is CountedPhase.TRAIN,
+        )
+        name = str(inputs.dtype).removeprefix("torch.")
+        return Countable(
+            module=module, run=lambda: module(inputs), inputs=inputs, description=f"width {request.width}, {name} input"
+        )
+
+    return build
+
+
+def _called(factory: Callable[..., object], width: int, arguments: Mapping[str, object]) -> object:
+    """Call a factory; the width goes to its parameter of that name, else to the first one it needs, if there is one."""
+    try:
+        parameters = dict(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):  # written in C
+        parameters = {}
+    if "width" in parameters and parameters["width"].kind is not inspect.Parameter.POSITIONAL_ONLY:
+        return factory(**{"width": width, **arguments})
+    takes_width = any(
+        each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        and each.default is inspect.Parameter.empty
+        for name, each in parameters.items()
+        if name not in arguments
+    )
+    return factory(width, **arguments) if takes_width else factory(**arguments)
+
+
+def _input_dtype(module: nn.Module) -> torch.dtype:
+    dtypes = {parameter.dtype for parameter in module.parameters()}
+    return next(iter(dtypes)) if len(dtypes) == 1 and next(iter(dtypes)).is_complex else torch.float32
