@@ -6,7 +6,7 @@ import shlex
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 # One size for all phases, several, or those of each phase by its name; 2k is 2,048.
 Sizes = int | str | Iterable[int | str] | Mapping[str, int | str | Iterable[int | str]]
 
+# A function of the width and of keyword arguments that makes a torch module, or such a class.
+Factory = Callable[..., object]
+Layers = Iterable[str | Factory] | str | Factory
+
 # What the recorded command leaves out.
 _DEFAULTS: Mapping[str, object] = {
     "phase": "train,prefill,decode",
@@ -37,7 +41,7 @@ _DEFAULTS: Mapping[str, object] = {
 
 
 def compare(
-    layers: Iterable[str] | str | None = None,
+    layers: Layers | None = None,
     *,
     preset: str | None = None,
     phases: Iterable[str] | str = ("train", "prefill", "decode"),
@@ -86,7 +90,8 @@ def compare(
     command's option (``--batch-size`` for ``batch_size``).
 
     Args:
-        layers: Registry names, or your own as ``NAME=module:factory`` or ``NAME=file.py:factory``. Default:
+        layers: Registry names, your own as ``NAME=module:factory`` or ``NAME=file.py:factory``, or the function itself:
+            of the width and of keyword arguments, it makes a torch module [B, T, width] -> [B, T, width]. Default:
             transformer, real_pam, pam; on a GPU also wide_head_transformer and llama.
         preset: Sizes by name, such as ``tiny``, ``25m``, ``100m`` or ``1b`` (parameters). Default: ``tiny`` on a CPU,
             ``100m`` on a GPU.
@@ -145,7 +150,7 @@ def compare(
         "device": device,
         "implementation": _joined(implementations),
         "execution": _joined(executions),
-        "layer": _layers(layers),
+        "layer": None,
         "layer_arg": None if layer_arg is None else [f"{name}={value}" for name, value in layer_arg.items()],
         "match": match,
         "model_dim": model_dim,
@@ -180,6 +185,7 @@ def compare(
         raise UsageError("resume=True needs the output_dir of an earlier comparison")
     folder = Path(tempfile.mkdtemp(prefix="pamprof-") if output_dir is None else output_dir)
     try:
+        options["layer"] = _layers(layers, folder)
         request = compare_request(command=command_of(options), output_dir=folder, resume=resume, **options)
         result = Result(_measured(request, look_up, progress=progress))
     except BaseException:
@@ -226,15 +232,34 @@ def command_of(options: CompareOptions) -> str:
     return shlex.join(words)
 
 
-def _layers(layers: Iterable[str] | str | None) -> Sequence[str] | None:
-    """Texts for ``--layer``; the place where another kind of layer, such as a function, would become one."""
+def _layers(layers: Layers | None, folder: Path) -> Sequence[str] | None:
+    """Texts for ``--layer``; a function that workers cannot import is kept in ``folder``."""
     if layers is None:
         return None
-    names = [layers] if isinstance(layers, str) else list(layers)
-    for name in names:
-        if not isinstance(name, str):
-            raise UsageError(f"layer {name!r} is no name; give a registry name, such as pam, or NAME=module:factory")
-    return [",".join(names)]
+    given = [layers] if isinstance(layers, str) or callable(layers) else list(layers)
+    return [",".join(layer if isinstance(layer, str) else _text_of(layer, folder) for layer in given)]
+
+
+def _text_of(factory: Factory, folder: Path) -> str:
+    """``name=module:factory`` of what a module holds; else ``name=file.pickle:name``, where the function is kept.
+
+    Functions of a notebook, of the script that is running, and inside others have no module that a worker could import.
+    """
+    if not callable(factory):
+        raise UsageError(
+            f"layer {factory!r} is no layer; give a registry name, such as pam, NAME=module:factory, or a function of "
+            "the width that makes a torch module"
+        )
+    name = getattr(factory, "__name__", "layer").strip("<>").lower()
+    module, qualified = getattr(factory, "__module__", None), getattr(factory, "__qualname__", "")
+    if module not in (None, "__main__") and "<" not in qualified:
+        return f"{name}={module}:{qualified}"
+    import cloudpickle
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.pickle"
+    path.write_bytes(cloudpickle.dumps(factory))
+    return f"{name}={path}:{name}"
 
 
 def _joined(names: Iterable[str] | str) -> str:

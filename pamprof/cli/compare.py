@@ -37,6 +37,7 @@ from pamprof.cli.options import (
 )
 from pamprof.cli.output import write_and_show
 from pamprof.errors import PamprofError
+from pamprof.render.text import listed
 
 
 @reporting_errors
@@ -193,3 +194,6 @@ def compare(
         raise PamprofError(f"interrupted; the report covers the {points} points measured, {measured.go_on}")
     if measured.outcome.measured == 0 and measured.outcome.skipped:
         raise PamprofError("nothing new could be measured; the report says why")
+    measured_layers = {run.workload.spec.layer for run in measured.records.runs}
+    if missing := tuple(name for name in request.layers if name not in measured_layers):
+        raise PamprofError(f"nothing of {listed(missing)} was measured; the report says why, {measured.go_on}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from torch import nn
 from typer.testing import CliRunner
 
 import pamprof
@@ -207,7 +208,7 @@ def test_every_option_of_the_command_has_its_default_here():
     ("given", "said"),
     [
         ({"phases": ["sleep"]}, "sleep"),
-        ({"layers": [len]}, "is no name"),
+        ({"layers": [3]}, "is no layer"),
         ({"layers": []}, "--layer"),
         ({"batch_size": 0}, "--batch-size"),
         ({"time_budget": "soon"}, "--time-budget"),
@@ -241,3 +242,22 @@ def test_without_pyarrow_one_sentence_says_what_to_install(result, tmp_path, mon
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UnsupportedError, match="pip install pyarrow"):
         result.to_parquet(tmp_path / "m.parquet")
+
+
+def test_a_function_is_a_layer_by_its_module_or_kept_for_the_workers(asked, tmp_path):
+    from pamprof.workloads.layers.foreign.source import load, parse_source
+    from tests.measure.any_layer.given import gru
+
+    offset = 3
+
+    def inner(width):
+        return nn.Linear(width + offset, width)
+
+    pamprof.compare(["transformer", gru, inner], output_dir=tmp_path, progress=False, device="cpu")
+    (request,) = asked
+    assert request.layers == ("transformer", "gru", "inner")
+    assert request.sources == {
+        "gru": "tests.measure.any_layer.given:gru",
+        "inner": f"{tmp_path}/inner.pickle:inner",
+    }
+    assert load(parse_source(request.sources["inner"]))(4).in_features == 7

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pamprof.errors import UsageError
 
@@ -66,7 +66,7 @@ def parse_source(text: str) -> LayerSource:
     identifiers = name.split(".")
     dotted = place.split(".")
     whole = bool(colon and place) and all(part.isidentifier() for part in identifiers)
-    if not whole or not (place.endswith(".py") or all(part.isidentifier() for part in dotted)):
+    if not whole or not (place.endswith((".py", ".pickle")) or all(part.isidentifier() for part in dotted)):
         raise UsageError(f"{text!r} names no layer; give module:factory or file.py:factory, such as my_layers.py:gru")
     source = LayerSource(place, name)
     if not bracket:
@@ -106,6 +106,11 @@ def load(source: LayerSource) -> Callable[..., nn.Module]:
     Raises:
         UsageError: There is no such module, file or factory. What the module itself raises is passed on.
     """
+    if source.place.endswith(".pickle"):
+        import cloudpickle
+
+        with open(source.place, "rb") as file:
+            return cast("Callable[..., nn.Module]", cloudpickle.load(file))
     module = _module(source.place)
     found: object = module
     for part in source.factory.split("."):
