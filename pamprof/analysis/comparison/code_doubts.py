@@ -95,11 +95,12 @@ def _graph_breaks(run: Run) -> Iterator[Doubt]:
 def _grows(run: Run) -> Iterator[Doubt]:
     """Bytes that stay from step to step, or times that rise with them; what arm and reference share cancels."""
     seen: list[str] = []
-    shift = 0.0
+    grows, shift = False, 0.0
     for one in processes_of(run):
         timing = one.timing
         grown, samples = timing.grown_bytes or 0, len(timing.wall_time_seconds)
         if grown >= _LEAST_KEPT_BYTES[run.environment.device_kind] * samples:
+            grows = True
             seen.append(f"it held {binary_bytes(grown)} more after {samples} samples than before")
         own, others = timing.wall_time_seconds, timing.reference_wall_time_seconds
         course = own if is_reference(run) else [mine / theirs for mine, theirs in zip(own, others, strict=True)]
@@ -112,9 +113,13 @@ def _grows(run: Run) -> Iterator[Doubt]:
             )
     if seen:
         yield Doubt(
-            kind=DoubtKind.GROWS,
+            kind=DoubtKind.GROWS if grows else DoubtKind.SLOWS,
             observation="; ".join(dict.fromkeys(seen[:4])),
-            advice="state that grows with every step has no step time: it depends on how many went before",
+            advice=(
+                "state that grows with every step has no step time: it depends on how many went before"
+                if grows
+                else "a state that grows or a machine that slows down leaves no step time to quote; measure again"
+            ),
             shift_ratio=shift or None,
         )
 

@@ -71,6 +71,7 @@ class DoubtKind(StrEnum):
     QUICK = "quick"
     RECOMPILED = "recompiled inside timed steps"
     GROWS = "grows with every step"
+    SLOWS = "slows down"
     GRAPH_BREAKS = "graph breaks"
     CLOSED_FORM = "closed form refused"
     PART_OF_BOARD = "part of a board"
