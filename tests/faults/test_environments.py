@@ -65,7 +65,7 @@ def test_no_environment_makes_a_cheap_command_fail_in_other_words(folder, files)
     check(tuple(combinations(SEED, 15, CHEAP)), folder, files)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.timeout(900)  # a minute on two idle cores
 def test_no_environment_makes_any_command_fail_in_other_words(folder, files):
     check(tuple(combinations(SEED + 1, 200, MIXED)), folder, files)

@@ -110,7 +110,7 @@ def test_a_comparison_killed_at_20_random_moments_loses_one_point_at_most_and_ca
     assert len(kill_often(tmp_path, kills=20, seed=1)) > 3
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_a_comparison_killed_at_200_random_moments_loses_one_point_at_most_and_can_go_on(tmp_path):
     assert len(kill_often(tmp_path, kills=200, seed=2)) > 10
 

@@ -179,7 +179,7 @@ def test_300_mutated_files_give_a_sentence_at_most_and_no_other_number(tmp_path)
     assert all(mutate_many(tmp_path, count=300, seed=1).values())
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_2500_more_of_each_seed_do_too(tmp_path, seed):
     assert all(mutate_many(tmp_path, count=2_500, seed=seed).values())

@@ -21,6 +21,12 @@ CPU = torch.device("cpu")
 WIDTH, HIDDEN, DEPTH, VOCABULARY = 96, 384, 2, 2048  # depth and vocabulary of the tiny transformer
 
 
+@pytest.fixture(autouse=True)
+def own_registrations(monkeypatch):
+    """Layers that a test registers are forgotten after it."""
+    monkeypatch.setattr(registry, "_given", {})
+
+
 def layer(name, factory=None, arguments=""):
     source = f"tests.measure.any_layer.given:{factory or name}{arguments}"
     return ForeignDefinition(name, source, LocalInspector())
