@@ -18,7 +18,7 @@ Records outlive the code that wrote them, so every version stays readable:
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -28,7 +28,7 @@ from pamprof.records.checks import impossible, impossible_arm
 from pamprof.records.magnitudes import outsized
 from pamprof.records.older import completed_run, completed_session
 from pamprof.records.run import Ceilings, Run, Skip
-from pamprof.records.session import ArmFacts, Session
+from pamprof.records.session import ArmFacts, Session, UnplannedLayer
 from pamprof.records.training import TrainingProfile
 
 SCHEMA_VERSION = 1
@@ -107,10 +107,13 @@ def decode(line: bytes) -> Record:
     try:
         return _true(envelope.type, body, cls)
     except RecordError:
-        kept = _without_untrue_arms(body) if cls is Session else None
-        if kept is None:
+        found = _without_untrue_arms(body) if cls is Session else None
+        if found is None:
             raise
-        return _true(envelope.type, kept, Session)
+        kept, left_out = found
+        session = _true(envelope.type, kept, Session)
+        assert isinstance(session, Session)
+        return replace(session, unplanned_layers=(*session.unplanned_layers, *left_out))
 
 
 def _true(kind: str, body: bytes, cls: type[Record]) -> Record:
@@ -134,25 +137,38 @@ def _true(kind: str, body: bytes, cls: type[Record]) -> Record:
     return completed_run(record) if isinstance(record, Run) else record
 
 
-def _without_untrue_arms(body: bytes) -> bytes | None:
-    """A session without the arms whose stored sizes cannot be true: one layer's formula must not lose the others.
+def _without_untrue_arms(body: bytes) -> tuple[bytes, tuple[UnplannedLayer, ...]] | None:
+    """A session without the arms whose stored sizes cannot be true, and those arms' layers, to be told of.
 
-    None where no arm is left, or its arms are not what is wrong with it.
+    One layer's formula must not lose the others. None where no arm is left, or its arms are not what is wrong with it.
     """
     try:
         document = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         arms = msgspec.json.decode(document["arms"], type=list[msgspec.Raw])
     except (msgspec.DecodeError, KeyError):
         return None
-    kept = [arm for arm in arms if _holds(arm)]
+    faults = [_fault_of(arm) for arm in arms]
+    kept = [arm for arm, fault in zip(arms, faults, strict=True) if fault is None]
     if not kept or len(kept) == len(arms):
         return None
-    return msgspec.json.encode({**document, "arms": kept})
+    left_out = tuple(
+        UnplannedLayer(layer=_layer_of(arm), reason=f"its sizes as stored cannot be true and were left out: {fault}")
+        for arm, fault in zip(arms, faults, strict=True)
+        if fault is not None
+    )
+    return msgspec.json.encode({**document, "arms": kept}), left_out
 
 
-def _holds(arm: msgspec.Raw) -> bool:
+def _fault_of(arm: msgspec.Raw) -> str | None:
     try:
         facts = msgspec.json.decode(arm, type=ArmFacts)
-    except msgspec.DecodeError:
-        return False
-    return outsized(facts) is None and impossible_arm(facts) is None
+    except msgspec.DecodeError as exc:
+        return str(exc)
+    return outsized(facts) or impossible_arm(facts)
+
+
+def _layer_of(arm: msgspec.Raw) -> str:
+    try:
+        return str(msgspec.json.decode(arm)["spec"]["layer"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return "a layer"

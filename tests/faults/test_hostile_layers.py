@@ -257,6 +257,19 @@ def test_a_tracker_that_fails_costs_the_memory_and_not_the_time(measured, monkey
     assert reason.startswith("could not be followed: transformer: RuntimeError: a tensor without storage")
 
 
+def test_a_counter_that_fails_costs_the_count_and_not_the_time(monkeypatch):
+    def failing(*arguments, **keywords):
+        raise RuntimeError("an operator without a name")
+
+    monkeypatch.setattr(arm_runner, "count_flops", failing)
+    (run,) = outcomes(workload("transformer")).values()
+    assert len(run.timing.wall_time_seconds) >= 5
+    assert not run.flops.complete
+    (told,) = run.flops.uncounted_operators
+    assert told.operator.startswith("transformer: RuntimeError: an operator without a name")
+    assert decode(encode(run)) == run
+
+
 def test_what_fails_after_the_times_were_taken_costs_itself_alone(monkeypatch):
     def failing(*arguments, **keywords):
         raise RuntimeError("the sensor is gone")

@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import RecordError
-from pamprof.records import Run
+from pamprof.records import Run, Session
 from pamprof.records.codec import SCHEMA_VERSION, decode, encode
 from tests.synthetic import synthetic_records
 
@@ -34,6 +35,16 @@ def test_a_newer_schema_is_refused_with_the_remedy():
     envelope["schema_version"] = SCHEMA_VERSION + 1
     with pytest.raises(RecordError, match="upgrade pamprof"):
         decode(json.dumps(envelope).encode())
+
+
+def test_an_arm_whose_sizes_cannot_be_true_costs_itself_and_is_told_of():
+    session = next(record for record in every_record() if isinstance(record, Session))
+    first, *others = session.arms
+    read = decode(encode(replace(session, arms=(replace(first, parameter_count=-3), *others))))
+    assert read.arms == tuple(others)
+    (told,) = read.unplanned_layers
+    assert told.layer == first.spec.layer
+    assert told.reason == "its sizes as stored cannot be true and were left out: arms.parameter_count is -3"
 
 
 def test_an_unknown_record_type_is_refused():

@@ -55,6 +55,7 @@ from pamprof.records import (
     GraphBreaks,
     Memory,
     Monitor,
+    OperatorCount,
     Phase,
     RefusedClaim,
     Run,
@@ -317,7 +318,22 @@ class ArmRunner:
         if key not in self._flops:
             claimed = claimed_matrix_flop_count(workload, definition(workload.spec.layer))
             step.reset()
-            flops = count_flops(step.eager, closed_form_matrix_flop_count=claimed if isinstance(claimed, int) else None)
+            formula = claimed if isinstance(claimed, int) else None
+            try:
+                flops = count_flops(step.eager, closed_form_matrix_flop_count=formula)
+            except Exception as exc:
+                if self.device.is_out_of_memory(exc):
+                    raise
+                # What the counter cannot follow costs the count, not the times.
+                flops = FlopCount(
+                    matrix_flop_count=0,
+                    matrix_dense_flop_count=0,
+                    elementwise_flop_count=0,
+                    closed_form_matrix_flop_count=formula,
+                    operator_count=0,
+                    uncounted_operators=(OperatorCount(operator=fault_sentence(workload.spec.layer, exc), count=1),),
+                    complete=False,
+                )
             self._flops[key] = flops, flop_refusal(claimed, flops)
         return self._flops[key]
 
