@@ -24,6 +24,36 @@ _LONGEST_FIRST = (
 )
 
 
+_DRAWN = {}
+_remembers = True
+
+
+def _remembering(draw):
+    """``draw`` once for every chart of this process: a picture takes half a second, and many tests draw the same."""
+
+    def drawn(chart, **form):
+        if not _remembers:
+            return draw(chart, **form)
+        key = (draw.__name__, repr(chart), *form.values())
+        if key not in _DRAWN:
+            _DRAWN[key] = draw(chart, **form)
+        return _DRAWN[key]
+
+    return drawn
+
+
+# After the threads were chosen, and before anything has imported these by name.
+from pamprof.render.plots import picture  # noqa: E402
+
+picture.draw_png, picture.draw_svg = _remembering(picture.draw_png), _remembering(picture.draw_svg)
+
+
+@pytest.fixture
+def drawn_anew(monkeypatch):
+    """Every picture is drawn, however often: for tests that say that equal charts give equal files."""
+    monkeypatch.setattr("tests.conftest._remembers", False)
+
+
 def pytest_configure(config):
     """Stop where CI promised a browser and none starts: its tests would skip, and nobody would notice."""
     if hasattr(config, "workerinput"):

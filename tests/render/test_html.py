@@ -129,6 +129,7 @@ def test_hostile_names_stay_text(gpu_records):
     assert "\u202e" not in html
 
 
+@pytest.mark.usefixtures("drawn_anew")
 def test_same_records_give_the_same_bytes(cpu_records, cpu_html):
     assert render_html(build_view(cpu_records)) == cpu_html
 

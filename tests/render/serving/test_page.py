@@ -209,6 +209,7 @@ def test_a_study_without_a_rate_or_an_operating_point_says_why_there_are_no_pict
     assert "No picture: " in render_cost_html(unpriced)
 
 
+@pytest.mark.usefixtures("drawn_anew")
 def test_equal_views_give_equal_files(view, tmp_path):
     paths = write_cost_page(view, tmp_path)
     assert [path.name for path in paths] == [PAGE, *(f"{found.name}.png" for found in view.charts)]
