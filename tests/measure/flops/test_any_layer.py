@@ -179,7 +179,10 @@ class TestControlFlow:
 
     def test_scan_counts_every_element(self, parts):
         w, x, count, passes = parts
-        assert count(lambda: scan(lambda carry, a: (carry @ w, a * 2), x[0], x)[0]) == passes * 5 * self.PRODUCT
+        # torch 2.11 runs the body once more, forward, to learn its shapes; what runs is counted.
+        once_more = torch.__version__.startswith("2.11.")
+        counted = count(lambda: scan(lambda carry, a: (carry @ w, a * 2), x[0], x)[0])
+        assert counted == (passes * 5 + once_more) * self.PRODUCT
 
     def test_map_counts_every_element(self, parts):
         w, x, count, passes = parts
