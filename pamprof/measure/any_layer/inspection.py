@@ -17,7 +17,6 @@ from pamprof.records import LayerSpec, Phase
 from pamprof.workloads.base import ClosedForm
 from pamprof.workloads.layers.foreign.carrier import CarrierLayer, decodes, has_complex, own_module, steps_of
 from pamprof.workloads.layers.foreign.definition import BlockFacts, Inspector
-from pamprof.workloads.layers.foreign.source import parse_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,8 +173,3 @@ def _count_on(device: torch.device, spec: LayerSpec, phase: Phase, batch_size: i
     return ClosedForm(
         matrix_flop_count=counted.matrix_flop_count, matrix_dense_flop_count=counted.matrix_dense_flop_count
     )
-
-
-def source_name(source: str) -> str:
-    """What a layer is called that nobody named: its factory."""
-    return parse_source(source).factory.rpartition(".")[2]

@@ -21,7 +21,7 @@ from pamprof.errors import UnsupportedError, UsageError
 from pamprof.records import Dtype, Phase
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.foreign.source import CARRIER, load, parse_source
-from pamprof.workloads.layers.transformer.model import LanguageHead
+from pamprof.workloads.layers.transformer.model import LanguageHead, TransformerLayer
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -183,27 +183,11 @@ def _copy_state(held: object, after: object) -> None:
             old.copy_(fresh)
 
 
-class CarrierLayer(nn.Module):
+class CarrierLayer(TransformerLayer):
     """One block as a measurable model: hidden sequences [B, T, D] in and out."""
 
     def __init__(self, spec: LayerSpec) -> None:
-        super().__init__()
-        self.spec = spec
-        self.blocks = nn.ModuleList([CarrierBlock(spec)])
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The block's output [B, T, D]."""
-        output: Tensor = self.blocks[0](inputs)
-        return output
-
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean of the output weighted by ``targets`` [B, T, D], a fixed random projection."""
-        output: Tensor = self(inputs)
-        return (output.float() * targets).mean()
-
-    def compiled_regions(self) -> tuple[nn.Module, ...]:
-        """Modules outside ``blocks`` to compile as well: none."""
-        return ()
+        super().__init__(spec, CarrierBlock(spec))
 
     def new_state(self, batch_size: int, maximum_length: int) -> GivenState:
         """The state of the block; of a module that does not decode, nothing."""

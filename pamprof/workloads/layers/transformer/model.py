@@ -54,12 +54,12 @@ class LanguageHead(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """One block as a measurable model: hidden sequences [B, T, D] in and out."""
+    """One block as a measurable model: hidden sequences [B, T, D] in and out; the transformer's where none is given."""
 
-    def __init__(self, spec: LayerSpec) -> None:
+    def __init__(self, spec: LayerSpec, block: nn.Module | None = None) -> None:
         super().__init__()
         self.spec = spec
-        self.blocks = nn.ModuleList([TransformerBlock(spec)])
+        self.blocks = nn.ModuleList([TransformerBlock(spec) if block is None else block])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The block's output [B, T, D] from an empty cache."""
@@ -75,7 +75,7 @@ class TransformerLayer(nn.Module):
         """Modules outside ``blocks`` to compile as well: none."""
         return ()
 
-    def new_state(self, batch_size: int, maximum_length: int) -> KeyValueCache:
+    def new_state(self, batch_size: int, maximum_length: int) -> State:
         """An empty cache for ``maximum_length`` positions in the weights' dtype."""
         return _new_cache(self, self.spec, depth=1, batch_size=batch_size, maximum_length=maximum_length)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pamprof.records import Dtype, Phase
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.relative_error import relative_error
+from pamprof.workloads.layers.transformer.block import KeyValueCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,6 +102,7 @@ def oracle_error(
     layer.prepare_inference(dtype)
     given = inputs.to(device, TORCH_DTYPES[dtype])
     cache = layer.new_state(_BATCH_SIZE, _SEQUENCE_LENGTH)
+    assert isinstance(cache, KeyValueCache)
     with torch.no_grad():
         if phase is Phase.DECODE:
             layer.prefill(given[:, :-1], cache)
