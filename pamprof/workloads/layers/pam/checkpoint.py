@@ -1,4 +1,4 @@
-"""Read a published checkpoint (github.com/gowrav-vishwakarma/qllm2, v7), with an error that names what does not fit."""
+"""Read a published checkpoint (github.com/gowrav-vishwakarma/qllm2, v7, v11); errors name what does not fit."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 def tensor_of(state_dict: Mapping[str, Tensor], key: str, dimensions: int) -> Tensor:
     """``state_dict[key]`` with the expected number of axes, or a ``SpecError`` that names the key."""
     if key not in state_dict:
-        raise SpecError(f"the state dict has no {key!r}; give a checkpoint in the qllm2 v7 layout")
+        raise SpecError(f"the state dict has no {key!r}; give a checkpoint in the qllm2 v7 or v11 layout")
     tensor = state_dict[key]
     if tensor.ndim != dimensions:
-        raise SpecError(f"{key!r} has shape {tuple(tensor.shape)}; the qllm2 v7 layout has {dimensions} axes there")
+        raise SpecError(
+            f"{key!r} has shape {tuple(tensor.shape)}; the qllm2 v7 or v11 layout has {dimensions} axes there"
+        )
     return tensor
 
 
@@ -29,7 +31,7 @@ def load_exactly(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     if missing or odd:
         raise SpecError(
             f"the state dict does not fit: missing {', '.join(missing[:5]) or 'nothing'}; "
-            f"unexpected {', '.join(odd[:5]) or 'nothing'}; give a checkpoint in the qllm2 v7 layout"
+            f"unexpected {', '.join(odd[:5]) or 'nothing'}; give a checkpoint in the qllm2 v7 or v11 layout"
         )
     for name, tensor in own.items():
         if state_dict[name].shape != tensor.shape:
