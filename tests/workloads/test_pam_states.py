@@ -16,8 +16,8 @@ from pamprof.workloads.layers.pam.complex.block import PamLayer
 from pamprof.workloads.layers.pam.definition import DEFINITION
 from pamprof.workloads.layers.pam.model import PamLanguageModel
 from pamprof.workloads.layers.pam.recurrence import chunked_pam, dual_pam, log_chunked_pam, recurrent_pam
-from pamprof.workloads.layers.recurrent.chunk_core import ChunkCore, core_forward, final_state
-from pamprof.workloads.layers.recurrent.chunk_planes import turn
+from pamprof.workloads.layers.recurrent.chunks.core import ChunkCore, core_forward, final_state
+from pamprof.workloads.layers.recurrent.chunks.planes import turn
 from pamprof.workloads.matching.match import match
 from pamprof.workloads.registry import definition
 

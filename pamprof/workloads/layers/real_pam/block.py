@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.workloads.autograd import Function
-from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
-from pamprof.workloads.layers.recurrent.chunk_decay import states_in_chunks
+from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE, ChunkCore, core_forward, final_state
+from pamprof.workloads.layers.recurrent.chunks.decay import states_in_chunks
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write, read_phases
 from pamprof.workloads.layers.recurrent.epsilons import NORM_EPSILON
 from pamprof.workloads.layers.recurrent.parameters import (

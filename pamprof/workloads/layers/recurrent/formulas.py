@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.base import ClosedForm
 from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
-from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE
+from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -102,7 +102,7 @@ def loop_work(spec: LayerSpec, length: int, chunk_size: int) -> Work:
 
 
 def core_work(spec: LayerSpec, length: int, *, final_state: bool) -> Work:
-    """What ``chunk_core`` executes for chunks of min(64, T), the last one filled up.
+    """What ``chunks.core`` executes for chunks of min(64, T), the last one filled up.
 
     Forward: running sums of the logarithms C²; scores and output 2 m² C² d; with more than one chunk, the states
     m² C d², the read m² C d², and once a sequence the sums N² and the product over chunks N² m d². Backward: each of
@@ -181,7 +181,7 @@ def executed_flop_count(
         scope: A block, or the whole model.
         batch_size: Sequences of the step.
         sequence_length: Tokens of each.
-        work: Of the recurrence over one sequence; None for that of ``chunk_core``. Decode has none.
+        work: Of the recurrence over one sequence; None for that of ``chunks.core``. Decode has none.
         products: Real products of one complex product; None for m².
         reads_by_product: Whether decode reads the state with a matrix product.
     """

@@ -27,9 +27,9 @@ from pamprof.workloads.layers.pam.planar.products import (
     turned_sum,
 )
 from pamprof.workloads.layers.pam.planar.stages import plane_gate, plane_magnitude, plane_norm
-from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
-from pamprof.workloads.layers.recurrent.chunk_decay import states_in_chunks
-from pamprof.workloads.layers.recurrent.chunk_planes import product
+from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE, ChunkCore, core_forward, final_state
+from pamprof.workloads.layers.recurrent.chunks.decay import states_in_chunks
+from pamprof.workloads.layers.recurrent.chunks.planes import product
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write, read_phases
 from pamprof.workloads.layers.recurrent.precision import compute_dtype
 

@@ -11,7 +11,7 @@ with m = 2. The same code with m = 1 is the real-valued recurrence. States betwe
 matrix of decays between chunks. That product is quadratic in the number of chunks, but cheaper than the rest up to
 about 500 chunks, and it replaces a loop that would launch hundreds of kernels.
 
-Several states a head differ in their decays alone: ``chunk_decay`` mixes these inside a chunk, and what crosses its
+Several states a head differ in their decays alone: ``chunks.decay`` mixes these inside a chunk, and what crosses its
 border is made for each.
 
 Axes: B batch, H heads, K states, N chunks, C chunk, d head_dim, m planes (2 complex, 1 real).
@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from pamprof.workloads.autograd import Function
-from pamprof.workloads.layers.recurrent.chunk_backward import core_backward
-from pamprof.workloads.layers.recurrent.chunk_decay import (
+from pamprof.workloads.layers.recurrent.chunks.backward import core_backward
+from pamprof.workloads.layers.recurrent.chunks.decay import (
     decay_across,
     decay_inside,
     decayed_to_end,
@@ -35,7 +35,7 @@ from pamprof.workloads.layers.recurrent.chunk_decay import (
     read_of,
     summed_up_to,
 )
-from pamprof.workloads.layers.recurrent.chunk_planes import both_planes, product
+from pamprof.workloads.layers.recurrent.chunks.planes import both_planes, product
 
 # At 64 tokens the decay matrices (C numbers per token and head) and the states (m d² / C numbers) are each about as
 # large as the queries at head_dim 64; a larger chunk costs more products, a smaller one more traffic.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pamprof.workloads.layers.recurrent.chunk_decay import (
+from pamprof.workloads.layers.recurrent.chunks.decay import (
     decay_across,
     decay_inside,
     decayed_to_end,
@@ -25,7 +25,7 @@ from pamprof.workloads.layers.recurrent.chunk_decay import (
     summed_from,
     summed_up_to,
 )
-from pamprof.workloads.layers.recurrent.chunk_planes import (
+from pamprof.workloads.layers.recurrent.chunks.planes import (
     both_planes,
     product,
     product_with_conjugate,

@@ -20,7 +20,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from pamprof.workloads.layers.recurrent.chunk_planes import times
+from pamprof.workloads.layers.recurrent.chunks.planes import times
 
 
 def summed_up_to(values: Tensor) -> Tensor:
