@@ -37,11 +37,6 @@ class Fused(Planar):
         reason = missing_triton()
         if reason is not None:
             raise UnsupportedError(reason)
-        if spec.state_count > 1 or spec.gate_reads_parts:
-            raise UnsupportedError(
-                "the fused implementation has kernels for one state a head and a protect gate of magnitudes; "
-                "measure the planar implementation"
-            )
         from pamprof.workloads.layers.pam.fused.block import FusedBlock
 
         return FusedBlock(spec)
