@@ -56,8 +56,6 @@ def test_closed_form_of_several_states_equals_the_count(layer, phase, length):
 def assert_closed_forms_equal_the_count(spec, phase, scope, length):
     found = definition(spec.layer)
     for implementation in found.implementations:
-        if implementation == "fused" and spec.state_count > 1:
-            continue
         point = {"phase": phase, "scope": scope, "batch_size": 2, "sequence_length": length}
         closed = found.implementation_flop_count(spec, implementation=implementation, dtype=Dtype.FLOAT32, **point)
         workload = Workload(

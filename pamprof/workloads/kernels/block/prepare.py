@@ -112,7 +112,6 @@ def _prepare_backward_kernel(
     written_real = tl.load(prepared + offset + 2 * inner, mask=inside, other=0.0).to(tl.float32)
     written_imag = tl.load(prepared + offset + 5 * inner, mask=inside, other=0.0).to(tl.float32)
     pairs = tl.sum(real * written_real + imag * written_imag, axis=1)
-    target = logits_gradient + head * rows + row
     if STATES == 1:
         step_gradient, gate_gradient = decay_gradients(step, gate, along_decay, pairs)
     else:
@@ -127,8 +126,10 @@ def _prepare_backward_kernel(
             gate_gradient += of_gate
             turning = tl.load(phase_gradient + of_state, mask=known, other=0.0)
             plane = tl.cast(rows, tl.int64) * heads
-            tl.store(target + (2 + k) * plane, turning, mask=known)
-            tl.store(target + (2 + STATES + k) * plane, of_step, mask=known)
+            of_phase = logits_gradient + head * rows + row + (2 + k) * plane
+            tl.store(of_phase, turning, mask=known)
+            tl.store(of_phase + STATES * plane, of_step, mask=known)
+    target = logits_gradient + head * rows + row
     tl.store(target, step_gradient, mask=known)
     tl.store(target + heads * rows, gate_gradient, mask=known)
     share = tl.sigmoid(-gate)[:, None]

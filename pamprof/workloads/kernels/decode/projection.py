@@ -65,13 +65,14 @@ def _logits_of_heads(
         of_step = step_weight + head[:, None] * (2 * inputs) + channel
         steps += real * tl.load(of_step, mask=within, other=0.0).to(tl.float32)
         steps += imag * tl.load(of_step + inputs, mask=within, other=0.0).to(tl.float32)
-        size, _ = modulus(real, imag)
         if READS_PARTS:
+            size, _ = modulus(real, imag)
             of_gate = protect_weight + head[:, None] * (2 * inputs) + channel
             gates += real * tl.load(of_gate, mask=within, other=0.0).to(tl.float32)
             gates += imag * tl.load(of_gate + inputs, mask=within, other=0.0).to(tl.float32)
         else:
             of_size = tl.load(protect_weight + head[:, None] * inputs + channel, mask=within, other=0.0).to(tl.float32)
+            size, _ = modulus(real, imag)
             gates += size * of_size
         more = ()  # type: tuple[tl.tensor, ...]
         for k in tl.static_range(PHASES):

@@ -81,19 +81,20 @@ def _memory_kernel(  # noqa: PLR0915 - one program, read from top to bottom
     step = tl.load(step_logits + program)
     gate = tl.load(gate_logits + program)
     share = sigmoid(-gate)
+    if STATES == 1:
+        decay = _decay(step, gate, share)
     v_real = (v_real * share)[None, :]
     v_imag = (v_imag * share)[None, :]
     key_real = (k_real * turn_real - k_imag * turn_imag)[:, None]
     key_imag = (k_real * turn_imag + k_imag * turn_real)[:, None]
     query_real = ((q_real * turn_real - q_imag * turn_imag) * read_scale)[:, None]
     query_imag = ((q_real * turn_imag + q_imag * turn_real) * read_scale)[:, None]
-    target = out + sequence * (2 * inner) + head * HEAD_DIM + value
     if STATES == 1:
-        decay = _decay(step, gate, share)
         real = reals[0] * decay + key_real * v_real + key_imag * v_imag
         imag = imags[0] * decay + key_real * v_imag - key_imag * v_real
         store(place, real, inside)
         store(place + HEAD_DIM, imag, inside)
+        target = out + sequence * (2 * inner) + head * HEAD_DIM + value
         store(target, tl.sum(real * query_real - imag * query_imag, axis=0), value < HEAD_DIM)
         store(target + inner, tl.sum(real * query_imag + imag * query_real, axis=0), value < HEAD_DIM)
     else:
@@ -113,6 +114,7 @@ def _memory_kernel(  # noqa: PLR0915 - one program, read from top to bottom
             own_imag = tl.sum(real * query_imag + imag * query_real, axis=0)
             read_real += turn_real * own_real - turn_imag * own_imag
             read_imag += turn_real * own_imag + turn_imag * own_real
+        target = out + sequence * (2 * inner) + head * HEAD_DIM + value
         store(target, read_real, value < HEAD_DIM)
         store(target + inner, read_imag, value < HEAD_DIM)
 
