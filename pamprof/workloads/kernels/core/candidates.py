@@ -52,8 +52,7 @@ def candidate_groups(shape: CoreShape, multiprocessors: int) -> tuple[Group, ...
     width = padded(shape.head_dim)
 
     def output(best: Configuration) -> Iterator[Configuration]:
-        tall = best.chunk >= _TALL_CHUNK or shape.states > 1
-        for warps, stages in _TALL_OUTPUT_LAUNCHES if tall else _OUTPUT_LAUNCHES:
+        for warps, stages in _TALL_OUTPUT_LAUNCHES if best.chunk >= _TALL_CHUNK else _OUTPUT_LAUNCHES:
             yield replace(best, output_warps=warps, output_stages=stages, output_hopper=0)
 
     def segments(best: Configuration) -> Iterator[Configuration]:

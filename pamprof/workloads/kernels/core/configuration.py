@@ -143,20 +143,20 @@ def choose_configuration(
     chunk = 16 if single else 64
     # Heads wider than a tile of 64 spill what four warps cannot hold.
     warps = 8 if width > 64 and not single else 4
-    # All states of a head are held at once, and every pair has a complex weight.
-    many = 8 if shape.states > 1 and not single else warps
+    several = shape.states > 1 and not single
     base = Configuration(
         chunk=chunk,
-        value_block=min(width, 16 if single and width > 64 else 32),
+        # Of several states no program holds one beside the scores, so that a whole head fits and scores are made once.
+        value_block=min(width, 16 if single and width > 64 else 64 if several else 32),
         segment_chunks=WHOLE,
-        output_warps=many,
+        output_warps=8 if several else warps,  # four spill the complex weights of a chunk's pairs
         # With two the loads of a chunk are issued only when the one before is done, and nothing hides them.
         output_stages=2 if single or width > 64 or shape.states > 1 else 3,
         state_warps=warps,
         state_stages=2 if single else 3,
         gradient_segment_chunks=WHOLE,
         gradient_walks=0,
-        gradient_warps=many,
+        gradient_warps=warps,
         gradient_stages=1 if width <= gradient_block(shape.dtype) else 2,  # a loop has two stages at least
         output_hopper=int(hopper and fits_hopper(shape)),
     )

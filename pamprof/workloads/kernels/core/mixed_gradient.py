@@ -103,7 +103,16 @@ def mixed_gradient_kernel(  # noqa: PLR0912, PLR0915 - one program, read from to
     start = chunk * CHUNK
     within = tl.arange(0, CHUNK)
 
-    # Scores [s, t], their gradients, and the weights of their pairs.
+    # Weights of pairs before the scores [s, t]: what is live at once must fit the registers.
+    mixed_real = tl.zeros([CHUNK, CHUNK], tl.float32)
+    mixed_imag = tl.zeros([CHUNK, CHUNK], tl.float32)
+    for k in range(STATES):
+        place = ((row + k) * chunks + chunk) * CHUNK + within
+        since = tl.load(sums + place)
+        weight = pair_weight(since + tl.log2(scale), tl.load(cuts + place), since, True)
+        turn_real, turn_imag = load_coefficient(cosine, sine, row + k, start, length, CHUNK)
+        mixed_real += weight * turn_real[None, :]
+        mixed_imag += weight * turn_imag[None, :]
     score_real = tl.zeros([CHUNK, CHUNK], tl.float32)
     score_imag = tl.zeros([CHUNK, CHUNK], tl.float32)
     pull_real = tl.zeros([CHUNK, CHUNK], tl.float32)
@@ -124,27 +133,23 @@ def mixed_gradient_kernel(  # noqa: PLR0912, PLR0915 - one program, read from to
         pull_real = add_product(pull_real, v_imag, tl.trans(y_imag), PRECISION)
         pull_imag = -add_product(-pull_imag, v_imag, tl.trans(y_real), PRECISION)
         pull_imag = add_product(pull_imag, v_real, tl.trans(y_imag), PRECISION)
+    pair_real = rounded(score_real * mixed_real - score_imag * mixed_imag, dtype)
+    pair_imag = rounded(score_real * mixed_imag + score_imag * mixed_real, dtype)
+    drawn_real = rounded(mixed_real * pull_real + mixed_imag * pull_imag, dtype)
+    drawn_imag = rounded(mixed_real * pull_imag - mixed_imag * pull_real, dtype)
     along_real = score_real * pull_real + score_imag * pull_imag
     along_imag = score_real * pull_imag - score_imag * pull_real
-    mixed_real = tl.zeros([CHUNK, CHUNK], tl.float32)
-    mixed_imag = tl.zeros([CHUNK, CHUNK], tl.float32)
     for k in range(STATES):
         place = ((row + k) * chunks + chunk) * CHUNK + within
         since = tl.load(sums + place)
         weight = pair_weight(since + tl.log2(scale), tl.load(cuts + place), since, True)
         turn_real, turn_imag = load_coefficient(cosine, sine, row + k, start, length, CHUNK)
         across_real, across_imag = turn_real[None, :], turn_imag[None, :]
-        mixed_real += weight * across_real
-        mixed_imag += weight * across_imag
         between = weight * (across_real * along_real + across_imag * along_imag)
         tl.store(changes + place, tl.sum(between, 0))
         tl.store(changes + all_places + place, -tl.sum(between, 1))
         between = weight * (across_real * along_imag - across_imag * along_real)
         tl.store(changes + 2 * all_places + place, tl.sum(between, 0))
-    pair_real = rounded(score_real * mixed_real - score_imag * mixed_imag, dtype)
-    pair_imag = rounded(score_real * mixed_imag + score_imag * mixed_real, dtype)
-    drawn_real = rounded(mixed_real * pull_real + mixed_imag * pull_imag, dtype)
-    drawn_imag = rounded(mixed_real * pull_imag - mixed_imag * pull_real, dtype)
 
     for k in range(STATES):
         passed = 0.0

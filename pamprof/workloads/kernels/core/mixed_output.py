@@ -75,6 +75,17 @@ def mixed_output_kernel(  # noqa: PLR0915 - one program, read from top to bottom
     start = chunk * CHUNK
     within = tl.arange(0, CHUNK)
 
+    # Before the scores: what is live at once must fit the registers.
+    mixed_real = tl.zeros([CHUNK, CHUNK], tl.float32)
+    mixed_imag = tl.zeros([CHUNK, CHUNK], tl.float32)
+    for k in range(STATES):
+        place = ((row + k) * chunks + chunk) * CHUNK + within
+        since = tl.load(sums + place)
+        weight = pair_weight(since + tl.log2(scale), tl.load(cuts + place), since, False)
+        turn_real, turn_imag = load_coefficient(cosine, sine, row + k, start, length, CHUNK)
+        mixed_real += weight * turn_real[:, None]
+        mixed_imag += weight * turn_imag[:, None]
+
     # Negated as in ``output_kernel``, so that products read them from registers; everything below is negative.
     q_real, q_imag = load_planes(queries, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
     k_real, k_imag = load_planes(keys, start, length, stride_time, stride_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
@@ -85,15 +96,6 @@ def mixed_output_kernel(  # noqa: PLR0915 - one program, read from top to bottom
     score_real = add_product(score_real, q_imag, tl.trans(k_imag), PRECISION)
     score_imag = -add_product(nothing, q_real, tl.trans(k_imag), PRECISION)
     score_imag = add_product(score_imag, q_imag, tl.trans(k_real), PRECISION)
-    mixed_real = tl.zeros([CHUNK, CHUNK], tl.float32)
-    mixed_imag = tl.zeros([CHUNK, CHUNK], tl.float32)
-    for k in range(STATES):
-        place = ((row + k) * chunks + chunk) * CHUNK + within
-        since = tl.load(sums + place)
-        weight = pair_weight(since + tl.log2(scale), tl.load(cuts + place), since, False)
-        turn_real, turn_imag = load_coefficient(cosine, sine, row + k, start, length, CHUNK)
-        mixed_real += weight * turn_real[:, None]
-        mixed_imag += weight * turn_imag[:, None]
     pair_real = rounded(score_real * mixed_real - score_imag * mixed_imag, dtype)
     pair_imag = rounded(score_real * mixed_imag + score_imag * mixed_real, dtype)
 
