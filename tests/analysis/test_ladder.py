@@ -149,7 +149,8 @@ def test_the_ladder_ends_at_the_best_arm_that_cannot_be_told_from_another(other:
     assert point.ladder.steps[-1].cumulative == best.time_ratio
     slower = other if factor < 1 else "planar"
     if other == "gauss":
-        assert any(text.startswith(f"{slower}: not told from {best.subject.implementation}") for text in point.ladder.missing)
+        untold = f"{slower}: not told from {best.subject.implementation}"
+        assert any(text.startswith(untold) for text in point.ladder.missing)
 
 
 def test_without_the_twin_the_counted_step_holds_the_architecture_too() -> None:
