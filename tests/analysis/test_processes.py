@@ -238,6 +238,10 @@ def test_processes_of_several_commits_are_joined_with_a_sentence() -> None:
     analysis = analysed(*references(), older, *others)
     assert at(analysis, FUSED)[1].processes.process_count == 3
     assert analysis.problems == ("processes of several commits (0123456789ab, fedcba987654) are joined in 1 workload",)
+    changed = replace(first, environment=replace(first.environment, git_commit="0123456789abcdef-dirty"))
+    assert analysed(*references(), changed, *others).problems == (
+        "processes of several commits (0123456789ab, 0123456789ab-dirty) are joined in 1 workload",
+    )
     assert analysed(*references(), first, *others).problems == ()
 
 
