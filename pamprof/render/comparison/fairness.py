@@ -116,6 +116,8 @@ def _given(inputs: ReportInputs, key: str) -> tuple[str, ...]:
         )
     )
     notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
+    reasons = {inputs.story.roles.layers[run.workload.spec.layer].no_decode_reason for run in runs}
+    notes += tuple(f"it does not decode: {reason}" for reason in reasons if reason is not None)
     return (
         inputs.arms[key].label,
         ", ".join(executions) or units.UNKNOWN,

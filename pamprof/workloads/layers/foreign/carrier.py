@@ -77,14 +77,14 @@ def carrier_of(spec: LayerSpec) -> str | None:
 
 
 def carrier_for(spec: LayerSpec, module: nn.Module) -> str:
-    """What ``module`` is: as its layer's argument says, else by itself.
+    """What ``module`` is: as its layer's argument says, or its own attribute ``carrier``, else by itself.
 
     A factory that takes the size of a vocabulary makes a model. A layer of ``transformers`` is a block, and a model of
     it with a head a model. Everything else mixes positions.
     """
-    said = carrier_of(spec)
-    if said is not None:
-        return said
+    said = carrier_of(spec) or getattr(module, CARRIER, None)
+    if said in (MIXER, BLOCK, MODEL):
+        return str(said)
     factory = load(parse_source(spec.source or ""))
     if set(_VOCABULARY_NAMES) & set(parameters_of(factory)) or is_language_model(module):
         return MODEL
