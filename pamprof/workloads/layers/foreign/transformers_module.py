@@ -57,20 +57,20 @@ class TransformersForward:
 
     def plain(self, hidden: Tensor, rotary: nn.Module | None) -> Keywords:
         """What the forward pass over whole sequences wants besides ``hidden`` [B, T, D]; no cache."""
-        return self._positioned(hidden, rotary, 0) | self._if_named(use_cache=False) | self._eager_mask(hidden, 0, None)
+        found = self._positioned(hidden, rotary, 0) | self._if_named(use_cache=False)
+        return found | (self._mask(hidden, 0, hidden.shape[1]) if self._is_eager else {})
 
     def cached(self, hidden: Tensor, rotary: nn.Module | None, position: int, room: int, *, masked: bool) -> Keywords:
         """What it wants besides ``hidden`` [B, T, D] that begins at ``position`` of a cache for ``room`` positions.
 
         ``masked`` is whether the cache is one of keys and values. Where every position of it is attended to, and where
-        a prompt begins it, no mask is needed.
+        a prompt begins it, fused attention needs no mask.
         """
         found = self._positioned(hidden, rotary, position) | self._if_named(use_cache=True)
         length = hidden.shape[1]
-        whole = (length == 1 and position + 1 == room) or (length > 1 and position == 0)
-        if not masked or whole:
-            return found | (self._eager_mask(hidden, position, room) if masked else {})
-        return found | self._if_named(attention_mask=_visible(hidden, position, room))
+        last = length == 1 and position + 1 == room
+        begins = length > 1 and position == 0 and not self._is_eager
+        return found | ({} if not masked or last or begins else self._mask(hidden, position, room))
 
     def last_logits(self) -> Keywords:
         """What makes a language model compute the last position's logits alone, where it can."""
@@ -111,13 +111,19 @@ class TransformersForward:
             found["position_embeddings"] = rotary(hidden, positions[None])
         return found
 
-    def _eager_mask(self, hidden: Tensor, position: int, room: int | None) -> Keywords:
-        """Attention written out in torch is not causal by itself."""
-        if getattr(self.config, "_attn_implementation", None) != "eager" or hidden.shape[1] == 1:
-            return {}
-        visible = _visible(hidden, position, room or hidden.shape[1])
-        added = torch.zeros_like(visible, dtype=hidden.dtype).masked_fill(~visible, torch.finfo(hidden.dtype).min)
-        return self._if_named(attention_mask=added)
+    @property
+    def _is_eager(self) -> bool:
+        """Whether attention is written out in torch: it is then not causal by itself, and adds its mask."""
+        return getattr(self.config, "_attn_implementation", None) == "eager"
+
+    def _mask(self, hidden: Tensor, position: int, room: int) -> Keywords:
+        """Which of ``room`` positions [1, 1, T, S] each of ``hidden`` [B, T, D] sees."""
+        queries = torch.arange(position, position + hidden.shape[1], device=hidden.device)
+        mask = (torch.arange(room, device=hidden.device) <= queries[:, None])[None, None]
+        if self._is_eager:
+            lowest = torch.finfo(hidden.dtype).min
+            mask = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, lowest)
+        return self._if_named(attention_mask=mask)
 
     def _if_named(self, **given: object) -> Keywords:
         return {name: value for name, value in given.items() if name in self._names}
@@ -188,12 +194,6 @@ class CacheState:
         for tensor in _tensors(self.blocks):
             if tensor.is_floating_point():
                 tensor.normal_(generator=generator)
-
-
-def _visible(hidden: Tensor, position: int, room: int) -> Tensor:
-    """[1, 1, T, S]: which cached positions each of ``hidden`` [B, T, D] sees."""
-    queries = torch.arange(position, position + hidden.shape[1], device=hidden.device)
-    return (torch.arange(room, device=hidden.device) <= queries[:, None])[None, None]
 
 
 def _tensors(item: object) -> Iterator[Tensor]:
