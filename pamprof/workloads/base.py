@@ -261,4 +261,5 @@ def layer_facts(definition: LayerDefinition) -> LayerFacts:
             for name in definition.implementations
         ),
         no_decode_reason=getattr(definition, "no_decode_reason", None),
+        carrier=getattr(definition, "carrier", None),
     )

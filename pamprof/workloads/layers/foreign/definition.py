@@ -110,6 +110,7 @@ class ForeignDefinition(BaseDefinition):
         self.fixed_state = False
         self.phases: tuple[Phase, ...] = tuple(Phase)
         self.no_decode_reason: str | None = None
+        self.carrier: str | None = None
         self._inspector = inspector
         self._counted: dict[tuple[object, ...], ClosedForm | PamprofError] = {}
         self._facts: dict[tuple[int, ...], BlockFacts | PamprofError] = {}
@@ -175,7 +176,7 @@ class ForeignDefinition(BaseDefinition):
                 found = exc
             else:
                 self.complex_valued, self.phases = found.complex_valued, found.phases
-                self.no_decode_reason = found.no_decode_reason
+                self.no_decode_reason, self.carrier = found.no_decode_reason, found.carrier
                 self.fixed_state = bool(found.states) and not any(state.bytes_per_token for state in found.states)
             self._facts[key] = found
         if isinstance(found, PamprofError):

@@ -47,6 +47,7 @@ class GivenLanguageModel(nn.Module):
 
     Attributes:
         blocks: What is compiled one by one: the longest list of modules of one kind in it, else the model.
+        inference_notes: What prefill and decode do otherwise than those of other arms.
     """
 
     blocks: nn.ModuleList
@@ -58,6 +59,11 @@ class GivenLanguageModel(nn.Module):
         self.token_loss = TokenLoss()
         self.call = None if steps_of(given) is not None else transformers_forward(given)
         vars(self)["blocks"] = _repeated(given)  # parts of ``given``, registered there
+        self.inference_notes: tuple[str, ...] = ()
+        if self.call is None or not self.call.last_logits():
+            self.inference_notes = (
+                "its forward pass makes the logits of every position, also in prefill, where other arms make the last",
+            )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [B, T, V] of ids [B, T]."""
