@@ -163,7 +163,7 @@ def show(row: Row, kernels: bool) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0915 - one command, read from top to bottom
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--implementations", default="fused,planar", help=f"of {', '.join(LAYERS)}")
