@@ -13,13 +13,16 @@ author = "The pamprof authors"
 version = release = __version__
 language = "en"
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "reports/*/README.md"]
+include_patterns = ["docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "reports/**/*.md"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "site_tables"]
 myst_heading_anchors = 4
-myst_enable_extensions = ["deflist"]
-suppress_warnings = ["misc.highlighting_failure"]  # `…` in a block of shell or Python stands for what a reader fills in
+suppress_warnings = [
+    "misc.highlighting_failure",  # `…` in a block of shell or Python stands for what a reader fills in
+    "myst.header",  # what validate and trend write begins with a second-level heading, for a job's summary
+]
 
+napoleon_use_ivar = True  # an attribute that a class documents is not described twice
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -32,4 +35,4 @@ html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
-templates_path = []
+html_extra_path = ["site_root"]  # leads from the site's root to docs/index.html

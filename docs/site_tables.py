@@ -145,6 +145,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive, and let linked files open in the browser."""
+    from docutils import nodes
     from docutils.statemachine import StringList
     from sphinx.util.docutils import SphinxDirective
     from sphinx.writers.html5 import HTML5Translator
@@ -157,14 +158,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
         def run(self) -> list[Any]:
             lines = TABLES[self.arguments[0]]()
-            return self.parse_content_to_nodes_of(StringList(lines, source=f"<{self.arguments[0]}>"))
-
-        def parse_content_to_nodes_of(self, lines: StringList) -> list[Any]:
-            from docutils import nodes
-
             holder = nodes.Element()
-            self.state.nested_parse(lines, self.content_offset, holder, match_titles=True)
-            return holder.children
+            source = StringList(lines, source=f"<{self.arguments[0]}>")
+            self.state.nested_parse(source, self.content_offset, holder, match_titles=True)
+            return list(holder.children)
 
     class OpensFiles(HTML5Translator):
         """Reports and records are opened where a browser can show them, not saved."""
@@ -173,6 +170,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
             super().visit_download_reference(node)
             self.body[-1] = self.body[-1].replace(' download=""', "")
 
+    def outside_the_navigation(_: Sphinx, name: str, source: list[str]) -> None:
+        """Tables that a report's README links to are pages, too, and stand in no list of pages."""
+        if name.startswith("reports/") and not name.endswith("/README"):
+            source[0] = f"---\norphan: true\n---\n\n{source[0]}"
+
     app.add_directive("from-code", FromCode)
+    app.connect("source-read", outside_the_navigation)
     app.set_translator("html", OpensFiles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
