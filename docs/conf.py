@@ -17,6 +17,7 @@ include_patterns = ["docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "reports/**/
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "site_tables"]
 myst_heading_anchors = 4
+myst_enable_extensions = ["deflist"]
 suppress_warnings = [
     "misc.highlighting_failure",  # `…` in a block of shell or Python stands for what a reader fills in
     "myst.header",  # what validate and trend write begins with a second-level heading, for a job's summary
@@ -28,11 +29,13 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 add_module_names = False
+maximum_signature_line_length = 100
 
 html_theme = "furo"  # its fonts are the system's, and it fetches nothing when a page is read
 html_title = f"pamprof {release}"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 html_extra_path = ["site_root"]  # leads from the site's root to docs/index.html

@@ -114,18 +114,16 @@ def _command(path: tuple[str, ...], command: Any) -> Iterator[str]:
     usage = " ".join((context.command_path, *command.collect_usage_pieces(context)))
     yield from (f"## pamprof {' '.join(path)}", "", *inspect.cleandoc(command.help or "").splitlines(), "")
     yield from ("```text", usage, "```", "")
-    yield from table(
-        ("argument or option", "meaning"), ((f"`{record[0]}`", _plain(record[1])) for record in records)
-    )
-    yield ""
+    for names, meaning in records:
+        yield from (f"`{names}`", f": {_plain(meaning) or '–'}", "")
 
 
 def public_names() -> list[str]:
-    """A directive of autodoc for every public name; constants are left to the text around it."""
+    """A directive of autodoc for every public name, what is called first; constants are left to the text around it."""
     import pamprof
 
     lines = []
-    for name in pamprof.__all__:
+    for name in sorted(pamprof.__all__, key=lambda name: (not name.islower(), name)):
         value = getattr(pamprof, name)
         if inspect.isclass(value):
             lines += [f"## {name}", "", "```{eval-rst}", f".. autoclass:: pamprof.{name}", "   :members:", "```", ""]
