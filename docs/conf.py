@@ -1,4 +1,4 @@
-"""Sphinx settings. ``scripts/docs`` builds the site and checks its links; sources are Markdown all over the repository."""
+"""Sphinx settings; ``scripts/docs`` builds the site. Sources are Markdown all over the repository."""
 
 import sys
 from pathlib import Path

@@ -75,7 +75,9 @@ def efforts() -> list[str]:
                     str(rules.processes),
                 )
             )
-    return table(("device and effort", "time budget", "samples of a point", "monitored window", "processes a point"), rows)
+    return table(
+        ("device and effort", "time budget", "samples of a point", "monitored window", "processes a point"), rows
+    )
 
 
 def commands() -> list[str]:
