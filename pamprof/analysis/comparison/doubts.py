@@ -252,17 +252,20 @@ def _of_processes(run: JoinedRun) -> Iterator[Doubt]:
     course = ratio.stationarity
     moved = course.verdict is StationarityVerdict.NOT_STATIONARY
     if moved or unsettled:
-        seen = [f"over the windows of the ratio {course.reason}"] if moved else []
+        seen = [f"over the windows of the ratio {course.reason}"]
         if unsettled:
-            seen.append(
-                f"power, clocks or step time still moved when sampling began in {unsettled} of "
-                f"{len(run.processes)} process{'es' if len(run.processes) > 1 else ''}"
+            seen.insert(
+                0,
+                f"power, clocks or step time were not seen steady before sampling began in {unsettled} of "
+                f"{len(run.processes)} process{'es' if len(run.processes) > 1 else ''}",
             )
+        judged = course.verdict is not StationarityVerdict.TOO_SHORT
         yield Doubt(
             kind=DoubtKind.NOT_STATIONARY,
             observation="; ".join(seen),
-            advice="allow a longer warm-up and more windows; the mean is that of a transient",
-            shift_ratio=abs(course.change_ratio) if moved and course.change_ratio is not None else None,
+            advice="allow a longer warm-up and more windows"
+            + ("" if judged and not moved else "; the mean is that of a transient"),
+            shift_ratio=None if course.change_ratio is None else abs(course.change_ratio),
         )
     if len(run.processes) < FEWEST_PROCESSES and not itself:
         count = len(run.processes)

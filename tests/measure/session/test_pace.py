@@ -21,9 +21,9 @@ class Clock:
         return self.now
 
 
-def pace(expected, *, budget=None, clock=None):
+def pace(expected, *, budget=None, clock=None, closing=0.0):
     seconds = {workload.key: value for workload, value in expected.items()}
-    return Pace(seconds, budget_seconds=budget, begun=100.0, clock=clock or Clock())
+    return Pace(seconds, budget_seconds=budget, begun=100.0, closing_seconds=closing, clock=clock or Clock())
 
 
 def test_before_a_point_was_measured_the_estimate_stands():
@@ -83,6 +83,18 @@ def test_a_budget_runs_from_the_beginning_and_bounds_every_figure():
     clock.now = 1000.0
     assert found.budget_left == 0.0
     assert not found.admits(TRAIN)
+
+
+def test_writing_the_report_takes_its_time_after_the_last_point_and_after_the_budget():
+    clock = Clock()
+    found = pace({TRAIN: 40.0, DECODE: 60.0}, budget=60.0, closing=5.0, clock=clock)
+    assert found.left((TRAIN, DECODE)) == 65.0
+    assert found.left((TRAIN,)) == 45.0
+    assert found.left(()) == 5.0
+    whole = found.whole((TRAIN, DECODE))
+    assert (whole.low, whole.seconds, whole.high) == (65.0, 65.0, 65.0)
+    clock.now += 60.0
+    assert found.left((DECODE,)) == 5.0
 
 
 @pytest.mark.parametrize(("budget", "grace"), [(60.0, 15.0), (600.0, 60.0)])
