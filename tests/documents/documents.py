@@ -68,8 +68,8 @@ def files_in(document):
     """Files that a document shows whole, by name: blocks that begin with a comment such as ``# my_layers.py: …``."""
     return {
         name[1]: block.text
-        for block in blocks(document, "python")
-        if (name := re.match(r"# (\w+\.py): ", block.text)) is not None
+        for block in blocks(document, "python", "toml")
+        if (name := re.match(r"# (\w+\.(?:py|toml)): ", block.text)) is not None
     }
 
 
