@@ -180,7 +180,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         lines = event[-1]
         for place in reversed(range(2, len(lines))):
             before, blank, line = lines[place - 2 : place + 1]
-            if line.startswith("    ") and not blank and before[:1].strip() and not before.endswith(":"):
+            if line.startswith("    ") and not blank and before[:1].strip() and not before.endswith("::"):
                 lines[place:place] = ["::", ""]
 
     app.add_directive("from-code", FromCode)
