@@ -10,7 +10,8 @@ import typer
 
 from pamprof.api.prices import price_lookup
 from pamprof.api.request import compare_request
-from pamprof.cli.measuring import command_line, measure, show_plan
+from pamprof.cli.configuration.invocation import recorded_command
+from pamprof.cli.measuring import measure, show_plan
 from pamprof.cli.options import (
     Activation,
     ChunkSize,
@@ -36,7 +37,7 @@ from pamprof.cli.options import (
     reporting_errors,
 )
 from pamprof.cli.output import write_and_show
-from pamprof.errors import PamprofError
+from pamprof.errors import Interrupted, PamprofError
 from pamprof.render.text import listed
 
 
@@ -141,7 +142,7 @@ def compare(
 
     folder = output_dir or Path(f"pamprof-report-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     request = compare_request(
-        command=command_line(),
+        command=recorded_command(),
         output_dir=folder,
         resume=resume,
         preset=preset,
@@ -191,7 +192,7 @@ def compare(
     write_and_show(measured.records, folder, quote=None, json=json)
     if measured.outcome.interrupted:
         points = len({run.workload.key for run in measured.records.runs})
-        raise PamprofError(f"interrupted; the report covers the {points} points measured, {measured.go_on}")
+        raise Interrupted(f"interrupted; the report covers the {points} points measured, {measured.go_on}")
     if measured.outcome.measured == 0 and measured.outcome.skipped:
         raise PamprofError("nothing new could be measured; the report says why")
     measured_layers = {run.workload.spec.layer for run in measured.records.runs}

@@ -9,7 +9,9 @@ from typing import Annotated, ParamSpec
 
 import typer
 
-from pamprof.errors import PamprofError
+from pamprof.cli.configuration.invocation import located
+from pamprof.cli.ended import Ended
+from pamprof.errors import Interrupted, PamprofError
 
 Arguments = ParamSpec("Arguments")
 
@@ -75,10 +77,11 @@ def reporting_errors(command: Callable[Arguments, None]) -> Callable[Arguments, 
                 told, status = str(error), error.exit_code
             if told is None:
                 raise
-            typer.echo(f"pamprof: {clean(told)}", err=True)
-            raise typer.Exit(status) from None
+            told = clean(located(told))
+            typer.echo(f"pamprof: {told}", err=True)
+            raise Ended(status, told, is_stopped=isinstance(error, Interrupted)) from None
         except KeyboardInterrupt:
             typer.echo("pamprof: interrupted", err=True)
-            raise typer.Exit(1) from None
+            raise Ended(1, "interrupted", is_stopped=True) from None
 
     return guarded
