@@ -31,7 +31,7 @@ class PriceError(PamprofError):
     """A price file with missing columns, an unknown GPU or provider, or a rate that cannot be true."""
 
 
-class Interrupted(PamprofError):
+class StoppedError(PamprofError):
     """The user ended it; the text says what is kept and how to go on."""
 
 

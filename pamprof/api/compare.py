@@ -81,6 +81,7 @@ def compare(
     point_timeout: float | str = "10m",
     cold_cache: bool = False,
     seed: int = 0,
+    trace: bool = False,
     progress: bool = True,
 ) -> Result:
     """Measure layers at matched sizes, as ``pamprof compare`` does with the same options and defaults.
@@ -132,6 +133,7 @@ def compare(
         point_timeout: Time without a sign of life after which a point is skipped.
         cold_cache: Flush the device's cache before each sample.
         seed: Of weights and inputs.
+        trace: Write a Chrome trace of one step of each arm and phase into ``traces`` of ``output_dir``.
         progress: Say on standard error what is measured, and how long it will take.
 
     Raises:
@@ -172,6 +174,7 @@ def compare(
         "point_timeout": str(point_timeout),
         "cold_cache": cold_cache,
         "seed": seed,
+        "trace": trace,
     }
     look_up = price_lookup(
         price=None if price is None else str(price),

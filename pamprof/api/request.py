@@ -49,6 +49,7 @@ class CompareOptions(TypedDict):
     point_timeout: str
     cold_cache: bool
     seed: int
+    trace: bool
 
 
 def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Unpack[CompareOptions]) -> CompareRequest:
@@ -73,6 +74,7 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
         "point_timeout_seconds": duration(given["point_timeout"], "--point-timeout"),
         "cold_cache": given["cold_cache"],
         "seed": given["seed"],
+        "trace": given["trace"],
     }
     layer, dtype = given["layer"], given["dtype"]
     layers, sources = layers_with_sources(layer, given["layer_arg"] or ()) if layer else ((), {})

@@ -37,7 +37,7 @@ from pamprof.cli.options import (
     reporting_errors,
 )
 from pamprof.cli.output import write_and_show
-from pamprof.errors import Interrupted, PamprofError
+from pamprof.errors import PamprofError, StoppedError
 from pamprof.render.text import listed
 
 
@@ -135,6 +135,10 @@ def compare(
         bool, typer.Option("--cold-cache", help="Flush the device's cache before each sample.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of weights and inputs.")] = 0,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Also write a Chrome trace of one step of each arm and phase, in traces/."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
@@ -176,6 +180,7 @@ def compare(
         point_timeout=point_timeout,
         cold_cache=cold_cache,
         seed=seed,
+        trace=trace,
     )
     look_up = price_lookup(
         price=price,
@@ -192,7 +197,7 @@ def compare(
     write_and_show(measured.records, folder, quote=None, json=json)
     if measured.outcome.interrupted:
         points = len({run.workload.key for run in measured.records.runs})
-        raise Interrupted(f"interrupted; the report covers the {points} points measured, {measured.go_on}")
+        raise StoppedError(f"interrupted; the report covers the {points} points measured, {measured.go_on}")
     if measured.outcome.measured == 0 and measured.outcome.skipped:
         raise PamprofError("nothing new could be measured; the report says why")
     measured_layers = {run.workload.spec.layer for run in measured.records.runs}

@@ -12,7 +12,7 @@ import typer
 
 from pamprof.cli.configuration.invocation import folder_to_resume
 from pamprof.cli.stored_files import read_stored
-from pamprof.errors import Interrupted, PamprofError
+from pamprof.errors import PamprofError, StoppedError
 
 if TYPE_CHECKING:
     from pamprof.measure.session.request import MeasuringRequest, PriceLookup
@@ -56,7 +56,7 @@ def measure(request: Request, planner: Planner[Request], price: PriceLookup) -> 
     records = read_stored(request.path)
     go_on = f"go on with --output-dir {shlex.quote(str(folder_to_resume(request.output_dir)))} --resume"
     if outcome.interrupted and not records.runs:
-        raise Interrupted(f"interrupted before a point was measured; {go_on}")
+        raise StoppedError(f"interrupted before a point was measured; {go_on}")
     if not records.runs:
         reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
         raise PamprofError(f"nothing could be measured{reason}; the skips are in {request.path}; {go_on}")

@@ -11,7 +11,7 @@ import typer
 
 from pamprof.cli.configuration.invocation import located
 from pamprof.cli.ended import Ended
-from pamprof.errors import Interrupted, PamprofError
+from pamprof.errors import PamprofError, StoppedError
 
 Arguments = ParamSpec("Arguments")
 
@@ -79,7 +79,7 @@ def reporting_errors(command: Callable[Arguments, None]) -> Callable[Arguments, 
                 raise
             told = clean(located(told))
             typer.echo(f"pamprof: {told}", err=True)
-            raise Ended(status, told, is_stopped=isinstance(error, Interrupted)) from None
+            raise Ended(status, told, is_stopped=isinstance(error, StoppedError)) from None
         except KeyboardInterrupt:
             typer.echo("pamprof: interrupted", err=True)
             raise Ended(1, "interrupted", is_stopped=True) from None

@@ -29,7 +29,7 @@ from pamprof.cli.options import (
     reporting_errors,
 )
 from pamprof.cli.output import print_records, print_table
-from pamprof.errors import Interrupted
+from pamprof.errors import StoppedError
 from pamprof.records import Dtype, Execution
 from pamprof.units import UNKNOWN, binary_bytes, percent, seconds, significant, tokens
 
@@ -159,7 +159,7 @@ def serve_sweep(
         typer.echo(f"Records: {request.path}; price them with: pamprof cost {name} --tokens-per-day 1e9")
         typer.echo(f"or show them in a comparison's report: pamprof report COMPARISON {name} --output-dir REPORT")
     if measured.outcome.interrupted:
-        raise Interrupted(f"interrupted; {len(measured.records.runs)} points are kept, {measured.go_on}")
+        raise StoppedError(f"interrupted; {len(measured.records.runs)} points are kept, {measured.go_on}")
 
 
 def _lengths(text: str, option: str) -> tuple[int, ...]:

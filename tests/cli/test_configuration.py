@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from pamprof.cli import app
 from pamprof.cli.configuration.invocation import note_result, recorded_command
 from pamprof.cli.configuration.values import option_keys
-from pamprof.errors import Interrupted, PamprofError, UsageError
+from pamprof.errors import PamprofError, StoppedError, UsageError
 from tests.cli.test_command_line import one_sentence, run
 
 COMMANDS = typer.main.get_command(app).commands
@@ -270,7 +270,7 @@ def test_a_sweep_that_fails_costs_itself_alone_and_the_worst_status_is_returned(
 
 
 def test_no_sweep_begins_after_the_user_ended_one(tmp_path, visited):
-    visited.fails["5m"] = Interrupted("interrupted; 3 points are kept")
+    visited.fails["5m"] = StoppedError("interrupted; 3 points are kept")
     result = run("compare", "--config", "c.toml", cwd=tmp_path)
     assert result.returncode == 1
     assert len(visited.requests) == 2

@@ -201,6 +201,7 @@ class SessionRunner:
                 done=tuple(sorted(finished)),
                 settings=self._settings_of(workloads),
                 ceilings=not self._asked_for_ceilings,
+                folder=str(self._store.path.parent.resolve()),
                 deadline_seconds=self._deadline,
                 companions=self._companions(),
             ),

@@ -31,6 +31,7 @@ class GroupRequest:
             point in progress takes its fewest samples only; None for no such moment.
         companions: Processes that compile for this session on the same device; they stand still while times are taken
             and are not others on the device.
+        folder: Of the records, where traces go.
     """
 
     session_id: str
@@ -43,6 +44,7 @@ class GroupRequest:
     ceilings: bool
     deadline_seconds: float | None = None
     companions: tuple[int, ...] = ()
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
