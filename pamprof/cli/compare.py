@@ -14,6 +14,7 @@ from pamprof.cli.configuration.invocation import recorded_command
 from pamprof.cli.measuring import measure, show_plan
 from pamprof.cli.options import (
     Activation,
+    Checkpoint,
     ChunkSize,
     Depth,
     DeviceName,
@@ -76,6 +77,7 @@ def compare(
         list[str] | None,
         typer.Option("--layer-arg", help="Argument of a layer of yours, as gru.num_layers=2. Repeatable."),
     ] = None,
+    checkpoint: Checkpoint = None,
     match: Match = "parameters",
     model_dim: ModelDim = None,
     heads: Heads = None,
@@ -160,6 +162,7 @@ def compare(
         execution=execution,
         layer=layer,
         layer_arg=layer_arg,
+        checkpoint=checkpoint,
         match=match,
         model_dim=model_dim,
         heads=heads,

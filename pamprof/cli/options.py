@@ -21,6 +21,12 @@ Preset = Annotated[
         help="Sizes by name, such as tiny, 25m, 100m or 1b (parameters). Default: tiny on a CPU, 100m on a GPU."
     ),
 ]
+Checkpoint = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Weights of an arm, as pam=weights.safetensors or a torch file; its sizes are the file's. Repeatable."
+    ),
+]
 Match = Annotated[str, typer.Option(help="What arms are matched on: parameters, flops, width, state-bytes or none.")]
 Layers = Annotated[str, typer.Option("--layer", help="Arms, comma-separated registry names.")]
 ModelDim = Annotated[int | None, typer.Option(help="Own size of PAM: complex channels of the residual stream.")]

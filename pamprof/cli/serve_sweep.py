@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pamprof.api.prices import price_lookup
-from pamprof.api.texts import choice, duration, names, some_names
+from pamprof.api.texts import checkpoints, choice, duration, names, some_names
 from pamprof.cli.configuration.invocation import note_result, recorded_command
 from pamprof.cli.measuring import measure
 from pamprof.cli.options import (
+    Checkpoint,
     DeviceName,
     DtypeName,
     Gpu,
@@ -60,6 +61,7 @@ def serve_sweep(
     layer: Annotated[
         str, typer.Option(help="Arms, comma-separated registry names, matched to PAM on parameters.")
     ] = "transformer,llama,pam",
+    checkpoint: Checkpoint = None,
     implementation: Annotated[
         str,
         typer.Option(
@@ -139,6 +141,7 @@ def serve_sweep(
         largest_batch=largest_batch,
         time_budget_seconds=duration(time_budget, "--time-budget"),
         settings=settings,
+        checkpoints=checkpoints(checkpoint or ()),
     )
 
     look_up = price_lookup(

@@ -98,6 +98,7 @@ def test_only_what_is_no_default_is_saved_in_the_order_of_the_options(tmp_path, 
         ("layer-arg = {gru = {num_layers = 2, bias = false}}", "layer_arg", ["gru.num_layers=2", "gru.bias=false"]),
         ("layer-arg.gru.num_layers = 2", "layer_arg", ["gru.num_layers=2"]),
         ("perplexity = {pam = 30.5}", "perplexity", ["pam=30.5"]),
+        ("checkpoint = {pam = 'w.pt'}", "checkpoint", ["pam=w.pt"]),
         ("phase = ['train', 'decode']", "phase", "train,decode"),
         ("time-limit = 2", "time_limit", "2"),
         ("dropout = 0", "dropout", 0.0),
@@ -309,9 +310,18 @@ def test_the_recorded_command_needs_no_file_and_names_no_path_of_this_machine(tm
     (tmp_path / "c.toml").write_text("seed = 3\nbatch-size = {train = [1, 2]}\nprices = '/home/me/p.csv'\nprice = 2.95")
     private = ["-o", "/home/me/a", "--resume"]
     run("compare", "--config", "c.toml", *private, "--cold-cache", cwd=tmp_path)
-    run("compare", "-o/home/me/b", "--output-dir=/home/me/c", "--prices=/e", "--seed=1", cwd=tmp_path)
+    run(
+        "compare",
+        "--checkpoint",
+        "pam=/home/me/w.pt",
+        "-o/home/me/b",
+        "--output-dir=/home/me/c",
+        "--prices=/e",
+        "--seed=1",
+        cwd=tmp_path,
+    )
     expected = [
         "pamprof compare --batch-size train=1,2 --price 2.95 --cold-cache --seed 3",
-        "pamprof compare --seed 1",
+        "pamprof compare --checkpoint pam=w.pt --seed 1",
     ]
     assert commands == [(each, each) for each in expected]

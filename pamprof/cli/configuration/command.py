@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
+from pamprof.api.texts import file_name_alone
 from pamprof.cli.configuration.files import FileSweep, file_of, read_file, read_sweeps
 from pamprof.cli.configuration.invocation import Invocation, running
 from pamprof.cli.configuration.sweeps import run_all
@@ -130,7 +131,8 @@ class ConfiguredCommand(PlainNumbers):
         for option in option_keys(self):
             value = ctx.params.get(option.name)
             if option.name not in _UNRECORDED and not option.is_default(value):
-                words += words_of(option, value)
+                found = words_of(option, value)
+                words += [file_name_alone(word) for word in found] if option.name == "checkpoint" else found
         return tuple(words)
 
     def _save(self, ctx: typer.Context, runs: list[tuple[Invocation, typer.Context]]) -> None:

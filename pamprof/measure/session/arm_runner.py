@@ -68,6 +68,7 @@ from pamprof.records import (
 )
 from pamprof.units import binary_bytes, seconds
 from pamprof.workloads.base import ChoosesKernels
+from pamprof.workloads.checkpoints.weights import know_checkpoints
 from pamprof.workloads.execution import compiler_counts, first_graph_break, graph_break_reason_count
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep, check_output
@@ -120,8 +121,7 @@ class ArmRunner:
     """Measures arms on one device, for one group after another."""
 
     def __init__(self, request: GroupRequest) -> None:
-        self._request = request
-        self._settings = request.settings
+        self.begin(request)
         self.device = open_device(request.device)
         self._nvml = open_nvml(self.device.uuid)
         self._environment, self._environment_unknowns = read_environment(self.device, self._nvml)
@@ -133,6 +133,7 @@ class ArmRunner:
         """Go on with another group of the same device."""
         self._request = request
         self._settings = request.settings
+        know_checkpoints(request.checkpoints)
 
     def ceilings(self, dtype: Dtype) -> Ceilings:
         """What the device does at best."""

@@ -6,7 +6,7 @@ worker that dies or hangs has cost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -32,6 +32,7 @@ class GroupRequest:
         companions: Processes that compile for this session on the same device; they stand still while times are taken
             and are not others on the device.
         folder: Of the records, where traces go.
+        checkpoints: Files of weights, by what the arms' sizes call them.
     """
 
     session_id: str
@@ -45,6 +46,7 @@ class GroupRequest:
     deadline_seconds: float | None = None
     companions: tuple[int, ...] = ()
     folder: str = ""
+    checkpoints: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

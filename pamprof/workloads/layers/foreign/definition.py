@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pamprof.errors import PamprofError, SpecError, UnsupportedError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
 from pamprof.workloads.base import ClosedForm, SequenceModel
+from pamprof.workloads.checkpoints.weights import load_exactly, weights_of
 from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.relative_error import relative_error
@@ -246,7 +247,18 @@ class ForeignDefinition(BaseDefinition):
             generator = torch.Generator().manual_seed(seed)
             with torch.no_grad():
                 model.token_embedding.normal_(0.0, 0.02, generator=generator)
+        self.load_weights(model, spec)
         return model.to(device)
+
+    def load_weights(self, model: nn.Module, spec: LayerSpec) -> None:
+        """The weights of a whole carrier, or those of the module alone, which every block then has."""
+        stored = None if spec.checkpoint is None else weights_of(spec.checkpoint).tensors
+        if stored is None or any(name.startswith("blocks.") for name in stored):
+            super().load_weights(model, spec)
+            return
+        for block in model.modules():
+            if isinstance(block, CarrierBlock):
+                load_exactly(block.given, stored)
 
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
