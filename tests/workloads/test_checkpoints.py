@@ -372,6 +372,34 @@ def test_a_whole_carrier_runs_on_its_weights(tmp_path):
             assert torch.equal(value, weights[name]), name
 
 
+class TiedModel(torch.nn.Module):
+    """A whole model of somebody, whose head is its embedding."""
+
+    def __init__(self, vocabulary_size, width):
+        super().__init__()
+        self.table = torch.nn.Embedding(vocabulary_size, width)
+        self.head = torch.nn.Linear(width, vocabulary_size, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, ids):
+        return self.head(self.table(ids))
+
+
+def test_a_whole_model_of_others_runs_on_its_weights_with_tied_ones_stored_once(tmp_path):
+    made = ForeignDefinition("tied", "tests.workloads.test_checkpoints:tied_model(carrier='model')", LocalInspector())
+    spec = replace(made.preset("tiny"), vocabulary_size=101)
+    table = torch.randn(101, spec.model_dim)
+    model = stored_for(made, spec, {"table.weight": table}, tmp_path / "w.pt")
+    assert torch.equal(model.given.table.weight, table)
+    assert torch.equal(model.given.head.weight, table)
+    with pytest.raises(SpecError, match=r"missing table\.weight of shape \(101, "):
+        stored_for(made, spec, {"tables.weight": table}, tmp_path / "other.pt")
+
+
+def tied_model(width, vocab_size=101):
+    return TiedModel(vocab_size, width)
+
+
 def test_weights_of_another_width_are_told_by_their_first_key(tmp_path):
     made, spec = foreign()
     with pytest.raises(

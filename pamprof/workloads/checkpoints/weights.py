@@ -88,8 +88,12 @@ def check_fit(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
     Raises:
         SpecError: The first key that does not fit, with the shapes expected and found.
     """
+    # Tied tensors may be stored once, as safetensors does.
+    given = {tensor.data_ptr() for name, tensor in own.items() if name in stored and not tensor.is_meta}
     for name, tensor in own.items():
         wanted = tuple(tensor.shape)
+        if name not in stored and tensor.data_ptr() in given and tensor.numel() and not tensor.is_meta:
+            continue
         if name not in stored:
             raise SpecError(f"the checkpoint does not fit: missing {name} of shape {wanted}; give that of such a model")
         found = tuple(stored[name].shape)
@@ -112,5 +116,7 @@ def load_exactly(module: nn.Module, stored: Mapping[str, Tensor]) -> None:
     check_fit(own, stored)
     with torch.no_grad():
         for name, tensor in own.items():
+            if name not in stored:
+                continue  # tied to one that is
             target = tensor[: stored[name].shape[0]] if name == _GROWS else tensor
             target.copy_(stored[name])

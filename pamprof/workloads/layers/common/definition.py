@@ -71,7 +71,7 @@ class BaseDefinition:
         Raises:
             SpecError: The first key that does not fit.
         """
-        if spec.checkpoint is None or next(model.parameters()).device.type == "meta":
+        if spec.checkpoint is None or any(parameter.is_meta for parameter in model.parameters()):
             return
         _, tensors = self.stored_model(weights_of(spec.checkpoint), spec)
         names = model.state_dict()

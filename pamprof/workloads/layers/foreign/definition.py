@@ -290,10 +290,9 @@ class ForeignDefinition(BaseDefinition):
         self.check_implementation(implementation)
         torch.manual_seed(seed)
         model = CarrierLayer(spec) if scope is Scope.LAYER else language_model(spec)
-        if isinstance(model, GivenLanguageModel):
-            return model.to(device)
-        for name, part in _carried(model):
-            initialise_part(name, part, depth=spec.depth, seed=seed)
+        if not isinstance(model, GivenLanguageModel):
+            for name, part in _carried(model):
+                initialise_part(name, part, depth=spec.depth, seed=seed)
         if isinstance(model, CarrierLanguageModel):
             generator = torch.Generator().manual_seed(seed)
             with torch.no_grad():
@@ -302,14 +301,16 @@ class ForeignDefinition(BaseDefinition):
         return model.to(device)
 
     def load_weights(self, model: nn.Module, spec: LayerSpec) -> None:
-        """The weights of a whole carrier, or those of the module alone, which every block then has."""
+        """The weights of a whole model or carrier, or those of the module alone, which every block then has."""
         stored = None if spec.checkpoint is None else weights_of(spec.checkpoint).tensors
-        if stored is None or any(name.startswith("blocks.") for name in stored):
+        if stored is not None and isinstance(model, GivenLanguageModel):
+            load_exactly(model.given, stored)
+        elif stored is None or any(name.startswith("blocks.") for name in stored):
             super().load_weights(model, spec)
-            return
-        for block in model.modules():
-            if isinstance(block, CarrierBlock):
-                load_exactly(block.given, stored)
+        else:
+            for block in model.modules():
+                if isinstance(block, CarrierBlock):
+                    load_exactly(block.given, stored)
 
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
