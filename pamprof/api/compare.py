@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pamprof.api.prices import ON_DEMAND, price_lookup
 from pamprof.api.request import CompareOptions, compare_request
 from pamprof.api.result import Result
+from pamprof.api.texts import file_name_alone
 from pamprof.errors import PamprofError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def compare(
     implementations: Iterable[str] | str = (),
     executions: Iterable[str] | str = (),
     layer_arg: Mapping[str, object] | None = None,
+    checkpoint: Mapping[str, str | Path] | None = None,
     match: str = "parameters",
     model_dim: int | None = None,
     heads: int | None = None,
@@ -81,6 +83,7 @@ def compare(
     point_timeout: float | str = "10m",
     cold_cache: bool = False,
     seed: int = 0,
+    trace: bool = False,
     progress: bool = True,
 ) -> Result:
     """Measure layers at matched sizes, as ``pamprof compare`` does with the same options and defaults.
@@ -104,6 +107,7 @@ def compare(
         implementations: Names to keep. Default: all the dtype allows.
         executions: ``eager``, ``compiled``, ``graph``, ``compiled-graph``. Default: eager on a CPU, all on a GPU.
         layer_arg: Arguments of layers of yours, such as ``{"gru.num_layers": 2}``.
+        checkpoint: Weights of arms, such as ``{"pam": "weights.safetensors"}``; their sizes are those of the files.
         match: What arms are matched on: ``parameters``, ``flops``, ``width``, ``state-bytes`` or ``none``.
         model_dim: Own size of PAM: complex channels of the residual stream.
         heads: Own size of PAM: heads.
@@ -132,6 +136,7 @@ def compare(
         point_timeout: Time without a sign of life after which a point is skipped.
         cold_cache: Flush the device's cache before each sample.
         seed: Of weights and inputs.
+        trace: Write a Chrome trace of one step of each arm and phase into ``traces`` of ``output_dir``.
         progress: Say on standard error what is measured, and how long it will take.
 
     Raises:
@@ -152,6 +157,7 @@ def compare(
         "execution": _joined(executions),
         "layer": None,
         "layer_arg": None if layer_arg is None else [f"{name}={value}" for name, value in layer_arg.items()],
+        "checkpoint": None if checkpoint is None else [f"{name}={file}" for name, file in checkpoint.items()],
         "match": match,
         "model_dim": model_dim,
         "heads": heads,
@@ -172,6 +178,7 @@ def compare(
         "point_timeout": str(point_timeout),
         "cold_cache": cold_cache,
         "seed": seed,
+        "trace": trace,
     }
     look_up = price_lookup(
         price=None if price is None else str(price),
@@ -226,7 +233,8 @@ def command_of(options: CompareOptions) -> str:
         if value is True:
             words.append(option)
         elif isinstance(value, list):
-            words += [word for each in value for word in (option, str(each))]
+            given = [file_name_alone(each) for each in value] if name == "checkpoint" else value
+            words += [word for each in given for word in (option, str(each))]
         else:
             words += [option, str(value)]
     return shlex.join(words)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pamprof.cli.configuration.invocation import note_result
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -39,6 +41,7 @@ def write_and_show(
     if choice is None and split_sweeps(records)[1].runs:
         choice = price_choice(None)
     written = write_report(records, folder, quote=quote, choice=choice)
+    note_result(next(iter(written.view.sentences), written.view.title), written.html)
     if json:
         print_records(records)
         typer.echo(f"Report: {written.html}", err=True)

@@ -19,7 +19,7 @@ from pamprof.cli.options import (
     reporting_errors,
 )
 from pamprof.cli.output import write_and_show
-from pamprof.cli.stored_files import counted_once, read_stored
+from pamprof.cli.stored_files import bring_traces, counted_once, read_stored
 from pamprof.errors import RecordError
 
 
@@ -54,3 +54,4 @@ def report(
         purchase_option=purchase_option,
     )
     write_and_show(records, output_dir, quote=quote, json=json, choice=choice)
+    bring_traces(runs, records, output_dir)

@@ -227,8 +227,9 @@ def test_a_price_that_cannot_be_is_refused():
 
 
 def test_a_command_names_no_folder_of_this_machine(asked, tmp_path):
-    compare(output_dir=tmp_path, progress=False)
-    assert asked[0].command == "pamprof compare"
+    compare(output_dir=tmp_path, checkpoint={"pam": tmp_path / "w.pt"}, progress=False)
+    assert asked[0].command == "pamprof compare --checkpoint pam=w.pt"
+    assert asked[0].checkpoints == {"pam": tmp_path / "w.pt"}
 
 
 def test_a_parquet_file_holds_the_frame(result, tmp_path):

@@ -266,11 +266,3 @@ def test_a_sweep_takes_a_budget_in_the_same_words(monkeypatch, tmp_path):
     run("serve-sweep", "--device", "cpu", "--time-budget", "90s", cwd=tmp_path)
     run("serve-sweep", "--device", "cpu", "--time-budget", "1.5m", cwd=tmp_path)
     assert [request.time_budget_seconds for request in asked] == [90.0, 90.0]
-
-
-def test_the_recorded_command_names_no_path_of_this_machine(monkeypatch):
-    from pamprof.cli.measuring import command_line
-
-    private = ["-o", "/home/me/a", "-o/home/me/b", "--output-dir=/home/me/c", "--prices", "/home/me/d", "--prices=/e"]
-    monkeypatch.setattr(sys, "argv", ["pamprof", "compare", *private, "--resume", "--price", "2.95", "--seed=1"])
-    assert command_line() == "pamprof compare --price 2.95 --seed=1"

@@ -62,6 +62,21 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TraceLink:
+    """A trace of one step.
+
+    Attributes:
+        text: Of which arm at which point.
+        href: The file, from the folder of the report; empty where there is none.
+        meaning: Its name and size, or why it could not be written.
+    """
+
+    text: str
+    href: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One workload of the table.
 
@@ -209,6 +224,7 @@ class ReportView:
         skipped: Every planned one without a number.
         kernels: Where the kernel time of the points that sum a phase up went, by arm.
         launches: How kernels of our own were launched, and which was chosen among several, by run.
+        traces: Chrome traces of single steps, where they were asked for.
         doubts: Each kind of doubt that occurs, once, with advice.
         fairness: See ``Fairness``.
         method: How the numbers were made.
@@ -233,6 +249,7 @@ class ReportView:
     skipped: tuple[Skipped, ...]
     kernels: tuple[Word, ...]
     launches: tuple[Word, ...]
+    traces: tuple[TraceLink, ...]
     doubts: tuple[Word, ...]
     fairness: Fairness
     method: tuple[Fact, ...]

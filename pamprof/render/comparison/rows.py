@@ -8,7 +8,7 @@ from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
 from pamprof.render.comparison.metrics import cells
-from pamprof.render.comparison.model import Cell, Row, Skipped, Word
+from pamprof.render.comparison.model import Cell, Row, Skipped, TraceLink, Word
 from pamprof.render.text import PHASE_NAMES, plural, point_label
 from pamprof.statistics import Verdict
 
@@ -148,3 +148,20 @@ def launch_words(inputs: ReportInputs) -> tuple[Word, ...]:
                 where = f"{PHASE_NAMES[run.workload.phase]}, {point_label(run.workload.point)}"
                 said.setdefault(lines, []).append(f"{where}: {inputs.full_label(run.workload)}")
     return tuple(Word(text="; ".join(names), meaning=lines) for lines, names in said.items())
+
+
+def trace_links(inputs: ReportInputs) -> tuple[TraceLink, ...]:
+    """The traces of single steps, each file once, and why one could not be written."""
+    found: dict[str, TraceLink] = {}
+    for run in inputs.records.runs:
+        text = (
+            f"{PHASE_NAMES[run.workload.phase]}, {point_label(run.workload.point)}: {inputs.full_label(run.workload)}"
+        )
+        if run.trace is not None:
+            href = run.trace.file if run.trace.is_beside_records else ""
+            meaning = f"{run.trace.file}, {units.binary_bytes(run.trace.byte_count)}"
+            found[run.trace.file] = TraceLink(text=text, href=href, meaning=meaning)
+        for unknown in run.unknowns:
+            if unknown.field == "trace":
+                found[text] = TraceLink(text=text, href="", meaning=unknown.reason)
+    return tuple(found.values())

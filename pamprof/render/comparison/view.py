@@ -23,7 +23,7 @@ from pamprof.render.comparison.inputs import ReportInputs, gather
 from pamprof.render.comparison.method import method, noise, roof_shares
 from pamprof.render.comparison.metrics import columns
 from pamprof.render.comparison.model import ReportView
-from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped
+from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped, trace_links
 from pamprof.render.comparison.tiles import tiles
 from pamprof.render.text import cleaned, listed, plural
 
@@ -87,6 +87,7 @@ def build_view(
             skipped=skipped(inputs),
             kernels=kernel_words(inputs),
             launches=launch_words(inputs),
+            traces=trace_links(inputs),
             doubts=doubt_words(inputs),
             fairness=fairness(inputs),
             method=method(inputs),

@@ -56,6 +56,12 @@ def render_markdown(view: ReportView) -> str:
     if view.skipped:
         lines += ["## Planned, but without a number", ""]
         lines += [*(f"- {escape(s.what)}: {escape(s.kind)}. {escape(s.reason)}" for s in view.skipped), ""]
+    if view.traces:
+        lines += ["## Traces of single steps", ""]
+        for trace in view.traces:
+            text = escape(trace.text)
+            lines.append(f"- {f'[{text}]({trace.href})' if trace.href else text}: {escape(trace.meaning)}")
+        lines.append("")
     if view.cost.bill:
         lines += [f"## {escape(view.cost.bill_heading)}", ""]
         lines += [*(f"- {escape(line)}" for line in view.cost.bill), ""]

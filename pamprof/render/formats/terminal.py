@@ -32,6 +32,11 @@ def render_terminal(view: ReportView, console: Console, *, report: Path | None =
     width = min(console.width, _WIDTH)
     head = _head(view, console, width)
     tail = [_line(f"Report: {report}", "bold")] if report is not None else []
+    if view.traces:
+        written = sum(bool(trace.href) for trace in view.traces)
+        failed = len(view.traces) - written
+        lack = f"; {failed} could not be written, the report says why" if failed else ""
+        tail.append(_line(f"Traces of single steps: {written} in traces/, for ui.perfetto.dev{lack}", "dim"))
     room = MOST_LINES - len(head) - len(tail) - 2
     for line in head:
         console.print(line, soft_wrap=True)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pamprof.errors import PamprofError, SpecError, UnsupportedError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
 from pamprof.workloads.base import ClosedForm, SequenceModel
+from pamprof.workloads.checkpoints.weights import load_exactly, weights_of
 from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.relative_error import relative_error
@@ -289,15 +290,27 @@ class ForeignDefinition(BaseDefinition):
         self.check_implementation(implementation)
         torch.manual_seed(seed)
         model = CarrierLayer(spec) if scope is Scope.LAYER else language_model(spec)
-        if isinstance(model, GivenLanguageModel):
-            return model.to(device)
-        for name, part in _carried(model):
-            initialise_part(name, part, depth=spec.depth, seed=seed)
+        if not isinstance(model, GivenLanguageModel):
+            for name, part in _carried(model):
+                initialise_part(name, part, depth=spec.depth, seed=seed)
         if isinstance(model, CarrierLanguageModel):
             generator = torch.Generator().manual_seed(seed)
             with torch.no_grad():
                 model.token_embedding.normal_(0.0, 0.02, generator=generator)
+        self.load_weights(model, spec)
         return model.to(device)
+
+    def load_weights(self, model: nn.Module, spec: LayerSpec) -> None:
+        """The weights of a whole model or carrier, or those of the module alone, which every block then has."""
+        stored = None if spec.checkpoint is None else weights_of(spec.checkpoint).tensors
+        if stored is not None and isinstance(model, GivenLanguageModel):
+            load_exactly(model.given, stored)
+        elif stored is None or any(name.startswith("blocks.") for name in stored):
+            super().load_weights(model, spec)
+        else:
+            for block in model.modules():
+                if isinstance(block, CarrierBlock):
+                    load_exactly(block.given, stored)
 
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
