@@ -15,8 +15,15 @@ from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.session.layer_fault import fault_sentence
 from pamprof.records import LayerSpec, Phase
 from pamprof.workloads.base import ClosedForm
-from pamprof.workloads.layers.foreign.carrier import CarrierLayer, decodes, has_complex, own_module, steps_of
-from pamprof.workloads.layers.foreign.definition import BlockFacts, Inspector
+from pamprof.workloads.layers.foreign.carrier import (
+    CarrierLayer,
+    declaration,
+    decodes,
+    has_complex,
+    own_module,
+    steps_of,
+)
+from pamprof.workloads.layers.foreign.definition import BlockFacts, Declared, Inspector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +44,15 @@ class LocalInspector(Inspector):
     def __init__(self) -> None:
         self._dry_run: dict[str, tuple[Phase, ...]] = {}
 
+    def declared(self, spec: LayerSpec) -> Declared:
+        """Read from the factory."""
+
+        def read() -> Declared:
+            found = declaration(spec)
+            return Declared(role=found.role, twin_of=found.twin_of, widths=found.widths())
+
+        return told(spec, read)
+
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
         """Made on the meta device, or on the CPU where its code does not allow that; run once in a process."""
         module = told(spec, lambda: _made(spec))
@@ -48,12 +64,14 @@ class LocalInspector(Inspector):
                 parameter.numel() * (2 if parameter.is_complex() else 1) for parameter in module.parameters()
             ),
             complex_valued=has_complex(module),
-            phases=self._dry_run[source],
-            state_bytes=told(spec, lambda: _state_bytes(module)),
+            phases=(phases := self._dry_run[source]),
+            state_bytes=told(spec, lambda: _state_bytes(module)) if Phase.DECODE in phases else 0,
         )
 
     def flop_count(self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
         """Counted on the meta device, or on the CPU."""
+        import torch._dynamo  # which counting loads, in seconds that are not the layer's
+
         with _no_longer_than(_COUNT_SECONDS):
             return told(spec, lambda: _counted(spec, phase, batch_size, sequence_length))
 
@@ -110,7 +128,8 @@ def _dry_run(spec: LayerSpec) -> tuple[Phase, ...]:
     """Run the module once on a CPU; the phases it has.
 
     Raises:
-        UnsupportedError: Its output is not a number or has another shape, or it mutates its input.
+        UnsupportedError: Its output is not a number or has another shape, it mutates its input, or it declares a phase
+            that it does not have.
     """
     layer = CarrierLayer(spec)
     inputs = torch.randn(2, _DRY_RUN_LENGTH, spec.model_dim, generator=torch.Generator().manual_seed(0))
@@ -122,6 +141,13 @@ def _dry_run(spec: LayerSpec) -> tuple[Phase, ...]:
     if not torch.equal(inputs, before):
         raise UnsupportedError("it writes into its input; return a new tensor")
     phases = decodes(layer.blocks[0].given)  # type: ignore[arg-type]
+    wanted = declaration(spec).phases
+    if wanted is not None:
+        if lacking := [phase for phase in wanted if phase not in phases]:
+            raise UnsupportedError(
+                f"it declares {lacking[0]}, but has no initial_state and step; leave it out of phases"
+            )
+        phases = wanted
     if Phase.DECODE in phases:
         with torch.no_grad():
             state = layer.new_state(2, _DRY_RUN_LENGTH)

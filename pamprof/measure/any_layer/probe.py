@@ -18,16 +18,17 @@ import msgspec
 from pamprof.errors import PamprofError, UsageError
 from pamprof.records import LayerSpec, Phase
 from pamprof.workloads.base import ClosedForm
-from pamprof.workloads.layers.foreign.definition import BlockFacts, Inspector
+from pamprof.workloads.layers.foreign.definition import BlockFacts, Declared, Inspector
 
 _ANSWER_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeQuestion:
-    """About one layer: its block at a width, or its FLOPs in a phase."""
+    """About one layer: what was declared of it, its block at a width, or its FLOPs in a phase."""
 
     spec: LayerSpec
+    is_declared: bool = False
     phase: Phase | None = None
     batch_size: int = 0
     sequence_length: int = 0
@@ -37,6 +38,7 @@ class ProbeQuestion:
 class ProbeAnswer:
     """What was asked for, or the sentence why there is none."""
 
+    declared: Declared | None = None
     block: BlockFacts | None = None
     matrix_flop_count: int = 0
     matrix_dense_flop_count: int = 0
@@ -49,6 +51,12 @@ class ProbeInspector(Inspector):
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
+
+    def declared(self, spec: LayerSpec) -> Declared:
+        """As the other process read it."""
+        answer = self._ask(ProbeQuestion(spec=spec, is_declared=True))
+        assert answer.declared is not None
+        return answer.declared
 
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
         """As the other process found them."""
@@ -145,6 +153,8 @@ def main() -> None:
 
 
 def _answer(inspector: Inspector, question: ProbeQuestion) -> ProbeAnswer:
+    if question.is_declared:
+        return ProbeAnswer(declared=inspector.declared(question.spec))
     if question.phase is None:
         return ProbeAnswer(block=inspector.block_facts(question.spec))
     counted = inspector.flop_count(

@@ -182,6 +182,7 @@ def test_a_training_step_runs_at_every_scope():
             r"given at width 72: RuntimeError: no such thing and this is a second line "
             r"\(tests.measure.any_layer.given.py, line \d+\)",
         ),
+        ("RaisesInForward", r"given at width 72: RuntimeError: .* \(tests.measure.any_layer.given.py, line \d+\)"),
         ("no_module", "returns str; it must return a torch.nn.Module"),
         ("wrong_shape", r"the module returned \[2, 8, 73\] for an input \[2, 8, 72\]; a layer keeps that shape"),
         ("NotFinite", "its output on random input is not finite"),

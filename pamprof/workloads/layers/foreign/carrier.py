@@ -20,12 +20,14 @@ from torch.utils._pytree import tree_leaves
 from pamprof.errors import UnsupportedError, UsageError
 from pamprof.records import Dtype, Phase
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
+from pamprof.workloads.layers.foreign.declared import declaration_of
 from pamprof.workloads.layers.foreign.source import CARRIER, load, parse_source
 from pamprof.workloads.layers.transformer.model import LanguageHead, TransformerLayer
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
     from pamprof.workloads.base import State
+    from pamprof.workloads.layers.foreign.declared import LayerDeclaration
 
 MIXER, BLOCK = "mixer", "block"
 
@@ -66,6 +68,11 @@ def own_module(spec: LayerSpec) -> nn.Module:
     return made
 
 
+def declaration(spec: LayerSpec) -> LayerDeclaration:
+    """What the layer's author declared of its factory."""
+    return declaration_of(load(parse_source(spec.source or "")))
+
+
 def steps_of(module: nn.Module) -> Steps | None:
     """The module's own way to decode; None where it has none."""
     whole = callable(getattr(module, "initial_state", None)) and callable(getattr(module, "step", None))
@@ -85,6 +92,18 @@ def output_of(returned: object, shape: torch.Size) -> Tensor:
             return leaf
     shapes = ", ".join(str(list(leaf.shape)) for leaf in leaves) or type(returned).__name__
     raise UnsupportedError(f"the module returned {shapes} for an input {list(shape)}; a layer keeps that shape")
+
+
+def shaped(output: object, shape: torch.Size, *, by: str) -> Tensor:
+    """``output``, which a function of the layer's author made; ``by`` is what that is called.
+
+    Raises:
+        UnsupportedError: It is no tensor of ``shape``.
+    """
+    if isinstance(output, Tensor) and output.shape == shape:
+        return output
+    found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise UnsupportedError(f"its {by} gives {found} for an input {list(shape)}; it must give a tensor of that shape")
 
 
 class GivenState:
@@ -115,6 +134,7 @@ class CarrierBlock(nn.Module):
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()
         self.given = own_module(spec)
+        self.select = declaration(spec).select
         self.mixes = carrier_of(spec) == MIXER
         self.dropout = spec.dropout
         self.wide = False
@@ -127,7 +147,10 @@ class CarrierBlock(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         given = self._widened(self.mixer_norm(hidden) if self.mixes else hidden)
-        return self._around(hidden, output_of(self.given(given), given.shape))
+        returned = self.given(given)
+        if self.select is None:
+            return self._around(hidden, output_of(returned, given.shape))
+        return self._around(hidden, shaped(self.select(returned), given.shape, by="select"))
 
     def step(self, hidden: Tensor, state: object) -> Tensor:
         """One position [B, 1, D]; the new state is copied into ``state``."""

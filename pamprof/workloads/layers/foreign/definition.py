@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from math import isnan
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,18 @@ from pamprof.workloads.layers.foreign.carrier import (
     CarrierLanguageModel,
     CarrierLayer,
     carrier_of,
+    declaration,
+    shaped,
 )
 from pamprof.workloads.layers.presets import preset as preset_of
 from pamprof.workloads.layers.transformer.model import LanguageHead, initialise
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _BATCH_SIZE = 2
 _SEQUENCE_LENGTH = 19
+_DECODED = 4
 _SELDOM_WIDER = 64  # channels, in steps of 8: a preset's width that a factory refuses is stepped over
 
 
@@ -54,8 +60,31 @@ class BlockFacts:
     state_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What a layer's author declared with ``pamprof.layer``, as far as planning asks for it.
+
+    Attributes:
+        role: Its part in a comparison.
+        twin_of: The layer that it repeats over real numbers.
+        widths: Those that a match may choose from, ascending; None: any.
+    """
+
+    role: LayerRole = LayerRole.SUBJECT
+    twin_of: str | None = None
+    widths: tuple[int, ...] | None = None
+
+
 class Inspector(Protocol):
     """Who runs a layer's code to learn what it is."""
+
+    def declared(self, spec: LayerSpec) -> Declared:
+        """What its author declared.
+
+        Raises:
+            PamprofError: There is no such factory, or its own function of sizes goes wrong; one sentence.
+        """
+        ...
 
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
         """The module at the width of ``spec``.
@@ -92,6 +121,23 @@ class ForeignDefinition(BaseDefinition):
         self._inspector = inspector
         self._counted: dict[tuple[object, ...], ClosedForm | PamprofError] = {}
         self._facts: dict[int, BlockFacts | PamprofError] = {}
+        self.twin_of: str | None = None
+        self.widths: tuple[int, ...] | None = None  # those that a match may choose from; None: any
+        self._is_asked = False
+
+    def _ask(self, spec: LayerSpec) -> None:
+        """Know what the author declared.
+
+        Raises:
+            UnsupportedError: There is no such factory, or its own function of sizes goes wrong.
+        """
+        if not self._is_asked:
+            try:
+                found = self._inspector.declared(spec)
+            except PamprofError as exc:
+                raise UnsupportedError(str(exc)) from exc
+            self.role, self.twin_of, self.widths = found.role, found.twin_of, found.widths
+            self._is_asked = True
 
     def supports(self, implementation: str, dtype: Dtype) -> bool:
         """Every dtype policy is tried; what cannot follow it is a skip with its reason."""
@@ -99,26 +145,29 @@ class ForeignDefinition(BaseDefinition):
         return dtype in TORCH_DTYPES
 
     def preset(self, name: str) -> LayerSpec:
-        """The transformer's depth and width of the preset, or the nearest width that the factory takes.
+        """The transformer's depth and width of the preset, or the nearest width that the layer takes.
 
         Raises:
             UsageError: No such preset.
             UnsupportedError: The factory takes none of the widths tried; the sentence is that of the preset's own.
         """
         model = preset_of("transformer", name)
-        narrowest, widest = max(1, model.model_dim - _SELDOM_WIDER), model.model_dim + _SELDOM_WIDER
         own = replace(model, layer=self.name, source=self.source)
-        for width in sorted(range(narrowest, widest + 1), key=lambda width: (abs(width - model.model_dim), width)):
-            if width % 8 == 0 or width == model.model_dim:
-                spec = self.resize(own, width)
-                if spec is not None:
-                    return spec
-        error = self._error(own)
-        raise UnsupportedError(f"{error}; widths from {narrowest} to {widest} were tried")
+        self._ask(own)
+        narrowest, widest = max(1, model.model_dim - _SELDOM_WIDER), model.model_dim + _SELDOM_WIDER
+        any_width = [each for each in range(narrowest, widest + 1) if each % 8 == 0 or each == model.model_dim]
+        widths = sorted(self.widths or any_width, key=lambda width: (abs(width - model.model_dim), width))
+        for width in widths[: len(any_width)]:
+            spec = self.resize(own, width)
+            if spec is not None:
+                return spec
+        error = self._error(replace(own, model_dim=widths[0]))
+        raise UnsupportedError(f"{error}; widths from {min(widths)} to {max(widths)} were tried")
 
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
-        """Depth and feed-forward ratio at another width; None where the factory refuses it."""
-        if model_dim < 1:
+        """Depth and feed-forward ratio at another width; None where the layer does not take it."""
+        self._ask(spec)
+        if model_dim < 1 or (self.widths is not None and model_dim not in self.widths):
             return None
         resized = replace(
             spec,
@@ -251,10 +300,10 @@ class ForeignDefinition(BaseDefinition):
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
     ) -> tuple[float, str]:
-        """Relative rms error of one block against its own eager float64 self, or float32 where it has no float64.
+        """Relative rms error of one block against the author's oracle, or against its own eager self.
 
-        A comparison with itself says that execution and dtype do no harm, not that the layer computes what its authors
-        meant.
+        The block's own self is in float64, or in float32 where it has no float64. A comparison with itself says that
+        execution and dtype do no harm, not that the layer computes what its authors meant.
         """
         quiet = replace(spec, dropout=0.0)
         layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
@@ -265,14 +314,19 @@ class ForeignDefinition(BaseDefinition):
             torch.randn((_BATCH_SIZE, _SEQUENCE_LENGTH, spec.model_dim), generator=generator, dtype=torch.float64)
             for _ in range(2)
         )
-        try:
-            expected = _observed(_double(layer), inputs.to(device), along.to(device), phase)
-            oracle = "itself in eager float64"
-        except PamprofError:
-            raise
-        except Exception:  # noqa: BLE001 - kernels without float64 say so in many ways
-            expected = _observed(layer, inputs.to(device).float(), along.to(device).float(), phase)
-            oracle = "itself in eager float32"
+        given = declaration(spec).oracle
+        if given is not None:
+            expected = _right(_double(layer), given, inputs.to(device), along.to(device), phase)
+            oracle = f"the oracle of {self.name}"
+        else:
+            try:
+                expected = _observed(_double(layer), inputs.to(device), along.to(device), phase)
+                oracle = "itself in eager float64"
+            except PamprofError:
+                raise
+            except Exception:  # noqa: BLE001 - kernels without float64 say so in many ways
+                expected = _observed(layer, inputs.to(device).float(), along.to(device).float(), phase)
+                oracle = "itself in eager float32"
         if phase is not Phase.TRAIN:
             layer.prepare_inference(dtype)
         kind = torch.float32 if phase is Phase.TRAIN else TORCH_DTYPES[dtype]
@@ -326,4 +380,37 @@ def _observed(layer: CarrierLayer, inputs: Tensor, along: Tensor, phase: Phase) 
         if phase is Phase.PREFILL:
             return (layer(inputs),)
         state = layer.new_state(inputs.shape[0], inputs.shape[1])
-        return tuple(layer.decode(inputs[:, place : place + 1], state, place) for place in range(4))
+        return tuple(layer.decode(inputs[:, place : place + 1], state, place) for place in range(_DECODED))
+
+
+class AuthorsOracle(nn.Module):
+    """What the author's ``oracle`` says that ``module`` computes."""
+
+    def __init__(self, module: nn.Module, oracle: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.module = module
+        self.oracle = oracle
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] to [B, T, D].
+
+        Raises:
+            UnsupportedError: No tensor of that shape, or one without a gradient where one is needed.
+        """
+        output = shaped(self.oracle(self.module, x), x.shape, by="oracle")
+        if x.requires_grad and torch.is_grad_enabled() and not output.requires_grad:
+            raise UnsupportedError("its oracle gives a tensor without a gradient; compute it with operators of torch")
+        return output
+
+
+def _right(
+    layer: CarrierLayer, oracle: Callable[..., Tensor], inputs: Tensor, along: Tensor, phase: Phase
+) -> tuple[Tensor, ...]:
+    """What a phase has to return by the author's oracle; of steps its output at the same positions."""
+    for block in layer.blocks:
+        assert isinstance(block, CarrierBlock)
+        block.given, block.select = AuthorsOracle(block.given, oracle), None
+    if phase is not Phase.DECODE:
+        return _observed(layer, inputs, along, phase)
+    (whole,) = _observed(layer, inputs[:, :_DECODED], along, Phase.PREFILL)
+    return tuple(whole[:, place : place + 1] for place in range(_DECODED))
