@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -70,8 +71,7 @@ class LocalInspector(Inspector):
 
     def flop_count(self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
         """Counted on the meta device, or on the CPU."""
-        import torch._dynamo  # which counting loads, in seconds that are not the layer's
-
+        import_module("torch._dynamo")  # counting loads it, in seconds that are not the layer's
         with _no_longer_than(_COUNT_SECONDS):
             return told(spec, lambda: _counted(spec, phase, batch_size, sequence_length))
 
