@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 from pamprof.errors import PriceError
@@ -98,8 +99,14 @@ def price_choice(
     )
 
 
-def paid_with(records: RecordFile, **options: Unpack[PriceOptions]) -> tuple[PriceQuote | None, PriceChoice | None]:
-    """The quote that replaces the records' own, where one was asked for, and what their sweeps may be paid with.
+def paid_with(
+    records: RecordFile, **options: Unpack[PriceOptions]
+) -> tuple[RecordFile, PriceQuote | None, PriceChoice | None]:
+    """How records are priced where another price than their own is asked for.
+
+    Returns:
+        The records, their training loops at the price asked for; the quote that replaces that of their comparisons, if
+        one was asked for; and what their sweeps may be paid with.
 
     Raises:
         PriceError: The price that was asked for cannot be had.
@@ -108,18 +115,19 @@ def paid_with(records: RecordFile, **options: Unpack[PriceOptions]) -> tuple[Pri
 
     comparison, sweep = split_sweeps(records)
     if not is_asked(options):
-        return None, price_choice(None) if sweep.runs else None
+        return records, None, price_choice(None) if sweep.runs else None
     look_up = price_lookup(**options)
-    measured = comparison.runs[-1].environment
-    quote = _of_measured(look_up, measured)
+    loops = tuple(replace(each, quote=_of_measured(look_up, each.environment)) for each in records.profiles)
+    records = replace(records, profiles=loops)
+    quote = _of_measured(look_up, comparison.runs[-1].environment) if comparison.runs else None
     swept = {run.environment.device_name: run.environment for run in sweep.runs}
     if not swept:
-        return quote, None
+        return records, quote, None
     found = {name: _of_measured(look_up, each) for name, each in swept.items()}
     quotes = {name: each for name, each in found.items() if each is not None}
     chosen = (options["gpu"], options["provider"], options["instance"])
     gpu, provider, instance = chosen
-    return quote, price_choice(options["prices"], quotes=quotes, gpu=gpu, provider=provider, instance=instance)
+    return records, quote, price_choice(options["prices"], quotes=quotes, gpu=gpu, provider=provider, instance=instance)
 
 
 def _of_measured(look_up: PriceLookup, measured: Environment) -> PriceQuote | None:

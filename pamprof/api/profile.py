@@ -135,15 +135,12 @@ class profile:  # noqa: N801 - called like a function, entered like a file
 
     def to_frame(self) -> DataFrame:
         """One row: every figure with its unit at the end of the column's name; an unknown one is ``NA``."""
-        import pandas as pd
+        from pamprof.render.formats.training import training_frame
 
-        figures = {figure.column: [figure.value] for figure in self._view.figures if figure.column}
-        return pd.DataFrame(figures, dtype="object").astype(
-            {figure.column: figure.dtype for figure in self._view.figures if figure.column}
-        )
+        return training_frame((self.record,))
 
     def save(self, path: str | Path) -> Path:
-        """Append the record to a file of records, which is made if missing.
+        """Append the record to a file of records, which is made if missing; ``pamprof.load`` reads it.
 
         Raises:
             OutputError: The file cannot be written.
@@ -166,4 +163,4 @@ class profile:  # noqa: N801 - called like a function, entered like a file
         """For notebooks: light and dark, without a script, without a style that reaches beyond it."""
         from pamprof.render.formats.html import render_training
 
-        return render_training(self._view)
+        return render_training((self._view,))

@@ -9,13 +9,14 @@ from pamprof import units
 from pamprof.devices.peaks import peak_flops_per_second, peak_unknown_reason
 from pamprof.pricing.rates.rate_words import machine, rate_per_hour
 from pamprof.pricing.run_cost import SECONDS_PER_HOUR, cost_per_million_tokens
-from pamprof.render.text import clean, day, device_label, plural
+from pamprof.render.text import clean, cleaned, day, device_label, plural
 from pamprof.statistics import half_width, median_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pamprof.records import Interval, Series, TrainingProfile
+    from pamprof.records.store import RecordFile
 
 _NO_STEP = "no step was timed"
 
@@ -51,10 +52,27 @@ class TrainingView:
     figures: tuple[Figure, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """What a page of training loops shows.
+
+    Attributes:
+        title: How many, on what.
+        alerts: What must be known first: lines that could not be read.
+        loops: Each with its figures, in file order.
+    """
+
+    title: str
+    alerts: tuple[str, ...]
+    loops: tuple[TrainingView, ...]
+
+
 def training_view(record: TrainingProfile) -> TrainingView:
     """Everything that a notebook, a terminal or a frame shows of a profile."""
     timed = len(record.step_seconds)
-    title = f"Training loop · {device_label(record.environment)} · {day(record.started_at)}"
+    title = (
+        f"Training loop · {device_label(record.environment)} · {day(record.started_at)}, {record.started_at[11:16]} UTC"
+    )
     step = median_interval(record.step_seconds) if record.step_seconds else None
     figures = (
         *_times(record, step, timed),
@@ -63,7 +81,19 @@ def training_view(record: TrainingProfile) -> TrainingView:
         *_sensors(record),
         *_dollars(record, step),
     )
-    return TrainingView(title=clean(title), figures=figures)
+    return cleaned(TrainingView(title=title, figures=figures))
+
+
+def training_report(records: RecordFile) -> TrainingReport:
+    """The loops of ``records``, of which there is at least one."""
+    devices = dict.fromkeys(profile.environment.device_name for profile in records.profiles)
+    return cleaned(
+        TrainingReport(
+            title=f"{plural(len(records.profiles), 'training loop')} · {', '.join(devices)}",
+            alerts=() if records.damage is None else (f"{records.damage}. Any loop may be in them.",),
+            loops=tuple(map(training_view, records.profiles)),
+        )
+    )
 
 
 def training_text(view: TrainingView) -> str:
