@@ -28,8 +28,8 @@ class profile:  # noqa: N801 - called like a function, entered like a file
                 train(inputs)
         print(run)
 
-    The loop may be another's: ``trainer.train()`` of ``transformers.Trainer``, ``trainer.fit(...)`` of Lightning, or one
-    with Accelerate. Where it has callbacks, one may call ``start`` when training begins and ``stop`` when it ends:
+    The loop may be another's: ``trainer.train()`` of ``transformers.Trainer``, ``trainer.fit(...)`` of Lightning, one
+    of Accelerate. Where it has callbacks, one may call ``start`` when training begins and ``stop`` when it ends:
 
         class Profiled(transformers.TrainerCallback):
             run = pamprof.profile(tokens=batch * length, accumulate=4)

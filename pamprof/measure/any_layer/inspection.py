@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
 from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.session.answering import TimeIsUp, interrupted_after
 from pamprof.measure.session.layer_fault import fault_sentence
 from pamprof.records import LayerSpec, Phase
 from pamprof.workloads.base import ClosedForm
@@ -27,7 +25,7 @@ from pamprof.workloads.layers.foreign.carrier import (
 from pamprof.workloads.layers.foreign.definition import BlockFacts, Declared, Inspector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from torch import nn
 
@@ -72,32 +70,13 @@ class LocalInspector(Inspector):
     def flop_count(self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
         """Counted on the meta device, or on the CPU."""
         import_module("torch._dynamo")  # counting loads it, in seconds that are not the layer's
-        with _no_longer_than(_COUNT_SECONDS):
-            return told(spec, lambda: _counted(spec, phase, batch_size, sequence_length))
-
-
-@contextmanager
-def _no_longer_than(limit: int) -> Iterator[None]:
-    """Interrupt what takes longer, where this is the main thread of a process.
-
-    Raises:
-        UnsupportedError: It did.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        del number, frame
-        raise UnsupportedError(f"its FLOPs take more than {limit} s to count")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(limit)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        try:
+            with interrupted_after(_COUNT_SECONDS):
+                return told(spec, lambda: _counted(spec, phase, batch_size, sequence_length))
+        except TimeIsUp:
+            raise UnsupportedError(
+                f"layer {spec.layer}: its FLOPs take more than {_COUNT_SECONDS} s to count"
+            ) from None
 
 
 def told(spec: LayerSpec, action: Callable[[], Result]) -> Result:

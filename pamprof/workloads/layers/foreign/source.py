@@ -124,7 +124,7 @@ def load(source: LayerSource) -> Callable[..., nn.Module]:
 
 def _module(place: str) -> ModuleType:
     if not place.endswith(".py"):
-        if "" not in sys.path and os.getcwd() not in sys.path:
+        if sys.path[:1] not in ([""], [os.getcwd()]):
             sys.path.insert(0, os.getcwd())
         try:
             return importlib.import_module(place)
