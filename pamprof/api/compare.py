@@ -176,8 +176,8 @@ def compare(
         "seed": seed,
     }
     look_up = price_lookup(
-        price=None if price is None else str(price),
-        prices=None if prices is None else Path(prices),
+        price=price,
+        prices=prices,
         gpu=gpu,
         provider=provider,
         instance=instance,

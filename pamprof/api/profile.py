@@ -88,8 +88,8 @@ class profile:  # noqa: N801 - called like a function, entered like a file
         self._model = model
         self._count = count
         self._price = price_lookup(
-            price=None if price is None else str(price),
-            prices=None if prices is None else Path(prices),
+            price=price,
+            prices=prices,
             gpu=gpu,
             provider=provider,
             instance=instance,

@@ -50,8 +50,8 @@ def load(
         )
     found, quote, choice = paid_with(
         found,
-        price=None if price is None else str(price),
-        prices=None if prices is None else Path(prices),
+        price=price,
+        prices=prices,
         gpu=gpu,
         provider=provider,
         instance=instance,
