@@ -53,6 +53,8 @@ def test_select_picks_the_output():
     built = made.build(spec, implementation="module", scope=Scope.LAYER, device=CPU, seed=0)
     inputs = torch.randn(2, 5, WIDTH)
     assert torch.equal(built(inputs), inputs @ built.blocks[0].given.map.weight.T)
+    compiled = torch.compile(built, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(inputs), built(inputs))
     sizes = {"batch_size": 3, "sequence_length": 5, "phase": Phase.TRAIN}
     assert made.flop_count(spec, scope=Scope.LAYER, **sizes).matrix_flop_count == 3 * 3 * 5 * 2 * WIDTH * WIDTH
 
@@ -124,7 +126,7 @@ def test_a_layer_that_refuses_float64_has_an_oracle_in_it(dtype, tolerance):
     [
         (
             "selects_too_little",
-            r"layer given: its select gives \[2, 8\] for an input \[2, 8, 72\]; it must give a tensor of that",
+            r"layer given: the module returned \[2, 8\] for an input \[2, 8, 72\]; a layer keeps that shape",
         ),
         ("claims_decode", "layer given: it declares decode, but has no initial_state and step; leave it out of phases"),
         ("no_sizes", r"layer given: its sizes are \['wide'\]; give widths, whole numbers of 1 or more"),

@@ -60,11 +60,14 @@ def carrier_of(spec: LayerSpec) -> str:
 
 
 def own_module(spec: LayerSpec) -> nn.Module:
-    """The module that the factory makes at the width of ``spec``."""
+    """The module that the factory makes at the width of ``spec``; it returns what its ``select`` picks."""
     source = parse_source(spec.source or "")
     made = load(source)(spec.model_dim, **{name: value for name, value in source.arguments if name != CARRIER})
     if not isinstance(made, nn.Module):
         raise UsageError(f"{source.text} returns {type(made).__name__}; it must return a torch.nn.Module")
+    select = declaration(spec).select
+    if select is not None:
+        made.register_forward_hook(lambda module, inputs, returned: select(returned))
     return made
 
 
@@ -92,18 +95,6 @@ def output_of(returned: object, shape: torch.Size) -> Tensor:
             return leaf
     shapes = ", ".join(str(list(leaf.shape)) for leaf in leaves) or type(returned).__name__
     raise UnsupportedError(f"the module returned {shapes} for an input {list(shape)}; a layer keeps that shape")
-
-
-def shaped(output: object, shape: torch.Size, *, by: str) -> Tensor:
-    """``output``, which a function of the layer's author made; ``by`` is what that is called.
-
-    Raises:
-        UnsupportedError: It is no tensor of ``shape``.
-    """
-    if isinstance(output, Tensor) and output.shape == shape:
-        return output
-    found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    raise UnsupportedError(f"its {by} gives {found} for an input {list(shape)}; it must give a tensor of that shape")
 
 
 class GivenState:
@@ -134,7 +125,6 @@ class CarrierBlock(nn.Module):
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()
         self.given = own_module(spec)
-        self.select = declaration(spec).select
         self.mixes = carrier_of(spec) == MIXER
         self.dropout = spec.dropout
         self.wide = False
@@ -147,10 +137,7 @@ class CarrierBlock(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         given = self._widened(self.mixer_norm(hidden) if self.mixes else hidden)
-        returned = self.given(given)
-        if self.select is None:
-            return self._around(hidden, output_of(returned, given.shape))
-        return self._around(hidden, shaped(self.select(returned), given.shape, by="select"))
+        return self._around(hidden, output_of(self.given(given), given.shape))
 
     def step(self, hidden: Tensor, state: object) -> Tensor:
         """One position [B, 1, D]; the new state is copied into ``state``."""

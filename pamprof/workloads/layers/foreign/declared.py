@@ -98,9 +98,9 @@ def layer(
         phases: ``train``, ``prefill``, ``decode``, in a list or joined by commas; no other is measured. Default: all
             that it can do.
         oracle: A function of a module in float64 (complex128) and of its input [B, T, width] in float64; it gives the
-            right output, differentiable with respect to the input. A method of the module's class will do. Every
-            execution and dtype is compared with it, decode step by step. Default: the module's own eager ``forward``
-            and ``step``, in float64 where they run in it.
+            right output, differentiable with respect to the input. A method of the module's class will do. The module
+            called in it returns what ``select`` picks. Every execution and dtype is compared with the oracle, decode
+            step by step. Default: the module's own eager ``forward`` and ``step``, in float64 where they run in it.
         role: ``subject`` (what the report is about), ``reference`` (what others are compared to) or ``twin``. Default:
             ``subject``; ``twin`` with ``twin_of``.
 
