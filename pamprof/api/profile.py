@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pamprof.measure.training.loop import TrainingLoop
     from pamprof.records import TrainingProfile
-    from pamprof.render.training import TrainingView
+    from pamprof.render.training.figures import TrainingView
 
 
 class profile:  # noqa: N801 - called like a function, entered like a file
@@ -159,7 +159,7 @@ class profile:  # noqa: N801 - called like a function, entered like a file
 
     @cached_property
     def _view(self) -> TrainingView:
-        from pamprof.render.training import training_view
+        from pamprof.render.training.figures import training_view
 
         return training_view(self.record)
 
@@ -185,7 +185,7 @@ class profile:  # noqa: N801 - called like a function, entered like a file
         return store.path
 
     def __repr__(self) -> str:
-        from pamprof.render.training import training_text
+        from pamprof.render.training.figures import training_text
 
         return "pamprof.profile(…), not over" if self._record is None else training_text(self._view)
 

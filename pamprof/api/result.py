@@ -143,8 +143,7 @@ class Result:
 
     def __repr__(self) -> str:
         from pamprof.render.formats.terminal import terminal_text
-        from pamprof.render.formats.training import training_report_text
-        from pamprof.render.training import training_report
+        from pamprof.render.training.report import training_report, training_report_text
 
         if not self.records.runs:
             return training_report_text(training_report(self.records))
@@ -153,7 +152,7 @@ class Result:
     def _repr_html_(self) -> str:
         """For notebooks: light and dark, without a script, without a style that reaches beyond it."""
         from pamprof.render.formats.html import render_notebook, render_training
-        from pamprof.render.training import training_report
+        from pamprof.render.training.report import training_report
 
         if not self.records.runs:
             return render_training(training_report(self.records).loops)

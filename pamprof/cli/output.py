@@ -51,8 +51,8 @@ def write_and_show(
 
 def _write_and_show_loops(records: RecordFile, folder: Path, *, json: bool) -> None:
     """The same where nothing but training loops was measured."""
-    from pamprof.render.formats.training import training_report_text, write_training_report
-    from pamprof.render.training import training_report
+    from pamprof.render.formats.training import write_training_report
+    from pamprof.render.training.report import training_report, training_report_text
 
     page = write_training_report(records, folder)
     if json:

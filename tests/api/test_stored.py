@@ -95,6 +95,8 @@ def test_stored_training_loops_are_a_result(loops, tmp_path):
     frame = found.to_frame()
     first, second = frame["step_median_seconds"]
     assert second == pytest.approx(2 * first)
+    assert list(frame["step_ratio_to_first"].fillna(0)) == pytest.approx([0, 2])
+    assert "Step × first loop" in repr(found)
     assert list(frame["usd_per_step"]) == pytest.approx([first * 3.6 / 3600, second * 3.6 / 3600])
     assert repr(found).count("Tokens per second") == 2
     assert found._repr_html_().count("Figures of the training loop") == 2

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pamprof.render.arms import Arm
     from pamprof.render.charts import Chart
     from pamprof.render.serving.page_view import ServingPageView
-    from pamprof.render.training import TrainingView
+    from pamprof.render.training.figures import TrainingView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

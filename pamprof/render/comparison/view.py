@@ -26,7 +26,7 @@ from pamprof.render.comparison.model import ReportView
 from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped
 from pamprof.render.comparison.tiles import tiles
 from pamprof.render.text import cleaned, listed, plural
-from pamprof.render.training import training_view
+from pamprof.render.training.report import training_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,7 +95,7 @@ def build_view(
             roof_shares=roof_shares(inputs),
             command=session.command if session is not None else "",
             serving=serving,
-            loops=tuple(map(training_view, records.profiles)),
+            loops=training_views(records.profiles),
         )
     )
 

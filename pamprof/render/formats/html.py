@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from pamprof.render.charts import Chart
     from pamprof.render.comparison.model import ReportView
-    from pamprof.render.training import TrainingReport, TrainingView
+    from pamprof.render.training.figures import TrainingView
+    from pamprof.render.training.report import TrainingReport
 
 _NOTEBOOK_COLUMNS = ("tokens_per_second", "cost", "price", "memory")
 _NOTEBOOK_ROWS = 12

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pamprof.render.comparison.model import Cell, ReportView
-    from pamprof.render.training import TrainingView
+    from pamprof.render.training.figures import TrainingView
 
 
 def render_markdown(view: ReportView) -> str:

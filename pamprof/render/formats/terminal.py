@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pamprof import units
 from pamprof.render.comparison.compact import compact_rows
-from pamprof.render.training import training_text
+from pamprof.render.training.figures import training_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,27 +10,21 @@ from pamprof.render.formats.html import render_training_page
 from pamprof.render.formats.markdown import training_markdown
 from pamprof.render.formats.markdown_table import escape
 from pamprof.render.text import clean
-from pamprof.render.training import training_report, training_text, training_view
+from pamprof.render.training.report import training_report, training_views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pandas import DataFrame
 
     from pamprof.records import TrainingProfile
     from pamprof.records.store import RecordFile
-    from pamprof.render.training import TrainingReport
 
 TRAINING_FILE = "training.csv"
 
 
-def training_report_text(report: TrainingReport) -> str:
-    """The loops one after another, in plain lines."""
-    return "\n\n".join([*report.alerts, *map(training_text, report.loops)])
-
-
-def training_frame(profiles: Iterable[TrainingProfile], *, text: Callable[[str], str] = clean) -> DataFrame:
+def training_frame(profiles: Sequence[TrainingProfile], *, text: Callable[[str], str] = clean) -> DataFrame:
     """One row a loop: when and where, then every figure with its unit at the end of its column's name.
 
     An unknown figure is ``NA``. Every text goes through ``text``.
@@ -39,8 +33,8 @@ def training_frame(profiles: Iterable[TrainingProfile], *, text: Callable[[str],
 
     rows: list[dict[str, object]] = []
     types: dict[str, str] = {}
-    for profile in profiles:
-        figures = [figure for figure in training_view(profile).figures if figure.column]
+    for profile, view in zip(profiles, training_views(profiles), strict=True):
+        figures = [figure for figure in view.figures if figure.column]
         about: dict[str, str | int | None] = {
             "started_at": text(profile.started_at),
             "device_name": text(profile.environment.device_name),
@@ -55,7 +49,7 @@ def training_frame(profiles: Iterable[TrainingProfile], *, text: Callable[[str],
     return pd.DataFrame.from_records(rows, columns=list(types)).astype("object").astype(types)
 
 
-def training_csv(profiles: Iterable[TrainingProfile]) -> str:
+def training_csv(profiles: Sequence[TrainingProfile]) -> str:
     """The frame as text; an unknown figure is an empty cell."""
     return for_spreadsheets(str(training_frame(profiles, text=guard).to_csv(index=False, lineterminator="\n")))
 

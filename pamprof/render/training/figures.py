@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pamprof.records import Interval, Series, TrainingProfile
-    from pamprof.records.store import RecordFile
 
 _NO_STEP = "no step was timed"
 
@@ -52,21 +51,6 @@ class TrainingView:
     figures: tuple[Figure, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingReport:
-    """What a page of training loops shows.
-
-    Attributes:
-        title: How many, on what.
-        alerts: What must be known first: lines that could not be read.
-        loops: Each with its figures, in file order.
-    """
-
-    title: str
-    alerts: tuple[str, ...]
-    loops: tuple[TrainingView, ...]
-
-
 def training_view(record: TrainingProfile) -> TrainingView:
     """Everything that a notebook, a terminal or a frame shows of a profile."""
     timed = len(record.step_seconds)
@@ -82,18 +66,6 @@ def training_view(record: TrainingProfile) -> TrainingView:
         *_dollars(record, step),
     )
     return cleaned(TrainingView(title=title, figures=figures))
-
-
-def training_report(records: RecordFile) -> TrainingReport:
-    """The loops of ``records``, of which there is at least one."""
-    devices = dict.fromkeys(profile.environment.device_name for profile in records.profiles)
-    return cleaned(
-        TrainingReport(
-            title=f"{plural(len(records.profiles), 'training loop')} · {', '.join(devices)}",
-            alerts=() if records.damage is None else (f"{records.damage}. Any loop may be in them.",),
-            loops=tuple(map(training_view, records.profiles)),
-        )
-    )
 
 
 def training_text(view: TrainingView) -> str:
