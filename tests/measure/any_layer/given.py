@@ -212,3 +212,21 @@ def oracle_of_another_shape(width):
 @pamprof.layer("selects_what_is_not_there", select=lambda returned: returned[2])
 def selects_what_is_not_there(width):
     return TwoOutputs(width)
+
+
+@pamprof.layer(
+    "whole_model",
+    select=lambda returned: returned["scores"],
+    oracle=lambda module, ids: module.embed.weight[ids] @ module.head.weight.mT,
+)
+class WholeModel(nn.Module):
+    """Token ids to logits, beside other logits of the same shape that come first."""
+
+    def __init__(self, width, vocabulary_size):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary_size, width)
+        self.head = nn.Linear(width, vocabulary_size, bias=False)
+
+    def forward(self, ids):
+        scores = self.head(self.embed(ids))
+        return {"noise": torch.zeros_like(scores), "scores": scores}

@@ -107,6 +107,13 @@ def test_the_gate_compares_with_the_authors_oracle(phase):
     assert error < 1e-5
 
 
+@pytest.mark.parametrize("phase", [Phase.TRAIN, Phase.PREFILL])
+def test_a_whole_model_has_its_output_selected_and_an_oracle_too(phase):
+    error, oracle = error_of("WholeModel", phase)
+    assert oracle == "the oracle of given"
+    assert error < 1e-5
+
+
 def test_an_oracle_sees_what_a_comparison_with_itself_cannot():
     right, _ = error_of("StepsWrongly", Phase.PREFILL)
     wrong, _ = error_of("StepsWrongly", Phase.DECODE)
@@ -128,7 +135,7 @@ def test_a_layer_that_refuses_float64_has_an_oracle_in_it(dtype, tolerance):
             "selects_too_little",
             r"layer given: the module returned \[2, 8\] for an input \[2, 8, 72\]; a layer keeps that shape",
         ),
-        ("claims_decode", "layer given: it declares decode, but has no initial_state and step; leave it out of phases"),
+        ("claims_decode", "layer given: it declares decode, but it has no state to decode with: neither initial_state"),
         ("no_sizes", r"layer given: its sizes are \['wide'\]; give widths, whole numbers of 1 or more"),
         ("selects_what_is_not_there", r"layer given at width 72: IndexError: .* \(tests.*given.py, line \d+\)"),
     ],

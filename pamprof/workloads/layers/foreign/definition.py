@@ -8,10 +8,9 @@ Axes: B batch, T time, D model_dim, h hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from math import isnan
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,22 +23,31 @@ from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.relative_error import relative_error
 from pamprof.workloads.layers.foreign.carrier import (
     MIXER,
+    MODEL,
+    NO_DECODE,
     CarrierBlock,
     CarrierLanguageModel,
     CarrierLayer,
     carrier_of,
     declaration,
 )
+from pamprof.workloads.layers.foreign.language_model import GivenLanguageModel, language_model
+from pamprof.workloads.layers.foreign.oracle import in_float64, observed, right_by
 from pamprof.workloads.layers.presets import preset as preset_of
 from pamprof.workloads.layers.transformer.model import LanguageHead, initialise
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 _BATCH_SIZE = 2
 _SEQUENCE_LENGTH = 19
-_DECODED = 4
 _SELDOM_WIDER = 64  # channels, in steps of 8: a preset's width that a factory refuses is stepped over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSize:
+    """Bytes of the state of one sequence with weights of ``dtype``, as it is allocated."""
+
+    dtype: Dtype
+    fixed_bytes: int
+    bytes_per_token: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +58,17 @@ class BlockFacts:
         parameter_count: Real scalars, ties once.
         complex_valued: Whether parameters or buffers are complex.
         phases: What it can do.
-        state_bytes: Of one sequence, float32 weights; 0 where it does not decode.
+        carrier: ``mixer``, ``block`` or ``model``; the module itself is the model in the last case.
+        states: Of its state or cache, by dtype; none where it does not decode.
+        no_decode_reason: Why it does not; None where it does.
     """
 
     parameter_count: int
     complex_valued: bool
     phases: tuple[Phase, ...]
-    state_bytes: int
+    carrier: str = MIXER
+    states: tuple[StateSize, ...] = ()
+    no_decode_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +105,12 @@ class Inspector(Protocol):
         """
         ...
 
-    def flop_count(self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
-        """Counted matrix FLOPs of one block of the carrier.
+    def flop_count(
+        self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int, all_logits: bool = False
+    ) -> ClosedForm:
+        """Counted matrix FLOPs of one block of the carrier, or of a whole model.
+
+        ``all_logits`` is a forward pass of a whole model with the logits of every position.
 
         Raises:
             PamprofError: They cannot be counted.
@@ -117,9 +133,11 @@ class ForeignDefinition(BaseDefinition):
         self.complex_valued = False
         self.fixed_state = False
         self.phases: tuple[Phase, ...] = tuple(Phase)
+        self.no_decode_reason: str | None = None
+        self.carrier: str | None = None
         self._inspector = inspector
         self._counted: dict[tuple[object, ...], ClosedForm | PamprofError] = {}
-        self._facts: dict[int, BlockFacts | PamprofError] = {}
+        self._facts: dict[tuple[int, ...], BlockFacts | PamprofError] = {}
         self.twin_of: str | None = None
         self.widths: tuple[int, ...] | None = None  # those that a match may choose from; None: any
         self._is_asked = False
@@ -193,7 +211,8 @@ class ForeignDefinition(BaseDefinition):
         Raises:
             PamprofError: It cannot be made.
         """
-        found = self._facts.get(spec.model_dim)
+        key = (spec.model_dim, spec.depth, spec.vocabulary_size, spec.maximum_sequence_length)
+        found = self._facts.get(key)
         if found is None:
             try:
                 found = self._inspector.block_facts(spec)
@@ -201,8 +220,9 @@ class ForeignDefinition(BaseDefinition):
                 found = exc
             else:
                 self.complex_valued, self.phases = found.complex_valued, found.phases
-                self.fixed_state = found.state_bytes > 0  # a state that grows is refused by the carrier
-            self._facts[spec.model_dim] = found
+                self.no_decode_reason, self.carrier = found.no_decode_reason, found.carrier
+                self.fixed_state = bool(found.states) and not any(state.bytes_per_token for state in found.states)
+            self._facts[key] = found
         if isinstance(found, PamprofError):
             raise found
         return found
@@ -217,11 +237,14 @@ class ForeignDefinition(BaseDefinition):
     def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
         """Those of the module, counted; with two norms and the feed-forward 2·D·h + h + D where the carrier adds them.
 
-        A model has V·D of the tied embedding and 2·D of its final norm besides.
+        A model has V·D of the tied embedding and 2·D of its final norm besides; of a whole model all are its own.
         """
         width, hidden = spec.model_dim, spec.hidden_dim
-        block = self.facts(spec).parameter_count
-        if carrier_of(spec) == MIXER:
+        facts = self._facts_in(spec, scope)
+        block = facts.parameter_count
+        if facts.carrier == MODEL:
+            return block
+        if facts.carrier == MIXER:
             block += 4 * width + 2 * width * hidden + hidden + width
         if scope is Scope.LAYER:
             return block
@@ -232,23 +255,14 @@ class ForeignDefinition(BaseDefinition):
     ) -> ClosedForm:
         """Counted on one block; a model has ``depth`` of them and a head of 2·D·V a row, three times that in training.
 
+        A whole model is counted whole.
+
         Raises:
             PamprofError: The block cannot be counted.
         """
-        shape = (phase, batch_size, sequence_length)
-        key = (spec.model_dim, spec.hidden_dim, *shape)
-        block = self._counted.get(key)
-        if block is None:
-            try:
-                block = self._inspector.flop_count(
-                    spec, phase=phase, batch_size=batch_size, sequence_length=sequence_length
-                )
-            except PamprofError as exc:
-                block = exc
-            self._counted[key] = block
-        if isinstance(block, PamprofError):
-            raise block
-        if scope is Scope.LAYER:
+        facts = self._facts_in(spec, scope)
+        block = self._count(spec, phase, batch_size, sequence_length)
+        if scope is Scope.LAYER or facts.carrier == MODEL:
             return block
         rows = batch_size * (sequence_length if phase is Phase.TRAIN else 1)
         head = 2 * rows * spec.model_dim * spec.vocabulary_size * (3 if phase is Phase.TRAIN else 1)
@@ -256,6 +270,36 @@ class ForeignDefinition(BaseDefinition):
             matrix_flop_count=spec.depth * block.matrix_flop_count + head,
             matrix_dense_flop_count=spec.depth * block.matrix_dense_flop_count + head,
         )
+
+    def forward_flop_count(self, spec: LayerSpec, sequence_length: int) -> ClosedForm | None:
+        """Of a whole model, a forward pass of one sequence with all its logits; None where blocks tell."""
+        if self.facts(spec).carrier != MODEL:
+            return None
+        return self._count(spec, Phase.PREFILL, 1, sequence_length, all_logits=True)
+
+    def _count(
+        self, spec: LayerSpec, phase: Phase, batch_size: int, sequence_length: int, *, all_logits: bool = False
+    ) -> ClosedForm:
+        sizes = (spec.model_dim, spec.hidden_dim, spec.depth, spec.vocabulary_size)
+        key = (*sizes, phase, batch_size, sequence_length, all_logits)
+        counted = self._counted.get(key)
+        if counted is None:
+            try:
+                counted = self._inspector.flop_count(
+                    spec, phase=phase, batch_size=batch_size, sequence_length=sequence_length, all_logits=all_logits
+                )
+            except PamprofError as exc:
+                counted = exc
+            self._counted[key] = counted
+        if isinstance(counted, PamprofError):
+            raise counted
+        return counted
+
+    def _facts_in(self, spec: LayerSpec, scope: Scope) -> BlockFacts:
+        facts = self.facts(spec)
+        if scope is Scope.LAYER and facts.carrier == MODEL:
+            raise UnsupportedError(f"{self.name} is a whole model and has no single block; use --scope model")
+        return facts
 
     def implementation_flop_count(
         self,
@@ -274,9 +318,10 @@ class ForeignDefinition(BaseDefinition):
         return None
 
     def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:
-        """Bytes of the module's state of ``batch_size`` sequences, as its ``initial_state`` allocates it."""
-        del context, dtype
-        return self.facts(spec).state_bytes * batch_size * (1 if scope is Scope.LAYER else spec.depth)
+        """Bytes of the module's states or caches of ``batch_size`` sequences, as they are allocated."""
+        facts = self._facts_in(spec, scope)
+        sizes = [state.fixed_bytes + context * state.bytes_per_token for state in facts.states if state.dtype is dtype]
+        return sum(sizes) * batch_size * (1 if scope is Scope.LAYER or facts.carrier == MODEL else spec.depth)
 
     def build(
         self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
@@ -287,7 +332,9 @@ class ForeignDefinition(BaseDefinition):
         """
         self.check_implementation(implementation)
         torch.manual_seed(seed)
-        model = CarrierLayer(spec) if scope is Scope.LAYER else CarrierLanguageModel(spec)
+        model = CarrierLayer(spec) if scope is Scope.LAYER else language_model(spec)
+        if isinstance(model, GivenLanguageModel):
+            return model.to(device)
         for name, part in _carried(model):
             initialise_part(name, part, depth=spec.depth, seed=seed)
         if isinstance(model, CarrierLanguageModel):
@@ -304,35 +351,47 @@ class ForeignDefinition(BaseDefinition):
         The block's own self is in float64, or in float32 where it has no float64. A comparison with itself says that
         execution and dtype do no harm, not that the layer computes what its authors meant.
         """
-        quiet = replace(spec, dropout=0.0)
-        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
-        assert isinstance(layer, CarrierLayer)
+        facts = self.facts(spec)
+        if phase not in facts.phases:
+            raise UnsupportedError(f"layer {spec.layer}: {facts.no_decode_reason or NO_DECODE}")
+        whole = facts.carrier == MODEL
+        quiet = replace(spec, dropout=0.0, depth=1)  # one block also of a whole model, where its factory takes a depth
+        scope = Scope.MODEL if whole else Scope.LAYER
+        layer = self.build(quiet, implementation=implementation, scope=scope, device=device, seed=seed)
+        assert isinstance(layer, (CarrierLayer, GivenLanguageModel))
         layer.eval()
         generator = torch.Generator().manual_seed(seed)
-        inputs, along = (
-            torch.randn((_BATCH_SIZE, _SEQUENCE_LENGTH, spec.model_dim), generator=generator, dtype=torch.float64)
-            for _ in range(2)
+        shape = (_BATCH_SIZE, _SEQUENCE_LENGTH)
+        ids = torch.randint(0, spec.vocabulary_size, shape, generator=generator) if whole else None
+        hidden, along = (
+            torch.randn((*shape, width), generator=generator, dtype=torch.float64)
+            for width in (spec.model_dim, spec.vocabulary_size if whole else spec.model_dim)
         )
-        given = declaration(spec).oracle
-        if given is not None:
-            expected = _right(_double(layer), given, inputs.to(device), along.to(device), phase)
+
+        def asked(model: CarrierLayer | GivenLanguageModel, kind: torch.dtype) -> tuple[Tensor, ...]:
+            inputs = hidden.to(device, kind) if ids is None else ids.to(device)
+            return observed(model, inputs, along.to(device, kind), phase)
+
+        authors = declaration(spec).oracle
+        if authors is not None:
+            inputs = hidden.to(device) if ids is None else ids.to(device)
+            expected = right_by(authors, in_float64(layer), inputs, along.to(device), phase)
             oracle = f"the oracle of {self.name}"
         else:
             try:
-                expected = _observed(_double(layer), inputs.to(device), along.to(device), phase)
+                expected = asked(in_float64(layer), torch.float64)
                 oracle = "itself in eager float64"
             except PamprofError:
                 raise
             except Exception:  # noqa: BLE001 - kernels without float64 say so in many ways
-                expected = _observed(layer, inputs.to(device).float(), along.to(device).float(), phase)
+                expected = asked(layer, torch.float32)
                 oracle = "itself in eager float32"
         if phase is not Phase.TRAIN:
             layer.prepare_inference(dtype)
-        kind = torch.float32 if phase is Phase.TRAIN else TORCH_DTYPES[dtype]
         with torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=dtype is Dtype.BFLOAT16 and phase is Phase.TRAIN
         ):
-            found = _observed(layer, inputs.to(device, kind), along.to(device, kind), phase)
+            found = asked(layer, torch.float32 if phase is Phase.TRAIN else TORCH_DTYPES[dtype])
         errors = [relative_error(f, e.cpu().double()) for f, e in zip(found, expected, strict=True)]
         if any(isnan(error) for error in errors):
             raise UnsupportedError(f"{self.name} computes values that are not numbers on random input")
@@ -344,7 +403,8 @@ def _carried(model: CarrierLayer | CarrierLanguageModel) -> list[tuple[str, nn.M
     found: list[tuple[str, nn.Module]] = []
     for block in model.blocks:
         assert isinstance(block, CarrierBlock)
-        found += [(name, part) for name, part in block.named_children() if part is not block.given]
+        own = (block.given, block.rotary)
+        found += [(name, part) for name, part in block.named_children() if part not in own]
     return [*found, *((name, part) for name, part in model.named_children() if isinstance(part, LanguageHead))]
 
 
@@ -352,71 +412,3 @@ def initialise_part(name: str, part: nn.Module, *, depth: int, seed: int) -> Non
     """The transformer's initial values for one part of the carrier."""
     holder = nn.ModuleDict({name: part})
     initialise(holder, depth=depth, seed=seed)
-
-
-def _double(layer: CarrierLayer) -> CarrierLayer:
-    """A copy in float64, and complex128 where it is complex."""
-    wide = copy.deepcopy(layer)
-    with torch.no_grad():
-        for part in wide.modules():
-            for tensors in (part._parameters, part._buffers):
-                for tensor in tensors.values():
-                    if tensor is not None and tensor.is_complex():
-                        tensor.data = tensor.data.to(torch.complex128)
-                    elif tensor is not None and tensor.is_floating_point():
-                        tensor.data = tensor.data.double()
-    return wide
-
-
-def _observed(layer: CarrierLayer, inputs: Tensor, along: Tensor, phase: Phase) -> tuple[Tensor, ...]:
-    """What a phase returns: output and input gradient, the output, or the outputs of a few steps."""
-    if phase is Phase.TRAIN:
-        given = inputs.clone().requires_grad_(True)
-        output = layer(given)
-        (gradient,) = torch.autograd.grad((output * along).mean(), given)
-        return output.detach(), gradient
-    with torch.no_grad():
-        if phase is Phase.PREFILL:
-            return (layer(inputs),)
-        state = layer.new_state(inputs.shape[0], inputs.shape[1])
-        return tuple(layer.decode(inputs[:, place : place + 1], state, place) for place in range(_DECODED))
-
-
-class AuthorsOracle(nn.Module):
-    """What the author's ``oracle`` says that ``module`` computes."""
-
-    def __init__(self, module: nn.Module, oracle: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.module = module
-        self.oracle = oracle
-
-    def forward(self, x: Tensor, **keywords: object) -> Tensor:
-        """The right output of ``x``.
-
-        Raises:
-            UnsupportedError: No tensor of its shape, or one without a gradient where one is needed.
-        """
-        del keywords  # caches and masks, which the module itself is given
-        output = self.oracle(self.module, x)
-        if not isinstance(output, Tensor) or output.shape[: x.ndim] != x.shape:
-            found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise UnsupportedError(f"its oracle gives {found} for an input {list(x.shape)}; a layer keeps that shape")
-        if torch.is_grad_enabled() and not output.requires_grad:
-            raise UnsupportedError("its oracle gives a tensor without a gradient; compute it with operators of torch")
-        return output
-
-
-def _right(
-    layer: CarrierLayer, oracle: Callable[..., Tensor], inputs: Tensor, along: Tensor, phase: Phase
-) -> tuple[Tensor, ...]:
-    """What a phase has to return by the author's oracle; of steps its output at the same positions."""
-    for block in layer.blocks:
-        assert isinstance(block, CarrierBlock)
-        block.given = AuthorsOracle(block.given, oracle)
-    if phase is Phase.TRAIN:
-        return _observed(layer, inputs, along, phase)
-    with torch.no_grad():
-        if phase is Phase.PREFILL:
-            return (layer(inputs),)
-        whole = layer(inputs[:, :_DECODED])
-    return tuple(whole[:, place : place + 1] for place in range(_DECODED))
