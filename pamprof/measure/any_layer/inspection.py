@@ -51,12 +51,17 @@ class LocalInspector(Inspector):
         self._dry_run: dict[str, _DryRun] = {}
 
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
-        """Made on the meta device, or on the CPU where its code does not allow that; run once in a process."""
+        """Made on the meta device, or on the CPU where its code does not allow that.
+
+        Run once on the CPU in a process; at other widths on the meta device, and on the CPU where that fails.
+        """
         module = told(spec, lambda: _made(spec))
         carrier = told(spec, lambda: carrier_for(spec, module))
         source = spec.source or ""
         if source not in self._dry_run:
             self._dry_run[source] = told(spec, lambda: _dry_run(spec))
+        elif not _runs_on_meta(spec):
+            told(spec, lambda: _dry_run(spec))  # a width that the factory takes and the forward pass refuses
         dry_run = self._dry_run[source]
         return BlockFacts(
             parameter_count=sum(
@@ -192,6 +197,16 @@ def _dry_run(spec: LayerSpec) -> _DryRun:
         else:
             return _DryRun(phases=tuple(Phase))
     return _DryRun(phases=(Phase.TRAIN, Phase.PREFILL), no_decode_reason=reason)
+
+
+def _runs_on_meta(spec: LayerSpec) -> bool:
+    with torch.device("meta"), torch.no_grad():
+        try:
+            model = _measurable(replace(spec, depth=1)).eval()
+            model(_inputs(model, 2, _DRY_RUN_LENGTH))
+        except Exception:  # noqa: BLE001 - the CPU then tells
+            return False
+    return True
 
 
 def _decode_once(model: CarrierLayer | GivenLanguageModel, inputs: torch.Tensor) -> None:

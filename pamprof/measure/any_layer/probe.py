@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -141,6 +142,7 @@ def main() -> None:
     """ProbeAnswer questions until standard input ends."""
     answers = os.dup(1)
     os.dup2(2, 1)  # what a layer prints is not an answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends this process
     from pamprof.measure.any_layer.inspection import LocalInspector
 
     inspector = LocalInspector()

@@ -36,9 +36,10 @@ def place_of(layer: str, fault: BaseException) -> str:
     """`` (file, line N)`` of the innermost frame in the layer's code; empty where no frame of a layer is known."""
     frames = [frame for each in _chain(fault) for frame in traceback.extract_tb(each.__traceback__)]
     package = _package_of(layer)
+    carried = any(Path(frame.filename).is_relative_to(_CARRIER) for frame in frames)  # then no file of ours is to blame
     for is_wanted in (
         lambda path: package is not None and path.is_relative_to(package),
-        lambda path: path.is_relative_to(_LAYERS) and not path.is_relative_to(_CARRIER),
+        lambda path: not carried and path.is_relative_to(_LAYERS),
         _is_outside,
     ):
         found = [frame for frame in frames if is_wanted(Path(frame.filename))]
