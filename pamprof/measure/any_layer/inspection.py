@@ -59,12 +59,17 @@ class LocalInspector(Inspector):
         return told(spec, read)
 
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
-        """Made on the meta device, or on the CPU where its code does not allow that; run once in a process."""
+        """Made on the meta device, or on the CPU where its code does not allow that.
+
+        Run once on the CPU in a process; at other widths on the meta device, and on the CPU where that fails.
+        """
         module = told(spec, lambda: _made(spec))
         carrier = told(spec, lambda: carrier_for(spec, module))
         source = spec.source or ""
         if source not in self._dry_run:
             self._dry_run[source] = told(spec, lambda: _dry_run(spec))
+        elif not _runs_on_meta(spec):
+            told(spec, lambda: _dry_run(spec))  # a width that the factory takes and the forward pass refuses
         dry_run = self._dry_run[source]
         return BlockFacts(
             parameter_count=sum(
@@ -193,6 +198,16 @@ def _decode_reason(model: CarrierLayer | GivenLanguageModel, inputs: torch.Tenso
             return fault_sentence("its cache", exc)
         return None
     return NO_DECODE
+
+
+def _runs_on_meta(spec: LayerSpec) -> bool:
+    with torch.device("meta"), torch.no_grad():
+        try:
+            model = _measurable(replace(spec, depth=1)).eval()
+            model(_inputs(model, 2, _DRY_RUN_LENGTH))
+        except Exception:  # noqa: BLE001 - the CPU then tells
+            return False
+    return True
 
 
 def _decode_once(model: CarrierLayer | GivenLanguageModel, inputs: torch.Tensor) -> None:

@@ -139,7 +139,8 @@ def attempt_with(
         kind = SkipKind.UNSUPPORTED if isinstance(exc, UnsupportedError | UsageError) else SkipKind.INCORRECT
         reason = str(exc)
         if exc.__cause__ is not None:
-            reason, trace = f"{reason}{place_of(layer, exc)}", fault_traceback(exc)
+            place, trace = place_of(layer, exc), fault_traceback(exc)
+            reason = reason if place in reason else f"{reason}{place}"
         if runner.device.is_out_of_memory(exc):  # during a capture
             kind, reason = SkipKind.OUT_OF_MEMORY, runner.out_of_memory_reason(workload)
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - a layer may raise anything; the others must be measured

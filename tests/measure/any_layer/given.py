@@ -81,6 +81,19 @@ class DiagonalStateSpace(nn.Module):
         return torch.fft.irfft(spectrum, n=2 * time)[..., :time].mT
 
 
+class RefusesLater(nn.Module):
+    """A width that fails in the forward pass alone."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.map = nn.Linear(width, width)
+
+    def forward(self, x):
+        if x.shape[-1] % 8:
+            raise ValueError(f"{x.shape[-1]} channels")
+        return self.map(x)
+
+
 def raises(width):
     raise RuntimeError("no such thing\nand this is a second line")
 

@@ -134,6 +134,18 @@ def test_a_match_keeps_the_depth_and_steps_over_widths_that_the_factory_refuses(
     assert abs(residual) < 0.01
 
 
+def test_a_width_that_only_the_forward_pass_refuses_is_stepped_over_and_its_own_line_told():
+    made = layer("given", "RefusesLater")
+    spec = made.preset("tiny")
+    assert spec.model_dim == 72
+    assert made.resize(spec, 76) is None
+    with pytest.raises(
+        PamprofError, match=r"width 76: ValueError: 76 channels \(tests/measure/any_layer/given.py, line"
+    ):
+        made.facts(replace(spec, model_dim=76))
+    assert made.resize(spec, 80).model_dim == 80
+
+
 def test_without_a_match_a_layer_has_the_width_of_the_preset():
     pam = definition("pam").preset("tiny")
     register(layer("as_given", "gru"))
