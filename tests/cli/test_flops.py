@@ -81,6 +81,7 @@ LAYERS = dedent("""
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "layers_that_print.py").write_text(LAYERS)
+    (tmp_path / "profile.py").write_text("raise RuntimeError('in place of the one that torch imports')\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
