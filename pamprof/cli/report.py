@@ -42,9 +42,9 @@ def report(
     from pamprof.records.store import merged
 
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
-    if not records.runs:
+    if not (records.runs or records.profiles):
         raise RecordError("the records hold no run to report; measure with pamprof compare")
-    quote, choice = paid_with(
+    records, quote, choice = paid_with(
         records,
         price=price,
         prices=prices,

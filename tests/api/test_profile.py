@@ -100,7 +100,8 @@ def test_tokens_and_dollars_follow_from_the_median_step(run):
     assert row["tokens_per_second_median"] == pytest.approx(ROWS / step)
     assert row["usd_per_step"] == pytest.approx(step * 3.6 / 3600)
     assert row["usd_per_million_tokens"] == pytest.approx(step * 3.6 / 3600 / ROWS * 1e6)
-    assert set(run.to_frame().dtypes.astype(str)) == {"Float64", "Int64"}
+    assert set(run.to_frame().dtypes.astype(str)) == {"Float64", "Int64", "string"}
+    assert (row["micro_batch_count"], row["timed_step_count"], row["tokens_per_step"]) == (1, 10, ROWS)
 
 
 def test_the_machine_is_watched_during_the_timed_steps_alone(run):

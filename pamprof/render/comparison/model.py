@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pamprof.render.arms import Arm
     from pamprof.render.charts import Chart
     from pamprof.render.serving.page_view import ServingPageView
+    from pamprof.render.training.figures import TrainingView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +233,7 @@ class ReportView:
         roof_shares: What the baseline reaches of the device's ceilings in each phase, or why that is unknown.
         command: What reproduces them.
         serving: What serving costs; None where no sweep was measured.
+        loops: Profiled training loops among the records.
     """
 
     title: str
@@ -257,6 +259,7 @@ class ReportView:
     roof_shares: str
     command: str
     serving: ServingPageView | None = None
+    loops: tuple[TrainingView, ...] = ()
 
     def column(self, name: str) -> Column:
         """The numeric column of that name."""

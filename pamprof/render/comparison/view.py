@@ -26,6 +26,7 @@ from pamprof.render.comparison.model import ReportView
 from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped, trace_links
 from pamprof.render.comparison.tiles import tiles
 from pamprof.render.text import cleaned, listed, plural
+from pamprof.render.training.report import training_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,6 +96,7 @@ def build_view(
             roof_shares=roof_shares(inputs),
             command=session.command if session is not None else "",
             serving=serving,
+            loops=training_views(records.profiles),
         )
     )
 
