@@ -1,5 +1,6 @@
 """Options from a file: what it may say, how a fault in it is told, several sweeps, and writing it."""
 
+import re
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,6 +169,13 @@ def test_a_fault_is_one_sentence_with_file_line_and_key(tmp_path, text, said):
     assert sentence.startswith(f"pamprof: {said}")
 
 
+def test_help_is_given_whatever_the_file_holds(tmp_path):
+    (tmp_path / "c.toml").write_text("zzz = 1")
+    result = run("compare", "--config", "c.toml", "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "--save-config" in result.stdout
+
+
 def test_a_fault_of_the_command_line_is_not_laid_on_the_file(tmp_path):
     (tmp_path / "c.toml").write_text("scope = 'modle'\nseed = 1\n")
     result = run("compare", "--dry-run", "--config", "c.toml", "--scope", "leyer", cwd=tmp_path)
@@ -325,3 +333,16 @@ def test_the_recorded_command_needs_no_file_and_names_no_path_of_this_machine(tm
         "pamprof compare --checkpoint pam=w.pt --seed 1",
     ]
     assert commands == [(each, each) for each in expected]
+
+
+def test_the_file_that_the_readme_shows_is_two_sweeps(tmp_path):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```toml\n(.*?)```", readme, flags=re.DOTALL)
+    path = tmp_path / "sweep.toml"
+    path.write_text(shown)
+    (short, long), _ = parameters("compare", ["--config", str(path)], tmp_path)
+    for each in (short, long):
+        assert (each["preset"], each["layer"]) == ("25m", ["transformer", "pam", "gru=my_layers.py:gru"])
+        assert each["layer_arg"] == ["gru.num_layers=2"]
+    assert short["batch_size"] == ["train=3,18", "decode=1"]
+    assert (long["phase"], long["sequence_length"]) == ("prefill", ["16k", "64k"])

@@ -12,11 +12,17 @@ from safetensors.torch import save_file
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.measure.any_layer.inspection import LocalInspector
+from pamprof.measure.flops.target.known import registered
+from pamprof.measure.flops.target.request import CountedPhase, CountRequest
+from pamprof.measure.serving.request import SWEEP, SweepRequest
+from pamprof.measure.session.arm_runner import ArmRunner
 from pamprof.measure.session.matched_arms import planned_arms
+from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.stored_sizes import stored_spec
+from pamprof.measure.session.wire import GroupRequest, decode_request, encode_request
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.checkpoints.files import identity, read_shapes, read_weights
-from pamprof.workloads.checkpoints.weights import know_checkpoints
+from pamprof.workloads.checkpoints.weights import know_checkpoints, weights_of
 from pamprof.workloads.layers.foreign.definition import ForeignDefinition
 from pamprof.workloads.registry import definition
 
@@ -413,3 +419,48 @@ def test_a_layer_that_builds_itself_has_to_load_its_weights_itself(tmp_path):
     torch.save({"weight": torch.zeros(1)}, path)
     with pytest.raises(UsageError, match=r"--checkpoint own: its package builds the layer itself; let it load w\.pt"):
         stored_spec(SimpleNamespace(name="own"), path, preset="tiny", sizes={})
+
+
+def test_a_worker_is_told_where_the_files_lie(tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save({"weight": torch.arange(3)}, path)
+    request = GroupRequest(
+        session_id="s", group_id="g", origin_seconds=0.0, device="cpu", workloads=(), done=(), settings=Settings(),
+        ceilings=False, checkpoints={identity(path): str(path)},
+    )  # fmt: skip
+    ArmRunner(decode_request(encode_request(request)))
+    assert torch.equal(weights_of(identity(path)).tensors["weight"], torch.arange(3))
+    with pytest.raises(UsageError, match=r"nothing is known of the checkpoint other\.pt sha256:0"):
+        weights_of("other.pt sha256:0")
+
+
+def sweep_request(tmp_path, checkpoints):
+    return SweepRequest(
+        command="", output_dir=tmp_path, resume=False, device="cpu", preset="tiny", layers=("pam",),
+        implementations=(), state_dtypes=(Dtype.FLOAT32, Dtype.BFLOAT16), execution=None, dtype=None, contexts=(),
+        prompts=(), largest_batch=1, time_budget_seconds=None, settings={}, checkpoints=checkpoints,
+    )  # fmt: skip
+
+
+def test_a_sweep_visits_the_files_sizes_in_every_dtype_of_the_state(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(tensors_of(spec_of("pam")), path)
+    plan = SWEEP.plan(sweep_request(tmp_path, {"pam": path}), "cpu", None)
+    assert plan.preset is None
+    assert {(workload.spec.checkpoint, workload.spec.depth) for workload in plan.pending} == {(identity(path), 2)}
+    assert {workload.spec.state_dtype for workload in plan.pending} == {None, Dtype.BFLOAT16}
+    with pytest.raises(UsageError, match="--checkpoint names llama, which is not measured; layers are pam"):
+        SWEEP.plan(sweep_request(tmp_path, {"llama": path}), "cpu", None)
+
+
+def test_a_count_takes_its_sizes_from_the_file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    tensors = tensors_of(spec_of("pam"))
+    save_file(tensors, path)
+    request = CountRequest(
+        target="pam", is_configuration=False, batch_size=1, sequence_length=8, phase=CountedPhase.FORWARD,
+        timeout_seconds=60.0, implementation="planar", checkpoint=str(path),
+    )  # fmt: skip
+    found = registered(request, 8)(torch.device("meta"))
+    assert sum(p.numel() for p in found.module.parameters()) == sum(t.numel() for t in tensors.values())
+    assert found.description == f"sizes of {identity(path)}, model, planar"

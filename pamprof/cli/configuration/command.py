@@ -79,7 +79,7 @@ class ConfiguredCommand(PlainNumbers):
         given = list(args)
         written, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         path = written.get("config")
-        if path is None or ctx.resilient_parsing:
+        if path is None or written.get("help") or ctx.resilient_parsing:
             rest = super().parse_args(ctx, args)
             ctx.obj = [(Invocation(words=self._words(ctx)), ctx)]
             return rest

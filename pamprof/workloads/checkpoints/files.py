@@ -86,7 +86,7 @@ def _read(path: Path, device: str, version: tuple[int, int]) -> StoredModel:
     del version  # likewise
     with path.open("rb") as stream:
         begin = stream.read(9)
-    content = _safetensors(path, device) if begin[8:9] == b"{" else _torch_file(path, device)
+    content = _safetensors(path, device) if begin[8:9] == b"{" else _torch_file(path, device, is_zip=begin[:2] == b"PK")
     for name in _WRAPPINGS:
         inner = content.get(name)
         if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
@@ -117,11 +117,16 @@ def _safetensors(path: Path, device: str) -> Mapping[str, object]:
         raise UsageError(f"{path.name} is no whole safetensors file ({error}); save or fetch it again") from None
 
 
-def _torch_file(path: Path, device: str) -> Mapping[str, object]:
+def _torch_file(path: Path, device: str, *, is_zip: bool) -> Mapping[str, object]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own about pickles that it will refuse
-            content = torch.load(path, map_location=device, weights_only=True)
+            content = torch.load(
+                path,
+                map_location=device,
+                weights_only=True,
+                mmap=is_zip and device == "cpu",  # the optimizer's share of the file is never read
+            )
     except (
         pickle.UnpicklingError,
         RuntimeError,
