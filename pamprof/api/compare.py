@@ -195,7 +195,9 @@ def compare(
     folder = Path(tempfile.mkdtemp(prefix="pamprof-") if output_dir is None else output_dir)
     try:
         options["layer"] = _layers(layers, folder)
-        request = compare_request(command=command_of(options), output_dir=folder, resume=resume, **options)
+        shown = None if options["layer"] is None else [text.replace(f"{folder}/", "") for text in options["layer"]]
+        command = command_of({**options, "layer": shown})
+        request = compare_request(command=command, output_dir=folder, resume=resume, **options)
         result = Result(_measured(request, look_up, progress=progress))
     except BaseException:
         if output_dir is None:

@@ -189,8 +189,8 @@ class profile:  # noqa: N801 - called like a function, entered like a file
 
         return "pamprof.profile(…), not over" if self._record is None else training_text(self._view)
 
-    def _repr_html_(self) -> str:
-        """For notebooks: light and dark, without a script, without a style that reaches beyond it."""
+    def _repr_html_(self) -> str | None:
+        """For notebooks: light and dark, without a script, without style beyond it; None until it is over."""
         from pamprof.render.formats.html import render_training
 
-        return render_training((self._view,))
+        return None if self._record is None else render_training((self._view,))

@@ -280,6 +280,8 @@ def test_a_declared_layer_is_known_by_its_name_and_is_called_by_it(asked, tmp_pa
     )
     (request,) = asked
     assert request.layers == ("pam", "named_in_a_cell", "without_decode", "made_elsewhere")
+    assert str(tmp_path) not in request.command
+    assert "named_in_a_cell=named_in_a_cell.pickle:named_in_a_cell" in request.command
     assert request.sources == {
         "named_in_a_cell": f"{tmp_path}/named_in_a_cell.pickle:named_in_a_cell",
         "without_decode": "tests.measure.any_layer.given:WithoutDecode",

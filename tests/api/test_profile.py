@@ -259,6 +259,8 @@ def test_a_loop_that_fails_is_left_as_it_was(steps):
     assert dict(hooks._global_optimizer_post_hooks) == before
     with pytest.raises(UsageError, match="not over"):
         _ = run.record
+    assert run._repr_html_() is None  # a notebook then shows the text
+    assert repr(run) == "pamprof.profile(…), not over"
 
 
 def test_an_interrupted_loop_keeps_its_steps():

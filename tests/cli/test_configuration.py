@@ -1,6 +1,5 @@
 """Options from a file: what it may say, how a fault in it is told, several sweeps, and writing it."""
 
-import re
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -335,14 +334,15 @@ def test_the_recorded_command_needs_no_file_and_names_no_path_of_this_machine(tm
     assert commands == [(each, each) for each in expected]
 
 
-def test_the_file_that_the_readme_shows_is_two_sweeps(tmp_path):
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```toml\n(.*?)```", readme, flags=re.DOTALL)
+def test_tables_for_layers_and_their_arguments_and_for_phases(tmp_path):
     path = tmp_path / "sweep.toml"
-    path.write_text(shown)
+    path.write_text(
+        'layer = ["transformer", {gru = "my_layers.py:gru"}]\nlayer-arg = {gru = {num_layers = 2}}\n'
+        "[sweep.short]\nbatch-size = {train = [3, 18], decode = 1}\n"
+        '[sweep.long]\nphase = "prefill"\nsequence-length = ["16k", "64k"]\n'
+    )
     (short, long), _ = parameters("compare", ["--config", str(path)], tmp_path)
     for each in (short, long):
-        assert (each["preset"], each["layer"]) == ("25m", ["transformer", "pam", "gru=my_layers.py:gru"])
-        assert each["layer_arg"] == ["gru.num_layers=2"]
+        assert (each["layer"], each["layer_arg"]) == (["transformer", "gru=my_layers.py:gru"], ["gru.num_layers=2"])
     assert short["batch_size"] == ["train=3,18", "decode=1"]
     assert (long["phase"], long["sequence_length"]) == ("prefill", ["16k", "64k"])

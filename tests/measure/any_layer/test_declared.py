@@ -149,8 +149,11 @@ def test_what_does_not_hold_is_one_sentence_that_names_the_layer(factory, senten
 @pytest.mark.parametrize(
     ("factory", "sentence"),
     [
-        ("has_no_gradient", "its oracle gives a tensor without a gradient; compute it with operators of torch"),
-        ("oracle_of_another_shape", r"its oracle gives \[2, 48\] for an input \[2, 19, 48\]"),
+        (
+            "has_no_gradient",
+            "the oracle of given gives a tensor without a gradient; compute it with operators of torch",
+        ),
+        ("oracle_of_another_shape", r"the oracle of given gives \[2, 48\] for an input \[2, 19, 48\]"),
     ],
 )
 def test_an_oracle_that_cannot_be_one_is_refused(factory, sentence):

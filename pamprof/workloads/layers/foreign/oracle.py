@@ -61,12 +61,13 @@ def observed(
 
 
 class AuthorsOracle(nn.Module):
-    """What the author's ``oracle`` says that ``module`` computes."""
+    """What the author's ``oracle`` says that ``module`` of the layer called ``name`` computes."""
 
-    def __init__(self, module: nn.Module, oracle: Callable[..., Tensor]) -> None:
+    def __init__(self, module: nn.Module, oracle: Callable[..., Tensor], name: str) -> None:
         super().__init__()
         self.module = module
         self.oracle = oracle
+        self.name = name
 
     def forward(self, x: Tensor, **keywords: object) -> Tensor:
         """The right output of ``x``: of its shape, or the logits of ids.
@@ -78,9 +79,13 @@ class AuthorsOracle(nn.Module):
         output = self.oracle(self.module, x)
         if not isinstance(output, Tensor) or output.shape[: x.ndim] != x.shape:
             found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise UnsupportedError(f"its oracle gives {found} for an input {list(x.shape)}; a layer keeps that shape")
+            raise UnsupportedError(
+                f"the oracle of {self.name} gives {found} for an input {list(x.shape)}; a layer keeps that shape"
+            )
         if torch.is_grad_enabled() and not output.requires_grad:
-            raise UnsupportedError("its oracle gives a tensor without a gradient; compute it with operators of torch")
+            raise UnsupportedError(
+                f"the oracle of {self.name} gives a tensor without a gradient; compute it with operators of torch"
+            )
         return output
 
 
@@ -96,11 +101,11 @@ def right_by(
     Of steps the output of a forward pass at the same positions.
     """
     if isinstance(layer, GivenLanguageModel):
-        layer.given = AuthorsOracle(layer.given, oracle)
+        layer.given = AuthorsOracle(layer.given, oracle, layer.spec.layer)
     else:
         for block in layer.blocks:
             assert isinstance(block, CarrierBlock)
-            block.given = AuthorsOracle(block.given, oracle)
+            block.given = AuthorsOracle(block.given, oracle, layer.spec.layer)
     if phase is Phase.TRAIN:
         return observed(layer, inputs, along, phase)
     whole = isinstance(layer, GivenLanguageModel)
