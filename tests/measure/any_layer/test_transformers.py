@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from pamprof.measure.any_layer.inspection import LocalInspector
+from pamprof.measure.flops.target.count import count
+from pamprof.measure.flops.target.request import CountedPhase, CountRequest
 from pamprof.measure.memory.storage_tracker import held_bytes
 from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.layers.foreign.definition import ForeignDefinition
@@ -113,6 +115,21 @@ def test_flops_of_a_block_are_those_derived_by_hand(made, name):
     counted = each.flop_count(spec, phase=Phase.PREFILL, **sizes).matrix_flop_count
     angles = WIDTH * TIME if name.startswith("llama") else 0  # a product of frequencies and positions before 5.24
     assert counted in (BLOCKS[name], BLOCKS[name] + angles)
+
+
+@pytest.mark.parametrize("name", ["gpt2_block", "llama_decoder_layer", "gpt2_model"])
+def test_counting_alone_calls_them_the_same_way(name):
+    is_model = name == "gpt2_model"
+    sizes = (("depth", "2"), ("vocabulary_size", "2048"), ("maximum_sequence_length", "64")) if is_model else ()
+    answer = count(
+        CountRequest(
+            target=f"examples/{name}.py:{name}", is_configuration=False, batch_size=BATCH, sequence_length=TIME,
+            phase=CountedPhase.FORWARD, timeout_seconds=60, width=WIDTH, arguments=sizes,
+        )
+    )  # fmt: skip
+    counted = answer.flops.matrix_flop_count
+    expected = DEPTH * BLOCKS["gpt2_block"] + TIME * HEAD if is_model else BLOCKS[name]
+    assert counted - expected in (0, WIDTH * TIME)  # see above
 
 
 def test_decode_attends_to_the_context_and_to_itself(made):
