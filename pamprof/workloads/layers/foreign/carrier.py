@@ -42,6 +42,7 @@ _MODEL_SIZES = {
     "vocabulary_size": _VOCABULARY_NAMES,
     "depth": ("depth", "num_layers", "n_layer", "num_hidden_layers"),
     "maximum_sequence_length": ("maximum_sequence_length", "max_position_embeddings"),
+    "dropout": ("dropout",),
 }
 
 NO_DECODE = (
