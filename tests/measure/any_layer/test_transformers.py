@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pamprof.errors import UnsupportedError
 from pamprof.measure.any_layer.inspection import LocalInspector
 from pamprof.measure.flops.target.count import count
 from pamprof.measure.flops.target.request import CountedPhase, CountRequest
@@ -162,8 +163,12 @@ def test_a_whole_model_is_sized_by_its_width_and_has_no_single_block(monkeypatch
     (residual,) = (found.residual for found in arm.residuals if found.axis == "parameters")
     assert arm.spec.depth == DEPTH
     assert abs(residual) < 0.05  # the nearest width of a multiple of 8
-    with pytest.raises(Exception, match="given is a whole model and has no single block; use --scope model"):
-        each.parameter_count(arm.spec, Scope.LAYER)
+    for ask in (
+        lambda: each.flop_count(arm.spec, phase=Phase.TRAIN, scope=Scope.LAYER, batch_size=1, sequence_length=8),
+        lambda: each.build(arm.spec, implementation="module", scope=Scope.LAYER, device=CPU, seed=0),
+    ):
+        with pytest.raises(UnsupportedError, match="given is a whole model and has no single block; use --scope model"):
+            ask()
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -220,5 +225,5 @@ def test_a_cache_that_fails_costs_decode_alone(monkeypatch):
     spec = each.preset("tiny")
     assert each.phases == (Phase.TRAIN, Phase.PREFILL)
     assert each.no_decode_reason.startswith("its cache: ValueError: no such cache")
-    with pytest.raises(Exception, match="layer given: its cache: ValueError: no such cache"):
+    with pytest.raises(UnsupportedError, match="layer given: its cache: ValueError: no such cache"):
         each.oracle_error(spec, implementation="module", phase=Phase.DECODE, device=CPU, dtype=Dtype.FLOAT32, seed=0)

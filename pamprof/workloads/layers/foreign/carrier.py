@@ -45,6 +45,7 @@ _MODEL_SIZES = {
     "dropout": ("dropout",),
 }
 
+NO_BLOCK = "is a whole model and has no single block; use --scope model"
 NO_DECODE = (
     "it has no state to decode with: neither initial_state(batch_size) and step(x, state), nor a cache of transformers"
 )
@@ -173,7 +174,10 @@ class CarrierBlock(nn.Module):
     def __init__(self, spec: LayerSpec, given: nn.Module | None = None) -> None:
         super().__init__()
         self.given = own_module(spec) if given is None else given
-        self.mixes = carrier_for(spec, self.given) == MIXER
+        carrier = carrier_for(spec, self.given)
+        if carrier == MODEL:
+            raise UnsupportedError(f"{spec.layer} {NO_BLOCK}")
+        self.mixes = carrier == MIXER
         self.call = None if steps_of(self.given) is not None else transformers_forward(self.given)
         self.rotary = None if self.call is None else self.call.rotary_embedding(self.given)
         self.dropout = spec.dropout

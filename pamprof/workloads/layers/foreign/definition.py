@@ -25,6 +25,7 @@ from pamprof.workloads.layers.common.relative_error import relative_error
 from pamprof.workloads.layers.foreign.carrier import (
     MIXER,
     MODEL,
+    NO_BLOCK,
     NO_DECODE,
     CarrierBlock,
     CarrierLanguageModel,
@@ -193,10 +194,11 @@ class ForeignDefinition(BaseDefinition):
     def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
         """Those of the module, counted; with two norms and the feed-forward 2·D·h + h + D where the carrier adds them.
 
-        A model has V·D of the tied embedding and 2·D of its final norm besides; of a whole model all are its own.
+        A model has V·D of the tied embedding and 2·D of its final norm besides; of a whole model all are its own, in
+        either scope.
         """
         width, hidden = spec.model_dim, spec.hidden_dim
-        facts = self._facts_in(spec, scope)
+        facts = self.facts(spec)
         block = facts.parameter_count
         if facts.carrier == MODEL:
             return block
@@ -254,7 +256,7 @@ class ForeignDefinition(BaseDefinition):
     def _facts_in(self, spec: LayerSpec, scope: Scope) -> BlockFacts:
         facts = self.facts(spec)
         if scope is Scope.LAYER and facts.carrier == MODEL:
-            raise UnsupportedError(f"{self.name} is a whole model and has no single block; use --scope model")
+            raise UnsupportedError(f"{self.name} {NO_BLOCK}")
         return facts
 
     def implementation_flop_count(
