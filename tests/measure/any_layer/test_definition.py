@@ -169,11 +169,17 @@ def test_a_whole_model_is_measured_as_it_is():
 
 def test_a_model_of_one_size_needs_the_vocabulary_of_all_arms():
     made = layer("given", "fixed_model", "(carrier='model')")
-    sentence = r"the model returned \[2, 8, 100\] for ids \[2, 8\], no logits of the 2048 tokens that all arms share"
+    spec = made.preset("tiny")
+    sentence = "given has 100 tokens and the other arms 2048; give --vocabulary-size 100, or let its factory take"
     with pytest.raises(UnsupportedError, match=sentence):
-        made.preset("tiny")
-    spec = replace(layer("given", "gru").preset("tiny"), source=made.source, vocabulary_size=100)
-    assert made.parameter_count(spec, Scope.MODEL) == 100 * 24 + 24**2 + 24
+        made.parameter_count(spec, Scope.MODEL)
+    same = replace(spec, vocabulary_size=100)
+    assert made.parameter_count(same, Scope.MODEL) == 100 * 24 + 24**2 + 24
+    register(made)
+    pam = replace(definition("pam").preset("tiny"), vocabulary_size=100)
+    (arm,) = match(pam, ["given"], axis="parameters", sequence_length=16, dtype=Dtype.FLOAT32)
+    assert arm.spec.vocabulary_size == 100
+    made.check(arm.spec)
 
 
 def test_a_width_that_only_the_forward_pass_refuses_is_stepped_over_and_its_own_line_told():

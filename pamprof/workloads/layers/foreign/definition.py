@@ -61,6 +61,7 @@ class BlockFacts:
         carrier: ``mixer``, ``block`` or ``model``; the module itself is the model in the last case.
         states: Of its state or cache, by dtype; none where it does not decode.
         no_decode_reason: Why it does not; None where it does.
+        vocabulary_size: Of a whole model whose factory does not take one; None for all others.
     """
 
     parameter_count: int
@@ -69,6 +70,7 @@ class BlockFacts:
     carrier: str = MIXER
     states: tuple[StateSize, ...] = ()
     no_decode_reason: str | None = None
+    vocabulary_size: int | None = None
 
 
 class Inspector(Protocol):
@@ -200,6 +202,11 @@ class ForeignDefinition(BaseDefinition):
         width, hidden = spec.model_dim, spec.hidden_dim
         facts = self.facts(spec)
         block = facts.parameter_count
+        if facts.vocabulary_size not in (None, spec.vocabulary_size):
+            raise UnsupportedError(
+                f"{self.name} has {facts.vocabulary_size} tokens and the other arms {spec.vocabulary_size}; "
+                f"give --vocabulary-size {facts.vocabulary_size}, or let its factory take vocabulary_size"
+            )
         if facts.carrier == MODEL:
             return block
         if facts.carrier == MIXER:
