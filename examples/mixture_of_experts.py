@@ -23,7 +23,7 @@ class Experts(nn.Module):
         order = chosen.argsort(stable=True)
         experts = torch.arange(self.up.shape[0], device=x.device)
         ends = (chosen[:, None] == experts).sum(0).cumsum(0).to(torch.int32)
-        dtype = torch.bfloat16 if x.is_cuda else x.dtype  # what its kernel on a GPU multiplies
+        dtype = x.dtype if x.device.type == "cpu" else torch.bfloat16  # what its kernel on a GPU multiplies
         hidden = functional.grouped_mm(x[order].to(dtype), self.up.to(dtype), offs=ends)
         found = functional.grouped_mm(functional.gelu(hidden), self.down.to(dtype), offs=ends)
         return torch.empty_like(x).index_copy(0, order, found.to(x.dtype)) * weight[:, None].to(x.dtype)

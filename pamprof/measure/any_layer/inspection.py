@@ -23,11 +23,13 @@ from pamprof.workloads.layers.foreign.carrier import (
     carrier_for,
     declaration,
     has_complex,
+    makes_models,
     own_module,
     steps_of,
 )
 from pamprof.workloads.layers.foreign.definition import BlockFacts, Declared, Inspector, StateSize
 from pamprof.workloads.layers.foreign.language_model import GivenLanguageModel
+from pamprof.workloads.layers.foreign.source import load, parse_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,11 +68,15 @@ class LocalInspector(Inspector):
         module = told(spec, lambda: _made(spec))
         carrier = told(spec, lambda: carrier_for(spec, module))
         source = spec.source or ""
-        if source not in self._dry_run:
+        is_known = source in self._dry_run
+        if not is_known:
             self._dry_run[source] = told(spec, lambda: _dry_run(spec))
-        elif not _runs_on_meta(spec):
-            told(spec, lambda: _dry_run(spec))  # a width that the factory takes and the forward pass refuses
         dry_run = self._dry_run[source]
+        vocabulary_size = dry_run.vocabulary_size
+        if vocabulary_size is not None:
+            spec = replace(spec, vocabulary_size=vocabulary_size)
+        if is_known and not _runs_on_meta(spec):
+            told(spec, lambda: _dry_run(spec))  # a width that the factory takes and the forward pass refuses
         return BlockFacts(
             parameter_count=sum(
                 parameter.numel() * (2 if parameter.is_complex() else 1) for parameter in module.parameters()
@@ -80,6 +86,7 @@ class LocalInspector(Inspector):
             carrier=carrier,
             states=told(spec, lambda: _states(spec)) if Phase.DECODE in dry_run.phases else (),
             no_decode_reason=dry_run.no_decode_reason,
+            vocabulary_size=vocabulary_size,
         )
 
     def flop_count(
@@ -133,10 +140,11 @@ def _made(spec: LayerSpec) -> nn.Module:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _DryRun:
-    """The phases that a module has, and why it does not decode."""
+    """The phases that a module has, why it does not decode, and the vocabulary that a whole model has by itself."""
 
     phases: tuple[Phase, ...]
     no_decode_reason: str | None = None
+    vocabulary_size: int | None = None
 
 
 def _measurable(spec: LayerSpec) -> CarrierLayer | GivenLanguageModel:
@@ -167,6 +175,11 @@ def _dry_run(spec: LayerSpec) -> _DryRun:
     model = _measurable(replace(spec, depth=1)).eval()
     inputs = _inputs(model, 2, _DRY_RUN_LENGTH)
     before = inputs.clone()
+    vocabulary_size = None
+    if isinstance(model, GivenLanguageModel) and not makes_models(load(parse_source(spec.source or ""))):
+        with torch.no_grad():
+            vocabulary_size = model.own_vocabulary_size(inputs)
+        model.spec = replace(model.spec, vocabulary_size=vocabulary_size or spec.vocabulary_size)
     with torch.no_grad():
         output = model(inputs)
     if not bool(output.isfinite().all()):
@@ -175,13 +188,17 @@ def _dry_run(spec: LayerSpec) -> _DryRun:
         raise UnsupportedError("it writes into its input; return a new tensor")
     wanted = declaration(spec).phases
     if wanted is not None and Phase.DECODE not in wanted:
-        return _DryRun(phases=wanted, no_decode_reason="the phases that it declares leave decode out")
+        return _DryRun(
+            phases=wanted,
+            no_decode_reason="the phases that it declares leave decode out",
+            vocabulary_size=vocabulary_size,
+        )
     reason = _decode_reason(model, inputs)
     if reason is None:
-        return _DryRun(phases=tuple(Phase) if wanted is None else wanted)
+        return _DryRun(phases=tuple(Phase) if wanted is None else wanted, vocabulary_size=vocabulary_size)
     if wanted is not None:
         raise UnsupportedError(f"it declares decode, but {reason}")
-    return _DryRun(phases=(Phase.TRAIN, Phase.PREFILL), no_decode_reason=reason)
+    return _DryRun(phases=(Phase.TRAIN, Phase.PREFILL), no_decode_reason=reason, vocabulary_size=vocabulary_size)
 
 
 def _decode_reason(model: CarrierLayer | GivenLanguageModel, inputs: torch.Tensor) -> str | None:

@@ -81,6 +81,34 @@ class DiagonalStateSpace(nn.Module):
         return torch.fft.irfft(spectrum, n=2 * time)[..., :time].mT
 
 
+class WholeModel(nn.Module):
+    """Token ids to logits by a sum over the past: a dictionary, and a step with the sum as state."""
+
+    def __init__(self, width, vocabulary_size, depth=1):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, width)
+        self.blocks = nn.ModuleList([nn.Linear(width, width) for _ in range(depth)])
+
+    def logits(self, hidden):
+        for block in self.blocks:
+            hidden = block(hidden).tanh()
+        return hidden @ self.embedding.weight.T
+
+    def forward(self, ids):
+        return {"loss": None, "logits": self.logits(self.embedding(ids).cumsum(1))}
+
+    def initial_state(self, batch_size):
+        return self.embedding.weight.new_zeros(batch_size, 1, self.embedding.embedding_dim)
+
+    def step(self, ids, state):
+        state = state + self.embedding(ids)
+        return self.logits(state), state
+
+
+def fixed_model():
+    return WholeModel(24, 100)
+
+
 class RefusesLater(nn.Module):
     """A width that fails in the forward pass alone."""
 

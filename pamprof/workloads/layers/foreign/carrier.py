@@ -9,7 +9,7 @@ Axes: B batch, T time, D model_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -44,8 +44,10 @@ _MODEL_SIZES = {
     "vocabulary_size": _VOCABULARY_NAMES,
     "depth": ("depth", "num_layers", "n_layer", "num_hidden_layers"),
     "maximum_sequence_length": ("maximum_sequence_length", "max_position_embeddings"),
+    "dropout": ("dropout",),
 }
 
+NO_BLOCK = "is a whole model and has no single block; use --scope model"
 NO_DECODE = (
     "it has no state to decode with: neither initial_state(batch_size) and step(x, state), nor a cache of transformers"
 )
@@ -87,10 +89,14 @@ def carrier_for(spec: LayerSpec, module: nn.Module) -> str:
     said = carrier_of(spec) or getattr(module, CARRIER, None)
     if said in (MIXER, BLOCK, MODEL):
         return str(said)
-    factory = load(parse_source(spec.source or ""))
-    if set(_VOCABULARY_NAMES) & set(parameters_of(factory)) or is_language_model(module):
+    if makes_models(load(parse_source(spec.source or ""))) or is_language_model(module):
         return MODEL
     return BLOCK if is_whole_block(module) else MIXER
+
+
+def makes_models(factory: Callable[..., object]) -> bool:
+    """Whether a factory takes the size of a vocabulary: what it makes has an embedding and a head of its own."""
+    return bool(set(_VOCABULARY_NAMES) & set(parameters_of(factory)))
 
 
 def own_module(spec: LayerSpec) -> nn.Module:
@@ -102,7 +108,7 @@ def own_module(spec: LayerSpec) -> nn.Module:
     factory = load(source)
     arguments: dict[str, object] = {name: value for name, value in source.arguments if name != CARRIER}
     taken = parameters_of(factory)
-    if carrier_of(spec) == MODEL or (carrier_of(spec) is None and set(_VOCABULARY_NAMES) & set(taken)):
+    if carrier_of(spec) == MODEL or (carrier_of(spec) is None and makes_models(factory)):
         for size, names in _MODEL_SIZES.items():
             name = next((name for name in names if name in taken), None)
             if name is not None and not set(names) & set(arguments):
@@ -181,7 +187,10 @@ class CarrierBlock(nn.Module):
     def __init__(self, spec: LayerSpec, given: nn.Module | None = None) -> None:
         super().__init__()
         self.given = own_module(spec) if given is None else given
-        self.mixes = carrier_for(spec, self.given) == MIXER
+        carrier = carrier_for(spec, self.given)
+        if carrier == MODEL:
+            raise UnsupportedError(f"{spec.layer} {NO_BLOCK}")
+        self.mixes = carrier == MIXER
         self.call = None if steps_of(self.given) is not None else transformers_forward(self.given)
         self.rotary = None if self.call is None else self.call.rotary_embedding(self.given)
         self.dropout = spec.dropout

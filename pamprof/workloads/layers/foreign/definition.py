@@ -25,6 +25,7 @@ from pamprof.workloads.layers.common.relative_error import relative_error
 from pamprof.workloads.layers.foreign.carrier import (
     MIXER,
     MODEL,
+    NO_BLOCK,
     NO_DECODE,
     CarrierBlock,
     CarrierLanguageModel,
@@ -62,6 +63,7 @@ class BlockFacts:
         carrier: ``mixer``, ``block`` or ``model``; the module itself is the model in the last case.
         states: Of its state or cache, by dtype; none where it does not decode.
         no_decode_reason: Why it does not; None where it does.
+        vocabulary_size: Of a whole model whose factory does not take one; None for all others.
     """
 
     parameter_count: int
@@ -70,6 +72,7 @@ class BlockFacts:
     carrier: str = MIXER
     states: tuple[StateSize, ...] = ()
     no_decode_reason: str | None = None
+    vocabulary_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,11 +241,17 @@ class ForeignDefinition(BaseDefinition):
     def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
         """Those of the module, counted; with two norms and the feed-forward 2·D·h + h + D where the carrier adds them.
 
-        A model has V·D of the tied embedding and 2·D of its final norm besides; of a whole model all are its own.
+        A model has V·D of the tied embedding and 2·D of its final norm besides; of a whole model all are its own, in
+        either scope.
         """
         width, hidden = spec.model_dim, spec.hidden_dim
-        facts = self._facts_in(spec, scope)
+        facts = self.facts(spec)
         block = facts.parameter_count
+        if facts.vocabulary_size not in (None, spec.vocabulary_size):
+            raise UnsupportedError(
+                f"{self.name} has {facts.vocabulary_size} tokens and the other arms {spec.vocabulary_size}; "
+                f"give --vocabulary-size {facts.vocabulary_size}, or let its factory take vocabulary_size"
+            )
         if facts.carrier == MODEL:
             return block
         if facts.carrier == MIXER:
@@ -299,7 +308,7 @@ class ForeignDefinition(BaseDefinition):
     def _facts_in(self, spec: LayerSpec, scope: Scope) -> BlockFacts:
         facts = self.facts(spec)
         if scope is Scope.LAYER and facts.carrier == MODEL:
-            raise UnsupportedError(f"{self.name} is a whole model and has no single block; use --scope model")
+            raise UnsupportedError(f"{self.name} {NO_BLOCK}")
         return facts
 
     def implementation_flop_count(
