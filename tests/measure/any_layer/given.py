@@ -260,7 +260,7 @@ def selects_what_is_not_there(width):
     select=lambda returned: returned["scores"],
     oracle=lambda module, ids: module.embed.weight[ids] @ module.head.weight.mT,
 )
-class WholeModel(nn.Module):
+class ScoredModel(nn.Module):
     """Token ids to logits, beside other logits of the same shape that come first."""
 
     def __init__(self, width, vocabulary_size):

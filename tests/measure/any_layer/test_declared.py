@@ -109,7 +109,7 @@ def test_the_gate_compares_with_the_authors_oracle(phase):
 
 @pytest.mark.parametrize("phase", [Phase.TRAIN, Phase.PREFILL])
 def test_a_whole_model_has_its_output_selected_and_an_oracle_too(phase):
-    error, oracle = error_of("WholeModel", phase)
+    error, oracle = error_of("ScoredModel", phase)
     assert oracle == "the oracle of given"
     assert error < 1e-5
 
