@@ -175,7 +175,16 @@ def setup(app: Sphinx) -> dict[str, bool]:
         if name.startswith("reports/") and not name.endswith("/README"):
             source[0] = f"---\norphan: true\n---\n\n{source[0]}"
 
+    def code_as_code(*event: Any) -> None:
+        """An indented block after a paragraph of a docstring is an example, with or without ``::``."""
+        lines = event[-1]
+        for place in reversed(range(2, len(lines))):
+            before, blank, line = lines[place - 2 : place + 1]
+            if line.startswith("    ") and not blank and before[:1].strip() and not before.endswith("::"):
+                lines[place:place] = ["::", ""]
+
     app.add_directive("from-code", FromCode)
+    app.connect("autodoc-process-docstring", code_as_code, priority=400)  # before napoleon
     app.connect("source-read", outside_the_navigation)
     app.set_translator("html", OpensFiles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

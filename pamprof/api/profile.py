@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 class profile:  # noqa: N801 - called like a function, entered like a file
     """Profile a training loop: time a step, memory and its parts, power, utilisation, MFU, dollars.
 
-    ::
-
         with pamprof.profile(tokens=batch * length) as run:
             for inputs in loader:
                 train(inputs)

@@ -67,17 +67,6 @@ def _parsed(words):
     return command.make_context(command.name, rest, parent=context)
 
 
-@pytest.mark.parametrize("words", [*PAMPROF, *(words for words in OF_REPORTS if words not in PAMPROF)], ids=shlex.join)
-def test_every_command_has_the_arguments_it_is_shown_with(words):
-    _parsed(words)
-
-
-@pytest.mark.parametrize("words", [("compare", "--colour"), ("cost", "sweep"), ("prices", "show"), ("diff",)])
-def test_a_command_that_the_program_would_refuse_is_noticed(words):
-    with pytest.raises(Exception, match=r"(?i)no such option|missing"):
-        _parsed(words)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with everything the commands read."""
@@ -91,6 +80,18 @@ def folder(tmp_path_factory):
         for name, text in files_in(document).items():
             (made / name).write_text(text, encoding="utf-8")
     return made
+
+
+@pytest.mark.parametrize("words", [*PAMPROF, *(words for words in OF_REPORTS if words not in PAMPROF)], ids=shlex.join)
+def test_every_command_has_the_arguments_it_is_shown_with(words, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    _parsed(words)
+
+
+@pytest.mark.parametrize("words", [("compare", "--colour"), ("cost", "sweep"), ("prices", "show"), ("diff",)])
+def test_a_command_that_the_program_would_refuse_is_noticed(words):
+    with pytest.raises(Exception, match=r"(?i)no such option|missing"):
+        _parsed(words)
 
 
 def _as_run(words):

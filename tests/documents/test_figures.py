@@ -74,10 +74,15 @@ def test_a_factor_in_a_document_is_the_records(document, words, report, arm):
     assert words.format(1 / ratio(report, arm)) in said_in(document)
 
 
+def answers():
+    """Objections of the FAQ with their answers."""
+    parts = re.split(r"^## (.+)\n", text_of(REPOSITORY / FAQ), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
 def passages():
     """What rests on a committed report: answers of the FAQ, and paragraphs of other pages that link to one."""
-    parts = re.split(r"^## (.+)\n", text_of(REPOSITORY / FAQ), flags=re.MULTILINE)
-    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    found = answers()
     for page in PAGES:
         if page.name not in {"faq.md", "index.md"}:
             paragraphs = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE).split("\n\n")
@@ -86,9 +91,9 @@ def passages():
 
 
 def reports_of(text):
-    """Files of reports that a passage links to."""
+    """Texts of reports that a passage links to; a page or a picture is no text."""
     targets = (link.partition("#")[0] for link in links(text) if link.startswith("../reports/"))
-    return tuple(REPOSITORY / "docs" / target for target in dict.fromkeys(targets))
+    return tuple(REPOSITORY / "docs" / target for target in dict.fromkeys(targets) if target.endswith((".md", ".txt")))
 
 
 def numbers(text):
@@ -97,12 +102,20 @@ def numbers(text):
     return set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w]|\.\d)", joined))
 
 
+def measured_in(text):
+    """Numbers of a passage that a report must have; those of one digit are in every file."""
+    prose = re.sub(r"\]\([^)]*\)|`[^`]*`|arXiv:[\d.]+|\b[A-Z]\w+ 2 to 4\b", "", text)
+    return {number for number in numbers(prose) if len(number) > 1}
+
+
 @pytest.mark.parametrize("passage", passages())
 def test_every_number_of_a_passage_is_in_a_report_that_it_links_to(passage):
     text = passages()[passage]
-    assert reports_of(text), "an answer rests on a committed report"
     known = set().union(*(numbers(text_of(report)) for report in reports_of(text)))
-    prose = re.sub(r"\]\([^)]*\)|`[^`]*`|arXiv:[\d.]+|\b[A-Z]\w+ 2 to 4\b", "", text)
-    measured = {number for number in numbers(prose) if len(number) > 1}  # one digit is in every file
-    assert measured, "such a passage has a figure"
-    assert measured - known - PERPLEXITIES == set()
+    assert measured_in(text) - known - PERPLEXITIES == set()
+
+
+@pytest.mark.parametrize("objection", answers())
+def test_every_answer_has_a_measured_figure_and_its_report(objection):
+    assert reports_of(answers()[objection])
+    assert measured_in(answers()[objection])

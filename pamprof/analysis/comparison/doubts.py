@@ -13,6 +13,7 @@ from pamprof.devices.parts import part_of
 from pamprof.records import Execution, StopReason
 from pamprof.statistics import (
     FEWEST_PROCESSES,
+    Stationarity,
     StationarityVerdict,
     Verdict,
     half_width,
@@ -249,10 +250,10 @@ def _of_processes(run: JoinedRun) -> Iterator[Doubt]:
             shift_ratio=_distance(apart.median),
         )
     unsettled = sum(one.timing.settled is False for one in run.processes)
-    course = ratio.stationarity
+    course = _of_windows_alone(run) if itself else ratio.stationarity
     moved = course.verdict is StationarityVerdict.NOT_STATIONARY
     if moved or unsettled:
-        seen = [f"over the windows of the ratio {course.reason}"]
+        seen = [f"over the windows {'alone' if itself else 'of the ratio'} {course.reason}"]
         if unsettled:
             seen.insert(
                 0,
@@ -275,6 +276,13 @@ def _of_processes(run: JoinedRun) -> Iterator[Doubt]:
             advice=f"measure in {FEWEST_PROCESSES} processes or more (--repeat); the next may differ by more",
             shift_ratio=ratio.process_spread_ratio,
         )
+
+
+def _of_windows_alone(run: JoinedRun) -> Stationarity:
+    """Of the process whose windows alone changed most: a reference in turn with itself has few windows."""
+    found = [stationarity(one.timing.alone_wall_time_seconds or one.timing.wall_time_seconds) for one in run.processes]
+    moved = [each for each in found if each.verdict is StationarityVerdict.NOT_STATIONARY]
+    return max(moved or found, key=lambda each: abs(each.change_ratio or 0.0))
 
 
 def _value(interval: Interval) -> str:

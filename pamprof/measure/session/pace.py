@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from pamprof.records import Workload
 
@@ -121,9 +121,17 @@ class Pace:
         """Seconds for all of ``workloads``, whatever the budget."""
         return sum(self.expected(workload) for workload in workloads)
 
-    def left(self, workloads: Iterable[Workload]) -> float:
-        """Seconds for all of ``workloads`` or until the budget ends, and for what comes then."""
-        return self._within_budget(self.needed(workloads)) + self._closing_seconds
+    def left(self, groups: Iterable[Collection[Workload]]) -> float:
+        """Seconds for as many of ``groups`` as the budget is likely to last for, and for what comes then.
+
+        A group is measured as a whole or not at all, so that a session may end long before its budget does.
+        """
+        budget, spent = self.budget_left, 0.0
+        for group in groups:
+            needed = self.needed(group)
+            if budget is None or spent + needed <= budget:
+                spent += needed
+        return spent + self._closing_seconds
 
     def whole(self, workloads: Iterable[Workload]) -> ExpectedTime:
         """What ``left`` gives, with its range."""
