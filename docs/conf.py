@@ -13,7 +13,7 @@ author = "The pamprof authors"
 version = release = __version__
 language = "en"
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "reports/**/*.md"]
+include_patterns = ["docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/*.md", "reports/**/*.md"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "site_tables"]
 myst_heading_anchors = 4

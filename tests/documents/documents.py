@@ -10,6 +10,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = tuple(sorted((REPOSITORY / "docs").glob("*.md")))
 DOCUMENTS = (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *PAGES)
+EXAMPLES = REPOSITORY / "examples" / "README.md"
 REPORTS = tuple(sorted((REPOSITORY / "reports").glob("*/README.md")))
 
 _BLOCK = re.compile(

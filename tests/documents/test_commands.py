@@ -14,7 +14,7 @@ from pamprof.cli import app
 from pamprof.render.formats import html, write
 from pamprof.render.history import trend_files
 from pamprof.render.serving import page
-from tests.documents.documents import DOCUMENTS, PARSED_ONLY, REPORTS, REPOSITORY, blocks, commands, files_in
+from tests.documents.documents import DOCUMENTS, EXAMPLES, PARSED_ONLY, REPORTS, REPOSITORY, blocks, commands, files_in
 
 _RUNNER_TEMP = {"RUNNER_TEMP": ".", "GITHUB_STEP_SUMMARY": "summary.md"}
 _SWEEP = REPOSITORY / "reports" / "2026-11-23-nvidia-h200-serving" / "100m"
@@ -53,7 +53,8 @@ def _found(documents):
 COMMANDS = _found(DOCUMENTS)
 PAMPROF = {words[1:]: is_run for words, is_run in COMMANDS.items() if words[0] == "pamprof"}
 OTHERS = tuple(words for words in COMMANDS if words[0] != "pamprof")
-OF_REPORTS = tuple(words[1:] for words in _found(REPORTS) if words[0] == "pamprof")
+# Commands that tests/examples runs, and those that made the reports.
+OTHERS_OF_PAMPROF = tuple(words[1:] for words in _found((EXAMPLES, *REPORTS)) if words[0] == "pamprof")
 
 
 def _parsed(words):
@@ -71,7 +72,7 @@ def _parsed(words):
 def folder(tmp_path_factory):
     """A folder with everything the commands read."""
     made = tmp_path_factory.mktemp("documents")
-    for name in ("reports", "benchmarks"):
+    for name in ("reports", "benchmarks", "examples"):
         (made / name).symlink_to(REPOSITORY / name)
     for name, sources in _MEASURED.items():
         (made / name).mkdir()
@@ -82,7 +83,9 @@ def folder(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("words", [*PAMPROF, *(words for words in OF_REPORTS if words not in PAMPROF)], ids=shlex.join)
+@pytest.mark.parametrize(
+    "words", [*PAMPROF, *(words for words in OTHERS_OF_PAMPROF if words not in PAMPROF)], ids=shlex.join
+)
 def test_every_command_has_the_arguments_it_is_shown_with(words, folder, monkeypatch):
     monkeypatch.chdir(folder)
     _parsed(words)

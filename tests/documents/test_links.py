@@ -4,9 +4,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.documents.documents import DOCUMENTS, PAGES, REPORTS, REPOSITORY, headings, links, text_of
+from tests.documents.documents import DOCUMENTS, EXAMPLES, PAGES, REPORTS, REPOSITORY, headings, links, text_of
 
-_ALL = (*DOCUMENTS, REPOSITORY / "CHANGELOG.md", *REPORTS)
+_ALL = (*DOCUMENTS, EXAMPLES, REPOSITORY / "CHANGELOG.md", *REPORTS)
 
 
 @pytest.mark.parametrize("document", _ALL, ids=lambda document: str(document.relative_to(REPOSITORY)))

@@ -181,7 +181,9 @@ def _eager(story: Story, told: PhaseStory) -> tuple[str, ...]:
     if told.eager is None:
         return ()
     name = story.names.in_sentence(told.eager.subject)
-    return (f"{name[0].upper()}{name[1:]} costs {_value(told.eager.time_ratio)} the fastest reference.",)
+    if story.roles.layers[told.eager.subject.spec.layer].carrier is None:  # a name that somebody gave stays as it is
+        name = f"{name[0].upper()}{name[1:]}"
+    return (f"{name} costs {_value(told.eager.time_ratio)} the fastest reference.",)
 
 
 def _other_subjects(story: Story, told: PhaseStory) -> tuple[str, ...]:
