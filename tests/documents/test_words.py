@@ -7,7 +7,7 @@ import pytest
 from pamprof.analysis.comparison import doubts
 from pamprof.analysis.comparison.results import Basis, DoubtKind, StepKind
 from pamprof.analysis.history import process_spread
-from pamprof.analysis.history.difference import GateOutcome
+from pamprof.analysis.history.difference import Change, GateOutcome, RatioBasis, difference_between
 from pamprof.cli import diff, machine
 from pamprof.errors import UsageError
 from pamprof.measure.machine import energy
@@ -15,6 +15,8 @@ from pamprof.pricing.rates.rate_dates import MAXIMUM_AGE
 from pamprof.records import Effort
 from pamprof.records.run import SkipKind
 from pamprof.render.comparison.view import build_view
+from pamprof.render.history.difference import difference_view
+from pamprof.render.serving.view import ARM_COLUMNS
 from pamprof.statistics import FEWEST_PROCESSES
 from pamprof.statistics.intervals import CONFIDENCE
 from tests.documents.documents import REPOSITORY, text_of
@@ -75,6 +77,19 @@ def test_the_exit_statuses_are_those_of_the_program():
     assert "undecided" in statuses[str(diff._INCONCLUSIVE)]
     assert "wrong usage" in statuses[str(UsageError("").exit_code)]
     assert "no torch, a full disk" in statuses[str(machine.MACHINE_FAULT)]
+
+
+def test_every_column_of_a_bill_is_explained():
+    assert tuple(table_under("pricing-and-serving.md", "What serving costs")) == ARM_COLUMNS
+
+
+def test_every_column_of_a_difference_is_explained():
+    records = synthetic_records("cpu")
+    found = difference_between(records, records, base_name="BASE", head_name="HEAD", fail_above=0.05)
+    explained = table_under("ci-gate.md", "When it fails", place=1)
+    assert tuple(explained) == difference_view((found,)).columns
+    assert [basis for basis in RatioBasis if basis not in explained["basis"]] == []
+    assert [change for change in Change if change.split()[0] not in explained["verdict"]] == []
 
 
 def percent(ratio):

@@ -272,7 +272,11 @@ def _of_processes(run: JoinedRun) -> Iterator[Doubt]:
         count = len(run.processes)
         yield Doubt(
             kind=DoubtKind.FEW_PROCESSES,
-            observation=f"{count} process{'es' if count > 1 else ''} only; the interval holds what moves within one",
+            observation=(
+                f"{count} processes only; what a fresh one moves is known from one difference, so the interval is wide"
+                if count > 1
+                else "1 process only; the interval holds what moves within one"
+            ),
             advice=f"measure in {FEWEST_PROCESSES} processes or more (--repeat); the next may differ by more",
             shift_ratio=ratio.process_spread_ratio,
         )
