@@ -81,7 +81,7 @@ class DiagonalStateSpace(nn.Module):
         return torch.fft.irfft(spectrum, n=2 * time)[..., :time].mT
 
 
-class WholeModel(nn.Module):
+class SumOfThePast(nn.Module):
     """Token ids to logits by a sum over the past: a dictionary, and a step with the sum as state."""
 
     def __init__(self, width, vocabulary_size, depth=1):
@@ -106,7 +106,7 @@ class WholeModel(nn.Module):
 
 
 def fixed_model():
-    return WholeModel(24, 100)
+    return SumOfThePast(24, 100)
 
 
 class RefusesLater(nn.Module):

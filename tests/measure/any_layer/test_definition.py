@@ -135,7 +135,7 @@ def test_a_match_keeps_the_depth_and_steps_over_widths_that_the_factory_refuses(
 
 
 def test_a_whole_model_is_measured_as_it_is():
-    made = layer("given", "WholeModel")
+    made = layer("given", "SumOfThePast")
     spec = made.preset("tiny")
     width = spec.model_dim
     assert (made.carrier, made.phases, made.fixed_state) == ("model", tuple(Phase), True)
