@@ -54,6 +54,8 @@ class LocalInspector(Inspector):
 
     def flop_count(self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
         """Counted on the meta device, or on the CPU."""
+        import torch._dynamo  # noqa: F401 - counting brings it; loading it can take as long on a busy machine
+
         with _no_longer_than(_COUNT_SECONDS):
             return told(spec, lambda: _counted(spec, phase, batch_size, sequence_length))
 

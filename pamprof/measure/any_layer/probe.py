@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from pamprof.errors import PamprofError, UsageError
+from pamprof.measure.imports import never_collected
 from pamprof.records import LayerSpec, Phase
 from pamprof.workloads.base import ClosedForm
 from pamprof.workloads.layers.foreign.definition import BlockFacts, Inspector
@@ -132,7 +133,8 @@ def main() -> None:
     """ProbeAnswer questions until standard input ends."""
     answers = os.dup(1)
     os.dup2(2, 1)  # what a layer prints is not an answer
-    from pamprof.measure.any_layer.inspection import LocalInspector
+    with never_collected():
+        from pamprof.measure.any_layer.inspection import LocalInspector
 
     inspector = LocalInspector()
     for line in sys.stdin.buffer:

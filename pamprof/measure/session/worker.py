@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
+from pamprof.measure.imports import never_collected
 from pamprof.measure.session.compile_ahead import kill_standing_still
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, GroupRequest, decode_request, encode_event
@@ -207,7 +208,10 @@ def main(measure: Callable[[GroupRequest, Pipe], None]) -> None:
     descriptor = int(sys.argv[1])
     end_with_parent(descriptor)
     pipe = Pipe(descriptor)
-    import torch  # noqa: F401 - loaded while the parent is still planning
+    with never_collected():  # loaded while the parent is still planning
+        import torch._dynamo  # noqa: F401 - every count of operators brings it
+
+        import pamprof.measure.session.arm_runner  # noqa: F401
 
     with contextlib.suppress(BrokenPipeError):  # the parent is gone; nobody is left to tell
         for line in sys.stdin.buffer:
