@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from pamprof.errors import PamprofError, UsageError
+from pamprof.measure.imports import never_collected
 from pamprof.measure.session.answering import Pipe, answer_lines
 from pamprof.measure.session.process import WorkerHung, WorkerProcess
 from pamprof.records import LayerSpec, Phase
@@ -112,7 +113,8 @@ class ProbeInspector(Inspector):
 
 def main() -> None:
     """Answer questions until standard input ends."""
-    from pamprof.measure.any_layer.inspection import LocalInspector
+    with never_collected():
+        from pamprof.measure.any_layer.inspection import LocalInspector
 
     inspector = LocalInspector()
 

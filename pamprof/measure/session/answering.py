@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from pamprof.measure.imports import never_collected
 from pamprof.measure.session.compile_ahead import kill_standing_still
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def answer_lines(handle: Callable[[bytes, Pipe], None]) -> None:
     end_with_parent(descriptor)
     pipe = Pipe(descriptor)
     sys.path.append(os.getcwd())
-    import torch  # noqa: F401 - loaded while the parent is still planning
+    with never_collected():  # loaded while the parent is still planning
+        import torch._dynamo  # noqa: F401 - every count of operators brings it
 
     with contextlib.suppress(BrokenPipeError):  # the parent is gone; nobody is left to tell
         for line in sys.stdin.buffer:

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
+from pamprof.measure.imports import never_collected
 from pamprof.measure.session.answering import Pipe, answer_lines
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, GroupRequest, decode_request, encode_event
@@ -162,6 +163,9 @@ def attempt_with(
 
 def main(measure: Callable[[GroupRequest, Pipe], None]) -> None:
     """Measure groups until standard input ends, and write records to the descriptor named on the command line."""
+    with never_collected():  # loaded while the parent is still planning
+        import pamprof.measure.session.arm_runner  # noqa: F401
+
     answer_lines(lambda line, pipe: measure(decode_request(line), pipe))
 
 
