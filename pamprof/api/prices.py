@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 from pamprof.errors import PriceError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pamprof.devices.parts import BoardPart
     from pamprof.measure.session.request import PriceLookup
     from pamprof.pricing.rates.price_choice import PriceChoice
-    from pamprof.records import Environment, PriceQuote, ProcessorUse
+    from pamprof.records import Capacity, Environment, PriceQuote, ProcessorUse
     from pamprof.records.store import RecordFile
 
 ON_DEMAND = "on-demand"
@@ -120,6 +121,18 @@ def paid_with(records: RecordFile, **options: Unpack[PriceOptions]) -> tuple[Pri
     chosen = (options["gpu"], options["provider"], options["instance"])
     gpu, provider, instance = chosen
     return quote, price_choice(options["prices"], quotes=quotes, gpu=gpu, provider=provider, instance=instance)
+
+
+def capacity_paid_with(record: Capacity, **options: Unpack[PriceOptions]) -> Capacity:
+    """``record`` with the price that was asked for; itself where none was.
+
+    Raises:
+        PriceError: The price that was asked for cannot be had.
+    """
+    if not is_asked(options):
+        return record
+    quote = _of_measured(price_lookup(**options), record.environment)
+    return replace(record, quote=quote, quote_unknown_reason=None)
 
 
 def _of_measured(look_up: PriceLookup, measured: Environment) -> PriceQuote | None:

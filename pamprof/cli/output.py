@@ -55,6 +55,7 @@ def print_records(records: RecordFile) -> None:
         *records.ceilings,
         *records.runs,
         *records.skips,
+        *records.capacities,
     )
     for encoded in (*map(encode, everything), *map(encode_problem, records.problems)):
         line = encoded.decode()  # with its checksum, so that a file of it reads again

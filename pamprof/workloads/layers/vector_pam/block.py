@@ -7,8 +7,8 @@ convolution, the bound vectors are summed with decay, and a query reads by circu
     y_t = q_t ⋆ s_t / sqrt(d)
 
 arXiv:2604.05030 rejects it in favour of the matrix state, whose associations disturb each other less. The
-unitary Fourier transform turns both into products of spectra, entry by entry, so the state is kept as its spectrum and a token
-costs four transforms of d points a head: query, key, value, and what was read.
+unitary Fourier transform turns both into products of spectra, entry by entry, so the state is kept as its spectrum and
+a token costs four transforms of d points a head: query, key, value, and what was read.
 
 Whole sequences run chunk-parallel: inside a chunk one product of the decays with the bound vectors, between chunks one
 product with the decays between chunks.
