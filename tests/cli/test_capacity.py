@@ -113,7 +113,7 @@ def test_records_of_capacity_alone_become_their_own_page_at_the_rate_asked_for(r
 def test_the_view_says_that_k_states_without_forgetting_hold_the_same():
     view = capacity_view(capacity_record())
     assert any("K = 3 retrieves what K = 1 does" in sentence for sentence in view.sentences)
-    assert view.sentences[0].startswith("64 random associations at d = 64 are retrieved to: vector state 12.5")
+    assert view.sentences[0].startswith("64 random associations at d = 64: vector state returns 12.5")
     assert view.charts[0].title == "With 64 channels 99 % are retrieved of up to 256 (PAM, K = 1) associations".replace(
         " %", "\u202f%"
     )

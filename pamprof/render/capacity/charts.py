@@ -51,13 +51,13 @@ def accuracy_chart(record: Capacity, findings: CapacityFindings) -> Chart:
 def signal_chart(record: Capacity, findings: CapacityFindings) -> Chart:
     """Signal over interference, by how many associations were written."""
     values = [(row.state, row.head_dim, row.associations, row.signal) for row in findings.signals]
-    law = next((law for law in findings.laws if law.state is AssociativeMemory.VECTOR), None)
-    law = law or next(iter(findings.laws), None)
+    vectors = [law for law in findings.laws if law.state is AssociativeMemory.VECTOR]
+    law = next(reversed(vectors or findings.laws), None)
     title = "Signal over interference"
     if law is not None:
         exponent = law.signal.exponent
         title = (
-            f"Signal over interference of the {memory_name(law.state)} falls as n to the "
+            f"Signal over interference of the {memory_name(law.state)} with {law.head_dim} channels falls as n to the "
             f"{_signed(exponent.median)} [{_signed(exponent.low)}, {_signed(exponent.high)}]"
         )
     return Chart(

@@ -95,7 +95,11 @@ def build_view(
             roof_shares=roof_shares(inputs),
             command=session.command if session is not None else "",
             serving=serving,
-            capacity=latest_capacity(records.capacities, quote=quote),
+            capacity=latest_capacity(
+                records.capacities,
+                quote=quote,
+                device_name=None if inputs.environment is None else inputs.environment.device_name,
+            ),
         )
     )
 
