@@ -4,6 +4,7 @@
     python benchmarks/coverage.py --quick          # the same with fewer series, seconds; nothing is written
     python benchmarks/coverage.py --timed          # also timed trials of known truth, 10 minutes on a quiet machine
     python benchmarks/coverage.py --timed --device cuda --output reports/coverage-gpu
+    python benchmarks/coverage.py --recorded RUN…  # windows of effort reference, resampled; nothing is written
 
 Everything goes through the product's own estimators, stationarity test, stopping rule and verdicts. Exit status 1 when
 a target is missed.
@@ -23,6 +24,7 @@ from statistics import NormalDist, median
 from typing import TYPE_CHECKING
 
 import numpy as np
+from coverage_recorded import recorded_references, resampled
 from coverage_series import KINDS, RATIO, Kind, pair, power_capped, processes, true_ratio
 
 from pamprof.statistics import (
@@ -285,6 +287,29 @@ def sessions(generator: np.random.Generator, series: int) -> Iterator[Line]:
         )
 
 
+def recorded(generator: np.random.Generator, series: int, paths: list[Path]) -> Iterator[Line]:
+    """A true difference of none and of 1 % between arms whose windows a device wrote."""
+    for name, processes_there in recorded_references(paths).items():
+
+        def interval(ratio: float, processes_there=processes_there) -> Interval:
+            drawn = resampled(generator, processes_there, count=PROCESSES, windows=WINDOWS, ratio=ratio)
+            return window_estimate(drawn).ratio.interval
+
+        for what, ratio, hit, wanted in (
+            ("A against A called faster or slower", 1.0, lambda found: verdict(found) in _DIFFERENT, (0.0, MOST_FALSE)),
+            ("a true 1 % found (interval above 1)", 1.01, lambda found: found.low > 1, (FEWEST_FOUND, 1.0)),
+        ):
+            found = [interval(ratio) for _ in range(series)]
+            yield Line(
+                part="recorded",
+                what=f"{name}: {what}",
+                hits=sum(map(hit, found)),
+                count=series,
+                wanted=wanted,
+                half_width=median(half_width(one) for one in found),
+            )
+
+
 PARTS = {"quick": quick_coverage, "reference": reference_coverage, "differences": differences, "sessions": sessions}
 
 
@@ -361,6 +386,9 @@ def main() -> int:
     parser.add_argument("--part", action="append", choices=tuple(PARTS), help="run only this; nothing is written")
     parser.add_argument("--quick", action="store_true", help=f"{SERIES_QUICK} series a line; nothing is written")
     parser.add_argument("--series", type=int, help=f"series a line (default {SERIES})")
+    parser.add_argument(
+        "--recorded", type=Path, nargs="+", help="records of effort reference: resample their windows, nothing else"
+    )
     parser.add_argument("--timed", action="store_true", help="also time equal arms, and 3 percent more work")
     parser.add_argument("--trials", type=int, default=200, help="trials of each timed line (default 200)")
     parser.add_argument(
@@ -372,6 +400,10 @@ def main() -> int:
     series = options.series or (SERIES_QUICK if options.quick else SERIES)
     if min(options.trials, series // 2) < 1 or options.seconds <= 0:
         parser.error("--trials and --seconds must be positive, --series 2 or more")
+    if options.recorded:
+        lines = list(recorded(np.random.default_rng(_SEED), series, options.recorded))
+        print(table(lines))
+        return 1 if any(line.met is False for line in lines) else 0
     writes = not (options.quick or options.part)
     if writes or options.timed:
         options.output.mkdir(parents=True, exist_ok=True)

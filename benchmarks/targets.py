@@ -106,6 +106,7 @@ TARGETS = (
     _ratio_target(Phase.DECODE, 64, 2048, 0.50, 0.20),
     _ratio_target(Phase.DECODE, 64, 16384, 0.09, 0.035),
 )
+# What the targets were set against. Where it was not measured, the fastest other reference is judged, and named.
 _REFERENCE = "transformer"
 # Microseconds of the core: sequences, length, direction, feasible, target.
 CORE_TARGETS = (
@@ -124,8 +125,8 @@ class Reached:
     estimate: str
 
 
-def reached(target: Target, runs: Sequence[Run]) -> Reached | None:
-    """The figure in one run's records, processes joined; None where fused or transformer was not measured there."""
+def reached(target: Target, runs: Sequence[Run], references: Sequence[str] = (_REFERENCE,)) -> Reached | None:
+    """The figure in one run's records, processes joined; None where fused or every reference was not measured there."""
     here = [
         run
         for run in runs
@@ -133,10 +134,12 @@ def reached(target: Target, runs: Sequence[Run]) -> Reached | None:
         == (target.phase, target.batch_size, target.length)
     ]
     fused = fastest(run for run in here if run.workload.implementation == "fused")
-    transformer = fastest(run for run in here if run.workload.spec.layer == _REFERENCE)
-    if fused is None or transformer is None:
+    own = [run for run in here if run.workload.spec.layer == _REFERENCE]
+    reference = fastest(own or [run for run in here if run.workload.spec.layer in references])
+    if fused is None or reference is None:
         return None
-    return Reached(figure=target.value(fused, transformer), estimate=estimate(fused, transformer))
+    against = "" if own else f", against {reference.workload.spec.layer}"
+    return Reached(figure=target.value(fused, reference), estimate=estimate(fused, reference) + against)
 
 
 def estimate(fused: Run, transformer: Run) -> str:
@@ -209,9 +212,9 @@ def line(
     return Line(title=title, text=" | ".join((*cells, judged, spread, estimates)), verdict=judged)
 
 
-def target_line(target: Target, runs: Sequence[Sequence[Run]]) -> Line:
-    """The row of one target."""
-    found = [reached(target, run) for run in runs]
+def target_line(target: Target, runs: Sequence[Sequence[Run]], references: Sequence[Sequence[str]]) -> Line:
+    """The row of one target; of each run its records and the layers that are references there."""
+    found = [reached(target, run, layers) for run, layers in zip(runs, references, strict=True)]
     estimates = dict.fromkeys(one.estimate for one in found if one is not None)
     figures = [None if one is None else one.figure for one in found]
     return line(
@@ -239,9 +242,11 @@ def main() -> None:
     files = [read_records(path / "runs.jsonl" if path.is_dir() else path) for path in options.runs]
     if unreadable := [problem for file in files for problem in file.problems]:
         parser.exit(1, f"lines that could not be read may hold any run: {'; '.join(unreadable)}\n")
-    runs = [[one.run for point in analyse(file).points for one in point.summaries] for file in files]
+    analyses = [analyse(file) for file in files]
+    runs = [[one.run for point in analysis.points for one in point.summaries] for analysis in analyses]
+    references = [analysis.story.roles.references for analysis in analyses]
     names = [f"run {index + 1}" for index in range(len(runs))]
-    rows = [target_line(target, runs) for target in TARGETS]
+    rows = [target_line(target, runs, references) for target in TARGETS]
     times = [
         {(row["batch_size"], row["length"], row["direction"]): 1e6 * row["warm_seconds"] for row in content["rows"]}
         for content in (json.loads(path.read_text(encoding="utf-8")) for path in options.core)

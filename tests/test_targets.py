@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,13 @@ from pamprof.records import Execution, Phase
 from pamprof.records.codec import encode
 from pamprof.records.store import RunStore
 from tests.cli.answers import damage_last_line
-from tests.synthetic import synthetic_records, synthetic_run, synthetic_session, synthetic_workload
+from tests.synthetic import (
+    REFERENCE_FACTS,
+    synthetic_records,
+    synthetic_run,
+    synthetic_session,
+    synthetic_workload,
+)
 from tests.synthetic_windows import process_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,14 +29,16 @@ REFERENCE = synthetic_workload("transformer", execution=Execution.GRAPH, **POINT
 FUSED = synthetic_workload("pam", "fused", Execution.GRAPH, **POINT)
 
 
-def table_of(folder, *, alone):
+def table_of(folder, *, alone, layer="transformer"):
     """What the script prints of three processes: 0.49 in turn, which reaches the target of 0.50, and ``alone``."""
+    reference = replace(REFERENCE, spec=replace(REFERENCE.spec, layer=layer))
+    session = synthetic_session()
     with closing(RunStore(folder / "runs.jsonl")) as store:
-        store.append(synthetic_session())
+        store.append(replace(session, layers=(*session.layers, *REFERENCE_FACTS)))
         for number in range(3):
             shift = 0.001 * (number - 1)
-            for workload, paired, by_itself in ((REFERENCE, 1.0, 0.9), (FUSED, 0.49 + shift, 0.9 * (alone + shift))):
-                run = synthetic_run(workload, reference=REFERENCE)
+            for workload, paired, by_itself in ((reference, 1.0, 0.9), (FUSED, 0.49 + shift, 0.9 * (alone + shift))):
+                run = synthetic_run(workload, reference=reference)
                 store.append(
                     process_run(run, number, paired=(paired,) * 12, reference=(1.0,) * 12, alone=(by_itself,) * 12)
                 )
@@ -53,6 +62,11 @@ def test_the_alone_ratio_decides_where_it_differs_from_the_paired_one(tmp_path, 
     assert figure in row
     assert words in row
     assert sentence in text
+
+
+def test_where_the_papers_transformer_is_missing_the_fastest_reference_is_judged_and_named(tmp_path):
+    row, _ = table_of(tmp_path, alone=0.53, layer="llama")
+    assert "| feasible |  | alone (paired 0.49), 3 processes, against llama |" in row
 
 
 def test_a_damaged_record_is_no_basis_for_a_verdict(tmp_path):

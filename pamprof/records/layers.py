@@ -47,6 +47,9 @@ class LayerFacts:
         complex_valued: Whether its products are complex; None where it was not declared.
         fixed_state: Whether it decodes with a state whose size does not grow with the context; None likewise.
         implementations: In reading order; those measured but not declared come after them.
+        no_decode_reason: Why it has no decode phase; None where it has one, and in older records.
+        carrier: Of a layer that a factory makes, ``mixer``, ``block`` or ``model``: what of the model is its own. None
+            for layers of packages, and in older records.
     """
 
     layer: str
@@ -56,6 +59,8 @@ class LayerFacts:
     complex_valued: bool | None = None
     fixed_state: bool | None = None
     implementations: tuple[ImplementationFacts, ...] = ()
+    no_decode_reason: str | None = None
+    carrier: str | None = None
 
     def kind_of(self, implementation: str) -> ImplementationKind:
         """Where the implementation comes from; plain torch where it was not declared."""

@@ -140,6 +140,8 @@ class FlopCount:
             such kernel ran, and in older records.
         attention_operators: Fused attention operators that the eager step dispatched, which name the backend torch
             chose; empty where there were none, None in older records.
+        recomputed_matrix_flop_count: Of ``matrix_flop_count``, what activation checkpoints computed a second time.
+        recomputed_matrix_dense_flop_count: The same of ``matrix_dense_flop_count``.
     """
 
     matrix_flop_count: int
@@ -151,6 +153,13 @@ class FlopCount:
     complete: bool
     kernel_byte_count: int | None = None
     attention_operators: tuple[str, ...] | None = None
+    recomputed_matrix_flop_count: int = 0
+    recomputed_matrix_dense_flop_count: int = 0
+
+    @property
+    def model_matrix_flop_count(self) -> int:
+        """What the step has to compute: without what a checkpoint computes again to save memory."""
+        return self.matrix_flop_count - self.recomputed_matrix_flop_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

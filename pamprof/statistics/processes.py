@@ -42,14 +42,14 @@ class ProcessComparison:
 def join_processes(estimates: Sequence[LogEstimate]) -> LogEstimate:
     """The mean of estimates from fresh processes.
 
-    From three processes on, its error is that of their scatter, with Student's t. Where they scatter less than their
-    own errors explain, those errors are used, with their own degrees of freedom: the scatter of few processes is small
-    by chance, and no process is known better than its samples tell. With fewer than three processes the error is the
-    samples' alone.
+    Its error is that of their scatter, with Student's t, which of two processes is 12.7 times it. Where they scatter
+    less than their own errors explain, those errors are used, with their own degrees of freedom: the scatter of few
+    processes is small by chance, and no process is known better than its samples tell. One process has the error of its
+    samples alone.
     """
     value = fmean(one.value for one in estimates)
     variance, freedom = _within(estimates)
-    if len(estimates) >= FEWEST_PROCESSES:
+    if len(estimates) > 1:
         variance, freedom = _wider((variance, freedom), _scatter((estimates,)))
     return LogEstimate(
         value=value,

@@ -51,7 +51,7 @@ class IntervalBasis(StrEnum):
     """What an interval holds."""
 
     PROCESSES = "processes"  # windows, and what a fresh process moves
-    WINDOWS = "windows"  # windows alone: fewer than three processes
+    WINDOWS = "windows"  # windows alone: one process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +231,7 @@ def _ratio(
     course = [fmean(mine[index] / theirs[index] for mine, theirs in windows) for index in range(shortest)]
     return WindowRatio(
         interval=joined.interval(CONFIDENCE),
-        basis=IntervalBasis.PROCESSES if len(estimates) >= FEWEST_PROCESSES else IntervalBasis.WINDOWS,
+        basis=IntervalBasis.PROCESSES if len(estimates) > 1 else IntervalBasis.WINDOWS,
         estimates=tuple(estimates),
         process_spread_ratio=spread_ratio(estimates),
         stationarity=stationarity(course),

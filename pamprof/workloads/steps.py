@@ -98,6 +98,7 @@ class PreparedStep:
             self._prepare_training(spec, generator)
             self.eager: Callable[[], torch.Tensor] = self._train
         else:
+            self.notes = tuple(getattr(module, "inference_notes", ()))
             module.eval().requires_grad_(False)
             if model is None:
                 self.model.prepare_inference(workload.dtype)

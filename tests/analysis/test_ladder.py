@@ -12,6 +12,7 @@ from pamprof.records import Execution, Phase
 from tests.synthetic import synthetic_records, with_fused
 
 if TYPE_CHECKING:
+    from pamprof.records import Run
     from pamprof.records.store import RecordFile
 
 
@@ -115,6 +116,41 @@ def test_step_that_wins_nothing_is_named_with_its_factor() -> None:
     ladder = ladder_of(synthetic_records("cpu"), Phase.TRAIN, 2)
     assert [step.label for step in ladder.steps][-1] == "layout: planar"
     assert any(text.startswith("complex: wins nothing here, 0.9") for text in ladder.missing)
+
+
+def with_equal(records: RecordFile, implementation: str, other: str, factor: float) -> RecordFile:
+    """``records`` where one implementation takes ``factor`` of another's time, in the executions that the other has."""
+    pam = [run for run in records.runs if run.workload.spec.layer == "pam"]
+    timings = {(r.workload.point, r.workload.execution): r.timing for r in pam if r.workload.implementation == other}
+
+    def equal(run: Run) -> Run | None:
+        if (run.workload.spec.layer, run.workload.implementation) != ("pam", implementation):
+            return run
+        timing = timings.get((run.workload.point, run.workload.execution))
+        if timing is None:
+            return None
+        samples = tuple(factor * seconds for seconds in timing.wall_time_seconds)
+        return replace(run, timing=replace(timing, wall_time_seconds=samples))
+
+    return replace(records, runs=tuple(kept for run in records.runs if (kept := equal(run)) is not None))
+
+
+@pytest.mark.parametrize("factor", [0.999, 1.001])
+@pytest.mark.parametrize("other", ["gauss", "published"])
+def test_the_ladder_ends_at_the_best_arm_that_cannot_be_told_from_another(other: str, factor: float) -> None:
+    records = with_equal(synthetic_records(), "planar", other, factor)
+    if other == "published":
+        records = without(without(records, "pam", "gauss"), "pam", "complex")
+    point = next(p for p in analyse(records).points if (p.point.phase, p.point.batch_size) == (Phase.TRAIN, 3))
+    assert point.ladder is not None
+    subjects = [c for c in point.comparisons if c.subject.spec.layer == "pam"]
+    best = min(subjects, key=lambda c: c.time_ratio.median)
+    assert point.ladder.steps[-1].workload == best.subject
+    assert point.ladder.steps[-1].cumulative == best.time_ratio
+    slower = other if factor < 1 else "planar"
+    if other == "gauss":
+        untold = f"{slower}: not told from {best.subject.implementation}"
+        assert any(text.startswith(untold) for text in point.ladder.missing)
 
 
 def test_without_the_twin_the_counted_step_holds_the_architecture_too() -> None:

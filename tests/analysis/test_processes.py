@@ -208,6 +208,22 @@ def test_windows_that_rise_are_not_stationary_and_neither_is_a_process_that_had_
     summary, _ = at(analysed(*references(), *unsettled), FUSED)
     (doubt,) = [doubt for doubt in summary.doubts if doubt.kind is DoubtKind.NOT_STATIONARY]
     assert "1 of 3 processes" in doubt.observation
+    assert "over the windows of the ratio the last third is 0 % " in doubt.observation
+    assert (doubt.shift_ratio, "transient" in doubt.advice) == (0.0, False)
+
+
+def test_a_reference_that_was_not_seen_steady_is_judged_by_its_windows_alone() -> None:
+    """In turn with itself it has few windows; here its own rise by 2 % over the last third in one process."""
+    base = [process(REFERENCE, n, ratio=1.0, count=8, alone=1.9, settled=n > 0) for n in range(3)]
+    steady = [replace(r, timing=replace(r.timing, alone_wall_time_seconds=(1.9,) * 20)) for r in base]
+    (doubt,) = [d for d in at(analysed(*steady), REFERENCE)[0].doubts if d.kind is DoubtKind.NOT_STATIONARY]
+    assert "over the windows alone the last third is 0 % " in doubt.observation
+    assert "transient" not in doubt.advice
+    rising = tuple(1.9 * (1 + 0.001 * index) for index in range(20))
+    moving = [*steady[:2], replace(base[2], timing=replace(base[2].timing, alone_wall_time_seconds=rising))]
+    (doubt,) = [d for d in at(analysed(*moving), REFERENCE)[0].doubts if d.kind is DoubtKind.NOT_STATIONARY]
+    assert doubt.shift_ratio == pytest.approx(0.0141, abs=2e-4)  # thirds of six windows, fourteen steps apart
+    assert "the mean is that of a transient" in doubt.advice
 
 
 def test_a_process_cut_short_is_left_out_and_named() -> None:
@@ -222,6 +238,10 @@ def test_processes_of_several_commits_are_joined_with_a_sentence() -> None:
     analysis = analysed(*references(), older, *others)
     assert at(analysis, FUSED)[1].processes.process_count == 3
     assert analysis.problems == ("processes of several commits (0123456789ab, fedcba987654) are joined in 1 workload",)
+    changed = replace(first, environment=replace(first.environment, git_commit="0123456789abcdef-dirty"))
+    assert analysed(*references(), changed, *others).problems == (
+        "processes of several commits (0123456789ab, 0123456789ab-dirty) are joined in 1 workload",
+    )
     assert analysed(*references(), first, *others).problems == ()
 
 

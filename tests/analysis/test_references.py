@@ -255,3 +255,16 @@ def test_executions_of_several_references_stay_apart(records: RecordFile) -> Non
     )
     point = next(p for p in analyse(replace(graphs, runs=kept)).points if p.point.phase is Phase.TRAIN)
     assert {c.baseline.spec.layer for c in point.same_execution} == {"transformer"}
+
+
+def test_another_length_names_its_reference_where_that_is_not_the_headlines(records: RecordFile) -> None:
+    def at(run: Run) -> Run:
+        if (run.workload.spec.layer, run.workload.sequence_length) != ("llama", 16384):
+            return run
+        seconds = tuple(0.3 * each for each in run.timing.wall_time_seconds)
+        return replace(run, timing=replace(run.timing, wall_time_seconds=seconds))
+
+    prompts = tuple(at(run) for run in records.runs if run.workload.phase is Phase.PREFILL)
+    opening = headline(analyse(replace(records, runs=prompts)).story)[0]
+    assert "at 16k against the Llama." in opening
+    assert "at 16k against" not in headline(analyse(records).story)[0]

@@ -228,6 +228,7 @@ def agree_on(phase, view, *, markdown, terminal, table):
         for workload, step in steps.items():
             comparison = phase.point.comparison_of(workload)
             assert comparison is None or step.cumulative == comparison.time_ratio
+        assert best.subject in steps
 
 
 def agree_on_the_crossover(story, view, tile, *, markdown, terminal):

@@ -24,9 +24,10 @@ def test_processes_that_agree_by_chance_are_not_known_better_than_their_samples_
     assert joined.freedom == pytest.approx(30)
 
 
-def test_two_processes_have_the_error_of_their_samples():
+def test_two_processes_have_the_error_of_their_difference_and_one_that_of_its_samples():
     joined = join_processes([estimate(0.0, error=0.02), estimate(1.0, error=0.02)])
-    assert joined.standard_error == pytest.approx(0.02 / sqrt(2))
+    assert (joined.standard_error, joined.freedom) == (pytest.approx(0.5), 1.0)
+    assert join_processes([estimate(1.0, error=0.02)]).standard_error == pytest.approx(0.02)
 
 
 def test_spread_is_the_standard_deviation_between_processes():

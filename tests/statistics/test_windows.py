@@ -48,12 +48,18 @@ def test_between_processes_the_interval_is_student_t_over_the_processes():
     assert found.basis is IntervalBasis.PROCESSES
 
 
-def test_with_fewer_than_three_processes_the_interval_says_that_it_holds_windows_only():
+def test_of_two_processes_the_interval_is_as_wide_as_their_one_difference_allows():
     found = window_estimate([steady(1.50), steady(1.54)]).paired
-    assert found.basis is IntervalBasis.WINDOWS
-    assert found.interval.low == pytest.approx(found.interval.high)
+    assert found.basis is IntervalBasis.PROCESSES
+    # The standard error is half the difference of the logarithms, t of 1 degree of freedom 12.7062.
+    assert log(found.interval.high / found.interval.median) == pytest.approx(12.7062 * log(1.54 / 1.50) / 2, rel=1e-4)
     assert found.process_spread_ratio == pytest.approx(log(1.54 / 1.50) / sqrt(2))
-    assert window_estimate([steady(1.5)]).paired.process_spread_ratio is None
+
+
+def test_of_one_process_the_interval_says_that_it_holds_windows_only():
+    found = window_estimate([steady(1.5)]).paired
+    assert found.basis is IntervalBasis.WINDOWS
+    assert found.process_spread_ratio is None
 
 
 def test_the_error_of_independent_windows_is_that_of_their_mean():

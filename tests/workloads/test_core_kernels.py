@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pamprof.errors import UnsupportedError
+from pamprof.measure.flops.counter import count_flops
 from pamprof.workloads.kernels.core.configuration import (
     H200_MULTIPROCESSORS,
     Configuration,
@@ -158,6 +159,22 @@ def test_where_no_configuration_is_exact_the_arm_is_unsupported(gpu: SimpleNames
         core_check.ensure_exact(gpu.inputs, choose_configuration(SHAPE), wants_final=False, keeps=True)
     with pytest.raises(UnsupportedError, match=r"off by 3\.1e-01"):
         core_tuning.tune(SHAPE, GPU)
+
+
+def test_the_comparison_is_no_work_of_the_step_that_needs_it(gpu: SimpleNamespace) -> None:
+    compared = []
+
+    def wrong(configuration: Configuration) -> bool:
+        compared.append(torch.ones(32, 32) @ torch.ones(32, 32))
+        return False
+
+    def step() -> torch.Tensor:
+        core_check.ensure_exact(gpu.inputs, choose_configuration(SHAPE), wants_final=False, keeps=True)
+        return torch.ones(4, 4) @ torch.ones(4, 4)
+
+    gpu.wrong = wrong
+    assert count_flops(step).matrix_flop_count == 2 * 4 * 4 * 4
+    assert len(compared) == 1
 
 
 def test_nothing_is_compared_while_a_graph_is_captured(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,11 +46,14 @@ def compare(subject: Run, baseline: Run) -> Comparison:
 
 
 def counted_ratio(subject: Run, baseline: Run) -> float | None:
-    """Matrix FLOPs of ``subject`` over those of ``baseline``; None where either count is incomplete or 0."""
+    """Matrix FLOPs of ``subject`` over those of ``baseline``; None where either count is incomplete or 0.
+
+    What a checkpoint computes again is a choice of the code, not of the architecture, and not among them.
+    """
     counts = subject.flops, baseline.flops
     if not all(count.complete and count.matrix_flop_count > 0 for count in counts):
         return None
-    return counts[0].matrix_flop_count / counts[1].matrix_flop_count
+    return counts[0].model_matrix_flop_count / counts[1].model_matrix_flop_count
 
 
 def baseline_of(runs: Sequence[Run], reference_layers: Sequence[str], subject: str | None = None) -> Run:

@@ -231,7 +231,7 @@ def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
     joined = [join_windows(run, here, problems) if has_windows(run) else run for run in one_size]
     mixed = [commits for run in joined if len(commits := _commits(run)) > 1]
     if mixed:
-        named = ", ".join(sorted({commit[:12] for commits in mixed for commit in commits}))
+        named = ", ".join(sorted({_short(commit) for commits in mixed for commit in commits}))
         problems.append(
             f"processes of several commits ({named}) are joined in {len(mixed)} workload{'s' if len(mixed) > 1 else ''}"
         )
@@ -241,6 +241,11 @@ def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
 def _commits(run: Run) -> set[str]:
     """What measured it, as far as that is known."""
     return {one.environment.git_commit for one in processes_of(run) if one.environment.git_commit is not None}
+
+
+def _short(commit: str) -> str:
+    name, dash, changed = commit.partition("-")
+    return f"{name[:12]}{dash}{changed}"
 
 
 def _one_size_a_layer(runs: list[Run], problems: list[str]) -> list[Run]:

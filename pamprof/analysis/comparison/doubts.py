@@ -13,6 +13,7 @@ from pamprof.devices.parts import part_of
 from pamprof.records import Execution, StopReason
 from pamprof.statistics import (
     FEWEST_PROCESSES,
+    Stationarity,
     StationarityVerdict,
     Verdict,
     half_width,
@@ -249,29 +250,43 @@ def _of_processes(run: JoinedRun) -> Iterator[Doubt]:
             shift_ratio=_distance(apart.median),
         )
     unsettled = sum(one.timing.settled is False for one in run.processes)
-    course = ratio.stationarity
+    course = _of_windows_alone(run) if itself else ratio.stationarity
     moved = course.verdict is StationarityVerdict.NOT_STATIONARY
     if moved or unsettled:
-        seen = [f"over the windows of the ratio {course.reason}"] if moved else []
+        seen = [f"over the windows {'alone' if itself else 'of the ratio'} {course.reason}"]
         if unsettled:
-            seen.append(
-                f"power, clocks or step time still moved when sampling began in {unsettled} of "
-                f"{len(run.processes)} process{'es' if len(run.processes) > 1 else ''}"
+            seen.insert(
+                0,
+                f"power, clocks or step time were not seen steady before sampling began in {unsettled} of "
+                f"{len(run.processes)} process{'es' if len(run.processes) > 1 else ''}",
             )
+        judged = course.verdict is not StationarityVerdict.TOO_SHORT
         yield Doubt(
             kind=DoubtKind.NOT_STATIONARY,
             observation="; ".join(seen),
-            advice="allow a longer warm-up and more windows; the mean is that of a transient",
-            shift_ratio=abs(course.change_ratio) if moved and course.change_ratio is not None else None,
+            advice="allow a longer warm-up and more windows"
+            + ("" if judged and not moved else "; the mean is that of a transient"),
+            shift_ratio=None if course.change_ratio is None else abs(course.change_ratio),
         )
     if len(run.processes) < FEWEST_PROCESSES and not itself:
         count = len(run.processes)
         yield Doubt(
             kind=DoubtKind.FEW_PROCESSES,
-            observation=f"{count} process{'es' if count > 1 else ''} only; the interval holds what moves within one",
+            observation=(
+                f"{count} processes only; what a fresh one moves is known from one difference, so the interval is wide"
+                if count > 1
+                else "1 process only; the interval holds what moves within one"
+            ),
             advice=f"measure in {FEWEST_PROCESSES} processes or more (--repeat); the next may differ by more",
             shift_ratio=ratio.process_spread_ratio,
         )
+
+
+def _of_windows_alone(run: JoinedRun) -> Stationarity:
+    """Of the process whose windows alone changed most: a reference in turn with itself has few windows."""
+    found = [stationarity(one.timing.alone_wall_time_seconds or one.timing.wall_time_seconds) for one in run.processes]
+    moved = [each for each in found if each.verdict is StationarityVerdict.NOT_STATIONARY]
+    return max(moved or found, key=lambda each: abs(each.change_ratio or 0.0))
 
 
 def _value(interval: Interval) -> str:

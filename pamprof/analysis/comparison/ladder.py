@@ -5,7 +5,8 @@ arithmetic at the twin's efficiency (counted) -> published code, eager as its au
 fastest execution (compiler and graph) -> other code in plain torch (layout) -> hand-written kernels. A subject that
 declares no published code starts with its first implementation instead. Measured factors come from one additive scale
 (see ``pairing.time_ratio``), so their product is the measured end ratio exactly. A step that was not measured is named
-in ``missing`` and the next spans its place.
+in ``missing`` and the next spans its place, and so is one that wins nothing; but the subject's best arm, which the rest
+of a report is about, always has its step.
 """
 
 from __future__ import annotations
@@ -113,8 +114,9 @@ def build_ladder(runs: Sequence[Run], skips: Sequence[Skip], baseline: Run, role
         _first_code(builder, first, skips, StepKind.PUBLISHED, "as published")
         if not first:
             builder.missing.append(f"as published: not measured here{_skip_reason(skips, subject, roles)}")
-    _execution(builder, fastest(first))
-    _layouts(builder, [run for run in by_kind[ImplementationKind.PLAIN] if run not in first])
+    best = fastest(subjects)
+    _execution(builder, fastest(first), best)
+    _layouts(builder, [run for run in by_kind[ImplementationKind.PLAIN] if run not in first], best)
     _kernels(builder, by_kind[ImplementationKind.KERNELS], declared, skips, roles)
     return Ladder(
         point=baseline.workload.point,
@@ -207,25 +209,38 @@ def _first_code(builder: _Builder, first: Sequence[Run], skips: Sequence[Skip], 
     )
 
 
-def _execution(builder: _Builder, best: Run | None) -> None:
-    if best is None or best is builder.standing:
+def _execution(builder: _Builder, run: Run | None, best: Run | None) -> None:
+    if run is None or run is builder.standing:
         return
-    how = execution_label(best.workload.execution)
-    if _is_faster(builder, best, f"{best.workload.implementation}, {how}"):
+    how = execution_label(run.workload.execution)
+    if run is best or _is_faster(builder, run, f"{run.workload.implementation}, {how}"):
         builder.measured(
             StepKind.EXECUTION,
             "compiler and graph",
-            f"{builder.names.implementation(best.workload)} in its fastest execution ({how}) over "
+            f"{builder.names.implementation(run.workload)} in its fastest execution ({how}) over "
             f"{execution_label(builder.standing.workload.execution)}.",
-            best,
+            run,
         )
 
 
-def _layouts(builder: _Builder, plain: Sequence[Run]) -> None:
-    """Other code in plain torch, from the slowest to the fastest, so that each that beats all before it has a step."""
-    best = [run for name in dict.fromkeys(r.workload.implementation for r in plain) if (run := _best_of(plain, name))]
-    for run in sorted(best, key=lambda run: -time_ratio(run, builder.baseline).interval.median):
-        if _is_faster(builder, run, run.workload.implementation):
+def _layouts(builder: _Builder, plain: Sequence[Run], best: Run | None) -> None:
+    """Other code in plain torch, from the slowest to the fastest, without what the next faster cannot be told from."""
+    names = dict.fromkeys(run.workload.implementation for run in plain)
+    kept: list[Run] = []
+    for run in sorted(
+        (run for name in names if (run := _best_of(plain, name))),
+        key=lambda run: time_ratio(run, builder.baseline).interval.median,
+    ):
+        interval = time_ratio(kept[-1], run).interval if kept else None
+        if interval is None or verdict(interval) is Verdict.FASTER:
+            kept.append(run)
+        else:
+            builder.missing.append(
+                f"{run.workload.implementation}: not told from {kept[-1].workload.implementation}, which takes "
+                f"{_written(interval)} of its time"
+            )
+    for run in reversed(kept):
+        if run is best or _is_faster(builder, run, run.workload.implementation):
             _improve(builder, StepKind.LAYOUT, f"layout: {run.workload.implementation}", run)
 
 
@@ -264,11 +279,12 @@ def _is_faster(builder: _Builder, run: Run, label: str) -> bool:
     interval = time_ratio(run, builder.standing).interval
     if verdict(interval) is Verdict.FASTER:
         return True
-    builder.missing.append(
-        f"{label}: wins nothing here, {ratio(interval.median)} "
-        f"[{significant(interval.low)}, {significant(interval.high)}] of the step before it"
-    )
+    builder.missing.append(f"{label}: wins nothing here, {_written(interval)} of the step before it")
     return False
+
+
+def _written(interval: Interval) -> str:
+    return f"{ratio(interval.median)} [{significant(interval.low)}, {significant(interval.high)}]"
 
 
 def _first_measured(subjects: Sequence[Run], roles: Roles) -> str:

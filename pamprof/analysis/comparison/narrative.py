@@ -37,7 +37,7 @@ def headline(story: Story) -> tuple[str, ...]:
     finding = (
         _finding(story, told, told.best),
         *_own_reference(story, told),
-        *_other_lengths(told),
+        *_other_lengths(story, told),
         *_published(story, told, told.best),
         *_other_subjects(story, told),
         *_decode(story),
@@ -117,14 +117,22 @@ def _own_reference(story: Story, told: PhaseStory) -> tuple[str, ...]:
     return (f"That is the fastest of {count} references; against the {name} ({how}) it is {_value(own.time_ratio)}.",)
 
 
-def _other_lengths(told: PhaseStory) -> tuple[str, ...]:
-    """The best code at other lengths: all of them where there are few, else the ends and the middle."""
+def _other_lengths(story: Story, told: PhaseStory) -> tuple[str, ...]:
+    """The best code at other lengths: all of them where there are few, else the ends and the middle.
+
+    The fastest reference is named where it is not that of the headline.
+    """
     others = told.others
     if len(others) > _MOST_OTHER_LENGTHS:
         others = (others[0], others[len(others) // 2], others[-1])
     if not others:
         return ()
-    parts = (f"{_value(best.time_ratio)} at {tokens(at.point.sequence_length)}" for at, best in others)
+    known = None if told.best is None else told.best.baseline.spec.layer
+    parts = []
+    for at, best in others:
+        layer = best.baseline.spec.layer
+        whom = "" if layer == known else f" against the {story.names.title(layer)}"
+        parts.append(f"{_value(best.time_ratio)} at {tokens(at.point.sequence_length)}{whom}")
     return (f"At other lengths: {', '.join(parts)}.",)
 
 
@@ -173,7 +181,9 @@ def _eager(story: Story, told: PhaseStory) -> tuple[str, ...]:
     if told.eager is None:
         return ()
     name = story.names.in_sentence(told.eager.subject)
-    return (f"{name[0].upper()}{name[1:]} costs {_value(told.eager.time_ratio)} the fastest reference.",)
+    if story.roles.layers[told.eager.subject.spec.layer].carrier is None:  # a name that somebody gave stays as it is
+        name = f"{name[0].upper()}{name[1:]}"
+    return (f"{name} costs {_value(told.eager.time_ratio)} the fastest reference.",)
 
 
 def _other_subjects(story: Story, told: PhaseStory) -> tuple[str, ...]:

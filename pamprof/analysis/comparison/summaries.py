@@ -31,6 +31,7 @@ def summarise(
     step = sampled if run is baseline else time_ratio(run, baseline).interval.times(own_seconds(baseline))
     device = [value for timing in processes for value in timing.device_time_seconds or ()]
     flops = step.inverse().scaled(run.flops.matrix_flop_count)
+    useful = step.inverse().scaled(run.flops.model_matrix_flop_count)
     peak = peak_flops_per_second(run.environment, run.workload.dtype)
     busy = kernel_busy_ratio(run, sampled)
     place = None if roof is None else roof_place(run, flops, roof)
@@ -43,7 +44,7 @@ def summarise(
         device_seconds=median_interval(device) if device else None,
         tokens_per_second=step.inverse().scaled(run.workload.tokens_per_step),
         flops_per_second=flops,
-        model_flops_utilisation=None if peak is None or flops.median == 0 else flops.scaled(1 / peak),
+        model_flops_utilisation=None if peak is None or useful.median == 0 else useful.scaled(1 / peak),
         kernel_busy_ratio=busy,
         joules_per_token=joules_per_token(run),
         doubts=(*doubts_of(run, kernel_busy_ratio=busy), *more_doubts, *above_roof(run, flops, place)),

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
 from pamprof.measure.flops.counter import count_flops
+from pamprof.measure.flops.target.known import let_masks_be_implied
 from pamprof.measure.session.layer_fault import fault_sentence
-from pamprof.records import LayerSpec, Phase
+from pamprof.records import Dtype, LayerSpec, Phase
 from pamprof.workloads.base import ClosedForm
-from pamprof.workloads.layers.foreign.carrier import CarrierLayer, decodes, has_complex, own_module, steps_of
-from pamprof.workloads.layers.foreign.definition import BlockFacts, Inspector
+from pamprof.workloads.layers.foreign.carrier import (
+    MODEL,
+    NO_DECODE,
+    CarrierLayer,
+    carrier_for,
+    has_complex,
+    own_module,
+    steps_of,
+)
+from pamprof.workloads.layers.foreign.definition import BlockFacts, Inspector, StateSize
+from pamprof.workloads.layers.foreign.language_model import GivenLanguageModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +38,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _DRY_RUN_LENGTH = 8
+_STATE_LENGTHS = (8, 16)  # what a state has more at the second grows with the context
 
 # A loop over time dispatches thousands of operators. Planning needs the count for a table only; every run has its own.
 _COUNT_SECONDS = 4
@@ -35,27 +48,45 @@ class LocalInspector(Inspector):
     """Runs a layer's code in this process."""
 
     def __init__(self) -> None:
-        self._dry_run: dict[str, tuple[Phase, ...]] = {}
+        self._dry_run: dict[str, _DryRun] = {}
 
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
         """Made on the meta device, or on the CPU where its code does not allow that; run once in a process."""
         module = told(spec, lambda: _made(spec))
+        carrier = told(spec, lambda: carrier_for(spec, module))
         source = spec.source or ""
         if source not in self._dry_run:
             self._dry_run[source] = told(spec, lambda: _dry_run(spec))
+        dry_run = self._dry_run[source]
         return BlockFacts(
             parameter_count=sum(
                 parameter.numel() * (2 if parameter.is_complex() else 1) for parameter in module.parameters()
             ),
             complex_valued=has_complex(module),
-            phases=self._dry_run[source],
-            state_bytes=told(spec, lambda: _state_bytes(module)),
+            phases=dry_run.phases,
+            carrier=carrier,
+            states=told(spec, lambda: _states(spec)) if Phase.DECODE in dry_run.phases else (),
+            no_decode_reason=dry_run.no_decode_reason,
         )
 
-    def flop_count(self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
+    def flop_count(
+        self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int, all_logits: bool = False
+    ) -> ClosedForm:
         """Counted on the meta device, or on the CPU."""
+        count_flops(lambda: None)  # imports what counting needs, some 3 s, before the clock runs
         with _no_longer_than(_COUNT_SECONDS):
-            return told(spec, lambda: _counted(spec, phase, batch_size, sequence_length))
+
+            def count(device: torch.device) -> ClosedForm:
+                return _count_on(
+                    device,
+                    spec,
+                    phase=phase,
+                    batch_size=batch_size,
+                    sequence_length=sequence_length,
+                    all_logits=all_logits,
+                )
+
+            return told(spec, lambda: _on_meta_or_cpu(count))
 
 
 @contextmanager
@@ -106,70 +137,137 @@ def _made(spec: LayerSpec) -> nn.Module:
         return own_module(spec)
 
 
-def _dry_run(spec: LayerSpec) -> tuple[Phase, ...]:
-    """Run the module once on a CPU; the phases it has.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DryRun:
+    """The phases that a module has, and why it does not decode."""
+
+    phases: tuple[Phase, ...]
+    no_decode_reason: str | None = None
+
+
+def _measurable(spec: LayerSpec) -> CarrierLayer | GivenLanguageModel:
+    """One block in the carrier, or the whole model."""
+    module = own_module(spec)
+    if carrier_for(spec, module) == MODEL:
+        return GivenLanguageModel(spec, module)
+    return CarrierLayer(spec)
+
+
+def _inputs(model: CarrierLayer | GivenLanguageModel, batch_size: int, length: int) -> torch.Tensor:
+    spec = model.spec
+    if isinstance(model, GivenLanguageModel):
+        return torch.arange(batch_size * length).reshape(batch_size, length) % spec.vocabulary_size
+    shape = (batch_size, length, spec.model_dim)
+    if torch.get_default_device().type == "meta":
+        return torch.empty(shape)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _dry_run(spec: LayerSpec) -> _DryRun:
+    """Run the module once on a CPU; a whole model with one block, where its factory takes a depth.
 
     Raises:
         UnsupportedError: Its output is not a number or has another shape, or it mutates its input.
     """
-    layer = CarrierLayer(spec)
-    inputs = torch.randn(2, _DRY_RUN_LENGTH, spec.model_dim, generator=torch.Generator().manual_seed(0))
+    model = _measurable(replace(spec, depth=1)).eval()
+    inputs = _inputs(model, 2, _DRY_RUN_LENGTH)
     before = inputs.clone()
     with torch.no_grad():
-        output = layer(inputs)
+        output = model(inputs)
     if not bool(output.isfinite().all()):
         raise UnsupportedError("its output on random input is not finite")
     if not torch.equal(inputs, before):
         raise UnsupportedError("it writes into its input; return a new tensor")
-    phases = decodes(layer.blocks[0].given)  # type: ignore[arg-type]
-    if Phase.DECODE in phases:
-        with torch.no_grad():
-            state = layer.new_state(2, _DRY_RUN_LENGTH)
-            layer.decode(inputs[:, :1], state, 0)
-    return phases
-
-
-def _state_bytes(module: nn.Module) -> int:
-    steps = steps_of(module)
-    if steps is None:
-        return 0
-    leaves = tree_leaves(steps.initial_state(1))
-    return sum(leaf.numel() * leaf.element_size() for leaf in leaves if isinstance(leaf, torch.Tensor))
-
-
-def _counted(spec: LayerSpec, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
-    errors = []
-    for device in ("meta", "cpu"):
+    given = model.given if isinstance(model, GivenLanguageModel) else model.blocks[0].given
+    if steps_of(given) is not None:  # type: ignore[arg-type]
+        _decode_once(model, inputs)
+        return _DryRun(phases=tuple(Phase))
+    call = model.call if isinstance(model, GivenLanguageModel) else model.blocks[0].call
+    reason = NO_DECODE
+    if call is not None:
         try:
-            return _count_on(torch.device(device), spec, phase, batch_size, sequence_length)
-        except PamprofError:
-            raise
-        except Exception as exc:  # noqa: BLE001 - what meta tensors cannot do, a CPU may
-            errors.append(exc)
-    raise errors[-1]
+            _decode_once(model, inputs)
+        except Exception as exc:  # noqa: BLE001 - a cache that does not work costs decode alone
+            reason = fault_sentence("its cache", exc)
+        else:
+            return _DryRun(phases=tuple(Phase))
+    return _DryRun(phases=(Phase.TRAIN, Phase.PREFILL), no_decode_reason=reason)
 
 
-def _count_on(device: torch.device, spec: LayerSpec, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
+def _decode_once(model: CarrierLayer | GivenLanguageModel, inputs: torch.Tensor) -> None:
+    with torch.no_grad():
+        state = model.new_state(2, _DRY_RUN_LENGTH)
+        model.decode(_one_token(model, inputs), state, _DRY_RUN_LENGTH - 1)
+
+
+def _one_token(model: CarrierLayer | GivenLanguageModel, inputs: torch.Tensor) -> torch.Tensor:
+    return inputs[:, 0] if isinstance(model, GivenLanguageModel) else inputs[:, :1]
+
+
+def _states(spec: LayerSpec) -> tuple[StateSize, ...]:
+    """What the state of one sequence has in bytes, made where ``_on_meta_or_cpu`` can."""
+    found = []
+    for dtype in Dtype:
+        short, long = _on_meta_or_cpu(partial(_state_bytes, spec, dtype))
+        per_token = (long - short) // (_STATE_LENGTHS[1] - _STATE_LENGTHS[0])
+        found.append(
+            StateSize(dtype=dtype, fixed_bytes=short - _STATE_LENGTHS[0] * per_token, bytes_per_token=per_token)
+        )
+    return tuple(found)
+
+
+def _state_bytes(spec: LayerSpec, dtype: Dtype, device: torch.device) -> list[int]:
     with device:
-        layer = CarrierLayer(spec)
-        length = 1 if phase is Phase.DECODE else sequence_length
-        inputs = torch.randn(batch_size, length, spec.model_dim, requires_grad=phase is Phase.TRAIN)
-        state = layer.new_state(batch_size, sequence_length) if phase is Phase.DECODE else None
+        model = _measurable(spec).eval()
+        model.prepare_inference(dtype)
+        return [model.new_state(1, length).byte_count() for length in _STATE_LENGTHS]
+
+
+def _on_meta_or_cpu(action: Callable[[torch.device], Result]) -> Result:
+    try:
+        return action(torch.device("meta"))
+    except PamprofError:
+        raise
+    except Exception:  # noqa: BLE001 - what meta tensors cannot do, a CPU may
+        return action(torch.device("cpu"))
+
+
+def _count_on(
+    device: torch.device,
+    spec: LayerSpec,
+    *,
+    phase: Phase,
+    batch_size: int,
+    sequence_length: int,
+    all_logits: bool,
+) -> ClosedForm:
+    with device:
+        model = _measurable(spec).train(phase is Phase.TRAIN)
+        if device.type == "meta" and "transformers" in sys.modules:
+            let_masks_be_implied()
+        inputs = _inputs(model, batch_size, 1 if phase is Phase.DECODE else sequence_length)
+        inputs.requires_grad_(phase is Phase.TRAIN and inputs.is_floating_point())
+        targets = inputs if isinstance(model, GivenLanguageModel) else torch.ones_like(inputs)
+        room = sequence_length + (phase is Phase.DECODE)
+        state = None if phase is Phase.TRAIN or all_logits else model.new_state(batch_size, room)
 
     def step() -> None:
         if phase is Phase.TRAIN:
-            torch.autograd.backward(layer.loss(inputs, torch.ones_like(inputs)))
+            torch.autograd.backward(model.loss(inputs, targets))
             return
-        with torch.no_grad():
+        with device, torch.no_grad():
             if state is None:
-                layer(inputs)
+                model(inputs)
+            elif phase is Phase.DECODE:
+                model.decode(_one_token(model, inputs), state, sequence_length)
             else:
-                layer.decode(inputs, state, sequence_length)
+                model.prefill(inputs, state)
 
     counted = count_flops(step)
     if not counted.complete:
         names = ", ".join(operator.operator for operator in counted.uncounted_operators)
         raise UnsupportedError(f"its FLOPs cannot be counted: no formula for {names}")
     return ClosedForm(
-        matrix_flop_count=counted.matrix_flop_count, matrix_dense_flop_count=counted.matrix_dense_flop_count
+        matrix_flop_count=counted.model_matrix_flop_count,
+        matrix_dense_flop_count=counted.matrix_dense_flop_count - counted.recomputed_matrix_dense_flop_count,
     )

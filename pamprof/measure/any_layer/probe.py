@@ -31,6 +31,7 @@ class ProbeQuestion:
     phase: Phase | None = None
     batch_size: int = 0
     sequence_length: int = 0
+    all_logits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +57,18 @@ class ProbeInspector(Inspector):
         assert answer.block is not None
         return answer.block
 
-    def flop_count(self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
+    def flop_count(
+        self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int, all_logits: bool = False
+    ) -> ClosedForm:
         """As the other process counted them."""
         answer = self._ask(
-            ProbeQuestion(spec=spec, phase=phase, batch_size=batch_size, sequence_length=sequence_length)
+            ProbeQuestion(
+                spec=spec,
+                phase=phase,
+                batch_size=batch_size,
+                sequence_length=sequence_length,
+                all_logits=all_logits,
+            )
         )
         return ClosedForm(
             matrix_flop_count=answer.matrix_flop_count, matrix_dense_flop_count=answer.matrix_dense_flop_count
@@ -152,6 +161,7 @@ def _answer(inspector: Inspector, question: ProbeQuestion) -> ProbeAnswer:
         phase=question.phase,
         batch_size=question.batch_size,
         sequence_length=question.sequence_length,
+        all_logits=question.all_logits,
     )
     return ProbeAnswer(
         matrix_flop_count=counted.matrix_flop_count, matrix_dense_flop_count=counted.matrix_dense_flop_count

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pamprof.records import Workload
     from pamprof.workloads.base import LayerDefinition
 
+_CAPPED_SETTLE_FACTOR = 1.6  # clocks at the power limit scatter, and a change of theirs is told from that the later
+
 _COMPILED = (Execution.COMPILED, Execution.COMPILED_GRAPH)
 _STEPS_BESIDE_SAMPLES = 12  # count, memory, before and after a change of execution, capture, warm-up
 _FEWEST_SAMPLE_SECONDS = 0.6
@@ -107,7 +109,7 @@ def _flops(workload: Workload, definition: LayerDefinition) -> int:
 
 def _windows_seconds(windows: WindowSettings, *, capped: bool) -> float:
     """Settling and dwelling in turn with the reference, and both again alone."""
-    settle = windows.capped_settle_seconds if capped else windows.settle_seconds
+    settle = _CAPPED_SETTLE_FACTOR * windows.capped_settle_seconds if capped else windows.settle_seconds
     dwell = windows.capped_dwell_seconds if capped else windows.dwell_seconds
     trial = FEWEST_VALUES * windows.window_seconds / 2  # of each arm, before it can be judged
     return max(settle, 2 * trial) + max(settle, trial) + 3 * max(dwell, windows.fewest_windows * windows.window_seconds)

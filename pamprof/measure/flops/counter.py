@@ -13,12 +13,14 @@ under ``torch.compile`` is counted as the eager code it was made from. Never tim
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+import torch.utils.checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from pamprof.measure.dispatch import observed
@@ -33,6 +35,7 @@ from pamprof.workloads.kernel_flops import OperatorWork, kernel_formula, registe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
 
     from torch._ops import HigherOrderOperator, OpOverload
 
@@ -80,6 +83,8 @@ def counting(
             complete=not counter.uncounted,
             kernel_byte_count=counter.kernel_byte_count,
             attention_operators=tuple(dict.fromkeys(counter.attention)),
+            recomputed_matrix_flop_count=counter.recomputed_matrix_flop_count,
+            recomputed_matrix_dense_flop_count=counter.recomputed_matrix_dense_flop_count,
         )
 
     eager = torch.compiler.set_stance("force_eager")
@@ -129,6 +134,8 @@ class _Counter:
         self.matrix_dense_flop_count = 0
         self.elementwise_flop_count = 0
         self.operator_count = 0
+        self.recomputed_matrix_flop_count = 0
+        self.recomputed_matrix_dense_flop_count = 0
         self.kernel_byte_count: int | None = None
         self.attention: list[str] = []
         self.uncounted: Counter[str] = Counter()
@@ -163,10 +170,25 @@ class _Counter:
         self.matrix_flop_count += work.matrix_flop_count
         self.matrix_dense_flop_count += work.matrix_dense_flop_count
         self.elementwise_flop_count += work.elementwise_flop_count
+        if work.matrix_flop_count and _is_recomputation():
+            self.recomputed_matrix_flop_count += work.matrix_flop_count
+            self.recomputed_matrix_dense_flop_count += work.matrix_dense_flop_count
         if work.byte_count is not None:
             self.kernel_byte_count = (self.kernel_byte_count or 0) + work.byte_count
         if "attention" in name and "backward" not in name:
             self.attention.append(name)
+
+
+def _is_recomputation() -> bool:
+    """Whether an activation checkpoint runs its forward pass again: with gradients, inside a backward pass."""
+    if torch._C._current_graph_task_id() < 0 or not torch.is_grad_enabled():
+        return False
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename == torch.utils.checkpoint.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _kernel_of(operator: HigherOrderOperator, keywords: Mapping[str, object]) -> object:

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from pamprof.records import Workload
 
@@ -54,6 +54,7 @@ class Pace:
         expected_seconds: Of each planned workload by key, before anything was measured.
         budget_seconds: From ``begun`` on; None for no end.
         begun: Moment on ``clock``.
+        closing_seconds: What comes after the last point whatever the budget: the report is written.
         clock: Monotonic seconds.
     """
 
@@ -63,12 +64,14 @@ class Pace:
         *,
         budget_seconds: float | None,
         begun: float,
+        closing_seconds: float = 0.0,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._expected = dict(expected_seconds)
         self._clock = clock
         self.budget_seconds = budget_seconds
         self._begun = begun
+        self._closing_seconds = closing_seconds
         self._all = _Spent()
         self._kinds: dict[tuple[str, str], _Spent] = {}
         mean = sum(self._expected.values()) / max(1, len(self._expected))
@@ -118,10 +121,17 @@ class Pace:
         """Seconds for all of ``workloads``, whatever the budget."""
         return sum(self.expected(workload) for workload in workloads)
 
-    def left(self, workloads: Iterable[Workload]) -> float:
-        """Seconds for all of ``workloads``, or until the budget ends."""
-        needed = self.needed(workloads)
-        return needed if self.budget_left is None else min(needed, self.budget_left)
+    def left(self, groups: Iterable[Collection[Workload]]) -> float:
+        """Seconds for as many of ``groups`` as the budget is likely to last for, and for what comes then.
+
+        A group is measured as a whole or not at all, so that a session may end long before its budget does.
+        """
+        budget, spent = self.budget_left, 0.0
+        for group in groups:
+            needed = self.needed(group)
+            if budget is None or spent + needed <= budget:
+                spent += needed
+        return spent + self._closing_seconds
 
     def whole(self, workloads: Iterable[Workload]) -> ExpectedTime:
         """What ``left`` gives, with its range."""
@@ -129,10 +139,14 @@ class Pace:
         needed = self.needed(workloads)
         known = self._all.expected / max(self._all.expected + needed, 1e-9)
         doubt = max(_LEAST_UNCERTAINTY, _FIRST_UNCERTAINTY * (1 - 2 * known))
-        found = [needed / (1 + doubt), needed, needed * (1 + doubt)]
-        if self.budget_left is not None:
-            found = [min(each, self.budget_left) for each in found]
-        return ExpectedTime(low=found[0], seconds=found[1], high=found[2])
+        low, middle, high = (
+            self._within_budget(each) + self._closing_seconds
+            for each in (needed / (1 + doubt), needed, needed * (1 + doubt))
+        )
+        return ExpectedTime(low=low, seconds=middle, high=high)
+
+    def _within_budget(self, seconds: float) -> float:
+        return seconds if self.budget_left is None else min(seconds, self.budget_left)
 
 
 def _kind(workload: Workload) -> tuple[str, str]:

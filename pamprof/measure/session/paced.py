@@ -116,7 +116,7 @@ class PacedRunner(SessionRunner):
                 for _ in range(self._fresh_processes or 1):
                     pending.insert(places.randint(0, len(pending)), added)
                 self._reporter.points_added(len(added) * (self._fresh_processes or 1))
-            self._reporter.time_left(self._pace.left(workload for g in pending for workload in g))
+            self._reporter.time_left(self._pace.left(pending))
         return left_out + sum(len(group) for group in pending)
 
     def _next_group(self, pending: Sequence[tuple[Workload, ...]], *, first: bool) -> tuple[Workload, ...]:
@@ -135,7 +135,7 @@ class PacedRunner(SessionRunner):
             pending = [other for other in pending if other.key not in finished]
             self._pace.learn(workload, perf_counter() - begun)
             pending = self._with_added(pending, finished)
-            self._reporter.time_left(self._pace.left(pending))
+            self._reporter.time_left(self._pace.left((workload,) for workload in pending))
         return len(pending)
 
     def _added(self) -> list[tuple[Workload, ...]]:

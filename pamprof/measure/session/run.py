@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request", bound=MeasuringRequest)
 
+# Reading the records, drawing and writing the report; on two CPU cores.
+_REPORT_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPlan:
@@ -225,7 +228,12 @@ def pace_of(plan: SessionPlan, begun: float) -> Pace | None:
     """Expected times and budget of a session that began at ``begun``; None where nobody knows its points before."""
     if plan.expected_seconds is None:
         return None
-    return Pace(plan.expected_seconds, budget_seconds=plan.time_budget_seconds, begun=begun)
+    return Pace(
+        plan.expected_seconds,
+        budget_seconds=plan.time_budget_seconds,
+        begun=begun,
+        closing_seconds=_REPORT_SECONDS,
+    )
 
 
 def what_to_expect(plan: SessionPlan, pace: Pace, quote: PriceQuote | None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
+from pamprof.statistics import TARGET_HALF_WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,7 @@ class Settings:
         windows: Lengths where windows of back-to-back steps are sampled; None for samples until the interval is narrow.
     """
 
-    target_half_width: float = 0.01
+    target_half_width: float = TARGET_HALF_WIDTH
     minimum_samples: int = 5
     maximum_samples: int = 200
     time_limit_seconds: float = 6.0

@@ -20,6 +20,7 @@ from pamprof.statistics.stationarity import FEWEST_VALUES, StationarityVerdict, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pamprof.measure.machine.sensors import SensorMeans
     from pamprof.measure.session.sampling import Stopwatch
     from pamprof.measure.session.settings import WindowSettings
 
@@ -29,18 +30,10 @@ _LATEST_VALUES = 2 * FEWEST_VALUES
 
 
 class Sensors(Protocol):
-    """What is looked at between windows."""
+    """What is looked at while the device settles, and never beside a window that counts."""
 
-    def power_watts(self) -> float | None:
-        """Of the device; None where it cannot be read."""
-        ...
-
-    def clock_hertz(self) -> float | None:
-        """Of its processors; None where it cannot be read."""
-        ...
-
-    def at_power_limit(self) -> bool:
-        """Whether the device holds its clocks down for power."""
+    def during(self, work: Callable[[], object]) -> SensorMeans:
+        """Do ``work``, and what power and clocks were meanwhile."""
         ...
 
 
@@ -136,13 +129,17 @@ def _settle(
     course = _Course()
     trial = [Samples(steps_per_sample=max(1, arm.samples.steps_per_sample // 2)) for arm in arms]
     begin = perf_counter()
-    while True:
+
+    def turn() -> None:
         for arm, samples in zip(arms, trial, strict=True):
             take_sample(arm.step, watch, samples, cold_cache=cold_cache)
-        for values, value in ((course.powers, sensors.power_watts()), (course.clocks, sensors.clock_hertz())):
+
+    while True:
+        seen = sensors.during(turn)
+        for values, value in ((course.powers, seen.power_watts), (course.clocks, seen.clock_hertz)):
             if value is not None:
                 values.append(value)
-        course.at_power_limit = course.at_power_limit or sensors.at_power_limit()
+        course.at_power_limit = course.at_power_limit or seen.at_power_limit
         spent = perf_counter() - begin
         least = rules.capped_settle_seconds if course.at_power_limit else rules.settle_seconds
         if spent >= least and len(trial[0].wall_time_seconds) >= FEWEST_VALUES:

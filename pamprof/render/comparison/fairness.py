@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from pamprof.records import ArmFacts, Run, Session
     from pamprof.render.comparison.inputs import ReportInputs
 
+# What of a model is somebody else's, by how their module is carried.
+_CARRIERS = {
+    "mixer": "the given module mixes positions; norms, residual, feed-forward, embedding, head and loss are pamprof's",
+    "block": "the given module is a whole block; embedding, final norm, head and loss are pamprof's",
+    "model": "the given module is the whole model; the loss is pamprof's",
+}
 _AXES = {
     "parameters": "the number of real parameters",
     "flops": "forward matrix FLOPs per token",
@@ -80,9 +86,11 @@ def _matched(inputs: ReportInputs, session: Session | None) -> str:
 
 def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
     base = next((arm for arm in session.arms if arm.spec.layer == session.reference_layer), None)
+    carriers = {layer.layer: layer.carrier for layer in session.layers}
     made = []
     for arm in session.arms:
         spec, other = arm.spec, base or arm
+        carrier = carriers.get(spec.layer)
         made.append(
             (
                 arm.title,
@@ -90,9 +98,9 @@ def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
                 _flops(arm, other),
                 units.binary_bytes(arm.state_bytes) + against(arm.state_bytes, other.state_bytes),
                 str(spec.model_dim),
-                f"{spec.heads} × {spec.head_dim}",
+                f"{spec.heads} × {spec.head_dim}" if carrier is None else units.UNKNOWN,
                 str(spec.depth),
-                str(spec.hidden_dim),
+                str(spec.hidden_dim) if carrier in (None, "mixer") else units.UNKNOWN,
             )
         )
     return tuple(made)
@@ -116,6 +124,9 @@ def _given(inputs: ReportInputs, key: str) -> tuple[str, ...]:
         )
     )
     notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
+    layers = {run.workload.spec.layer: inputs.story.roles.layers[run.workload.spec.layer] for run in runs}.values()
+    notes += tuple(_CARRIERS[layer.carrier] for layer in layers if layer.carrier in _CARRIERS)
+    notes += tuple(f"it does not decode: {layer.no_decode_reason}" for layer in layers if layer.no_decode_reason)
     return (
         inputs.arms[key].label,
         ", ".join(executions) or units.UNKNOWN,

@@ -109,6 +109,13 @@ def _protocol(measured: MeasuredRow) -> str:
     return protocol_label(ratios.process_count, ratios.spread_ratio)
 
 
+def _flop_detail(measured: MeasuredRow) -> str:
+    flops = measured.run.flops
+    again = flops.recomputed_matrix_flop_count / measured.run.workload.tokens_per_step
+    told = ("" if flops.complete else "incomplete", f"+{units.si(again)} again" if again else "")
+    return ", ".join(part for part in told if part)
+
+
 def _without_flops(run: Run) -> str | None:
     """Why a rate of FLOPs is missing where none were counted."""
     return "no matrix FLOPs were counted" if run.flops.matrix_flop_count == 0 else None
@@ -214,10 +221,10 @@ METRICS = (
         name="flops",
         heading="FLOP",
         unit="per token",
-        meaning="counted matrix FLOPs per token, causal",
-        read=lambda m: m.run.flops.matrix_flop_count / m.run.workload.tokens_per_step,
+        meaning="counted matrix FLOPs per token, causal; what checkpoints compute again beside it",
+        read=lambda m: m.run.flops.model_matrix_flop_count / m.run.workload.tokens_per_step,
         written=units.si,
-        detail=lambda m: "" if m.run.flops.complete else "incomplete",
+        detail=_flop_detail,
     ),
     Metric(
         name="flops_utilisation",

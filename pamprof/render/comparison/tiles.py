@@ -31,6 +31,8 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
     if told is None:
         return _unknown(heading, f"no {PHASE_NAMES[phase].lower()} point was measured to the end")
     place = point_label(told.point.point)
+    if told.best is None and phase is Phase.DECODE and (reason := _no_decode(inputs)):
+        return _unknown(heading, reason)
     if told.best is None:
         return _unknown(heading, f"nothing was measured beside the {_layer(inputs, told.point)} at {place}")
     best, published, eager = told.best, told.published, told.eager
@@ -60,6 +62,24 @@ def _phase_tile(inputs: ReportInputs, phase: Phase) -> Tile:
     )
 
 
+def _no_decode(inputs: ReportInputs) -> str | None:
+    """Why the subject does not decode; None where it does, or nobody says."""
+    roles = inputs.story.roles
+    facts = None if roles.subject is None else roles.layers[roles.subject]
+    if facts is None or facts.no_decode_reason is None:
+        return None
+    return f"{facts.title} does not decode: {facts.no_decode_reason}"
+
+
+def _both_grow(inputs: ReportInputs) -> str | None:
+    """That the subject's own cache grows as those of the references do; None where it is fixed, or was not declared."""
+    roles = inputs.story.roles
+    facts = None if roles.subject is None else roles.layers[roles.subject]
+    if facts is None or facts.fixed_state is not False or not inputs.story.points_of(Phase.DECODE):
+        return None
+    return f"the cache of {facts.title} grows with the context as that of the {roles.names.title(roles.reference)} does"
+
+
 def _with_effort(basis: str, effort: Effort | None, comparison: Comparison | None = None) -> str:
     """``measured, quick``; of runs of windows ``measured, reference, 3 processes``."""
     if comparison is not None and comparison.processes is not None:
@@ -77,7 +97,10 @@ def _crossover_tile(inputs: ReportInputs) -> Tile:
     if chosen is None:
         modelled = inputs.story.modelled_crossover(CrossoverQuantity.DECODE_TRAFFIC)
         if modelled is None or modelled.tokens is None or inputs.story.points_of(Phase.DECODE):
-            return _unknown(heading, "decode was not measured against a cache that grows")
+            return _unknown(
+                heading,
+                _no_decode(inputs) or _both_grow(inputs) or "decode was not measured against a cache that grows",
+            )
         return Tile(
             heading=heading,
             value=crossover_value(modelled),

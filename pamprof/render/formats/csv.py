@@ -154,6 +154,7 @@ def _row(inputs: ReportInputs, point: PointAnalysis, summary: Summary) -> dict[s
         "verdict": str(comparison.verdict) if comparison else "baseline",
         "paired": comparison.paired if comparison else None,
         "matrix_flop_count_per_step": run.flops.matrix_flop_count,
+        "recomputed_matrix_flop_count_per_step": run.flops.recomputed_matrix_flop_count,
         "elementwise_flop_count_per_step": run.flops.elementwise_flop_count,
         "flop_count_complete": run.flops.complete,
         "operator_count_per_step": run.flops.operator_count,

@@ -27,7 +27,7 @@ def draw_png(chart: Chart) -> bytes:
         else:
             sheet.text(chart.reason, size=11)
         sheet.space(0.16)
-        sheet.text(f"{chart.caption} {chart.source}", size=7.5, role="muted")
+        sheet.text(f"{chart.caption} {chart.source}" if chart.panels else chart.source, size=7.5, role="muted")
         return png_bytes(sheet.finish())
 
 

@@ -151,8 +151,12 @@ def forward_flop_count(layer: LayerDefinition, spec: LayerSpec, sequence_length:
     """Forward of one whole sequence with logits at every position.
 
     Every block runs over the sequence as in a prefill, and the head once for each token: what a prefill of the model
-    does once beyond its blocks.
+    does once beyond its blocks. A definition that offers ``forward_flop_count`` may know it otherwise.
     """
+    own = getattr(layer, "forward_flop_count", None)
+    known: ClosedForm | None = None if own is None else own(spec, sequence_length)
+    if known is not None:
+        return known
     model, block = (
         layer.flop_count(spec, phase=Phase.PREFILL, scope=scope, batch_size=1, sequence_length=sequence_length)
         for scope in (Scope.MODEL, Scope.LAYER)

@@ -207,8 +207,8 @@ def test_an_entry_point_may_be_a_function(monkeypatch):
 
 
 def test_an_unknown_carrier_and_an_unknown_module_are_named():
-    with pytest.raises(PamprofError, match="carrier 'model' of layer given is not known; give mixer"):
-        layer("given", "linear", "(carrier='model')").preset("tiny")
+    with pytest.raises(PamprofError, match="carrier 'tower' of layer given is not known; give mixer"):
+        layer("given", "linear", "(carrier='tower')").preset("tiny")
     elsewhere = ForeignDefinition("given", "no_such_package:layer", LocalInspector())
     with pytest.raises(PamprofError, match=r"no module no_such_package; install it, or give the path of its file"):
         elsewhere.preset("tiny")

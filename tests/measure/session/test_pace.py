@@ -21,14 +21,14 @@ class Clock:
         return self.now
 
 
-def pace(expected, *, budget=None, clock=None):
+def pace(expected, *, budget=None, clock=None, closing=0.0):
     seconds = {workload.key: value for workload, value in expected.items()}
-    return Pace(seconds, budget_seconds=budget, begun=100.0, clock=clock or Clock())
+    return Pace(seconds, budget_seconds=budget, begun=100.0, closing_seconds=closing, clock=clock or Clock())
 
 
 def test_before_a_point_was_measured_the_estimate_stands():
     found = pace({TRAIN: 4.0, DECODE: 6.0})
-    assert (found.expected(TRAIN), found.expected(DECODE), found.left((TRAIN, DECODE))) == (4.0, 6.0, 10.0)
+    assert (found.expected(TRAIN), found.expected(DECODE), found.left(((TRAIN,), (DECODE,)))) == (4.0, 6.0, 10.0)
 
 
 def test_points_of_the_same_phase_and_execution_teach_most():
@@ -73,7 +73,7 @@ def test_a_budget_runs_from_the_beginning_and_bounds_every_figure():
     clock = Clock()
     found = pace({TRAIN: 30.0, DECODE: 50.0}, budget=60.0, clock=clock)
     assert found.deadline == 160.0
-    assert found.left((TRAIN, DECODE)) == 60.0
+    assert found.left(((TRAIN,), (DECODE,))) == 30.0
     clock.now = 125.0
     assert found.budget_left == 35.0
     assert found.admits(TRAIN)
@@ -83,6 +83,18 @@ def test_a_budget_runs_from_the_beginning_and_bounds_every_figure():
     clock.now = 1000.0
     assert found.budget_left == 0.0
     assert not found.admits(TRAIN)
+
+
+def test_writing_the_report_takes_its_time_after_the_last_point_and_after_the_budget():
+    clock = Clock()
+    found = pace({TRAIN: 40.0, DECODE: 60.0}, budget=60.0, closing=5.0, clock=clock)
+    assert found.left(((TRAIN,), (DECODE,))) == 45.0  # both do not fit
+    assert found.left(((TRAIN, DECODE),)) == 5.0  # nor does a point that has both
+    assert found.left(()) == 5.0
+    whole = found.whole((TRAIN, DECODE))
+    assert (whole.low, whole.seconds, whole.high) == (65.0, 65.0, 65.0)
+    clock.now += 60.0
+    assert found.left(((DECODE,),)) == 5.0
 
 
 @pytest.mark.parametrize(("budget", "grace"), [(60.0, 15.0), (600.0, 60.0)])
@@ -100,4 +112,6 @@ def test_the_time_left_is_right_within_a_fifth_from_the_first_third_on_where_the
     for number, workload in enumerate(workloads[:-1], start=1):
         found.learn(workload, 4.0)
         if number >= 10:
-            assert found.left(workloads[number:]) == pytest.approx(4.0 * (30 - number), rel=0.2)
+            assert found.left([[workload] for workload in workloads[number:]]) == pytest.approx(
+                4.0 * (30 - number), rel=0.2
+            )

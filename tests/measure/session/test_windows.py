@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from pamprof.measure.machine.sensors import SensorMeans
 from pamprof.measure.session.settings import WindowSettings
 from pamprof.measure.session.windows import sample_windows
 from pamprof.records import StopReason
@@ -32,15 +33,11 @@ class Sensors:
         self._asked = 0
         self._capped = capped
 
-    def power_watts(self):
+    def during(self, work):
+        work()
         self._asked += 1
-        return self._powers[min(self._asked, len(self._powers)) - 1]
-
-    def clock_hertz(self):
-        return None
-
-    def at_power_limit(self):
-        return self._capped
+        power = self._powers[min(self._asked, len(self._powers)) - 1]
+        return SensorMeans(power_watts=power, clock_hertz=None, at_power_limit=self._capped)
 
 
 def sampled(monkeypatch, sensors, *, itself=False, rules=RULES):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,11 +10,9 @@ from torch import nn
 from pamprof.errors import UnsupportedError
 from pamprof.measure.flops.target.countable import Countable
 from pamprof.measure.flops.target.request import CountedPhase
-from pamprof.workloads.layers.foreign.source import argument_value, load, parse_source
+from pamprof.workloads.layers.foreign.source import argument_value, call_factory, load, parse_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from pamprof.measure.flops.target.countable import Builder
     from pamprof.measure.flops.target.request import CountRequest
 
@@ -26,7 +23,7 @@ def made_by_a_factory(request: CountRequest, length: int) -> Builder:
     arguments = {name: argument_value(text) for name, text in request.arguments}
 
     def build(device: torch.device) -> Countable:
-        module = found if isinstance(found, nn.Module) else _called(found, request.width, arguments)
+        module = found if isinstance(found, nn.Module) else call_factory(found, request.width, arguments)
         if not isinstance(module, nn.Module):
             raise UnsupportedError(f"{request.target} returned {type(module).__name__}, not a torch.nn.Module")
         dtype = None if request.dtype is None else getattr(torch, request.dtype)
@@ -45,23 +42,6 @@ def made_by_a_factory(request: CountRequest, length: int) -> Builder:
         )
 
     return build
-
-
-def _called(factory: Callable[..., object], width: int, arguments: Mapping[str, object]) -> object:
-    """Call a factory; the width goes to its parameter of that name, else to the first one it needs, if there is one."""
-    try:
-        parameters = dict(inspect.signature(factory).parameters)
-    except (TypeError, ValueError):  # written in C
-        parameters = {}
-    if "width" in parameters and parameters["width"].kind is not inspect.Parameter.POSITIONAL_ONLY:
-        return factory(**{"width": width, **arguments})
-    takes_width = any(
-        each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        and each.default is inspect.Parameter.empty
-        for name, each in parameters.items()
-        if name not in arguments
-    )
-    return factory(width, **arguments) if takes_width else factory(**arguments)
 
 
 def _input_dtype(module: nn.Module) -> torch.dtype:

@@ -88,7 +88,7 @@ def from_configuration(request: CountRequest) -> tuple[Builder, int, str | None]
         raise UnsupportedError(
             "a Hugging Face configuration needs transformers; install it with: pip install 'pamprof[hf]'"
         ) from None
-    _let_masks_be_implied()
+    let_masks_be_implied()
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     config.use_cache = False
     positions = getattr(config, "max_position_embeddings", None)
@@ -115,7 +115,7 @@ def from_configuration(request: CountRequest) -> tuple[Builder, int, str | None]
     return build, length, warning
 
 
-def _let_masks_be_implied() -> None:
+def let_masks_be_implied() -> None:
     """Keep transformers from looking for several sequences packed into one, which it cannot do on the meta device.
 
     What is counted has one sequence a row, for which the search finds None, and attention is then called as causal

@@ -59,7 +59,7 @@ def context_chart(inputs: ReportInputs) -> Chart:
         source=source(inputs),
         alt=_described(inputs, panels),
         panels=tuple(panel for _, panel in panels),
-        reason="" if panels else "only one length was measured in each phase; give several with --sequence-length",
+        reason="" if panels else "a line needs two lengths at one batch size; give several with --sequence-length",
     )
 
 

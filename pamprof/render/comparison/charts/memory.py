@@ -116,10 +116,10 @@ def _finding(inputs: ReportInputs, points: tuple[PointAnalysis, ...]) -> str:
         ours = improved.run.memory
         name, reference = inputs.arm(improved.workload).label, inputs.arm(point.baseline.workload).label
         if ours.state_kind is not None and theirs.state_kind is not None:
-            held = "KV cache" if theirs.state_kind == "kv-cache" else "state"
+            held, own = ("KV cache" if kind == "kv-cache" else "state" for kind in (theirs.state_kind, ours.state_kind))
             return (
                 f"{panel_title(point)}: the {reference}'s {held} takes {units.binary_bytes(theirs.state_bytes)}, "
-                f"the state of {name} {units.binary_bytes(ours.state_bytes)}"
+                f"the {own} of {name} {units.binary_bytes(ours.state_bytes)}"
             )
         peak = improved.run.memory.peak_bytes
         return (

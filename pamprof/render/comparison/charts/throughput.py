@@ -104,8 +104,10 @@ def _finding(inputs: ReportInputs) -> str:
         if told is None or told.best_summary is None:
             continue
         point, improved = told.point, told.best_summary
+        name = inputs.arm(improved.workload).label
+        is_given = inputs.story.roles.layers[improved.workload.spec.layer].carrier is not None
         return (
-            f"{_sentence_start(inputs.arm(improved.workload).label)} {verb} "
+            f"{name if is_given else _sentence_start(name)} {verb} "
             f"{units.si(improved.tokens_per_second.median)} tokens a second at best, the "
             f"{inputs.arm(point.baseline.workload).label} {units.si(point.baseline.tokens_per_second.median)}"
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from pamprof.errors import UnsupportedError
 from pamprof.workloads.kernels.core.configuration import WHOLE, Configuration
@@ -166,11 +167,14 @@ def _case(inputs: CoreInputs, configuration: Configuration, *, wants_final: bool
 
 
 def _check_apart(case: _Case) -> CheckResult:
-    """Compare in another thread: inside an operator, autograd and dispatch are in a state the oracle cannot use."""
+    """Compare in another thread: inside an operator, autograd and dispatch are in a state the oracle cannot use.
+
+    A counter that follows the threads of a step does not follow this one: the comparison is no part of the step.
+    """
 
     def compare() -> CheckResult:
         index = case.device.index
-        with torch.cuda.device(-1 if index is None else index):  # -1 leaves the device as it is
+        with _disable_current_modes(), torch.cuda.device(-1 if index is None else index):  # -1 leaves it as it is
             return _check(case)
 
     with ThreadPoolExecutor(1) as pool:

@@ -9,7 +9,8 @@ Axes: B batch, T time, D model_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
@@ -18,16 +19,34 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from pamprof.errors import UnsupportedError, UsageError
-from pamprof.records import Dtype, Phase
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
-from pamprof.workloads.layers.foreign.source import CARRIER, load, parse_source
+from pamprof.workloads.layers.foreign.source import CARRIER, call_factory, load, parameters_of, parse_source
+from pamprof.workloads.layers.foreign.transformers_module import (
+    CacheState,
+    is_language_model,
+    is_whole_block,
+    transformers_forward,
+)
 from pamprof.workloads.layers.transformer.model import LanguageHead, TransformerLayer
 
 if TYPE_CHECKING:
-    from pamprof.records import LayerSpec
+    from pamprof.records import Dtype, LayerSpec
     from pamprof.workloads.base import State
+    from pamprof.workloads.layers.foreign.transformers_module import Keywords
 
-MIXER, BLOCK = "mixer", "block"
+MIXER, BLOCK, MODEL = "mixer", "block", "model"
+
+# Sizes that a factory of a whole model may take by name, besides the width.
+_VOCABULARY_NAMES = ("vocabulary_size", "vocab_size")
+_MODEL_SIZES = {
+    "vocabulary_size": _VOCABULARY_NAMES,
+    "depth": ("depth", "num_layers", "n_layer", "num_hidden_layers"),
+    "maximum_sequence_length": ("maximum_sequence_length", "max_position_embeddings"),
+}
+
+NO_DECODE = (
+    "it has no state to decode with: neither initial_state(batch_size) and step(x, state), nor a cache of transformers"
+)
 
 
 class Steps(Protocol):
@@ -42,25 +61,50 @@ class Steps(Protocol):
         ...
 
 
-def carrier_of(spec: LayerSpec) -> str:
-    """``mixer`` or ``block``.
+def carrier_of(spec: LayerSpec) -> str | None:
+    """``mixer``, ``block`` or ``model``, where the layer's argument says so; None where the module tells.
 
     Raises:
         UsageError: The argument ``carrier`` says something else.
     """
-    kind = dict(parse_source(spec.source or "").arguments).get(CARRIER, MIXER)
-    if kind not in (MIXER, BLOCK):
+    kind = dict(parse_source(spec.source or "").arguments).get(CARRIER)
+    if kind not in (None, MIXER, BLOCK, MODEL):
         raise UsageError(
             f"carrier {kind!r} of layer {spec.layer} is not known; give {MIXER} for a module that mixes positions, "
-            f"{BLOCK} for a block with norms, residual and feed-forward of its own"
+            f"{BLOCK} for a block with norms, residual and feed-forward of its own, {MODEL} for a whole language model"
         )
-    return str(kind)
+    return None if kind is None else str(kind)
+
+
+def carrier_for(spec: LayerSpec, module: nn.Module) -> str:
+    """What ``module`` is: as its layer's argument says, or its own attribute ``carrier``, else by itself.
+
+    A factory that takes the size of a vocabulary makes a model. A layer of ``transformers`` is a block, and a model of
+    it with a head a model. Everything else mixes positions.
+    """
+    said = carrier_of(spec) or getattr(module, CARRIER, None)
+    if said in (MIXER, BLOCK, MODEL):
+        return str(said)
+    factory = load(parse_source(spec.source or ""))
+    if set(_VOCABULARY_NAMES) & set(parameters_of(factory)) or is_language_model(module):
+        return MODEL
+    return BLOCK if is_whole_block(module) else MIXER
 
 
 def own_module(spec: LayerSpec) -> nn.Module:
-    """The module that the factory makes at the width of ``spec``."""
+    """The module that the factory makes at the width of ``spec``; of a model, at its other sizes, too."""
     source = parse_source(spec.source or "")
-    made = load(source)(spec.model_dim, **{name: value for name, value in source.arguments if name != CARRIER})
+    factory = load(source)
+    arguments: dict[str, object] = {name: value for name, value in source.arguments if name != CARRIER}
+    taken = parameters_of(factory)
+    if carrier_of(spec) == MODEL or (carrier_of(spec) is None and set(_VOCABULARY_NAMES) & set(taken)):
+        for size, names in _MODEL_SIZES.items():
+            name = next((name for name in names if name in taken), None)
+            if name is not None and not set(names) & set(arguments):
+                arguments[name] = getattr(spec, size)
+        made: object = call_factory(factory, spec.model_dim, arguments)
+    else:
+        made = factory(spec.model_dim, **arguments)
     if not isinstance(made, nn.Module):
         raise UsageError(f"{source.text} returns {type(made).__name__}; it must return a torch.nn.Module")
     return made
@@ -72,14 +116,19 @@ def steps_of(module: nn.Module) -> Steps | None:
     return cast("Steps", module) if whole else None
 
 
+def tensors_of(returned: object) -> list[Tensor]:
+    """The tensors that a module returned: one, or those of a tuple, a dict or a dataclass."""
+    values = tuple(returned.values()) if isinstance(returned, Mapping) else returned
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
 def output_of(returned: object, shape: torch.Size) -> Tensor:
     """The first tensor of ``shape`` in what a module returned: a tensor, a tuple, a dict or a dataclass of them.
 
     Raises:
         UnsupportedError: There is none.
     """
-    values = tuple(returned.values()) if isinstance(returned, Mapping) else returned
-    leaves = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    leaves = tensors_of(returned)
     for leaf in leaves:
         if leaf.shape == shape:
             return leaf
@@ -91,6 +140,7 @@ class GivenState:
     """The states of all blocks, allocated once; each step's new state is copied into them."""
 
     kind = "state"
+    room = 0  # a fixed state has room for any number of positions
 
     def __init__(self, blocks: tuple[object, ...]) -> None:
         self.blocks = blocks
@@ -102,6 +152,9 @@ class GivenState:
         """Bytes of all tensors."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
 
+    def rewind(self, position: int) -> None:
+        """Nothing: such a state has no positions."""
+
     def randomise(self, generator: torch.Generator) -> None:
         """Standard normal values; integers and truth values stay what they are."""
         for tensor in self._tensors():
@@ -110,12 +163,14 @@ class GivenState:
 
 
 class CarrierBlock(nn.Module):
-    """One block of the carrier around the module ``given``."""
+    """One block of the carrier around the module ``given``, or around the one that the factory makes."""
 
-    def __init__(self, spec: LayerSpec) -> None:
+    def __init__(self, spec: LayerSpec, given: nn.Module | None = None) -> None:
         super().__init__()
-        self.given = own_module(spec)
-        self.mixes = carrier_of(spec) == MIXER
+        self.given = own_module(spec) if given is None else given
+        self.mixes = carrier_for(spec, self.given) == MIXER
+        self.call = None if steps_of(self.given) is not None else transformers_forward(self.given)
+        self.rotary = None if self.call is None else self.call.rotary_embedding(self.given)
         self.dropout = spec.dropout
         self.wide = False
         if self.mixes:
@@ -124,22 +179,37 @@ class CarrierBlock(nn.Module):
             self.up = nn.Linear(spec.model_dim, spec.hidden_dim)
             self.down = nn.Linear(spec.hidden_dim, spec.model_dim)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
-        given = self._widened(self.mixer_norm(hidden) if self.mixes else hidden)
-        return self._around(hidden, output_of(self.given(given), given.shape))
+    def forward(self, hidden: Tensor, state: object = None, arguments: Keywords | None = None) -> Tensor:
+        """[B, T, D] to [B, T, D].
 
-    def step(self, hidden: Tensor, state: object) -> Tensor:
-        """One position [B, 1, D]; the new state is copied into ``state``."""
+        Args:
+            hidden: Whole sequences, or with ``state`` one position of each; with a cache, what continues it.
+            state: Of the module, updated in place; None for sequences from their beginning.
+            arguments: Of the module's forward pass, where ``arguments`` made them for all blocks.
+        """
+        given = self._widened(self.mixer_norm(hidden) if self.mixes else hidden)
+        if self.call is not None:
+            keywords = self.arguments(hidden) if arguments is None else arguments
+            cache = {} if state is None else {self.call.cache_name: state}
+            return self._around(hidden, output_of(self.given(given, **keywords, **cache), given.shape))
+        if state is None:
+            return self._around(hidden, output_of(self.given(given), given.shape))
         steps = steps_of(self.given)
         assert steps is not None
-        given = self._widened(self.mixer_norm(hidden) if self.mixes else hidden)
         returned = steps.step(given, state)
         if not (isinstance(returned, tuple) and len(returned) == 2):
             raise UnsupportedError("step must return a tuple of the output and the state after it")
         output, after = returned
-        _copy_state(state, after)
+        copy_state(state, after)
         return self._around(hidden, output_of(output, given.shape))
+
+    def arguments(self, hidden: Tensor, state: State | None = None, position: int = 0) -> Keywords:
+        """What a module of ``transformers`` is given besides its input, the same for all blocks of a model."""
+        if self.call is None:
+            return {}
+        if not isinstance(state, CacheState):
+            return self.call.plain(hidden, self.rotary)
+        return self.call.cached(hidden, self.rotary, position, state.room, masked=state.holds_keys)
 
     def _widened(self, hidden: Tensor) -> Tensor:
         """In float32 where the module's weights stay so."""
@@ -161,7 +231,9 @@ class CarrierBlock(nn.Module):
         kept = has_complex(self.given)
         self.wide = kept and dtype is not torch.float32
         for part in self.children():
-            if not (kept and part is self.given):
+            if part is self.given and not kept:
+                cast_given(part, dtype)
+            elif part is not self.given and part is not self.rotary:
                 part.to(dtype)
 
 
@@ -170,7 +242,23 @@ def has_complex(module: nn.Module) -> bool:
     return any(tensor.is_complex() for tensor in (*module.parameters(), *module.buffers()))
 
 
-def _copy_state(held: object, after: object) -> None:
+def cast_given(module: nn.Module, dtype: torch.dtype) -> None:
+    """Weights to ``dtype``; tables that ``transformers`` computes and never stores stay in float32, as there."""
+    tables = []
+    for part in module.modules():
+        if type(part).__module__.startswith("transformers."):
+            tables += [(part, name, part._buffers[name]) for name in part._non_persistent_buffers_set]
+    module.to(dtype)
+    for part, name, table in tables:
+        part._buffers[name] = table
+
+
+def copy_state(held: object, after: object) -> None:
+    """The state ``after`` a step into the tensors that hold it.
+
+    Raises:
+        UnsupportedError: It has other shapes.
+    """
     before, new = tree_leaves(held), tree_leaves(after)
     shapes = [[list(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)] for leaves in (before, new)]
     if shapes[0] != shapes[1]:
@@ -189,20 +277,17 @@ class CarrierLayer(TransformerLayer):
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__(spec, CarrierBlock(spec))
 
-    def new_state(self, batch_size: int, maximum_length: int) -> GivenState:
+    def new_state(self, batch_size: int, maximum_length: int) -> GivenState | CacheState:
         """The state of the block; of a module that does not decode, nothing."""
-        del maximum_length
-        return new_state(self.blocks, batch_size)
+        return new_state(self.blocks, batch_size, maximum_length, self.spec.model_dim)
 
     def prefill(self, inputs: Tensor, state: State, position: int = 0) -> Tensor:
-        """The block's output on a whole prompt [B, T, D]; a module's forward leaves no state behind."""
-        del state, position
-        return cast("Tensor", self(inputs))
+        """The block's output on a whole prompt [B, T, D]; fills a cache, a state of the module's own it leaves."""
+        return run_blocks(self.blocks, inputs, state, position)
 
     def decode(self, inputs: Tensor, state: State, position: int) -> Tensor:
         """The block's output [B, 1, D] for one more position [B, 1, D]."""
-        del position
-        return run_steps(self.blocks, inputs, state)
+        return run_steps(self.blocks, inputs, state, position)
 
     def prepare_inference(self, dtype: Dtype) -> None:
         """Cast the weights; complex ones stay."""
@@ -210,13 +295,13 @@ class CarrierLayer(TransformerLayer):
 
 
 class CarrierLanguageModel(nn.Module):
-    """Token ids [B, T] to logits [B, T, V]."""
+    """Token ids [B, T] to logits [B, T, V]; ``given`` is the first block's module, where it is made already."""
 
-    def __init__(self, spec: LayerSpec) -> None:
+    def __init__(self, spec: LayerSpec, given: nn.Module | None = None) -> None:
         super().__init__()
         self.spec = spec
         self.token_embedding = nn.Parameter(torch.empty(spec.vocabulary_size, spec.model_dim))
-        self.blocks = nn.ModuleList([CarrierBlock(spec) for _ in range(spec.depth)])
+        self.blocks = nn.ModuleList([CarrierBlock(spec, None if place else given) for place in range(spec.depth)])
         self.head = LanguageHead(spec)
         self._padded_embedding: Tensor | None = None
 
@@ -233,21 +318,18 @@ class CarrierLanguageModel(nn.Module):
         """Modules outside ``blocks`` to compile as well: the head with its loss."""
         return (self.head,)
 
-    def new_state(self, batch_size: int, maximum_length: int) -> GivenState:
+    def new_state(self, batch_size: int, maximum_length: int) -> GivenState | CacheState:
         """The states of all blocks; of a module that does not decode, nothing."""
-        del maximum_length
-        return new_state(self.blocks, batch_size)
+        return new_state(self.blocks, batch_size, maximum_length, self.spec.model_dim)
 
     def prefill(self, inputs: Tensor, state: State, position: int = 0) -> Tensor:
-        """Logits [B, V] after a whole prompt [B, T]; a module's forward leaves no state behind."""
-        del state, position
-        return self._logits(self._hidden(inputs)[:, -1])
+        """Logits [B, V] after a whole prompt [B, T]; fills caches, states of the module's own it leaves."""
+        return self._logits(run_blocks(self.blocks, self._embed(inputs), state, position)[:, -1])
 
     def decode(self, inputs: Tensor, state: State, position: int) -> Tensor:
         """Logits [B, V] for one id per sequence [B]."""
-        del position
-        hidden = functional.embedding(inputs.unsqueeze(1), self.token_embedding)
-        return self._logits(run_steps(self.blocks, hidden, state).squeeze(1))
+        hidden = self._embed(inputs.unsqueeze(1))
+        return self._logits(run_steps(self.blocks, hidden, state, position).squeeze(1))
 
     def prepare_inference(self, dtype: Dtype) -> None:
         """Cast the weights and pad the tied embedding once, embedding and head still sharing one storage."""
@@ -257,13 +339,12 @@ class CarrierLanguageModel(nn.Module):
         self.token_embedding = nn.Parameter(padded[: self.spec.vocabulary_size], requires_grad=False)
         self.head.to(TORCH_DTYPES[dtype])
 
-    def _hidden(self, ids: Tensor) -> Tensor:
+    def _embed(self, ids: Tensor) -> Tensor:
         hidden = functional.embedding(ids, self.token_embedding)
-        if self.spec.dropout > 0:
-            hidden = functional.dropout(hidden, self.spec.dropout, self.training)
-        for block in self.blocks:
-            hidden = block(hidden)
-        return hidden
+        return functional.dropout(hidden, self.spec.dropout, self.training) if self.spec.dropout > 0 else hidden
+
+    def _hidden(self, ids: Tensor) -> Tensor:
+        return run_blocks(self.blocks, self._embed(ids), None, 0)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         embedding = self.token_embedding if self._padded_embedding is None else self._padded_embedding
@@ -271,8 +352,20 @@ class CarrierLanguageModel(nn.Module):
         return logits
 
 
-def new_state(blocks: nn.ModuleList, batch_size: int) -> GivenState:
+def new_state(blocks: nn.ModuleList, batch_size: int, maximum_length: int, model_dim: int) -> GivenState | CacheState:
     """Empty states on the blocks' device; nothing where the module does not decode."""
+    first = blocks[0]
+    assert isinstance(first, CarrierBlock)
+    if first.call is not None:
+        weight = next(first.given.parameters())
+        inputs = weight.new_zeros(batch_size, 1, model_dim)
+        caches = tuple(first.call.new_cache(batch_size, maximum_length, weight) for _ in blocks)
+        state = CacheState(caches, maximum_length)
+        with torch.no_grad():  # the first step allocates
+            for block, cache in zip(blocks, caches, strict=True):
+                assert isinstance(block, CarrierBlock)
+                block.forward(inputs, cache, block.arguments(inputs, state))
+        return state.allocated()
     found = []
     for block in blocks:
         assert isinstance(block, CarrierBlock)
@@ -282,12 +375,27 @@ def new_state(blocks: nn.ModuleList, batch_size: int) -> GivenState:
     return GivenState(tuple(found))
 
 
-def run_steps(blocks: nn.ModuleList, hidden: Tensor, state: State) -> Tensor:
+def run_blocks(blocks: nn.ModuleList, hidden: Tensor, state: State | None, position: int) -> Tensor:
+    """Sequences through every block; from ``position`` on, with the cache of each where it has one."""
+    first = blocks[0]
+    assert isinstance(first, CarrierBlock)
+    caches: Iterable[object] = repeat(None)
+    if isinstance(state, CacheState):
+        state.rewind(position)
+        caches = state.blocks
+    arguments = first.arguments(hidden, state, position)
+    for block, cache in zip(blocks, caches, strict=False):
+        hidden = block(hidden, cache, arguments)
+    return hidden
+
+
+def run_steps(blocks: nn.ModuleList, hidden: Tensor, state: State, position: int) -> Tensor:
     """One position through every block, each with its own state."""
+    if isinstance(state, CacheState):
+        return run_blocks(blocks, hidden, state, position)
     assert isinstance(state, GivenState)
     for block, held in zip(blocks, state.blocks, strict=True):
-        assert isinstance(block, CarrierBlock)
-        hidden = block.step(hidden, held)
+        hidden = block(hidden, held)
     return hidden
 
 
@@ -297,8 +405,3 @@ def prepare(model: CarrierLayer | CarrierLanguageModel, dtype: Dtype) -> None:
     for block in model.blocks:
         assert isinstance(block, CarrierBlock)
         block.cast(TORCH_DTYPES[dtype])
-
-
-def decodes(module: nn.Module) -> tuple[Phase, ...]:
-    """The phases that the module's own methods allow."""
-    return tuple(Phase) if steps_of(module) is not None else (Phase.TRAIN, Phase.PREFILL)

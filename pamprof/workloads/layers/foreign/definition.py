@@ -24,17 +24,29 @@ from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.relative_error import relative_error
 from pamprof.workloads.layers.foreign.carrier import (
     MIXER,
+    MODEL,
+    NO_DECODE,
     CarrierBlock,
     CarrierLanguageModel,
     CarrierLayer,
     carrier_of,
 )
+from pamprof.workloads.layers.foreign.language_model import GivenLanguageModel, language_model
 from pamprof.workloads.layers.presets import preset as preset_of
 from pamprof.workloads.layers.transformer.model import LanguageHead, initialise
 
 _BATCH_SIZE = 2
 _SEQUENCE_LENGTH = 19
 _SELDOM_WIDER = 64  # channels, in steps of 8: a preset's width that a factory refuses is stepped over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSize:
+    """Bytes of the state of one sequence with weights of ``dtype``, as it is allocated."""
+
+    dtype: Dtype
+    fixed_bytes: int
+    bytes_per_token: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +57,17 @@ class BlockFacts:
         parameter_count: Real scalars, ties once.
         complex_valued: Whether parameters or buffers are complex.
         phases: What it can do.
-        state_bytes: Of one sequence, float32 weights; 0 where it does not decode.
+        carrier: ``mixer``, ``block`` or ``model``; the module itself is the model in the last case.
+        states: Of its state or cache, by dtype; none where it does not decode.
+        no_decode_reason: Why it does not; None where it does.
     """
 
     parameter_count: int
     complex_valued: bool
     phases: tuple[Phase, ...]
-    state_bytes: int
+    carrier: str = MIXER
+    states: tuple[StateSize, ...] = ()
+    no_decode_reason: str | None = None
 
 
 class Inspector(Protocol):
@@ -65,8 +81,12 @@ class Inspector(Protocol):
         """
         ...
 
-    def flop_count(self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int) -> ClosedForm:
-        """Counted matrix FLOPs of one block of the carrier.
+    def flop_count(
+        self, spec: LayerSpec, *, phase: Phase, batch_size: int, sequence_length: int, all_logits: bool = False
+    ) -> ClosedForm:
+        """Counted matrix FLOPs of one block of the carrier, or of a whole model.
+
+        ``all_logits`` is a forward pass of a whole model with the logits of every position.
 
         Raises:
             PamprofError: They cannot be counted.
@@ -89,9 +109,11 @@ class ForeignDefinition(BaseDefinition):
         self.complex_valued = False
         self.fixed_state = False
         self.phases: tuple[Phase, ...] = tuple(Phase)
+        self.no_decode_reason: str | None = None
+        self.carrier: str | None = None
         self._inspector = inspector
         self._counted: dict[tuple[object, ...], ClosedForm | PamprofError] = {}
-        self._facts: dict[int, BlockFacts | PamprofError] = {}
+        self._facts: dict[tuple[int, ...], BlockFacts | PamprofError] = {}
 
     def supports(self, implementation: str, dtype: Dtype) -> bool:
         """Every dtype policy is tried; what cannot follow it is a skip with its reason."""
@@ -145,7 +167,8 @@ class ForeignDefinition(BaseDefinition):
         Raises:
             PamprofError: It cannot be made.
         """
-        found = self._facts.get(spec.model_dim)
+        key = (spec.model_dim, spec.depth, spec.vocabulary_size, spec.maximum_sequence_length)
+        found = self._facts.get(key)
         if found is None:
             try:
                 found = self._inspector.block_facts(spec)
@@ -153,8 +176,9 @@ class ForeignDefinition(BaseDefinition):
                 found = exc
             else:
                 self.complex_valued, self.phases = found.complex_valued, found.phases
-                self.fixed_state = found.state_bytes > 0  # a state that grows is refused by the carrier
-            self._facts[spec.model_dim] = found
+                self.no_decode_reason, self.carrier = found.no_decode_reason, found.carrier
+                self.fixed_state = bool(found.states) and not any(state.bytes_per_token for state in found.states)
+            self._facts[key] = found
         if isinstance(found, PamprofError):
             raise found
         return found
@@ -169,11 +193,14 @@ class ForeignDefinition(BaseDefinition):
     def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
         """Those of the module, counted; with two norms and the feed-forward 2·D·h + h + D where the carrier adds them.
 
-        A model has V·D of the tied embedding and 2·D of its final norm besides.
+        A model has V·D of the tied embedding and 2·D of its final norm besides; of a whole model all are its own.
         """
         width, hidden = spec.model_dim, spec.hidden_dim
-        block = self.facts(spec).parameter_count
-        if carrier_of(spec) == MIXER:
+        facts = self._facts_in(spec, scope)
+        block = facts.parameter_count
+        if facts.carrier == MODEL:
+            return block
+        if facts.carrier == MIXER:
             block += 4 * width + 2 * width * hidden + hidden + width
         if scope is Scope.LAYER:
             return block
@@ -184,23 +211,14 @@ class ForeignDefinition(BaseDefinition):
     ) -> ClosedForm:
         """Counted on one block; a model has ``depth`` of them and a head of 2·D·V a row, three times that in training.
 
+        A whole model is counted whole.
+
         Raises:
             PamprofError: The block cannot be counted.
         """
-        shape = (phase, batch_size, sequence_length)
-        key = (spec.model_dim, spec.hidden_dim, *shape)
-        block = self._counted.get(key)
-        if block is None:
-            try:
-                block = self._inspector.flop_count(
-                    spec, phase=phase, batch_size=batch_size, sequence_length=sequence_length
-                )
-            except PamprofError as exc:
-                block = exc
-            self._counted[key] = block
-        if isinstance(block, PamprofError):
-            raise block
-        if scope is Scope.LAYER:
+        facts = self._facts_in(spec, scope)
+        block = self._count(spec, phase, batch_size, sequence_length)
+        if scope is Scope.LAYER or facts.carrier == MODEL:
             return block
         rows = batch_size * (sequence_length if phase is Phase.TRAIN else 1)
         head = 2 * rows * spec.model_dim * spec.vocabulary_size * (3 if phase is Phase.TRAIN else 1)
@@ -208,6 +226,36 @@ class ForeignDefinition(BaseDefinition):
             matrix_flop_count=spec.depth * block.matrix_flop_count + head,
             matrix_dense_flop_count=spec.depth * block.matrix_dense_flop_count + head,
         )
+
+    def forward_flop_count(self, spec: LayerSpec, sequence_length: int) -> ClosedForm | None:
+        """Of a whole model, a forward pass of one sequence with all its logits; None where blocks tell."""
+        if self.facts(spec).carrier != MODEL:
+            return None
+        return self._count(spec, Phase.PREFILL, 1, sequence_length, all_logits=True)
+
+    def _count(
+        self, spec: LayerSpec, phase: Phase, batch_size: int, sequence_length: int, *, all_logits: bool = False
+    ) -> ClosedForm:
+        sizes = (spec.model_dim, spec.hidden_dim, spec.depth, spec.vocabulary_size)
+        key = (*sizes, phase, batch_size, sequence_length, all_logits)
+        counted = self._counted.get(key)
+        if counted is None:
+            try:
+                counted = self._inspector.flop_count(
+                    spec, phase=phase, batch_size=batch_size, sequence_length=sequence_length, all_logits=all_logits
+                )
+            except PamprofError as exc:
+                counted = exc
+            self._counted[key] = counted
+        if isinstance(counted, PamprofError):
+            raise counted
+        return counted
+
+    def _facts_in(self, spec: LayerSpec, scope: Scope) -> BlockFacts:
+        facts = self.facts(spec)
+        if scope is Scope.LAYER and facts.carrier == MODEL:
+            raise UnsupportedError(f"{self.name} is a whole model and has no single block; use --scope model")
+        return facts
 
     def implementation_flop_count(
         self,
@@ -226,9 +274,10 @@ class ForeignDefinition(BaseDefinition):
         return None
 
     def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:
-        """Bytes of the module's state of ``batch_size`` sequences, as its ``initial_state`` allocates it."""
-        del context, dtype
-        return self.facts(spec).state_bytes * batch_size * (1 if scope is Scope.LAYER else spec.depth)
+        """Bytes of the module's states or caches of ``batch_size`` sequences, as they are allocated."""
+        facts = self._facts_in(spec, scope)
+        sizes = [state.fixed_bytes + context * state.bytes_per_token for state in facts.states if state.dtype is dtype]
+        return sum(sizes) * batch_size * (1 if scope is Scope.LAYER or facts.carrier == MODEL else spec.depth)
 
     def build(
         self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
@@ -239,7 +288,9 @@ class ForeignDefinition(BaseDefinition):
         """
         self.check_implementation(implementation)
         torch.manual_seed(seed)
-        model = CarrierLayer(spec) if scope is Scope.LAYER else CarrierLanguageModel(spec)
+        model = CarrierLayer(spec) if scope is Scope.LAYER else language_model(spec)
+        if isinstance(model, GivenLanguageModel):
+            return model.to(device)
         for name, part in _carried(model):
             initialise_part(name, part, depth=spec.depth, seed=seed)
         if isinstance(model, CarrierLanguageModel):
@@ -256,30 +307,41 @@ class ForeignDefinition(BaseDefinition):
         A comparison with itself says that execution and dtype do no harm, not that the layer computes what its authors
         meant.
         """
-        quiet = replace(spec, dropout=0.0)
-        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
-        assert isinstance(layer, CarrierLayer)
+        facts = self.facts(spec)
+        if phase not in facts.phases:
+            raise UnsupportedError(f"layer {spec.layer}: {facts.no_decode_reason or NO_DECODE}")
+        whole = facts.carrier == MODEL
+        quiet = replace(spec, dropout=0.0, depth=1)  # one block also of a whole model, where its factory takes a depth
+        scope = Scope.MODEL if whole else Scope.LAYER
+        layer = self.build(quiet, implementation=implementation, scope=scope, device=device, seed=seed)
+        assert isinstance(layer, (CarrierLayer, GivenLanguageModel))
         layer.eval()
         generator = torch.Generator().manual_seed(seed)
-        inputs, along = (
-            torch.randn((_BATCH_SIZE, _SEQUENCE_LENGTH, spec.model_dim), generator=generator, dtype=torch.float64)
-            for _ in range(2)
+        shape = (_BATCH_SIZE, _SEQUENCE_LENGTH)
+        ids = torch.randint(0, spec.vocabulary_size, shape, generator=generator) if whole else None
+        hidden, along = (
+            torch.randn((*shape, width), generator=generator, dtype=torch.float64)
+            for width in (spec.model_dim, spec.vocabulary_size if whole else spec.model_dim)
         )
+
+        def observed(model: CarrierLayer | GivenLanguageModel, kind: torch.dtype) -> tuple[Tensor, ...]:
+            inputs = hidden.to(device, kind) if ids is None else ids.to(device)
+            return _observed(model, inputs, along.to(device, kind), phase)
+
         try:
-            expected = _observed(_double(layer), inputs.to(device), along.to(device), phase)
+            expected = observed(_double(layer), torch.float64)
             oracle = "itself in eager float64"
         except PamprofError:
             raise
         except Exception:  # noqa: BLE001 - kernels without float64 say so in many ways
-            expected = _observed(layer, inputs.to(device).float(), along.to(device).float(), phase)
+            expected = observed(layer, torch.float32)
             oracle = "itself in eager float32"
         if phase is not Phase.TRAIN:
             layer.prepare_inference(dtype)
-        kind = torch.float32 if phase is Phase.TRAIN else TORCH_DTYPES[dtype]
         with torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=dtype is Dtype.BFLOAT16 and phase is Phase.TRAIN
         ):
-            found = _observed(layer, inputs.to(device, kind), along.to(device, kind), phase)
+            found = observed(layer, torch.float32 if phase is Phase.TRAIN else TORCH_DTYPES[dtype])
         errors = [relative_error(f, e.cpu().double()) for f, e in zip(found, expected, strict=True)]
         if any(isnan(error) for error in errors):
             raise UnsupportedError(f"{self.name} computes values that are not numbers on random input")
@@ -291,7 +353,8 @@ def _carried(model: CarrierLayer | CarrierLanguageModel) -> list[tuple[str, nn.M
     found: list[tuple[str, nn.Module]] = []
     for block in model.blocks:
         assert isinstance(block, CarrierBlock)
-        found += [(name, part) for name, part in block.named_children() if part is not block.given]
+        own = (block.given, block.rotary)
+        found += [(name, part) for name, part in block.named_children() if part not in own]
     return [*found, *((name, part) for name, part in model.named_children() if isinstance(part, LanguageHead))]
 
 
@@ -301,7 +364,7 @@ def initialise_part(name: str, part: nn.Module, *, depth: int, seed: int) -> Non
     initialise(holder, depth=depth, seed=seed)
 
 
-def _double(layer: CarrierLayer) -> CarrierLayer:
+def _double(layer: CarrierLayer | GivenLanguageModel) -> CarrierLayer | GivenLanguageModel:
     """A copy in float64, and complex128 where it is complex."""
     wide = copy.deepcopy(layer)
     with torch.no_grad():
@@ -315,15 +378,26 @@ def _double(layer: CarrierLayer) -> CarrierLayer:
     return wide
 
 
-def _observed(layer: CarrierLayer, inputs: Tensor, along: Tensor, phase: Phase) -> tuple[Tensor, ...]:
-    """What a phase returns: output and input gradient, the output, or the outputs of a few steps."""
+def _observed(
+    layer: CarrierLayer | GivenLanguageModel, inputs: Tensor, along: Tensor, phase: Phase
+) -> tuple[Tensor, ...]:
+    """What a phase returns: output and gradient, the output, or the outputs of a few steps.
+
+    The gradient is that of the input, or of all parameters where the input is ids.
+    """
     if phase is Phase.TRAIN:
-        given = inputs.clone().requires_grad_(True)
+        given = inputs.clone().requires_grad_(True) if inputs.is_floating_point() else inputs
         output = layer(given)
-        (gradient,) = torch.autograd.grad((output * along).mean(), given)
-        return output.detach(), gradient
+        behind = (given,) if given.requires_grad else tuple(layer.parameters())
+        gradients = torch.autograd.grad((output * along).mean(), behind, allow_unused=True)
+        found = [part.resolve_conj() for part in gradients if part is not None]
+        parts = [(torch.view_as_real(part) if part.is_complex() else part).flatten() for part in found]
+        return output.detach(), torch.cat(parts)
     with torch.no_grad():
+        room = inputs.shape[1]
         if phase is Phase.PREFILL:
-            return (layer(inputs),)
-        state = layer.new_state(inputs.shape[0], inputs.shape[1])
-        return tuple(layer.decode(inputs[:, place : place + 1], state, place) for place in range(4))
+            return (layer.prefill(inputs, layer.new_state(inputs.shape[0], room)),)
+        state = layer.new_state(inputs.shape[0], room)
+        places = range(4)
+        steps = [inputs[:, place : place + 1] if inputs.ndim > 2 else inputs[:, place] for place in places]
+        return tuple(layer.decode(step, state, place) for place, step in zip(places, steps, strict=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from torch import nn
@@ -120,6 +121,28 @@ def load(source: LayerSource) -> Callable[..., nn.Module]:
         remedy = f"did you mean {near[0]}?" if near and callable(vars(module)[near[0]]) else "check its name"
         raise UsageError(f"{source.place} has no function or class {source.factory}; {remedy}")
     return found
+
+
+def parameters_of(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+    """The parameters that ``function`` names, in order; none where it does not tell, as functions written in C."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def call_factory(factory: Callable[..., object], width: int, arguments: Mapping[str, object]) -> object:
+    """Call a factory; the width goes to its parameter of that name, else to the first one it needs, if there is one."""
+    parameters = parameters_of(factory)
+    if "width" in parameters and parameters["width"].kind is not inspect.Parameter.POSITIONAL_ONLY:
+        return factory(**{"width": width, **arguments})
+    takes_width = any(
+        each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        and each.default is inspect.Parameter.empty
+        for name, each in parameters.items()
+        if name not in arguments
+    )
+    return factory(width, **arguments) if takes_width else factory(**arguments)
 
 
 def _module(place: str) -> ModuleType:
