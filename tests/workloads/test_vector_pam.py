@@ -10,7 +10,9 @@ import torch
 
 from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.layers.pam.definition import DEFINITION as PAM
-from pamprof.workloads.layers.vector_pam.block import VectorBlock, decayed_sums
+from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.vector_pam import block
+from pamprof.workloads.layers.vector_pam.block import decayed_sums
 from pamprof.workloads.layers.vector_pam.definition import DEFINITION
 from pamprof.workloads.layers.vector_pam.oracle import convolved, correlated
 from pamprof.workloads.layers.vector_pam.transforms import FastTransform, ProductTransform, fourier_matrix
@@ -34,12 +36,11 @@ def test_block_agrees_with_the_naive_recurrence(
 
 
 def test_the_oracle_notices_a_state_that_does_not_decay(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = VectorBlock._associate
+    def forgetless(*given):
+        log_decay, write = log_decay_and_write(*given)
+        return 0 * log_decay, write
 
-    def forgetless(self, queries, keys, values, log_decay, **rest):
-        return whole(self, queries, keys, values, 0 * log_decay, **rest)
-
-    monkeypatch.setattr(VectorBlock, "_associate", forgetless)
+    monkeypatch.setattr(block, "log_decay_and_write", forgetless)
     for phase in Phase:
         error, _ = DEFINITION.oracle_error(
             DEFINITION.preset("tiny"), implementation="planar", phase=phase, device=CPU, dtype=Dtype.FLOAT32, seed=0

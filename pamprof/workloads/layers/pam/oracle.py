@@ -12,34 +12,13 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 ORACLE_NAME = "naive complex128 recurrence over tokens"
 
 
-def write_matrix(value: Tensor, key: Tensor) -> Tensor:
-    """What one token adds to the state, v ⊗ conj(k): [B, H, d_v, d_k] from complex [B, H, d]."""
-    return torch.einsum("bhv,bhk->bhvk", value, key.conj())
-
-
-def read_matrix(state: Tensor, query: Tensor) -> Tensor:
-    """S q / sqrt(d): [B, H, d]."""
-    return torch.einsum("bhvk,bhk->bhv", state, query) / sqrt(query.shape[-1])
-
-
-def naive_block(
-    weights: Mapping[str, Tensor],
-    planes: Tensor,
-    heads: int,
-    *,
-    write: Callable[[Tensor, Tensor], Tensor] = write_matrix,
-    read: Callable[[Tensor, Tensor], Tensor] = read_matrix,
-) -> tuple[Tensor, Tensor]:
-    """Output planes [B, T, 2, D] and final state of one block on ``planes``, all in float64.
-
-    ``write`` is what a value and a key add to the state, ``read`` what a query finds in it; the state is [B, H, d_v,
-    d_k] unless they say otherwise.
-    """
+def naive_block(weights: Mapping[str, Tensor], planes: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Output planes [B, T, 2, D] and final state [B, H, d_v, d_k] of one block on ``planes``, all in float64."""
 
     def size(z: Tensor) -> Tensor:
         return (z.real**2 + z.imag**2 + 1e-8).sqrt()
@@ -75,13 +54,12 @@ def naive_block(
     protect = 1 / (1 + torch.exp(-(size(x) @ weights["pam.protect_gate.weight"].T + weights["pam.protect_gate.bias"])))
     decay = torch.exp(-torch.log1p(torch.exp(logits))) * (1 - protect) + protect
     frequency = torch.tensor([10_000.0 ** (-j / head_dim) for j in range(head_dim)], dtype=torch.float64)
-    state = torch.zeros_like(write(v[:, 0], k[:, 0]))
-    found = []
+    state = torch.zeros(len(z), heads, head_dim, head_dim, dtype=z.dtype)
+    read = []
     for t in range(z.shape[1]):
         turn = torch.exp(1j * t * frequency)
         written = (1 - protect[:, t, :, None]) * v[:, t]
-        kept = torch.unflatten(decay[:, t], -1, (heads, *[1] * (state.ndim - 2)))
-        state = kept * state + write(written, turn * k[:, t])
-        found.append(read(state, turn * q[:, t]))
-    z = z + weights["pam_scale"] * linear(torch.stack(found, 1).flatten(2), "pam.o_proj")
+        state = decay[:, t, :, None, None] * state + torch.einsum("bhv,bhk->bhvk", written, (turn * k[:, t]).conj())
+        read.append(torch.einsum("bhvk,bhk->bhv", state, turn * q[:, t]) / sqrt(head_dim))
+    z = z + weights["pam_scale"] * linear(torch.stack(read, 1).flatten(2), "pam.o_proj")
     return torch.stack((z.real, z.imag), 2), state

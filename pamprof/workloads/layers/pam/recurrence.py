@@ -104,8 +104,8 @@ def log_chunked_pam(
     chunks = -(-q.shape[2] // chunk)
     padding = chunks * chunk - q.shape[2]
     padded = torch.unflatten(functional.pad(log_decay, (0, padding)), -1, (chunks, chunk))
-    inside = exponential_of_differences(functional.pad(padded, (1, 0)).cumsum(-1))
-    across = exponential_of_differences(functional.pad(padded.sum(-1), (1, 0)).cumsum(-1))
+    inside = _exponential_of_differences(functional.pad(padded, (1, 0)).cumsum(-1))
+    across = _exponential_of_differences(functional.pad(padded.sum(-1), (1, 0)).cumsum(-1))
     q_chunks, k_chunks, v_chunks = (_in_chunks(x, chunks, padding) for x in (q, k, v))
     output, state = _combine(q_chunks, k_chunks, v_chunks, (inside, across), initial_state)
     return output[:, :, : q.shape[2]], state
@@ -140,7 +140,7 @@ def decay_products(decay: Tensor) -> Tensor:
     return (exponent.exp() * factor).tril()
 
 
-def exponential_of_differences(cumulative: Tensor) -> Tensor:
+def _exponential_of_differences(cumulative: Tensor) -> Tensor:
     """exp(c_t - c_s) for s <= t, 0 above the diagonal; [..., T] to [..., T, T]."""
     length = cumulative.shape[-1]
     above = torch.ones(length, length, dtype=torch.bool, device=cumulative.device).triu(1)

@@ -25,8 +25,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pamprof.workloads.layers.pam.planar.block import PlanarBlock
-from pamprof.workloads.layers.pam.recurrence import exponential_of_differences
+from pamprof.workloads.layers.pam.planar.stages import plane_magnitude
 from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, summed_up_to
+from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
 from pamprof.workloads.layers.vector_pam.transforms import (
     FastTransform,
     ProductTransform,
@@ -48,22 +49,20 @@ class VectorBlock(PlanarBlock):
         super().__init__(spec)
         self.register_buffer("fourier", fourier_matrix(spec.head_dim), persistent=False)
 
-    def _associate(
-        self,
-        queries: tuple[Tensor, Tensor],
-        keys: tuple[Tensor, Tensor],
-        values: tuple[Tensor, Tensor],
-        log_decay: Tensor,
-        *,
-        state: Tensor | None,
-        begins: bool,
-    ) -> Tensor:
-        """What the queries read, planes [B, T, 2, H d]; updates ``state``, the spectrum of s as planes [B, H, 2, d]."""
-        real, imag = (torch.stack(planes) for planes in zip(queries, keys, values, strict=True))
-        spectra = self.transform.forward(torch.stack((real, imag)), self.fourier)  # [2, 3, B, T, H, d]
+    def _remember(self, x: Tensor, rotation: Tensor, state: Tensor | None, begins: bool) -> Tensor:
+        """Retrieved planes [B, T, 2, H d] for normed planes ``x``; ``state`` is the spectrum of s, [B, H, 2, d]."""
+        projected = self._linear(x, self.fused_qkv, self.pam.qkv_proj)
+        projected = torch.unflatten(projected, -1, (3, self.heads, self.head_dim))  # [B, T, 2, 3, H, d]
+        (q_real, k_real, v_real), (q_imag, k_imag, v_imag) = (plane.unbind(-3) for plane in projected.unbind(2))
+        cosine, sine = rotation[:, :, None].unbind(0)
+        log_decay, write = log_decay_and_write(self.pam, x.flatten(-2), plane_magnitude(x))
+        write = write.to(x.dtype).unsqueeze(-1)
+        real = (q_real * cosine - q_imag * sine, k_real * cosine - k_imag * sine, v_real * write)
+        imag = (q_real * sine + q_imag * cosine, k_real * sine + k_imag * cosine, v_imag * write)
+        spectra = self.transform.forward(torch.stack((torch.stack(real), torch.stack(imag))), self.fourier)
         (q_real, k_real, v_real), (q_imag, k_imag, v_imag) = (plane.unbind(0) for plane in spectra.unbind(0))
         bound = torch.stack((k_real * v_real - k_imag * v_imag, k_real * v_imag + k_imag * v_real), -2)
-        if state is not None and log_decay.shape[1] == 1 and not begins:
+        if state is not None and x.shape[1] == 1 and not begins:
             state.mul_(log_decay.squeeze(1).exp()[..., None, None]).add_(bound.squeeze(1))
             held = state.unsqueeze(1).to(bound.dtype)
         else:
@@ -112,13 +111,21 @@ def decayed_sums(added: Tensor, log_decay: Tensor, before: Tensor | None) -> tup
         s after every token [B, H, N, C, n] in the dtype of ``added``, and after the last one [B, H, n].
     """
     cumulative = summed_up_to(log_decay)
-    held = exponential_of_differences(cumulative).to(added.dtype) @ added
+    held = _decays_between(cumulative).to(added.dtype) @ added
     if log_decay.shape[2] == 1 and before is None:
         return held, held[:, :, 0, -1]
     through = summed_up_to(cumulative[..., -1])
-    after = exponential_of_differences(through).to(added.dtype) @ held[..., -1, :]  # [B, H, N, n]
+    after = _decays_between(through).to(added.dtype) @ held[..., -1, :]  # [B, H, N, n]
     if before is not None:
         after = after + through.exp()[..., None] * before[:, :, None]
     first = torch.zeros_like(after[:, :, :1]) if before is None else before[:, :, None].to(after.dtype)
     entering = torch.cat((first, after[:, :, :-1]), 2)
     return (held + cumulative.exp()[..., None] * entering.unsqueeze(-2)).to(added.dtype), after[:, :, -1]
+
+
+def _decays_between(cumulative: Tensor) -> Tensor:
+    """exp(c_t - c_s) for s <= t, 0 above the diagonal: [..., T] to [..., T, T]."""
+    length = cumulative.shape[-1]
+    above = torch.ones(length, length, dtype=torch.bool, device=cumulative.device).triu(1)
+    difference = cumulative[..., :, None] - cumulative[..., None, :]
+    return difference.masked_fill(above, float("-inf")).exp()  # masked before: above, it could overflow

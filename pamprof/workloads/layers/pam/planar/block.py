@@ -105,20 +105,7 @@ class PlanarBlock(PamBlockParameters):
         queries = (q_real * cosine - q_imag * sine, q_real * sine + q_imag * cosine)
         keys = (k_real * cosine - k_imag * sine, k_real * sine + k_imag * cosine)
         values = (v_real * write, v_imag * write)
-        return self._associate(queries, keys, values, log_decay, state=state, begins=begins)
-
-    def _associate(
-        self,
-        queries: tuple[Tensor, Tensor],
-        keys: tuple[Tensor, Tensor],
-        values: tuple[Tensor, Tensor],
-        log_decay: Tensor,
-        *,
-        state: Tensor | None,
-        begins: bool,
-    ) -> Tensor:
-        """What the queries read, planes [B, T, 2, H d]; all given as planes [B, T, H, d]; updates ``state``."""
-        if state is not None and log_decay.shape[1] == 1 and not begins:
+        if state is not None and x.shape[1] == 1 and not begins:
             return _step(queries, keys, values, log_decay, state)
         return _all_chunks(queries, keys, values, log_decay, state=state, begins=begins)
 
