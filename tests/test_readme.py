@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pamprof
+from pamprof.workloads.layers.foreign.declared import declaration_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -78,3 +79,12 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     exec(loop, {"pamprof": pamprof, "batch": 2, "length": 3, "train": train, "loader": [torch.ones(6, 4)] * 4})
     assert "6 tokens a step" in capsys.readouterr().out
     assert (tmp_path / "runs.jsonl").exists()
+
+
+def test_the_declared_layer_of_the_readme_is_one():
+    (snippet,) = re.findall(r"```python\n(@pamprof\.layer.*?)```", README, flags=re.DOTALL)
+    names = {"pamprof": pamprof, "nn": torch.nn, "S5": lambda width: torch.nn.Linear(width, width)}
+    exec(snippet, names)
+    declared = declaration_of(names["s5"])
+    assert declared.widths() == tuple(range(128, 4097, 128))
+    assert declared.role == "twin"

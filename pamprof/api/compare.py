@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -90,9 +91,10 @@ def compare(
     command's option (``--batch-size`` for ``batch_size``).
 
     Args:
-        layers: Registry names, your own as ``NAME=module:factory`` or ``NAME=file.py:factory``, or the function itself:
-            of the width and of keyword arguments, it makes a torch module [B, T, width] -> [B, T, width]. Default:
-            transformer, real_pam, pam; on a GPU also wide_head_transformer and llama.
+        layers: Registry names, names given with ``pamprof.layer``, your own as ``NAME=module:factory`` or
+            ``NAME=file.py:factory``, or the function itself: of the width and of keyword arguments, it makes a torch
+            module [B, T, width] -> [B, T, width]. Default: transformer, real_pam, pam; on a GPU also
+            wide_head_transformer and llama.
         preset: Sizes by name, such as ``tiny``, ``25m``, ``100m`` or ``1b`` (parameters). Default: ``tiny`` on a CPU,
             ``100m`` on a GPU.
         phases: ``train``, ``prefill``, ``decode``.
@@ -174,8 +176,8 @@ def compare(
         "seed": seed,
     }
     look_up = price_lookup(
-        price=None if price is None else str(price),
-        prices=None if prices is None else Path(prices),
+        price=price,
+        prices=prices,
         gpu=gpu,
         provider=provider,
         instance=instance,
@@ -186,7 +188,9 @@ def compare(
     folder = Path(tempfile.mkdtemp(prefix="pamprof-") if output_dir is None else output_dir)
     try:
         options["layer"] = _layers(layers, folder)
-        request = compare_request(command=command_of(options), output_dir=folder, resume=resume, **options)
+        shown = None if options["layer"] is None else [text.replace(f"{folder}/", "") for text in options["layer"]]
+        command = command_of({**options, "layer": shown})
+        request = compare_request(command=command, output_dir=folder, resume=resume, **options)
         result = Result(_measured(request, look_up, progress=progress))
     except BaseException:
         if output_dir is None:
@@ -236,8 +240,12 @@ def _layers(layers: Layers | None, folder: Path) -> Sequence[str] | None:
     """Texts for ``--layer``; a function that workers cannot import is kept in ``folder``."""
     if layers is None:
         return None
+    from pamprof.workloads.layers.foreign.declared import declared_factory
+
     given = [layers] if isinstance(layers, str) or callable(layers) else list(layers)
-    return [",".join(layer if isinstance(layer, str) else _text_of(layer, folder) for layer in given)]
+    parts = [part for each in given for part in (each.split(",") if isinstance(each, str) else [each])]
+    known = [declared_factory(part.strip()) or part if isinstance(part, str) else part for part in parts]
+    return [",".join(layer if isinstance(layer, str) else _text_of(layer, folder) for layer in known)]
 
 
 def _text_of(factory: Factory, folder: Path) -> str:
@@ -245,14 +253,16 @@ def _text_of(factory: Factory, folder: Path) -> str:
 
     Functions of a notebook, of the script that is running, and inside others have no module that a worker could import.
     """
+    from pamprof.workloads.layers.foreign.declared import declaration_of
+
     if not callable(factory):
         raise UsageError(
             f"layer {factory!r} is no layer; give a registry name, such as pam, NAME=module:factory, or a function of "
             "the width that makes a torch module"
         )
-    name = getattr(factory, "__name__", "layer").strip("<>").lower()
+    name = declaration_of(factory).name or getattr(factory, "__name__", "layer").strip("<>").lower()
     module, qualified = getattr(factory, "__module__", None), getattr(factory, "__qualname__", "")
-    if module not in (None, "__main__") and "<" not in qualified:
+    if module != "__main__" and _found(module, qualified) is factory:
         return f"{name}={module}:{qualified}"
     import cloudpickle
 
@@ -260,6 +270,14 @@ def _text_of(factory: Factory, folder: Path) -> str:
     path = folder / f"{name}.pickle"
     path.write_bytes(cloudpickle.dumps(factory))
     return f"{name}={path}:{name}"
+
+
+def _found(module: str | None, qualified: str) -> object:
+    """What an importable module holds under a name with dots; None where there is no such thing."""
+    found: object = sys.modules.get(module or "")
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 def _joined(names: Iterable[str] | str) -> str:

@@ -57,11 +57,12 @@ def report(
             instance=instance,
             purchase_option=purchase_option,
         )
-        _write_capacity(priced, output_dir, earlier=len(records.capacities) - 1, json=json)
-        return
-    if not records.runs:
+        _write_capacity(priced, output_dir, earlier=len(records.capacities) - 1, json=json and not records.profiles)
+        if not records.profiles:
+            return
+    if not (records.runs or records.profiles):
         raise RecordError("the records hold no run to report; measure with pamprof compare")
-    quote, choice = paid_with(
+    records, quote, choice = paid_with(
         records,
         price=price,
         prices=prices,

@@ -60,7 +60,10 @@ def read_measured(path: Path, *, skip_damaged: bool) -> RecordFile:
     except RecordError as exc:
         raise UsageError(clean(str(exc))) from exc
     if not records.runs:
-        raise UsageError(clean(f"{path} holds no run to compare; measure with pamprof compare"))
+        remedy = (
+            "its training loops are shown by pamprof report" if records.profiles else "measure with pamprof compare"
+        )
+        raise UsageError(clean(f"{path} holds no run to compare; {remedy}"))
     return records
 
 

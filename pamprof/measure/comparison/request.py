@@ -244,7 +244,7 @@ def _arms(
         arms, unplanned = planned(*request.layers)
         if all(getattr(arm.definition, "role", LayerRole.SUBJECT) is not LayerRole.REFERENCE for arm in arms):
             arms = (*planned(*DEFAULT_LAYERS[:1])[0], *arms)
-        return arms, unplanned, ()
+        return arms, unplanned, _lone_twins(arms)
     (first, *others), unplanned = planned(*DEFAULT_LAYERS)
     references: list[PlannedArm] = []
     remarks: list[str] = []
@@ -254,6 +254,17 @@ def _arms(
         except UsageError as exc:
             remarks.append(f"{layer} is left out, because no size of it matches: {exc}")
     return (first, *references, *others), unplanned, tuple(remarks)
+
+
+def _lone_twins(arms: Sequence[PlannedArm]) -> tuple[str, ...]:
+    """A sentence for each layer from elsewhere that declares itself the twin of one that is not compared."""
+    compared = {arm.definition.name for arm in arms}
+    twins = {arm.definition.name: layer_facts(arm.definition).twin_of for arm in arms if arm.spec.source is not None}
+    return tuple(
+        f"{name} declares itself the twin of {other}, which is not compared; name it, too"
+        for name, other in twins.items()
+        if other is not None and other not in compared
+    )
 
 
 def _published_perplexities(preset: str, sizes: Mapping[str, int | float | str]) -> tuple[Perplexity, ...]:

@@ -77,11 +77,6 @@ class Event:
 _EVENT_PREFIX = b'{"event":'
 
 
-def encode_request(request: GroupRequest) -> bytes:
-    """One line."""
-    return msgspec.json.encode(request) + b"\n"
-
-
 def decode_request(line: bytes) -> GroupRequest:
     """The request of one line."""
     return msgspec.json.decode(line, type=GroupRequest)

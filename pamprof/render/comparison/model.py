@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pamprof.render.capacity.view import CapacityView
     from pamprof.render.charts import Chart
     from pamprof.render.serving.page_view import ServingPageView
+    from pamprof.render.training.figures import TrainingView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +219,7 @@ class ReportView:
         command: What reproduces them.
         serving: What serving costs; None where no sweep was measured.
         capacity: How many associations a memory holds; None where that was not measured.
+        loops: Profiled training loops among the records.
     """
 
     title: str
@@ -243,6 +245,7 @@ class ReportView:
     command: str
     serving: ServingPageView | None = None
     capacity: CapacityView | None = None
+    loops: tuple[TrainingView, ...] = ()
 
     @property
     def every_chart(self) -> tuple[Chart, ...]:

@@ -27,6 +27,7 @@ from pamprof.render.comparison.model import ReportView
 from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped
 from pamprof.render.comparison.tiles import tiles
 from pamprof.render.text import cleaned, listed, plural
+from pamprof.render.training.report import training_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,6 +101,7 @@ def build_view(
                 quote=quote,
                 device_name=None if inputs.environment is None else inputs.environment.device_name,
             ),
+            loops=training_views(records.profiles),
         )
     )
 

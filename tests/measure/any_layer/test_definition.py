@@ -134,6 +134,18 @@ def test_a_match_keeps_the_depth_and_steps_over_widths_that_the_factory_refuses(
     assert abs(residual) < 0.01
 
 
+def test_a_width_that_only_the_forward_pass_refuses_is_stepped_over_and_its_own_line_told():
+    made = layer("given", "RefusesLater")
+    spec = made.preset("tiny")
+    assert spec.model_dim == 72
+    assert made.resize(spec, 76) is None
+    with pytest.raises(
+        PamprofError, match=r"width 76: ValueError: 76 channels \(tests/measure/any_layer/given.py, line"
+    ):
+        made.facts(replace(spec, model_dim=76))
+    assert made.resize(spec, 80).model_dim == 80
+
+
 def test_without_a_match_a_layer_has_the_width_of_the_preset():
     pam = definition("pam").preset("tiny")
     register(layer("as_given", "gru"))
@@ -182,6 +194,7 @@ def test_a_training_step_runs_at_every_scope():
             r"given at width 72: RuntimeError: no such thing and this is a second line "
             r"\(tests.measure.any_layer.given.py, line \d+\)",
         ),
+        ("RaisesInForward", r"given at width 72: RuntimeError: .* \(tests.measure.any_layer.given.py, line \d+\)"),
         ("no_module", "returns str; it must return a torch.nn.Module"),
         ("wrong_shape", r"the module returned \[2, 8, 73\] for an input \[2, 8, 72\]; a layer keeps that shape"),
         ("NotFinite", "its output on random input is not finite"),

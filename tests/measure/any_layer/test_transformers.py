@@ -106,7 +106,9 @@ def test_state_bytes_are_what_the_cache_allocates(made, name):
 def test_flops_of_a_block_are_those_derived_by_hand(made, name):
     each, spec = made[name]
     sizes = {"scope": Scope.LAYER, "batch_size": BATCH, "sequence_length": TIME}
-    assert each.flop_count(spec, phase=Phase.PREFILL, **sizes).matrix_flop_count == BLOCKS[name]
+    counted = each.flop_count(spec, phase=Phase.PREFILL, **sizes).matrix_flop_count
+    angles = WIDTH * TIME if name.startswith("llama") else 0  # a product of frequencies and positions before 5.24
+    assert counted in (BLOCKS[name], BLOCKS[name] + angles)
 
 
 def test_decode_attends_to_the_context_and_to_itself(made):

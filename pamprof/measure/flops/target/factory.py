@@ -10,6 +10,7 @@ from torch import nn
 from pamprof.errors import UnsupportedError
 from pamprof.measure.flops.target.countable import Countable
 from pamprof.measure.flops.target.request import CountedPhase
+from pamprof.workloads.layers.foreign.declared import declaration_of
 from pamprof.workloads.layers.foreign.source import argument_value, call_factory, load, parse_source
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def made_by_a_factory(request: CountRequest, length: int) -> Builder:
     """A layer of the user's own: what a factory returns, on inputs [B, T, width]."""
     found = load(parse_source(request.target))
     arguments = {name: argument_value(text) for name, text in request.arguments}
+    select = declaration_of(found).select or (lambda returned: returned)
 
     def build(device: torch.device) -> Countable:
         module = found if isinstance(found, nn.Module) else call_factory(found, request.width, arguments)
@@ -38,7 +40,10 @@ def made_by_a_factory(request: CountRequest, length: int) -> Builder:
         )
         name = str(inputs.dtype).removeprefix("torch.")
         return Countable(
-            module=module, run=lambda: module(inputs), inputs=inputs, description=f"width {request.width}, {name} input"
+            module=module,
+            run=lambda: select(module(inputs)),
+            inputs=inputs,
+            description=f"width {request.width}, {name} input",
         )
 
     return build

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from pamprof.errors import UnsupportedError, UsageError
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
+from pamprof.workloads.layers.foreign.declared import declaration_of
 from pamprof.workloads.layers.foreign.source import CARRIER, call_factory, load, parameters_of, parse_source
 from pamprof.workloads.layers.foreign.transformers_module import (
     CacheState,
@@ -32,6 +33,7 @@ from pamprof.workloads.layers.transformer.model import LanguageHead, Transformer
 if TYPE_CHECKING:
     from pamprof.records import Dtype, LayerSpec
     from pamprof.workloads.base import State
+    from pamprof.workloads.layers.foreign.declared import LayerDeclaration
     from pamprof.workloads.layers.foreign.transformers_module import Keywords
 
 MIXER, BLOCK, MODEL = "mixer", "block", "model"
@@ -92,7 +94,10 @@ def carrier_for(spec: LayerSpec, module: nn.Module) -> str:
 
 
 def own_module(spec: LayerSpec) -> nn.Module:
-    """The module that the factory makes at the width of ``spec``; of a model, at its other sizes, too."""
+    """The module that the factory makes at the width of ``spec``; of a model, at its other sizes, too.
+
+    It returns what its author's ``select`` picks.
+    """
     source = parse_source(spec.source or "")
     factory = load(source)
     arguments: dict[str, object] = {name: value for name, value in source.arguments if name != CARRIER}
@@ -107,7 +112,15 @@ def own_module(spec: LayerSpec) -> nn.Module:
         made = factory(spec.model_dim, **arguments)
     if not isinstance(made, nn.Module):
         raise UsageError(f"{source.text} returns {type(made).__name__}; it must return a torch.nn.Module")
+    select = declaration(spec).select
+    if select is not None:
+        made.register_forward_hook(lambda module, inputs, returned: select(returned))
     return made
+
+
+def declaration(spec: LayerSpec) -> LayerDeclaration:
+    """What the layer's author declared of its factory."""
+    return declaration_of(load(parse_source(spec.source or "")))
 
 
 def steps_of(module: nn.Module) -> Steps | None:

@@ -8,7 +8,6 @@ Axes: B batch, T time, D model_dim, h hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from math import isnan
 from typing import Protocol
@@ -30,8 +29,10 @@ from pamprof.workloads.layers.foreign.carrier import (
     CarrierLanguageModel,
     CarrierLayer,
     carrier_of,
+    declaration,
 )
 from pamprof.workloads.layers.foreign.language_model import GivenLanguageModel, language_model
+from pamprof.workloads.layers.foreign.oracle import in_float64, observed, right_by
 from pamprof.workloads.layers.presets import preset as preset_of
 from pamprof.workloads.layers.transformer.model import LanguageHead, initialise
 
@@ -70,8 +71,31 @@ class BlockFacts:
     no_decode_reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What a layer's author declared with ``pamprof.layer``, as far as planning asks for it.
+
+    Attributes:
+        role: Its part in a comparison.
+        twin_of: The layer that it repeats over real numbers.
+        widths: Those that a match may choose from, ascending; None: any.
+    """
+
+    role: LayerRole = LayerRole.SUBJECT
+    twin_of: str | None = None
+    widths: tuple[int, ...] | None = None
+
+
 class Inspector(Protocol):
     """Who runs a layer's code to learn what it is."""
+
+    def declared(self, spec: LayerSpec) -> Declared:
+        """What its author declared.
+
+        Raises:
+            PamprofError: There is no such factory, or its own function of sizes goes wrong; one sentence.
+        """
+        ...
 
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
         """The module at the width of ``spec``.
@@ -114,6 +138,23 @@ class ForeignDefinition(BaseDefinition):
         self._inspector = inspector
         self._counted: dict[tuple[object, ...], ClosedForm | PamprofError] = {}
         self._facts: dict[tuple[int, ...], BlockFacts | PamprofError] = {}
+        self.twin_of: str | None = None
+        self.widths: tuple[int, ...] | None = None  # those that a match may choose from; None: any
+        self._is_asked = False
+
+    def _ask(self, spec: LayerSpec) -> None:
+        """Know what the author declared.
+
+        Raises:
+            UnsupportedError: There is no such factory, or its own function of sizes goes wrong.
+        """
+        if not self._is_asked:
+            try:
+                found = self._inspector.declared(spec)
+            except PamprofError as exc:
+                raise UnsupportedError(str(exc)) from exc
+            self.role, self.twin_of, self.widths = found.role, found.twin_of, found.widths
+            self._is_asked = True
 
     def supports(self, implementation: str, dtype: Dtype) -> bool:
         """Every dtype policy is tried; what cannot follow it is a skip with its reason."""
@@ -121,26 +162,29 @@ class ForeignDefinition(BaseDefinition):
         return dtype in TORCH_DTYPES
 
     def preset(self, name: str) -> LayerSpec:
-        """The transformer's depth and width of the preset, or the nearest width that the factory takes.
+        """The transformer's depth and width of the preset, or the nearest width that the layer takes.
 
         Raises:
             UsageError: No such preset.
             UnsupportedError: The factory takes none of the widths tried; the sentence is that of the preset's own.
         """
         model = preset_of("transformer", name)
-        narrowest, widest = max(1, model.model_dim - _SELDOM_WIDER), model.model_dim + _SELDOM_WIDER
         own = replace(model, layer=self.name, source=self.source)
-        for width in sorted(range(narrowest, widest + 1), key=lambda width: (abs(width - model.model_dim), width)):
-            if width % 8 == 0 or width == model.model_dim:
-                spec = self.resize(own, width)
-                if spec is not None:
-                    return spec
-        error = self._error(own)
-        raise UnsupportedError(f"{error}; widths from {narrowest} to {widest} were tried")
+        self._ask(own)
+        narrowest, widest = max(1, model.model_dim - _SELDOM_WIDER), model.model_dim + _SELDOM_WIDER
+        any_width = [each for each in range(narrowest, widest + 1) if each % 8 == 0 or each == model.model_dim]
+        widths = sorted(self.widths or any_width, key=lambda width: (abs(width - model.model_dim), width))
+        for width in widths[: len(any_width)]:
+            spec = self.resize(own, width)
+            if spec is not None:
+                return spec
+        error = self._error(replace(own, model_dim=widths[0]))
+        raise UnsupportedError(f"{error}; widths from {min(widths)} to {max(widths)} were tried")
 
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
-        """Depth and feed-forward ratio at another width; None where the factory refuses it."""
-        if model_dim < 1:
+        """Depth and feed-forward ratio at another width; None where the layer does not take it."""
+        self._ask(spec)
+        if model_dim < 1 or (self.widths is not None and model_dim not in self.widths):
             return None
         resized = replace(
             spec,
@@ -302,10 +346,10 @@ class ForeignDefinition(BaseDefinition):
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
     ) -> tuple[float, str]:
-        """Relative rms error of one block against its own eager float64 self, or float32 where it has no float64.
+        """Relative rms error of one block against the author's oracle, or against its own eager self.
 
-        A comparison with itself says that execution and dtype do no harm, not that the layer computes what its authors
-        meant.
+        The block's own self is in float64, or in float32 where it has no float64. A comparison with itself says that
+        execution and dtype do no harm, not that the layer computes what its authors meant.
         """
         facts = self.facts(spec)
         if phase not in facts.phases:
@@ -324,24 +368,30 @@ class ForeignDefinition(BaseDefinition):
             for width in (spec.model_dim, spec.vocabulary_size if whole else spec.model_dim)
         )
 
-        def observed(model: CarrierLayer | GivenLanguageModel, kind: torch.dtype) -> tuple[Tensor, ...]:
+        def asked(model: CarrierLayer | GivenLanguageModel, kind: torch.dtype) -> tuple[Tensor, ...]:
             inputs = hidden.to(device, kind) if ids is None else ids.to(device)
-            return _observed(model, inputs, along.to(device, kind), phase)
+            return observed(model, inputs, along.to(device, kind), phase)
 
-        try:
-            expected = observed(_double(layer), torch.float64)
-            oracle = "itself in eager float64"
-        except PamprofError:
-            raise
-        except Exception:  # noqa: BLE001 - kernels without float64 say so in many ways
-            expected = observed(layer, torch.float32)
-            oracle = "itself in eager float32"
+        authors = declaration(spec).oracle
+        if authors is not None:
+            inputs = hidden.to(device) if ids is None else ids.to(device)
+            expected = right_by(authors, in_float64(layer), inputs, along.to(device), phase)
+            oracle = f"the oracle of {self.name}"
+        else:
+            try:
+                expected = asked(in_float64(layer), torch.float64)
+                oracle = "itself in eager float64"
+            except PamprofError:
+                raise
+            except Exception:  # noqa: BLE001 - kernels without float64 say so in many ways
+                expected = asked(layer, torch.float32)
+                oracle = "itself in eager float32"
         if phase is not Phase.TRAIN:
             layer.prepare_inference(dtype)
         with torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=dtype is Dtype.BFLOAT16 and phase is Phase.TRAIN
         ):
-            found = observed(layer, torch.float32 if phase is Phase.TRAIN else TORCH_DTYPES[dtype])
+            found = asked(layer, torch.float32 if phase is Phase.TRAIN else TORCH_DTYPES[dtype])
         errors = [relative_error(f, e.cpu().double()) for f, e in zip(found, expected, strict=True)]
         if any(isnan(error) for error in errors):
             raise UnsupportedError(f"{self.name} computes values that are not numbers on random input")
@@ -362,42 +412,3 @@ def initialise_part(name: str, part: nn.Module, *, depth: int, seed: int) -> Non
     """The transformer's initial values for one part of the carrier."""
     holder = nn.ModuleDict({name: part})
     initialise(holder, depth=depth, seed=seed)
-
-
-def _double(layer: CarrierLayer | GivenLanguageModel) -> CarrierLayer | GivenLanguageModel:
-    """A copy in float64, and complex128 where it is complex."""
-    wide = copy.deepcopy(layer)
-    with torch.no_grad():
-        for part in wide.modules():
-            for tensors in (part._parameters, part._buffers):
-                for tensor in tensors.values():
-                    if tensor is not None and tensor.is_complex():
-                        tensor.data = tensor.data.to(torch.complex128)
-                    elif tensor is not None and tensor.is_floating_point():
-                        tensor.data = tensor.data.double()
-    return wide
-
-
-def _observed(
-    layer: CarrierLayer | GivenLanguageModel, inputs: Tensor, along: Tensor, phase: Phase
-) -> tuple[Tensor, ...]:
-    """What a phase returns: output and gradient, the output, or the outputs of a few steps.
-
-    The gradient is that of the input, or of all parameters where the input is ids.
-    """
-    if phase is Phase.TRAIN:
-        given = inputs.clone().requires_grad_(True) if inputs.is_floating_point() else inputs
-        output = layer(given)
-        behind = (given,) if given.requires_grad else tuple(layer.parameters())
-        gradients = torch.autograd.grad((output * along).mean(), behind, allow_unused=True)
-        found = [part.resolve_conj() for part in gradients if part is not None]
-        parts = [(torch.view_as_real(part) if part.is_complex() else part).flatten() for part in found]
-        return output.detach(), torch.cat(parts)
-    with torch.no_grad():
-        room = inputs.shape[1]
-        if phase is Phase.PREFILL:
-            return (layer.prefill(inputs, layer.new_state(inputs.shape[0], room)),)
-        state = layer.new_state(inputs.shape[0], room)
-        places = range(4)
-        steps = [inputs[:, place : place + 1] if inputs.ndim > 2 else inputs[:, place] for place in places]
-        return tuple(layer.decode(step, state, place) for place, step in zip(places, steps, strict=True))
