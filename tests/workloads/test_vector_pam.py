@@ -142,3 +142,22 @@ def test_flops_of_a_block_in_training_by_hand() -> None:
     for implementation, work in core.items():
         found = DEFINITION.implementation_flop_count(spec, implementation=implementation, sequence_length=128, **point)
         assert found.matrix_flop_count == 2 * (linear + 3 * work)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("implementation", ["planar", "fft"])
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize(("dtype", "tolerance"), [(Dtype.FLOAT32, 1e-5), (Dtype.BFLOAT16, 2e-2)])
+def test_block_agrees_with_the_naive_recurrence_on_the_device(
+    phase: Phase, dtype: Dtype, tolerance: float, implementation: str
+) -> None:
+    error, _ = DEFINITION.oracle_error(
+        DEFINITION.preset("25m"),
+        implementation=implementation,
+        phase=phase,
+        device=torch.device("cuda"),
+        dtype=dtype,
+        seed=0,
+    )
+    assert error < tolerance

@@ -159,3 +159,14 @@ def test_what_the_time_budget_leaves_out_is_counted() -> None:
 def test_what_cannot_be_measured_is_refused(change, sentence) -> None:
     with pytest.raises(UsageError, match=sentence):
         measured(**change)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_device_retrieves_what_the_processor_does() -> None:
+    small = {"head_dims": (32,), "associations": (8, 64), "seeds": 4}
+    here, _ = measured(**small)
+    there, _ = measured(**small, device="cuda")
+    for key in set(here) & set(there):
+        # Scores that nearly tie may fall either way in float32.
+        assert sum(there[key].correct) == pytest.approx(sum(here[key].correct), rel=0.01, abs=2), key
