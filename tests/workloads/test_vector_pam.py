@@ -145,6 +145,7 @@ def test_flops_of_a_block_in_training_by_hand() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("implementation", ["planar", "fft"])
 @pytest.mark.parametrize("phase", list(Phase))
 @pytest.mark.parametrize(("dtype", "tolerance"), [(Dtype.FLOAT32, 1e-5), (Dtype.BFLOAT16, 2e-2)])

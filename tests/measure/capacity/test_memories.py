@@ -162,6 +162,7 @@ def test_what_cannot_be_measured_is_refused(change, sentence) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_device_retrieves_what_the_processor_does() -> None:
     small = {"head_dims": (32,), "associations": (8, 64), "seeds": 4}
     here, _ = measured(**small)
