@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pamprof.devices.parts import BoardPart
     from pamprof.measure.session.request import PriceLookup
     from pamprof.pricing.rates.price_choice import PriceChoice
-    from pamprof.records import Environment, PriceQuote, ProcessorUse
+    from pamprof.records import Capacity, Environment, PriceQuote, ProcessorUse
     from pamprof.records.store import RecordFile
 
 ON_DEMAND = "on-demand"
@@ -132,6 +132,18 @@ def paid_with(
 
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
+
+
+def capacity_paid_with(record: Capacity, **options: Unpack[PriceOptions]) -> Capacity:
+    """``record`` with the price that was asked for; itself where none was.
+
+    Raises:
+        PriceError: The price that was asked for cannot be had.
+    """
+    if not is_asked(options):
+        return record
+    quote = _of_measured(price_lookup(**options), record.environment)
+    return replace(record, quote=quote, quote_unknown_reason=None)
 
 
 def _of_measured(look_up: PriceLookup, measured: Environment) -> PriceQuote | None:

@@ -13,7 +13,20 @@ from typing import Annotated
 
 import typer
 
-from pamprof.cli import compare, cost, diff, doctor, flops, layers, prices, report, serve_sweep, trend, validate
+from pamprof.cli import (
+    capacity,
+    compare,
+    cost,
+    diff,
+    doctor,
+    flops,
+    layers,
+    prices,
+    report,
+    serve_sweep,
+    trend,
+    validate,
+)
 from pamprof.cli.configuration.command import ConfiguredCommand, ReportCommand, SweepCommand, configurable
 from pamprof.cli.plain_numbers import PlainNumbers
 from pamprof.cli.streams import Streams
@@ -28,6 +41,7 @@ app = typer.Typer(
 )
 app.command("compare", cls=ReportCommand)(configurable(compare.compare))
 app.command("serve-sweep", cls=SweepCommand)(configurable(serve_sweep.serve_sweep))
+app.command("capacity", cls=PlainNumbers)(capacity.capacity)
 app.command("report", cls=PlainNumbers)(report.report)
 app.command("diff", cls=PlainNumbers)(diff.diff)
 app.command("trend", cls=PlainNumbers)(trend.trend)

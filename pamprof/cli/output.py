@@ -74,6 +74,7 @@ def print_records(records: RecordFile) -> None:
         *records.ceilings,
         *records.runs,
         *records.skips,
+        *records.capacities,
         *records.profiles,
     )
     for encoded in (*map(encode, everything), *map(encode_problem, records.problems)):

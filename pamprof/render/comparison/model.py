@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pamprof.render.arms import Arm
+    from pamprof.render.capacity.view import CapacityView
     from pamprof.render.charts import Chart
     from pamprof.render.serving.page_view import ServingPageView
     from pamprof.render.training.figures import TrainingView
@@ -233,6 +234,7 @@ class ReportView:
         roof_shares: What the baseline reaches of the device's ceilings in each phase, or why that is unknown.
         command: What reproduces them.
         serving: What serving costs; None where no sweep was measured.
+        capacity: How many associations a memory holds; None where that was not measured.
         loops: Profiled training loops among the records.
     """
 
@@ -259,7 +261,14 @@ class ReportView:
     roof_shares: str
     command: str
     serving: ServingPageView | None = None
+    capacity: CapacityView | None = None
     loops: tuple[TrainingView, ...] = ()
+
+    @property
+    def every_chart(self) -> tuple[Chart, ...]:
+        """The pictures of all sections."""
+        sections = (self.serving, self.capacity)
+        return (*self.charts, *(chart for section in sections if section is not None for chart in section.charts))
 
     def column(self, name: str) -> Column:
         """The numeric column of that name."""

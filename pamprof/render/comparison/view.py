@@ -9,6 +9,7 @@ from pamprof.analysis import analyse
 from pamprof.analysis.comparison.narrative import effort_sentence, headline
 from pamprof.pricing.rates.rate_words import USER, machine, rate_per_hour, standing
 from pamprof.render.arms import arm_key
+from pamprof.render.capacity.view import latest_capacity
 from pamprof.render.comparison.charts.context import context_chart
 from pamprof.render.comparison.charts.cost import cost_chart
 from pamprof.render.comparison.charts.ladder import ladder_chart, ladder_tables
@@ -96,6 +97,11 @@ def build_view(
             roof_shares=roof_shares(inputs),
             command=session.command if session is not None else "",
             serving=serving,
+            capacity=latest_capacity(
+                records.capacities,
+                quote=quote,
+                device_name=None if inputs.environment is None else inputs.environment.device_name,
+            ),
             loops=training_views(records.profiles),
         )
     )

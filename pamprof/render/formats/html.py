@@ -28,7 +28,7 @@ def render_html(view: ReportView) -> str:
     serving = view.serving
     return render_page(
         "report.html.jinja",
-        view.charts if serving is None else (*view.charts, *serving.charts),
+        view.every_chart,
         view=view,
         icons={arm.key: icon_path(arm.marker) for arm in view.arms},
         cost_style=Markup(static("serving/page.css")),

@@ -71,6 +71,9 @@ def render_markdown(view: ReportView) -> str:
     if view.serving is not None:
         lines += [f"## {view.serving.heading}", "", escape(view.serving.asked), ""]
         lines += [*(line for sentence in view.serving.decisions for line in (escape(sentence), ""))]
+    if view.capacity is not None:
+        lines += [f"## {view.capacity.heading}", ""]
+        lines += [*(line for said in (*view.capacity.alerts, *view.capacity.sentences) for line in (escape(said), ""))]
     lines += training_markdown(view.loops)
     lines += ["## Fairness", "", escape(view.fairness.matched), ""]
     lines += [*(f"- {escape(o)}" for o in view.fairness.objections), ""]

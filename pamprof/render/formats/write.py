@@ -68,7 +68,7 @@ def write_report(
     comparison, _ = split_sweeps(records)
     analysis = analyse(comparison)
     view = report_view(records, analysis, quote=quote, quote_unknown_reason=quote_unknown_reason, choice=choice)
-    charts = view.charts if view.serving is None else (*view.charts, *view.serving.charts)
+    charts = view.every_chart
     contents: list[tuple[str, bytes]] = [("report.html", render_html(view).encode())]
     contents += [(f"{chart.name}.png", draw_png(chart)) for chart in charts]
     contents.append(("summary.md", render_markdown(view).encode()))

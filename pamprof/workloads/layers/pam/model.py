@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pamprof.records import LayerSpec
+    from pamprof.workloads.layers.recurrent.arithmetic import Arithmetic
 
 
 class _ComplexTable(nn.Module):
@@ -38,11 +39,13 @@ class PamLanguageModel(RecurrentLanguageModel):
 
     ``implementation`` is ``planar``, ``gauss``, ``published``, ``complex`` or ``fused``; all compute the same function
     of the same parameters, float32 as built, initialised from ``seed``. Parameter names are those of the published
-    checkpoints.
+    checkpoints. ``own`` replaces the implementation by an arithmetic with the same parameters.
     """
 
-    def __init__(self, spec: LayerSpec, *, implementation: str = "planar", seed: int = 0) -> None:
-        super().__init__(spec, arithmetic(implementation))
+    def __init__(
+        self, spec: LayerSpec, *, implementation: str = "planar", seed: int = 0, own: Arithmetic | None = None
+    ) -> None:
+        super().__init__(spec, own or arithmetic(implementation))
         self.embed = _ComplexTable(spec)
         self.lm_head_proj = ComplexLinearParameters(spec.model_dim, spec.model_dim, bias=True)
         initialise(self, seed)
