@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 app.command("compare", cls=ReportCommand)(configurable(compare.compare))
 app.command("serve-sweep", cls=SweepCommand)(configurable(serve_sweep.serve_sweep))
-app.command("capacity", cls=PlainNumbers)(capacity.capacity)
+app.command("capacity", cls=ConfiguredCommand)(configurable(capacity.capacity))
 app.command("report", cls=PlainNumbers)(report.report)
 app.command("diff", cls=PlainNumbers)(diff.diff)
 app.command("trend", cls=PlainNumbers)(trend.trend)

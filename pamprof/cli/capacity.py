@@ -9,7 +9,7 @@ import typer
 
 from pamprof.api.prices import price_lookup
 from pamprof.api.texts import choice, duration, some_names
-from pamprof.cli.measuring import command_line
+from pamprof.cli.configuration.invocation import recorded_command
 from pamprof.cli.options import (
     DeviceName,
     Gpu,
@@ -75,7 +75,7 @@ def capacity(
         raise UsageError("--json and --csv exclude each other; give one")
     seconds = duration(time_budget, "--time-budget")
     request = CapacityRequest(
-        command=command_line(),
+        command=recorded_command(),
         device=device,
         states=tuple(choice(AssociativeMemory, name, "--state") for name in some_names(state, "--state")),
         head_dims=_sizes(head_dim, "--head-dim"),
