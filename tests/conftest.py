@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from pamprof.measure.imports import never_collected
 from tests.render.browser import browser_fault
 
 # Several workers share the cores (pytest -n): one thread each, in their child processes too. Read when torch and numpy
@@ -61,6 +62,13 @@ def pytest_configure(config):
     fault = browser_fault()
     if fault is not None:
         pytest.exit(fault, returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Import the tests as a worker imports what it measures with: collecting garbage took 80 s of their time."""
+    with never_collected():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items):

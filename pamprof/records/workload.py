@@ -73,6 +73,8 @@ class LayerSpec:
             magnitudes.
         source: Of a layer that is not in the registry, the function that makes it with its arguments, such as
             ``my_layers.py:gru(num_layers=2)``.
+        checkpoint: File name and the beginning of the SHA-256 of the weights that the arm runs on; None for initial
+            values drawn from the seed.
     """
 
     layer: str
@@ -91,6 +93,7 @@ class LayerSpec:
     state_count: int = 1
     gate_reads_parts: bool = False
     source: str | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -153,11 +156,13 @@ class Workload:
         # Written only where there is something to say: keys of earlier records stay what they were.
         groups = "" if s.key_value_heads is None else f" G{s.key_value_heads}"
         state = "" if s.state_dtype is None else f" S{s.state_dtype}"
-        states = ("" if s.state_count == 1 else f" K{s.state_count}") + (" parts-gate" if s.gate_reads_parts else "")
+        states = "" if s.state_count == 1 else f" K{s.state_count}"
+        state += states + (" parts-gate" if s.gate_reads_parts else "")
         source = "" if s.source is None else f" {s.source}"
+        weights = "" if s.checkpoint is None else f" {s.checkpoint}"
         return (
             f"{s.layer}/{self.implementation}/{self.execution} {self.phase}/{self.scope} "
             f"B{self.batch_size} T{self.sequence_length} {self.dtype} "
             f"D{s.model_dim} H{s.heads}x{s.head_dim} L{s.depth} h{s.hidden_dim} V{s.vocabulary_size} "
-            f"M{s.maximum_sequence_length} {s.activation} C{chunk} p{s.dropout:g}{groups}{state}{states}{source}"
+            f"M{s.maximum_sequence_length} {s.activation} C{chunk} p{s.dropout:g}{groups}{state}{source}{weights}"
         )
