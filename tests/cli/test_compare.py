@@ -9,11 +9,14 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 
 import pamprof
 from pamprof.pricing.rates.rate_words import rate_per_hour
-from pamprof.records import Effort
+from pamprof.records import Effort, Scope
 from pamprof.records.store import read_records
+from pamprof.workloads.checkpoints.files import identity
+from pamprof.workloads.registry import definition
 
 REPOSITORY = os.path.dirname(os.path.dirname(pamprof.__file__))
 SMALL = [
@@ -169,3 +172,32 @@ def test_an_interrupt_still_writes_the_report_and_resume_finishes_it(tmp_path):
     records = read_records(path)
     keys = [run.workload.key for run in records.runs]
     assert before < len(keys) == len(set(keys)) == len(records.sessions[0].planned)
+
+
+@pytest.mark.slow
+def test_a_file_of_options_measures_stored_weights_and_traces_a_step(tmp_path):
+    layer = definition("transformer")
+    model = layer.build(
+        layer.preset("tiny"), implementation="sdpa", scope=Scope.MODEL, device=torch.device("cpu"), seed=7
+    )
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "run.toml").write_text(
+        "device = 'cpu'\nphase = 'decode'\nbatch-size = 1\nsequence-length = 32\nlayer = 'transformer'\n"
+        "time-limit = 0.05\nmonitor = 0\ntime-budget = '3m'\ntrace = true\n"
+        "[sweep.stored]\ncheckpoint = {transformer = 'weights.pt'}\n"
+    )
+    result = subprocess.run(
+        command("compare", "--config", "run.toml", "-o", "out"), capture_output=True, text=True, cwd=tmp_path,
+        env=environment(), check=False, timeout=240,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "out" / "stored"
+    records = read_records(folder / "runs.jsonl")
+    (run,) = records.runs
+    assert run.workload.spec.checkpoint == identity(tmp_path / "weights.pt")
+    assert run.trace is not None
+    assert (folder / run.trace.file).stat().st_size == run.trace.byte_count
+    assert f'href="{run.trace.file}"' in (folder / "report.html").read_text(encoding="utf-8")
+    assert str(tmp_path) not in (folder / "runs.jsonl").read_text(encoding="utf-8")
+    assert "--checkpoint transformer=weights.pt" in records.sessions[0].command
+    assert result.stdout.splitlines()[-1].startswith("stored: ")
