@@ -16,12 +16,17 @@ if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
 # A worker takes whole files (--dist loadfile), so that a fixture of a file is made once. These files take longest. Were
 # they not first, the last of them would run while the other workers have nothing left.
 _LONGEST_FIRST = (
-    "test_fused_kernels.py",
     "test_compare.py",
-    "test_core_kernels.py",
-    "test_kill.py",
     "test_page_browser.py",
-    "test_arithmetic_browser.py",
+    "test_fused_kernels.py",
+    "test_core_kernels.py",
+    "test_machine.py",
+    "test_memory.py",
+    "test_ratios.py",
+    "test_closed_forms.py",
+    "test_command_line.py",
+    "test_html.py",
+    "test_kill.py",
 )
 
 

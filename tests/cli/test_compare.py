@@ -123,25 +123,27 @@ def test_every_missing_value_has_its_reason(comparison):
             assert missing <= reasons, missing - reasons
 
 
-def test_the_report_is_rebuilt_byte_for_byte_from_the_records(comparison, tmp_path):
-    folder, _ = comparison
-    subprocess.run(
-        command("report", str(folder), "-o", str(tmp_path)), check=True, env=environment(), capture_output=True
-    )
-    for name in ("report.html", "summary.md", "measurements.csv"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
-
-
-def test_json_prints_the_records(comparison, tmp_path):
-    folder, _ = comparison
+@pytest.fixture(scope="module")
+def rebuilt(comparison, tmp_path_factory):
+    """The report of the same records by a process of its own, which prints the records."""
+    folder = tmp_path_factory.mktemp("rebuilt")
     result = subprocess.run(
-        command("report", str(folder), "-o", str(tmp_path), "--json"),
+        command("report", str(comparison[0]), "-o", str(folder), "--json"),
         check=True, env=environment(), capture_output=True, text=True,
     )  # fmt: skip
-    kinds = [json.loads(line)["type"] for line in result.stdout.splitlines()]
+    return folder, result
+
+
+def test_the_report_is_rebuilt_byte_for_byte_from_the_records(comparison, rebuilt):
+    for name in ("report.html", "summary.md", "measurements.csv"):
+        assert (rebuilt[0] / name).read_bytes() == (comparison[0] / name).read_bytes(), name
+
+
+def test_json_prints_the_records(comparison, rebuilt):
+    kinds = [json.loads(line)["type"] for line in rebuilt[1].stdout.splitlines()]
     assert kinds[0] == "session"
     assert sorted(kinds) == sorted(
-        json.loads(line)["type"] for line in (folder / "runs.jsonl").read_text().splitlines()
+        json.loads(line)["type"] for line in (comparison[0] / "runs.jsonl").read_text().splitlines()
     )
 
 
