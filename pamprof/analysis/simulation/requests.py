@@ -1,0 +1,57 @@
+"""Requests: when each arrives, and the tokens of its prompt and of its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pamprof.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """Requests in the order of their arrival, one element each.
+
+    Attributes:
+        arrival_seconds: Rising.
+        input_tokens: 0 or more.
+        output_tokens: 1 or more.
+        per_second: Their mean rate.
+        measured_from: The first request that metrics count; those before it fill an empty server.
+    """
+
+    arrival_seconds: NDArray[np.float64]
+    input_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+    per_second: float
+    measured_from: int = 0
+
+    def __len__(self) -> int:
+        return len(self.arrival_seconds)
+
+    def at_rate(self, per_second: float) -> Requests:
+        """The same requests with all gaps changed in proportion: common random numbers for every rate."""
+        if not per_second > 0:
+            raise UsageError(f"{per_second:g} requests a second never arrive; give a rate above zero")
+        return replace(
+            self, arrival_seconds=self.arrival_seconds * (self.per_second / per_second), per_second=per_second
+        )
+
+    @property
+    def mean_input_tokens(self) -> float:
+        """Of a prompt."""
+        return float(self.input_tokens.mean())
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Of an answer."""
+        return float(self.output_tokens.mean())
+
+    @property
+    def longest_tokens(self) -> int:
+        """Tokens of the longest request, prompt and answer."""
+        return int((self.input_tokens + self.output_tokens).max())
