@@ -13,7 +13,20 @@ from typing import Annotated
 
 import typer
 
-from pamprof.cli import compare, cost, diff, doctor, flops, layers, prices, report, serve_sweep, trend, validate
+from pamprof.cli import (
+    compare,
+    cost,
+    diff,
+    doctor,
+    flops,
+    layers,
+    prices,
+    report,
+    serve_sweep,
+    simulate,
+    trend,
+    validate,
+)
 from pamprof.cli.plain_numbers import PlainNumbers
 from pamprof.cli.streams import Streams
 from pamprof.version import __version__
@@ -34,6 +47,7 @@ app.command("layers", cls=PlainNumbers)(layers.layers)
 app.command("flops", cls=PlainNumbers)(flops.flops)
 app.command("doctor", cls=PlainNumbers)(doctor.doctor)
 app.command("cost", cls=PlainNumbers)(cost.cost)
+app.command("simulate", cls=PlainNumbers)(simulate.simulate)
 app.command("validate", cls=PlainNumbers)(validate.validate)
 app.add_typer(prices.app, name="prices")
 

@@ -71,8 +71,6 @@ class CurveTable:
         self.batches = _nodes(1, max(measured), measured, _BATCHES_PER_DOUBLING)
         first, last = curve.context_range
         if self.constant:
-            if self.longest_context > last or self.longest_context < first:
-                self.bases.add(Basis.MODELLED)
             self.contexts = (first,)
         else:
             places = {line.context for line in curve.decode_lines}
@@ -130,7 +128,10 @@ class MeasuredTimes:
         nodes = self._table.contexts
         cell = bisect_right(nodes, context) - 1
         if cell < 0 or cell == len(nodes) - 1:
-            # Before the first context a step takes at most what it does there; the last one is never passed.
+            # Before the first context a step takes at most what it does there; the last one of a cache is never passed.
+            first, last = self._table.curve.context_range
+            if not first <= context <= last:
+                self._table.bases.add(Basis.MODELLED)
             seconds, _ = self._at(batch_size, max(cell, 0), slope=False)
             return seconds, 0.0, inf if cell >= 0 else nodes[0] - context
         try:

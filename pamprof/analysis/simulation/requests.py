@@ -41,6 +41,25 @@ class Requests:
             self, arrival_seconds=self.arrival_seconds * (self.per_second / per_second), per_second=per_second
         )
 
+    def at_least(self, count: int, *, measured_from: int) -> Requests:
+        """``count`` requests or more, repeated from the first where there are fewer, of which later ones count."""
+        import numpy as np
+
+        counted = max(self.measured_from, measured_from)
+        if len(self) >= count:
+            return replace(self, measured_from=counted)
+        rounds = -(-count // len(self))
+        # The next round begins a mean gap after the last request.
+        period = self.arrival_seconds[-1] - self.arrival_seconds[0] + 1 / self.per_second
+        starts = np.repeat(np.arange(rounds) * period, len(self))
+        return replace(
+            self,
+            arrival_seconds=(np.tile(self.arrival_seconds, rounds) + starts)[:count],
+            input_tokens=np.tile(self.input_tokens, rounds)[:count],
+            output_tokens=np.tile(self.output_tokens, rounds)[:count],
+            measured_from=counted,
+        )
+
     @property
     def mean_input_tokens(self) -> float:
         """Of a prompt."""

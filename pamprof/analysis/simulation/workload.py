@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, log
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Of arrivals, input and output lengths: each has a stream of its own, so that a change of one leaves the others.
 _ARRIVALS, _INPUTS, _OUTPUTS = range(3)
 # Share of the requests that fill the empty server and are not measured.
-WARM_UP_RATIO = 0.1
+WARM_UP_RATIO = 0.2
 LARGEST_VARIATION = 100.0
 # Half of log-normal lengths lie within a factor of two of their median.
 DEFAULT_SIGMA = 1.0
@@ -97,3 +97,21 @@ def _draw(stream: np.random.Generator, lengths: Lengths, count: int, *, least: i
     # The mean of a log-normal distribution is exp(mu + sigma²/2).
     drawn = np.exp(stream.normal(log(max(lengths.mean, least)) - lengths.sigma**2 / 2, lengths.sigma, count))
     return np.maximum(least, np.rint(drawn)).astype(np.int64)
+
+
+def with_lengths(requests: Requests, inputs: Lengths | None, outputs: Lengths | None, *, seed: int) -> Requests:
+    """The same arrivals with lengths drawn anew where some are given."""
+    import numpy as np
+
+    drawn = [
+        _draw(np.random.default_rng((seed, stream)), lengths, len(requests), least=1 if lengths.mean else 0)
+        if lengths is not None
+        else own
+        for stream, lengths, own in (
+            (_INPUTS, inputs, requests.input_tokens),
+            (_OUTPUTS, outputs, requests.output_tokens),
+        )
+    ]
+    if outputs is not None and outputs.mean < 1:
+        raise UsageError(f"answers of {outputs.mean:g} tokens generate nothing; give 1 or more output tokens")
+    return replace(requests, input_tokens=drawn[0], output_tokens=drawn[1])

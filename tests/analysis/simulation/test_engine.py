@@ -24,7 +24,7 @@ CACHE = SequenceMemory(room_bytes=4_000.0, bytes_per_sequence=0.0, bytes_per_tok
 
 
 def mean_wait(drawn: Requests, step_seconds: float) -> float:
-    """Mean time in the queue of a server of one sequence, after the first tenth."""
+    """Mean time in the queue of a server of one sequence, after the first fifth."""
     found = simulate(drawn, server(LinearTimes(base=step_seconds), largest_batch=1))
     return float((found.admitted_seconds - drawn.arrival_seconds)[drawn.measured_from :].mean())
 

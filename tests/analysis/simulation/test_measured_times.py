@@ -84,5 +84,7 @@ def test_memory_is_the_curves_and_beyond_what_was_measured_the_basis_says_so() -
     for layer, memory in (("pam", state), ("llama", cache_)):
         fits = curve(layer).memory.sequences_that_fit(1_799)
         assert fits == int(memory.room_bytes // memory.kept_bytes(1_799))
-    inside, beyond = (CurveTable(curve=curve("pam"), longest_context=tokens) for tokens in (2_048, 100_000))
-    assert (inside.basis, beyond.basis) == (Basis.MEASURED, Basis.MODELLED)
+    for context, basis in ((2_048.0, Basis.MEASURED), (100_000.0, Basis.MODELLED), (64.0, Basis.MODELLED)):
+        table = CurveTable(curve=curve("pam"), longest_context=120_000)
+        MeasuredTimes(table, End.MEDIAN).decode(64, context)
+        assert table.basis is basis

@@ -1,0 +1,81 @@
+"""Why a simulation and the steady answer of ``pamprof cost`` differ, in one sentence an arm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.simulation.highest_rate import THROUGHPUT
+from pamprof.analysis.simulation.measured_times import End
+from pamprof.render.text import plural
+
+if TYPE_CHECKING:
+    from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadQuestion
+
+# Rates that differ by less are the same in these sentences: they are found to 1 %.
+_SAME_WITHIN = 0.02
+
+
+def difference(arm: ArmUnderLoad, question: LoadQuestion, currency: Currency) -> str:
+    """What the load changes: the rate a device holds, the replicas and bill, and what users wait."""
+    point, highest, metrics = arm.steady.feasible, arm.highest_per_second, arm.metrics
+    if point is None or highest is None or metrics is None:
+        return f"{arm.title} is {arm.refusal}"
+    steady = 1 / point.device_seconds.median
+    share = highest.median / steady
+    found = arm.highest[End.MEDIAN]
+    if share >= 1 - _SAME_WITHIN and found.bound == THROUGHPUT:
+        rate = (
+            f"waiting costs nothing at this level: one device holds {units.significant(highest.median)} requests a "
+            f"second, {units.percent(share, 3)} of the {units.significant(steady)} of a steady batch of "
+            f"{point.batch_size}"
+        )
+    else:
+        rate = (
+            f"one device holds {units.significant(highest.median)} requests a second, {units.percent(share, 3)} of the "
+            f"{units.significant(steady)} of a steady batch of {point.batch_size}, because {_reason(arm, question)}"
+        )
+    return f"{arm.title}: {rate}; {_bill(arm, currency)}; {_waiting(arm, question)}."
+
+
+def _reason(arm: ArmUnderLoad, question: LoadQuestion) -> str:
+    level = f"percentile {question.level.percentile:g}"
+    found = arm.highest[End.MEDIAN]
+    if found.bound != THROUGHPUT:
+        return f"beyond it the {found.bound} at {level} is missed, where a steady batch has no queue and no bursts"
+    return "prompts come in chunks, each with its own fixed time, and lengths and arrivals vary"
+
+
+def _bill(arm: ArmUnderLoad, currency: Currency) -> str:
+    bill, fleet, usd = arm.steady.bill, arm.fleet, arm.usd_per_month
+    if bill is None or fleet is None or usd is None:
+        return "no rate is known, so there is no bill"
+    ours, theirs = fleet.largest, bill.served.replica_count
+    amount, steady = currency.text(usd.median), currency.text(bill.served.usd_per_month)
+    if ours == theirs and usd.median == bill.served.usd_per_month:
+        return f"{plural(ours, 'replica')} and {amount} a month either way"
+    if ours == theirs:
+        return (
+            f"{plural(ours, 'replica')} at most either way, but {amount} a month in place of {steady}, as quiet hours "
+            "rent fewer"
+        )
+    return f"{plural(ours, 'replica')} and {amount} a month in place of {theirs} and {steady}"
+
+
+def _waiting(arm: ArmUnderLoad, question: LoadQuestion) -> str:
+    point, metrics = arm.steady.feasible, arm.metrics
+    if point is None or metrics is None:
+        return "waiting unknown"
+    level = f"p{question.level.percentile:g}"
+    first = units.seconds(metrics.level_seconds_to_first_token)
+    full = point.seconds_to_first_token
+    steady = (
+        ""
+        if full is None
+        else f" against {units.seconds(full.median)} that cost models for a device in full use, as a step carries "
+        f"{units.significant(metrics.mean_batch)} sequences in the mean and not {point.batch_size}"
+    )
+    held = "" if metrics.holds else ", which misses the level"
+    rate = units.significant(metrics.requests_per_second)
+    return f"at {rate}/s a replica the first token comes within {first} ({level}){steady}{held}"
