@@ -103,6 +103,10 @@ def simulate(
     strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail.")] = False,
     skip_damaged: SkipDamaged = False,
     json: Json = False,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "-o", help="Also write simulate.html and its pictures. Default: no."),
+    ] = None,
 ) -> None:
     """Simulate serving under load on measured step times: waiting, the rate a device holds, replicas and bills."""
     from pamprof.analysis.serving.from_records import serving_curves
@@ -113,6 +117,7 @@ def simulate(
     from pamprof.records.store import merged
     from pamprof.render.simulation.export import load_export
     from pamprof.render.simulation.view import load_view
+    from pamprof.render.text import cleaned
 
     if kv_policy not in {policy.value for policy in MemoryPolicy}:
         raise UsageError(f"--kv-policy {kv_policy!r} is none; give recompute or reserve")
@@ -151,10 +156,19 @@ def simulate(
     damage = () if records.damage is None else (f"{records.damage}. Any workload may be in them.",)
     alerts = (*damage, *warn_of_age([rate for found in rates.values() for rate in found], strict=strict))
     study = load_study(curves, question, rates)
+    view = load_view(study, money, alerts=alerts, seed=seed)
+    page = None
+    if output_dir is not None:
+        from pamprof.render.simulation.charts import load_charts
+        from pamprof.render.simulation.page import write_load_page
+
+        page, *_ = write_load_page(view, cleaned(load_charts(study, records.sessions)), output_dir)
     if json:
         print_json(load_export(study, money, seed=seed, unreadable=records.problems, alerts=alerts))
-        return
-    _show(load_view(study, money, alerts=alerts, seed=seed))
+    else:
+        _show(view)
+    if page is not None:
+        typer.echo(f"Page: {page}", err=True)
 
 
 def _show(view: LoadView) -> None:

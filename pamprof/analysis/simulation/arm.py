@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # vLLM's default of max_num_batched_tokens for online serving (docs.vllm.ai, optimization, read 2026-11-28).
 LEAST_CHUNK_TOKENS = 2048
 # A batch that has been filled so often hardly shows that it began empty.
-_FILLS = 5
+_FILLS = 10
 # Beyond any rate: all requests are there at once.
 _OVERLOAD_FACTOR = 1e6
 

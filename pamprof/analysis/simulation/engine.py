@@ -201,10 +201,10 @@ class _Run:
             if prompt.done == prompt.tokens:
                 done.append(prompt.request)
         self.prompt_seconds += seconds
-        batch = self.running
+        reading, batch = seconds, self.running
         if batch:
             seconds += self.server.times.decode(batch, self.offset_sum / batch + self.step)[0]
-        self._pass(seconds, 1 if batch else 0, tokens)
+        self._pass(seconds, 1 if batch else 0, tokens, reading)
         for request in done:
             self.prompts.popleft()
             context = self.inputs[request] + self.generated[request]
@@ -231,9 +231,9 @@ class _Run:
         # Whoever waits now waits for a place, so that arrivals change nothing before somebody leaves.
         if not self.waiting and self.arrived < len(self.arrivals):
             steps = _steps_until(self.arrivals[self.arrived] - self.now, seconds, growth, steps)
-        self._pass(steps * seconds + growth * (steps * (steps - 1) / 2), steps, 0)
+        self._pass(steps * seconds + growth * (steps * (steps - 1) / 2), steps)
 
-    def _pass(self, seconds: float, steps: int, prompt_tokens: int) -> None:
+    def _pass(self, seconds: float, steps: int, prompt_tokens: int = 0, prompt_seconds: float = 0.0) -> None:
         """Let time pass, give tokens out and let those leave who have all of theirs."""
         batch = self.running
         if self.timeline is not None:
@@ -245,6 +245,7 @@ class _Run:
                     reading=len(self.prompts),
                     waiting=len(self.waiting),
                     prompt_tokens=prompt_tokens,
+                    prompt_seconds=prompt_seconds,
                 )
             )
         self.now += seconds

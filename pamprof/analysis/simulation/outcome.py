@@ -22,6 +22,7 @@ class Stretch:
         reading: Sequences whose prompts were being read.
         waiting: Requests without a place as it began.
         prompt_tokens: Prompt tokens read; 0 in steps that only decoded.
+        prompt_seconds: The part of the time that they took.
     """
 
     start_seconds: float
@@ -30,6 +31,7 @@ class Stretch:
     reading: int
     waiting: int
     prompt_tokens: int
+    prompt_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
