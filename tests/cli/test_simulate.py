@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pamprof.cli import app
+from pamprof.pricing.rates.hourly_rates import UnknownRate
 from tests.cli.answers import one_sentence
 
 if TYPE_CHECKING:
@@ -115,6 +116,28 @@ def test_a_trace_brings_its_own_times_and_lengths(tmp_path: Path) -> None:
     assert found["requests_per_second"] == pytest.approx(10.0)
 
 
+def test_first_tokens_later_and_sooner_than_the_model_of_cost_have_their_own_reason() -> None:
+    sooner = simulate("--arrivals", "poisson:5/s", files=("1b/pam.jsonl",)).stdout
+    later = simulate(
+        "--arrivals", "bursty:45/s:cv=6", "--input-tokens", "lognormal:1500", files=("1b/pam.jsonl",)
+    ).stdout
+    assert "as a step carries" in sooner
+    assert "prompts queue where requests come close together" not in sooner
+    assert "as prompts queue where requests come close together" in later
+
+
+def test_an_arm_without_a_known_rate_has_replicas_and_no_bill(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = UnknownRate(option="on-demand", reason="no rate of it is listed")
+    monkeypatch.setattr("pamprof.cli.simulate.ways_of_paying", lambda *_, **__: (unknown,))
+    result = simulate("--arrivals", "poisson:60/s", "--json", files=("1b/pam.jsonl",))
+    assert result.exit_code == 0, result.output
+    for row in rows(json.loads(result.stdout)).values():
+        assert (row["replica_count"], row["usd_per_month"], row["steady_usd_per_month"]) == (2, None, None)
+    told = simulate("--arrivals", "poisson:60/s", files=("1b/pam.jsonl",)).stdout
+    assert "no rate is known, so there is no bill" in told
+    assert "no rate is known: no rate of it is listed" in told
+
+
 def test_a_level_that_no_arm_holds_is_infeasible_with_its_limit() -> None:
     result = simulate("--arrivals", "poisson:12/s", "--slo-tpot", "100us")
     assert result.exit_code == 0
@@ -139,7 +162,8 @@ def test_a_level_that_no_arm_holds_is_infeasible_with_its_limit() -> None:
         (("--day-profile", "1,2,3"), "a day's profile of 3 numbers is none"),
         (("--day-profile", "1,x"), "has something else than numbers"),
         (("--start-up", "soon"), "--start-up 'soon' is no duration"),
-        (("--requests", "1"), "1 requests have no rate"),
+        (("--requests", "1"), "1 requests are no simulation"),
+        (("--requests", "1000000000"), "give 2 to 10000000"),
         (("--seed", "-1"), "seed -1 lies below 0"),
         (("--max-batch", "0"), "serves nothing"),
         (("--chunk-tokens", "0"), "serves nothing"),

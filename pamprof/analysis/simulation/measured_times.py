@@ -49,7 +49,7 @@ class CurveTable:
         curve: What is asked.
         longest_context: Tokens that the longest request holds.
         bases: Where the answers came from so far.
-        batches, contexts, prompts: Nodes.
+        batches, contexts, prompts: Nodes; no prompts where none was measured.
         shortest_prompts: The two shortest that were measured; twice the same where there is one.
     """
 
@@ -65,8 +65,6 @@ class CurveTable:
 
     def __post_init__(self) -> None:
         curve = self.curve
-        if curve.prompts is None:
-            raise UnsupportedError(f"no prompt was measured of {curve.title}; measure prefill with pamprof serve-sweep")
         measured = {batch for line in curve.decode_lines for batch, _ in line.points}
         self.batches = _nodes(1, max(measured), measured, _BATCHES_PER_DOUBLING)
         first, last = curve.context_range
@@ -75,9 +73,10 @@ class CurveTable:
         else:
             places = {line.context for line in curve.decode_lines}
             self.contexts = _nodes(first, max(last, self.longest_context), places, _CONTEXTS_PER_DOUBLING)
-        lengths = [length for length, _ in curve.prompts.points]
-        self.prompts = _nodes(lengths[0], max(lengths[-1], self.longest_context), lengths, _PROMPTS_PER_DOUBLING)
-        self.shortest_prompts = (lengths[0], lengths[min(1, len(lengths) - 1)])
+        if curve.prompts is not None:
+            lengths = [length for length, _ in curve.prompts.points]
+            self.prompts = _nodes(lengths[0], max(lengths[-1], self.longest_context), lengths, _PROMPTS_PER_DOUBLING)
+            self.shortest_prompts = (lengths[0], lengths[min(1, len(lengths) - 1)])
 
     @property
     def constant(self) -> bool:
@@ -116,12 +115,14 @@ class MeasuredTimes:
         self._table = table
         self._end = list(End).index(end)
         self._cells: dict[tuple[int, int], tuple[float, float]] = {}
-        first, second = table.shortest_prompts
-        at_first, at_second = (table.prompt(length)[self._end] for length in (first, second))
-        growth = (at_second - at_first) / (second - first) if second > first else 0.0
-        self._fixed = min(at_first, max(0.0, at_first - growth * first))
-        self._shortest = first, at_first
         self._prompts: dict[int, float] = {}
+        self._fixed, self._shortest = 0.0, (1, 0.0)
+        if table.prompts:
+            first, second = table.shortest_prompts
+            at_first, at_second = (table.prompt(length)[self._end] for length in (first, second))
+            growth = (at_second - at_first) / (second - first) if second > first else 0.0
+            self._fixed = min(at_first, max(0.0, at_first - growth * first))
+            self._shortest = first, at_first
 
     def decode(self, batch_size: int, context: float) -> tuple[float, float, float]:
         """As ``StepTimes.decode``."""
@@ -178,6 +179,9 @@ class MeasuredTimes:
         found = self._prompts.get(length)
         if found is None:
             nodes = self._table.prompts
+            if not nodes:
+                arm = self._table.curve.title
+                raise UnsupportedError(f"no prompt was measured of {arm}; measure prefill with pamprof serve-sweep")
             above = bisect_left(nodes, length)
             if length <= self._shortest[0]:
                 shortest, seconds = self._shortest

@@ -18,6 +18,7 @@ _ARRIVALS, _INPUTS, _OUTPUTS = range(3)
 # Share of the requests that fill the empty server and are not measured.
 WARM_UP_RATIO = 0.2
 LARGEST_VARIATION = 100.0
+MOST_REQUESTS = 10_000_000
 # Half of log-normal lengths lie within a factor of two of their median.
 DEFAULT_SIGMA = 1.0
 
@@ -64,12 +65,12 @@ def draw_requests(count: int, arrivals: Arrivals, inputs: Lengths, outputs: Leng
     """``count`` requests; the same seed gives the same ones, at every rate with gaps in proportion.
 
     Raises:
-        UsageError: Fewer than 2 requests, or answers without a token.
+        UsageError: Fewer than 2 requests or more than ``MOST_REQUESTS``, or answers without a token.
     """
     import numpy as np
 
-    if count < 2:
-        raise UsageError(f"{count} requests have no rate; simulate 2 or more")
+    if not 2 <= count <= MOST_REQUESTS:
+        raise UsageError(f"{count} requests are no simulation; give 2 to {MOST_REQUESTS}")
     if outputs.mean < 1:
         raise UsageError(f"answers of {outputs.mean:g} tokens generate nothing; give 1 or more output tokens")
     if seed < 0:

@@ -9,7 +9,7 @@ from pamprof.analysis.serving.operating_point import OperatingPoint
 from pamprof.analysis.simulation.arm import LoadedArm, loaded_arm, mean_traffic
 from pamprof.analysis.simulation.measured_times import End
 from pamprof.errors import RecordError, UnsupportedError, UsageError
-from pamprof.pricing.rates.hourly_rates import Rate
+from pamprof.pricing.rates.hourly_rates import Rate, UnknownRate
 from pamprof.pricing.serving.arithmetic import SECONDS_PER_DAY, Demand
 from pamprof.pricing.serving.bill import Deployment, deploy
 from pamprof.pricing.serving.fleet import CONSTANT_DEMAND, DayProfile, Fleet, fleet
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pamprof.analysis.simulation.highest_rate import HighestRate
     from pamprof.analysis.simulation.metrics import Level, LoadMetrics
     from pamprof.analysis.simulation.requests import Requests
-    from pamprof.pricing.rates.hourly_rates import UnknownRate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +76,7 @@ class ArmUnderLoad:
         fleets: By end; empty where no rate holds the level.
         busiest: One replica's times in the busiest hour, by end.
         rate: What replicas are paid with; None where no rate is known.
+        rate_refusal: Why none is; empty where one is.
     """
 
     title: str
@@ -87,6 +87,7 @@ class ArmUnderLoad:
     fleets: Mapping[End, Fleet]
     busiest: Mapping[End, LoadMetrics]
     rate: Rate | None
+    rate_refusal: str
 
     @property
     def fleet(self) -> Fleet | None:
@@ -176,11 +177,20 @@ def _order(arm: ArmUnderLoad) -> tuple[bool, float]:
 def _arm(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | UnknownRate, ...]) -> ArmUnderLoad:
     steady = deploy(curve, question.demand, question.level.limits, rates)
     rate = next((rate for rate in rates if isinstance(rate, Rate)), None)
+    unpaid = "" if rate is not None else next((each.reason for each in rates if isinstance(each, UnknownRate)), "none")
     point = steady.point
 
     def refused(reason: str) -> ArmUnderLoad:
         return ArmUnderLoad(
-            title=curve.title, steady=steady, loaded=None, refusal=reason, highest={}, fleets={}, busiest={}, rate=rate
+            title=curve.title,
+            steady=steady,
+            loaded=None,
+            refusal=reason,
+            highest={},
+            fleets={},
+            busiest={},
+            rate=rate,
+            rate_refusal=unpaid,
         )
 
     if not isinstance(point, OperatingPoint):
@@ -204,6 +214,7 @@ def _arm(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | Unknow
         fleets=fleets,
         busiest=busiest,
         rate=rate,
+        rate_refusal=unpaid,
     )
 
 

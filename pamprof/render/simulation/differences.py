@@ -27,7 +27,7 @@ def difference(arm: ArmUnderLoad, question: LoadQuestion, currency: Currency) ->
     found = arm.highest[End.MEDIAN]
     if share >= 1 - _SAME_WITHIN and found.bound == THROUGHPUT:
         rate = (
-            f"waiting costs nothing at this level: one device holds {units.significant(highest.median)} requests a "
+            f"the limits cost next to nothing: one device holds {units.significant(highest.median)} requests a "
             f"second, {units.percent(share, 3)} of the {units.significant(steady)} of a steady batch of "
             f"{point.batch_size}"
         )
@@ -69,13 +69,13 @@ def _waiting(arm: ArmUnderLoad, question: LoadQuestion) -> str:
         return "waiting unknown"
     level = f"p{question.level.percentile:g}"
     first = units.seconds(metrics.level_seconds_to_first_token)
-    full = point.seconds_to_first_token
-    steady = (
-        ""
-        if full is None
-        else f" against {units.seconds(full.median)} that cost models for a device in full use, as a step carries "
-        f"{units.significant(metrics.mean_batch)} sequences in the mean and not {point.batch_size}"
-    )
+    full, found = point.seconds_to_first_token, metrics.level_seconds_to_first_token
+    steady = "" if full is None else f" against {units.seconds(full.median)} that cost models for a device in full use"
+    if full is not None and found is not None:
+        carried = (
+            f"a step carries {units.significant(metrics.mean_batch)} sequences in the mean and not {point.batch_size}"
+        )
+        steady += f", as {carried}" if found <= full.median else ", as prompts queue where requests come close together"
     held = "" if metrics.holds else ", which misses the level"
     rate = units.significant(metrics.requests_per_second)
     return f"at {rate}/s a replica the first token comes within {first} ({level}){steady}{held}"

@@ -184,6 +184,7 @@ def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
         for arm in study.arms
         if arm.rate is not None
     )
+    unpaid = dict.fromkeys(f"no rate is known: {arm.rate_refusal}" for arm in study.arms if arm.rate_refusal)
     servers = [
         f"{arm.title}: up to {plural(arm.loaded.largest_batch, 'sequence')} at once, "
         f"{units.tokens(arm.loaded.chunk_tokens)} prompt tokens a step, caches by {arm.loaded.policy.value}"
@@ -196,6 +197,7 @@ def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
     counted = len(question.requests) - question.requests.measured_from
     return (
         *rates,
+        *unpaid,
         *([currency.sentence] if currency.sentence else []),
         *servers,
         f"{plural(len(question.requests), 'request')} at each rate, the same ones for every arm and rate (seed "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.analysis.simulation.measured_times import CurveTable, End, MeasuredTimes, sequence_memory
+from pamprof.errors import UnsupportedError
 from pamprof.records.store import read_records
 
 if TYPE_CHECKING:
@@ -75,6 +77,13 @@ def test_a_prompt_in_chunks_takes_its_own_time_and_the_fixed_time_once_more_a_ch
     assert whole == found.prefill_seconds(8_192).value
     assert chunks == pytest.approx(whole + 3 * fixed, rel=1e-9)
     assert 0 < fixed < times.prompt(0, 16) < first
+
+
+def test_a_sweep_without_prompts_serves_requests_without_one_and_refuses_others() -> None:
+    times = MeasuredTimes(CurveTable(curve=replace(curve("pam"), prompts=None), longest_context=2_048), End.MEDIAN)
+    assert times.decode(8, 500.0)[0] == curve("pam").decode_seconds(8, 2_048).value
+    with pytest.raises(UnsupportedError, match="no prompt was measured"):
+        times.prompt(0, 100)
 
 
 def test_memory_is_the_curves_and_beyond_what_was_measured_the_basis_says_so() -> None:

@@ -18,6 +18,9 @@ def test_a_short_run_is_shown_whole_and_its_slots_add_up() -> None:
     assert sum(found.reading) * slot == pytest.approx(1.0)
     assert sum(found.decoding) * slot == pytest.approx(4.0)
     assert sum(found.running) * slot == pytest.approx(4.0 + 0.5)  # the first one, while the second is read
+    both = [reading + decoding for reading, decoding in zip(found.reading, found.decoding, strict=True)]
+    assert min(both) == pytest.approx(1.0)
+    assert max(both) == pytest.approx(1.0)
     assert found.reading[0] == pytest.approx(1.0)
     assert found.decoding[0] == 0.0
     assert found.running[-1] == pytest.approx(1.0)
