@@ -1,6 +1,6 @@
 """Attention and a mixture of experts whose products are one ``grouped_mm``, with as many operations as one expert.
 
-pamprof compare --layer transformer,moe=examples/mixture_of_experts.py:Block --preset tiny
+pamprof compare --layer transformer,moe=examples/mixture_of_experts.py:mixture_of_experts --preset tiny
 """
 
 import torch
@@ -23,7 +23,7 @@ class Experts(nn.Module):
         order = chosen.argsort(stable=True)
         experts = torch.arange(self.up.shape[0], device=x.device)
         ends = (chosen[:, None] == experts).sum(0).cumsum(0).to(torch.int32)
-        dtype = torch.bfloat16 if x.is_cuda else x.dtype  # what its kernel on a GPU multiplies
+        dtype = x.dtype if x.device.type == "cpu" else torch.bfloat16  # what its kernel on a GPU multiplies
         hidden = functional.grouped_mm(x[order].to(dtype), self.up.to(dtype), offs=ends)
         found = functional.grouped_mm(functional.gelu(hidden), self.down.to(dtype), offs=ends)
         return torch.empty_like(x).index_copy(0, order, found.to(x.dtype)) * weight[:, None].to(x.dtype)
@@ -37,6 +37,8 @@ class Block(nn.Module):
     def __init__(self, width: int, experts: int = 4, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
+        if width % 8 or width % heads:  # rows of 16 bytes are what grouped_mm takes
+            raise ValueError(f"width {width} is no multiple of 8 channels and of {heads} heads")
         self.attention_norm, self.experts_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
@@ -49,3 +51,8 @@ class Block(nn.Module):
         attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.output(attended.transpose(1, 2).flatten(-2))
         return x + self.experts(self.experts_norm(x).flatten(0, 1)).view_as(x)
+
+
+def mixture_of_experts(width: int, experts: int = 4, heads: int = 4) -> nn.Module:
+    """The block; its parameters grow with ``experts``, its operations do not."""
+    return Block(width, experts, heads)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pamprof.measure.flops.model_count import count_flops
     from pamprof.measure.flops.registration import flops_of
     from pamprof.workloads.kernel_flops import OperatorWork
+    from pamprof.workloads.layers.foreign.declared import layer
 
 # Where each public name is defined.
 _HOMES = {
@@ -36,6 +37,7 @@ _HOMES = {
     "cost": "pamprof.api.cost",
     "count_flops": "pamprof.measure.flops.model_count",
     "flops_of": "pamprof.measure.flops.registration",
+    "layer": "pamprof.workloads.layers.foreign.declared",
     "load": "pamprof.api.stored",
     "peak_memory": "pamprof.api.memory",
     "profile": "pamprof.api.profile",
@@ -51,6 +53,7 @@ __all__ = [
     "cost",
     "count_flops",
     "flops_of",
+    "layer",
     "load",
     "peak_memory",
     "profile",

@@ -31,6 +31,10 @@ class PriceError(PamprofError):
     """A price file with missing columns, an unknown GPU or provider, or a rate that cannot be true."""
 
 
+class StoppedError(PamprofError):
+    """The user ended it; the text says what is kept and how to go on."""
+
+
 class UnsupportedError(PamprofError):
     """A point this machine cannot run, with the reason; measurement turns it into a ``Skip``."""
 

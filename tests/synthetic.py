@@ -44,6 +44,7 @@ from pamprof.records import (
     SkipKind,
     StopReason,
     Timing,
+    TrainingProfile,
     Unknown,
     Workload,
 )
@@ -729,3 +730,26 @@ def with_references(
         )
         sessions.append(replace(session, arms=(*session.arms, *arms), layers=(*session.layers, *REFERENCE_FACTS)))
     return replace(records, sessions=tuple(sessions), runs=(*records.runs, *made))
+
+
+def training_profile(records: RecordFile) -> TrainingProfile:
+    """A profiled training loop of 100 tokens and half a second a step, where ``records`` were measured."""
+    run, session = records.runs[0], records.sessions[0]
+    return TrainingProfile(
+        session_id="loop",
+        started_at=run.started_at,
+        environment=run.environment,
+        tokens_per_step=100,
+        accumulation=1,
+        dtype=Dtype.FLOAT32,
+        step_seconds=(0.5, 0.5, 0.5),
+        untimed_steps=2,
+        parameter_count=1000,
+        compiled=False,
+        flops=run.flops,
+        memory=run.memory,
+        monitor=run.monitor,
+        quote=session.quote,
+        quote_unknown_reason=session.quote_unknown_reason,
+        unknowns=(),
+    )

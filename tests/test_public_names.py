@@ -18,8 +18,9 @@ def test_names_are_offered_without_loading_anything():
     assert loaded == ""
 
 
-def test_formulas_are_registered_without_torch():
-    code = "import sys, pamprof; pamprof.flops_of('my::scan', len); print('torch' in sys.modules)"
+@pytest.mark.parametrize("call", ["flops_of('my::scan', len)", "layer('mine', phases='train')"])
+def test_formulas_and_layers_are_declared_without_torch(call):
+    code = f"import sys, pamprof; pamprof.{call}; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
 

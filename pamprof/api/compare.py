@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from pamprof.api.prices import ON_DEMAND, price_lookup
 from pamprof.api.request import CompareOptions, compare_request
 from pamprof.api.result import Result
+from pamprof.api.texts import file_name_alone
 from pamprof.errors import PamprofError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def compare(
     implementations: Iterable[str] | str = (),
     executions: Iterable[str] | str = (),
     layer_arg: Mapping[str, object] | None = None,
+    checkpoint: Mapping[str, str | Path] | None = None,
     match: str = "parameters",
     model_dim: int | None = None,
     heads: int | None = None,
@@ -81,6 +84,7 @@ def compare(
     point_timeout: float | str = "10m",
     cold_cache: bool = False,
     seed: int = 0,
+    trace: bool = False,
     progress: bool = True,
 ) -> Result:
     """Measure layers at matched sizes, as ``pamprof compare`` does with the same options and defaults.
@@ -90,9 +94,10 @@ def compare(
     command's option (``--batch-size`` for ``batch_size``).
 
     Args:
-        layers: Registry names, your own as ``NAME=module:factory`` or ``NAME=file.py:factory``, or the function itself:
-            of the width and of keyword arguments, it makes a torch module [B, T, width] -> [B, T, width]. Default:
-            transformer, real_pam, pam; on a GPU also wide_head_transformer and llama.
+        layers: Registry names, names given with ``pamprof.layer``, your own as ``NAME=module:factory`` or
+            ``NAME=file.py:factory``, or the function itself: of the width and of keyword arguments, it makes a torch
+            module [B, T, width] -> [B, T, width]. Default: transformer, real_pam, pam; on a GPU also
+            wide_head_transformer and llama.
         preset: Sizes by name, such as ``tiny``, ``25m``, ``100m`` or ``1b`` (parameters). Default: ``tiny`` on a CPU,
             ``100m`` on a GPU.
         phases: ``train``, ``prefill``, ``decode``.
@@ -104,6 +109,7 @@ def compare(
         implementations: Names to keep. Default: all the dtype allows.
         executions: ``eager``, ``compiled``, ``graph``, ``compiled-graph``. Default: eager on a CPU, all on a GPU.
         layer_arg: Arguments of layers of yours, such as ``{"gru.num_layers": 2}``.
+        checkpoint: Weights of arms, such as ``{"pam": "weights.safetensors"}``; their sizes are those of the files.
         match: What arms are matched on: ``parameters``, ``flops``, ``width``, ``state-bytes`` or ``none``.
         model_dim: Own size of PAM: complex channels of the residual stream.
         heads: Own size of PAM: heads.
@@ -132,6 +138,7 @@ def compare(
         point_timeout: Time without a sign of life after which a point is skipped.
         cold_cache: Flush the device's cache before each sample.
         seed: Of weights and inputs.
+        trace: Write a Chrome trace of one step of each arm and phase into ``traces`` of ``output_dir``.
         progress: Say on standard error what is measured, and how long it will take.
 
     Raises:
@@ -152,6 +159,7 @@ def compare(
         "execution": _joined(executions),
         "layer": None,
         "layer_arg": None if layer_arg is None else [f"{name}={value}" for name, value in layer_arg.items()],
+        "checkpoint": None if checkpoint is None else [f"{name}={file}" for name, file in checkpoint.items()],
         "match": match,
         "model_dim": model_dim,
         "heads": heads,
@@ -172,10 +180,11 @@ def compare(
         "point_timeout": str(point_timeout),
         "cold_cache": cold_cache,
         "seed": seed,
+        "trace": trace,
     }
     look_up = price_lookup(
-        price=None if price is None else str(price),
-        prices=None if prices is None else Path(prices),
+        price=price,
+        prices=prices,
         gpu=gpu,
         provider=provider,
         instance=instance,
@@ -186,7 +195,9 @@ def compare(
     folder = Path(tempfile.mkdtemp(prefix="pamprof-") if output_dir is None else output_dir)
     try:
         options["layer"] = _layers(layers, folder)
-        request = compare_request(command=command_of(options), output_dir=folder, resume=resume, **options)
+        shown = None if options["layer"] is None else [text.replace(f"{folder}/", "") for text in options["layer"]]
+        command = command_of({**options, "layer": shown})
+        request = compare_request(command=command, output_dir=folder, resume=resume, **options)
         result = Result(_measured(request, look_up, progress=progress))
     except BaseException:
         if output_dir is None:
@@ -226,7 +237,8 @@ def command_of(options: CompareOptions) -> str:
         if value is True:
             words.append(option)
         elif isinstance(value, list):
-            words += [word for each in value for word in (option, str(each))]
+            given = [file_name_alone(each) for each in value] if name == "checkpoint" else value
+            words += [word for each in given for word in (option, str(each))]
         else:
             words += [option, str(value)]
     return shlex.join(words)
@@ -236,8 +248,12 @@ def _layers(layers: Layers | None, folder: Path) -> Sequence[str] | None:
     """Texts for ``--layer``; a function that workers cannot import is kept in ``folder``."""
     if layers is None:
         return None
+    from pamprof.workloads.layers.foreign.declared import declared_factory
+
     given = [layers] if isinstance(layers, str) or callable(layers) else list(layers)
-    return [",".join(layer if isinstance(layer, str) else _text_of(layer, folder) for layer in given)]
+    parts = [part for each in given for part in (each.split(",") if isinstance(each, str) else [each])]
+    known = [declared_factory(part.strip()) or part if isinstance(part, str) else part for part in parts]
+    return [",".join(layer if isinstance(layer, str) else _text_of(layer, folder) for layer in known)]
 
 
 def _text_of(factory: Factory, folder: Path) -> str:
@@ -245,14 +261,16 @@ def _text_of(factory: Factory, folder: Path) -> str:
 
     Functions of a notebook, of the script that is running, and inside others have no module that a worker could import.
     """
+    from pamprof.workloads.layers.foreign.declared import declaration_of
+
     if not callable(factory):
         raise UsageError(
             f"layer {factory!r} is no layer; give a registry name, such as pam, NAME=module:factory, or a function of "
             "the width that makes a torch module"
         )
-    name = getattr(factory, "__name__", "layer").strip("<>").lower()
+    name = declaration_of(factory).name or getattr(factory, "__name__", "layer").strip("<>").lower()
     module, qualified = getattr(factory, "__module__", None), getattr(factory, "__qualname__", "")
-    if module not in (None, "__main__") and "<" not in qualified:
+    if module != "__main__" and _found(module, qualified) is factory:
         return f"{name}={module}:{qualified}"
     import cloudpickle
 
@@ -260,6 +278,14 @@ def _text_of(factory: Factory, folder: Path) -> str:
     path = folder / f"{name}.pickle"
     path.write_bytes(cloudpickle.dumps(factory))
     return f"{name}={path}:{name}"
+
+
+def _found(module: str | None, qualified: str) -> object:
+    """What an importable module holds under a name with dots; None where there is no such thing."""
+    found: object = sys.modules.get(module or "")
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 def _joined(names: Iterable[str] | str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pamprof.api.prices import ON_DEMAND, price_lookup
 from pamprof.errors import PriceError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pamprof.pricing.run_cost import Cost
 
 
@@ -45,8 +46,8 @@ def cost(
     if gpu is None and price is None:
         raise PriceError("no device and no price; give gpu=, such as H100-SXM, or price= in USD per device-hour")
     look_up = price_lookup(
-        price=None if price is None else str(price),
-        prices=None if prices is None else Path(prices),
+        price=price,
+        prices=prices,
         gpu=gpu,
         provider=provider,
         instance=instance,

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pamprof.errors import PriceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import Unpack
 
     from pamprof.devices.parts import BoardPart
     from pamprof.measure.session.request import PriceLookup
     from pamprof.pricing.rates.price_choice import PriceChoice
-    from pamprof.records import Environment, PriceQuote, ProcessorUse
+    from pamprof.records import Capacity, Environment, PriceQuote, ProcessorUse
     from pamprof.records.store import RecordFile
 
 ON_DEMAND = "on-demand"
 
 
 class PriceOptions(TypedDict):
-    """The options that choose a price.
+    """The options that choose a price, as texts of the command line or as given in Python.
 
     Attributes:
         price: The user's own rate, USD per device-hour; on a CPU of the vCPUs used.
@@ -32,8 +33,8 @@ class PriceOptions(TypedDict):
         purchase_option: ``on-demand``, ``spot``, or a committed option of the list.
     """
 
-    price: str | None
-    prices: Path | None
+    price: float | str | None
+    prices: str | Path | None
     gpu: str | None
     provider: str | None
     instance: str | None
@@ -43,7 +44,7 @@ class PriceOptions(TypedDict):
 def is_asked(options: PriceOptions) -> bool:
     """Whether a particular price is asked for."""
     named = options["price"], options["prices"], options["gpu"], options["provider"], options["instance"]
-    return any(named) or options["purchase_option"] != ON_DEMAND
+    return any(each not in (None, "") for each in named) or options["purchase_option"] != ON_DEMAND
 
 
 def price_lookup(**options: Unpack[PriceOptions]) -> PriceLookup:
@@ -61,13 +62,13 @@ def price_lookup(**options: Unpack[PriceOptions]) -> PriceLookup:
 
         try:
             found = quote(
-                load_catalogue(options["prices"]),
+                load_catalogue(_path(options["prices"])),
                 device_name,
                 gpu=options["gpu"],
                 provider=options["provider"],
                 instance=options["instance"],
                 purchase_option=options["purchase_option"],
-                usd_per_hour=options["price"],
+                usd_per_hour=None if options["price"] is None else str(options["price"]),
                 device_kind=device_kind,
                 processor=processor,
                 part=part,
@@ -98,8 +99,14 @@ def price_choice(
     )
 
 
-def paid_with(records: RecordFile, **options: Unpack[PriceOptions]) -> tuple[PriceQuote | None, PriceChoice | None]:
-    """The quote that replaces the records' own, where one was asked for, and what their sweeps may be paid with.
+def paid_with(
+    records: RecordFile, **options: Unpack[PriceOptions]
+) -> tuple[RecordFile, PriceQuote | None, PriceChoice | None]:
+    """How records are priced where another price than their own is asked for.
+
+    Returns:
+        The records, their training loops at the price asked for; the quote that replaces that of their comparisons, if
+        one was asked for; and what their sweeps may be paid with.
 
     Raises:
         PriceError: The price that was asked for cannot be had.
@@ -108,18 +115,35 @@ def paid_with(records: RecordFile, **options: Unpack[PriceOptions]) -> tuple[Pri
 
     comparison, sweep = split_sweeps(records)
     if not is_asked(options):
-        return None, price_choice(None) if sweep.runs else None
+        return records, None, price_choice(None) if sweep.runs else None
     look_up = price_lookup(**options)
-    measured = comparison.runs[-1].environment
-    quote = _of_measured(look_up, measured)
+    loops = tuple(replace(each, quote=_of_measured(look_up, each.environment)) for each in records.profiles)
+    records = replace(records, profiles=loops)
+    quote = _of_measured(look_up, comparison.runs[-1].environment) if comparison.runs else None
     swept = {run.environment.device_name: run.environment for run in sweep.runs}
     if not swept:
-        return quote, None
+        return records, quote, None
     found = {name: _of_measured(look_up, each) for name, each in swept.items()}
     quotes = {name: each for name, each in found.items() if each is not None}
-    chosen = (options["gpu"], options["provider"], options["instance"])
-    gpu, provider, instance = chosen
-    return quote, price_choice(options["prices"], quotes=quotes, gpu=gpu, provider=provider, instance=instance)
+    gpu, provider, instance = (options["gpu"], options["provider"], options["instance"])
+    prices = _path(options["prices"])
+    return records, quote, price_choice(prices, quotes=quotes, gpu=gpu, provider=provider, instance=instance)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def capacity_paid_with(record: Capacity, **options: Unpack[PriceOptions]) -> Capacity:
+    """``record`` with the price that was asked for; itself where none was.
+
+    Raises:
+        PriceError: The price that was asked for cannot be had.
+    """
+    if not is_asked(options):
+        return record
+    quote = _of_measured(price_lookup(**options), record.environment)
+    return replace(record, quote=quote, quote_unknown_reason=None)
 
 
 def _of_measured(look_up: PriceLookup, measured: Environment) -> PriceQuote | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pamprof.measure.training.loop import TrainingLoop
     from pamprof.records import TrainingProfile
-    from pamprof.render.training import TrainingView
+    from pamprof.render.training.figures import TrainingView
 
 
 class profile:  # noqa: N801 - called like a function, entered like a file
@@ -27,6 +27,18 @@ class profile:  # noqa: N801 - called like a function, entered like a file
             for inputs in loader:
                 train(inputs)
         print(run)
+
+    The loop may be another's: ``trainer.train()`` of ``transformers.Trainer``, ``trainer.fit(...)`` of Lightning, one
+    of Accelerate. Where it has callbacks, one may call ``start`` when training begins and ``stop`` when it ends:
+
+        class Profiled(transformers.TrainerCallback):
+            run = pamprof.profile(tokens=batch * length, accumulate=4)
+
+            def on_train_begin(self, args, state, control, **rest):
+                self.run.start()
+
+            def on_train_end(self, args, state, control, **rest):
+                self.run.stop()
 
     A step ends when an optimizer of torch has stepped (of several, the first that does), or, where ``run.step()`` is
     called, there. The first step is a warm-up. The second is counted and its memory followed; it runs eagerly, which
@@ -76,8 +88,8 @@ class profile:  # noqa: N801 - called like a function, entered like a file
         self._model = model
         self._count = count
         self._price = price_lookup(
-            price=None if price is None else str(price),
-            prices=None if prices is None else Path(prices),
+            price=price,
+            prices=prices,
             gpu=gpu,
             provider=provider,
             instance=instance,
@@ -86,7 +98,12 @@ class profile:  # noqa: N801 - called like a function, entered like a file
         self._loop: TrainingLoop | None = None
         self._record: TrainingProfile | None = None
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Begin, where no ``with`` can stand, as in a callback; ``stop`` has to follow.
+
+        Raises:
+            UsageError: It has begun before: a profile is of one loop.
+        """
         from pamprof.measure.training.loop import TrainingLoop
 
         if self._loop is not None:
@@ -100,21 +117,34 @@ class profile:  # noqa: N801 - called like a function, entered like a file
         self._loop.begin()
         return self
 
+    def stop(self) -> None:
+        """The loop is over: ``record`` and the figures are there.
+
+        Raises:
+            UsageError: It has not begun, or is over.
+            PriceError: The price that was asked for cannot be had.
+        """
+        if self._loop is None or self._record is not None:
+            raise UsageError("run.stop() ends a profile that run.start() began; call it once, after the loop")
+        self._record = self._loop.end(self._price)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the profile; after an interrupt the steps until then count, any other error leaves none."""
-        assert self._loop is not None
         if kind is None or kind is KeyboardInterrupt:
-            self._record = self._loop.end(self._price)
-        else:
+            self.stop()
+        elif self._loop is not None:
             self._loop.abandon()
 
     def step(self) -> None:
         """An optimizer step ends here; from the first call on, only these calls end steps.
 
         Raises:
-            UsageError: Outside the ``with``.
+            UsageError: Before the profile began, or after it ended.
         """
         if self._loop is None or self._record is not None:
             raise UsageError("run.step() ends a step inside the with statement of its profile; call it there")
@@ -129,21 +159,18 @@ class profile:  # noqa: N801 - called like a function, entered like a file
 
     @cached_property
     def _view(self) -> TrainingView:
-        from pamprof.render.training import training_view
+        from pamprof.render.training.figures import training_view
 
         return training_view(self.record)
 
     def to_frame(self) -> DataFrame:
         """One row: every figure with its unit at the end of the column's name; an unknown one is ``NA``."""
-        import pandas as pd
+        from pamprof.render.formats.training import training_frame
 
-        figures = {figure.column: [figure.value] for figure in self._view.figures if figure.column}
-        return pd.DataFrame(figures, dtype="object").astype(
-            {figure.column: figure.dtype for figure in self._view.figures if figure.column}
-        )
+        return training_frame((self.record,))
 
     def save(self, path: str | Path) -> Path:
-        """Append the record to a file of records, which is made if missing.
+        """Append the record to a file of records, which is made if missing; ``pamprof.load`` reads it.
 
         Raises:
             OutputError: The file cannot be written.
@@ -158,12 +185,12 @@ class profile:  # noqa: N801 - called like a function, entered like a file
         return store.path
 
     def __repr__(self) -> str:
-        from pamprof.render.training import training_text
+        from pamprof.render.training.figures import training_text
 
         return "pamprof.profile(…), not over" if self._record is None else training_text(self._view)
 
-    def _repr_html_(self) -> str:
-        """For notebooks: light and dark, without a script, without a style that reaches beyond it."""
+    def _repr_html_(self) -> str | None:
+        """For notebooks: light and dark, without a script, without style beyond it; None until it is over."""
         from pamprof.render.formats.html import render_training
 
-        return render_training(self._view)
+        return None if self._record is None else render_training((self._view,))

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from pamprof.api.texts import choice, duration, layers_with_sources, names, own_sizes, perplexity, some_names
+from pamprof.api.texts import (
+    checkpoints,
+    choice,
+    duration,
+    layers_with_sources,
+    names,
+    own_sizes,
+    perplexity,
+    some_names,
+)
 from pamprof.records import Dtype, Effort, Execution, Phase, Scope
 
 if TYPE_CHECKING:
@@ -29,6 +38,7 @@ class CompareOptions(TypedDict):
     execution: str
     layer: Sequence[str] | None
     layer_arg: Sequence[str] | None
+    checkpoint: Sequence[str] | None
     match: str
     model_dim: int | None
     heads: int | None
@@ -49,6 +59,7 @@ class CompareOptions(TypedDict):
     point_timeout: str
     cold_cache: bool
     seed: int
+    trace: bool
 
 
 def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Unpack[CompareOptions]) -> CompareRequest:
@@ -73,6 +84,7 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
         "point_timeout_seconds": duration(given["point_timeout"], "--point-timeout"),
         "cold_cache": given["cold_cache"],
         "seed": given["seed"],
+        "trace": given["trace"],
     }
     layer, dtype = given["layer"], given["dtype"]
     layers, sources = layers_with_sources(layer, given["layer_arg"] or ()) if layer else ((), {})
@@ -103,6 +115,7 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
         sequence_lengths=parse_sizes(given["sequence_length"] or [], option="--sequence-length"),
         dtype=None if dtype is None else choice(Dtype, dtype, "--dtype"),
         match_axis=given["match"],
+        checkpoints=checkpoints(given["checkpoint"] or ()),
         perplexities=tuple(perplexity(text) for text in given["perplexity"] or ()),
         settings={name: value for name, value in changes.items() if value is not None},
         effort=choice(Effort, given["effort"], "--effort"),

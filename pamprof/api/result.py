@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pamprof.errors import OutputError, UnsupportedError
+from pamprof.errors import OutputError, RecordError, UnsupportedError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 
 
 class Result:
-    """Records of one comparison or more, and everything that follows from them.
+    """Records of comparisons and of profiled training loops, and everything that follows from them.
 
     Statistics are computed from the stored samples when they are first asked for. ``repr`` gives the table that
-    ``pamprof compare`` prints; a notebook shows sentence, four numbers, ladders and table.
+    ``pamprof compare`` prints; a notebook shows sentence, four numbers, ladders and table. The figures of training
+    loops follow.
 
     Attributes:
-        records: Sessions, runs with all samples, skips with their reasons, ceilings.
+        records: Sessions, runs with all samples, skips with their reasons, ceilings, training loops (``profiles``).
 
     Args:
-        records: At least one run.
+        records: At least one run, or training loop.
         quote: A price that replaces the records' own.
         choice: What serving may be paid with, where the records hold a sweep.
     """
@@ -64,29 +65,48 @@ class Result:
 
     @property
     def story(self) -> Story:
-        """Who is compared, at which points, what the numbers are; ``story.sentence`` says it in words."""
+        """Who is compared, at which points, what the numbers are; ``story.sentence`` says it in words.
+
+        Raises:
+            RecordError: Nothing was compared: the records hold training loops alone.
+        """
+        if not self.records.runs:
+            raise RecordError("training loops alone tell no story; their figures are in to_frame()")
         return self._analysis.story
 
     def to_frame(self) -> DataFrame:
         """One row a measured workload, with the columns of ``measurements.csv``; an unknown value is ``NA``.
 
         Times are in seconds, memory in bytes, energy in joules, prices in US dollars: the unit ends each column's name.
+        Records of training loops alone give the rows of ``training_frame``.
         """
         from pamprof.render.formats.csv import measurements
 
+        if not self.records.runs:
+            return self.training_frame()
         return measurements(self._comparison, self._analysis, quote=self._quote)
 
+    def training_frame(self) -> DataFrame:
+        """One row a profiled training loop, with the columns of ``training.csv``; an unknown value is ``NA``."""
+        from pamprof.render.formats.training import training_frame
+
+        return training_frame(self.records.profiles)
+
     def to_csv(self, path: str | Path) -> Path:
-        """Write ``measurements.csv`` as the report has it, text that a spreadsheet would run made inert.
+        """Write the frame as the report has it, text that a spreadsheet would run made inert.
 
         Raises:
             OutputError: The file cannot be written.
         """
         from pamprof.render.formats.csv import measurements_csv
         from pamprof.render.formats.files import write_files
+        from pamprof.render.formats.training import training_csv
 
         target = Path(path)
-        text = measurements_csv(self._comparison, self._analysis, quote=self._quote)
+        if self.records.runs:
+            text = measurements_csv(self._comparison, self._analysis, quote=self._quote)
+        else:
+            text = training_csv(self.records.profiles)
         return write_files(target.parent, [(target.name, text.encode())])[0]
 
     def to_parquet(self, path: str | Path) -> Path:
@@ -114,17 +134,26 @@ class Result:
         Raises:
             OutputError: The folder cannot be made or a file in it not written.
         """
+        from pamprof.render.formats.training import write_training_report
         from pamprof.render.formats.write import write_report
 
+        if not self.records.runs:
+            return write_training_report(self.records, Path(folder))
         return write_report(self.records, Path(folder), quote=self._quote, choice=self._choice).html
 
     def __repr__(self) -> str:
         from pamprof.render.formats.terminal import terminal_text
+        from pamprof.render.training.report import training_report, training_report_text
 
+        if not self.records.runs:
+            return training_report_text(training_report(self.records))
         return terminal_text(self._view)
 
     def _repr_html_(self) -> str:
         """For notebooks: light and dark, without a script, without a style that reaches beyond it."""
-        from pamprof.render.formats.html import render_notebook
+        from pamprof.render.formats.html import render_notebook, render_training
+        from pamprof.render.training.report import training_report
 
+        if not self.records.runs:
+            return render_training(training_report(self.records).loops)
         return render_notebook(self._view)

@@ -25,6 +25,8 @@ def load(
 ) -> Result:
     """The result of stored records; needs neither a GPU nor torch. Records that several files hold count once.
 
+    Records are what comparisons, sweeps and saved profiles of training loops (``pamprof.profile``) wrote.
+
     Args:
         records: A file of records, a folder that holds a ``runs.jsonl``, or several of them.
         price: Your rate of one device, USD per hour; on a CPU of the vCPUs used. Default: the price stored.
@@ -35,21 +37,21 @@ def load(
         purchase_option: ``on-demand``, ``spot``, or a committed option of the price list.
 
     Raises:
-        RecordError: A path that holds no readable record, or no run among all of them.
+        RecordError: A path that holds no readable record, or neither a run nor a training loop among all of them.
         PriceError: The price that was asked for cannot be had.
     """
     from pamprof.records.store import merged, read_records, stored_path, without_repeated
 
     paths = [records] if isinstance(records, str | Path) else list(records)
     found = merged(without_repeated([read_records(stored_path(Path(path))) for path in paths]))
-    if not found.runs:
+    if not (found.runs or found.profiles):
         raise RecordError(
             f"{', '.join(map(str, paths)) or 'no path'} holds no run to report; measure with pamprof.compare"
         )
-    quote, choice = paid_with(
+    found, quote, choice = paid_with(
         found,
-        price=None if price is None else str(price),
-        prices=None if prices is None else Path(prices),
+        price=price,
+        prices=prices,
         gpu=gpu,
         provider=provider,
         instance=instance,
@@ -72,7 +74,7 @@ def report(
     """Write the report of stored records into ``folder``; the path of its page. Arguments and errors as of ``load``.
 
     Raises:
-        RecordError: A path that holds no readable record, or no run among all of them.
+        RecordError: A path that holds no readable record, or neither a run nor a training loop among all of them.
         PriceError: The price that was asked for cannot be had.
         OutputError: The folder cannot be written.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pamprof.errors import UsageError
@@ -95,6 +96,29 @@ def layers_with_sources(texts: Sequence[str], arguments: Sequence[str]) -> tuple
             raise UsageError(f"--layer-arg {argument!r} is for no layer given as NAME=module:factory in --layer")
         found[name] = known.with_arguments({key: argument_value(value.strip())})
     return tuple(found), {name: source.text for name, source in found.items() if source is not None}
+
+
+def checkpoints(texts: Sequence[str]) -> dict[str, Path]:
+    """Files of weights by layer, from ``pam=weights.safetensors``.
+
+    Raises:
+        UsageError: Not of that form, or two for one layer.
+    """
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, file = (part.strip() for part in text.partition("="))
+        if not (equals and name and file):
+            raise UsageError(f"--checkpoint {text!r} is not of the form pam=weights.safetensors")
+        if name in found:
+            raise UsageError(f"--checkpoint gives two files for {name}; give one")
+        found[name] = Path(file)
+    return found
+
+
+def file_name_alone(text: str) -> str:
+    """``pam=weights.pt`` of ``pam=/home/me/weights.pt``: what records may say of it."""
+    name, equals, file = text.partition("=")
+    return f"{name}{equals}{Path(file).name}"
 
 
 def choice(kind: type[Choice], text: str, option: str) -> Choice:

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from pamprof.cli import (
+    capacity,
     compare,
     cost,
     diff,
@@ -27,6 +28,7 @@ from pamprof.cli import (
     trend,
     validate,
 )
+from pamprof.cli.configuration.command import ConfiguredCommand, ReportCommand, SweepCommand, configurable
 from pamprof.cli.plain_numbers import PlainNumbers
 from pamprof.cli.streams import Streams
 from pamprof.version import __version__
@@ -38,16 +40,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-app.command("compare", cls=PlainNumbers)(compare.compare)
-app.command("serve-sweep", cls=PlainNumbers)(serve_sweep.serve_sweep)
+app.command("compare", cls=ReportCommand)(configurable(compare.compare))
+app.command("serve-sweep", cls=SweepCommand)(configurable(serve_sweep.serve_sweep))
+app.command("capacity", cls=ConfiguredCommand)(configurable(capacity.capacity))
 app.command("report", cls=PlainNumbers)(report.report)
 app.command("diff", cls=PlainNumbers)(diff.diff)
 app.command("trend", cls=PlainNumbers)(trend.trend)
 app.command("layers", cls=PlainNumbers)(layers.layers)
-app.command("flops", cls=PlainNumbers)(flops.flops)
+app.command("flops", cls=ConfiguredCommand)(configurable(flops.flops))
 app.command("doctor", cls=PlainNumbers)(doctor.doctor)
-app.command("cost", cls=PlainNumbers)(cost.cost)
-app.command("simulate", cls=PlainNumbers)(simulate.simulate)
+app.command("cost", cls=ConfiguredCommand)(configurable(cost.cost))
+app.command("simulate", cls=ConfiguredCommand)(configurable(simulate.simulate))
 app.command("validate", cls=PlainNumbers)(validate.validate)
 app.add_typer(prices.app, name="prices")
 

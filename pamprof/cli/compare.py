@@ -10,9 +10,11 @@ import typer
 
 from pamprof.api.prices import price_lookup
 from pamprof.api.request import compare_request
-from pamprof.cli.measuring import command_line, measure, show_plan
+from pamprof.cli.configuration.invocation import recorded_command
+from pamprof.cli.measuring import measure, show_plan
 from pamprof.cli.options import (
     Activation,
+    Checkpoint,
     ChunkSize,
     Depth,
     DeviceName,
@@ -36,7 +38,7 @@ from pamprof.cli.options import (
     reporting_errors,
 )
 from pamprof.cli.output import write_and_show
-from pamprof.errors import PamprofError
+from pamprof.errors import PamprofError, StoppedError
 from pamprof.render.text import listed
 
 
@@ -75,6 +77,7 @@ def compare(
         list[str] | None,
         typer.Option("--layer-arg", help="Argument of a layer of yours, as gru.num_layers=2. Repeatable."),
     ] = None,
+    checkpoint: Checkpoint = None,
     match: Match = "parameters",
     model_dim: ModelDim = None,
     heads: Heads = None,
@@ -134,6 +137,10 @@ def compare(
         bool, typer.Option("--cold-cache", help="Flush the device's cache before each sample.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of weights and inputs.")] = 0,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Also write a Chrome trace of one step of each arm and phase, in traces/."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
@@ -141,7 +148,7 @@ def compare(
 
     folder = output_dir or Path(f"pamprof-report-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     request = compare_request(
-        command=command_line(),
+        command=recorded_command(),
         output_dir=folder,
         resume=resume,
         preset=preset,
@@ -155,6 +162,7 @@ def compare(
         execution=execution,
         layer=layer,
         layer_arg=layer_arg,
+        checkpoint=checkpoint,
         match=match,
         model_dim=model_dim,
         heads=heads,
@@ -175,6 +183,7 @@ def compare(
         point_timeout=point_timeout,
         cold_cache=cold_cache,
         seed=seed,
+        trace=trace,
     )
     look_up = price_lookup(
         price=price,
@@ -191,7 +200,7 @@ def compare(
     write_and_show(measured.records, folder, quote=None, json=json)
     if measured.outcome.interrupted:
         points = len({run.workload.key for run in measured.records.runs})
-        raise PamprofError(f"interrupted; the report covers the {points} points measured, {measured.go_on}")
+        raise StoppedError(f"interrupted; the report covers the {points} points measured, {measured.go_on}")
     if measured.outcome.measured == 0 and measured.outcome.skipped:
         raise PamprofError("nothing new could be measured; the report says why")
     measured_layers = {run.workload.spec.layer for run in measured.records.runs}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pamprof.api.texts import perplexity as parse_perplexity
+from pamprof.cli.configuration.invocation import note_result
 from pamprof.cli.cost_options import (
     CurrencyCode,
     ExchangeRate,
@@ -164,6 +165,7 @@ def cost(
         page = _write_page(found, curves, offered, records.sessions, alerts, output_dir)
     _show(found, records.problems, alerts, json=json, csv=csv, markdown=markdown)
     if page is not None:
+        note_result("done", page)
         typer.echo(f"Page: {page}", err=True)
 
 

@@ -67,6 +67,9 @@ def flops(
         ),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="Sizes of a layer given by name. Default: 100m.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Sizes of a layer given by name from this file of weights.")
+    ] = None,
     implementation: Annotated[
         str | None, typer.Option(help="Code of a layer given by name. Default: its first.")
     ] = None,
@@ -88,7 +91,12 @@ def flops(
         target,
         hf_config,
         own={"--width": width, "--arg": arg, "--dtype": dtype},
-        registered={"--preset": preset, "--implementation": implementation, "--scope": scope},
+        registered={
+            "--preset": preset,
+            "--checkpoint": checkpoint,
+            "--implementation": implementation,
+            "--scope": scope,
+        },
     )
     answer = count_target(
         CountRequest(
@@ -104,6 +112,7 @@ def flops(
             arguments=tuple(_argument(text) for text in arg or ()),
             dtype=None if dtype is None else choice(InputDtype, dtype, "--dtype"),
             preset=preset or _DEFAULT_PRESET,
+            checkpoint=None if checkpoint is None else str(checkpoint),
             implementation=implementation,
             scope=choice(Scope, scope or Scope.MODEL, "--scope"),
         )

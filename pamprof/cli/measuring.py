@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 import signal
-import sys
 from dataclasses import dataclass
 from json import dumps
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from pamprof.cli.configuration.invocation import folder_to_resume
 from pamprof.cli.stored_files import read_stored
-from pamprof.errors import PamprofError
+from pamprof.errors import PamprofError, StoppedError
 
 if TYPE_CHECKING:
     from pamprof.measure.session.request import MeasuringRequest, PriceLookup
@@ -54,9 +54,9 @@ def measure(request: Request, planner: Planner[Request], price: PriceLookup) -> 
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     outcome = run_session(request, planner, reporter=ProgressReporter(Console(stderr=True)), price=price)
     records = read_stored(request.path)
-    go_on = f"go on with --output-dir {shlex.quote(str(request.output_dir))} --resume"
+    go_on = f"go on with --output-dir {shlex.quote(str(folder_to_resume(request.output_dir)))} --resume"
     if outcome.interrupted and not records.runs:
-        raise PamprofError(f"interrupted before a point was measured; {go_on}")
+        raise StoppedError(f"interrupted before a point was measured; {go_on}")
     if not records.runs:
         reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
         raise PamprofError(f"nothing could be measured{reason}; the skips are in {request.path}; {go_on}")
@@ -103,17 +103,3 @@ def show_plan(request: Request, planner: Planner[Request], price: PriceLookup, *
         table.append((str(number), point, arm, seconds(needed, 2), rough_seconds(spent)))
     print_table(("", "point", "arm", "expected", "until then"), table, right=frozenset({0, 3, 4}))
     typer.echo(what_to_expect(plan, pace, quote))
-
-
-def command_line() -> str:
-    """The command that reproduces the comparison, without paths of this machine: output folder and price file."""
-    kept: list[str] = []
-    skip = False
-    for argument in sys.argv[1:]:
-        if skip:
-            skip = False
-        elif argument in ("--output-dir", "-o", "--prices"):
-            skip = True
-        elif not argument.startswith(("--output-dir=", "-o", "--prices=", "--resume")):
-            kept.append(argument)
-    return shlex.join(["pamprof", *kept])

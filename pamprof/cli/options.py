@@ -9,7 +9,9 @@ from typing import Annotated, ParamSpec
 
 import typer
 
-from pamprof.errors import PamprofError
+from pamprof.cli.configuration.invocation import located
+from pamprof.cli.ended import Ended
+from pamprof.errors import PamprofError, StoppedError
 
 Arguments = ParamSpec("Arguments")
 
@@ -17,6 +19,12 @@ Preset = Annotated[
     str | None,
     typer.Option(
         help="Sizes by name, such as tiny, 25m, 100m or 1b (parameters). Default: tiny on a CPU, 100m on a GPU."
+    ),
+]
+Checkpoint = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Weights of an arm, as pam=weights.safetensors or a torch file; its sizes are the file's. Repeatable."
     ),
 ]
 Match = Annotated[str, typer.Option(help="What arms are matched on: parameters, flops, width, state-bytes or none.")]
@@ -75,10 +83,11 @@ def reporting_errors(command: Callable[Arguments, None]) -> Callable[Arguments, 
                 told, status = str(error), error.exit_code
             if told is None:
                 raise
-            typer.echo(f"pamprof: {clean(told)}", err=True)
-            raise typer.Exit(status) from None
+            told = clean(located(told))
+            typer.echo(f"pamprof: {told}", err=True)
+            raise Ended(status, told, is_stopped=isinstance(error, StoppedError)) from None
         except KeyboardInterrupt:
             typer.echo("pamprof: interrupted", err=True)
-            raise typer.Exit(1) from None
+            raise Ended(1, "interrupted", is_stopped=True) from None
 
     return guarded

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pamprof.cli.configuration.invocation import note_result
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,14 +38,31 @@ def write_and_show(
     from pamprof.render.formats.terminal import render_terminal
     from pamprof.render.formats.write import write_report
 
+    if not records.runs:
+        _write_and_show_loops(records, folder, json=json)
+        return
     if choice is None and split_sweeps(records)[1].runs:
         choice = price_choice(None)
     written = write_report(records, folder, quote=quote, choice=choice)
+    note_result(next(iter(written.view.sentences), written.view.title), written.html)
     if json:
         print_records(records)
         typer.echo(f"Report: {written.html}", err=True)
     else:
         render_terminal(written.view, Console(width=None if sys.stdout.isatty() else _STORY_WIDTH), report=written.html)
+
+
+def _write_and_show_loops(records: RecordFile, folder: Path, *, json: bool) -> None:
+    """The same where nothing but training loops was measured."""
+    from pamprof.render.formats.training import write_training_report
+    from pamprof.render.training.report import training_report, training_report_text
+
+    page = write_training_report(records, folder)
+    if json:
+        print_records(records)
+    else:
+        typer.echo(training_report_text(training_report(records)))
+    typer.echo(f"Report: {page}", err=json)
 
 
 def print_records(records: RecordFile) -> None:
@@ -55,6 +74,8 @@ def print_records(records: RecordFile) -> None:
         *records.ceilings,
         *records.runs,
         *records.skips,
+        *records.capacities,
+        *records.profiles,
     )
     for encoded in (*map(encode, everything), *map(encode_problem, records.problems)):
         line = encoded.decode()  # with its checksum, so that a file of it reads again

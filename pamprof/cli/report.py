@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.api.prices import paid_with
+from pamprof.api.prices import capacity_paid_with, paid_with
 from pamprof.cli.options import (
     Gpu,
     Instance,
@@ -18,9 +18,12 @@ from pamprof.cli.options import (
     UsdPerHour,
     reporting_errors,
 )
-from pamprof.cli.output import write_and_show
-from pamprof.cli.stored_files import counted_once, read_stored
+from pamprof.cli.output import print_json, write_and_show
+from pamprof.cli.stored_files import bring_traces, counted_once, read_stored
 from pamprof.errors import RecordError
+
+if TYPE_CHECKING:
+    from pamprof.records import Capacity
 
 
 @reporting_errors
@@ -37,14 +40,29 @@ def report(
 ) -> None:
     """Rebuild the report from records, with another price if you like; needs neither torch nor a GPU.
 
-    With a sweep among the records, the report has a section on what serving costs.
+    With a sweep among the records, the report has a section on what serving costs; with a record of pamprof capacity,
+    one on how many associations a memory holds.
     """
     from pamprof.records.store import merged
 
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
-    if not records.runs:
+    if records.capacities and not records.runs:
+        latest = max(records.capacities, key=lambda record: record.started_at)
+        priced = capacity_paid_with(
+            latest,
+            price=price,
+            prices=prices,
+            gpu=gpu,
+            provider=provider,
+            instance=instance,
+            purchase_option=purchase_option,
+        )
+        _write_capacity(priced, output_dir, earlier=len(records.capacities) - 1, json=json and not records.profiles)
+        if not records.profiles:
+            return
+    if not (records.runs or records.profiles):
         raise RecordError("the records hold no run to report; measure with pamprof compare")
-    quote, choice = paid_with(
+    records, quote, choice = paid_with(
         records,
         price=price,
         prices=prices,
@@ -54,3 +72,19 @@ def report(
         purchase_option=purchase_option,
     )
     write_and_show(records, output_dir, quote=quote, json=json, choice=choice)
+    bring_traces(runs, records, output_dir)
+
+
+def _write_capacity(record: Capacity, folder: Path, *, earlier: int, json: bool) -> None:
+    """A record of capacity without a comparison becomes a page of its own."""
+    from pamprof.render.capacity.page import write_capacity
+    from pamprof.render.text import plural
+
+    page, *_ = write_capacity(record, folder)
+    if earlier:
+        typer.echo(f"pamprof: {plural(earlier, 'earlier record')} of capacity not shown", err=True)
+    if json:
+        from pamprof.render.capacity.export import capacity_export
+
+        print_json(capacity_export(record))
+    typer.echo(f"Page: {page}", err=json)

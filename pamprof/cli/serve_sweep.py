@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pamprof.api.prices import price_lookup
-from pamprof.api.texts import choice, duration, names, some_names
-from pamprof.cli.measuring import command_line, measure
+from pamprof.api.texts import checkpoints, choice, duration, names, some_names
+from pamprof.cli.configuration.invocation import note_result, recorded_command
+from pamprof.cli.measuring import measure
 from pamprof.cli.options import (
+    Checkpoint,
     DeviceName,
     DtypeName,
     Gpu,
@@ -28,7 +30,7 @@ from pamprof.cli.options import (
     reporting_errors,
 )
 from pamprof.cli.output import print_records, print_table
-from pamprof.errors import PamprofError
+from pamprof.errors import StoppedError
 from pamprof.records import Dtype, Execution
 from pamprof.units import UNKNOWN, binary_bytes, percent, seconds, significant, tokens
 
@@ -59,6 +61,7 @@ def serve_sweep(
     layer: Annotated[
         str, typer.Option(help="Arms, comma-separated registry names, matched to PAM on parameters.")
     ] = "transformer,llama,pam",
+    checkpoint: Checkpoint = None,
     implementation: Annotated[
         str,
         typer.Option(
@@ -123,7 +126,7 @@ def serve_sweep(
     if window is not None:
         settings["monitor_seconds"] = window
     request = SweepRequest(
-        command=command_line(),
+        command=recorded_command(),
         output_dir=folder,
         resume=resume,
         device=device,
@@ -138,6 +141,7 @@ def serve_sweep(
         largest_batch=largest_batch,
         time_budget_seconds=duration(time_budget, "--time-budget"),
         settings=settings,
+        checkpoints=checkpoints(checkpoint or ()),
     )
 
     look_up = price_lookup(
@@ -149,6 +153,7 @@ def serve_sweep(
         purchase_option=purchase_option,
     )
     measured = measure(request, SWEEP, look_up)
+    note_result(f"{len(measured.records.runs)} points measured", request.path)
     if json:
         print_records(measured.records)
     else:
@@ -157,7 +162,7 @@ def serve_sweep(
         typer.echo(f"Records: {request.path}; price them with: pamprof cost {name} --tokens-per-day 1e9")
         typer.echo(f"or show them in a comparison's report: pamprof report COMPARISON {name} --output-dir REPORT")
     if measured.outcome.interrupted:
-        raise PamprofError(f"interrupted; {len(measured.records.runs)} points are kept, {measured.go_on}")
+        raise StoppedError(f"interrupted; {len(measured.records.runs)} points are kept, {measured.go_on}")
 
 
 def _lengths(text: str, option: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,7 +61,10 @@ def read_measured(path: Path, *, skip_damaged: bool) -> RecordFile:
     except RecordError as exc:
         raise UsageError(clean(str(exc))) from exc
     if not records.runs:
-        raise UsageError(clean(f"{path} holds no run to compare; measure with pamprof compare"))
+        remedy = (
+            "its training loops are shown by pamprof report" if records.profiles else "measure with pamprof compare"
+        )
+        raise UsageError(clean(f"{path} holds no run to compare; {remedy}"))
     return records
 
 
@@ -85,6 +89,17 @@ def counted_once(paths: Sequence[Path], files: Sequence[RecordFile]) -> tuple[Re
         if repeated:
             typer.echo(clean(f"pamprof: {path} repeats {plural(repeated, 'record')}; counted once"), err=True)
     return distinct
+
+
+def bring_traces(paths: Sequence[Path], records: RecordFile, folder: Path) -> None:
+    """Copy the traces that lie beside the files at ``paths`` into ``folder``, whose report links to them."""
+    for path in paths:
+        source = path if path.is_dir() else path.parent
+        for trace in {run.trace for run in records.runs if run.trace is not None and run.trace.is_beside_records}:
+            found, wanted = source / trace.file, folder / trace.file
+            if found.is_file() and not wanted.exists():
+                wanted.parent.mkdir(exist_ok=True)
+                shutil.copyfile(found, wanted)
 
 
 def ratio_of_percent(text: str, option: str) -> float:

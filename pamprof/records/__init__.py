@@ -1,5 +1,6 @@
 """The nouns: frozen dataclasses, their versioned JSON and the append-only store."""
 
+from pamprof.records.capacity import AssociativeMemory, Capacity, CapacityPoint, RetrievalScore
 from pamprof.records.environment import Environment, ProcessorUse, occupied_vcpus
 from pamprof.records.interval import Interval
 from pamprof.records.layers import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
@@ -17,6 +18,7 @@ from pamprof.records.run import (
     Run,
     Skip,
     SkipKind,
+    StepTrace,
     StopReason,
     Timing,
     Unknown,
@@ -36,7 +38,10 @@ from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSp
 __all__ = [
     "PRECISION_POLICY",
     "ArmFacts",
+    "AssociativeMemory",
     "BoardShare",
+    "Capacity",
+    "CapacityPoint",
     "Ceilings",
     "Dtype",
     "Effort",
@@ -65,6 +70,7 @@ __all__ = [
     "PriceQuote",
     "ProcessorUse",
     "RefusedClaim",
+    "RetrievalScore",
     "Run",
     "Scope",
     "Series",
@@ -72,6 +78,7 @@ __all__ = [
     "SessionKind",
     "Skip",
     "SkipKind",
+    "StepTrace",
     "StopReason",
     "Timing",
     "TrainingProfile",

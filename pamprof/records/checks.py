@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from pamprof.records.capacity import Capacity
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import Session
 from pamprof.records.training import TrainingProfile
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pamprof.records.workload import LayerSpec, Workload
 
 
-def impossible(record: Session | Run | Skip | Ceilings | TrainingProfile) -> str | None:
+def impossible(record: Session | Run | Skip | Ceilings | TrainingProfile | Capacity) -> str | None:
     """The first value of ``record`` that must be a positive finite number and is not, as ``name is value``."""
     return _first_fault(_positive(record))
 
@@ -32,7 +33,7 @@ def _first_fault(values: Iterator[tuple[str, float]]) -> str | None:
     return next(found, None)
 
 
-def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile) -> Iterator[tuple[str, float]]:
+def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile | Capacity) -> Iterator[tuple[str, float]]:
     match record:
         case Run():
             yield from _workload("workload", record.workload)
@@ -51,6 +52,8 @@ def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile) -> Iter
             yield from (("step_seconds", time) for time in record.step_seconds)
             if record.tokens_per_step is not None:
                 yield "tokens_per_step", record.tokens_per_step
+        case Capacity():
+            yield from _capacity(record)
         case Session():
             yield "sequence_length", record.sequence_length
             for arm in record.arms:
@@ -58,6 +61,16 @@ def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile) -> Iter
             if record.quote is not None:
                 for name in ("chosen", "low", "high"):
                     yield from _price(f"quote.{name}", getattr(record.quote, name))
+
+
+def _capacity(record: Capacity) -> Iterator[tuple[str, float]]:
+    for point in record.points:
+        yield "points.head_dim", point.head_dim
+        yield "points.associations", point.associations
+        yield "count of points.correct", len(point.correct)
+        for correct in point.correct:
+            yield "1 + points.correct", 1 + correct
+            yield "1 + points.associations - correct", 1 + point.associations - correct
 
 
 def _price(name: str, price: Price) -> Iterator[tuple[str, float]]:

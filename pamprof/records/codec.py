@@ -2,8 +2,8 @@
 
 Schema history (newest first):
 
-1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records, later ``training`` too; ``crc32`` over the
-   record's own bytes, so that a line damaged on disk is refused instead of read as a different number.
+1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records, later ``training`` and ``capacity`` too;
+   ``crc32`` over the record's own bytes, so that a line damaged on disk is refused instead of read as another number.
 
 Records outlive the code that wrote them, so every version stays readable:
 
@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from pamprof.errors import RecordError
+from pamprof.records.capacity import Capacity
 from pamprof.records.checks import impossible, impossible_arm
 from pamprof.records.magnitudes import outsized
 from pamprof.records.older import completed_run, completed_session
@@ -36,14 +37,15 @@ SCHEMA_VERSION = 1
 # Every line of every schema begins so, whole or torn.
 LINE_BEGINNING = b'{"schema_version":'
 
-Record = Session | Run | Skip | Ceilings | TrainingProfile
+Record = Session | Run | Skip | Ceilings | TrainingProfile | Capacity
 
-_TYPES: dict[str, type[Session] | type[Run] | type[Skip] | type[Ceilings] | type[TrainingProfile]] = {
+_TYPES: dict[str, type[Record]] = {
     "session": Session,
     "run": Run,
     "skip": Skip,
     "ceilings": Ceilings,
     "training": TrainingProfile,
+    "capacity": Capacity,
 }
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 _UNREADABLE = "unreadable"

@@ -116,6 +116,13 @@ _OLDER = (
             ImplementationFacts(name="fused", kind=ImplementationKind.KERNELS),
         ),
     ),
+    LayerFacts(
+        layer="vector_pam",
+        title="vector-state memory",
+        complex_valued=True,
+        fixed_state=True,
+        implementations=(ImplementationFacts(name="planar"), ImplementationFacts(name="fft")),
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -171,6 +172,24 @@ class KernelShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepTrace:
+    """A Chrome trace of one step, outside every sample.
+
+    Attributes:
+        file: From the folder of the records, such as ``traces/pam-planar-eager-train.json.gz``.
+        byte_count: Size of the file.
+    """
+
+    file: str
+    byte_count: int
+
+    @property
+    def is_beside_records(self) -> bool:
+        """Whether ``file`` is what this package writes, and no other place that a record could point at."""
+        return re.fullmatch(r"traces/[A-Za-z0-9_.-]+\.json\.gz", self.file) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """The correctness check that precedes the timing: relative error of the block against the float64 oracle."""
 
@@ -212,6 +231,8 @@ class Run:
         graph_breaks: Of a compiled arm, those met before its first sample; None for other arms, where nothing was
             compiled anew in its process, and in older records.
         refused_claims: Closed forms of the layer that do not hold; None in older records.
+        trace: Of one step; None where none was asked for, another point of the arm has it, or it failed, which
+            ``unknowns`` say then.
     """
 
     session_id: str
@@ -236,6 +257,7 @@ class Run:
     elapsed_seconds: float | None = None
     graph_breaks: GraphBreaks | None = None
     refused_claims: tuple[RefusedClaim, ...] | None = None
+    trace: StepTrace | None = None
 
 
 class SkipKind(StrEnum):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pamprof.errors import OutputError, RecordError
+from pamprof.records.capacity import Capacity
 from pamprof.records.codec import Record, decode, encode
 from pamprof.records.reading import GZIP_MAGIC, UTF8_MARK, cause_of, is_torn, unpacked
 from pamprof.records.run import Ceilings, Run, Skip
@@ -19,7 +20,7 @@ from pamprof.records.training import TrainingProfile
 
 RECORDS_FILE = "runs.jsonl"
 
-_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings, TrainingProfile)
+_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings, TrainingProfile, Capacity)
 _MOST_NAMED = 3
 
 
@@ -34,6 +35,7 @@ class RecordFile:
         problems: One sentence for each line that could not be read.
         ceilings: What devices reached at best, in file order.
         profiles: Profiled training loops, in file order.
+        capacities: Measured capacities of memories, in file order.
     """
 
     sessions: tuple[Session, ...]
@@ -42,11 +44,13 @@ class RecordFile:
     problems: tuple[str, ...]
     ceilings: tuple[Ceilings, ...] = ()
     profiles: tuple[TrainingProfile, ...] = ()
+    capacities: tuple[Capacity, ...] = ()
 
     @property
     def record_count(self) -> int:
         """Records of every kind."""
-        return sum(map(len, (self.sessions, self.runs, self.skips, self.ceilings, self.profiles)))
+        kinds = self.sessions, self.runs, self.skips, self.ceilings, self.profiles, self.capacities
+        return sum(map(len, kinds))
 
     @property
     def damage(self) -> str | None:
@@ -161,6 +165,7 @@ def read_records(path: Path) -> RecordFile:
     skips: list[Skip] = []
     ceilings: list[Ceilings] = []
     profiles: list[TrainingProfile] = []
+    capacities: list[Capacity] = []
     problems: list[str] = []
     lines = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
@@ -189,9 +194,11 @@ def read_records(path: Path) -> RecordFile:
                 ceilings.append(record)
             case TrainingProfile():
                 profiles.append(record)
+            case Capacity():
+                capacities.append(record)
     if fault is not None:
         problems.append(f"{path.name} after line {len(lines) - 1}: {fault}")
-    if not (sessions or runs or skips or ceilings or profiles):
+    if not (sessions or runs or skips or ceilings or profiles or capacities):
         raise RecordError(f"{path} holds no readable record: {fault or cause_of(content) or problems[0]}")
     return RecordFile(
         sessions=tuple(sessions),
@@ -200,6 +207,7 @@ def read_records(path: Path) -> RecordFile:
         problems=tuple(problems),
         ceilings=tuple(ceilings),
         profiles=tuple(profiles),
+        capacities=tuple(capacities),
     )
 
 
@@ -213,6 +221,7 @@ def merged(files: Iterable[RecordFile]) -> RecordFile:
         problems=tuple(problem for file in files for problem in file.problems),
         ceilings=tuple(ceilings for file in files for ceilings in file.ceilings),
         profiles=tuple(profile for file in files for profile in file.profiles),
+        capacities=tuple(capacity for file in files for capacity in file.capacities),
     )
 
 
@@ -237,6 +246,7 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
             skips=new(file.skips),
             ceilings=new(file.ceilings),
             profiles=new(file.profiles),
+            capacities=new(file.capacities),
         )
         # A file that adds no record is one given before, or a copy of it; lines lost only in the copy stay told.
         fresh = tuple(problem for problem in file.problems if kept.record_count or problem not in told)
@@ -259,3 +269,5 @@ def _identity(record: Record) -> tuple[str, ...]:
             return ("ceilings", record.session_id, record.started_at, record.dtype)
         case TrainingProfile():
             return ("training", record.session_id, record.started_at)
+        case Capacity():
+            return ("capacity", record.session_id, record.started_at)

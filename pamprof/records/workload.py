@@ -70,6 +70,8 @@ class LayerSpec:
         state_dtype: Dtype of a recurrent state between steps; None for that of ``PRECISION_POLICY``, float32.
         source: Of a layer that is not in the registry, the function that makes it with its arguments, such as
             ``my_layers.py:gru(num_layers=2)``.
+        checkpoint: File name and the beginning of the SHA-256 of the weights that the arm runs on; None for initial
+            values drawn from the seed.
     """
 
     layer: str
@@ -86,6 +88,7 @@ class LayerSpec:
     key_value_heads: int | None = None
     state_dtype: Dtype | None = None
     source: str | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -149,9 +152,10 @@ class Workload:
         groups = "" if s.key_value_heads is None else f" G{s.key_value_heads}"
         state = "" if s.state_dtype is None else f" S{s.state_dtype}"
         source = "" if s.source is None else f" {s.source}"
+        weights = "" if s.checkpoint is None else f" {s.checkpoint}"
         return (
             f"{s.layer}/{self.implementation}/{self.execution} {self.phase}/{self.scope} "
             f"B{self.batch_size} T{self.sequence_length} {self.dtype} "
             f"D{s.model_dim} H{s.heads}x{s.head_dim} L{s.depth} h{s.hidden_dim} V{s.vocabulary_size} "
-            f"M{s.maximum_sequence_length} {s.activation} C{chunk} p{s.dropout:g}{groups}{state}{source}"
+            f"M{s.maximum_sequence_length} {s.activation} C{chunk} p{s.dropout:g}{groups}{state}{source}{weights}"
         )

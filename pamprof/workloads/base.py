@@ -138,8 +138,9 @@ class LayerDefinition(Protocol):
     A definition may also declare ``role`` (``LayerRole``; a subject where it does not), ``twin_of`` (the name of the
     layer that it repeats over real numbers), ``implementation_kinds`` (a mapping from the names of implementations
     that are published code or hand-written kernels to their ``ImplementationKind``; the others are plain torch),
-    ``phases`` (those it has; all where it does not say), ``no_decode_reason`` (where decode is not among them) and
-    ``keeps_depth`` (whether a match changes its width alone, and takes the nearest one where none is within 1 %).
+    ``phases`` (those it has; all where it does not say), ``no_decode_reason`` (where decode is not among them),
+    ``keeps_depth`` (whether a match changes its width alone, and takes the nearest one where none is within 1 %) and
+    ``widths`` (those that a match may choose from, ascending; None: any).
     """
 
     name: str  # registry name, equal to ``LayerSpec.layer``

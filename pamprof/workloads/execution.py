@@ -5,6 +5,7 @@ The same three ways for every arm, so that no architecture is compared compiled 
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -130,6 +131,12 @@ def timed(action: Callable[[], torch.Tensor], device: torch.device) -> tuple[tor
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return result, perf_counter() - start
+
+
+def compiler_fault(error: BaseException) -> str:
+    """The first line of what the compiler says, and the error that it met in the layer's code where it explains one."""
+    met = re.search(r"^ *Explanation: .*: got (.+)$", str(error), flags=re.MULTILINE)
+    return f"{first_line(error)}: {met[1]}" if met else first_line(error)
 
 
 def first_line(error: BaseException) -> str:

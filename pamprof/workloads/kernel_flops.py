@@ -24,7 +24,7 @@ class OperatorWork:
     Attributes:
         matrix_flop_count: Multiply-adds of matrix products, real 2, complex 8; a causal mask skips what it masks.
         matrix_dense_flop_count: The same with causal masks computed in full.
-        elementwise_flop_count: Pointwise and reduction work, weighted as in ``measure.elementwise_convention``.
+        elementwise_flop_count: Pointwise and reduction work, real 1, complex multiplication 6, complex addition 2.
         byte_count: Least bytes moved to and from memory: every tensor read or written once by each kernel that touches
             it; None where nobody says.
     """

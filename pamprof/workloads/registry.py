@@ -26,6 +26,7 @@ ENTRY_POINT_GROUP = "pamprof.layers"
 BUILT_IN_LAYERS = {
     "pam": "pamprof.workloads.layers.pam.definition:DEFINITION",
     "real_pam": "pamprof.workloads.layers.real_pam.definition:DEFINITION",
+    "vector_pam": "pamprof.workloads.layers.vector_pam.definition:DEFINITION",
     "transformer": "pamprof.workloads.layers.transformer.definition:DEFINITION",
     "wide_head_transformer": "pamprof.workloads.layers.transformer.wide_heads:DEFINITION",
     "llama": "pamprof.workloads.layers.llama.definition:DEFINITION",

@@ -19,7 +19,7 @@ from torch import nn
 from pamprof.errors import PamprofError, UnsupportedError
 from pamprof.records import Dtype, Execution, Phase, Scope
 from pamprof.workloads.base import ChoosesKernels
-from pamprof.workloads.execution import capture_graph, check_execution, compile_regions, first_line, timed
+from pamprof.workloads.execution import capture_graph, check_execution, compile_regions, compiler_fault, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,7 +220,9 @@ class PreparedStep:
         except torch.OutOfMemoryError:
             raise
         except Exception as exc:  # the compiler's own errors share no base class
-            raise UnsupportedError(f"torch.compile fails with torch {torch.__version__}: {first_line(exc)}") from exc
+            raise UnsupportedError(
+                f"torch.compile fails with torch {torch.__version__}: {compiler_fault(exc)}"
+            ) from exc
 
     def _capture(self) -> torch.Tensor:
         self.run = capture_graph(self.eager)

@@ -1,5 +1,6 @@
 """``pamprof.compare`` and its result: one short comparison, shared."""
 
+import functools
 import inspect
 import re
 import shlex
@@ -227,8 +228,9 @@ def test_a_price_that_cannot_be_is_refused():
 
 
 def test_a_command_names_no_folder_of_this_machine(asked, tmp_path):
-    compare(output_dir=tmp_path, progress=False)
-    assert asked[0].command == "pamprof compare"
+    compare(output_dir=tmp_path, checkpoint={"pam": tmp_path / "w.pt"}, progress=False)
+    assert asked[0].command == "pamprof compare --checkpoint pam=w.pt"
+    assert asked[0].checkpoints == {"pam": tmp_path / "w.pt"}
 
 
 def test_a_parquet_file_holds_the_frame(result, tmp_path):
@@ -261,3 +263,30 @@ def test_a_function_is_a_layer_by_its_module_or_kept_for_the_workers(asked, tmp_
         "inner": f"{tmp_path}/inner.pickle:inner",
     }
     assert load(parse_source(request.sources["inner"]))(4).in_features == 7
+
+
+def test_a_declared_layer_is_known_by_its_name_and_is_called_by_it(asked, tmp_path):
+    from pamprof.workloads.layers.foreign.declared import declaration_of
+    from pamprof.workloads.layers.foreign.source import load, parse_source
+    from tests.measure.any_layer.given import WithoutDecode
+
+    @pamprof.layer("named_in_a_cell", phases="train")
+    def make(width):
+        return nn.Linear(width, width)
+
+    declared = pamprof.layer("made_elsewhere", twin_of="pam")(functools.partial(nn.GRU, batch_first=True))
+    pamprof.compare(
+        ["pam, named_in_a_cell", WithoutDecode, declared], output_dir=tmp_path, progress=False, device="cpu"
+    )
+    (request,) = asked
+    assert request.layers == ("pam", "named_in_a_cell", "without_decode", "made_elsewhere")
+    assert str(tmp_path) not in request.command
+    assert "named_in_a_cell=named_in_a_cell.pickle:named_in_a_cell" in request.command
+    assert request.sources == {
+        "named_in_a_cell": f"{tmp_path}/named_in_a_cell.pickle:named_in_a_cell",
+        "without_decode": "tests.measure.any_layer.given:WithoutDecode",
+        "made_elsewhere": f"{tmp_path}/made_elsewhere.pickle:made_elsewhere",
+    }
+    kept = {name: declaration_of(load(parse_source(source))) for name, source in request.sources.items()}
+    assert kept["named_in_a_cell"].phases == kept["without_decode"].phases[:1] == ("train",)
+    assert kept["made_elsewhere"].twin_of == "pam"

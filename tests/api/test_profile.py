@@ -100,7 +100,8 @@ def test_tokens_and_dollars_follow_from_the_median_step(run):
     assert row["tokens_per_second_median"] == pytest.approx(ROWS / step)
     assert row["usd_per_step"] == pytest.approx(step * 3.6 / 3600)
     assert row["usd_per_million_tokens"] == pytest.approx(step * 3.6 / 3600 / ROWS * 1e6)
-    assert set(run.to_frame().dtypes.astype(str)) == {"Float64", "Int64"}
+    assert set(run.to_frame().dtypes.astype(str)) == {"Float64", "Int64", "string"}
+    assert (row["micro_batch_count"], row["timed_step_count"], row["tokens_per_step"]) == (1, 10, ROWS)
 
 
 def test_the_machine_is_watched_during_the_timed_steps_alone(run):
@@ -258,6 +259,8 @@ def test_a_loop_that_fails_is_left_as_it_was(steps):
     assert dict(hooks._global_optimizer_post_hooks) == before
     with pytest.raises(UsageError, match="not over"):
         _ = run.record
+    assert run._repr_html_() is None  # a notebook then shows the text
+    assert repr(run) == "pamprof.profile(…), not over"
 
 
 def test_an_interrupted_loop_keeps_its_steps():

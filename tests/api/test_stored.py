@@ -1,9 +1,13 @@
 """Results of stored records, and prices without any."""
 
 import gzip
+from dataclasses import replace
 from decimal import Decimal
 
+import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 import pamprof
 from pamprof.errors import PriceError, RecordError
@@ -67,6 +71,65 @@ def test_records_without_a_run_are_refused(folder, tmp_path):
         pamprof.load(tmp_path)
     with pytest.raises(RecordError, match="no-such-file"):
         pamprof.load(tmp_path / "no-such-file")
+
+
+@pytest.fixture(scope="module")
+def loops(tmp_path_factory):
+    """Two profiles of the same loop as ``pamprof.profile`` stores them, the second twice as slow."""
+    layer = nn.Linear(8, 8)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    with pamprof.profile(tokens=4, price=3.6) as run:
+        for _ in range(4):
+            layer(torch.ones(4, 8)).sum().backward()
+            optimizer.step()
+    path = run.save(tmp_path_factory.mktemp("loops") / "runs.jsonl")
+    store = RunStore(path)
+    slower = tuple(2 * seconds for seconds in run.record.step_seconds)
+    store.append(replace(run.record, session_id="second", step_seconds=slower))
+    store.close()
+    return path
+
+
+def test_stored_training_loops_are_a_result(loops, tmp_path):
+    found = pamprof.load(loops)
+    frame = found.to_frame()
+    first, second = frame["step_median_seconds"]
+    assert second == pytest.approx(2 * first)
+    assert list(frame["step_ratio_to_first"].fillna(0)) == pytest.approx([0, 2])
+    assert "Step × first loop" in repr(found)
+    assert list(frame["usd_per_step"]) == pytest.approx([first * 3.6 / 3600, second * 3.6 / 3600])
+    assert repr(found).count("Tokens per second") == 2
+    assert found._repr_html_().count("Figures of the training loop") == 2
+    page = found.report(tmp_path / "out")
+    assert {path.name for path in page.parent.iterdir()} == {"report.html", "summary.md", "training.csv"}
+    assert page.read_text(encoding="utf-8").count("Dollars per million tokens") == 2
+    assert "| Tokens per second |" in (page.parent / "summary.md").read_text(encoding="utf-8")
+    stored = pd.read_csv(found.to_csv(tmp_path / "loops.csv"))
+    assert list(stored.columns) == list(frame.columns)
+    assert (tmp_path / "loops.csv").read_bytes() == (page.parent / "training.csv").read_bytes()
+    with pytest.raises(RecordError, match="training loops alone tell no story"):
+        _ = found.story
+
+
+def test_training_loops_are_paid_at_the_price_asked_for(loops):
+    stored, own = pamprof.load(loops).to_frame(), pamprof.load(loops, price=7.2).to_frame()
+    assert list(own["usd_per_step"]) == pytest.approx(list(2 * stored["usd_per_step"]))
+    assert (own["step_median_seconds"] == stored["step_median_seconds"]).all()
+
+
+def test_training_loops_stand_beside_a_comparison(folder, loops, tmp_path, undrawn_files):
+    found = pamprof.load([folder, loops])
+    assert len(found.to_frame()) == 12
+    assert len(found.training_frame()) == 2
+    assert found.story.sentence
+    page = found.report(tmp_path / "out")
+    assert "training.csv" in {path.name for path in page.parent.iterdir()}
+    for shown in (page.read_text(encoding="utf-8"), repr(found), found._repr_html_()):
+        assert shown.count("Peak memory") >= 2
+        assert shown.count("Training loop ·") == 2
+    alone = pamprof.load(folder)
+    assert "training-section" not in alone.report(tmp_path / "alone").read_text(encoding="utf-8")
+    assert not (tmp_path / "alone" / "training.csv").exists()
 
 
 def test_a_throughput_and_a_rate_become_dollars_per_million_tokens():

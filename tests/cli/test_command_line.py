@@ -242,7 +242,8 @@ def test_a_dry_run_as_json_adds_up_and_names_budget_and_dollars(tmp_path):
     assert [row["layer"] for row in plan["rows"]] == ["transformer", "pam", "real_pam"]
     assert {(row["phase"], row["batch_size"], row["sequence_length"]) for row in plan["rows"]} == {("decode", 1, 64)}
     expected = plan["expected_seconds"]
-    assert expected == pytest.approx(sum(row["expected_seconds"] for row in plan["rows"]), abs=0.01)
+    report = 5.0  # writing it comes after the last point
+    assert expected == pytest.approx(sum(row["expected_seconds"] for row in plan["rows"]) + report, abs=0.01)
     assert plan["low_seconds"] < expected < plan["high_seconds"]
     assert plan["time_budget_seconds"] == 300.0
     assert plan["usd"] == pytest.approx(expected * 0.001)
@@ -266,11 +267,3 @@ def test_a_sweep_takes_a_budget_in_the_same_words(monkeypatch, tmp_path):
     run("serve-sweep", "--device", "cpu", "--time-budget", "90s", cwd=tmp_path)
     run("serve-sweep", "--device", "cpu", "--time-budget", "1.5m", cwd=tmp_path)
     assert [request.time_budget_seconds for request in asked] == [90.0, 90.0]
-
-
-def test_the_recorded_command_names_no_path_of_this_machine(monkeypatch):
-    from pamprof.cli.measuring import command_line
-
-    private = ["-o", "/home/me/a", "-o/home/me/b", "--output-dir=/home/me/c", "--prices", "/home/me/d", "--prices=/e"]
-    monkeypatch.setattr(sys, "argv", ["pamprof", "compare", *private, "--resume", "--price", "2.95", "--seed=1"])
-    assert command_line() == "pamprof compare --price 2.95 --seed=1"

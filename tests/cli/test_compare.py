@@ -9,11 +9,14 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 
 import pamprof
 from pamprof.pricing.rates.rate_words import rate_per_hour
-from pamprof.records import Effort
+from pamprof.records import Effort, Scope
 from pamprof.records.store import read_records
+from pamprof.workloads.checkpoints.files import identity
+from pamprof.workloads.registry import definition
 
 REPOSITORY = os.path.dirname(os.path.dirname(pamprof.__file__))
 SMALL = [
@@ -120,25 +123,27 @@ def test_every_missing_value_has_its_reason(comparison):
             assert missing <= reasons, missing - reasons
 
 
-def test_the_report_is_rebuilt_byte_for_byte_from_the_records(comparison, tmp_path):
-    folder, _ = comparison
-    subprocess.run(
-        command("report", str(folder), "-o", str(tmp_path)), check=True, env=environment(), capture_output=True
-    )
-    for name in ("report.html", "summary.md", "measurements.csv"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
-
-
-def test_json_prints_the_records(comparison, tmp_path):
-    folder, _ = comparison
+@pytest.fixture(scope="module")
+def rebuilt(comparison, tmp_path_factory):
+    """The report of the same records by a process of its own, which prints the records."""
+    folder = tmp_path_factory.mktemp("rebuilt")
     result = subprocess.run(
-        command("report", str(folder), "-o", str(tmp_path), "--json"),
+        command("report", str(comparison[0]), "-o", str(folder), "--json"),
         check=True, env=environment(), capture_output=True, text=True,
     )  # fmt: skip
-    kinds = [json.loads(line)["type"] for line in result.stdout.splitlines()]
+    return folder, result
+
+
+def test_the_report_is_rebuilt_byte_for_byte_from_the_records(comparison, rebuilt):
+    for name in ("report.html", "summary.md", "measurements.csv"):
+        assert (rebuilt[0] / name).read_bytes() == (comparison[0] / name).read_bytes(), name
+
+
+def test_json_prints_the_records(comparison, rebuilt):
+    kinds = [json.loads(line)["type"] for line in rebuilt[1].stdout.splitlines()]
     assert kinds[0] == "session"
     assert sorted(kinds) == sorted(
-        json.loads(line)["type"] for line in (folder / "runs.jsonl").read_text().splitlines()
+        json.loads(line)["type"] for line in (comparison[0] / "runs.jsonl").read_text().splitlines()
     )
 
 
@@ -167,3 +172,32 @@ def test_an_interrupt_still_writes_the_report_and_resume_finishes_it(tmp_path):
     records = read_records(path)
     keys = [run.workload.key for run in records.runs]
     assert before < len(keys) == len(set(keys)) == len(records.sessions[0].planned)
+
+
+@pytest.mark.slow
+def test_a_file_of_options_measures_stored_weights_and_traces_a_step(tmp_path):
+    layer = definition("transformer")
+    model = layer.build(
+        layer.preset("tiny"), implementation="sdpa", scope=Scope.MODEL, device=torch.device("cpu"), seed=7
+    )
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "run.toml").write_text(
+        "device = 'cpu'\nphase = 'decode'\nbatch-size = 1\nsequence-length = 32\nlayer = 'transformer'\n"
+        "time-limit = 0.05\nmonitor = 0\ntime-budget = '3m'\ntrace = true\n"
+        "[sweep.stored]\ncheckpoint = {transformer = 'weights.pt'}\n"
+    )
+    result = subprocess.run(
+        command("compare", "--config", "run.toml", "-o", "out"), capture_output=True, text=True, cwd=tmp_path,
+        env=environment(), check=False, timeout=240,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "out" / "stored"
+    records = read_records(folder / "runs.jsonl")
+    (run,) = records.runs
+    assert run.workload.spec.checkpoint == identity(tmp_path / "weights.pt")
+    assert run.trace is not None
+    assert (folder / run.trace.file).stat().st_size == run.trace.byte_count
+    assert f'href="{run.trace.file}"' in (folder / "report.html").read_text(encoding="utf-8")
+    assert str(tmp_path) not in (folder / "runs.jsonl").read_text(encoding="utf-8")
+    assert "--checkpoint transformer=weights.pt" in records.sessions[0].command
+    assert result.stdout.splitlines()[-1].startswith("stored: ")

@@ -1,11 +1,12 @@
 """Texts of options that become nouns."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from pamprof.api.texts import duration
+from pamprof.api.texts import checkpoints, duration
 from pamprof.cli import app
 from pamprof.errors import UsageError
 from pamprof.units import plain_number
@@ -76,3 +77,18 @@ def test_underscores_in_a_number_of_the_command_line_are_refused(arguments):
     assert result.exit_code == 2
     assert result.stdout == ""
     assert repr(arguments[-1]) in result.stderr
+
+
+def test_files_of_weights_are_read_by_layer():
+    assert checkpoints(["pam=a/w.pt", " gru = x=1.pt"]) == {"pam": Path("a/w.pt"), "gru": Path("x=1.pt")}
+
+
+@pytest.mark.parametrize("text", ["w.pt", "=w.pt", "pam=", ""])
+def test_a_file_for_no_layer_is_refused(text):
+    with pytest.raises(UsageError, match="is not of the form pam=weights"):
+        checkpoints([text])
+
+
+def test_two_files_for_a_layer_are_refused():
+    with pytest.raises(UsageError, match="two files for pam"):
+        checkpoints(["pam=a", "pam=b"])

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,8 +51,10 @@ def test_records_printed_into_a_file_keep_their_checksum_and_on_a_terminal_do_no
 
     records = synthetic_records("cpu")
     run = replace(records.runs[0], notes=("evil\x9b2J\u202e",))
+    told = SimpleNamespace(sentences=("told",), title="")
     monkeypatch.setattr(
-        "pamprof.render.formats.write.write_report", lambda *args, **more: type("W", (), {"html": tmp_path})
+        "pamprof.render.formats.write.write_report",
+        lambda *args, **more: SimpleNamespace(html=tmp_path, view=told),
     )
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     output.write_and_show(replace(records, runs=(run,)), tmp_path, quote=None, json=True)

@@ -1,17 +1,19 @@
 import csv
 import gzip
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from pamprof.cli import app
-from pamprof.records.codec import encode
+from pamprof.records import StepTrace, Unknown
+from pamprof.records.codec import decode, encode
 from tests.cli.answers import damage_last_line
 from tests.render.serving.records import sweep_records
 from tests.render.serving.test_page import data_of
-from tests.synthetic import synthetic_records
+from tests.synthetic import synthetic_records, training_profile
 
 FEW = 6
 
@@ -214,3 +216,47 @@ def test_a_marked_file_keeps_header_and_dollars_and_a_packed_folder_reads_alike(
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / "runs.jsonl.gz").write_bytes(gzip.compress((tmp_path / "compared.jsonl").read_bytes()))
     assert serving("packed", "swept.jsonl") == plain
+
+
+def test_traces_come_along_and_are_linked_and_one_that_failed_is_told(report, tmp_path):
+    records = synthetic_records("cpu")
+    first, second, third = records.runs[:3]
+    runs = (
+        replace(first, trace=StepTrace(file="traces/a.json.gz", byte_count=2048)),
+        replace(second, unknowns=(*second.unknowns, Unknown(field="trace", reason="it could not be written: no room"))),
+        replace(third, trace=StepTrace(file="../outside.json.gz", byte_count=1)),
+    )
+    (tmp_path / "a" / "runs.jsonl").write_bytes(b"".join(map(encode, [*records.sessions, *runs])))
+    (tmp_path / "a" / "traces").mkdir()
+    (tmp_path / "a" / "traces" / "a.json.gz").write_bytes(b"trace")
+    (tmp_path / "outside.json.gz").write_bytes(b"private")
+    found = report("a")
+    assert found.exit_code == 0, found.stderr
+    assert (tmp_path / "out" / "traces" / "a.json.gz").read_bytes() == b"trace"
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.gz")) == ["a.json.gz"]
+    summary = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert "](traces/a.json.gz): traces/a.json.gz, 2.00 KiB" in summary
+    assert ": it could not be written: no room" in summary
+    assert "](../outside" not in summary
+    said = "Traces of single steps: 1 in traces/, for ui.perfetto.dev; 2 could not be written, the report says why"
+    assert said in found.stdout
+
+
+def test_training_loops_are_reported_and_priced_and_neither_compared_nor_gated(report, tmp_path):
+    profile = training_profile(synthetic_records("cpu"))
+    (tmp_path / "loops.jsonl").write_bytes(encode(profile))
+    said = report("loops.jsonl", "--price", "7.2")
+    assert said.exit_code == 0, said.output
+    assert "Tokens per second" in said.stdout
+    (row,) = csv.DictReader((tmp_path / "out" / "training.csv").read_text(encoding="utf-8-sig").splitlines())
+    assert float(row["usd_per_step"]) == pytest.approx(0.5 * 7.2 / 3600)
+    assert float(row["tokens_per_second_median"]) == pytest.approx(200)
+    line = report("loops.jsonl", "--json").stdout
+    assert decode(line.encode()) == profile
+    both = report("loops.jsonl", "a")
+    assert both.exit_code == 0, both.output
+    assert both.stdout.count("Training loop ·") == 1
+    for command in ("diff", "trend"):
+        refused = CliRunner().invoke(app, [command, "loops.jsonl", "a"])
+        assert refused.exit_code == 2
+        assert "its training loops are shown by pamprof report" in refused.stderr

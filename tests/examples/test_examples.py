@@ -27,13 +27,13 @@ FORWARD = {
     "lstm.py:LSTM": 2 * 4 * ROWS * 2 * WIDTH**2 + FEED_FORWARD,
     "s4d.py:S4D": 8 * WIDTH * MODES * TIME + 2 * ROWS * 2 * WIDTH**2 + FEED_FORWARD,
     "lru.py:LRU": 8 * ROWS * 2 * WIDTH**2 + FEED_FORWARD,
-    "mixture_of_experts.py:Block": 2 * ROWS * (4 * WIDTH**2 + EXPERTS * WIDTH + 8 * WIDTH**2) + ATTENTION,
-    "checkpointed_block.py:Block": 2 * ROWS * 12 * WIDTH**2 + ATTENTION,
+    "mixture_of_experts.py:mixture_of_experts": 2 * ROWS * (4 * WIDTH**2 + EXPERTS * WIDTH + 8 * WIDTH**2) + ATTENTION,
+    "checkpointed_block.py:checkpointed_block": 2 * ROWS * 12 * WIDTH**2 + ATTENTION,
 }
 # A step over time multiplies no gradient into the zeros that it begins at; torch's fused kernel of LSTM does.
 UNNEEDED = {"gru.py:gru": 2 * BATCH * 3 * WIDTH**2, "lstm.py:LSTM": 2 * BATCH * 4 * WIDTH**2}
 DECODING = ("lstm.py:LSTM", "s4d.py:S4D", "lru.py:LRU")
-BLOCKS = ("mixture_of_experts.py:Block", "checkpointed_block.py:Block")
+BLOCKS = ("mixture_of_experts.py:mixture_of_experts", "checkpointed_block.py:checkpointed_block")
 COMPLEX = ("s4d.py:S4D", "lru.py:LRU")
 
 

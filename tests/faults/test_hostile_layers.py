@@ -21,12 +21,13 @@ from pamprof.analysis.comparison.doubts import doubts_of
 from pamprof.analysis.comparison.results import DoubtKind
 from pamprof.errors import LayerError, UsageError
 from pamprof.measure.session import arm_runner
+from pamprof.measure.session.answering import Pipe
 from pamprof.measure.session.layer_fault import LONGEST_TRACEBACK, fault_traceback
 from pamprof.measure.session.matched_arms import planned_arms
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.torch_state import torch_state
 from pamprof.measure.session.wire import GroupRequest, decode_event
-from pamprof.measure.session.worker import GroupWorker, Pipe
+from pamprof.measure.session.worker import GroupWorker
 from pamprof.records import Dtype, Execution, Phase, Scope, SkipKind, Workload
 from pamprof.records.codec import decode, encode
 from pamprof.records.store import read_records

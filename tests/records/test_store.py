@@ -4,8 +4,10 @@ from dataclasses import replace
 import pytest
 
 from pamprof.errors import OutputError, RecordError
-from pamprof.records.codec import encode
+from pamprof.records import AssociativeMemory
+from pamprof.records.codec import decode, encode
 from pamprof.records.store import RecordFile, RunStore, merged, read_records, without_repeated
+from tests.analysis.capacity.records import capacity_record, point
 from tests.synthetic import synthetic_records
 
 
@@ -20,6 +22,20 @@ def test_what_was_appended_is_read_back_in_order(tmp_path, runs):
         store.append(run)
     store.close()
     assert read_records(tmp_path / "deep" / "runs.jsonl").runs == runs[:3]
+
+
+def test_a_capacity_is_read_back_and_counted_once(tmp_path):
+    record = capacity_record()
+    (tmp_path / "runs.jsonl").write_bytes(encode(record) * 2)
+    found = read_records(tmp_path / "runs.jsonl")
+    assert found.capacities == (record, record)
+    (once,) = without_repeated([found])
+    assert (once.capacities, once.record_count, merged([once, once]).capacities) == ((record,), 1, (record, record))
+
+
+def test_a_capacity_that_retrieved_more_than_was_written_is_refused():
+    with pytest.raises(RecordError, match=r"capacity record cannot be true: 1 \+ points.associations - correct is -1"):
+        decode(encode(capacity_record([point(AssociativeMemory.VECTOR, 4, 6)])))
 
 
 def test_a_torn_last_line_hides_neither_the_lines_before_nor_those_after(tmp_path, runs):

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from pamprof.records import StepTrace
 from pamprof.records.store import RecordFile
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.html import render_html
@@ -173,3 +174,16 @@ def test_single_point_without_monitor_or_peak_still_makes_a_page(gpu_records):
 @pytest.mark.parametrize("words", ["launch-bound", "Dropout", "Noise floor", "Stopping rule", "schema version"])
 def test_page_says(words, gpu_html):
     assert words in gpu_html
+
+
+def test_a_trace_is_linked_with_its_size_only_where_it_lies_beside_the_records(cpu_records, undrawn):
+    files = ("traces/pam-planar.json.gz", "javascript:alert(1)")
+    runs = [
+        replace(run, trace=StepTrace(file=file, byte_count=2048))
+        for run, file in zip(cpu_records.runs, files, strict=False)
+    ]
+    html = render_html(build_view(replace(cpu_records, runs=tuple(runs))))
+    links = [attributes.get("href") or "" for tag, attributes in outline(html).tags if tag == "a"]
+    assert [link for link in links if not link.startswith("#")] == [files[0]]
+    assert "traces/pam-planar.json.gz, 2.00 KiB" in html
+    assert "Traces of single steps" not in render_html(build_view(cpu_records))

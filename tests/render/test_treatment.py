@@ -232,6 +232,7 @@ def test_the_floor_stands_beside_decode_in_table_tile_and_csv(references_records
     assert {row["decode_floor_seconds"] for row in table if row["phase"] == "train"} == {""}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_each_attention_was_chosen_from_stands_beside_our_own_kernels(references_records):
     html = render_html(build_view(references_records))
     assert "attention: cuDNN for llama" in html

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from pamprof.pricing.run_cost import cost_per_million_tokens
-from pamprof.records import Ceilings, KernelShare, Price, PriceQuote
+from pamprof.records import Ceilings, KernelShare, LayerFacts, LayerRole, Phase, Price, PriceQuote
 from pamprof.render.comparison.view import build_view
 from pamprof.render.text import clean, days
 from tests.synthetic import synthetic_ceilings
@@ -107,6 +107,64 @@ def test_mixed_devices_are_said(gpu_records):
     other = replace(first, environment=replace(first.environment, device_name="NVIDIA L4"))
     view = build_view(replace(gpu_records, runs=(other, *gpu_records.runs[1:])))
     assert any("NVIDIA L4" in alert for alert in view.alerts)
+
+
+def carried(records, **facts):
+    """``records`` in which PAM is a layer that a factory made, in place of one of the package."""
+    given = LayerFacts(layer="pam", title="gru", role=LayerRole.SUBJECT, carrier="block", **facts)
+    sessions = tuple(
+        replace(session, layers=(*(layer for layer in session.layers if layer.layer != "pam"), given))
+        for session in records.sessions
+    )
+    return replace(records, sessions=sessions)
+
+
+def test_a_layer_without_decode_says_why_in_its_tiles_its_sizes_and_its_notes(cpu_records):
+    records = carried(cpu_records, no_decode_reason="it has no step")
+    kept = tuple(
+        run for run in records.runs if run.workload.phase is not Phase.DECODE or run.workload.spec.layer != "pam"
+    )
+    view = build_view(replace(records, runs=kept))
+    decode, crossover = view.tiles[2:]
+    assert decode.reason == crossover.reason == "gru does not decode: it has no step"
+    sizes = next(row for row in view.fairness.sizes if row[0] == "PAM")
+    assert [sizes[place] for place in (3, 5, 7)] == ["–", "–", "–"]  # state, heads, inner width: nobody knows them
+    notes = next(row[-1] for row in view.fairness.given if row[0].startswith("gru"))
+    assert "the given module is a whole block" in notes
+    assert "it does not decode: it has no step" in notes
+
+
+def test_where_both_caches_grow_there_is_no_crossover_and_the_tile_says_so(cpu_records):
+    runs = tuple(
+        replace(run, memory=replace(run.memory, state_kind="kv-cache")) if run.memory.state_kind == "state" else run
+        for run in cpu_records.runs
+    )
+    view = build_view(replace(carried(cpu_records, fixed_state=False), runs=runs))
+    assert view.tiles[3].reason == "the cache of gru grows with the context as that of the transformer does"
+
+
+def test_a_name_that_somebody_gave_keeps_its_small_letter(cpu_records):
+    titles = [chart.title for chart in build_view(carried(cpu_records)).charts]
+    assert any(title.startswith("gru ") and "trains on" in title for title in titles)
+
+
+def test_what_a_checkpoint_computes_again_is_no_arithmetic_of_the_layer(cpu_records):
+    def again(run):
+        counted = 4 * run.flops.matrix_flop_count
+        return replace(
+            run, flops=replace(run.flops, matrix_flop_count=counted, recomputed_matrix_flop_count=counted // 2)
+        )
+
+    view = build_view(replace(cpu_records, runs=tuple(map(again, cpu_records.runs))))
+    plain = build_view(cpu_records)
+    cells = [
+        (cell, old)
+        for row, before in zip(view.rows, plain.rows, strict=True)
+        for cell, old in zip(row.cells, before.cells, strict=True)
+        if cell.name == "flops"
+    ]
+    assert all(cell.sort == 2 * old.sort and cell.detail.endswith("again") for cell, old in cells)
+    assert cells
 
 
 def test_skips_carry_kind_and_reason(gpu_view):

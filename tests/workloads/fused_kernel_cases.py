@@ -227,7 +227,10 @@ def weights(case: object, width: int, outputs: int, dtype: torch.dtype) -> None:
     record("block_scale_gradient", case, parts[0][2] + parts[1][2], gradients[4])
 
 
-def decoding(case: object, batch: int, width: int, heads: int, head_dim: int, hidden: int, dtype: torch.dtype) -> None:
+def decoding(
+    case: object, batch: int, width: int, heads: int, head_dim: int, hidden: int, outputs: int, dtype: torch.dtype
+) -> None:
+    """Inputs of maps are ``width`` and ``hidden``; gate unit and projection write ``outputs``, one or two a program."""
     inner = heads * head_dim
     stream, scale = torch.randn(batch, 1, 2, width).to(dtype), torch.rand(width) + 0.5
     normed = definition.complex_norm(complex_of(stream), scale.double())
@@ -238,19 +241,20 @@ def decoding(case: object, batch: int, width: int, heads: int, head_dim: int, hi
         block = torch.cat((torch.cat((real, -imag), 1), torch.cat((imag, real), 1)))
         return block, torch.complex(real.double(), imag.double())
 
-    for slope in (None, torch.rand(hidden).to(dtype) + 0.5):
-        bias = -0.3 * torch.rand(hidden).to(dtype)
-        block, matrix = maps(2 * hidden, width)
+    for slope in (None, torch.rand(outputs).to(dtype) + 0.5):
+        bias = -0.3 * torch.rand(outputs).to(dtype)
+        block, matrix = maps(2 * outputs, width)
         g, u = (normed @ matrix.T).chunk(2, -1)
         slope64 = None if slope is None else slope.double()
         expected = planes_of(definition.gate(g, definition.activate(u, bias.double(), slope64)))
         record("decode_gate_unit", case, decode_gate_unit.norm_gate_unit(stream, scale, block, bias, slope), expected)
-    block, matrix = maps(width, hidden)
+    block, matrix = maps(outputs, hidden)
     x, factor = torch.randn(batch, 1, 2, hidden).to(dtype), torch.tensor(0.7)
+    residual = torch.randn(batch, 1, 2, outputs).to(dtype)
     expected = planes_of(complex_of(x) @ matrix.T)
-    found = decode_projection.project(x, block, stream, factor, None, None)
-    record("decode_project", case, found, stream.double() + 0.7 * expected)
-    bias_real, bias_imag = torch.randn(2, width).to(dtype)
+    found = decode_projection.project(x, block, residual, factor, None, None)
+    record("decode_project", case, found, residual.double() + 0.7 * expected)
+    bias_real, bias_imag = torch.randn(2, outputs).to(dtype)
     found = decode_projection.project(x, block, None, None, bias_real, bias_imag)
     record("decode_project", case, found, expected + torch.stack((bias_real, bias_imag)))
     block, matrix = maps(3 * inner, width)
@@ -301,19 +305,19 @@ def products(case: object, batch: int, width: int, hidden: int, dtype: torch.dty
 
 
 def main() -> None:
-    torch.manual_seed(0)
     torch.set_num_threads(1)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         for shape in SHAPES if dtype == torch.float32 else SHAPES[1:2]:
             batch, length, width, heads, head_dim, hidden = shape
+            torch.manual_seed(0)  # a case has its numbers whatever the others draw
             case = f"{shape} {str(dtype).removeprefix('torch.')}"
             norms(case, batch, length, width, heads, dtype)
             gate_units(case, batch, length, hidden, dtype)
             preparation(case, batch, length, heads, head_dim, dtype)
             weights(case, width, hidden, dtype)
-            decoding(case, batch, width, heads, head_dim, hidden, dtype)
+            decoding(case, batch, width, heads, head_dim, hidden, 12, dtype)
         odd = f"odd {str(dtype).removeprefix('torch.')} heads"
-        decoding(odd, 3, 24, 3, 12, 20, dtype)  # two outputs a program, of heads as of channels
+        decoding(odd, 3, 24, 3, 12, 20, 20, dtype)  # two outputs a program, of heads as of channels
         # Tiles of 16 rows, of 32, two of 64, and tiles of 32 outputs.
         for batch, width, hidden in ((3, 40, 12), (20, 40, 12), (70, 72, 20), (3, 24, 140)):
             products(f"{batch} {str(dtype).removeprefix('torch.')} {width}", batch, width, hidden, dtype)

@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
-from pamprof.workloads.execution import compiler_counts
+from pamprof.workloads.execution import compiler_counts, compiler_fault, first_line
 
 
 def counted(step, *arguments):
@@ -39,3 +40,19 @@ def test_asking_does_not_load_the_compiler():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "(0, 0) False\n"
+
+
+def test_what_the_compiler_met_stands_beside_what_it_was_doing():
+    def refused(x):
+        return x @ torch.ones(3, 3)
+
+    with pytest.raises(Exception, match="fake tensor") as raised:
+        torch.compile(refused, backend="eager")(torch.ones(2, 2))
+    told = compiler_fault(raised.value)
+    assert "\n" not in told
+    assert told.startswith(first_line(raised.value))
+    assert "same reduction dim" in told
+
+
+def test_an_error_without_an_explanation_is_its_first_line():
+    assert compiler_fault(RuntimeError("one\ntwo")) == "one"

@@ -158,7 +158,7 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
         DEFINITION.build(DEFINITION.preset("tiny"), implementation="fast", scope=Scope.LAYER, device=CPU, seed=0)
 
 
-@pytest.mark.parametrize("layer", ["pam", "real_pam"])
+@pytest.mark.parametrize("layer", ["pam", "real_pam", "vector_pam"])
 @pytest.mark.parametrize("phase", [Phase.PREFILL, Phase.DECODE])
 def test_bfloat16_state_halves_the_bytes_and_rounds_the_memory_alone(layer: str, phase: Phase) -> None:
     found = definition(layer)

@@ -21,7 +21,7 @@ def prepare(layer="transformer", implementation="sdpa", *, phase=Phase.TRAIN, sc
     return PreparedStep(workload, definition(layer), device=torch.device("cpu"), seed=0)
 
 
-ARMS = [("transformer", "sdpa"), ("real_pam", "planar")] + [
+ARMS = [("transformer", "sdpa"), ("real_pam", "planar"), ("vector_pam", "planar"), ("vector_pam", "fft")] + [
     ("pam", name) for name in ("published", "planar", "gauss", "complex")
 ]
 

@@ -7,7 +7,7 @@ measured place. What does not fit the memory is infeasible and has no time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
@@ -60,6 +60,7 @@ class ServingCurve:
     memory: ServingMemory
     decode_model: DecodeRoofline | None
     prefill_model: PrefillRoofline | None
+    _decoded: dict[tuple[int, int], Estimate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def fixed_state(self) -> bool:
@@ -69,9 +70,17 @@ class ServingCurve:
     def decode_seconds(self, batch_size: int, context: int) -> Estimate:
         """One step of ``batch_size`` sequences that hold ``context`` tokens, seconds.
 
+        Answers are kept: bills of one page ask for the same places thousands of times.
+
         Raises:
             UnsupportedError: Infeasible by memory, or beyond the measured hull without a model that can be believed.
         """
+        place = batch_size, context
+        if place not in self._decoded:
+            self._decoded[place] = self._decode_seconds(batch_size, context)
+        return self._decoded[place]
+
+    def _decode_seconds(self, batch_size: int, context: int) -> Estimate:
         found, affine = (self._inside(batch_size, context, affine=affine) for affine in (False, True))
         if found is not None and affine is not None:
             if found == measured_at(self.measured_lines, batch_size, context):

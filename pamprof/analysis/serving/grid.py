@@ -10,6 +10,7 @@ lines is carried on, up to the straight edge between the logarithms of the two e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import exp, log
 from typing import TYPE_CHECKING
@@ -66,7 +67,8 @@ def measured_at(lines: Sequence[Line], batch: int, context: int) -> Interval | N
     return next((found for line in lines if line.context == context for at, found in line.points if at == batch), None)
 
 
-def largest_left_out_error(lines: Sequence[Line]) -> float | None:
+@lru_cache(maxsize=64)
+def largest_left_out_error(lines: tuple[Line, ...]) -> float | None:
     """Largest relative error of a line at a measured batch that it was not told; None where no line has three.
 
     Left out, a point lies in a gap twice as wide as those the interpolation is used in: an upper bound for smooth

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +12,7 @@ import torch
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
 from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.flops.target.known import let_masks_be_implied
+from pamprof.measure.session.answering import TimeIsUp, interrupted_after
 from pamprof.measure.session.layer_fault import fault_sentence
 from pamprof.records import Dtype, LayerSpec, Phase
 from pamprof.workloads.base import ClosedForm
@@ -23,15 +21,18 @@ from pamprof.workloads.layers.foreign.carrier import (
     NO_DECODE,
     CarrierLayer,
     carrier_for,
+    declaration,
     has_complex,
+    makes_models,
     own_module,
     steps_of,
 )
-from pamprof.workloads.layers.foreign.definition import BlockFacts, Inspector, StateSize
+from pamprof.workloads.layers.foreign.definition import BlockFacts, Declared, Inspector, StateSize
 from pamprof.workloads.layers.foreign.language_model import GivenLanguageModel
+from pamprof.workloads.layers.foreign.source import load, parse_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from torch import nn
 
@@ -50,14 +51,32 @@ class LocalInspector(Inspector):
     def __init__(self) -> None:
         self._dry_run: dict[str, _DryRun] = {}
 
+    def declared(self, spec: LayerSpec) -> Declared:
+        """Read from the factory."""
+
+        def read() -> Declared:
+            found = declaration(spec)
+            return Declared(role=found.role, twin_of=found.twin_of, widths=found.widths())
+
+        return told(spec, read)
+
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
-        """Made on the meta device, or on the CPU where its code does not allow that; run once in a process."""
+        """Made on the meta device, or on the CPU where its code does not allow that.
+
+        Run once on the CPU in a process; at other widths on the meta device, and on the CPU where that fails.
+        """
         module = told(spec, lambda: _made(spec))
         carrier = told(spec, lambda: carrier_for(spec, module))
         source = spec.source or ""
-        if source not in self._dry_run:
+        is_known = source in self._dry_run
+        if not is_known:
             self._dry_run[source] = told(spec, lambda: _dry_run(spec))
         dry_run = self._dry_run[source]
+        vocabulary_size = dry_run.vocabulary_size
+        if vocabulary_size is not None:
+            spec = replace(spec, vocabulary_size=vocabulary_size)
+        if is_known and not _runs_on_meta(spec):
+            told(spec, lambda: _dry_run(spec))  # a width that the factory takes and the forward pass refuses
         return BlockFacts(
             parameter_count=sum(
                 parameter.numel() * (2 if parameter.is_complex() else 1) for parameter in module.parameters()
@@ -67,6 +86,7 @@ class LocalInspector(Inspector):
             carrier=carrier,
             states=told(spec, lambda: _states(spec)) if Phase.DECODE in dry_run.phases else (),
             no_decode_reason=dry_run.no_decode_reason,
+            vocabulary_size=vocabulary_size,
         )
 
     def flop_count(
@@ -74,43 +94,24 @@ class LocalInspector(Inspector):
     ) -> ClosedForm:
         """Counted on the meta device, or on the CPU."""
         count_flops(lambda: None)  # imports what counting needs, some 3 s, before the clock runs
-        with _no_longer_than(_COUNT_SECONDS):
 
-            def count(device: torch.device) -> ClosedForm:
-                return _count_on(
-                    device,
-                    spec,
-                    phase=phase,
-                    batch_size=batch_size,
-                    sequence_length=sequence_length,
-                    all_logits=all_logits,
-                )
+        def count(device: torch.device) -> ClosedForm:
+            return _count_on(
+                device,
+                spec,
+                phase=phase,
+                batch_size=batch_size,
+                sequence_length=sequence_length,
+                all_logits=all_logits,
+            )
 
-            return told(spec, lambda: _on_meta_or_cpu(count))
-
-
-@contextmanager
-def _no_longer_than(limit: int) -> Iterator[None]:
-    """Interrupt what takes longer, where this is the main thread of a process.
-
-    Raises:
-        UnsupportedError: It did.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        del number, frame
-        raise UnsupportedError(f"its FLOPs take more than {limit} s to count")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(limit)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        try:
+            with interrupted_after(_COUNT_SECONDS):
+                return told(spec, lambda: _on_meta_or_cpu(count))
+        except TimeIsUp:
+            raise UnsupportedError(
+                f"layer {spec.layer}: its FLOPs take more than {_COUNT_SECONDS} s to count"
+            ) from None
 
 
 def told(spec: LayerSpec, action: Callable[[], Result]) -> Result:
@@ -139,10 +140,11 @@ def _made(spec: LayerSpec) -> nn.Module:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _DryRun:
-    """The phases that a module has, and why it does not decode."""
+    """The phases that a module has, why it does not decode, and the vocabulary that a whole model has by itself."""
 
     phases: tuple[Phase, ...]
     no_decode_reason: str | None = None
+    vocabulary_size: int | None = None
 
 
 def _measurable(spec: LayerSpec) -> CarrierLayer | GivenLanguageModel:
@@ -167,31 +169,62 @@ def _dry_run(spec: LayerSpec) -> _DryRun:
     """Run the module once on a CPU; a whole model with one block, where its factory takes a depth.
 
     Raises:
-        UnsupportedError: Its output is not a number or has another shape, or it mutates its input.
+        UnsupportedError: Its output is not a number or has another shape, it mutates its input, or it declares a phase
+            that it does not have.
     """
     model = _measurable(replace(spec, depth=1)).eval()
     inputs = _inputs(model, 2, _DRY_RUN_LENGTH)
     before = inputs.clone()
+    vocabulary_size = None
+    if isinstance(model, GivenLanguageModel) and not makes_models(load(parse_source(spec.source or ""))):
+        with torch.no_grad():
+            vocabulary_size = model.own_vocabulary_size(inputs)
+        model.spec = replace(model.spec, vocabulary_size=vocabulary_size or spec.vocabulary_size)
     with torch.no_grad():
         output = model(inputs)
     if not bool(output.isfinite().all()):
         raise UnsupportedError("its output on random input is not finite")
     if not torch.equal(inputs, before):
         raise UnsupportedError("it writes into its input; return a new tensor")
+    wanted = declaration(spec).phases
+    if wanted is not None and Phase.DECODE not in wanted:
+        return _DryRun(
+            phases=wanted,
+            no_decode_reason="the phases that it declares leave decode out",
+            vocabulary_size=vocabulary_size,
+        )
+    reason = _decode_reason(model, inputs)
+    if reason is None:
+        return _DryRun(phases=tuple(Phase) if wanted is None else wanted, vocabulary_size=vocabulary_size)
+    if wanted is not None:
+        raise UnsupportedError(f"it declares decode, but {reason}")
+    return _DryRun(phases=(Phase.TRAIN, Phase.PREFILL), no_decode_reason=reason, vocabulary_size=vocabulary_size)
+
+
+def _decode_reason(model: CarrierLayer | GivenLanguageModel, inputs: torch.Tensor) -> str | None:
+    """Why it does not decode; None where a step ran. What its own ``step`` raises comes through."""
     given = model.given if isinstance(model, GivenLanguageModel) else model.blocks[0].given
     if steps_of(given) is not None:  # type: ignore[arg-type]
         _decode_once(model, inputs)
-        return _DryRun(phases=tuple(Phase))
+        return None
     call = model.call if isinstance(model, GivenLanguageModel) else model.blocks[0].call
-    reason = NO_DECODE
     if call is not None:
         try:
             _decode_once(model, inputs)
         except Exception as exc:  # noqa: BLE001 - a cache that does not work costs decode alone
-            reason = fault_sentence("its cache", exc)
-        else:
-            return _DryRun(phases=tuple(Phase))
-    return _DryRun(phases=(Phase.TRAIN, Phase.PREFILL), no_decode_reason=reason)
+            return fault_sentence("its cache", exc)
+        return None
+    return NO_DECODE
+
+
+def _runs_on_meta(spec: LayerSpec) -> bool:
+    with torch.device("meta"), torch.no_grad():
+        try:
+            model = _measurable(replace(spec, depth=1)).eval()
+            model(_inputs(model, 2, _DRY_RUN_LENGTH))
+        except Exception:  # noqa: BLE001 - the CPU then tells
+            return False
+    return True
 
 
 def _decode_once(model: CarrierLayer | GivenLanguageModel, inputs: torch.Tensor) -> None:

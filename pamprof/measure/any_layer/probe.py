@@ -1,33 +1,29 @@
-"""Asks a process of its own what a layer is, so that planning outlives whatever the layer's code does.
-
-The process reads one question a line and answers one line; what the layer prints goes to standard error.
-"""
+"""Asks a process of its own what a layer is, so that planning outlives whatever the layer's code does."""
 
 from __future__ import annotations
 
 import atexit
-import os
-import select
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 
 import msgspec
 
 from pamprof.errors import PamprofError, UsageError
+from pamprof.measure.imports import never_collected
+from pamprof.measure.session.answering import Pipe, answer_lines
+from pamprof.measure.session.process import WorkerHung, WorkerProcess
 from pamprof.records import LayerSpec, Phase
 from pamprof.workloads.base import ClosedForm
-from pamprof.workloads.layers.foreign.definition import BlockFacts, Inspector
+from pamprof.workloads.layers.foreign.definition import BlockFacts, Declared, Inspector
 
 _ANSWER_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeQuestion:
-    """About one layer: its block at a width, or its FLOPs in a phase."""
+    """About one layer: what was declared of it, its block at a width, or its FLOPs in a phase."""
 
     spec: LayerSpec
+    is_declared: bool = False
     phase: Phase | None = None
     batch_size: int = 0
     sequence_length: int = 0
@@ -38,6 +34,7 @@ class ProbeQuestion:
 class ProbeAnswer:
     """What was asked for, or the sentence why there is none."""
 
+    declared: Declared | None = None
     block: BlockFacts | None = None
     matrix_flop_count: int = 0
     matrix_dense_flop_count: int = 0
@@ -48,8 +45,14 @@ class ProbeInspector(Inspector):
     """Runs layers' code in one process, started with the first question and again after it died."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WorkerProcess | None = None
         atexit.register(self.close)
+
+    def declared(self, spec: LayerSpec) -> Declared:
+        """As the other process read it."""
+        answer = self._ask(ProbeQuestion(spec=spec, is_declared=True))
+        assert answer.declared is not None
+        return answer.declared
 
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
         """As the other process found them."""
@@ -74,86 +77,60 @@ class ProbeInspector(Inspector):
             matrix_flop_count=answer.matrix_flop_count, matrix_dense_flop_count=answer.matrix_dense_flop_count
         )
 
-    def close(self) -> None:
-        """End the process."""
+    def close(self) -> tuple[int, str]:
+        """End the process; its exit status and the last line it printed."""
         process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                assert pipe is not None
-                pipe.close()
+        if process is None:
+            return 0, ""
+        process.kill()
+        return process.close()
 
     def _ask(self, question: ProbeQuestion) -> ProbeAnswer:
-        layer = question.spec.layer
+        who = f"layer {question.spec.layer} at width {question.spec.model_dim}"
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+            self._process = WorkerProcess("pamprof.measure.any_layer.probe")
+        self._process.send(question, last=False)
         try:
-            self._process.stdin.write(msgspec.json.encode(question) + b"\n")
-            self._process.stdin.flush()
-            line = _line(self._process.stdout.fileno(), time.monotonic() + _ANSWER_SECONDS)
-        except BrokenPipeError:
-            line = b""
-        except TimeoutError:
+            line = next(self._process.lines(_ANSWER_SECONDS), b"")
+        except WorkerHung:
             self.close()
             raise UsageError(
-                f"layer {layer} at width {question.spec.model_dim} gave no answer within {_ANSWER_SECONDS:.0f} s; "
-                "see that making it and a forward pass of 8 tokens end"
+                f"{who} gave no answer within {_ANSWER_SECONDS:.0f} s; see that making it and a forward pass of 8 "
+                "tokens end"
             ) from None
-        if not line:
-            status = self._process.wait()
+        except BaseException:  # an interrupt: the answer that is on its way belongs to no further question
             self.close()
-            raise UsageError(
-                f"layer {layer} at width {question.spec.model_dim} ended the process that ran it, with status {status}"
-            )
+            raise
+        if not line:
+            status, last_printed = self.close()
+            said = f"; it last printed {last_printed!r}" if last_printed else ""
+            raise UsageError(f"{who} ended the process that ran it, with status {status}{said}")
         answer = msgspec.json.decode(line, type=ProbeAnswer)
         if answer.error is not None:
             raise UsageError(answer.error)
         return answer
 
 
-def _line(descriptor: int, deadline: float) -> bytes:
-    """The next line; nothing where the other end is closed.
-
-    Raises:
-        TimeoutError: It did not come in time.
-    """
-    read = b""
-    while not read.endswith(b"\n"):
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise TimeoutError
-        piece = os.read(descriptor, 1 << 16)
-        if not piece:
-            return b""
-        read += piece
-    return read
-
-
 def main() -> None:
-    """ProbeAnswer questions until standard input ends."""
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what a layer prints is not an answer
-    from pamprof.measure.any_layer.inspection import LocalInspector
+    """Answer questions until standard input ends."""
+    with never_collected():
+        from pamprof.measure.any_layer.inspection import LocalInspector
 
     inspector = LocalInspector()
-    for line in sys.stdin.buffer:
-        question = msgspec.json.decode(line, type=ProbeQuestion)
+
+    def reply(line: bytes, pipe: Pipe) -> None:
         try:
-            answer = _answer(inspector, question)
+            answer = _answer(inspector, msgspec.json.decode(line, type=ProbeQuestion))
         except PamprofError as exc:
             answer = ProbeAnswer(error=str(exc))
-        os.write(answers, msgspec.json.encode(answer) + b"\n")
+        pipe.send(msgspec.json.encode(answer) + b"\n")
+
+    answer_lines(reply)
 
 
 def _answer(inspector: Inspector, question: ProbeQuestion) -> ProbeAnswer:
+    if question.is_declared:
+        return ProbeAnswer(declared=inspector.declared(question.spec))
     if question.phase is None:
         return ProbeAnswer(block=inspector.block_facts(question.spec))
     counted = inspector.flop_count(

@@ -213,12 +213,13 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         further=further,
         unplanned_count=sum(len(found) for found in ranked.values()) - len(visits),
         time_budget_seconds=rules.time_budget_seconds if budget is None else budget,
-        preset=None if request.sizes else preset,
+        preset=None if request.sizes or request.checkpoints else preset,
         match_axis=request.match_axis,
         phases=request.phases,
         scope=request.scope,
         dtype=dtype,
-        perplexities=request.perplexities or _published_perplexities(preset, request.sizes),
+        perplexities=request.perplexities
+        or _published_perplexities(preset, is_changed=bool(request.sizes or request.checkpoints)),
         settings=settings,
         unplanned_layers=unplanned,
         remarks=(*remarks, *(f"{failed.layer} is left out: {failed.reason}" for failed in unplanned)),
@@ -238,13 +239,15 @@ def _arms(
             match_axis=request.match_axis,
             sequence_length=MATCHED_LENGTH,
             dtype=dtype,
+            checkpoints=request.checkpoints,
         )
 
+    request.check_checkpoints(request.layers or (*DEFAULT_LAYERS, *(DEFAULT_GPU_REFERENCES if cuda else ())))
     if request.layers:
         arms, unplanned = planned(*request.layers)
         if all(getattr(arm.definition, "role", LayerRole.SUBJECT) is not LayerRole.REFERENCE for arm in arms):
             arms = (*planned(*DEFAULT_LAYERS[:1])[0], *arms)
-        return arms, unplanned, ()
+        return arms, unplanned, _lone_twins(arms)
     (first, *others), unplanned = planned(*DEFAULT_LAYERS)
     references: list[PlannedArm] = []
     remarks: list[str] = []
@@ -256,9 +259,20 @@ def _arms(
     return (first, *references, *others), unplanned, tuple(remarks)
 
 
-def _published_perplexities(preset: str, sizes: Mapping[str, int | float | str]) -> tuple[Perplexity, ...]:
+def _lone_twins(arms: Sequence[PlannedArm]) -> tuple[str, ...]:
+    """A sentence for each layer from elsewhere that declares itself the twin of one that is not compared."""
+    compared = {arm.definition.name for arm in arms}
+    twins = {arm.definition.name: layer_facts(arm.definition).twin_of for arm in arms if arm.spec.source is not None}
+    return tuple(
+        f"{name} declares itself the twin of {other}, which is not compared; name it, too"
+        for name, other in twins.items()
+        if other is not None and other not in compared
+    )
+
+
+def _published_perplexities(preset: str, *, is_changed: bool) -> tuple[Perplexity, ...]:
     """The paper's own figures, for the pair the paper trained and for no other."""
-    if preset != "100m" or sizes:
+    if preset != "100m" or is_changed:
         return ()
     source = "the paper's validation perplexity (arXiv:2604.05030), not measured here"
     return (

@@ -1,4 +1,4 @@
-"""Elementwise FLOPs of one operator call, by the weights of ``elementwise_convention``."""
+"""Elementwise FLOPs of one operator call, by the weights of ``elementwise_weights``."""
 
 from __future__ import annotations
 

@@ -43,13 +43,20 @@ def profile_kernels(step: Callable[[], object]) -> KernelProfile | str:
         with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
             step()
             torch.cuda.synchronize()
-        events = profiler.events() or []
+        return kernels_of(profiler)
     except RuntimeError as exc:
         return f"the profiler could not read the device: {exc}"
+
+
+def kernels_of(profiler: profile) -> KernelProfile | str:
+    """What ran on the device while ``profiler`` was on; the reason where it saw nothing there."""
     spans = [
         (event.time_range.start, event.time_range.end, event.name)
-        for event in events
-        if event.device_type == DeviceType.CUDA and event.time_range.end > event.time_range.start
+        for event in profiler.events() or []
+        if event.device_type == DeviceType.CUDA
+        and event.time_range.end > event.time_range.start
+        # The device's share of a named range of the host spans several kernels and the gaps between them.
+        and not getattr(event, "is_user_annotation", False)
     ]
     if not spans:
         return "the profiler saw no kernel on the device"

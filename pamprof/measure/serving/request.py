@@ -77,6 +77,7 @@ def _plan(request: SweepRequest, device_kind: str, earlier: RecordFile | None) -
         prompts=request.prompts or default.prompts,
         largest_batch=request.largest_batch or default.largest_batch,
     )
+    request.check_checkpoints(request.layers)
     planned, unplanned = planned_arms(
         preset=preset,
         sizes={},
@@ -84,6 +85,7 @@ def _plan(request: SweepRequest, device_kind: str, earlier: RecordFile | None) -
         match_axis="parameters",
         sequence_length=MATCHED_LENGTH,
         dtype=dtype,
+        checkpoints=request.checkpoints,
     )
     arms = tuple(
         arm for matched in planned for arm in with_state_dtypes(matched, request.state_dtypes, context=MATCHED_LENGTH)
@@ -101,7 +103,7 @@ def _plan(request: SweepRequest, device_kind: str, earlier: RecordFile | None) -
         arms=arms,
         groups=groups,
         done=finished_keys(earlier, groups, finds_memory_end=cuda),
-        preset=preset,
+        preset=None if request.checkpoints else preset,
         match_axis="parameters",
         phases=(Phase.PREFILL, Phase.DECODE),
         scope=Scope.MODEL,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, encode_event
-from pamprof.measure.session.worker import Pipe, attempt_with
+from pamprof.measure.session.worker import attempt_with
 from pamprof.records import Execution, Phase, Run, Skip, SkipKind
 from pamprof.records.codec import encode
 from pamprof.workloads.execution import plain_regions
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pamprof.measure.serving.memory_limit import MemoryLimit
+    from pamprof.measure.session.answering import Pipe
     from pamprof.measure.session.arm_runner import ArmRunner, KeptModel
     from pamprof.measure.session.sampling import PairedSamples
     from pamprof.measure.session.wire import GroupRequest

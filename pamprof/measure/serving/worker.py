@@ -16,7 +16,7 @@ from pamprof.measure.serving.plan import SLOWEST_STEP_SECONDS, alternatives_of, 
 from pamprof.measure.serving.visit import COMPILED, Visitor
 from pamprof.measure.session.arm_runner import ArmRunner, KeptModel
 from pamprof.measure.session.wire import Event, encode_event
-from pamprof.measure.session.worker import Pipe, attempt_with, main, send_ceilings
+from pamprof.measure.session.worker import attempt_with, main, send_ceilings
 from pamprof.records import Phase, Run, Skip, SkipKind
 from pamprof.records.codec import encode
 from pamprof.units import binary_bytes, tokens
@@ -27,6 +27,7 @@ from pamprof.workloads.steps import with_room_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pamprof.measure.session.answering import Pipe
     from pamprof.measure.session.sampling import PairedSamples
     from pamprof.measure.session.wire import GroupRequest
     from pamprof.records import Workload

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from pamprof.measure.machine.ceilings import measure_ceilings
 from pamprof.measure.machine.kernel_profile import KernelProfile, profile_kernels
 from pamprof.measure.machine.monitor import monitor, probes_for
 from pamprof.measure.machine.sensors import NvmlSensors
+from pamprof.measure.machine.step_trace import trace_file, trace_step
 from pamprof.measure.memory.breakdown import (
     decompose,
     forget_process_peak,
@@ -59,12 +61,14 @@ from pamprof.records import (
     Phase,
     RefusedClaim,
     Run,
+    StepTrace,
     Timing,
     Unknown,
     Workload,
 )
 from pamprof.units import binary_bytes, seconds
 from pamprof.workloads.base import ChoosesKernels
+from pamprof.workloads.checkpoints.weights import know_checkpoints
 from pamprof.workloads.execution import compiler_counts, first_graph_break, graph_break_reason_count
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep, check_output
@@ -117,8 +121,7 @@ class ArmRunner:
     """Measures arms on one device, for one group after another."""
 
     def __init__(self, request: GroupRequest) -> None:
-        self._request = request
-        self._settings = request.settings
+        self.begin(request)
         self.device = open_device(request.device)
         self._nvml = open_nvml(self.device.uuid)
         self._environment, self._environment_unknowns = read_environment(self.device, self._nvml)
@@ -130,6 +133,7 @@ class ArmRunner:
         """Go on with another group of the same device."""
         self._request = request
         self._settings = request.settings
+        know_checkpoints(request.checkpoints)
 
     def ceilings(self, dtype: Dtype) -> Ceilings:
         """What the device does at best."""
@@ -189,7 +193,7 @@ class ArmRunner:
             grown = HeldBytes.now(step, paired_with.step, self.device).growth_of_arm(held)
             recompilations, breaks = (now - before for now, before in zip(compiler_counts(), compiled, strict=True))
             watched = watch is None or watch(pairs)
-            kernels = self._profile(ready) if watched else _NOT_WATCHED
+            kernels, trace, trace_unknowns = self._profile(ready, watched=watched)
             timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
             timing = replace(
                 timing,
@@ -226,7 +230,7 @@ class ArmRunner:
             flops=flops,
             memory=memory,
             monitor=window,
-            unknowns=(*self._environment_unknowns, *unknowns, *timing_unknowns, *window_unknowns),
+            unknowns=(*self._environment_unknowns, *unknowns, *timing_unknowns, *window_unknowns, *trace_unknowns),
             notes=(*_notes(self.device.kind), *step.notes),
             kernel_shares=kernel_shares(kernels),
             logits_width=logits_width(step.module),
@@ -236,6 +240,7 @@ class ArmRunner:
             elapsed_seconds=perf_counter() - begun,
             graph_breaks=graph_breaks,
             refused_claims=tuple(claim for claim in claims if claim is not None),
+            trace=trace,
         )
         return run, ready
 
@@ -413,7 +418,23 @@ class ArmRunner:
         )
         return pairs, None
 
-    def _profile(self, arm: ReadyArm) -> KernelProfile | str:
+    def _profile(
+        self, arm: ReadyArm, *, watched: bool
+    ) -> tuple[KernelProfile | str, StepTrace | None, tuple[Unknown, ...]]:
+        """The kernels of one step and its trace, of the same step where both are wanted; a trace costs itself alone."""
+        folder, file = Path(self._request.folder), trace_file(arm.step.workload)
+        unknowns: tuple[Unknown, ...] = ()
+        if self._settings.trace and not (folder / file).exists():
+            try:
+                kernels, trace = trace_step(arm.step.run, folder, file, on_cuda=self.device.kind == "cuda")
+            except Exception as exc:  # noqa: BLE001 - the times are taken
+                reason = f"it could not be written: {fault_sentence(arm.step.workload.spec.layer, exc)}"
+                unknowns = (Unknown(field="trace", reason=reason),)
+            else:
+                return self._kernels(arm) if kernels is None else kernels, trace, ()
+        return self._kernels(arm) if watched else _NOT_WATCHED, None, unknowns
+
+    def _kernels(self, arm: ReadyArm) -> KernelProfile | str:
         if self.device.kind != "cuda":
             return "a CPU runs its operators itself and has no kernels"
         longest = self._settings.longest_profiled_step_seconds

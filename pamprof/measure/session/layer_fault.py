@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pamprof.workloads.registry import layer_sources
+from pamprof.workloads.registry import BUILT_IN_LAYERS, layer_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ _LONGEST_MESSAGE = 300
 # Of a traceback as it is stored; of a longer one the beginning and the end.
 LONGEST_TRACEBACK = 8000
 
-_STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
+_STANDARD_LIBRARY, _INSTALLED = (Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib"))
 _PACKAGE = Path(__file__).resolve().parents[2]
 _LAYERS = _PACKAGE / "workloads" / "layers"
 _CARRIER = _LAYERS / "foreign"  # runs the code of others
@@ -25,7 +25,7 @@ _CARRIER = _LAYERS / "foreign"  # runs the code of others
 
 def fault_sentence(layer: str, fault: BaseException, *, implementation: str = "") -> str:
     """``fault`` in one sentence: whose it is, what was raised, and where in the layer's own code."""
-    message = " ".join(str(fault).split()) or "no message"
+    message = _message(fault) or "no message"
     if len(message) > _LONGEST_MESSAGE:
         message = f"{message[: _LONGEST_MESSAGE - 1]}…"
     who = f"{layer} {implementation}".strip()
@@ -33,18 +33,40 @@ def fault_sentence(layer: str, fault: BaseException, *, implementation: str = ""
 
 
 def place_of(layer: str, fault: BaseException) -> str:
-    """`` (file, line N)`` of the innermost frame in the layer's code; empty where no frame of a layer is known."""
-    frames = [frame for each in _chain(fault) for frame in traceback.extract_tb(each.__traceback__)]
+    """`` (file, line N)`` of the innermost frame in the layer's code; empty where no frame of a layer is known.
+
+    Of a layer of this package its own line is named, whatever it calls. Of somebody else's, a file of its author comes
+    before one of an installed package, and the model of this package that stands around it is never named.
+    """
+    chain = list(_chain(fault))
+    if any(isinstance(each, SyntaxError) and each.filename for each in chain):
+        return ""  # its message has file and line
+    frames = [frame for each in chain for frame in traceback.extract_tb(each.__traceback__)]
     package = _package_of(layer)
-    for is_wanted in (
-        lambda path: package is not None and path.is_relative_to(package),
-        lambda path: path.is_relative_to(_LAYERS) and not path.is_relative_to(_CARRIER),
-        _is_outside,
-    ):
+    is_carried = any(Path(frame.filename).is_relative_to(_CARRIER) for frame in frames)
+
+    def is_of_package(path: Path) -> bool:
+        return package is not None and path.is_relative_to(package)
+
+    def is_of_user(path: Path) -> bool:
+        return _is_outside(path) and not path.is_relative_to(_INSTALLED)
+
+    def is_built_in(path: Path) -> bool:
+        return not is_carried and path.is_relative_to(_LAYERS)
+
+    order = (is_built_in, _is_outside) if layer in BUILT_IN_LAYERS else (is_of_user, _is_outside, is_built_in)
+    for is_wanted in (is_of_package, *order):
         found = [frame for frame in frames if is_wanted(Path(frame.filename))]
         if found:
             return f" ({_shown(Path(found[-1].filename))}, line {found[-1].lineno})"
     return ""
+
+
+def _message(fault: BaseException) -> str:
+    try:
+        return " ".join(str(fault).split())
+    except Exception:  # noqa: BLE001 - an error of the layer's own that cannot be written
+        return ""
 
 
 def fault_traceback(fault: BaseException) -> str:
@@ -94,5 +116,5 @@ def _file_of(module: str) -> str | None:
 
 def _shown(path: Path) -> str:
     """A path without what is the same for every layer on this machine."""
-    places = (_PACKAGE.parent, Path(sysconfig.get_path("purelib")), Path.cwd())
+    places = (_PACKAGE.parent, _INSTALLED, Path.cwd())
     return next((str(path.relative_to(place)) for place in places if path.is_relative_to(place)), path.name)

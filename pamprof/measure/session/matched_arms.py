@@ -15,6 +15,7 @@ from pamprof.workloads.registry import BUILT_IN_LAYERS, layer_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from pamprof.records import Dtype
     from pamprof.workloads.base import LayerDefinition
@@ -37,6 +38,7 @@ def matched_arms(
     match_axis: str,
     sequence_length: int,
     dtype: Dtype,
+    checkpoints: Mapping[str, Path] | None = None,
 ) -> tuple[PlannedArm, ...]:
     """The arms of a comparison, the reference layer first, every other matched to PAM's sizes.
 
@@ -47,26 +49,43 @@ def matched_arms(
         match_axis: What the arms are matched on.
         sequence_length: Tokens the per-token facts refer to.
         dtype: Policy the state bytes are counted in.
+        checkpoints: Files of weights by layer. Their sizes are taken as they are, and the others matched to PAM's, or
+            to the first's where PAM has neither a file nor sizes of its own.
 
     Raises:
-        UsageError: Unknown preset, layer or axis, or sizes that cannot be matched.
+        UsageError: Unknown preset, layer or axis, sizes that cannot be matched, or a file that does not fit.
     """
     from pamprof.measure.any_layer.registration import know_factories
     from pamprof.measure.session.counted_forms import CountedForms
+    from pamprof.measure.session.stored_sizes import stored_spec
+    from pamprof.workloads.checkpoints.files import identity
     from pamprof.workloads.matching.match import arm_facts, match
     from pamprof.workloads.registry import definition
 
     know_factories()
-    source = definition("pam")
-    spec = _resized(source.preset(preset), sizes)
-    source.check(spec)
+    files = checkpoints or {}
+    stored = {
+        name: spec
+        for name, path in files.items()
+        if (spec := stored_spec(definition(name), path, preset=preset, sizes=sizes)) is not None
+    }
+    if stored and ("pam" in stored or not sizes):
+        spec = stored.get("pam") or next(iter(stored.values()))
+    else:
+        spec = _resized(definition("pam").preset(preset), sizes)
+    definition(spec.layer).check(spec)
     matched = match(
         spec,
         _reference_first(layers),
         axis=match_axis,
         sequence_length=sequence_length,
         dtype=dtype,
-        preset=None if sizes else preset,
+        preset=None if sizes or stored else preset,
+        fixed=stored,
+    )
+    matched = tuple(
+        replace(arm, spec=replace(arm.spec, checkpoint=identity(files[arm.name]) if arm.name in files else None))
+        for arm in matched
     )
     return tuple(
         PlannedArm(
@@ -95,6 +114,7 @@ def planned_arms(
     match_axis: str,
     sequence_length: int,
     dtype: Dtype,
+    checkpoints: Mapping[str, Path] | None = None,
 ) -> tuple[tuple[PlannedArm, ...], tuple[UnplannedLayer, ...]]:
     """``matched_arms``, and the layers from elsewhere that fail while they are planned: each costs itself alone.
 
@@ -113,6 +133,7 @@ def planned_arms(
                 match_axis=match_axis,
                 sequence_length=sequence_length,
                 dtype=dtype,
+                checkpoints=checkpoints,
             )
             _check_planned(arm, dtype)
         except (Exception, SystemExit) as exc:  # a layer may raise anything; the others must be planned

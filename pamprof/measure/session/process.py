@@ -15,10 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pamprof.caches import cache_folder, home_folder
 from pamprof.hardware.host import cpu_core_count
 from pamprof.measure.session.output_tail import PrintedTail
-from pamprof.measure.session.wire import GroupRequest, encode_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,14 +95,14 @@ def compiler_caches() -> dict[str, str]:
 
 
 class WorkerProcess:
-    """A fresh interpreter that measures one group after another.
+    """A fresh interpreter that runs layers: it measures one group after another, or answers questions about them.
 
     What the worker and the layers in it print never gets into the records or the terminal; only its last line is kept,
     for the reason of a crash. The process has its own process group, so that Ctrl-C reaches the parent alone and the
     parent decides.
 
     Args:
-        module: Run as ``python -m``; given the number of the descriptor it writes to.
+        module: Run as ``python -m``; given the number of the descriptor it writes to (``answering.answer_lines``).
     """
 
     def __init__(self, module: str = "pamprof.measure.session.worker") -> None:
@@ -111,7 +112,8 @@ class WorkerProcess:
         environment = worker_environment()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(write_end)],
+                # -P: what lies in the current folder must not stand in for a module that pamprof itself imports.
+                [sys.executable, "-P", "-m", module, str(write_end)],
                 stdin=subprocess.PIPE,
                 stdout=self._printed.write_end,
                 stderr=self._printed.write_end,
@@ -133,11 +135,11 @@ class WorkerProcess:
         """Process id."""
         return self._process.pid
 
-    def send(self, request: GroupRequest, *, last: bool = True) -> None:
-        """Give the worker a group; after the ``last`` one it ends by itself."""
+    def send(self, request: object, *, last: bool = True) -> None:
+        """Give the worker a request, as a line of JSON; after the ``last`` one it ends by itself."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once; lines() ends and the session reads why
-            self._process.stdin.write(encode_request(request))
+            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
             self._process.stdin.flush()
             if last:
                 self._process.stdin.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pamprof.devices.names import board_and_profile
@@ -16,6 +16,7 @@ from pamprof.records import Dtype, PriceQuote, ProcessorUse, SessionKind
 from pamprof.records.store import RECORDS_FILE, is_only_begun, read_records
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from pamprof.records.store import RecordFile
@@ -42,6 +43,7 @@ class MeasuringRequest:
         implementations: Names to keep.
         dtype: Precision policy.
         settings: Changes to the device's default sampling rules, by ``Settings`` field.
+        checkpoints: Files of weights, by layer.
     """
 
     command: str
@@ -53,6 +55,13 @@ class MeasuringRequest:
     implementations: tuple[str, ...]
     dtype: Dtype | None
     settings: Mapping[str, int | float | bool]
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
+
+    def check_checkpoints(self, layers: Collection[str]) -> None:
+        """Raise ``UsageError`` where weights are given for none of ``layers``."""
+        for name in self.checkpoints:
+            if name not in layers:
+                raise UsageError(f"--checkpoint names {name}, which is not measured; layers are {', '.join(layers)}")
 
     @property
     def path(self) -> Path:

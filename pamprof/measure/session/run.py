@@ -171,6 +171,11 @@ def run_session(
             "reporter": reporter,
             "first_worker": worker,
             "spawn": planner.spawn,
+            "checkpoints": {
+                arm.spec.checkpoint: str(request.checkpoints[arm.spec.layer].resolve())
+                for arm in plan.arms
+                if arm.spec.checkpoint is not None
+            },
         }
         budget = plan.time_budget_seconds
         if pace is None:

@@ -18,7 +18,7 @@ from pamprof.statistics import median_interval, ratio_interval
 from pamprof.units import ratio, seconds, significant, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pamprof.measure.session.settings import Settings
     from pamprof.records.store import RunStore
@@ -93,6 +93,7 @@ class SessionArguments(TypedDict):
     reporter: Reporter
     first_worker: WorkerProcess | None
     spawn: Callable[[], WorkerProcess]
+    checkpoints: Mapping[str, str]
 
 
 class SessionRunner:
@@ -106,6 +107,7 @@ class SessionRunner:
         reporter: Who hears of progress.
         first_worker: A worker started early, while the parent was still planning; used for the first group.
         spawn: Starts a worker.
+        checkpoints: Files of weights, by what the arms' sizes call them.
         time_budget_seconds: Of all groups together, shared equally among those still to come. None for no end.
         keeps_worker: Whether a worker goes on with the next group; else each has one of its own.
     """
@@ -120,6 +122,7 @@ class SessionRunner:
         reporter: Reporter,
         first_worker: WorkerProcess | None = None,
         spawn: Callable[[], WorkerProcess] = WorkerProcess,
+        checkpoints: Mapping[str, str] | None = None,
         time_budget_seconds: float | None = None,
         keeps_worker: bool = False,
     ) -> None:
@@ -130,6 +133,7 @@ class SessionRunner:
         self._reporter = reporter
         self._worker = first_worker
         self._spawn = spawn
+        self._checkpoints = dict(checkpoints or {})
         self._origin = time.perf_counter()
         self._time_budget_seconds = time_budget_seconds
         self._keeps_worker = keeps_worker
@@ -201,6 +205,8 @@ class SessionRunner:
                 done=tuple(sorted(finished)),
                 settings=self._settings_of(workloads),
                 ceilings=not self._asked_for_ceilings,
+                folder=str(self._store.path.parent.resolve()),
+                checkpoints=self._checkpoints,
                 deadline_seconds=self._deadline,
                 companions=self._companions(),
             ),

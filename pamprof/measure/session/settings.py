@@ -54,6 +54,7 @@ class Settings:
         seed: Of weights and inputs.
         longest_warm_up_seconds: After which a step is taken for warm.
         longest_profiled_step_seconds: A longer step is not profiled kernel by kernel; None for no limit.
+        trace: Whether a Chrome trace of one step is written for each arm and phase.
         windows: Lengths where windows of back-to-back steps are sampled; None for samples until the interval is narrow.
     """
 
@@ -68,6 +69,7 @@ class Settings:
     seed: int = 0
     longest_warm_up_seconds: float = 3.0
     longest_profiled_step_seconds: float | None = None
+    trace: bool = False
     windows: WindowSettings | None = None
 
     def __post_init__(self) -> None:

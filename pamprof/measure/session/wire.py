@@ -6,7 +6,7 @@ worker that dies or hangs has cost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -31,6 +31,8 @@ class GroupRequest:
             point in progress takes its fewest samples only; None for no such moment.
         companions: Processes that compile for this session on the same device; they stand still while times are taken
             and are not others on the device.
+        folder: Of the records, where traces go.
+        checkpoints: Files of weights, by what the arms' sizes call them.
     """
 
     session_id: str
@@ -43,6 +45,8 @@ class GroupRequest:
     ceilings: bool
     deadline_seconds: float | None = None
     companions: tuple[int, ...] = ()
+    folder: str = ""
+    checkpoints: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +79,6 @@ class Event:
 
 
 _EVENT_PREFIX = b'{"event":'
-
-
-def encode_request(request: GroupRequest) -> bytes:
-    """One line."""
-    return msgspec.json.encode(request) + b"\n"
 
 
 def decode_request(line: bytes) -> GroupRequest:

@@ -7,17 +7,13 @@ at a time; a point that does not fit becomes a skip.
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
-import select
-import signal
 import sys
-import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
-from pamprof.measure.session.compile_ahead import kill_standing_still
+from pamprof.measure.imports import never_collected
+from pamprof.measure.session.answering import Pipe, answer_lines
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, GroupRequest, decode_request, encode_event
 from pamprof.records import Run, Skip, SkipKind, Workload
@@ -30,22 +26,6 @@ if TYPE_CHECKING:
     from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
 
 Measured = TypeVar("Measured")
-
-
-class Pipe:
-    """The worker's end of the line to its parent."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._process_id = os.getpid()
-
-    def send(self, line: bytes) -> None:
-        """Write one whole line; a child that a layer forked ends here, as its parent reports the same."""
-        if os.getpid() != self._process_id:
-            os._exit(1)
-        view = memoryview(line)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
 
 
 class GroupWorker:
@@ -160,7 +140,8 @@ def attempt_with(
         kind = SkipKind.UNSUPPORTED if isinstance(exc, UnsupportedError | UsageError) else SkipKind.INCORRECT
         reason = str(exc)
         if exc.__cause__ is not None:
-            reason, trace = f"{reason}{place_of(layer, exc)}", fault_traceback(exc)
+            place, trace = place_of(layer, exc), fault_traceback(exc)
+            reason = reason if place in reason else f"{reason}{place}"
         if runner.device.is_out_of_memory(exc):  # during a capture
             kind, reason = SkipKind.OUT_OF_MEMORY, runner.out_of_memory_reason(workload)
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - a layer may raise anything; the others must be measured
@@ -180,38 +161,12 @@ def attempt_with(
     )
 
 
-def end_with_parent(descriptor: int) -> None:
-    """Kill this process group once nobody reads ``descriptor``, so that a killed comparison measures no further.
-
-    A worker in the middle of a long point would write to its parent minutes later only, one that hangs never would;
-    until then it would hold the device and disturb the comparison that goes on. The thread sleeps in the kernel.
-
-    Args:
-        descriptor: Write end of the pipe to the parent.
-    """
-
-    def wait() -> None:
-        poll = select.poll()
-        poll.register(descriptor, 0)
-        poll.poll()  # returns for an error alone, and the pipe's only error is a reader that is gone
-        kill_standing_still()
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
-
-    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
-
-
 def main(measure: Callable[[GroupRequest, Pipe], None]) -> None:
-    """Read requests from standard input until it ends, write records to the descriptor named on the command line."""
-    descriptor = int(sys.argv[1])
-    end_with_parent(descriptor)
-    pipe = Pipe(descriptor)
-    import torch  # noqa: F401 - loaded while the parent is still planning
+    """Measure groups until standard input ends, and write records to the descriptor named on the command line."""
+    with never_collected():  # loaded while the parent is still planning
+        import pamprof.measure.session.arm_runner  # noqa: F401
 
-    with contextlib.suppress(BrokenPipeError):  # the parent is gone; nobody is left to tell
-        for line in sys.stdin.buffer:
-            measure(decode_request(line), pipe)
+    answer_lines(lambda line, pipe: measure(decode_request(line), pipe))
 
 
 if __name__ == "__main__":

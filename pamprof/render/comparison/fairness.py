@@ -86,17 +86,18 @@ def _matched(inputs: ReportInputs, session: Session | None) -> str:
 
 def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
     base = next((arm for arm in session.arms if arm.spec.layer == session.reference_layer), None)
-    carriers = {layer.layer: layer.carrier for layer in session.layers}
+    layers = {layer.layer: layer for layer in session.layers}
     made = []
     for arm in session.arms:
         spec, other = arm.spec, base or arm
-        carrier = carriers.get(spec.layer)
+        facts = layers.get(spec.layer)
+        carrier = None if facts is None else facts.carrier
         made.append(
             (
                 arm.title,
                 f"{arm.parameter_count:,}".replace(",", "\u2009") + against(arm.parameter_count, other.parameter_count),
                 _flops(arm, other),
-                units.binary_bytes(arm.state_bytes) + against(arm.state_bytes, other.state_bytes),
+                _state(arm, other) if facts is None or facts.no_decode_reason is None else units.UNKNOWN,
                 str(spec.model_dim),
                 f"{spec.heads} × {spec.head_dim}" if carrier is None else units.UNKNOWN,
                 str(spec.depth),
@@ -104,6 +105,10 @@ def _sizes(session: Session) -> tuple[tuple[str, ...], ...]:
             )
         )
     return tuple(made)
+
+
+def _state(arm: ArmFacts, other: ArmFacts) -> str:
+    return units.binary_bytes(arm.state_bytes) + against(arm.state_bytes, other.state_bytes)
 
 
 def _flops(arm: ArmFacts, other: ArmFacts) -> str:

@@ -39,6 +39,7 @@ def method(inputs: ReportInputs) -> tuple[Fact, ...]:
         Fact(name="Samples", value=_samples(inputs)),
         *_estimator(inputs),
         *_processes(inputs),
+        *_weights(inputs),
         Fact(
             name="FLOP convention",
             value="A real multiply-add is 2, a complex one 8; causal attention is counted as causal. Elementwise work "
@@ -51,6 +52,15 @@ def method(inputs: ReportInputs) -> tuple[Fact, ...]:
         Fact(name="Records", value=f"{plural(len(inputs.records.runs), 'run')}, schema version {SCHEMA_VERSION}"),
     ]
     return tuple(facts)
+
+
+def _weights(inputs: ReportInputs) -> list[Fact]:
+    """Which arms run on stored weights; nothing where all run on initial values."""
+    stored = {run.workload.spec.layer: run.workload.spec.checkpoint for run in inputs.records.runs}
+    told = listed(
+        tuple(f"{inputs.story.names.title(layer)} runs on {file}" for layer, file in stored.items() if file is not None)
+    )
+    return [Fact(name="Weights", value=f"{told}; other arms on initial values from the seed.")] if told else []
 
 
 def _machine(inputs: ReportInputs, e: Environment) -> list[Fact]:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pamprof.render.arms import Arm
+    from pamprof.render.capacity.view import CapacityView
     from pamprof.render.charts import Chart
     from pamprof.render.serving.page_view import ServingPageView
+    from pamprof.render.training.figures import TrainingView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,21 @@ class Word:
     """A small word beside a number, and what it means."""
 
     text: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceLink:
+    """A trace of one step.
+
+    Attributes:
+        text: Of which arm at which point.
+        href: The file, from the folder of the report; empty where there is none.
+        meaning: Its name and size, or why it could not be written.
+    """
+
+    text: str
+    href: str
     meaning: str
 
 
@@ -209,6 +226,7 @@ class ReportView:
         skipped: Every planned one without a number.
         kernels: Where the kernel time of the points that sum a phase up went, by arm.
         launches: How kernels of our own were launched, and which was chosen among several, by run.
+        traces: Chrome traces of single steps, where they were asked for.
         doubts: Each kind of doubt that occurs, once, with advice.
         fairness: See ``Fairness``.
         method: How the numbers were made.
@@ -216,6 +234,8 @@ class ReportView:
         roof_shares: What the baseline reaches of the device's ceilings in each phase, or why that is unknown.
         command: What reproduces them.
         serving: What serving costs; None where no sweep was measured.
+        capacity: How many associations a memory holds; None where that was not measured.
+        loops: Profiled training loops among the records.
     """
 
     title: str
@@ -233,6 +253,7 @@ class ReportView:
     skipped: tuple[Skipped, ...]
     kernels: tuple[Word, ...]
     launches: tuple[Word, ...]
+    traces: tuple[TraceLink, ...]
     doubts: tuple[Word, ...]
     fairness: Fairness
     method: tuple[Fact, ...]
@@ -240,6 +261,14 @@ class ReportView:
     roof_shares: str
     command: str
     serving: ServingPageView | None = None
+    capacity: CapacityView | None = None
+    loops: tuple[TrainingView, ...] = ()
+
+    @property
+    def every_chart(self) -> tuple[Chart, ...]:
+        """The pictures of all sections."""
+        sections = (self.serving, self.capacity)
+        return (*self.charts, *(chart for section in sections if section is not None for chart in section.charts))
 
     def column(self, name: str) -> Column:
         """The numeric column of that name."""

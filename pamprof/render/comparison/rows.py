@@ -8,8 +8,9 @@ from pamprof import units
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
 from pamprof.render.comparison.metrics import cells
-from pamprof.render.comparison.model import Cell, Row, Skipped, Word
+from pamprof.render.comparison.model import Cell, Row, Skipped, TraceLink, Word
 from pamprof.render.text import PHASE_NAMES, plural, point_label
+from pamprof.statistics import Verdict
 
 if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import Doubt, PointAnalysis, Summary
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from pamprof.records import Workload
     from pamprof.render.comparison.inputs import ReportInputs
 
-_VERDICTS = {
-    "faster": "cheaper than the baseline beyond the equivalence band",
-    "slower": "more expensive than the baseline beyond the equivalence band",
-    "equivalent": "within the equivalence band of the baseline",
-    "inconclusive": "the interval is too wide to say",
+VERDICTS = {
+    Verdict.FASTER: Word(text="cheaper", meaning="cheaper than the baseline beyond the equivalence band"),
+    Verdict.SLOWER: Word(text="more expensive", meaning="more expensive than the baseline beyond the equivalence band"),
+    Verdict.EQUIVALENT: Word(text="equivalent", meaning="within the equivalence band of the baseline"),
+    Verdict.INCONCLUSIVE: Word(text="inconclusive", meaning="the interval is too wide to say"),
 }
 
 
@@ -66,12 +67,10 @@ def _verdict(point: PointAnalysis, summary: Summary) -> Cell:
     comparison = point.comparison_of(summary.workload)
     if comparison is None:
         return Cell(text="baseline", detail="the fastest reference arm at this point")
-    words = {"faster": "cheaper", "slower": "more expensive"}
-    pairing = "" if comparison.paired else "; not sampled side by side"
-    return Cell(
-        text=words.get(comparison.verdict, comparison.verdict) + ("" if comparison.paired else " *"),
-        detail=_VERDICTS.get(comparison.verdict, "") + pairing,
-    )
+    word = VERDICTS[comparison.verdict]
+    if comparison.paired:
+        return Cell(text=word.text, detail=word.meaning)
+    return Cell(text=f"{word.text} *", detail=f"{word.meaning}; not sampled side by side")
 
 
 def skipped(inputs: ReportInputs) -> tuple[Skipped, ...]:
@@ -149,3 +148,20 @@ def launch_words(inputs: ReportInputs) -> tuple[Word, ...]:
                 where = f"{PHASE_NAMES[run.workload.phase]}, {point_label(run.workload.point)}"
                 said.setdefault(lines, []).append(f"{where}: {inputs.full_label(run.workload)}")
     return tuple(Word(text="; ".join(names), meaning=lines) for lines, names in said.items())
+
+
+def trace_links(inputs: ReportInputs) -> tuple[TraceLink, ...]:
+    """The traces of single steps, each file once, and why one could not be written."""
+    found: dict[str, TraceLink] = {}
+    for run in inputs.records.runs:
+        text = (
+            f"{PHASE_NAMES[run.workload.phase]}, {point_label(run.workload.point)}: {inputs.full_label(run.workload)}"
+        )
+        if run.trace is not None:
+            href = run.trace.file if run.trace.is_beside_records else ""
+            meaning = f"{run.trace.file}, {units.binary_bytes(run.trace.byte_count)}"
+            found[run.trace.file] = TraceLink(text=text, href=href, meaning=meaning)
+        for unknown in run.unknowns:
+            if unknown.field == "trace":
+                found[text] = TraceLink(text=text, href="", meaning=unknown.reason)
+    return tuple(found.values())

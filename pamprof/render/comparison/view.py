@@ -9,6 +9,7 @@ from pamprof.analysis import analyse
 from pamprof.analysis.comparison.narrative import effort_sentence, headline
 from pamprof.pricing.rates.rate_words import USER, machine, rate_per_hour, standing
 from pamprof.render.arms import arm_key
+from pamprof.render.capacity.view import latest_capacity
 from pamprof.render.comparison.charts.context import context_chart
 from pamprof.render.comparison.charts.cost import cost_chart
 from pamprof.render.comparison.charts.ladder import ladder_chart, ladder_tables
@@ -23,9 +24,10 @@ from pamprof.render.comparison.inputs import ReportInputs, gather
 from pamprof.render.comparison.method import method, noise, roof_shares
 from pamprof.render.comparison.metrics import columns
 from pamprof.render.comparison.model import ReportView
-from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped
+from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped, trace_links
 from pamprof.render.comparison.tiles import tiles
 from pamprof.render.text import cleaned, listed, plural
+from pamprof.render.training.report import training_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,6 +89,7 @@ def build_view(
             skipped=skipped(inputs),
             kernels=kernel_words(inputs),
             launches=launch_words(inputs),
+            traces=trace_links(inputs),
             doubts=doubt_words(inputs),
             fairness=fairness(inputs),
             method=method(inputs),
@@ -94,6 +97,12 @@ def build_view(
             roof_shares=roof_shares(inputs),
             command=session.command if session is not None else "",
             serving=serving,
+            capacity=latest_capacity(
+                records.capacities,
+                quote=quote,
+                device_name=None if inputs.environment is None else inputs.environment.device_name,
+            ),
+            loops=training_views(records.profiles),
         )
     )
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from pamprof.render.charts import Chart
     from pamprof.render.comparison.model import ReportView
-    from pamprof.render.training import TrainingView
+    from pamprof.render.training.figures import TrainingView
+    from pamprof.render.training.report import TrainingReport
 
 _NOTEBOOK_COLUMNS = ("tokens_per_second", "cost", "price", "memory")
 _NOTEBOOK_ROWS = 12
@@ -27,7 +28,7 @@ def render_html(view: ReportView) -> str:
     serving = view.serving
     return render_page(
         "report.html.jinja",
-        view.charts if serving is None else (*view.charts, *serving.charts),
+        view.every_chart,
         view=view,
         icons={arm.key: icon_path(arm.marker) for arm in view.arms},
         cost_style=Markup(static("serving/page.css")),
@@ -52,9 +53,14 @@ def render_notebook(view: ReportView) -> str:
     )
 
 
-def render_training(view: TrainingView) -> str:
-    """The profile of a training loop, as one element for a notebook's cell."""
-    return render_page("training.html.jinja", (), view=view)
+def render_training(loops: Iterable[TrainingView]) -> str:
+    """Profiles of training loops, as one element for a notebook's cell."""
+    return render_page("training.html.jinja", (), loops=loops)
+
+
+def render_training_page(report: TrainingReport) -> str:
+    """The whole page where nothing but training loops was measured; equal reports give equal text."""
+    return render_page("training_page.html.jinja", (), report=report)
 
 
 def render_page(template: str, charts: Iterable[Chart], **content: object) -> str:

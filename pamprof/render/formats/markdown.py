@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from pamprof.render.formats.markdown_table import escape, markdown_row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pamprof.render.comparison.model import Cell, ReportView
+    from pamprof.render.training.figures import TrainingView
 
 
 def render_markdown(view: ReportView) -> str:
@@ -56,12 +59,22 @@ def render_markdown(view: ReportView) -> str:
     if view.skipped:
         lines += ["## Planned, but without a number", ""]
         lines += [*(f"- {escape(s.what)}: {escape(s.kind)}. {escape(s.reason)}" for s in view.skipped), ""]
+    if view.traces:
+        lines += ["## Traces of single steps", ""]
+        for trace in view.traces:
+            text = escape(trace.text)
+            lines.append(f"- {f'[{text}]({trace.href})' if trace.href else text}: {escape(trace.meaning)}")
+        lines.append("")
     if view.cost.bill:
         lines += [f"## {escape(view.cost.bill_heading)}", ""]
         lines += [*(f"- {escape(line)}" for line in view.cost.bill), ""]
     if view.serving is not None:
         lines += [f"## {view.serving.heading}", "", escape(view.serving.asked), ""]
         lines += [*(line for sentence in view.serving.decisions for line in (escape(sentence), ""))]
+    if view.capacity is not None:
+        lines += [f"## {view.capacity.heading}", ""]
+        lines += [*(line for said in (*view.capacity.alerts, *view.capacity.sentences) for line in (escape(said), ""))]
+    lines += training_markdown(view.loops)
     lines += ["## Fairness", "", escape(view.fairness.matched), ""]
     lines += [*(f"- {escape(o)}" for o in view.fairness.objections), ""]
     lines += ["## How the numbers were made", "", *(f"- {escape(f.name)}: {escape(f.value)}" for f in view.method), ""]
@@ -69,6 +82,16 @@ def render_markdown(view: ReportView) -> str:
         fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", view.command)), default=0))
         lines += [fence, view.command, fence, ""]
     return "\n".join(lines)
+
+
+def training_markdown(loops: Iterable[TrainingView]) -> list[str]:
+    """Lines: each loop's title and table."""
+    lines: list[str] = []
+    for view in loops:
+        lines += [f"## {escape(view.title)}", "", markdown_row(("figure", "value", "")), "|---|---|---|"]
+        lines += [markdown_row((figure.heading, figure.text, figure.detail)) for figure in view.figures]
+        lines.append("")
+    return lines
 
 
 def _table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> list[str]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pamprof import units
 from pamprof.render.comparison.compact import compact_rows
+from pamprof.render.training.figures import training_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,9 @@ _WIDTH = 100
 
 
 def render_terminal(view: ReportView, console: Console, *, report: Path | None = None) -> None:
-    """Print the view in at most 25 lines at 100 columns, more where alerts need them; colour only where it may be.
+    """Print the view in at most 25 lines at 100 columns, more where alerts need them, and training loops after it.
+
+    Colour only where it may be.
 
     Args:
         view: What to say.
@@ -32,6 +35,11 @@ def render_terminal(view: ReportView, console: Console, *, report: Path | None =
     width = min(console.width, _WIDTH)
     head = _head(view, console, width)
     tail = [_line(f"Report: {report}", "bold")] if report is not None else []
+    if view.traces:
+        written = sum(bool(trace.href) for trace in view.traces)
+        failed = len(view.traces) - written
+        lack = f"; {failed} could not be written, the report says why" if failed else ""
+        tail.append(_line(f"Traces of single steps: {written} in traces/, for ui.perfetto.dev{lack}", "dim"))
     room = MOST_LINES - len(head) - len(tail) - 2
     for line in head:
         console.print(line, soft_wrap=True)
@@ -43,6 +51,8 @@ def render_terminal(view: ReportView, console: Console, *, report: Path | None =
             console.print(
                 _line(f"{left_out} more rows in the report, which has every interval and doubt.", "dim"), soft_wrap=True
             )
+    for loop in view.loops:
+        console.print(Text(f"\n{training_text(loop)}"), soft_wrap=True)
     for line in tail:
         console.print(line, soft_wrap=True)
 

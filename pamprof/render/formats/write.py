@@ -12,6 +12,7 @@ from pamprof.render.formats.csv import measurements_csv
 from pamprof.render.formats.files import write_files
 from pamprof.render.formats.html import render_html
 from pamprof.render.formats.markdown import render_markdown
+from pamprof.render.formats.training import TRAINING_FILE, training_csv
 from pamprof.render.plots.picture import draw_png
 from pamprof.render.serving.section import serving_section
 
@@ -50,7 +51,8 @@ def write_report(
 ) -> WrittenReport:
     """Write ``report.html``, one PNG a picture, ``summary.md`` and ``measurements.csv`` into ``output_dir``.
 
-    Serving sweeps among the records become the section on serving; everything else is made of the other sessions.
+    Serving sweeps among the records become the section on serving; profiled training loops a section, and
+    ``training.csv``; everything else is made of the other sessions.
     Equal records and prices give equal bytes. A file is replaced as a whole, so a failure leaves the old one.
 
     Args:
@@ -66,12 +68,14 @@ def write_report(
     comparison, _ = split_sweeps(records)
     analysis = analyse(comparison)
     view = report_view(records, analysis, quote=quote, quote_unknown_reason=quote_unknown_reason, choice=choice)
-    charts = view.charts if view.serving is None else (*view.charts, *view.serving.charts)
+    charts = view.every_chart
     contents: list[tuple[str, bytes]] = [("report.html", render_html(view).encode())]
     contents += [(f"{chart.name}.png", draw_png(chart)) for chart in charts]
     contents.append(("summary.md", render_markdown(view).encode()))
     table = measurements_csv(comparison, analysis, quote=quote, quote_unknown_reason=quote_unknown_reason)
     contents.append(("measurements.csv", table.encode()))
+    if records.profiles:
+        contents.append((TRAINING_FILE, training_csv(records.profiles).encode()))
     paths = write_files(output_dir, contents)
     return WrittenReport(html=paths[0], paths=paths, view=view)
 

@@ -65,7 +65,7 @@ def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, 
     across = drawable(min(reach) / 1.12, max(reach) * 1.08)
     log_axis(axes, *across, _formatter(panel.x_unit), at_most=5)
     if panel.x_unit == "tokens":
-        ticks = _powers(*across)
+        ticks = powers_of_two(*across)
         axes.set_xticks(ticks, [units.tokens(tick) for tick in ticks])
     axes.spines["bottom"].set_visible(True)
     axes.spines["bottom"].set_color(LIGHT["rule"])
@@ -76,13 +76,14 @@ def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, 
     for level in levels:
         axes.axhline(level, color=LIGHT["rule"], linewidth=1.2, zorder=2)
     for curve in panel.curves:
-        _draw_curve(axes, curve)
-    _label(axes, panel, height, low, high)
+        draw_curve(axes, curve)
+    write_labels(axes, panel, height, lambda value: log10(min(max(value, low), high) / low) / log10(high / low))
     for mark in panel.marks:
         vertical_mark(axes, mark.x.low, mark.x.median, mark.x.high, mark.text, basis=mark.basis)
 
 
-def _draw_curve(axes: Axes, curve: ArmCurve) -> None:
+def draw_curve(axes: Axes, curve: ArmCurve) -> None:
+    """A line in pieces with the band of its interval, and shapes on it."""
     colour = LIGHT[curve.arm.role]
     for piece in curve.pieces:
         if any(value.low < value.high for value in piece.values):
@@ -103,12 +104,11 @@ def _draw_curve(axes: Axes, curve: ArmCurve) -> None:
         marker(axes, curve.arm, spot.x, spot.value.median, basis=spot.basis, size=5.5)
 
 
-def _label(axes: Axes, panel: CurvePanel, height: float, low: float, high: float) -> None:
-    """Names at the right edge, moved apart, each with a line to the end of its curve."""
+def write_labels(axes: Axes, panel: CurvePanel, height: float, place: Callable[[float], float]) -> None:
+    """Names at the right edge, moved apart, each with a line to the end of its curve.
 
-    def place(value: float) -> float:
-        return log10(min(max(value, low), high) / low) / log10(high / low)
-
+    ``place`` is where a value lies between the lower and the upper end of the axis, 0..1.
+    """
     ends = [_end(curve) for curve in panel.curves]
     # The dtype of a state goes on a line of its own: the margin is narrow.
     labels = [curve.label.replace(" (", "\n(") for curve in panel.curves]
@@ -146,7 +146,7 @@ def _formatter(unit: Unit) -> Callable[[float], str]:
     return short_seconds if unit == "seconds" else short_number
 
 
-def _powers(low: float, high: float) -> list[int]:
+def powers_of_two(low: float, high: float) -> list[int]:
     """Powers of two between the ends, at most seven of them."""
     found = [1 << exponent for exponent in range(60) if low <= 1 << exponent <= high]
     stride = -(-len(found) // 7) if found else 1

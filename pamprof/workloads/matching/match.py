@@ -60,6 +60,7 @@ def match(
     sequence_length: int,
     dtype: Dtype,
     preset: str | None = None,
+    fixed: Mapping[str, LayerSpec] | None = None,
 ) -> tuple[MatchedArm, ...]:
     """Size every layer to ``reference``; one arm for each name, in order.
 
@@ -74,6 +75,7 @@ def match(
         sequence_length: Tokens at which FLOPs and state bytes are compared.
         dtype: Precision policy the state bytes are counted in.
         preset: The preset ``reference`` was made from, if it was.
+        fixed: Sizes that are not to be matched, by layer.
 
     Raises:
         UsageError: Unknown axis or layer, or no shape within 1 %; the message has the nearest.
@@ -98,6 +100,8 @@ def match(
 
         if name == reference.layer:
             spec = reference
+        elif fixed is not None and name in fixed:
+            spec = fixed[name]
         elif chosen is MatchAxis.NONE:
             spec = preset_pair(own, reference, layer, preset) or nearest_preset(own, reference, layer)
         else:

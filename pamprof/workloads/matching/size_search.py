@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
+from itertools import chain
 from math import ceil, floor, log
 from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pamprof.records import LayerSpec
     from pamprof.workloads.base import LayerDefinition
@@ -104,10 +106,36 @@ def _candidates(
     depths = (start.depth,) if getattr(layer, "keeps_depth", False) else range(1, 2 * start.depth + 1)
     for depth in depths:
         shape = replace(start, depth=depth)
-        for step in (_WIDTH_MULTIPLE, 1):
-            for spec in _widths_around(layer, shape, step=step, target=target, size=size):
-                yield spec
-                yield from _tuned_hidden(layer, spec, start, target=target, size=size)
+        widths: Sequence[int] | None = getattr(layer, "widths", None)
+        around = (
+            [_widths_around(layer, shape, step=step, target=target, size=size) for step in (_WIDTH_MULTIPLE, 1)]
+            if widths is None
+            else [_proposed_around(layer, shape, widths, target=target, size=size)]
+        )
+        for spec in chain(*around):
+            yield spec
+            yield from _tuned_hidden(layer, spec, start, target=target, size=size)
+
+
+def _proposed_around(
+    layer: LayerDefinition,
+    shape: LayerSpec,
+    widths: Sequence[int],
+    *,
+    target: int,
+    size: Callable[[LayerSpec], int],
+) -> Iterator[LayerSpec]:
+    """Those of the layer's own ``widths``, ascending, whose sizes lie next to the target on either side."""
+
+    def reaches(width: int) -> bool:
+        spec = layer.resize(shape, width)
+        return spec is not None and size(spec) >= target
+
+    first = bisect_left(widths, True, key=reaches)
+    for width in widths[max(0, first - _NEIGHBOURS) : first + _NEIGHBOURS]:
+        spec = layer.resize(shape, width)
+        if spec is not None and _exists(layer, spec):
+            yield spec
 
 
 def _widths_around(

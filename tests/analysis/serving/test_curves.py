@@ -450,3 +450,12 @@ def test_nothing_is_interpolated_beyond_the_edge():
     assert interpolate(lines, 900, 512) is None
     assert interpolate(lines, 1, 64) is None
     assert interpolate(lines, 1, 2048) is None
+
+
+def test_a_place_is_worked_out_once_and_by_each_curve_for_itself(cache_curve):
+    first = cache_curve.decode_seconds(60, 2000)
+    assert cache_curve.decode_seconds(60, 2000) is first
+    one_line = tuple(line for line in cache_curve.decode_lines if line.context == 2048)
+    elsewhere = replace(cache_curve, decode_lines=one_line, decode_model=None)
+    with pytest.raises(UnsupportedError):
+        elsewhere.decode_seconds(60, 2000)

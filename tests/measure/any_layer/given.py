@@ -6,6 +6,8 @@ import os
 import torch
 from torch import nn
 
+import pamprof
+
 
 def gru(width, **options):
     return nn.GRU(width, width, batch_first=True, **options)
@@ -79,6 +81,47 @@ class DiagonalStateSpace(nn.Module):
         return torch.fft.irfft(spectrum, n=2 * time)[..., :time].mT
 
 
+class SumOfThePast(nn.Module):
+    """Token ids to logits by a sum over the past: a dictionary, and a step with the sum as state."""
+
+    def __init__(self, width, vocabulary_size, depth=1):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, width)
+        self.blocks = nn.ModuleList([nn.Linear(width, width) for _ in range(depth)])
+
+    def logits(self, hidden):
+        for block in self.blocks:
+            hidden = block(hidden).tanh()
+        return hidden @ self.embedding.weight.T
+
+    def forward(self, ids):
+        return {"loss": None, "logits": self.logits(self.embedding(ids).cumsum(1))}
+
+    def initial_state(self, batch_size):
+        return self.embedding.weight.new_zeros(batch_size, 1, self.embedding.embedding_dim)
+
+    def step(self, ids, state):
+        state = state + self.embedding(ids)
+        return self.logits(state), state
+
+
+def fixed_model():
+    return SumOfThePast(24, 100)
+
+
+class RefusesLater(nn.Module):
+    """A width that fails in the forward pass alone."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.map = nn.Linear(width, width)
+
+    def forward(self, x):
+        if x.shape[-1] % 8:
+            raise ValueError(f"{x.shape[-1]} channels")
+        return self.map(x)
+
+
 def raises(width):
     raise RuntimeError("no such thing\nand this is a second line")
 
@@ -95,6 +138,14 @@ def ends_the_process(width):
     os._exit(3)
 
 
+class RaisesInForward(Linear):
+    def __init__(self, width):
+        super().__init__(width, "tensor")
+
+    def forward(self, x):
+        return super().forward(x.unflatten(-1, (5, -1)))
+
+
 class NotFinite(nn.Module):
     def __init__(self, width):
         super().__init__()
@@ -109,3 +160,114 @@ class WritesIntoItsInput(nn.Module):
 
     def forward(self, x):
         return x.mul_(2)
+
+
+class TwoOutputs(nn.Module):
+    """What it was given, then the output: the first tensor of the input's shape is the wrong one."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.map = nn.Linear(width, width, bias=False)
+
+    def forward(self, x):
+        return x, self.map(x)
+
+
+@pamprof.layer("second", select=lambda returned: returned[1])
+def second(width):
+    return TwoOutputs(width)
+
+
+@pamprof.layer("selects_too_little", select=lambda returned: returned[1].mean(-1))
+def selects_too_little(width):
+    return TwoOutputs(width)
+
+
+@pamprof.layer("proposes", sizes=lambda: range(32, 1025, 32), phases="train,prefill", twin_of="pam")
+def proposes(width):
+    return linear(width)
+
+
+@pamprof.layer("without_decode", phases=["prefill", "train"])
+class WithoutDecode(GrowingState):
+    """Its step is broken, and nobody asked for it."""
+
+
+@pamprof.layer("claims_decode", phases=["decode"])
+def claims_decode(width):
+    return linear(width)
+
+
+@pamprof.layer("no_sizes", sizes=lambda: ["wide"])
+def no_sizes(width):
+    return linear(width)
+
+
+class Checked(LinearAttention):
+    """Attention with its formula beside it, one sum over the past at each position."""
+
+    @staticmethod
+    def reference(module, x):
+        q, k, v = (x @ module.query_key_value.weight.mT).chunk(3, -1)
+        rows = [((q[:, [t]] * k[:, : t + 1]).sum(-1, keepdim=True) * v[:, : t + 1]).sum(1) for t in range(x.shape[1])]
+        return torch.stack(rows, 1)
+
+
+@pamprof.layer("checked", oracle=Checked.reference)
+def checked(width):
+    return Checked(width)
+
+
+@pamprof.layer("steps_wrongly", oracle=Checked.reference)
+class StepsWrongly(Checked):
+    """Its step forgets the position that it reads, which its own ``forward`` does not."""
+
+    def step(self, x, state):
+        output, after = super().step(x, state)
+        return output * 0.9, after
+
+
+@pamprof.layer("without_float64", oracle=lambda module, x: x @ module.map.weight.mT)
+class WithoutFloat64(Linear):
+    """A kernel that takes float32 and bfloat16 alone."""
+
+    def __init__(self, width):
+        super().__init__(width, "tensor")
+
+    def forward(self, x):
+        if x.dtype is torch.float64:
+            raise NotImplementedError("no kernel for float64")
+        return super().forward(x)
+
+
+@pamprof.layer("has_no_gradient", oracle=lambda module, x: (x @ module.map.weight.mT).detach())
+def has_no_gradient(width):
+    return linear(width)
+
+
+@pamprof.layer("oracle_of_another_shape", oracle=lambda module, x: x[:, 0])
+def oracle_of_another_shape(width):
+    return linear(width)
+
+
+@pamprof.layer("selects_what_is_not_there", select=lambda returned: returned[2])
+def selects_what_is_not_there(width):
+    return TwoOutputs(width)
+
+
+@pamprof.layer(
+    "whole_model",
+    select=lambda returned: returned["scores"],
+    oracle=lambda module, ids: module.embed.weight[ids] @ module.head.weight.mT,
+)
+class ScoredModel(nn.Module):
+    """Token ids to logits, beside other logits of the same shape that come first."""
+
+    def __init__(self, width, vocabulary_size):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary_size, width)
+        self.head = nn.Linear(width, vocabulary_size, bias=False)
+
+    def forward(self, ids):
+        scores = self.head(self.embed(ids))
+        return {"noise": torch.zeros_like(scores), "scores": scores}

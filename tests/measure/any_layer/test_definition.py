@@ -134,6 +134,66 @@ def test_a_match_keeps_the_depth_and_steps_over_widths_that_the_factory_refuses(
     assert abs(residual) < 0.01
 
 
+def test_a_whole_model_is_measured_as_it_is():
+    made = layer("given", "SumOfThePast")
+    spec = made.preset("tiny")
+    width = spec.model_dim
+    assert (made.carrier, made.phases, made.fixed_state) == ("model", tuple(Phase), True)
+    parameters = VOCABULARY * width + DEPTH * (width**2 + width)
+    assert made.parameter_count(spec, Scope.MODEL) == parameters
+    model = made.build(spec, implementation="module", scope=Scope.MODEL, device=CPU, seed=0).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    assert len(model.blocks) == DEPTH
+    ids = torch.randint(0, VOCABULARY, (2, 7))
+    with torch.no_grad():
+        state = model.new_state(2, 7)
+        stepped = torch.stack([model.decode(ids[:, place], state, place) for place in range(7)], 1)
+        torch.testing.assert_close(stepped, model(ids), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.prefill(ids, state), model(ids)[:, -1])
+    sizes = {"scope": Scope.MODEL, "batch_size": 3, "sequence_length": 8}
+    block, head = 2 * width**2, 2 * width * VOCABULARY
+    train = made.flop_count(spec, phase=Phase.TRAIN, **sizes).matrix_flop_count
+    assert train == 3 * 24 * (DEPTH * block + head)
+    assert made.flop_count(spec, phase=Phase.DECODE, **sizes).matrix_flop_count == 3 * (DEPTH * block + head)
+    # Its forward pass makes all logits in prefill, and the record says so.
+    assert made.flop_count(spec, phase=Phase.PREFILL, **sizes).matrix_flop_count == 24 * (DEPTH * block + head)
+    assert "logits of every position" in model.inference_notes[0]
+    state_bytes = {"scope": Scope.MODEL, "batch_size": 3, "context": 50, "dtype": Dtype.BFLOAT16}
+    assert made.state_byte_count(spec, **state_bytes) == 3 * width * 2
+    for phase in Phase:
+        error, _ = made.oracle_error(
+            spec, implementation="module", phase=phase, device=CPU, dtype=Dtype.FLOAT32, seed=0
+        )
+        assert 0 < error < 1e-5
+
+
+def test_a_model_of_one_size_needs_the_vocabulary_of_all_arms():
+    made = layer("given", "fixed_model", "(carrier='model')")
+    spec = made.preset("tiny")
+    sentence = "given has 100 tokens and the other arms 2048; give --vocabulary-size 100, or let its factory take"
+    with pytest.raises(UnsupportedError, match=sentence):
+        made.parameter_count(spec, Scope.MODEL)
+    same = replace(spec, vocabulary_size=100)
+    assert made.parameter_count(same, Scope.MODEL) == 100 * 24 + 24**2 + 24
+    register(made)
+    pam = replace(definition("pam").preset("tiny"), vocabulary_size=100)
+    (arm,) = match(pam, ["given"], axis="parameters", sequence_length=16, dtype=Dtype.FLOAT32)
+    assert arm.spec.vocabulary_size == 100
+    made.check(arm.spec)
+
+
+def test_a_width_that_only_the_forward_pass_refuses_is_stepped_over_and_its_own_line_told():
+    made = layer("given", "RefusesLater")
+    spec = made.preset("tiny")
+    assert spec.model_dim == 72
+    assert made.resize(spec, 76) is None
+    with pytest.raises(
+        PamprofError, match=r"width 76: ValueError: 76 channels \(tests/measure/any_layer/given.py, line"
+    ):
+        made.facts(replace(spec, model_dim=76))
+    assert made.resize(spec, 80).model_dim == 80
+
+
 def test_without_a_match_a_layer_has_the_width_of_the_preset():
     pam = definition("pam").preset("tiny")
     register(layer("as_given", "gru"))
@@ -182,6 +242,7 @@ def test_a_training_step_runs_at_every_scope():
             r"given at width 72: RuntimeError: no such thing and this is a second line "
             r"\(tests.measure.any_layer.given.py, line \d+\)",
         ),
+        ("RaisesInForward", r"given at width 72: RuntimeError: .* \(tests.measure.any_layer.given.py, line \d+\)"),
         ("no_module", "returns str; it must return a torch.nn.Module"),
         ("wrong_shape", r"the module returned \[2, 8, 73\] for an input \[2, 8, 72\]; a layer keeps that shape"),
         ("NotFinite", "its output on random input is not finite"),

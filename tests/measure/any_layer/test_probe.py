@@ -26,6 +26,9 @@ def test_it_answers_what_this_process_would_and_outlives_what_ends_it(asked, mon
     spec = spec_of("linear")  # which prints
     local = LocalInspector()
     assert asked.block_facts(spec) == local.block_facts(spec)
+    declares = replaced(spec, "tests.measure.any_layer.given:proposes")
+    assert asked.declared(declares) == local.declared(declares)
+    assert asked.declared(declares).twin_of == "pam"
     shape = {"phase": Phase.PREFILL, "batch_size": 2, "sequence_length": 16}
     assert asked.flop_count(spec, **shape) == local.flop_count(spec, **shape)
     (tmp_path / "fatal.py").write_text("import os\ndef ends(width):\n    os._exit(3)\n", encoding="utf-8")

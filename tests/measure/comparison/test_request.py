@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from pamprof.measure.any_layer.inspection import LocalInspector
 from pamprof.measure.comparison.request import COMPARISON, CompareRequest, _coarse_keys
 from pamprof.measure.session.settings import Settings
 from pamprof.records import Effort, Energy, Execution, Monitor, Phase, Scope, SkipKind
 from pamprof.records.store import RecordFile
+from pamprof.workloads import registry
 from tests.synthetic import synthetic_run, synthetic_session, synthetic_skip
 
 REQUEST = CompareRequest(
@@ -134,3 +136,14 @@ def test_energy_that_a_longer_window_makes_valid_is_measured_again():
     assert _coarse_keys(narrow, Effort.STANDARD, asked) == {}
     assert _coarse_keys(replace(narrow, runs=(short,)), Effort.STANDARD, asked) == {workload.key: 0.001}
     assert _coarse_keys(replace(narrow, runs=(short,)), Effort.STANDARD, replace(asked, monitor_seconds=0.3)) == {}
+
+
+@pytest.mark.parametrize(("others", "said"), [((), True), (("pam",), False)])
+def test_a_twin_whose_other_is_not_compared_says_so(monkeypatch, others, said):
+    monkeypatch.setattr(registry, "_given", {})
+    monkeypatch.setattr("pamprof.measure.any_layer.registration._probe", LocalInspector)
+    source = "tests.measure.any_layer.given:proposes"
+    found = plan(phases=(Phase.PREFILL,), preset="tiny", layers=("mine", *others), sources={"mine": source})
+    remark = "mine declares itself the twin of pam, which is not compared; name it, too"
+    assert (remark in found.remarks) is said
+    assert [arm.definition.name for arm in found.arms] == ["transformer", "mine", *others]

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention.bias import causal_lower_right, causal_upper_left
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from pamprof.errors import UsageError
@@ -19,6 +20,30 @@ from pamprof.measure.flops.counter import count_flops, register_kernel_flops
 from pamprof.workloads.kernel_flops import OperatorWork
 
 N = 6
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_what_a_checkpoint_computes_again_is_told_apart(reentrant):
+    x, a, b = (torch.randn(N, N, requires_grad=True) for _ in range(3))
+
+    def step():
+        checkpoint(lambda y: ((y @ a).relu() @ b).relu(), x, use_reentrant=reentrant).sum().backward()
+
+    flops = count_flops(step)
+    product = 2 * N**3
+    assert flops.matrix_flop_count == (2 + 4 + 2) * product
+    assert flops.recomputed_matrix_flop_count == flops.recomputed_matrix_dense_flop_count == 2 * product
+    assert flops.model_matrix_flop_count == 3 * 2 * product
+
+
+def test_a_gradient_of_a_gradient_is_nothing_computed_again():
+    x, a = (torch.randn(N, N, requires_grad=True) for _ in range(2))
+
+    def step():
+        (gradient,) = torch.autograd.grad((x @ a).pow(2).sum(), x, create_graph=True)
+        gradient.sum().backward()
+
+    assert count_flops(step).recomputed_matrix_flop_count == 0
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -14,10 +14,10 @@ from pamprof.measure.serving import memory_limit as serve_limit, visit as serve_
 from pamprof.measure.serving.memory_limit import MemoryLimit
 from pamprof.measure.serving.plan import SweepAxes, candidates
 from pamprof.measure.serving.request import CUDA_AXES
+from pamprof.measure.session.answering import Pipe
 from pamprof.measure.session.matched_arms import PlannedArm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest, decode_event
-from pamprof.measure.session.worker import Pipe
 from pamprof.records import Dtype, Execution, Phase, Run, Skip, SkipKind
 from pamprof.records.codec import decode
 from tests.synthetic import synthetic_run, synthetic_spec

@@ -6,9 +6,9 @@ import sys
 import time
 from dataclasses import replace
 
+from pamprof.measure.session.answering import end_with_parent
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, decode_request, encode_event
-from pamprof.measure.session.worker import end_with_parent
 from pamprof.records import Skip, SkipKind
 from pamprof.records.codec import encode
 from tests.synthetic import synthetic_run

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from pamprof.measure.session import process
-from pamprof.measure.session.process import worker_environment
+from pamprof.measure.session.process import WorkerProcess, worker_environment
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +52,9 @@ def test_a_layer_may_print_what_the_locale_lacks(monkeypatch):
     code = "print('3 × 2 \\udc80')"
     done = subprocess.run([sys.executable, "-c", code], env=worker_environment(), capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, "3 × 2 \\udc80\n".encode())
+
+
+def test_a_file_of_the_current_folder_stands_in_for_no_module_that_a_worker_imports(monkeypatch, tmp_path):
+    (tmp_path / "random.py").write_text("raise RuntimeError('the wrong one')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert WorkerProcess("tests.measure.session.fake_worker").close() == (0, "")

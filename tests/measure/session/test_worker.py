@@ -6,9 +6,10 @@ import pytest
 
 from pamprof.errors import PamprofError, UnsupportedError
 from pamprof.measure.session import arm_runner as arm
+from pamprof.measure.session.answering import Pipe
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest, decode_event
-from pamprof.measure.session.worker import GroupWorker, Pipe
+from pamprof.measure.session.worker import GroupWorker
 from pamprof.records import Run, SkipKind
 from pamprof.records.codec import decode
 from tests.synthetic import synthetic_run, synthetic_workload
@@ -102,7 +103,7 @@ def test_whatever_goes_wrong_becomes_a_skip_with_its_kind(measured):
         None, SkipKind.UNSUPPORTED, SkipKind.INCORRECT, SkipKind.OUT_OF_MEMORY, SkipKind.CRASHED, None,
     ]  # fmt: skip
     assert records[4].reason.startswith("pam broken: ValueError: first line second line (tests/measure/session/test_w")
-    assert records[4].reason.endswith("test_worker.py, line 55)")
+    assert records[4].reason.endswith("test_worker.py, line 56)")
     assert records[4].traceback.startswith("Traceback")
     assert records[4].traceback.endswith("ValueError: first line\nsecond line\n")
 

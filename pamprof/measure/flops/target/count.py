@@ -6,9 +6,7 @@ kernels is run on CPU tensors without data, and where that fails as well on the 
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -49,7 +47,6 @@ def count(request: CountRequest) -> CountAnswer:
         UsageError: There is no such layer, or it takes no such argument.
         UnsupportedError: It is not a module, or has no backward pass.
     """
-    sys.path.insert(0, str(Path.cwd()))
     length = request.sequence_length or DEFAULT_SEQUENCE_LENGTH
     warning = None
     if request.is_configuration:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -40,8 +41,11 @@ def registered(request: CountRequest, length: int) -> Builder:
         match_axis="parameters",
         sequence_length=length,
         dtype=Dtype.FLOAT32,
+        checkpoints={} if request.checkpoint is None else {request.target: Path(request.checkpoint)},
     )
-    definition, spec = arm.definition, with_room_for(arm.spec, length)
+    # Values change no count.
+    definition, spec = arm.definition, with_room_for(replace(arm.spec, checkpoint=None), length)
+    sizes = f"{request.preset} preset" if arm.spec.checkpoint is None else f"sizes of {arm.spec.checkpoint}"
     implementation = request.implementation or definition.implementations[0]
     if implementation not in definition.implementations:
         raise UsageError(
@@ -70,7 +74,7 @@ def registered(request: CountRequest, length: int) -> Builder:
             module=cast("nn.Module", model),
             run=lambda: model.loss(inputs, targets) if training else model(inputs),
             inputs=inputs,
-            description=f"{request.preset} preset, {request.scope}, {implementation}",
+            description=f"{sizes}, {request.scope}, {implementation}",
         )
 
     return build

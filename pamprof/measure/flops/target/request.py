@@ -45,6 +45,7 @@ class CountRequest:
         preset: Sizes of a registered layer.
         implementation: Of a registered layer; None for its first.
         scope: Block or language model of a registered layer.
+        checkpoint: File of weights that gives a registered layer's sizes; None for the preset's.
     """
 
     target: str
@@ -59,6 +60,7 @@ class CountRequest:
     preset: str = "100m"
     implementation: str | None = None
     scope: Scope = Scope.MODEL
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

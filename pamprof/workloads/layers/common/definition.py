@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
 from pamprof.errors import SpecError, UsageError
 from pamprof.records import Scope
+from pamprof.workloads.checkpoints.weights import load_exactly, weights_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pamprof.records import LayerSpec
+    from pamprof.workloads.checkpoints.files import StoredModel
 
 _POSITIVE_FIELDS = (
     "model_dim",
@@ -47,6 +52,32 @@ class BaseDefinition:
     def position_shape(self, spec: LayerSpec) -> tuple[int, ...]:
         """Shape of one position of a hidden sequence."""
         return (spec.model_dim,)
+
+    def stored_model(self, model: StoredModel, spec: LayerSpec) -> tuple[LayerSpec, Mapping[str, Tensor]]:
+        """Sizes of a stored model and its tensors by this package's names; as they are where a layer does not say.
+
+        Args:
+            model: As stored.
+            spec: Gives what no shape tells.
+
+        Raises:
+            SpecError: It is of another kind.
+        """
+        return spec, model.tensors
+
+    def load_weights(self, model: nn.Module, spec: LayerSpec) -> None:
+        """Copy the weights that ``spec`` names into ``model``, which may be one block; nothing where it names none.
+
+        Raises:
+            SpecError: The first key that does not fit.
+        """
+        if spec.checkpoint is None or any(parameter.is_meta for parameter in model.parameters()):
+            return
+        _, tensors = self.stored_model(weights_of(spec.checkpoint), spec)
+        names = model.state_dict()
+        if all(name.startswith("blocks.0.") for name in names):
+            tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("blocks.0.")}
+        load_exactly(model, tensors)
 
     def example_inputs(
         self,

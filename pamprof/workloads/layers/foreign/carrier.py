@@ -9,7 +9,7 @@ Axes: B batch, T time, D model_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from pamprof.errors import UnsupportedError, UsageError
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
+from pamprof.workloads.layers.foreign.declared import declaration_of
 from pamprof.workloads.layers.foreign.source import CARRIER, call_factory, load, parameters_of, parse_source
 from pamprof.workloads.layers.foreign.transformers_module import (
     CacheState,
@@ -32,6 +33,7 @@ from pamprof.workloads.layers.transformer.model import LanguageHead, Transformer
 if TYPE_CHECKING:
     from pamprof.records import Dtype, LayerSpec
     from pamprof.workloads.base import State
+    from pamprof.workloads.layers.foreign.declared import LayerDeclaration
     from pamprof.workloads.layers.foreign.transformers_module import Keywords
 
 MIXER, BLOCK, MODEL = "mixer", "block", "model"
@@ -42,8 +44,10 @@ _MODEL_SIZES = {
     "vocabulary_size": _VOCABULARY_NAMES,
     "depth": ("depth", "num_layers", "n_layer", "num_hidden_layers"),
     "maximum_sequence_length": ("maximum_sequence_length", "max_position_embeddings"),
+    "dropout": ("dropout",),
 }
 
+NO_BLOCK = "is a whole model and has no single block; use --scope model"
 NO_DECODE = (
     "it has no state to decode with: neither initial_state(batch_size) and step(x, state), nor a cache of transformers"
 )
@@ -85,19 +89,26 @@ def carrier_for(spec: LayerSpec, module: nn.Module) -> str:
     said = carrier_of(spec) or getattr(module, CARRIER, None)
     if said in (MIXER, BLOCK, MODEL):
         return str(said)
-    factory = load(parse_source(spec.source or ""))
-    if set(_VOCABULARY_NAMES) & set(parameters_of(factory)) or is_language_model(module):
+    if makes_models(load(parse_source(spec.source or ""))) or is_language_model(module):
         return MODEL
     return BLOCK if is_whole_block(module) else MIXER
 
 
+def makes_models(factory: Callable[..., object]) -> bool:
+    """Whether a factory takes the size of a vocabulary: what it makes has an embedding and a head of its own."""
+    return bool(set(_VOCABULARY_NAMES) & set(parameters_of(factory)))
+
+
 def own_module(spec: LayerSpec) -> nn.Module:
-    """The module that the factory makes at the width of ``spec``; of a model, at its other sizes, too."""
+    """The module that the factory makes at the width of ``spec``; of a model, at its other sizes, too.
+
+    It returns what its author's ``select`` picks.
+    """
     source = parse_source(spec.source or "")
     factory = load(source)
     arguments: dict[str, object] = {name: value for name, value in source.arguments if name != CARRIER}
     taken = parameters_of(factory)
-    if carrier_of(spec) == MODEL or (carrier_of(spec) is None and set(_VOCABULARY_NAMES) & set(taken)):
+    if carrier_of(spec) == MODEL or (carrier_of(spec) is None and makes_models(factory)):
         for size, names in _MODEL_SIZES.items():
             name = next((name for name in names if name in taken), None)
             if name is not None and not set(names) & set(arguments):
@@ -107,7 +118,15 @@ def own_module(spec: LayerSpec) -> nn.Module:
         made = factory(spec.model_dim, **arguments)
     if not isinstance(made, nn.Module):
         raise UsageError(f"{source.text} returns {type(made).__name__}; it must return a torch.nn.Module")
+    select = declaration(spec).select
+    if select is not None:
+        made.register_forward_hook(lambda module, inputs, returned: select(returned))
     return made
+
+
+def declaration(spec: LayerSpec) -> LayerDeclaration:
+    """What the layer's author declared of its factory."""
+    return declaration_of(load(parse_source(spec.source or "")))
 
 
 def steps_of(module: nn.Module) -> Steps | None:
@@ -168,7 +187,10 @@ class CarrierBlock(nn.Module):
     def __init__(self, spec: LayerSpec, given: nn.Module | None = None) -> None:
         super().__init__()
         self.given = own_module(spec) if given is None else given
-        self.mixes = carrier_for(spec, self.given) == MIXER
+        carrier = carrier_for(spec, self.given)
+        if carrier == MODEL:
+            raise UnsupportedError(f"{spec.layer} {NO_BLOCK}")
+        self.mixes = carrier == MIXER
         self.call = None if steps_of(self.given) is not None else transformers_forward(self.given)
         self.rotary = None if self.call is None else self.call.rotary_embedding(self.given)
         self.dropout = spec.dropout

@@ -8,7 +8,6 @@ Axes: B batch, T time, D model_dim, h hidden_dim, V vocabulary.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from math import isnan
 from typing import Protocol
@@ -19,19 +18,23 @@ from torch import Tensor, nn
 from pamprof.errors import PamprofError, SpecError, UnsupportedError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
 from pamprof.workloads.base import ClosedForm, SequenceModel
+from pamprof.workloads.checkpoints.weights import load_exactly, weights_of
 from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.relative_error import relative_error
 from pamprof.workloads.layers.foreign.carrier import (
     MIXER,
     MODEL,
+    NO_BLOCK,
     NO_DECODE,
     CarrierBlock,
     CarrierLanguageModel,
     CarrierLayer,
     carrier_of,
+    declaration,
 )
 from pamprof.workloads.layers.foreign.language_model import GivenLanguageModel, language_model
+from pamprof.workloads.layers.foreign.oracle import in_float64, observed, right_by
 from pamprof.workloads.layers.presets import preset as preset_of
 from pamprof.workloads.layers.transformer.model import LanguageHead, initialise
 
@@ -60,6 +63,7 @@ class BlockFacts:
         carrier: ``mixer``, ``block`` or ``model``; the module itself is the model in the last case.
         states: Of its state or cache, by dtype; none where it does not decode.
         no_decode_reason: Why it does not; None where it does.
+        vocabulary_size: Of a whole model whose factory does not take one; None for all others.
     """
 
     parameter_count: int
@@ -68,10 +72,34 @@ class BlockFacts:
     carrier: str = MIXER
     states: tuple[StateSize, ...] = ()
     no_decode_reason: str | None = None
+    vocabulary_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What a layer's author declared with ``pamprof.layer``, as far as planning asks for it.
+
+    Attributes:
+        role: Its part in a comparison.
+        twin_of: The layer that it repeats over real numbers.
+        widths: Those that a match may choose from, ascending; None: any.
+    """
+
+    role: LayerRole = LayerRole.SUBJECT
+    twin_of: str | None = None
+    widths: tuple[int, ...] | None = None
 
 
 class Inspector(Protocol):
     """Who runs a layer's code to learn what it is."""
+
+    def declared(self, spec: LayerSpec) -> Declared:
+        """What its author declared.
+
+        Raises:
+            PamprofError: There is no such factory, or its own function of sizes goes wrong; one sentence.
+        """
+        ...
 
     def block_facts(self, spec: LayerSpec) -> BlockFacts:
         """The module at the width of ``spec``.
@@ -114,6 +142,23 @@ class ForeignDefinition(BaseDefinition):
         self._inspector = inspector
         self._counted: dict[tuple[object, ...], ClosedForm | PamprofError] = {}
         self._facts: dict[tuple[int, ...], BlockFacts | PamprofError] = {}
+        self.twin_of: str | None = None
+        self.widths: tuple[int, ...] | None = None  # those that a match may choose from; None: any
+        self._is_asked = False
+
+    def _ask(self, spec: LayerSpec) -> None:
+        """Know what the author declared.
+
+        Raises:
+            UnsupportedError: There is no such factory, or its own function of sizes goes wrong.
+        """
+        if not self._is_asked:
+            try:
+                found = self._inspector.declared(spec)
+            except PamprofError as exc:
+                raise UnsupportedError(str(exc)) from exc
+            self.role, self.twin_of, self.widths = found.role, found.twin_of, found.widths
+            self._is_asked = True
 
     def supports(self, implementation: str, dtype: Dtype) -> bool:
         """Every dtype policy is tried; what cannot follow it is a skip with its reason."""
@@ -121,26 +166,29 @@ class ForeignDefinition(BaseDefinition):
         return dtype in TORCH_DTYPES
 
     def preset(self, name: str) -> LayerSpec:
-        """The transformer's depth and width of the preset, or the nearest width that the factory takes.
+        """The transformer's depth and width of the preset, or the nearest width that the layer takes.
 
         Raises:
             UsageError: No such preset.
             UnsupportedError: The factory takes none of the widths tried; the sentence is that of the preset's own.
         """
         model = preset_of("transformer", name)
-        narrowest, widest = max(1, model.model_dim - _SELDOM_WIDER), model.model_dim + _SELDOM_WIDER
         own = replace(model, layer=self.name, source=self.source)
-        for width in sorted(range(narrowest, widest + 1), key=lambda width: (abs(width - model.model_dim), width)):
-            if width % 8 == 0 or width == model.model_dim:
-                spec = self.resize(own, width)
-                if spec is not None:
-                    return spec
-        error = self._error(own)
-        raise UnsupportedError(f"{error}; widths from {narrowest} to {widest} were tried")
+        self._ask(own)
+        narrowest, widest = max(1, model.model_dim - _SELDOM_WIDER), model.model_dim + _SELDOM_WIDER
+        any_width = [each for each in range(narrowest, widest + 1) if each % 8 == 0 or each == model.model_dim]
+        widths = sorted(self.widths or any_width, key=lambda width: (abs(width - model.model_dim), width))
+        for width in widths[: len(any_width)]:
+            spec = self.resize(own, width)
+            if spec is not None:
+                return spec
+        error = self._error(replace(own, model_dim=widths[0]))
+        raise UnsupportedError(f"{error}; widths from {min(widths)} to {max(widths)} were tried")
 
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
-        """Depth and feed-forward ratio at another width; None where the factory refuses it."""
-        if model_dim < 1:
+        """Depth and feed-forward ratio at another width; None where the layer does not take it."""
+        self._ask(spec)
+        if model_dim < 1 or (self.widths is not None and model_dim not in self.widths):
             return None
         resized = replace(
             spec,
@@ -193,11 +241,17 @@ class ForeignDefinition(BaseDefinition):
     def parameter_count(self, spec: LayerSpec, scope: Scope) -> int:
         """Those of the module, counted; with two norms and the feed-forward 2·D·h + h + D where the carrier adds them.
 
-        A model has V·D of the tied embedding and 2·D of its final norm besides; of a whole model all are its own.
+        A model has V·D of the tied embedding and 2·D of its final norm besides; of a whole model all are its own, in
+        either scope.
         """
         width, hidden = spec.model_dim, spec.hidden_dim
-        facts = self._facts_in(spec, scope)
+        facts = self.facts(spec)
         block = facts.parameter_count
+        if facts.vocabulary_size not in (None, spec.vocabulary_size):
+            raise UnsupportedError(
+                f"{self.name} has {facts.vocabulary_size} tokens and the other arms {spec.vocabulary_size}; "
+                f"give --vocabulary-size {facts.vocabulary_size}, or let its factory take vocabulary_size"
+            )
         if facts.carrier == MODEL:
             return block
         if facts.carrier == MIXER:
@@ -254,7 +308,7 @@ class ForeignDefinition(BaseDefinition):
     def _facts_in(self, spec: LayerSpec, scope: Scope) -> BlockFacts:
         facts = self.facts(spec)
         if scope is Scope.LAYER and facts.carrier == MODEL:
-            raise UnsupportedError(f"{self.name} is a whole model and has no single block; use --scope model")
+            raise UnsupportedError(f"{self.name} {NO_BLOCK}")
         return facts
 
     def implementation_flop_count(
@@ -289,23 +343,35 @@ class ForeignDefinition(BaseDefinition):
         self.check_implementation(implementation)
         torch.manual_seed(seed)
         model = CarrierLayer(spec) if scope is Scope.LAYER else language_model(spec)
-        if isinstance(model, GivenLanguageModel):
-            return model.to(device)
-        for name, part in _carried(model):
-            initialise_part(name, part, depth=spec.depth, seed=seed)
+        if not isinstance(model, GivenLanguageModel):
+            for name, part in _carried(model):
+                initialise_part(name, part, depth=spec.depth, seed=seed)
         if isinstance(model, CarrierLanguageModel):
             generator = torch.Generator().manual_seed(seed)
             with torch.no_grad():
                 model.token_embedding.normal_(0.0, 0.02, generator=generator)
+        self.load_weights(model, spec)
         return model.to(device)
+
+    def load_weights(self, model: nn.Module, spec: LayerSpec) -> None:
+        """The weights of a whole model or carrier, or those of the module alone, which every block then has."""
+        stored = None if spec.checkpoint is None else weights_of(spec.checkpoint).tensors
+        if stored is not None and isinstance(model, GivenLanguageModel):
+            load_exactly(model.given, stored)
+        elif stored is None or any(name.startswith("blocks.") for name in stored):
+            super().load_weights(model, spec)
+        else:
+            for block in model.modules():
+                if isinstance(block, CarrierBlock):
+                    load_exactly(block.given, stored)
 
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
     ) -> tuple[float, str]:
-        """Relative rms error of one block against its own eager float64 self, or float32 where it has no float64.
+        """Relative rms error of one block against the author's oracle, or against its own eager self.
 
-        A comparison with itself says that execution and dtype do no harm, not that the layer computes what its authors
-        meant.
+        The block's own self is in float64, or in float32 where it has no float64. A comparison with itself says that
+        execution and dtype do no harm, not that the layer computes what its authors meant.
         """
         facts = self.facts(spec)
         if phase not in facts.phases:
@@ -324,24 +390,30 @@ class ForeignDefinition(BaseDefinition):
             for width in (spec.model_dim, spec.vocabulary_size if whole else spec.model_dim)
         )
 
-        def observed(model: CarrierLayer | GivenLanguageModel, kind: torch.dtype) -> tuple[Tensor, ...]:
+        def asked(model: CarrierLayer | GivenLanguageModel, kind: torch.dtype) -> tuple[Tensor, ...]:
             inputs = hidden.to(device, kind) if ids is None else ids.to(device)
-            return _observed(model, inputs, along.to(device, kind), phase)
+            return observed(model, inputs, along.to(device, kind), phase)
 
-        try:
-            expected = observed(_double(layer), torch.float64)
-            oracle = "itself in eager float64"
-        except PamprofError:
-            raise
-        except Exception:  # noqa: BLE001 - kernels without float64 say so in many ways
-            expected = observed(layer, torch.float32)
-            oracle = "itself in eager float32"
+        authors = declaration(spec).oracle
+        if authors is not None:
+            inputs = hidden.to(device) if ids is None else ids.to(device)
+            expected = right_by(authors, in_float64(layer), inputs, along.to(device), phase)
+            oracle = f"the oracle of {self.name}"
+        else:
+            try:
+                expected = asked(in_float64(layer), torch.float64)
+                oracle = "itself in eager float64"
+            except PamprofError:
+                raise
+            except Exception:  # noqa: BLE001 - kernels without float64 say so in many ways
+                expected = asked(layer, torch.float32)
+                oracle = "itself in eager float32"
         if phase is not Phase.TRAIN:
             layer.prepare_inference(dtype)
         with torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=dtype is Dtype.BFLOAT16 and phase is Phase.TRAIN
         ):
-            found = observed(layer, torch.float32 if phase is Phase.TRAIN else TORCH_DTYPES[dtype])
+            found = asked(layer, torch.float32 if phase is Phase.TRAIN else TORCH_DTYPES[dtype])
         errors = [relative_error(f, e.cpu().double()) for f, e in zip(found, expected, strict=True)]
         if any(isnan(error) for error in errors):
             raise UnsupportedError(f"{self.name} computes values that are not numbers on random input")
@@ -362,42 +434,3 @@ def initialise_part(name: str, part: nn.Module, *, depth: int, seed: int) -> Non
     """The transformer's initial values for one part of the carrier."""
     holder = nn.ModuleDict({name: part})
     initialise(holder, depth=depth, seed=seed)
-
-
-def _double(layer: CarrierLayer | GivenLanguageModel) -> CarrierLayer | GivenLanguageModel:
-    """A copy in float64, and complex128 where it is complex."""
-    wide = copy.deepcopy(layer)
-    with torch.no_grad():
-        for part in wide.modules():
-            for tensors in (part._parameters, part._buffers):
-                for tensor in tensors.values():
-                    if tensor is not None and tensor.is_complex():
-                        tensor.data = tensor.data.to(torch.complex128)
-                    elif tensor is not None and tensor.is_floating_point():
-                        tensor.data = tensor.data.double()
-    return wide
-
-
-def _observed(
-    layer: CarrierLayer | GivenLanguageModel, inputs: Tensor, along: Tensor, phase: Phase
-) -> tuple[Tensor, ...]:
-    """What a phase returns: output and gradient, the output, or the outputs of a few steps.
-
-    The gradient is that of the input, or of all parameters where the input is ids.
-    """
-    if phase is Phase.TRAIN:
-        given = inputs.clone().requires_grad_(True) if inputs.is_floating_point() else inputs
-        output = layer(given)
-        behind = (given,) if given.requires_grad else tuple(layer.parameters())
-        gradients = torch.autograd.grad((output * along).mean(), behind, allow_unused=True)
-        found = [part.resolve_conj() for part in gradients if part is not None]
-        parts = [(torch.view_as_real(part) if part.is_complex() else part).flatten() for part in found]
-        return output.detach(), torch.cat(parts)
-    with torch.no_grad():
-        room = inputs.shape[1]
-        if phase is Phase.PREFILL:
-            return (layer.prefill(inputs, layer.new_state(inputs.shape[0], room)),)
-        state = layer.new_state(inputs.shape[0], room)
-        places = range(4)
-        steps = [inputs[:, place : place + 1] if inputs.ndim > 2 else inputs[:, place] for place in places]
-        return tuple(layer.decode(step, state, place) for place, step in zip(places, steps, strict=True))

@@ -70,6 +70,14 @@ class GivenLanguageModel(nn.Module):
         keywords = {} if self.call is None else self.call.model(cached=False)
         return self._logits(self.given(inputs, **keywords), inputs)
 
+    def own_vocabulary_size(self, ids: Tensor) -> int | None:
+        """Columns of the logits that the model makes of ``ids`` [B, T]; None where nothing looks like logits."""
+        keywords = {} if self.call is None else self.call.model(cached=False)
+        tensors = tensors_of(self.given(ids, **keywords))
+        return next(
+            (tensor.shape[-1] for tensor in tensors if tensor.ndim == 3 and tensor.shape[:2] == ids.shape), None
+        )
+
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in float32 of ids [B, T] against the next ids [B, T]."""
         loss: Tensor = self.token_loss(self(inputs), targets)
@@ -140,10 +148,7 @@ class GivenLanguageModel(nn.Module):
             if tensor.shape == (batch, width):
                 return tensor.unsqueeze(1)
         shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors) or type(returned).__name__
-        raise UnsupportedError(
-            f"the model returned {shapes} for ids {list(ids.shape)}, no logits of the {width} tokens that all arms "
-            "share; let its factory take vocabulary_size, or give --vocabulary-size"
-        )
+        raise UnsupportedError(f"the model returned {shapes} for ids {list(ids.shape)}, no logits [B, T, {width}]")
 
 
 def language_model(spec: LayerSpec) -> GivenLanguageModel | CarrierLanguageModel:

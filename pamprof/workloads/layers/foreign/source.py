@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import os
 import sys
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import ModuleType
 
     from torch import nn
@@ -145,12 +146,24 @@ def call_factory(factory: Callable[..., object], width: int, arguments: Mapping[
     return factory(width, **arguments) if takes_width else factory(**arguments)
 
 
+@contextmanager
+def _first_on_path(folder: str) -> Iterator[None]:
+    """Look for modules in ``folder`` first; afterwards last, lest a file there stand in for a module of Python's."""
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # where the module itself took it away
+            sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
 def _module(place: str) -> ModuleType:
     if not place.endswith(".py"):
-        if "" not in sys.path and os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
         try:
-            return importlib.import_module(place)
+            with _first_on_path(os.getcwd()):
+                return importlib.import_module(place)
         except ModuleNotFoundError as exc:
             if exc.name is None or not (place == exc.name or place.startswith(f"{exc.name}.")):
                 raise  # one of its own imports is missing
@@ -159,19 +172,21 @@ def _module(place: str) -> ModuleType:
             ) from exc
     path = os.path.abspath(place)
     name = os.path.splitext(os.path.basename(path))[0]
+    if name in sys.stdlib_module_names:
+        name = f"{name}_layers"  # a profile.py of the user's is not Python's
     loaded = sys.modules.get(name)
     if loaded is not None and os.path.abspath(getattr(loaded, "__file__", None) or "") == path:
         return loaded
     if not os.path.isfile(path):
         raise UsageError(f"no file {place}; give its path from the current folder, or the name of a module")
-    sys.path.insert(0, os.path.dirname(path))  # for what it imports beside it
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with _first_on_path(os.path.dirname(path)):  # for what it imports beside it
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise

@@ -157,6 +157,7 @@ class CacheState:
         self.room = room
         self._layers = [layer for cache in caches for layer in getattr(cache, "layers", ())]
         self._counters: Tensor | None = None
+        self._tensors: list[Tensor] = []
         self.kind = "kv-cache" if self.holds_keys else "state"
 
     @property
@@ -171,6 +172,7 @@ class CacheState:
             self._counters = torch.zeros(len(counting), dtype=torch.int64, device=counting[0].cumulative_length.device)
             for layer, counter in zip(counting, self._counters, strict=True):
                 layer.cumulative_length = counter
+        self._tensors = [tensor for tensor in _tensors_in(self.blocks) if tensor.is_floating_point()]
         self.kind = "kv-cache" if self.holds_keys else "state"
         return self
 
@@ -186,23 +188,21 @@ class CacheState:
 
     def byte_count(self) -> int:
         """Bytes of keys, values and states; those of the counters are few."""
-        tensors = (tensor for tensor in _tensors(self.blocks) if tensor.is_floating_point())
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors)
 
     def randomise(self, generator: torch.Generator) -> None:
         """Standard normal values; counters stay what they are."""
-        for tensor in _tensors(self.blocks):
-            if tensor.is_floating_point():
-                tensor.normal_(generator=generator)
+        for tensor in self._tensors:
+            tensor.normal_(generator=generator)
 
 
-def _tensors(item: object) -> Iterator[Tensor]:
+def _tensors_in(item: object) -> Iterator[Tensor]:
     if isinstance(item, Tensor):
         yield item
     elif isinstance(item, (list, tuple)):
         for each in item:
-            yield from _tensors(each)
+            yield from _tensors_in(each)
     elif isinstance(item, dict):
-        yield from _tensors(list(item.values()))
+        yield from _tensors_in(list(item.values()))
     elif type(item).__module__.startswith("transformers."):
-        yield from _tensors(list(vars(item).values()))
+        yield from _tensors_in(list(vars(item).values()))

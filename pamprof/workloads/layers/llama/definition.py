@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.workloads.checkpoints.weights import block_count, table_shape
 from pamprof.workloads.layers.llama import formulas
 from pamprof.workloads.layers.llama.model import LlamaLanguageModel, LlamaLayer
 from pamprof.workloads.layers.llama.oracle import ORACLE_NAME, naive_block
+from pamprof.workloads.layers.transformer.checkpoint import head_count
 from pamprof.workloads.layers.transformer.definition import TransformerDefinition
 from pamprof.workloads.layers.transformer.oracle import oracle_error
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
+    from torch import Tensor
 
     from pamprof.workloads.base import SequenceModel
+    from pamprof.workloads.checkpoints.files import StoredModel
 
 
 class LlamaDefinition(TransformerDefinition):
@@ -71,6 +77,22 @@ class LlamaDefinition(TransformerDefinition):
     def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:
         """Bytes of the KV cache that ``new_state`` allocates for ``context`` tokens."""
         return formulas.cache_byte_count(spec, scope=scope, batch_size=batch_size, context=context, dtype=dtype)
+
+    def stored_model(self, model: StoredModel, spec: LayerSpec) -> tuple[LayerSpec, Mapping[str, Tensor]]:
+        """In the layout of this package."""
+        vocabulary_size, width = table_shape(model.tensors, "token_embedding")
+        sized = replace(
+            spec,
+            model_dim=width,
+            depth=block_count(model.tensors),
+            hidden_dim=table_shape(model.tensors, "blocks.0.down.weight")[1],
+            vocabulary_size=vocabulary_size,
+        )
+        heads = head_count(model.configuration, sized)
+        head_dim = max(1, width // heads)
+        rows, _ = table_shape(model.tensors, "blocks.0.query_key_value.weight")
+        groups = max(1, (rows - width) // (2 * head_dim))
+        return replace(sized, heads=heads, head_dim=head_dim, key_value_heads=groups), model.tensors
 
     def _block_error(
         self, layer: SequenceModel, spec: LayerSpec, *, phase: Phase, device: torch.device, dtype: Dtype, seed: int

@@ -1,15 +1,32 @@
-"""Read a published checkpoint (github.com/gowrav-vishwakarma/qllm2, v7), with an error that names what does not fit."""
+"""Published checkpoints (github.com/gowrav-vishwakarma/qllm2, v6 and v7) in the names of v7, which are ours."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+import torch
+
 from pamprof.errors import SpecError
+from pamprof.workloads.checkpoints.weights import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor, nn
+    from torch import Tensor
+
+# v6, the paper's runs with full T²: gate units, memories, norms and scales lie in lists of their own.
+_V6 = (
+    (r"(backbone\.)?feature_layers\.(\d+)\.norm\.", r"blocks.\2.norm1."),
+    (r"(backbone\.)?feature_layers\.(\d+)\.cgu\.", r"blocks.\2.cgu."),
+    (r"(backbone\.)?feature_scales\.(\d+)$", r"blocks.\2.cgu_scale"),
+    (r"(backbone\.)?pam_norms\.(\d+)\.", r"blocks.\2.norm2."),
+    (r"(backbone\.)?pam_scales\.(\d+)$", r"blocks.\2.pam_scale"),
+    (r"(backbone\.)?pam_layers\.(\d+)\.", r"blocks.\2.pam."),
+    (r"(backbone\.)?pam_output_norm\.", "output_norm."),
+)
+# In v6 each memory has a norm that its forward never calls.
+_UNUSED = re.compile(r"blocks\.\d+\.pam\.norm\.scale")
 
 
 def tensor_of(state_dict: Mapping[str, Tensor], key: str, dimensions: int) -> Tensor:
@@ -22,19 +39,11 @@ def tensor_of(state_dict: Mapping[str, Tensor], key: str, dimensions: int) -> Te
     return tensor
 
 
-def load_exactly(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
-    """Copy ``state_dict`` into ``module``; a ``SpecError`` names the keys that are missing, odd or of another shape."""
-    own = module.state_dict()
-    missing, odd = sorted(own.keys() - state_dict.keys()), sorted(state_dict.keys() - own.keys())
-    if missing or odd:
-        raise SpecError(
-            f"the state dict does not fit: missing {', '.join(missing[:5]) or 'nothing'}; "
-            f"unexpected {', '.join(odd[:5]) or 'nothing'}; give a checkpoint in the qllm2 v7 layout"
-        )
-    for name, tensor in own.items():
-        if state_dict[name].shape != tensor.shape:
-            raise SpecError(
-                f"{name!r} has shape {tuple(state_dict[name].shape)} where the other sizes ask for "
-                f"{tuple(tensor.shape)}; give a checkpoint whose sizes agree"
-            )
-    module.load_state_dict(dict(state_dict))
+def in_v7_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint of v6 or v7 in the layout of v7, queries, keys and values in one product."""
+    found = {name: tensor for name, tensor in renamed(tensors, _V6).items() if not _UNUSED.fullmatch(name)}
+    for name in [name for name in found if ".pam.q_proj." in name]:
+        parts = [name.replace(".q_proj.", f".{letter}_proj.") for letter in "qkv"]
+        if all(part in found for part in parts):
+            found[name.replace(".q_proj.", ".qkv_proj.")] = torch.cat([found.pop(part) for part in parts])
+    return found

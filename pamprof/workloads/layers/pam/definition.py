@@ -14,9 +14,10 @@ from pamprof.workloads.base import KernelNotes
 from pamprof.workloads.kernels.availability import unavailable_reason
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.pam import formulas
+from pamprof.workloads.layers.pam.checkpoint import in_v7_layout
 from pamprof.workloads.layers.pam.complex.stages import ACTIVATIONS
 from pamprof.workloads.layers.pam.implementations import arithmetic
-from pamprof.workloads.layers.pam.model import PamLanguageModel
+from pamprof.workloads.layers.pam.model import PamLanguageModel, model_sizes
 from pamprof.workloads.layers.pam.oracle import ORACLE_NAME, naive_block
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.recurrent.definition import RecurrentDefinition
@@ -25,10 +26,14 @@ from pamprof.workloads.layers.recurrent.oracle import ORACLE_CHUNK_SIZE, ORACLE_
 from pamprof.workloads.layers.recurrent.parameters import initialise
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
+    from torch import Tensor
 
     from pamprof.records import Workload
     from pamprof.workloads.base import ClosedForm, LayerDefinition, SequenceModel
+    from pamprof.workloads.checkpoints.files import StoredModel
 
 
 class PamDefinition(RecurrentDefinition):
@@ -81,12 +86,25 @@ class PamDefinition(RecurrentDefinition):
         reason = unavailable_reason(device) if implementation == "fused" else None
         if reason is not None:
             raise UnsupportedError(reason)
+        model: PamLanguageModel | RecurrentLayer
         with device:
             if scope is Scope.MODEL:
-                return PamLanguageModel(spec, implementation=implementation, seed=seed)
-            layer = RecurrentLayer(spec, arithmetic(implementation))
-        initialise(layer, seed)
-        return layer
+                model = PamLanguageModel(spec, implementation=implementation, seed=seed)
+            else:
+                model = RecurrentLayer(spec, arithmetic(implementation))
+        if scope is Scope.LAYER:
+            initialise(model, seed)
+        self.load_weights(model, spec)
+        return model
+
+    def stored_model(self, model: StoredModel, spec: LayerSpec) -> tuple[LayerSpec, Mapping[str, Tensor]]:
+        """In the published layouts of v6 and v7; the latter is this package's own."""
+        tensors = in_v7_layout(model.tensors)
+        sizes = model_sizes(tensors)
+        kept = {
+            name: getattr(spec, name) for name in ("maximum_sequence_length", "chunk_size", "dropout", "state_dtype")
+        }
+        return replace(sizes, checkpoint=spec.checkpoint, **kept), tensors
 
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from pamprof.errors import SpecError
-from pamprof.workloads.layers.pam.checkpoint import load_exactly, tensor_of
+from pamprof.workloads.checkpoints.weights import block_count, load_exactly
+from pamprof.workloads.layers.pam.checkpoint import tensor_of
 from pamprof.workloads.layers.pam.complex.block import layer_sizes
 from pamprof.workloads.layers.pam.implementations import arithmetic
 from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pamprof.records import LayerSpec
+    from pamprof.workloads.layers.recurrent.arithmetic import Arithmetic
 
 
 class _ComplexTable(nn.Module):
@@ -38,11 +39,13 @@ class PamLanguageModel(RecurrentLanguageModel):
 
     ``implementation`` is ``planar``, ``gauss``, ``published``, ``complex`` or ``fused``; all compute the same function
     of the same parameters, float32 as built, initialised from ``seed``. Parameter names are those of the published
-    checkpoints.
+    checkpoints. ``own`` replaces the implementation by an arithmetic with the same parameters.
     """
 
-    def __init__(self, spec: LayerSpec, *, implementation: str = "planar", seed: int = 0) -> None:
-        super().__init__(spec, arithmetic(implementation))
+    def __init__(
+        self, spec: LayerSpec, *, implementation: str = "planar", seed: int = 0, own: Arithmetic | None = None
+    ) -> None:
+        super().__init__(spec, own or arithmetic(implementation))
         self.embed = _ComplexTable(spec)
         self.lm_head_proj = ComplexLinearParameters(spec.model_dim, spec.model_dim, bias=True)
         initialise(self, seed)
@@ -56,7 +59,7 @@ class PamLanguageModel(RecurrentLanguageModel):
         Raises:
             SpecError: A key is missing or odd, or shapes disagree.
         """
-        model = cls(_model_sizes(state_dict), implementation=implementation)
+        model = cls(model_sizes(state_dict), implementation=implementation)
         model.to(tensor_of(state_dict, "embed.embed_real.weight", 2).dtype)
         load_exactly(model, state_dict)
         return model
@@ -68,17 +71,13 @@ class PamLanguageModel(RecurrentLanguageModel):
         return self.lm_head_proj
 
 
-def _model_sizes(state_dict: Mapping[str, Tensor]) -> LayerSpec:
+def model_sizes(state_dict: Mapping[str, Tensor]) -> LayerSpec:
     """Sizes of a published checkpoint from its shapes."""
     vocabulary_size = tensor_of(state_dict, "embed.embed_real.weight", 2).shape[0]
-    numbers = {key.split(".")[1] for key in state_dict if key.startswith("blocks.")}
-    if numbers != {str(number) for number in range(len(numbers))} or not numbers:
-        raise SpecError(
-            f"blocks are numbered {', '.join(sorted(numbers)) or 'nowhere'}; they must count from 0 without gaps"
-        )
+    depth = block_count(state_dict)
     return replace(
         layer_sizes(state_dict, "blocks.0.pam."),
-        depth=len(numbers),
+        depth=depth,
         hidden_dim=tensor_of(state_dict, "blocks.0.cgu.up_proj.weight_real", 2).shape[0],
         vocabulary_size=vocabulary_size,
         activation="modswish" if "blocks.0.cgu.act.beta" in state_dict else "modrelu",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
+from pamprof.workloads.checkpoints.weights import block_count, table_shape
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.real_pam.arithmetic import REAL
 from pamprof.workloads.layers.real_pam.model import RealPamLanguageModel
@@ -18,9 +19,13 @@ from pamprof.workloads.layers.recurrent.oracle import ORACLE_CHUNK_SIZE, block_e
 from pamprof.workloads.layers.recurrent.parameters import initialise
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
+    from torch import Tensor
 
     from pamprof.workloads.base import LayerDefinition, SequenceModel
+    from pamprof.workloads.checkpoints.files import StoredModel
 
 
 class RealPamDefinition(RecurrentDefinition):
@@ -51,11 +56,29 @@ class RealPamDefinition(RecurrentDefinition):
         self.check_implementation(implementation)
         self.check(spec)
         with device:
-            if scope is Scope.MODEL:
-                return RealPamLanguageModel(spec, seed=seed)
-            layer = RecurrentLayer(spec, REAL)
-        initialise(layer, seed)
-        return layer
+            model = RealPamLanguageModel(spec, seed=seed) if scope is Scope.MODEL else RecurrentLayer(spec, REAL)
+        if scope is Scope.LAYER:
+            initialise(model, seed)
+        self.load_weights(model, spec)
+        return model
+
+    def stored_model(self, model: StoredModel, spec: LayerSpec) -> tuple[LayerSpec, Mapping[str, Tensor]]:
+        """In the layout of this package."""
+        tensors = model.tensors
+        vocabulary_size, width = table_shape(tensors, "embed.weight")
+        depth, hidden_dim = block_count(tensors), table_shape(tensors, "blocks.0.gate_unit.up_proj.weight")[0]
+        heads = table_shape(tensors, "blocks.0.memory.dt_proj.weight")[0]
+        sized = replace(
+            spec,
+            model_dim=width,
+            depth=depth,
+            hidden_dim=hidden_dim,
+            vocabulary_size=vocabulary_size,
+            heads=heads,
+            head_dim=table_shape(tensors, "blocks.0.memory.qkv_proj.weight")[0] // (3 * heads),
+            activation="swish" if "blocks.0.gate_unit.act.beta" in tensors else "relu",
+        )
+        return sized, tensors
 
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int

@@ -32,7 +32,7 @@ class Work:
 
 def planes_of(spec: LayerSpec) -> int:
     """2 where a number is complex, 1 where it is real."""
-    return 2 if spec.layer == "pam" else 1
+    return 1 if spec.layer == "real_pam" else 2
 
 
 def parameter_count(spec: LayerSpec, scope: Scope) -> int:
@@ -133,7 +133,7 @@ def architecture_flop_count(
     """
     chunk = min(spec.chunk_size or PUBLISHED_CHUNK_SIZE, sequence_length) if phase is not Phase.DECODE else 1
     work = loop_work(spec, sequence_length if phase is not Phase.DECODE else 1, chunk)
-    return _step_flop_count(
+    return step_flop_count(
         spec,
         phase=phase,
         scope=scope,
@@ -176,7 +176,7 @@ def executed_flop_count(
         work = Work(forward=0, backward=0)
     elif work is None:
         work = core_work(spec, sequence_length, final_state=phase is Phase.PREFILL)
-    return _step_flop_count(
+    return step_flop_count(
         spec,
         phase=phase,
         scope=scope,
@@ -196,7 +196,7 @@ def state_byte_count(spec: LayerSpec, *, scope: Scope, batch_size: int) -> int:
     return numbers * _STATE_ELEMENT_BYTES[spec.state_dtype]
 
 
-def _step_flop_count(
+def step_flop_count(
     spec: LayerSpec,
     *,
     phase: Phase,
@@ -208,6 +208,19 @@ def _step_flop_count(
     work: Work,
     decode_state_flop: int,
 ) -> ClosedForm:
+    """FLOP of one step from its parts.
+
+    Args:
+        spec: The layer's sizes.
+        phase: What one step does.
+        scope: A block, or the whole model.
+        batch_size: Sequences of the step.
+        sequence_length: Tokens of each.
+        linear: Multiply-adds of one block's linear maps, per token.
+        head: Multiply-adds of the head, per position.
+        work: The recurrence of one head over one sequence; not used in decode.
+        decode_state_flop: FLOP of one block's recurrence for one decoded token.
+    """
     if phase is Phase.DECODE:
         block = 2 * linear + decode_state_flop
         head_flop = 2 * head

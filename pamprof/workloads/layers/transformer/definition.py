@@ -24,6 +24,7 @@ from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.transformer import formulas
 from pamprof.workloads.layers.transformer.block import KeyValueCache
+from pamprof.workloads.layers.transformer.checkpoint import stored_transformer
 from pamprof.workloads.layers.transformer.model import (
     TransformerLanguageModel,
     TransformerLayer,
@@ -32,9 +33,14 @@ from pamprof.workloads.layers.transformer.model import (
 from pamprof.workloads.layers.transformer.oracle import ORACLE_NAME, oracle_error
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from pamprof.records import Workload
     from pamprof.workloads.attention.backends import Attend
     from pamprof.workloads.base import ClosedForm, SequenceModel, State
+    from pamprof.workloads.checkpoints.files import StoredModel
 
 # A head that shrinks or grows by more than this is another architecture, not another size.
 _HEAD_DIM_FACTOR = 1.5
@@ -160,7 +166,12 @@ class TransformerDefinition(BaseDefinition):
         if device.type != "meta":
             model.to_empty(device=device)
             initialise(model, depth=spec.depth, seed=seed)
+            self.load_weights(model, spec)
         return model
+
+    def stored_model(self, model: StoredModel, spec: LayerSpec) -> tuple[LayerSpec, Mapping[str, Tensor]]:
+        """In the layout of this package, of the published baseline, or of GPT-2."""
+        return stored_transformer(model, spec)
 
     def oracle_error(
         self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int

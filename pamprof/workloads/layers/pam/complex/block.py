@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from pamprof.errors import SpecError
 from pamprof.records import LayerSpec
-from pamprof.workloads.layers.pam.checkpoint import load_exactly, tensor_of
+from pamprof.workloads.checkpoints.weights import load_exactly
+from pamprof.workloads.layers.pam.checkpoint import tensor_of
 from pamprof.workloads.layers.pam.complex.stages import activate, complex_linear, complex_norm, gate, magnitude, rotate
 from pamprof.workloads.layers.pam.parameters import ComplexLinearParameters, PamBlockParameters, RecurrentParameters
 from pamprof.workloads.layers.pam.recurrence import (

@@ -9,7 +9,7 @@ from pamprof import units
 from pamprof.devices.peaks import peak_flops_per_second, peak_unknown_reason
 from pamprof.pricing.rates.rate_words import machine, rate_per_hour
 from pamprof.pricing.run_cost import SECONDS_PER_HOUR, cost_per_million_tokens
-from pamprof.render.text import clean, day, device_label, plural
+from pamprof.render.text import clean, cleaned, day, device_label, plural
 from pamprof.statistics import half_width, median_interval
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class TrainingView:
 def training_view(record: TrainingProfile) -> TrainingView:
     """Everything that a notebook, a terminal or a frame shows of a profile."""
     timed = len(record.step_seconds)
-    title = f"Training loop · {device_label(record.environment)} · {day(record.started_at)}"
+    title = (
+        f"Training loop · {device_label(record.environment)} · {day(record.started_at)}, {record.started_at[11:16]} UTC"
+    )
     step = median_interval(record.step_seconds) if record.step_seconds else None
     figures = (
         *_times(record, step, timed),
@@ -63,7 +65,7 @@ def training_view(record: TrainingProfile) -> TrainingView:
         *_sensors(record),
         *_dollars(record, step),
     )
-    return TrainingView(title=clean(title), figures=figures)
+    return cleaned(TrainingView(title=title, figures=figures))
 
 
 def training_text(view: TrainingView) -> str:

@@ -1,0 +1,1 @@
+"""What measured retrieval says of how much a memory holds."""

@@ -1,0 +1,1 @@
+"""How many random associations a memory holds."""

@@ -1,0 +1,1 @@
+"""How much a memory holds: words, tables, pictures, files."""

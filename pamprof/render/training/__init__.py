@@ -1,0 +1,1 @@
+"""Profiled training loops: figures of one, and several beside one another."""
