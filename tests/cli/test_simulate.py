@@ -126,6 +126,16 @@ def test_first_tokens_later_and_sooner_than_the_model_of_cost_have_their_own_rea
     assert "as prompts queue where requests come close together" in later
 
 
+def test_lengths_that_vary_are_named_where_a_cache_pays_for_them() -> None:
+    result = simulate(
+        "--arrivals", "poisson:5/s", "--input-tokens", "lognormal:1500", "--output-tokens", "lognormal:300"
+    )
+    told = {line.partition(":")[0]: line for line in result.stdout.splitlines()[1:4]}
+    assert "lengths vary, so that a token is decoded at" in told[ARMS[0]]
+    assert all("lengths vary" not in told[arm] for arm in ARMS[1:])
+    assert "lengths vary" not in simulate("--arrivals", "poisson:5/s").stdout
+
+
 def test_an_arm_without_a_known_rate_has_replicas_and_no_bill(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = UnknownRate(option="on-demand", reason="no rate of it is listed")
     monkeypatch.setattr("pamprof.cli.simulate.ways_of_paying", lambda *_, **__: (unknown,))

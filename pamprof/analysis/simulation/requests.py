@@ -71,6 +71,12 @@ class Requests:
         return float(self.output_tokens.mean())
 
     @property
+    def mean_decode_context(self) -> float:
+        """Context at which a token is decoded, in the mean of all tokens: long requests have more of them."""
+        held = self.output_tokens * self.input_tokens + self.output_tokens * (self.output_tokens - 1) / 2
+        return float(held.sum() / self.output_tokens.sum())
+
+    @property
     def longest_tokens(self) -> int:
         """Tokens of the longest request, prompt and answer."""
         return int((self.input_tokens + self.output_tokens).max())

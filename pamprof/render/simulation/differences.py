@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.simulation.arm import mean_traffic
 from pamprof.analysis.simulation.highest_rate import THROUGHPUT
 from pamprof.analysis.simulation.measured_times import End
 from pamprof.render.text import plural
@@ -40,11 +41,24 @@ def difference(arm: ArmUnderLoad, question: LoadQuestion, currency: Currency) ->
 
 
 def _reason(arm: ArmUnderLoad, question: LoadQuestion) -> str:
-    level = f"percentile {question.level.percentile:g}"
     found = arm.highest[End.MEDIAN]
     if found.bound != THROUGHPUT:
+        level = f"percentile {question.level.percentile:g}"
         return f"beyond it the {found.bound} at {level} is missed, where a steady batch has no queue and no bursts"
-    return "prompts come in chunks, each with its own fixed time, and lengths and arrivals vary"
+    return f"{_lengths(arm, question)}prompts come in chunks, each with its own fixed time"
+
+
+def _lengths(arm: ArmUnderLoad, question: LoadQuestion) -> str:
+    """What lengths that vary do to a cache: most tokens belong to long requests, and are decoded at long contexts."""
+    if arm.steady.curve.runs[0].memory.state_kind != "kv-cache":
+        return ""
+    varied, steady = round(question.requests.mean_decode_context), mean_traffic(question.requests).mean_context
+    if varied <= (1 + _SAME_WITHIN) * steady:
+        return ""
+    return (
+        f"lengths vary, so that a token is decoded at {units.tokens(varied)} tokens of context in the mean and not "
+        f"{units.tokens(steady)}, and "
+    )
 
 
 def _bill(arm: ArmUnderLoad, currency: Currency) -> str:

@@ -203,6 +203,7 @@ def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
         f"{plural(len(question.requests), 'request')} at each rate, the same ones for every arm and rate (seed "
         f"{seed}), the last {units.tokens(counted)} counted; the highest rate is found to 1 %, and lies up to a few "
         "percent high where few requests fill the batch: give more by --requests",
+        "Intervals are those of the step times; another --seed draws other requests, and answers differ a little",
         "A step reads prompts and then decodes, and takes both times, as pamprof cost adds them; a server that "
         "computes both in one pass may be faster",
         "A device that decodes for a few sequences is busy, too: only the highest rate says how much more it holds",

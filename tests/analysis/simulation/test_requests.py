@@ -9,6 +9,7 @@ import pytest
 from pamprof.analysis.simulation.trace import read_trace
 from pamprof.analysis.simulation.workload import Arrivals, Lengths, draw_requests, with_lengths
 from pamprof.errors import PamprofError
+from tests.analysis.simulation.servers import requests
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,20 @@ def test_lengths_have_their_mean_and_spread_and_do_not_depend_on_the_arrivals() 
     assert set(found.output_tokens) == {300}
     np.testing.assert_array_equal(found.input_tokens, drawn(variation=3.0, rate=1.0).input_tokens)
     assert not np.array_equal(found.input_tokens, drawn(seed=2).input_tokens)
+
+
+def test_most_tokens_are_decoded_in_long_requests() -> None:
+    # Ten tokens at 0 to 9 of context and thirty at 100 to 129.
+    found = requests([1.0, 2.0], [0, 100], [10, 30])
+    assert found.mean_decode_context == pytest.approx((sum(range(10)) + sum(range(100, 130))) / 40)
+
+
+def test_requests_are_repeated_with_a_mean_gap_between_rounds() -> None:
+    found = requests([0.0, 1.0, 3.0], [1, 2, 3], [4, 5, 6]).at_least(7, measured_from=2)
+    gap = 1 / found.per_second
+    assert list(found.input_tokens) == [1, 2, 3, 1, 2, 3, 1]
+    np.testing.assert_allclose(np.diff(found.arrival_seconds), [1, 2, gap, 1, 2, gap])
+    assert (found.measured_from, len(found.at_least(5, measured_from=1))) == (2, 7)
 
 
 def test_another_rate_brings_the_same_requests_with_gaps_in_proportion() -> None:
