@@ -136,6 +136,11 @@ def test_lengths_that_vary_are_named_where_a_cache_pays_for_them() -> None:
     assert "lengths vary" not in simulate("--arrivals", "poisson:5/s").stdout
 
 
+def test_a_batch_held_small_is_the_reason_of_its_low_rate() -> None:
+    told = simulate("--arrivals", "poisson:2/s", "--max-batch", "4", files=("1b/pam.jsonl",)).stdout
+    assert told.count("because no more than 4 sequences may be served at once") == 2
+
+
 def test_an_arm_without_a_known_rate_has_replicas_and_no_bill(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = UnknownRate(option="on-demand", reason="no rate of it is listed")
     monkeypatch.setattr("pamprof.cli.simulate.ways_of_paying", lambda *_, **__: (unknown,))

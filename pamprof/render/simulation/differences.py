@@ -41,6 +41,9 @@ def difference(arm: ArmUnderLoad, question: LoadQuestion, currency: Currency) ->
 
 
 def _reason(arm: ArmUnderLoad, question: LoadQuestion) -> str:
+    point, loaded = arm.steady.feasible, arm.loaded
+    if point is not None and loaded is not None and loaded.largest_batch < point.batch_size:
+        return f"no more than {plural(loaded.largest_batch, 'sequence')} may be served at once"
     found = arm.highest[End.MEDIAN]
     if found.bound != THROUGHPUT:
         level = f"percentile {question.level.percentile:g}"
