@@ -1,10 +1,12 @@
 """The memory core's kernels on one GPU: every candidate configuration checked against float64, the best ones timed.
 
     python benchmarks/core.py --json core.json --seconds 300
+    python benchmarks/core.py --shapes 18x2048 --directions forward --states 1,3
 
 Per shape (100M model, 6 heads of 64 complex channels, bfloat16): the forward call alone, and forward with backward,
 each tuned for itself, warm (replays of one CUDA graph) and cold (256 MB written between calls, so that nothing is left
-in the L2 cache). Beside them the least time that the bytes of queries, keys, values and outputs take at the copy
+in the L2 cache). Several states a head are tuned and timed likewise, with their products over those of one state in the
+same chunk. Beside them the least time that the bytes of queries, keys, values and outputs take at the copy
 bandwidth measured here, and flash-linear-attention's ``chunk_simple_gla`` on the real embedding (two real heads of
 doubled width for one complex head) where that package is installed. Candidates are compiled and checked first in
 worker processes, which leave their binaries in Triton's cache.
@@ -75,6 +77,7 @@ class Row:
     trials: list[tuple[list[int], float | None, float | None]]  # numbers, seconds forward and backward
     refused: list[str]
     complete: bool
+    chunks: dict[int, tuple[float, float]]  # best forward seconds, and forward products over those of one state
 
 
 def cold_seconds(call: Callable[[], object]) -> float:
@@ -136,11 +139,13 @@ def row(tuning: Tuning, bandwidth: float) -> Row:
         flops += work.matrix_flop_count
         moved += backward_byte_count(shape, best.configuration)
         least += 7 * planes  # q, k, v and the output's gradient read, three gradients written
-    target = TARGETS.get((shape.batch_size, shape.length), (None, None))[shape.differentiates]
+    targets = TARGETS.get((shape.batch_size, shape.length), (None, None)) if shape.states == 1 else (None, None)
+    target = targets[shape.differentiates]
+    direction = "forward and backward" if both is not None else "forward"
     return Row(
         batch_size=shape.batch_size,
         length=shape.length,
-        direction="forward and backward" if both is not None else "forward",
+        direction=direction if shape.states == 1 else f"{direction}, {shape.states} states",
         warm_seconds=graph_seconds(call),
         cold_seconds=cold_seconds(call),
         floor_seconds=least / bandwidth,
@@ -155,7 +160,20 @@ def row(tuning: Tuning, bandwidth: float) -> Row:
         ],
         refused=[f"{trial.configuration.numbers()}: {trial.fault}" for trial in tuning.trials if trial.fault],
         complete=tuning.complete,
+        chunks=best_by_chunk(tuning),
     )
+
+
+def best_by_chunk(tuning: Tuning) -> dict[int, tuple[float, float]]:
+    """The least forward seconds with each chunk, and its forward products over those of one state in that chunk."""
+    found: dict[int, tuple[float, float]] = {}
+    one = dataclasses.replace(tuning.shape, states=1)
+    for trial in tuning.trials:
+        chunk, seconds = trial.configuration.chunk, trial.forward_seconds
+        if seconds is not None and (chunk not in found or seconds < found[chunk][0]):
+            work = forward_work(tuning.shape, trial.configuration).matrix_flop_count
+            found[chunk] = seconds, work / forward_work(one, trial.configuration).matrix_flop_count
+    return found
 
 
 def tuned_row(shape: CoreShape, seconds: float, bandwidth: float) -> Row:
@@ -174,7 +192,7 @@ def warm_jobs(shapes: list[CoreShape]) -> list[tuple[CoreShape, list[int]]]:
             groups = candidate_groups(shape, processors)
             for candidate in (start, *(candidate for group in groups for candidate in group(start))):
                 alike = dataclasses.replace(candidate, segment_chunks=0, gradient_segment_chunks=0)
-                jobs.setdefault((shape.differentiates, several, alike), (shape, candidate.numbers()))
+                jobs.setdefault((shape.differentiates, shape.states, several, alike), (shape, candidate.numbers()))
     return list(jobs.values())
 
 
@@ -244,6 +262,7 @@ def main() -> None:
     )
     parser.add_argument("--shapes", default="18x2048,3x2048,1x16384,1x2048", help="comma-separated BxT")
     parser.add_argument("--directions", default="forward,both", help="forward, both, or both of them")
+    parser.add_argument("--states", default="1", help="comma-separated states a head")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("core.py runs the GPU kernels and torch finds no CUDA device; run it where there is one")
@@ -260,7 +279,9 @@ def main() -> None:
             head_dim=HEAD_DIM,
             dtype=torch.bfloat16,
             differentiates=direction == "both",
+            states=states,
         )
+        for states in map(int, options.states.split(","))
         for direction in options.directions.split(",")
         for batch_size, length in sizes
     ]
@@ -282,7 +303,7 @@ def main() -> None:
         "simple_gla": {},
     }
     for index, shape in enumerate(shapes):
-        name = f"B={shape.batch_size} T={shape.length}"
+        name = f"B={shape.batch_size} T={shape.length}" + (f" K={shape.states}" if shape.states > 1 else "")
         share = max(5.0, (until - perf_counter()) / (len(shapes) - index))
         try:
             with processes(1) as pool:
@@ -301,7 +322,9 @@ def main() -> None:
             f"{'' if found.complete else ', cut short'}\n    {found.configuration}",
             flush=True,
         )
-        if not shape.differentiates:
+        for chunk, (seconds, products) in sorted(found.chunks.items()):
+            print(f"    chunk {chunk}: forward {1e6 * seconds:.1f} us, {products:.2f} x the products of one state")
+        if not shape.differentiates and shape.states == 1:
             beside = simple_gla(shape)
             report["simple_gla"][name] = beside  # type: ignore[index]
             if isinstance(beside, str):

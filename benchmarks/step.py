@@ -69,10 +69,10 @@ class Row:
     kernels: tuple[tuple[str, int, float], ...]
 
 
-def gate(implementation: str, device: torch.device) -> dict[str, float]:
+def gate(implementation: str, preset: str, device: torch.device) -> dict[str, float]:
     """Relative rms error of one block in every phase and dtype against the oracle; raises where it is too large."""
     found = definition(LAYERS[implementation])
-    spec = found.preset("100m")
+    spec = found.preset(preset)
     errors = {}
     for dtype in Dtype:
         for phase in Phase:
@@ -163,7 +163,7 @@ def show(row: Row, kernels: bool) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0915 - one command, read from top to bottom
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--implementations", default="fused,planar", help=f"of {', '.join(LAYERS)}")
@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--phases", default=",".join(Phase), help=f"of {', '.join(Phase)}")
     parser.add_argument("--seconds", type=float, default=240.0, help="budget of the whole run")
     parser.add_argument("--json", type=Path, help="write rows, errors and skips here")
+    parser.add_argument("--preset", default="100m", help="sizes by name, such as 100m-k3 for three states a head")
     parser.add_argument("--skip-gate", action="store_true", help="do not compare with the oracle")
     options = parser.parse_args()
     if not torch.cuda.is_available():
@@ -187,7 +188,7 @@ def main() -> None:
     skips: list[str] = []
     for implementation in implementations if not options.skip_gate else ():
         try:
-            errors[implementation] = gate(implementation, device)
+            errors[implementation] = gate(implementation, options.preset, device)
         except Exception as exc:  # noqa: BLE001 - whatever breaks one arm must not hide the others
             traceback.print_exc(limit=-6)
             skips.append(f"{implementation}: {exc}")
@@ -205,7 +206,7 @@ def main() -> None:
                     skips.append(f"{name}: out of time")
                     continue
                 workload = Workload(
-                    spec=definition(LAYERS[implementation]).preset("100m"),
+                    spec=definition(LAYERS[implementation]).preset(options.preset),
                     implementation=implementation,
                     execution=execution,
                     phase=phase,

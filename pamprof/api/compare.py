@@ -64,6 +64,7 @@ def compare(
     hidden_dim: int | None = None,
     vocabulary_size: int | None = None,
     chunk_size: int | None = None,
+    state_count: int | None = None,
     activation: str | None = None,
     dropout: float | None = None,
     price: float | str | None = None,
@@ -118,6 +119,7 @@ def compare(
         hidden_dim: Own size of PAM: complex channels inside the gate unit.
         vocabulary_size: Own size of every arm: tokens of the vocabulary.
         chunk_size: Chunk length of PAM as published, tokens. Default: 256.
+        state_count: States of a head of PAM. Default: those of the preset, mostly 1.
         activation: Of PAM: ``modswish`` (default) or ``modrelu``.
         dropout: Of every arm in training, 0 to 1. Default: 0.
         price: Your rate of one device, USD per hour; on a CPU of the vCPUs used. Default: that of the price list.
@@ -168,6 +170,7 @@ def compare(
         "hidden_dim": hidden_dim,
         "vocabulary_size": vocabulary_size,
         "chunk_size": chunk_size,
+        "state_count": state_count,
         "activation": activation,
         "dropout": None if dropout is None else float(dropout),
         "perplexity": None if perplexity is None else [f"{layer}={value}" for layer, value in perplexity.items()],

@@ -47,6 +47,7 @@ class CompareOptions(TypedDict):
     hidden_dim: int | None
     vocabulary_size: int | None
     chunk_size: int | None
+    state_count: int | None
     activation: str | None
     dropout: float | None
     perplexity: Sequence[str] | None
@@ -102,6 +103,7 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
             hidden_dim=given["hidden_dim"],
             vocabulary_size=given["vocabulary_size"],
             chunk_size=given["chunk_size"],
+            state_count=given["state_count"],
             activation=given["activation"],
             dropout=given["dropout"],
         ),

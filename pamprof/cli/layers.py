@@ -18,6 +18,7 @@ from pamprof.cli.options import (
     Layers,
     Match,
     ModelDim,
+    StateCount,
     VocabularySize,
     reporting_errors,
 )
@@ -42,6 +43,7 @@ def layers(
     hidden_dim: HiddenDim = None,
     vocabulary_size: VocabularySize = None,
     chunk_size: ChunkSize = None,
+    state_count: StateCount = None,
     activation: Activation = None,
     json: Json = False,
 ) -> None:
@@ -62,6 +64,7 @@ def layers(
                 hidden_dim=hidden_dim,
                 vocabulary_size=vocabulary_size,
                 chunk_size=chunk_size,
+                state_count=state_count,
                 activation=activation,
             ),
             layers=some_names(layer, "--layer"),
@@ -100,7 +103,8 @@ def layers(
             (
                 fact.title,
                 f"{fact.spec.model_dim}{' complex' if arm.definition.complex_valued else ''}",
-                f"{fact.spec.heads} × {fact.spec.head_dim}",
+                f"{fact.spec.heads} × {fact.spec.head_dim}"
+                + (f", {fact.spec.state_count} states" if fact.spec.state_count > 1 else ""),
                 str(fact.spec.depth),
                 str(fact.spec.hidden_dim),
                 f"{fact.parameter_count:,}",

@@ -36,6 +36,9 @@ Depth = Annotated[int | None, typer.Option(help="Own size of PAM: blocks.")]
 HiddenDim = Annotated[int | None, typer.Option(help="Own size of PAM: complex channels inside the gate unit.")]
 VocabularySize = Annotated[int | None, typer.Option(help="Own size of every arm: tokens of the vocabulary.")]
 ChunkSize = Annotated[int | None, typer.Option(help="Chunk length of PAM as published, tokens. Default: 256.")]
+StateCount = Annotated[
+    int | None, typer.Option("--states", min=1, help="States of a head of PAM. Default: those of the preset, mostly 1.")
+]
 Activation = Annotated[str | None, typer.Option(help="Activation of PAM: modswish (default) or modrelu.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 UsdPerHour = Annotated[

@@ -123,6 +123,7 @@ def _spec(name: str, spec: LayerSpec) -> Iterator[tuple[str, float]]:
     yield f"{name}.head_dim", spec.head_dim
     yield f"{name}.depth", spec.depth
     yield f"{name}.vocabulary_size", spec.vocabulary_size
+    yield f"{name}.state_count", spec.state_count
     if spec.chunk_size is not None:
         yield f"{name}.chunk_size", spec.chunk_size
     if spec.key_value_heads is not None:

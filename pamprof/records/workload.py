@@ -68,6 +68,9 @@ class LayerSpec:
         dropout: Dropout probability in training.
         key_value_heads: Heads of keys and values that groups of query heads share; None where each head has its own.
         state_dtype: Dtype of a recurrent state between steps; None for that of ``PRECISION_POLICY``, float32.
+        state_count: States of a head, K, each with a decay and a phase of its own; 1 where a layer has no more.
+        gate_reads_parts: Whether the protect gate of a complex layer reads [re; im] of its inputs instead of their
+            magnitudes.
         source: Of a layer that is not in the registry, the function that makes it with its arguments, such as
             ``my_layers.py:gru(num_layers=2)``.
         checkpoint: File name and the beginning of the SHA-256 of the weights that the arm runs on; None for initial
@@ -87,6 +90,8 @@ class LayerSpec:
     dropout: float = 0.0
     key_value_heads: int | None = None
     state_dtype: Dtype | None = None
+    state_count: int = 1
+    gate_reads_parts: bool = False
     source: str | None = None
     checkpoint: str | None = None
 
@@ -151,6 +156,8 @@ class Workload:
         # Written only where there is something to say: keys of earlier records stay what they were.
         groups = "" if s.key_value_heads is None else f" G{s.key_value_heads}"
         state = "" if s.state_dtype is None else f" S{s.state_dtype}"
+        states = "" if s.state_count == 1 else f" K{s.state_count}"
+        state += states + (" parts-gate" if s.gate_reads_parts else "")
         source = "" if s.source is None else f" {s.source}"
         weights = "" if s.checkpoint is None else f" {s.checkpoint}"
         return (

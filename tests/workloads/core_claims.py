@@ -327,7 +327,36 @@ def what_the_kernels_cannot_take_is_refused_with_a_sentence() -> None:
             core.fused_core(*arguments, scale=1.0, initial_state=initial_state)
 
 
+def several_states_give_the_recurrence_and_its_gradients() -> None:
+    """Outputs, states and gradients of three states, phases among them; zeros and ones are among the decays."""
+    in_segments = replace(SMALL, segment_chunks=1, gradient_segment_chunks=2)
+    for configuration, chunks, head_dim, dtype, with_states in (
+        (SMALL, 3, 16, torch.float32, True),
+        (SMALL, 1, 16, torch.float32, False),
+        (in_segments, 4, 24, torch.bfloat16, True),
+        (SMALL, 2, 40, torch.float32, True),  # two blocks of channels backward
+    ):
+        case = core_check._Case(
+            configuration=configuration,
+            chunks=chunks,
+            heads=2,  # the first forgets its initial state at once
+            head_dim=head_dim,
+            dtype=dtype,
+            device=CPU,
+            has_initial=with_states,
+            wants_final=with_states,
+            keeps=True,
+            states=3,
+        )
+        result = core_check._check(case)
+        assert len(result.errors) == (8 if with_states else 6), result.errors
+        wrong = {name: found for name, found in result.errors if not found <= LIMITS[dtype]}
+        assert result.fault is None, result.fault
+        assert not wrong, (head_dim, wrong)
+
+
 CLAIMS = (
+    several_states_give_the_recurrence_and_its_gradients,
     any_length_gives_the_recurrence_and_its_gradients,
     segments_in_either_direction_change_nothing,
     more_segments_than_the_scan_takes_at_once_change_nothing,

@@ -101,7 +101,7 @@ def norms(case: object, batch: int, length: int, width: int, heads: int, dtype: 
     for held in (block_norm_backward._HELD_NUMBERS, 0):  # weights in registers, and loaded for every row
         with patch.object(block_norm_backward, "_HELD_NUMBERS", held):
             found = block_norm_backward.gated_norm_backward(
-                total, scale, along, past, by_head, gates[0], gates[3], dtype
+                total, scale, along, past, by_head, gates[0], gates[3], None, dtype
             )
         record("norm_gradient", case, found[0], expected[0])
         record("branch_gradient", case, found[1], expected[1])

@@ -129,7 +129,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a GPU")
     inputs = SimpleNamespace(queries=SimpleNamespace(device=GPU, dtype=torch.bfloat16, shape=planes.shape))
-    inputs.sizes, inputs.initial_state = (1, 2048, 2, 64), None
+    inputs.sizes, inputs.initial_state, inputs.states = (1, 2048, 2, 64), None, 1
     device.inputs = inputs
     monkeypatch.setattr(core_tuning, "random_inputs", lambda *_: inputs)
     monkeypatch.setattr(core_tuning, "multiprocessors", lambda _: 132)

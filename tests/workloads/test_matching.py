@@ -237,7 +237,9 @@ def test_impossible_reference_is_refused_before_any_search():
 
 
 def test_layer_without_presets_or_kinship_says_what_is_missing():
-    with pytest.raises(UsageError, match="layer real_wave has none of the presets tiny, 5m, 10m, 25m, 100m, 1b"):
+    with pytest.raises(
+        UsageError, match="layer real_wave has none of the presets tiny, 5m, 10m, 25m, 100m, 100m-k3, 1b"
+    ):
         run(TRANSFORMER.preset("100m"), ["real_wave"])
 
 

@@ -16,7 +16,8 @@ from pamprof.workloads.layers.pam.recurrence import (
     log_chunked_pam,
     recurrent_pam,
 )
-from pamprof.workloads.layers.recurrent.chunk_core import ChunkCore, core_forward, final_state, turn
+from pamprof.workloads.layers.recurrent.chunks.core import ChunkCore, core_forward, final_state
+from pamprof.workloads.layers.recurrent.chunks.planes import turn
 from tests.workloads.golden import golden
 
 Form = Callable[..., tuple[torch.Tensor, torch.Tensor]]

@@ -61,6 +61,13 @@ class TestInTheInterpreter:
         assert_below(errors, "oracle", 2e-2)
         assert_below(errors, "oracle_unmoved", 1.0)  # the tolerance over the error of a step with one wrong kernel
 
+    def test_several_states_are_those_of_planar_in_every_gradient_and_step(self):
+        errors = measured("tests.workloads.fused_states_cases")
+        assert_below(errors, "train", 1e-5)
+        assert_below(errors, "prefill", 1e-5)
+        assert_below(errors, "decode", 1e-5)
+        assert_below(errors, "decode_rounded", 2e-2)
+
     def test_compiled_steps_trace_whole_and_compute_the_same(self):
         assert_below(measured("tests.workloads.fused_compiled_cases"), "compiled", 1e-6)
 

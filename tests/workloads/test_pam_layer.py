@@ -58,6 +58,7 @@ def test_the_oracle_notices_a_memory_that_forgets_a_hundredth_too_little(monkeyp
     [
         ("100m", "modswish", 100_395_968),
         ("100m", "modrelu", 100_377_536),
+        ("100m-k3", "modswish", 100_543_760),
         ("25m", "modrelu", 26_172_224),
         ("10m", "modrelu", 9_976_908),
         ("5m", "modrelu", 4_985_956),
@@ -68,7 +69,7 @@ def test_parameter_counts_are_the_published_ones(preset: str, activation: str, c
     assert DEFINITION.parameter_count(spec, Scope.MODEL) == count
 
 
-@pytest.mark.parametrize("preset", ["tiny", "5m", "10m", "25m", "100m", "1b"])
+@pytest.mark.parametrize("preset", ["tiny", "5m", "10m", "25m", "100m", "100m-k3", "1b"])
 @pytest.mark.parametrize("implementation", ["published", "planar", "gauss", "complex"])
 def test_parameter_count_is_what_a_built_model_holds(preset: str, implementation: str) -> None:
     spec = DEFINITION.preset(preset)
@@ -96,6 +97,7 @@ def test_forward_flops_reproduce_the_published_table() -> None:
     mix = formulas.loop_work(spec, LENGTH, 256).forward * spec.heads // LENGTH
     dual_mix = formulas.loop_work(spec, LENGTH, LENGTH).forward * spec.heads // LENGTH
     assert (mix, dual_mix) == (970_752, 6_389_760)
+    assert round(forward_mflop_per_token(DEFINITION.preset("100m-k3")), 1) == 367.1
 
 
 def test_training_costs_2_998_times_forward_and_decode_331_mflop() -> None:
@@ -144,6 +146,7 @@ def test_resize_keeps_depth_head_dim_and_ratios() -> None:
         ({"activation": "gelu"}, "activation is 'gelu'; it must be modswish or modrelu"),
         ({"chunk_size": 0}, "chunk_size is 0"),
         ({"dropout": 1.0}, "dropout is 1"),
+        ({"state_count": 0}, "pam state_count is 0; it must be 1 or more"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(change: dict, sentence: str) -> None:

@@ -121,7 +121,7 @@ def test_whole_layer_with_the_published_angles_is_exact() -> None:
     state_dict = {key.removeprefix("w."): value for key, value in arrays.items() if key.startswith("w.")}
     layer = PamLayer.from_qllm2_state_dict(state_dict)
     with torch.no_grad():
-        q, k, v, log_decay = projections(layer, arrays["x"], arrays["rope"], layer.heads)
+        q, k, v, log_decay, _ = projections(layer, arrays["x"], arrays["rope"], layer.heads)
         y, state = log_chunked_pam(q, k, v, log_decay, chunk_size=16)
         y = complex_ops.complex_linear(y.transpose(1, 2).flatten(2), layer.o_proj.weight_real, layer.o_proj.weight_imag)
     torch.testing.assert_close(y, arrays["y_recurrent"], rtol=0, atol=1e-12)

@@ -14,14 +14,16 @@ from pamprof.workloads.layers.real_pam.definition import DEFINITION
 from pamprof.workloads.layers.real_pam.model import RealPamLanguageModel
 
 CPU = torch.device("cpu")
-PRESETS = ["tiny", "5m", "10m", "25m", "100m", "1b"]
+PRESETS = ["tiny", "5m", "10m", "25m", "100m", "100m-k3", "1b"]
 
 
-@pytest.mark.parametrize("activation", ["swish", "relu"])
+@pytest.mark.parametrize(("activation", "states"), [("swish", 1), ("relu", 1), ("swish", 3)])
 @pytest.mark.parametrize("phase", list(Phase))
 @pytest.mark.parametrize(("dtype", "tolerance"), [(Dtype.FLOAT32, 1e-5), (Dtype.BFLOAT16, 2e-2)])
-def test_block_agrees_with_the_naive_recurrence(phase: Phase, dtype: Dtype, tolerance: float, activation: str) -> None:
-    spec = replace(DEFINITION.preset("tiny"), activation=activation)
+def test_block_agrees_with_the_naive_recurrence(
+    phase: Phase, dtype: Dtype, tolerance: float, activation: str, states: int
+) -> None:
+    spec = replace(DEFINITION.preset("tiny"), activation=activation, state_count=states)
     error, _ = DEFINITION.oracle_error(spec, implementation="planar", phase=phase, device=CPU, dtype=dtype, seed=0)
     assert error < tolerance
 
@@ -31,7 +33,7 @@ def test_presets_have_the_parameters_of_pam_within_one_percent(preset: str) -> N
     twin, pam = DEFINITION.preset(preset), PAM.preset(preset)
     ratio = DEFINITION.parameter_count(twin, Scope.MODEL) / PAM.parameter_count(pam, Scope.MODEL)
     assert abs(ratio - 1) <= 0.01
-    assert (twin.depth, twin.head_dim) == (pam.depth, pam.head_dim)
+    assert (twin.depth, twin.head_dim, twin.state_count) == (pam.depth, pam.head_dim, pam.state_count)
     DEFINITION.check(twin)
 
 
@@ -43,13 +45,16 @@ def test_parameter_count_is_what_a_built_model_holds(preset: str) -> None:
         assert sum(p.numel() for p in model.parameters()) == DEFINITION.parameter_count(spec, scope)
 
 
-def test_pieces_then_decode_equal_the_whole() -> None:
-    spec = DEFINITION.preset("tiny")
+@pytest.mark.parametrize("states", [1, 3])
+def test_pieces_then_decode_equal_the_whole(states: int) -> None:
+    spec = replace(DEFINITION.preset("tiny"), state_count=states)
     model = RealPamLanguageModel(spec).double().eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("_scale"):
                 parameter.fill_(1.0)
+            elif name.endswith("phase_proj.weight"):
+                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
     ids = torch.randint(0, spec.vocabulary_size, (2, 150), generator=torch.Generator().manual_seed(0))
     state = model.new_state(2, 150)
     with torch.no_grad():
@@ -62,8 +67,9 @@ def test_pieces_then_decode_equal_the_whole() -> None:
             torch.testing.assert_close(found, logits[:, position], rtol=1e-9, atol=1e-11)
 
 
-def test_state_bytes_are_those_allocated() -> None:
-    spec = DEFINITION.preset("tiny")
+@pytest.mark.parametrize("states", [1, 3])
+def test_state_bytes_are_those_allocated(states: int) -> None:
+    spec = replace(DEFINITION.preset("tiny"), state_count=states)
     expected = DEFINITION.state_byte_count(spec, scope=Scope.MODEL, batch_size=3, context=9, dtype=Dtype.FLOAT32)
     assert RealPamLanguageModel(spec).new_state(3, 9).byte_count() == expected
 

@@ -349,7 +349,7 @@ def test_impossible_sizes_are_refused_with_a_remedy(change, message):
 
 def test_unknown_preset_and_implementation_name_the_known():
     with pytest.raises(
-        UsageError, match="no preset '7m' of layer transformer; presets are tiny, 5m, 10m, 25m, 100m, 1b"
+        UsageError, match="no preset '7m' of layer transformer; presets are tiny, 5m, 10m, 25m, 100m, 100m-k3, 1b"
     ):
         DEFINITION.preset("7m")
     with pytest.raises(UsageError, match="no implementation 'flash' of layer transformer; there is sdpa"):

@@ -87,12 +87,14 @@ class Names:
         return f"{'faster' if len(titles) == 2 else 'fastest'} one of {', '.join(first)} and {last}"
 
     def implementation(self, workload: Workload) -> str:
-        """An arm without its execution: ``PAM planar (bfloat16 state)``."""
+        """An arm without its execution: ``PAM planar (3 states, bfloat16 state)``."""
         title = self.title(workload.spec.layer)
         known = self.layers.get(workload.spec.layer)
         several = known is None or len(known.implementations) > 1
         name = f"{title} {workload.implementation}" if several else title
-        return name if workload.spec.state_dtype is None else f"{name} ({workload.spec.state_dtype} state)"
+        states, dtype = workload.spec.state_count, workload.spec.state_dtype
+        notes = [f"{states} states"] * (states > 1) + ([] if dtype is None else [f"{dtype} state"])
+        return f"{name} ({', '.join(notes)})" if notes else name
 
     def arm(self, workload: Workload) -> str:
         """An arm with its execution: ``PAM planar · compiled``."""

@@ -25,6 +25,7 @@ MAGNITUDE = tl.constexpr(MAGNITUDE_EPSILON)
 DIRECTION = tl.constexpr(DIRECTION_EPSILON)
 NORM = tl.constexpr(NORM_EPSILON)
 LOG2_E = tl.constexpr(math.log2(math.e))
+TURNS_PER_RADIAN = tl.constexpr(0.5 / math.pi)
 
 # Programs that walk over all rows and keep a sum of their own: eight for each multiprocessor of an H100 or H200, the
 # same number everywhere so that sums do not depend on the device. The interpreter runs them in turn.
@@ -123,6 +124,15 @@ def reciprocal_root(x: tl.tensor) -> tl.tensor:
 def sigmoid(x: tl.tensor) -> tl.tensor:
     """1 / (1 + exp(-x))."""
     return reciprocal(1.0 + exp2(x * -LOG2_E))
+
+
+@triton.jit
+def cosine_and_sine(angle: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
+    """Of an angle in radians, to about 1e-6: the special function unit is exact enough within one turn alone."""
+    turns = tl.floor(angle * TURNS_PER_RADIAN + 0.5)
+    # Two parts of 2 pi, the first one exact in few bits.
+    within = angle - turns * 6.28125 - turns * 1.9353071795864769e-3
+    return tl.cos(within), tl.sin(within)
 
 
 @triton.jit

@@ -1,6 +1,7 @@
 """Named sizes of the built-in layers, read from ``presets.csv``: one row a preset and layer, with its source.
 
-The vocabulary of 50,257 is that of GPT-2's tokeniser. An empty cell is a size that the layer does not have.
+The vocabulary of 50,257 is that of GPT-2's tokeniser. An empty cell is a size that the layer does not have,
+an absent one of the last columns what is usual: one state a head, a protect gate that reads magnitudes.
 """
 
 from __future__ import annotations
@@ -50,5 +51,7 @@ def _presets() -> dict[str, dict[str, LayerSpec]]:
                 activation=row["activation"],
                 chunk_size=int(row["chunk_size"]) if row["chunk_size"] else None,
                 key_value_heads=int(row["key_value_heads"]) if row["key_value_heads"] else None,
+                state_count=int(row["state_count"] or 1),
+                gate_reads_parts=row["gate_reads_parts"] == "yes",
             )
     return presets

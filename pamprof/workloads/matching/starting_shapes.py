@@ -28,7 +28,7 @@ def preset_pair(
         untouched, pair = own.preset(preset), layer.preset(preset)
     except UsageError:
         return None  # a layer of another package need not have every preset
-    fields = ("model_dim", "heads", "head_dim", "depth", "hidden_dim")
+    fields = ("model_dim", "heads", "head_dim", "depth", "hidden_dim", "state_count")
     if any(getattr(untouched, field) != getattr(reference, field) for field in fields):
         return None
     return _with_shared_choices(layer, pair, reference)

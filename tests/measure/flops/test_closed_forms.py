@@ -42,7 +42,19 @@ def small(layer: str):
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("layer", BUILT_IN_LAYERS)
 def test_closed_form_equals_the_count_for_every_implementation(layer, phase, scope, length):
-    found, spec = definition(layer), small(layer)
+    assert_closed_forms_equal_the_count(small(layer), phase, scope, length)
+
+
+@pytest.mark.parametrize("length", [8, 37])
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("layer", ["pam", "real_pam"])
+def test_closed_form_of_several_states_equals_the_count(layer, phase, length):
+    spec = replace(small(layer), state_count=3, gate_reads_parts=True)
+    assert_closed_forms_equal_the_count(spec, phase, Scope.LAYER, length)
+
+
+def assert_closed_forms_equal_the_count(spec, phase, scope, length):
+    found = definition(spec.layer)
     for implementation in found.implementations:
         point = {"phase": phase, "scope": scope, "batch_size": 2, "sequence_length": length}
         closed = found.implementation_flop_count(spec, implementation=implementation, dtype=Dtype.FLOAT32, **point)

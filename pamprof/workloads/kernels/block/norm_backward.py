@@ -4,7 +4,7 @@ The gradient of the sum is written twice, in the dtype of the residual stream an
 that no pass is spent on a cast. The scale's gradient is summed by each program over the rows it walks and then over the
 programs, always in the same order.
 
-Axes: N rows (tokens of all sequences), D model_dim, H heads, B batch, T time.
+Axes: N rows (tokens of all sequences), D model_dim, H heads, K states, B batch, T time.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ _HELD_NUMBERS = 96  # of gates' weights in one thread, at most; beyond that they
 @triton.jit
 def _along_gates(
     real: tl.tensor, imag: tl.tensor, along_real: tl.tensor, along_imag: tl.tensor, logits_gradient: tl.tensor,
-    step_weight: tl.tensor, protect_weight: tl.tensor, weights: tl.tensor,
+    step_weight: tl.tensor, protect_weight: tl.tensor, phase_weight: tl.tensor, weights: tl.tensor,
     sizes: tl.tensor, row: tl.tensor, channel: tl.tensor, inside: tl.tensor, rows: tl.tensor, width: tl.tensor,
-    HEADS: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr, BLOCK: tl.constexpr,
+    HEADS: tl.constexpr, READS_PARTS: tl.constexpr, PHASES: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
-    """Adds to the gradient [1, D] of one normed row what comes through both logits; stores the row's moduli."""
+    """Adds to the gradient [1, D] of one normed row what comes through the logits; stores the row's moduli."""
     size, inverse = modulus(real, imag)
     channel = channel[None, :]
     store(sizes + tl.cast(row, tl.int64) * width + channel, size, inside)
@@ -56,12 +57,19 @@ def _along_gates(
         step = tl.load(logits_gradient + head * rows + row)
         gate = tl.load(logits_gradient + (HEADS + head) * rows + row)
         if HOLDS_WEIGHTS:
-            of_real, of_imag, of_size = weights[head]
+            of_head = weights[head]
         else:
-            of_real, of_imag, of_size = gate_weights(step_weight, protect_weight, head, channel, width)
-        along_real += step * of_real
-        along_imag += step * of_imag
-        along_size += gate * of_size
+            of_head = gate_weights(step_weight, protect_weight, phase_weight, head, channel, width, READS_PARTS, PHASES)
+        along_real += step * of_head[0]
+        along_imag += step * of_head[1]
+        if READS_PARTS:
+            along_real += gate * of_head[2]
+            along_imag += gate * of_head[3]
+        else:
+            along_size += gate * of_head[2]
+        for k in tl.static_range(PHASES):
+            phase = tl.load(logits_gradient + ((2 + k) * HEADS + head) * rows + row)
+            along_size += phase * of_head[(4 if READS_PARTS else 3) + k]
     along_size *= inverse
     return along_real + along_size * real, along_imag + along_size * imag
 
@@ -69,10 +77,10 @@ def _along_gates(
 @triton.jit
 def _norm_backward_kernel(
     planes: tl.tensor, scale: tl.tensor, gradient: tl.tensor, residual: tl.tensor, logits_gradient: tl.tensor,
-    step_weight: tl.tensor, protect_weight: tl.tensor,
+    step_weight: tl.tensor, protect_weight: tl.tensor, phase_weight: tl.tensor,
     planes_gradient: tl.tensor, branch_gradient: tl.tensor, scale_gradient: tl.tensor, sizes: tl.tensor,
     rows: tl.tensor, width: tl.tensor,
-    HEADS: tl.constexpr,
+    HEADS: tl.constexpr, READS_PARTS: tl.constexpr, PHASES: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr, HAS_BRANCH: tl.constexpr, HAS_GATES: tl.constexpr, HOLDS_WEIGHTS: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -83,7 +91,9 @@ def _norm_backward_kernel(
     weights = ()  # type: tuple[tuple[tl.tensor, ...], ...]
     if HAS_GATES and HOLDS_WEIGHTS:
         for head in tl.static_range(HEADS):
-            of_head = gate_weights(step_weight, protect_weight, head, channel[None, :], width)
+            of_head = gate_weights(
+                step_weight, protect_weight, phase_weight, head, channel[None, :], width, READS_PARTS, PHASES
+            )
             weights += (of_head,)
     for tile in tl.range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0), num_stages=STAGES):
         row = tile * ROWS + tl.arange(0, ROWS)
@@ -108,7 +118,8 @@ def _norm_backward_kernel(
             tl.static_assert(ROWS == 1)
             along_real, along_imag = _along_gates(
                 real * factor, imag * factor, along_real, along_imag, logits_gradient, step_weight, protect_weight,
-                weights, sizes, tile, channel, inside, rows, width, HEADS, HOLDS_WEIGHTS, BLOCK,
+                phase_weight, weights, sizes, tile, channel, inside, rows, width, HEADS, READS_PARTS, PHASES,
+                HOLDS_WEIGHTS, BLOCK,
             )  # fmt: skip
         aligned = along_real * real + along_imag * imag
         summed += aligned * direction
@@ -133,10 +144,12 @@ def _norm_backward_work(planes: Tensor, residual: Tensor | None) -> OperatorWork
     return OperatorWork(elementwise_flop_count=each * (planes.numel() // 2))
 
 
-def _gated_backward_work(planes: Tensor, residual: Tensor, protect_weight: Tensor) -> OperatorWork:
+def _gated_backward_work(
+    planes: Tensor, residual: Tensor, step_weight: Tensor, protect_weight: Tensor, phase_weight: Tensor | None
+) -> OperatorWork:
     norm = _norm_backward_work(planes, residual)
     channels, width = planes.numel() // 2, planes.shape[-1]
-    products = gate_products(channels // width, width, protect_weight.shape[0])
+    products = gate_products(channels // width, step_weight, protect_weight, phase_weight)
     return OperatorWork(
         matrix_flop_count=products,
         matrix_dense_flop_count=products,
@@ -179,9 +192,10 @@ def _fake_gated(
     logits_gradient: Tensor,
     step_weight: Tensor,
     protect_weight: Tensor,
+    phase_weight: Tensor | None,
     branch_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    del step_weight, protect_weight
+    del step_weight, protect_weight, phase_weight
     sizes = gradient.new_empty((logits_gradient.shape[-1], planes.shape[-1]))
     return *_fake_backward(planes, scale, gradient, residual, branch_dtype), sizes
 
@@ -195,6 +209,7 @@ def gated_norm_backward(
     logits_gradient: Tensor,
     step_weight: Tensor,
     protect_weight: Tensor,
+    phase_weight: Tensor | None,
     branch_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of ``add_norm_gates``, except the two small products for the gates' weights.
@@ -204,9 +219,10 @@ def gated_norm_backward(
         scale: [D].
         gradient: Of the normed row, as far as it does not come through the gates.
         residual: Gradient that reaches the sum past the norm.
-        logits_gradient: Of both logits, float32 [2, H, N], contiguous.
+        logits_gradient: Of both logits, float32 [2, H, N], contiguous; with the phases [2 + K, H, N].
         step_weight: [H, 2 D].
-        protect_weight: [H, D].
+        protect_weight: [H, D], or [H, 2 D].
+        phase_weight: [H K, D]; None for one state.
         branch_dtype: Dtype of the copy of the sum's gradient.
 
     Returns:
@@ -214,7 +230,8 @@ def gated_norm_backward(
         gives the protect weight's.
     """
     sizes = gradient.new_empty((logits_gradient.shape[-1], planes.shape[-1]))
-    gates = (logits_gradient, step_weight.contiguous(), protect_weight.contiguous(), sizes)
+    phases = None if phase_weight is None else phase_weight.contiguous()
+    gates = (logits_gradient, step_weight.contiguous(), protect_weight.contiguous(), phases, sizes)
     return *_launch(planes, scale, gradient, residual, branch_dtype, gates), sizes
 
 
@@ -224,7 +241,7 @@ def _launch(
     gradient: Tensor,
     residual: Tensor | None,
     branch_dtype: torch.dtype | None,
-    gates: tuple[Tensor, ...] | None,
+    gates: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     planes = planes.contiguous()
     width = planes.shape[-1]
@@ -232,7 +249,12 @@ def _launch(
     block = power_of_two(width)
     heads = gates[2].shape[0] if gates else 0
     warps = max(_GATED_WARPS if gates else _PLAIN_WARPS, block // _CHANNELS_PER_WARP)
-    holds = 3 * heads * block <= _HELD_NUMBERS * 32 * warps
+    reads_parts = gates is not None and gates[2].shape[1] > width
+    phases = gates[3].shape[0] // heads if gates is not None and gates[3] is not None else 0
+    held = (3 + reads_parts + phases) * heads * block
+    if phases and held > _HELD_NUMBERS * 32 * warps:
+        warps *= 2
+    holds = held <= _HELD_NUMBERS * 32 * warps
     if gates:
         tile, grid = 1, min(summing_grid(rows), _GATED_PROGRAMS * _GATED_WARPS // warps)
     else:
@@ -245,14 +267,16 @@ def _launch(
         scale,
         gradient.contiguous(),
         planes if residual is None else residual.contiguous(),
-        *(gates[:3] if gates else (scale,) * 3),
+        *(gates[:4] if gates else (scale,) * 4),
         planes_gradient,
         branch_gradient,
         scale_gradient,
-        gates[3] if gates else scale,
+        gates[4] if gates else scale,
         rows,
         width,
         heads,
+        READS_PARTS=reads_parts,
+        PHASES=phases,
         HAS_RESIDUAL=residual is not None,
         HAS_BRANCH=branch_dtype is not None,
         HAS_GATES=gates is not None,

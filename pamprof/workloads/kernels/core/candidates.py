@@ -66,7 +66,7 @@ def candidate_groups(shape: CoreShape, multiprocessors: int) -> tuple[Group, ...
 
     def gradients(best: Configuration) -> Iterator[Configuration]:
         narrow = width <= gradient_block(shape.dtype)
-        for walks in (0, 1) if narrow else (0,):
+        for walks in (0, 1) if narrow and shape.states == 1 else (0,):
             # A pipeline needs a loop: over chunks where the kernel walks, over blocks of channels in a wide head.
             for warps, stages in _LOOPING_GRADIENT_LAUNCHES if walks or not narrow else _GRADIENT_LAUNCHES:
                 yield replace(best, gradient_walks=walks, gradient_warps=warps, gradient_stages=stages)

@@ -3,7 +3,7 @@
 Triton has miscompiled some tile shapes on Hopper GPUs, silently. The comparison runs the very kernels that the call
 would, on the smallest sequence that takes the same branches, forward and backward, with decays of exactly 0 and 1.
 
-Axes: B batch, T time, H heads, d head_dim.
+Axes: B batch, T time, H heads, K states, d head_dim.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ORACLE_CHUNK = 128
+_OF_GATES = ("log_decay gradient", "phase gradient")
 _SHORTER_BY = 5  # tokens that the last chunk lacks
 
-# Relative rms error allowed: of outputs, states and gradients of q, k and v; and of the decay's gradient. In 16 bits an
-# output is rounded once and rests on two rounded operands.
+# Relative rms error allowed: of outputs, states and gradients of q, k and v; and of the gradients of decay and phases.
+# In 16 bits an output is rounded once and rests on two rounded operands.
 TOLERANCES: dict[torch.dtype, tuple[float, float]] = {
     torch.float32: (1e-5, 1e-5),
     torch.float16: (1e-3, 2e-3),
@@ -66,6 +67,7 @@ class _Case:
     has_initial: bool
     wants_final: bool
     keeps: bool
+    states: int
 
 
 _exact: dict[_Case, Configuration] = {}
@@ -163,6 +165,7 @@ def _case(inputs: CoreInputs, configuration: Configuration, *, wants_final: bool
         has_initial=inputs.initial_state is not None,
         wants_final=wants_final,
         keeps=keeps,
+        states=inputs.states,
     )
 
 
@@ -201,7 +204,7 @@ def _fault(case: _Case, errors: tuple[tuple[str, float], ...]) -> str | None:
     wrong = [
         f"{name} is off by {error:.1e}"
         for name, error in errors
-        if not error <= (decay_allowed if name == "log_decay gradient" else allowed)  # true for NaN as well
+        if not error <= (decay_allowed if name in _OF_GATES else allowed)  # true for NaN as well
     ]
     return ", ".join(wrong) or None
 
@@ -216,15 +219,17 @@ def _errors(case: _Case, generator: torch.Generator) -> tuple[tuple[str, float],
     def given(tensor: Tensor) -> Tensor:
         return tensor.to(case.device, case.dtype)
 
+    axes = (1, heads) if case.states == 1 else (1, heads, case.states)
     qkv = given(random(1, length, 2, 3, heads, dim))
-    log_decay = -0.1 * torch.rand((1, heads, length), generator=generator) ** 2
-    log_decay[:, :, length // 2] = -torch.inf
-    log_decay[:, 0, 0] = -torch.inf
-    log_decay[:, :, length // 3] = 0.0
+    log_decay = -0.1 * torch.rand((*axes, length), generator=generator) ** 2
+    log_decay[..., length // 2] = -torch.inf
+    log_decay[:, 0, ..., 0] = -torch.inf
+    log_decay[..., length // 3] = 0.0
     log_decay = log_decay.to(case.device)
-    state = random(1, heads, dim, 2 * dim).to(case.device) if case.has_initial else None
+    phases = (3 * random(*axes, length)).to(case.device) if case.states > 1 else None
+    state = random(*axes, dim, 2 * dim).to(case.device) if case.has_initial else None
     output_gradient = given(random(1, length, 2, heads, dim))
-    final_gradient = random(1, heads, dim, 2 * dim).to(case.device) if case.wants_final else None
+    final_gradient = random(*axes, dim, 2 * dim).to(case.device) if case.wants_final else None
 
     inputs = CoreInputs(
         queries=qkv[:, :, :, 0],
@@ -233,16 +238,19 @@ def _errors(case: _Case, generator: torch.Generator) -> tuple[tuple[str, float],
         log_decay=log_decay,
         initial_state=state,
         scale=dim**-0.5,
+        coefficients=None if phases is None else torch.stack((phases.cos(), phases.sin())),
     )
     output, final, kept = launch_forward(inputs, case.configuration, wants_final=case.wants_final, keeps=case.keeps)
-    exact = _oracle(qkv, log_decay, state, output_gradient, final_gradient, differentiates=case.keeps)
+    exact = _oracle(qkv, log_decay, state, phases, (output_gradient, final_gradient), differentiates=case.keeps)
     found = {"output": output, "final state": final}
     if case.keeps:
         gradient, decay_gradient, initial_gradient = launch_backward(
             inputs, case.configuration, kept, output_gradient, final_gradient, wants_initial=case.has_initial
         )
         found |= dict(zip(("q gradient", "k gradient", "v gradient"), gradient.unbind(3), strict=True))
-        found |= {"log_decay gradient": decay_gradient, "initial state gradient": initial_gradient}
+        found |= {"initial state gradient": initial_gradient}
+        names = ("log_decay gradient",) if phases is None else ("log_decay gradient", "phase gradient")
+        found |= dict(zip(names, decay_gradient.view(len(names), *axes, length), strict=True))
     return tuple(
         (name, float((tensor.cpu().double() - exact[name]).norm() / exact[name].norm()))
         for name, tensor in found.items()
@@ -254,8 +262,8 @@ def _oracle(
     qkv: Tensor,
     log_decay: Tensor,
     state: Tensor | None,
-    output_gradient: Tensor,
-    final_gradient: Tensor | None,
+    phases: Tensor | None,
+    seeds: tuple[Tensor, Tensor | None],
     *,
     differentiates: bool,
 ) -> dict[str, Tensor]:
@@ -264,13 +272,19 @@ def _oracle(
     On the CPU: the derivative of a graph on the GPU would wait for the very backward pass this may be called from.
     """
     qkv, log_decay = (tensor.cpu().double().requires_grad_(True) for tensor in (qkv, log_decay))
-    initial = None
+    output_gradient, final_gradient = seeds
+    initial = coefficients = None
     with torch.enable_grad():
         q, k, v = (torch.complex(*part.unbind(2)).transpose(1, 2) for part in qkv.unbind(3))
         if state is not None:
             state = state.cpu().double().requires_grad_(True)
             initial = torch.complex(*state.chunk(2, -1)).mT
-        complex_output, complex_final = chunked_pam(q, k, v, log_decay.exp(), initial, chunk_size=_ORACLE_CHUNK)
+        if phases is not None:
+            phases = phases.cpu().double().requires_grad_(True)
+            coefficients = torch.polar(torch.ones_like(phases), phases)
+        complex_output, complex_final = chunked_pam(
+            q, k, v, log_decay.exp(), initial, chunk_size=_ORACLE_CHUNK, coefficients=coefficients
+        )
         output = torch.view_as_real(complex_output).permute(0, 2, 4, 1, 3)
         final = torch.cat((complex_final.mT.real, complex_final.mT.imag), -1)
     exact = {"output": output.detach(), "final state": final.detach()}
@@ -278,8 +292,9 @@ def _oracle(
         objective = (output * output_gradient.cpu().double()).sum()
         if final_gradient is not None:
             objective = objective + (final * final_gradient.cpu().double()).sum()
-        wanted = [qkv, log_decay] if state is None else [qkv, log_decay, state]
-        gradient, decay_gradient, *rest = torch.autograd.grad(objective, wanted)
+        leaves = {"log_decay gradient": log_decay, "initial state gradient": state, "phase gradient": phases}
+        given = {name: leaf for name, leaf in leaves.items() if leaf is not None}
+        gradient, *rest = torch.autograd.grad(objective, [qkv, *given.values()])
         exact |= dict(zip(("q gradient", "k gradient", "v gradient"), gradient.unbind(3), strict=True))
-        exact |= {"log_decay gradient": decay_gradient, **dict(zip(("initial state gradient",), rest, strict=False))}
+        exact |= dict(zip(given, rest, strict=True))
     return exact

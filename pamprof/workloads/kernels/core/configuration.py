@@ -95,6 +95,7 @@ class CoreShape:
         head_dim: d.
         dtype: Of queries, keys and values.
         differentiates: Whether a backward call follows.
+        states: K.
     """
 
     batch_size: int
@@ -103,6 +104,7 @@ class CoreShape:
     head_dim: int
     dtype: torch.dtype
     differentiates: bool = False
+    states: int = 1
 
 
 def padded(head_dim: int) -> int:
@@ -122,7 +124,7 @@ def _parts(length: int, chunk: int, segment_chunks: int) -> int:
 
 def fits_hopper(shape: CoreShape) -> bool:
     """Whether ``hopper_output_kernel`` is for such heads."""
-    return shape.dtype == torch.bfloat16 and shape.head_dim == 64
+    return shape.dtype == torch.bfloat16 and shape.head_dim == 64 and shape.states == 1
 
 
 def choose_configuration(
@@ -141,13 +143,15 @@ def choose_configuration(
     chunk = 16 if single else 64
     # Heads wider than a tile of 64 spill what four warps cannot hold.
     warps = 8 if width > 64 and not single else 4
+    several = shape.states > 1 and not single
     base = Configuration(
         chunk=chunk,
-        value_block=min(width, 16 if single and width > 64 else 32),
+        # Of several states no program holds one beside the scores, so that a whole head fits and scores are made once.
+        value_block=min(width, 16 if single and width > 64 else 64 if several else 32),
         segment_chunks=WHOLE,
-        output_warps=warps,
+        output_warps=8 if several else warps,  # four spill the complex weights of a chunk's pairs
         # With two the loads of a chunk are issued only when the one before is done, and nothing hides them.
-        output_stages=2 if single or width > 64 else 3,
+        output_stages=2 if single or width > 64 or shape.states > 1 else 3,
         state_warps=warps,
         state_stages=2 if single else 3,
         gradient_segment_chunks=WHOLE,
@@ -161,7 +165,7 @@ def choose_configuration(
     return replace(
         base,
         segment_chunks=filling_segment(programs, chunks, multiprocessors),
-        gradient_segment_chunks=filling_gradient_segment(programs, chunks, multiprocessors),
+        gradient_segment_chunks=filling_gradient_segment(programs * shape.states, chunks, multiprocessors),
     )
 
 

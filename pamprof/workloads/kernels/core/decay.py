@@ -70,12 +70,18 @@ def decay_gradient_kernel(
     changes: tl.tensor,
     passing: tl.tensor,
     gradient: tl.tensor,
+    phase_gradient: tl.tensor,
     length: tl.tensor,
     chunks: tl.tensor,
+    BLOCKS: tl.constexpr,
     CHUNK: tl.constexpr,
     GROUP: tl.constexpr,
 ) -> None:
-    """The gradient of log decays [R, T] from what ``gradient_kernel`` left [3, R, N C] and passed [R, N]."""
+    """The gradient of log decays [R, T] from what ``gradient_kernel`` left [3, R, N C] and passed [R, N].
+
+    Of several states, each a row, ``mixed_gradient_kernel`` left [3 + 3 BLOCKS, R, N C] instead, and the gradient of
+    the phases [R, T] is made from them besides; BLOCKS is 0 for one state.
+    """
     groups = tl.cdiv(chunks, GROUP)
     row = (tl.program_id(0) // groups).to(tl.int64)
     chunk = tl.program_id(0) % groups * GROUP + tl.arange(0, GROUP)
@@ -84,7 +90,18 @@ def decay_gradient_kernel(
     all_places = tl.num_programs(0) // groups * chunks * CHUNK
     place = changes + row * chunks * CHUNK + time
     reads = tl.load(place, mask=inside, other=0.0) + tl.load(place + all_places, mask=inside, other=0.0)
-    change = tl.load(place + 2 * all_places, mask=inside, other=0.0) - reads
+    if BLOCKS == 0:
+        left = tl.load(place + 2 * all_places, mask=inside, other=0.0)
+    else:
+        turning = tl.load(place + 2 * all_places, mask=inside, other=0.0)
+        left = tl.zeros([GROUP, CHUNK], tl.float32)
+        for block in tl.static_range(BLOCKS):
+            outside = place + (3 + 3 * block) * all_places
+            left += tl.load(outside, mask=inside, other=0.0)
+            reads += tl.load(outside + all_places, mask=inside, other=0.0)
+            turning += tl.load(outside + 2 * all_places, mask=inside, other=0.0)
+        tl.store(phase_gradient + row * length + time, turning, mask=inside)
+    change = left - reads
     # A decay lies between what was written before it and what is read from it on.
     total = tl.sum(reads, 1) + tl.load(passing + row * chunks + chunk, mask=chunk < chunks, other=0.0)
     total = total[:, None] + tl.cumsum(change, 1) - change

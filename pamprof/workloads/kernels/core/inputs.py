@@ -1,6 +1,6 @@
 """What the core's kernels read, in both directions, and whether anything is held between chunks.
 
-Axes: B batch, T time, H heads, d head_dim, R = B · H rows.
+Axes: B batch, T time, H heads, K states, d head_dim, R = B · H rows.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ class CoreInputs:
         queries: [B, T, 2, H, d], last axis contiguous, in bfloat16, float16 or float32.
         keys: The same, with the same strides.
         values: The same, with the same strides.
-        log_decay: float32 [B, H, T], contiguous.
-        initial_state: float32 [B, H, d, 2 d], contiguous, or None for zeros.
+        log_decay: float32 [B, H, T], contiguous; of several states [B, H, K, T].
+        initial_state: float32 [B, H, d, 2 d], contiguous, or None for zeros; [B, H, K, d, 2 d].
         scale: Factor of the outputs.
+        coefficients: What the reads of several states are multiplied by, real and imaginary parts, float32
+            [2, B, H, K, T], contiguous; None for one state.
     """
 
     queries: Tensor
@@ -35,6 +37,22 @@ class CoreInputs:
     log_decay: Tensor
     initial_state: Tensor | None
     scale: float
+    coefficients: Tensor | None = None
+
+    @property
+    def states(self) -> int:
+        """K."""
+        return 1 if self.coefficients is None else self.coefficients.shape[3]
+
+    @property
+    def state_rows(self) -> int:
+        """R K."""
+        return self.log_decay.shape[:-1].numel()
+
+    @property
+    def turns(self) -> tuple[Tensor | None, Tensor | None]:
+        """Real and imaginary parts of the coefficients, None for one state."""
+        return (None, None) if self.coefficients is None else (self.coefficients[0], self.coefficients[1])
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -43,9 +61,9 @@ class CoreInputs:
         return batch_size, length, heads, head_dim
 
     def state(self, *between: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Room for states [R, *between, d, 2 d]."""
-        batch_size, _, heads, head_dim = self.sizes
-        return self.queries.new_empty((batch_size * heads, *between, head_dim, 2 * head_dim), dtype=dtype)
+        """Room for states [R K, *between, d, 2 d]."""
+        head_dim = self.sizes[3]
+        return self.queries.new_empty((self.state_rows, *between, head_dim, 2 * head_dim), dtype=dtype)
 
 
 def head_step(*planes: Tensor) -> int:

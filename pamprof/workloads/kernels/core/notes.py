@@ -38,6 +38,7 @@ def core_notes(workload: Workload, device: torch.device) -> KernelNotes:
         head_dim=workload.spec.head_dim,
         dtype=torch.float32 if workload.dtype is Dtype.FLOAT32 else torch.bfloat16,
         differentiates=workload.phase is Phase.TRAIN,
+        states=workload.spec.state_count,
     )
     results = check_results()
     wanted = configuration_for(shape, device)

@@ -2,7 +2,7 @@
 
 The configuration is an argument, as plain numbers: what a call does follows from its arguments alone.
 
-Axes: B batch, T time, H heads, d head_dim, R = B · H rows, N chunks.
+Axes: B batch, T time, H heads, K states, d head_dim, R = B · H rows, N chunks.
 """
 
 from __future__ import annotations
@@ -35,25 +35,31 @@ def _fake_forward(
     v: Tensor,
     log_decay: Tensor,
     initial_state: Tensor | None,
+    coefficients: Tensor | None,
     scale: float,
     wants_final: bool,
     keeps: bool,
     configuration: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    batch_size, length, _, heads, dim = q.shape
-    inputs = CoreInputs(queries=q, keys=k, values=v, log_decay=log_decay, initial_state=initial_state, scale=scale)
+    length, dim = q.shape[1], q.shape[-1]
+    inputs = _inputs((q, k, v), log_decay, initial_state, coefficients, scale)
     chosen = Configuration.of(configuration)
-    final = log_decay.new_empty((batch_size, heads, dim, 2 * dim) if wants_final else (0,))
+    final = log_decay.new_empty((*log_decay.shape[:-1], dim, 2 * dim) if wants_final else (0,))
     chunks = -(-length // chosen.chunk)
     stored = keeps and keeps_states(inputs, chosen)
-    kept = q.new_empty((batch_size * heads, chunks, dim, 2 * dim) if stored else (0,))
+    kept = q.new_empty((inputs.state_rows, chunks, dim, 2 * dim) if stored else (0,))
     return q.new_empty(q.shape), final, kept
 
 
 def _forward_work(
-    q: Tensor, initial_state: Tensor | None, wants_final: bool, keeps: bool, configuration: Sequence[int]
+    q: Tensor,
+    initial_state: Tensor | None,
+    coefficients: Tensor | None,
+    wants_final: bool,
+    keeps: bool,
+    configuration: Sequence[int],
 ) -> OperatorWork:
-    shape, chosen = _shape(q), Configuration.of(configuration)
+    shape, chosen = _shape(q, coefficients), Configuration.of(configuration)
     moved = forward_byte_count(
         shape, chosen, keeps=keeps, has_initial=initial_state is not None, wants_final=wants_final
     )
@@ -67,13 +73,14 @@ def core_forward(
     v: Tensor,
     log_decay: Tensor,
     initial_state: Tensor | None,
+    coefficients: Tensor | None,
     scale: float,
     wants_final: bool,
     keeps: bool,
     configuration: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs, final state and kept states; what is not wanted is an empty tensor."""
-    inputs = CoreInputs(queries=q, keys=k, values=v, log_decay=log_decay, initial_state=initial_state, scale=scale)
+    inputs = _inputs((q, k, v), log_decay, initial_state, coefficients, scale)
     usable = ensure_exact(inputs, Configuration.of(configuration), wants_final=wants_final, keeps=keeps)
     output, final, kept = launch_forward(inputs, usable, wants_final=wants_final, keeps=keeps)
     return output, log_decay.new_empty(0) if final is None else final, q.new_empty(0) if kept is None else kept
@@ -85,6 +92,7 @@ def _fake_backward(
     v: Tensor,
     log_decay: Tensor,
     initial_state: Tensor | None,
+    coefficients: Tensor | None,
     kept: Tensor,
     output_gradient: Tensor,
     final_gradient: Tensor | None,
@@ -94,18 +102,20 @@ def _fake_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     del k, v, initial_state, kept, output_gradient, final_gradient, scale, configuration
     batch_size, length, _, heads, dim = q.shape
-    initial = log_decay.new_empty((batch_size, heads, dim, 2 * dim) if wants_initial else (0,))
-    return q.new_empty((batch_size, length, 2, 3, heads, dim)), log_decay.new_empty(log_decay.shape), initial
+    initial = log_decay.new_empty((*log_decay.shape[:-1], dim, 2 * dim) if wants_initial else (0,))
+    decay_shape = log_decay.shape if coefficients is None else (2, *log_decay.shape)
+    return q.new_empty((batch_size, length, 2, 3, heads, dim)), log_decay.new_empty(decay_shape), initial
 
 
 def _backward_work(
     q: Tensor,
     initial_state: Tensor | None,
+    coefficients: Tensor | None,
     final_gradient: Tensor | None,
     wants_initial: bool,
     configuration: Sequence[int],
 ) -> OperatorWork:
-    shape, chosen = _shape(q), Configuration.of(configuration)
+    shape, chosen = _shape(q, coefficients), Configuration.of(configuration)
     work = backward_work(
         shape,
         chosen,
@@ -123,6 +133,7 @@ def core_backward(
     v: Tensor,
     log_decay: Tensor,
     initial_state: Tensor | None,
+    coefficients: Tensor | None,
     kept: Tensor,
     output_gradient: Tensor,
     final_gradient: Tensor | None,
@@ -130,8 +141,11 @@ def core_backward(
     wants_initial: bool,
     configuration: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of queries, keys and values together, of log decay and of the initial state (empty if not wanted)."""
-    inputs = CoreInputs(queries=q, keys=k, values=v, log_decay=log_decay, initial_state=initial_state, scale=scale)
+    """Gradients of queries, keys and values together, of log decay and of the initial state (empty if not wanted).
+
+    Of several states the second is [2, B, H, K, T], of log decays and of the phases of the coefficients.
+    """
+    inputs = _inputs((q, k, v), log_decay, initial_state, coefficients, scale)
     wanted = Configuration.of(configuration)
     usable = ensure_exact(inputs, wanted, wants_final=final_gradient is not None, keeps=True)
     gradient, decay_gradient, initial_gradient = launch_backward(
@@ -145,6 +159,32 @@ def core_backward(
     return gradient, decay_gradient, log_decay.new_empty(0) if initial_gradient is None else initial_gradient
 
 
-def _shape(q: Tensor) -> CoreShape:
+def _inputs(
+    parts: tuple[Tensor, Tensor, Tensor],
+    log_decay: Tensor,
+    initial_state: Tensor | None,
+    coefficients: Tensor | None,
+    scale: float,
+) -> CoreInputs:
+    q, k, v = parts
+    return CoreInputs(
+        queries=q,
+        keys=k,
+        values=v,
+        log_decay=log_decay,
+        initial_state=initial_state,
+        scale=scale,
+        coefficients=coefficients,
+    )
+
+
+def _shape(q: Tensor, coefficients: Tensor | None) -> CoreShape:
     batch_size, length, _, heads, head_dim = q.shape
-    return CoreShape(batch_size=batch_size, length=length, heads=heads, head_dim=head_dim, dtype=q.dtype)
+    return CoreShape(
+        batch_size=batch_size,
+        length=length,
+        heads=heads,
+        head_dim=head_dim,
+        dtype=q.dtype,
+        states=1 if coefficients is None else coefficients.shape[3],
+    )

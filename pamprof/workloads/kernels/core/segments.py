@@ -1,6 +1,6 @@
 """Launch what comes before outputs and gradients: the decay in chunks, what segments write, and what each begins with.
 
-Axes: B batch, T time, H heads, d head_dim, R = B · H rows, N chunks, M segments.
+Axes: B batch, T time, H heads, d head_dim, R = B · H rows, N chunks, M segments; of K states R = B · H · K.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ DECAY_WARPS = 4
 
 def decay_in_chunks(inputs: CoreInputs, chunk: int) -> Tensor:
     """What ``decay_kernel`` writes, in its order: float32 [4, R, N C]."""
-    batch_size, length, heads, _ = inputs.sizes
-    rows, chunks = batch_size * heads, triton.cdiv(length, chunk)
+    length, rows = inputs.sizes[1], inputs.state_rows
+    chunks = triton.cdiv(length, chunk)
     decay = inputs.log_decay.new_empty((4, rows, chunks * chunk))
     decay_kernel[rows * triton.cdiv(chunks, DECAY_GROUP),](
         inputs.log_decay, *decay, length, chunks, CHUNK=chunk, GROUP=DECAY_GROUP, num_warps=DECAY_WARPS
@@ -89,12 +89,12 @@ def launch_state(
     chunks = triton.cdiv(length, configuration.chunk)
     keys, values = sources
     segment_chunks = configuration.gradient_segment_chunks if reverse else configuration.segment_chunks
-    rows = len(inputs.log_decay) * heads
     block = configuration.value_block
-    state_kernel[rows * segments * triton.cdiv(head_dim, block),](
+    state_kernel[inputs.state_rows * segments * triton.cdiv(head_dim, block),](
         keys,
         values,
         *decay[2:],
+        *inputs.turns,
         entering,
         kept,
         ending,
@@ -105,6 +105,7 @@ def launch_state(
         *keys.stride()[:4],
         *values.stride()[:4],
         heads,
+        STATES=inputs.states,
         HEAD_DIM=head_dim,
         HEAD_STEP=head_step(keys, values),
         BLOCK_D=padded(head_dim),

@@ -5,7 +5,10 @@ scan over segments, then every segment from the state it begins with. In reverse
 the state from the end to the beginning, with queries for keys and output gradients for values.
 
 States are [d_k, 2 d_v], planes side by side: the transpose of S in y = S q, as the planar layers keep it.
-Axes: R = B · H rows, N chunks, M segments, C chunk, d head_dim.
+Several states of a head have a row each, and read the keys and values of their head. In reverse what they read is
+turned back by their coefficients.
+
+Axes: R = B · H rows, or B · H · K of K states, N chunks, M segments, C chunk, d head_dim.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import triton.language as tl
 from pamprof.workloads.kernels.core.tiles import (
     add_product,
     joined,
+    load_coefficient,
     load_joined,
     load_planes,
     load_state,
@@ -23,16 +27,20 @@ from pamprof.workloads.kernels.core.tiles import (
     parted,
     rounded,
     store_state,
+    turned_back,
     write_to_state,
+    write_weighted,
 )
 
 
 @triton.jit(do_not_specialize=["length", "segment_chunks"])
-def state_kernel(
+def state_kernel(  # noqa: PLR0912, PLR0915 - one program, read from top to bottom
     keys: tl.tensor,
     values: tl.tensor,
     from_start: tl.tensor,
     to_end: tl.tensor,
+    cosine: tl.tensor,
+    sine: tl.tensor,
     entering: tl.tensor,
     kept: tl.tensor,
     ending: tl.tensor,
@@ -49,6 +57,7 @@ def state_kernel(
     values_plane: tl.tensor,
     values_head: tl.tensor,
     heads: tl.tensor,
+    STATES: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     HEAD_STEP: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -72,8 +81,10 @@ def state_kernel(
     first = (program % blocks) * BLOCK_V
     segment = program // blocks % segments
     row = (program // blocks // segments).to(tl.int64)
-    keys += of_row(row, heads, keys_batch, keys_head, HEAD_STEP)
-    values += of_row(row, heads, values_batch, values_head, HEAD_STEP)
+    of_head = row if STATES == 1 else row // STATES
+    keys += of_row(of_head, heads, keys_batch, keys_head, HEAD_STEP)
+    values += of_row(of_head, heads, values_batch, values_head, HEAD_STEP)
+    turns: tl.constexpr = REVERSED and STATES > 1
     state_size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
     place = row * segments + segment
     descends: tl.constexpr = REVERSED == KEEPS
@@ -101,10 +112,18 @@ def state_kernel(
         weight = tl.load(from_start + token) * scale if REVERSED else tl.load(to_end + token)
         k_real, k_imag = load_planes(keys, start, length, keys_time, keys_plane, 0, HEAD_DIM, CHUNK, BLOCK_D)
         v = load_joined(values, start, length, values_time, values_plane, first, HEAD_DIM, CHUNK, BLOCK_V)
-        if KEEPS:
+        if turns:
+            turn_real, turn_imag = load_coefficient(cosine, sine, row, start, length, CHUNK)
+            if not KEEPS:
+                weight *= all_through
+            v = rounded(turned_back(v, turn_real * weight, turn_imag * weight), v.dtype)
+        elif not KEEPS:
+            v = rounded(v.to(tl.float32) * (weight * all_through)[:, None], v.dtype)
+        if KEEPS and turns:
+            state = write_weighted(state, through, k_real, k_imag, v, PRECISION)
+        elif KEEPS:
             state = write_to_state(state, through, k_real, k_imag, v, weight, PRECISION)
         else:
-            v = rounded(v.to(tl.float32) * (weight * all_through)[:, None], v.dtype)
             state = add_product(state, tl.trans(k_real), v, PRECISION)
             turned = add_product(turned, tl.trans(k_imag), v, PRECISION)
         all_through *= through

@@ -164,6 +164,18 @@ def load_state(
 
 
 @triton.jit
+def load_joined_state(
+    base: tl.tensor, first_value: tl.tensor, HEAD_DIM: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr
+) -> tl.tensor:
+    """The reverse of ``store_state``, in the dtype it is kept in: [HEIGHT, 2 WIDTH]."""
+    row = tl.arange(0, HEIGHT)[:, None]
+    column = tl.arange(0, 2 * WIDTH)[None, :]
+    value = first_value + column % WIDTH
+    place = base + row * (2 * HEAD_DIM) + column // WIDTH * HEAD_DIM + value
+    return tl.load(place, mask=(row < HEAD_DIM) & (value < HEAD_DIM), other=0.0)
+
+
+@triton.jit
 def store_state(base: tl.tensor, state: tl.tensor, first_value: tl.tensor, HEAD_DIM: tl.constexpr) -> None:
     """All key channels and some value channels of a state, joined, rounded to the dtype it is kept in."""
     width: tl.constexpr = state.shape[1] // 2
@@ -195,6 +207,24 @@ def pair_weight(since: tl.tensor, cut: tl.tensor, since_written: tl.tensor, WRIT
 
 
 @triton.jit
+def load_coefficient(
+    cosine: tl.tensor, sine: tl.tensor, row: tl.tensor, start: tl.tensor, length: tl.tensor, CHUNK: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor]:
+    """What a state's reads of one chunk are multiplied by, [R K, T] each; ``row`` is the state's."""
+    time = start + tl.arange(0, CHUNK)
+    place = row * length + time
+    return tl.load(cosine + place, mask=time < length, other=0.0), tl.load(sine + place, mask=time < length, other=0.0)
+
+
+@triton.jit
+def turned_back(tile: tl.tensor, real: tl.tensor, imag: tl.tensor) -> tl.tensor:
+    """Rows [C, 2 W], planes joined, times the conjugate of a number for each; float32."""
+    tile_real, tile_imag = parted(tile.to(tl.float32))
+    real, imag = real[:, None], imag[:, None]
+    return joined(real * tile_real + imag * tile_imag, real * tile_imag - imag * tile_real)
+
+
+@triton.jit
 def write_to_state(
     state: tl.tensor,
     through: tl.tensor,
@@ -206,6 +236,19 @@ def write_to_state(
 ) -> tl.tensor:
     """State [d_k, 2 d_v] decayed by ``through``, plus conj(keys)^T @ (weight · values) of one chunk, planes joined."""
     values = rounded(values.to(tl.float32) * weight[:, None], values.dtype)
+    return write_weighted(state, through, keys_real, keys_imag, values, PRECISION)
+
+
+@triton.jit
+def write_weighted(
+    state: tl.tensor,
+    through: tl.tensor,
+    keys_real: tl.tensor,
+    keys_imag: tl.tensor,
+    values: tl.tensor,
+    PRECISION: tl.constexpr,
+) -> tl.tensor:
+    """``write_to_state`` of values that were weighted before."""
     nothing = tl.zeros(state.shape, tl.float32)
     real, imag = parted(add_product(nothing, tl.trans(keys_imag), values, PRECISION))
     return add_product(state * through + joined(imag, -real), tl.trans(keys_real), values, PRECISION)

@@ -124,7 +124,9 @@ def random_inputs(shape: CoreShape, device: torch.device) -> CoreInputs:
     """Random planes of ``shape``, views of one joint tensor, with decays of a state that holds some hundred tokens."""
     size = (shape.batch_size, shape.length, 2, 3, shape.heads, shape.head_dim)
     parts = torch.randn(size, device=device, dtype=shape.dtype).unbind(3)
-    log_decay = -0.02 * torch.rand((shape.batch_size, shape.heads, shape.length), device=device)
+    axes = (shape.batch_size, shape.heads, *((shape.states,) if shape.states > 1 else ()), shape.length)
+    log_decay = -0.02 * torch.rand(axes, device=device)
+    phases = torch.rand(axes, device=device)
     return CoreInputs(
         queries=parts[0],
         keys=parts[1],
@@ -132,6 +134,7 @@ def random_inputs(shape: CoreShape, device: torch.device) -> CoreInputs:
         log_decay=log_decay,
         initial_state=None,
         scale=shape.head_dim**-0.5,
+        coefficients=torch.stack((phases.cos(), phases.sin())) if shape.states > 1 else None,
     )
 
 

@@ -1,6 +1,6 @@
 """Linear maps of a decoded token as one kernel: with a residual or a bias, or with the norm and the gates before it.
 
-Axes: B batch, D model_dim, H heads, I = H d, K inputs, N outputs.
+Axes: B batch, D model_dim, H heads, I = H d, K inputs (in the shape of logits K states), N outputs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from pamprof.workloads.kernels.block.norm import ADD_FLOPS, NORM_FLOPS
-from pamprof.workloads.kernels.block.norm_gates import SIZE_FLOPS, gate_products
+from pamprof.workloads.kernels.block.norm_gates import SIZE_FLOPS, gate_products, logit_planes, phase_gates
 from pamprof.workloads.kernels.decode.tiles import (
     channels,
     input_tile,
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 @triton.jit
 def _logits_of_heads(
     head: tl.tensor, x: tl.tensor, scale: tl.tensor, step_weight: tl.tensor, step_bias: tl.tensor, dt_bias: tl.tensor,
-    protect_weight: tl.tensor, protect_bias: tl.tensor, logits: tl.tensor, inputs: tl.tensor, heads: tl.tensor,
-    STEPS: tl.constexpr, HEADS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+    protect_weight: tl.tensor, protect_bias: tl.tensor, phase_weight: tl.tensor, phase_bias: tl.tensor,
+    logits: tl.tensor, inputs: tl.tensor, heads: tl.tensor,
+    READS_PARTS: tl.constexpr, PHASES: tl.constexpr, STEPS: tl.constexpr, HEADS: tl.constexpr, BLOCK: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Both gate logits of some heads of one row. The modulus of a normed channel needs the row's factor first."""
+    """The logits of some heads of one row, and their phases. A modulus of a normed channel needs the row's factor."""
     inside = head < heads
     head = tl.minimum(head, heads - 1)  # past the end the last head is computed again and not stored
     shift = tl.load(step_bias + head).to(tl.float32) + tl.load(dt_bias + head).to(tl.float32)
@@ -51,6 +53,9 @@ def _logits_of_heads(
     reciprocal = row_factor(powers, inputs)[:, None]
     steps = tl.zeros((HEADS, BLOCK), tl.float32)
     gates = tl.zeros((HEADS, BLOCK), tl.float32)
+    phases = ()  # type: tuple[tl.tensor, ...]
+    for _ in tl.static_range(PHASES):
+        phases += (tl.zeros((HEADS, BLOCK), tl.float32),)
     for step in tl.static_range(STEPS):
         channel = channels(step, HEADS, BLOCK)
         within = channel < inputs
@@ -60,12 +65,26 @@ def _logits_of_heads(
         of_step = step_weight + head[:, None] * (2 * inputs) + channel
         steps += real * tl.load(of_step, mask=within, other=0.0).to(tl.float32)
         steps += imag * tl.load(of_step + inputs, mask=within, other=0.0).to(tl.float32)
-        of_size = tl.load(protect_weight + head[:, None] * inputs + channel, mask=within, other=0.0).to(tl.float32)
-        size, _ = modulus(real, imag)
-        gates += size * of_size
+        if READS_PARTS:
+            size, _ = modulus(real, imag)
+            of_gate = protect_weight + head[:, None] * (2 * inputs) + channel
+            gates += real * tl.load(of_gate, mask=within, other=0.0).to(tl.float32)
+            gates += imag * tl.load(of_gate + inputs, mask=within, other=0.0).to(tl.float32)
+        else:
+            of_size = tl.load(protect_weight + head[:, None] * inputs + channel, mask=within, other=0.0).to(tl.float32)
+            size, _ = modulus(real, imag)
+            gates += size * of_size
+        more = ()  # type: tuple[tl.tensor, ...]
+        for k in tl.static_range(PHASES):
+            of_phase = phase_weight + (head[:, None] * PHASES + k) * inputs + channel
+            more += (phases[k] + size * tl.load(of_phase, mask=within, other=0.0).to(tl.float32),)
+        phases = more
     target = logits + tl.program_id(1) * heads + head
     tl.store(target, tl.sum(steps, axis=1) + shift, mask=inside)
     tl.store(target + tl.num_programs(1) * heads, tl.sum(gates, axis=1) + gate_shift, mask=inside)
+    for k in tl.static_range(PHASES):
+        shift = tl.load(phase_bias + head * PHASES + k).to(tl.float32)
+        tl.store(target + (2 + k) * tl.num_programs(1) * heads, tl.sum(phases[k], axis=1) + shift, mask=inside)
 
 
 @triton.jit
@@ -145,9 +164,10 @@ def _project_kernel(
 @triton.jit
 def _memory_inputs_kernel(
     hidden: tl.tensor, scale: tl.tensor, weight: tl.tensor, step_weight: tl.tensor, step_bias: tl.tensor,
-    dt_bias: tl.tensor, protect_weight: tl.tensor, protect_bias: tl.tensor, qkv: tl.tensor, logits: tl.tensor,
-    inputs: tl.tensor, outputs: tl.tensor, heads: tl.tensor,
-    STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+    dt_bias: tl.tensor, protect_weight: tl.tensor, protect_bias: tl.tensor, phase_weight: tl.tensor,
+    phase_bias: tl.tensor, qkv: tl.tensor, logits: tl.tensor, inputs: tl.tensor, outputs: tl.tensor, heads: tl.tensor,
+    READS_PARTS: tl.constexpr, PHASES: tl.constexpr, STEPS: tl.constexpr, OUTPUTS: tl.constexpr, BLOCK: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ) -> None:  # fmt: skip
     # The next kernel is launched when the one before has ended: it may read what older kernels wrote.
     of_heads = tl.cdiv(heads, OUTPUTS)
@@ -155,7 +175,8 @@ def _memory_inputs_kernel(
     if program < of_heads:
         _logits_of_heads(
             program * OUTPUTS + tl.arange(0, OUTPUTS), hidden, scale, step_weight, step_bias, dt_bias, protect_weight,
-            protect_bias, logits, inputs, heads, STEPS, OUTPUTS, BLOCK, OVERLAPS,
+            protect_bias, phase_weight, phase_bias, logits, inputs, heads, READS_PARTS, PHASES, STEPS, OUTPUTS, BLOCK,
+            OVERLAPS,
         )  # fmt: skip
     else:
         output = (program - of_heads) * OUTPUTS + tl.arange(0, OUTPUTS)
@@ -248,7 +269,7 @@ def _memory_inputs_work(
 ) -> OperatorWork:
     inputs = hidden.shape[-1]
     rows = hidden.numel() // (2 * inputs)
-    products = gate_products(rows, inputs, gates[3].shape[0])
+    products = gate_products(rows, gates[0], gates[3], phase_gates(gates)[0])
     elementwise = (NORM_FLOPS + SIZE_FLOPS) * rows * inputs
     return map_work(rows, weight, (hidden, scale, gates, output), elementwise=elementwise, products=products)
 
@@ -256,7 +277,7 @@ def _memory_inputs_work(
 def _fake_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: list[Tensor]) -> tuple[Tensor, Tensor]:
     del scale
     qkv = hidden.new_empty((*hidden.shape[:-1], weight.shape[0] // 2), dtype=weight.dtype)
-    return qkv, hidden.new_empty((2, hidden.shape[0], gates[3].shape[0], 1), dtype=torch.float32)
+    return qkv, hidden.new_empty((logit_planes(gates), hidden.shape[0], gates[3].shape[0], 1), dtype=torch.float32)
 
 
 @kernel_operator("fused_decode_memory_inputs", fake=_fake_memory_inputs, work=_memory_inputs_work)
@@ -270,7 +291,7 @@ def norm_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: lis
         gates: As in ``add_norm_gates``.
 
     Returns:
-        Planes [B, 1, 2, 3 I], not turned yet; both logits, float32 [2, B, H, 1].
+        Planes [B, 1, 2, 3 I], not turned yet; both logits, float32 [2, B, H, 1], with the phases [2 + K, B, H, 1].
     """
     require_contiguous(scale=scale, weight=weight)
     hidden = hidden.contiguous()
@@ -281,12 +302,15 @@ def norm_memory_inputs(hidden: Tensor, scale: Tensor, weight: Tensor, gates: lis
         hidden,
         scale,
         weight,
-        *(gate.contiguous() for gate in gates),
+        *(gate.contiguous() for gate in gates[:5]),
+        *phase_gates(gates),
         qkv,
         logits,
         inputs,
         outputs,
         heads,
+        READS_PARTS=gates[3].shape[1] > inputs,
+        PHASES=len(logits) - 2,
         STEPS=steps,
         OUTPUTS=tile,
         BLOCK=block,

@@ -1,9 +1,9 @@
 """One token of the recurrence as one kernel: turn q and k, decay the state, write the outer product, read.
 
 The state is read once and written once, whatever its dtype; in between it is float32. A program takes some value
-channels of one head of one sequence.
+channels of one head of one sequence, of all its states: what is read from each is turned by its phase and added.
 
-Axes: B batch, H heads, d head_dim, I = H d.
+Axes: B batch, H heads, K states, d head_dim, I = H d.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pamprof.workloads.kernel_flops import OperatorWork
 from pamprof.workloads.kernels.block.prepare import PREPARE_FLOPS
 from pamprof.workloads.kernels.device_functions import (
     await_results,
+    cosine_and_sine,
     launch_next,
     overlaps,
     power_of_two,
@@ -44,10 +45,11 @@ def _vector(qkv: tl.tensor, channel: tl.tensor, head_dim: tl.tensor, inner: tl.t
 
 
 @triton.jit
-def _memory_kernel(
-    qkv: tl.tensor, step_logits: tl.tensor, gate_logits: tl.tensor, cosine: tl.tensor, sine: tl.tensor,
-    state: tl.tensor, out: tl.tensor, heads: tl.tensor, read_scale: tl.tensor,
-    HEAD_DIM: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr, AHEAD: tl.constexpr,
+def _memory_kernel(  # noqa: PLR0915 - one program, read from top to bottom
+    qkv: tl.tensor, step_logits: tl.tensor, gate_logits: tl.tensor, phase_logits: tl.tensor, offsets: tl.tensor,
+    cosine: tl.tensor, sine: tl.tensor, state: tl.tensor, out: tl.tensor, heads: tl.tensor, read_scale: tl.tensor,
+    STATES: tl.constexpr, HEAD_DIM: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
+    AHEAD: tl.constexpr,
 ) -> None:  # fmt: skip
     launch_next(OVERLAPS)
     program = tl.program_id(0)
@@ -59,9 +61,14 @@ def _memory_kernel(
     key = tl.arange(0, BLOCK)
     value = tl.program_id(1) * VALUES + tl.arange(0, VALUES)
     inside = (key < HEAD_DIM)[:, None] & (value < HEAD_DIM)[None, :]
-    place = state + program.to(tl.int64) * (2 * HEAD_DIM * HEAD_DIM) + key[:, None] * (2 * HEAD_DIM) + value[None, :]
-    real = tl.load(place, mask=inside, other=0.0, cache_modifier=".cg").to(tl.float32)
-    imag = tl.load(place + HEAD_DIM, mask=inside, other=0.0, cache_modifier=".cg").to(tl.float32)
+    size: tl.constexpr = 2 * HEAD_DIM * HEAD_DIM
+    place = state + program.to(tl.int64) * (STATES * size) + key[:, None] * (2 * HEAD_DIM) + value[None, :]
+    reals, imags = (), ()  # type: tuple[tl.tensor, ...], tuple[tl.tensor, ...]
+    for k in tl.static_range(STATES):
+        real = tl.load(place + k * size, mask=inside, other=0.0, cache_modifier=".cg").to(tl.float32)
+        imag = tl.load(place + k * size + HEAD_DIM, mask=inside, other=0.0, cache_modifier=".cg").to(tl.float32)
+        reals += (real,)
+        imags += (imag,)
     if AHEAD:
         await_results(OVERLAPS)
     inner = heads * HEAD_DIM
@@ -74,24 +81,53 @@ def _memory_kernel(
     step = tl.load(step_logits + program)
     gate = tl.load(gate_logits + program)
     share = sigmoid(-gate)
-    # The decay is p + (1 - p) exp(-dt). This sum of positive terms is exact where the decay is strong. Where it is
-    # weak, rounding errors would add up over thousands of tokens; there the decay is 1 minus the lost share, which is
-    # rounded once.
-    lost = share * sigmoid(step)
-    decay = tl.where(lost < 0.5, 1.0 - lost, sigmoid(gate) + share * sigmoid(-step))
+    if STATES == 1:
+        decay = _decay(step, gate, share)
     v_real = (v_real * share)[None, :]
     v_imag = (v_imag * share)[None, :]
     key_real = (k_real * turn_real - k_imag * turn_imag)[:, None]
     key_imag = (k_real * turn_imag + k_imag * turn_real)[:, None]
     query_real = ((q_real * turn_real - q_imag * turn_imag) * read_scale)[:, None]
     query_imag = ((q_real * turn_imag + q_imag * turn_real) * read_scale)[:, None]
-    real = real * decay + key_real * v_real + key_imag * v_imag
-    imag = imag * decay + key_real * v_imag - key_imag * v_real
-    store(place, real, inside)
-    store(place + HEAD_DIM, imag, inside)
-    target = out + sequence * (2 * inner) + head * HEAD_DIM + value
-    store(target, tl.sum(real * query_real - imag * query_imag, axis=0), value < HEAD_DIM)
-    store(target + inner, tl.sum(real * query_imag + imag * query_real, axis=0), value < HEAD_DIM)
+    if STATES == 1:
+        real = reals[0] * decay + key_real * v_real + key_imag * v_imag
+        imag = imags[0] * decay + key_real * v_imag - key_imag * v_real
+        store(place, real, inside)
+        store(place + HEAD_DIM, imag, inside)
+        target = out + sequence * (2 * inner) + head * HEAD_DIM + value
+        store(target, tl.sum(real * query_real - imag * query_imag, axis=0), value < HEAD_DIM)
+        store(target + inner, tl.sum(real * query_imag + imag * query_real, axis=0), value < HEAD_DIM)
+    else:
+        written_real = key_real * v_real + key_imag * v_imag
+        written_imag = key_real * v_imag - key_imag * v_real
+        read_real = tl.zeros((VALUES,), tl.float32)
+        read_imag = tl.zeros((VALUES,), tl.float32)
+        for k in tl.static_range(STATES):
+            decay = _decay(step + tl.load(offsets + k).to(tl.float32), gate, share)
+            phase = tl.load(phase_logits + k * tl.num_programs(0) + program)
+            turn_real, turn_imag = cosine_and_sine(phase)
+            real = reals[k] * decay + written_real
+            imag = imags[k] * decay + written_imag
+            store(place + k * size, real, inside)
+            store(place + k * size + HEAD_DIM, imag, inside)
+            own_real = tl.sum(real * query_real - imag * query_imag, axis=0)
+            own_imag = tl.sum(real * query_imag + imag * query_real, axis=0)
+            read_real += turn_real * own_real - turn_imag * own_imag
+            read_imag += turn_real * own_imag + turn_imag * own_real
+        target = out + sequence * (2 * inner) + head * HEAD_DIM + value
+        store(target, read_real, value < HEAD_DIM)
+        store(target + inner, read_imag, value < HEAD_DIM)
+
+
+@triton.jit
+def _decay(step: tl.tensor, gate: tl.tensor, share: tl.tensor) -> tl.tensor:
+    """The decay p + (1 - p) exp(-dt), from both logits and the written share 1 - p.
+
+    This sum of positive terms is exact where the decay is strong. Where it is weak, rounding errors would add up over
+    thousands of tokens; there the decay is 1 minus the lost share, which is rounded once.
+    """
+    lost = share * sigmoid(step)
+    return tl.where(lost < 0.5, 1.0 - lost, sigmoid(gate) + share * sigmoid(-step))
 
 
 class MemoryTiles(NamedTuple):
@@ -115,8 +151,8 @@ def memory_tiles(batch_size: int, heads: int, head_dim: int, *, ahead: bool) -> 
 
 def _work(state: Tensor) -> OperatorWork:
     """The read is a product, 8 FLOP an entry; decay 2, write 8, and what makes q, k and v ready are elementwise."""
-    batch, heads, head_dim, _ = state.shape
-    entries = batch * heads * head_dim**2
+    batch, heads, head_dim = state.shape[0], state.shape[1], state.shape[-2]
+    entries = state.numel() // 2
     ready = batch * heads * ((PREPARE_FLOPS + 2) * head_dim + _DECAY_FLOPS)
     return OperatorWork(
         matrix_flop_count=8 * entries,
@@ -125,28 +161,43 @@ def _work(state: Tensor) -> OperatorWork:
     )
 
 
-def _fake(qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, ahead: bool = False) -> Tensor:
-    del logits, cosine, sine, ahead
-    batch, heads, head_dim, _ = state.shape
-    return qkv.new_empty((batch, 1, 2, heads * head_dim))
+def _fake(
+    qkv: Tensor,
+    logits: Tensor,
+    cosine: Tensor,
+    sine: Tensor,
+    state: Tensor,
+    ahead: bool = False,
+    offsets: Tensor | None = None,
+) -> Tensor:
+    del logits, cosine, sine, ahead, offsets
+    return qkv.new_empty((state.shape[0], 1, 2, state.shape[1] * state.shape[-2]))
 
 
 @kernel_operator("fused_decode_memory", fake=_fake, work=_work, mutates=("state",))
 def memory_step(
-    qkv: Tensor, logits: Tensor, cosine: Tensor, sine: Tensor, state: Tensor, ahead: bool = False
+    qkv: Tensor,
+    logits: Tensor,
+    cosine: Tensor,
+    sine: Tensor,
+    state: Tensor,
+    ahead: bool = False,
+    offsets: Tensor | None = None,
 ) -> Tensor:
     """Retrieved planes [B, 1, 2, I] of one token; ``state`` is replaced in place.
 
     Args:
         qkv: Planes [B, 1, 2, 3 I] of the joint map.
-        logits: Of step and protect gate, float32 [2, B, H, 1], contiguous.
+        logits: Of step and protect gate, float32 [2, B, H, 1], contiguous; with phases of several states
+            [2 + K, B, H, 1].
         cosine: Of the position's angles, float32 [1, d], contiguous.
         sine: Likewise.
-        state: [B, H, d_k, 2 d_v], S^T as planes, contiguous; float32 or bfloat16.
+        state: [B, H, d_k, 2 d_v] or [B, H, K, d_k, 2 d_v], S^T as planes, contiguous; float32 or bfloat16.
         ahead: Whether the state may be read while the kernel before still runs. It may where that is ``product`` or
             ``norm_memory_inputs``: they let this one be launched only when everything before them has ended.
+        offsets: Of the steps of several states [K]; None for one.
     """
-    batch, heads, head_dim, _ = state.shape
+    batch, heads, head_dim = state.shape[0], state.shape[1], state.shape[-2]
     require_contiguous(logits=logits, cosine=cosine, sine=sine, state=state)
     out = _fake(qkv, logits, cosine, sine, state)
     tiles = memory_tiles(batch, heads, head_dim, ahead=ahead)
@@ -154,12 +205,15 @@ def memory_step(
         qkv.contiguous(),
         logits[0],
         logits[1],
+        None if offsets is None else logits[2:],
+        offsets,
         cosine,
         sine,
         state,
         out,
         heads,
         1 / sqrt(head_dim),
+        STATES=1 if offsets is None else len(offsets),
         HEAD_DIM=head_dim,
         VALUES=tiles.values,
         BLOCK=power_of_two(head_dim),

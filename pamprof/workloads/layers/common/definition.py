@@ -33,12 +33,17 @@ class BaseDefinition:
 
     name: str
     implementations: tuple[str, ...]
+    has_states = False  # whether ``state_count`` means something
 
     def check(self, spec: LayerSpec) -> None:
         """Raise ``SpecError`` with subject, value and remedy when no such layer can exist."""
         for field in _POSITIVE_FIELDS:
             if getattr(spec, field) < 1:
                 raise SpecError(f"{self.name} {field} is {getattr(spec, field)}; it must be 1 or more")
+        if spec.state_count < 1 or (spec.state_count > 1 and not self.has_states):
+            raise SpecError(
+                f"{self.name} state_count is {spec.state_count}; it must be 1{' or more' if self.has_states else ''}"
+            )
         if not 0 <= spec.dropout < 1:
             raise SpecError(f"{self.name} dropout is {spec.dropout:g}; it must be at least 0 and below 1")
 

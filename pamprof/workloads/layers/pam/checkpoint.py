@@ -1,4 +1,4 @@
-"""Published checkpoints (github.com/gowrav-vishwakarma/qllm2, v6 and v7) in the names of v7, which are ours."""
+"""Published checkpoints (github.com/gowrav-vishwakarma/qllm2, v6, v7 and v11) in the names of v7, which are ours."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ _UNUSED = re.compile(r"blocks\.\d+\.pam\.norm\.scale")
 def tensor_of(state_dict: Mapping[str, Tensor], key: str, dimensions: int) -> Tensor:
     """``state_dict[key]`` with the expected number of axes, or a ``SpecError`` that names the key."""
     if key not in state_dict:
-        raise SpecError(f"the state dict has no {key!r}; give a checkpoint in the qllm2 v7 layout")
+        raise SpecError(f"the state dict has no {key!r}; give a checkpoint in the qllm2 v7 or v11 layout")
     tensor = state_dict[key]
     if tensor.ndim != dimensions:
-        raise SpecError(f"{key!r} has shape {tuple(tensor.shape)}; the qllm2 v7 layout has {dimensions} axes there")
+        raise SpecError(
+            f"{key!r} has shape {tuple(tensor.shape)}; the qllm2 v7 or v11 layout has {dimensions} axes there"
+        )
     return tensor
 
 

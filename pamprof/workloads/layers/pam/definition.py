@@ -98,7 +98,7 @@ class PamDefinition(RecurrentDefinition):
         return model
 
     def stored_model(self, model: StoredModel, spec: LayerSpec) -> tuple[LayerSpec, Mapping[str, Tensor]]:
-        """In the published layouts of v6 and v7; the latter is this package's own."""
+        """In the published layouts of v6, v7 and v11; the last two are this package's own."""
         tensors = in_v7_layout(model.tensors)
         sizes = model_sizes(tensors)
         kept = {

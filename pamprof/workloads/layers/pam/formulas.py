@@ -22,13 +22,15 @@ def complex_work(spec: LayerSpec, length: int) -> Work:
     """What ``log_chunked_pam`` executes in complex products: as the core, but always with states.
 
     Per chunk scores and output 2 C² d, state C d², read C d²; once a sequence (N + 1) N d² for the states across
-    chunks, the one after the last included; all times 4. Backward multiplies twice for each product.
+    chunks, the one after the last included; all times 4. Of K states each has its own d² products. Backward multiplies
+    twice for each product.
     """
     chunk = min(DEFAULT_CHUNK_SIZE, length)
     chunks = -(-length // chunk)
     head_dim = spec.head_dim
-    inside = chunks * (2 * chunk**2 * head_dim + 2 * chunk * head_dim**2)
-    forward = 4 * (inside + (chunks + 1) * chunks * head_dim**2)
+    states = spec.state_count * head_dim**2
+    inside = chunks * (2 * chunk**2 * head_dim + 2 * chunk * states)
+    forward = 4 * (inside + (chunks + 1) * chunks * states)
     return Work(forward=forward, backward=2 * forward)
 
 

@@ -54,7 +54,7 @@ class PamLanguageModel(RecurrentLanguageModel):
     def from_qllm2_state_dict(
         cls, state_dict: Mapping[str, Tensor], *, implementation: str = "planar"
     ) -> PamLanguageModel:
-        """The model of a published checkpoint (qllm2, v7 layout); all sizes are read from the shapes.
+        """The model of a published checkpoint (qllm2, v7 or v11 layout); all sizes are read from the shapes.
 
         Raises:
             SpecError: A key is missing or odd, or shapes disagree.

@@ -1,7 +1,7 @@
 """The complex parameters of PAM, apart from any arithmetic: names and shapes.
 
 Every implementation subclasses ``PamBlockParameters`` and computes with the same tensors under the same names, those of
-the published checkpoints (github.com/gowrav-vishwakarma/qllm2, v7), so that weights move freely between them.
+the published checkpoints (github.com/gowrav-vishwakarma/qllm2, v7, v11), so that weights move freely between them.
 
 Letters: D model_dim, H heads, d head_dim, I = H d, h hidden_dim.
 """

@@ -6,12 +6,17 @@ of summation alone. No epsilon stands in for a decay of zero: a decay of exactly
 exactly, and the gradient with respect to the decay is exact at both. Source: arXiv:2604.05030, sections on the dual
 form and the recurrence.
 
-Axes: B batch, H heads, T time, d head_dim, N chunks, C chunk.
+K states a head have a decay each and a complex coefficient c_k(t) on what is read from each: y_t = sum_k c_k(t) S^k_t
+q_t / sqrt(d). Keys, queries and values are shared, so that the pairs of one chunk are weighed by one matrix, the sum
+over k of c_k(t) D^k_ts, and only the states between chunks are K. Source: github.com/gowrav-vishwakarma/qllm2, v11.
+
+Axes: B batch, H heads, K states, T time, d head_dim, N chunks, C chunk.
 """
 
 from __future__ import annotations
 
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,13 +24,22 @@ from torch.nn import functional
 
 from pamprof.errors import SpecError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 DEFAULT_CHUNK_SIZE = 64
 
 _REAL_DTYPES = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 
 
 def recurrent_pam(
-    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, initial_state: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    decay: Tensor,
+    initial_state: Tensor | None = None,
+    *,
+    coefficients: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Phase-associative memory, one token after another.
 
@@ -33,30 +47,43 @@ def recurrent_pam(
         q: Queries, complex64 or complex128 [B, H, T, d], not scaled.
         k: Keys, same shape and dtype.
         v: Values, same shape and dtype.
-        decay: Real [B, H, T] of the matching precision, at least 0 (at most 1 where the state forgets).
-        initial_state: Complex [B, H, d_v, d_k] held before the first token; zeros where None.
+        decay: Real [B, H, T] of the matching precision, at least 0 (at most 1 where the state forgets); of several
+            states [B, H, K, T].
+        initial_state: Complex [B, H, d_v, d_k] held before the first token; zeros where None. Of several states
+            [B, H, K, d_v, d_k].
+        coefficients: Complex [B, H, K, T], what the read of each state is multiplied by; None for one state.
 
     Returns:
-        The outputs [B, H, T, d] and the state after the last token [B, H, d_v, d_k].
+        The outputs [B, H, T, d] and the state after the last token, shaped as ``initial_state``.
 
     Raises:
         SpecError: No token, or shapes or dtypes that do not fit together.
     """
-    _check(q, k, v, decay, initial_state)
-    state = _state_or_zeros(q, initial_state)
+    _check(q, k, v, decay, initial_state=initial_state, coefficients=coefficients)
+    state = _state_or_zeros(q, initial_state, coefficients)
+    if coefficients is not None:
+        q, k, v = (x.unsqueeze(2) for x in (q, k, v))
     outputs = []
-    for t in range(q.shape[2]):
-        written = v[:, :, t, :, None] * k[:, :, t, None, :].conj()
-        state = state * decay[:, :, t, None, None] + written
-        outputs.append((state @ q[:, :, t, :, None]).squeeze(-1))
+    for t in range(q.shape[-2]):
+        q_now, k_now, v_now = (x[..., t, :] for x in (q, k, v))
+        state = state * decay[..., t, None, None] + v_now.unsqueeze(-1) * k_now.unsqueeze(-2).conj()
+        read = (state @ q_now.unsqueeze(-1)).squeeze(-1)
+        outputs.append(read if coefficients is None else (coefficients[..., t, None] * read).sum(2))
     return torch.stack(outputs, dim=2) / sqrt(q.shape[-1]), state
 
 
 def dual_pam(
-    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, initial_state: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    decay: Tensor,
+    initial_state: Tensor | None = None,
+    *,
+    coefficients: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Phase-associative memory over all pairs of positions at once, T² work; arguments as ``recurrent_pam``."""
-    return chunked_pam(q, k, v, decay, initial_state, chunk_size=max(1, q.shape[2]) if q.ndim == 4 else 1)
+    chunk_size = max(1, q.shape[2]) if q.ndim == 4 else 1
+    return chunked_pam(q, k, v, decay, initial_state, chunk_size=chunk_size, coefficients=coefficients)
 
 
 def chunked_pam(
@@ -67,13 +94,14 @@ def chunked_pam(
     initial_state: Tensor | None = None,
     *,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
+    coefficients: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Phase-associative memory with the dual form inside chunks and one d x d state between them.
 
     All chunks are computed side by side; the states between them come from one product over the chunks. Arguments and
     results as ``recurrent_pam``; ``chunk_size`` is in tokens and need not divide T.
     """
-    _check(q, k, v, decay, initial_state)
+    _check(q, k, v, decay, initial_state=initial_state, coefficients=coefficients)
     if chunk_size < 1:
         raise SpecError(f"chunk_size is {chunk_size}; it must be at least 1 token")
     chunk = min(chunk_size, q.shape[2])
@@ -81,11 +109,11 @@ def chunked_pam(
     padding = chunks * chunk - q.shape[2]
     # Padded tokens write nothing and keep everything, so the state after them is the state after the last real token.
     padded_decay = torch.unflatten(functional.pad(decay, (0, padding), value=1.0), -1, (chunks, chunk))
-    inside = decay_products(functional.pad(padded_decay, (1, 0), value=1.0))  # [B, H, N, 1 + C, 1 + C]
+    inside = decay_products(functional.pad(padded_decay, (1, 0), value=1.0))  # [B, H, (K,) N, 1 + C, 1 + C]
     total = inside[..., -1, 0]
-    across = decay_products(functional.pad(total, (1, 0), value=1.0))  # [B, H, 1 + N, 1 + N]
-    q_chunks, k_chunks, v_chunks = (_in_chunks(x, chunks, padding) for x in (q, k, v))
-    output, state = _combine(q_chunks, k_chunks, v_chunks, (inside, across), initial_state)
+    across = decay_products(functional.pad(total, (1, 0), value=1.0))  # [B, H, (K,) 1 + N, 1 + N]
+    parts = [_in_chunks(x, chunks, padding) for x in (q, k, v)]
+    output, state = _combine(parts, (inside, across), initial_state, _chunked(coefficients, chunks, padding))
     return output[:, :, : q.shape[2]], state
 
 
@@ -97,17 +125,18 @@ def log_chunked_pam(
     initial_state: Tensor | None = None,
     *,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
+    coefficients: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``chunked_pam`` for a decay given as its finite logarithm, real [B, H, T]: fewer passes, no case of zero."""
-    _check(q, k, v, log_decay, initial_state)
+    """``chunked_pam`` for a decay given as its finite logarithm, of the same shape: fewer passes, no case of zero."""
+    _check(q, k, v, log_decay, initial_state=initial_state, coefficients=coefficients)
     chunk = min(chunk_size, q.shape[2])
     chunks = -(-q.shape[2] // chunk)
     padding = chunks * chunk - q.shape[2]
     padded = torch.unflatten(functional.pad(log_decay, (0, padding)), -1, (chunks, chunk))
     inside = _exponential_of_differences(functional.pad(padded, (1, 0)).cumsum(-1))
     across = _exponential_of_differences(functional.pad(padded.sum(-1), (1, 0)).cumsum(-1))
-    q_chunks, k_chunks, v_chunks = (_in_chunks(x, chunks, padding) for x in (q, k, v))
-    output, state = _combine(q_chunks, k_chunks, v_chunks, (inside, across), initial_state)
+    parts = [_in_chunks(x, chunks, padding) for x in (q, k, v)]
+    output, state = _combine(parts, (inside, across), initial_state, _chunked(coefficients, chunks, padding))
     return output[:, :, : q.shape[2]], state
 
 
@@ -149,22 +178,42 @@ def _exponential_of_differences(cumulative: Tensor) -> Tensor:
 
 
 def _combine(
-    q: Tensor, k: Tensor, v: Tensor, products: tuple[Tensor, Tensor], initial_state: Tensor | None
+    parts: Sequence[Tensor],
+    products: tuple[Tensor, Tensor],
+    initial_state: Tensor | None,
+    coefficients: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Outputs and final state from chunks [B, H, N, C, d] and the decay products inside and across them.
+    """Outputs and final state from chunks of q, k and v [B, H, N, C, d] and the decay products inside and across them.
 
     Index 0 of the products stands for what was there before the chunk, or before the sequence.
     """
-    inside, across = products
+    q, k, v = parts
     conjugate = k.conj()
-    scores = (q @ conjugate.mT) * inside[..., 1:, 1:]
-    written = (v * inside[..., -1, 1:, None]).mT @ conjugate  # [B, H, N, d_v, d_k]: each chunk's own state at its end
-    weights = across[..., 1:].to(v.dtype)  # state after n chunks, from what chunk m wrote
-    states = torch.unflatten((weights @ written.flatten(-2)), -1, written.shape[-2:])
-    if initial_state is not None:
-        states = states + across[..., 0, None, None] * initial_state[:, :, None]
-    output = scores @ v + (q @ states[:, :, :-1].mT) * inside[..., 1:, 0, None]
-    return output.flatten(2, 3) / sqrt(q.shape[-1]), states[:, :, -1]
+    inside, across = products
+    pairs = inside[..., 1:, 1:]
+    weights = pairs if coefficients is None else (coefficients.unsqueeze(-1) * pairs).sum(2)
+    output = (q @ conjugate.mT) * weights @ v
+    ends = []
+    for number in range(1 if coefficients is None else coefficients.shape[2]):
+        own_inside, own_across = (x if coefficients is None else x[:, :, number] for x in (inside, across))
+        written = (v * own_inside[..., -1, 1:, None]).mT @ conjugate  # [B, H, N, d_v, d_k]: a chunk's own, at its end
+        # State after n chunks, from what chunk m wrote.
+        states = torch.unflatten((own_across[..., 1:].to(v.dtype) @ written.flatten(-2)), -1, written.shape[-2:])
+        if initial_state is not None:
+            before = initial_state if coefficients is None else initial_state[:, :, number]
+            states = states + own_across[..., 0, None, None] * before[:, :, None]
+        read = own_inside[..., 1:, 0]
+        read = read if coefficients is None else read * coefficients[:, :, number]
+        output = output + (q @ states[:, :, :-1].mT) * read[..., None]
+        ends.append(states[:, :, -1])
+    return output.flatten(2, 3) / sqrt(q.shape[-1]), ends[0] if coefficients is None else torch.stack(ends, 2)
+
+
+def _chunked(coefficients: Tensor | None, chunks: int, padding: int) -> Tensor | None:
+    """[B, H, K, T] to [B, H, K, N, C]."""
+    if coefficients is None:
+        return None
+    return torch.unflatten(functional.pad(coefficients, (0, padding)), -1, (chunks, -1))
 
 
 def _in_chunks(x: Tensor, chunks: int, padding: int) -> Tensor:
@@ -176,13 +225,16 @@ def _in_chunks(x: Tensor, chunks: int, padding: int) -> Tensor:
     )
 
 
-def _state_or_zeros(q: Tensor, initial_state: Tensor | None) -> Tensor:
+def _state_or_zeros(q: Tensor, initial_state: Tensor | None, coefficients: Tensor | None) -> Tensor:
     if initial_state is not None:
         return initial_state
-    return q.new_zeros(*q.shape[:2], q.shape[3], q.shape[3])
+    axes = q.shape[:2] if coefficients is None else coefficients.shape[:3]
+    return q.new_zeros(*axes, q.shape[3], q.shape[3])
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, initial_state: Tensor | None) -> None:
+def _check(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, *, initial_state: Tensor | None, coefficients: Tensor | None
+) -> None:
     if q.ndim != 4:
         raise SpecError(f"q has shape {tuple(q.shape)}; give queries as [batch, heads, time, head_dim]")
     if q.dtype not in _REAL_DTYPES:
@@ -192,11 +244,19 @@ def _check(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, initial_state: Tensor
     for name, x in (("k", k), ("v", v)):
         if x.shape != q.shape or x.dtype != q.dtype:
             raise SpecError(f"{name} is {x.dtype} {tuple(x.shape)}; it must match q, {q.dtype} {tuple(q.shape)}")
-    if decay.shape != q.shape[:3] or decay.dtype != _REAL_DTYPES[q.dtype]:
+    axes = tuple(q.shape[:2])
+    if coefficients is not None:
+        axes = (*axes, *coefficients.shape[2:3])
+        if coefficients.shape != (*axes, q.shape[2]) or coefficients.ndim != 4 or coefficients.dtype != q.dtype:
+            raise SpecError(
+                f"coefficients are {coefficients.dtype} {tuple(coefficients.shape)}; they must be {q.dtype} "
+                f"[batch, heads, states, time] for q {tuple(q.shape)}"
+            )
+    if decay.shape != (*axes, q.shape[2]) or decay.dtype != _REAL_DTYPES[q.dtype]:
         raise SpecError(
-            f"decay is {decay.dtype} {tuple(decay.shape)}; it must be {_REAL_DTYPES[q.dtype]} {tuple(q.shape[:3])}"
+            f"decay is {decay.dtype} {tuple(decay.shape)}; it must be {_REAL_DTYPES[q.dtype]} {(*axes, q.shape[2])}"
         )
-    expected = (*q.shape[:2], q.shape[3], q.shape[3])
+    expected = (*axes, q.shape[3], q.shape[3])
     if initial_state is not None and (initial_state.shape != expected or initial_state.dtype != q.dtype):
         raise SpecError(
             f"initial_state is {initial_state.dtype} {tuple(initial_state.shape)}; it must be {q.dtype} {expected}"

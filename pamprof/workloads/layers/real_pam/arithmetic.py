@@ -75,9 +75,9 @@ class RealArithmetic:
         """[2, length, d / 2]."""
         return rotation[:, start : start + length]
 
-    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """S^T, [B, H, d_k, d_v]."""
-        return torch.zeros(batch, heads, head_dim, head_dim, dtype=dtype, device=device)
+    def new_state(self, axes: tuple[int, ...], head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """S^T, [B, H, (K,) d_k, d_v]."""
+        return torch.zeros(*axes, head_dim, head_dim, dtype=dtype, device=device)
 
     def complex_state(self, state: Tensor) -> Tensor:
         """The state as real [B, H, d_v, d_k]."""

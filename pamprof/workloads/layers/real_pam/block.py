@@ -2,10 +2,12 @@
 
 Every complex element has its real counterpart: a root-mean-square norm; a gate unit sigmoid(g) · act(u), with act the
 swish u sigmoid(beta u + b) or relu(u + b); rotary positions on pairs of channels (j, j + d/2) at 10000^(-2j/d); the
-same dt, protect gate and decay; a real d x d state S_t = decay_t S_{t-1} + v_t k_t^T read by q_t / sqrt(d). It runs
+same dt, protect gate and decay; a real d x d state S_t = decay_t S_{t-1} + v_t k_t^T read by q_t / sqrt(d). What is
+read from each of several states is multiplied by 1 + phi, which at phi = 0, where training starts, is 1 and moves with
+phi as exp(i phi) does, along the one axis real numbers have. It runs
 to the same standard as planar PAM: fused products, the same chunk-parallel core, the same precision policy.
 
-Axes: B batch, T time, D model_dim, H heads, d head_dim, N chunks, C chunk.
+Axes: B batch, T time, D model_dim, H heads, K states, d head_dim, N chunks, C chunk.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.workloads.autograd import Function
-from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
-from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE, ChunkCore, core_forward, final_state
+from pamprof.workloads.layers.recurrent.chunks.decay import states_in_chunks
+from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write, read_phases
 from pamprof.workloads.layers.recurrent.epsilons import NORM_EPSILON
 from pamprof.workloads.layers.recurrent.parameters import (
     ActivationParameters,
@@ -114,12 +117,15 @@ class RealBlock(nn.Module):
     def _remember(self, x: Tensor, rotation: Tensor, state: Tensor | None, begins: bool) -> Tensor:
         projected = functional.linear(x, self.memory.qkv_proj.weight.to(x.dtype))
         query, key, value = torch.unflatten(projected, -1, (3, self.heads, self.head_dim)).unbind(2)  # [B, T, H, d]
-        log_decay, write = log_decay_and_write(self.memory, x, x.abs())
+        size = x.abs()
+        log_decay, write = log_decay_and_write(self.memory, x, size)
+        phases = read_phases(self.memory, size)
+        coefficients = None if phases is None else 1 + phases
         query, key = rotate_pairs(query, rotation), rotate_pairs(key, rotation)
         value = value * write.to(x.dtype).unsqueeze(-1)
         if state is not None and x.shape[1] == 1 and not begins:
-            return _step(query, key, value, log_decay, state)
-        return _all_chunks(query, key, value, log_decay, state=state, begins=begins)
+            return _step(query, key, value, log_decay, coefficients=coefficients, state=state)
+        return _all_chunks(query, key, value, log_decay, coefficients, state=state, begins=begins)
 
 
 def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
@@ -176,9 +182,19 @@ class _RealGate(Function):
 
 
 def _all_chunks(
-    query: Tensor, key: Tensor, value: Tensor, log_decay: Tensor, *, state: Tensor | None, begins: bool
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    log_decay: Tensor,
+    coefficients: Tensor | None,
+    *,
+    state: Tensor | None,
+    begins: bool,
 ) -> Tensor:
-    """[B, T, H d] read by the queries; all given as [B, T, H, d]; updates ``state``."""
+    """[B, T, H d] read by the queries; all given as [B, T, H, d]; updates ``state``.
+
+    Log decays are [B, T, H], or [B, T, H, K] as the coefficients of the reads.
+    """
     length = log_decay.shape[1]
     chunk = min(CHUNK_SIZE, length)
     chunks = -(-length // chunk)
@@ -189,21 +205,29 @@ def _all_chunks(
         padded = functional.pad(x, (0, 0) * (x.ndim - 2) + (0, padding)) if padding else x
         return torch.unflatten(padded, 1, (chunks, chunk)).movedim(3, 1).contiguous()
 
-    core = in_chunks(query), in_chunks(key), in_chunks(value), in_chunks(log_decay)
+    by_chunk = None if coefficients is None else states_in_chunks(coefficients.unsqueeze(-1), chunk, trailing=1)
+    core = in_chunks(query), in_chunks(key), in_chunks(value), states_in_chunks(log_decay, chunk)
     if state is None:
-        output: Tensor = ChunkCore.apply(*core, 1)
+        output: Tensor = ChunkCore.apply(*core, 1, by_chunk)
     else:
         before = None if begins else state
-        output, _, written, _ = core_forward(*core, planes=1, initial_state=before)
+        output, _, written, _ = core_forward(*core, planes=1, initial_state=before, coefficients=by_chunk)
         state.copy_(final_state(written, *core[1:], planes=1, initial_state=before))
     return output.movedim(1, 3).flatten(1, 2)[:, :length].flatten(2)
 
 
-def _step(query: Tensor, key: Tensor, value: Tensor, log_decay: Tensor, state: Tensor) -> Tensor:
-    """One token of the recurrence: [B, 1, H d] from [B, 1, H, d]; updates ``state`` [B, H, d_k, d_v] in place."""
+def _step(
+    query: Tensor, key: Tensor, value: Tensor, log_decay: Tensor, *, coefficients: Tensor | None, state: Tensor
+) -> Tensor:
+    """One token of the recurrence: [B, 1, H d] from [B, 1, H, d]; updates ``state`` [B, H, (K,) d_k, d_v] in place."""
+    if coefficients is not None:
+        key, value = key.unsqueeze(-2), value.unsqueeze(-2)
     state.mul_(log_decay.squeeze(1).exp()[..., None, None])
     state.addcmul_(key.squeeze(1).to(state.dtype).unsqueeze(-1), value.squeeze(1).to(state.dtype).unsqueeze(-2))
-    row = query.transpose(1, 2).to(state.dtype) / sqrt(state.shape[-2])  # [B, H, 1, d]
+    row = query.transpose(1, 2)  # [B, H, 1, d]
+    if coefficients is not None:
+        row = (coefficients.squeeze(1).unsqueeze(-1) * row).flatten(2).unsqueeze(2)  # [B, H, 1, K d]
+    row = row.to(state.dtype) / sqrt(state.shape[-2])
     with torch.autocast(state.device.type, enabled=False):
-        read = row @ state
+        read = row @ (state if coefficients is None else state.flatten(2, 3))
     return read.transpose(1, 2).flatten(2).to(query.dtype)

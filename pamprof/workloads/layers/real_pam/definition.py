@@ -68,6 +68,7 @@ class RealPamDefinition(RecurrentDefinition):
         vocabulary_size, width = table_shape(tensors, "embed.weight")
         depth, hidden_dim = block_count(tensors), table_shape(tensors, "blocks.0.gate_unit.up_proj.weight")[0]
         heads = table_shape(tensors, "blocks.0.memory.dt_proj.weight")[0]
+        offsets = tensors.get("blocks.0.memory.state_dt_offset")
         sized = replace(
             spec,
             model_dim=width,
@@ -75,6 +76,7 @@ class RealPamDefinition(RecurrentDefinition):
             hidden_dim=hidden_dim,
             vocabulary_size=vocabulary_size,
             heads=heads,
+            state_count=len(offsets) if offsets is not None else 1,
             head_dim=table_shape(tensors, "blocks.0.memory.qkv_proj.weight")[0] // (3 * heads),
             activation="swish" if "blocks.0.gate_unit.act.beta" in tensors else "relu",
         )

@@ -75,10 +75,13 @@ class Arithmetic(Protocol):
         """The part of a ``rotation`` that belongs to ``length`` positions from ``start``."""
         ...
 
-    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """An empty state of one block; ``dtype`` is real, float32 or float64."""
+    def new_state(self, axes: tuple[int, ...], head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """An empty state of one block; ``dtype`` is real, float32 or float64, ``axes`` those before a state's own.
+
+        They are [B, H], or [B, H, K] where a head has several states.
+        """
         ...
 
     def complex_state(self, state: Tensor) -> Tensor:
-        """The state as the formulas have it, [B, H, d_v, d_k], complex or real."""
+        """The state as the formulas have it, [B, H, d_v, d_k] or [B, H, K, d_v, d_k], complex or real."""
         ...

@@ -19,6 +19,7 @@ class RecurrentDefinition(BaseDefinition):
 
     activations: tuple[str, ...]
     fixed_state = True
+    has_states = True
 
     def supports(self, implementation: str, dtype: Dtype) -> bool:
         """Whether ``implementation`` can follow the precision policy ``dtype``."""

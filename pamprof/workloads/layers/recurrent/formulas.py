@@ -1,8 +1,8 @@
 """Parameters, FLOPs and state bytes of PAM and its real twin by formula, argued term by term.
 
-Letters: B batch, T time, D model_dim, H heads, d head_dim, I = H d, h hidden_dim, L depth, V vocabulary, C chunk, N
-chunks, m planes of a number: 2 for complex, 1 for real. Counts are real multiply-adds unless they say FLOP; a complex
-multiply-add is m² = 4 real ones, and one real multiply-add is 2 FLOP.
+Letters: B batch, T time, D model_dim, H heads, d head_dim, K states, I = H d, h hidden_dim, L depth, V vocabulary, C
+chunk, N chunks, m planes of a number: 2 for complex, 1 for real. Counts are real multiply-adds unless they say FLOP; a
+complex multiply-add is m² = 4 real ones, and one real multiply-add is 2 FLOP.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.base import ClosedForm
 from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
-from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE
+from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -39,13 +39,16 @@ def parameter_count(spec: LayerSpec, scope: Scope) -> int:
     """Real scalars of one block, or of the whole model with its tied table counted once.
 
     Block: maps 4 I D (query, key, value, output) and 3 h D (gate, up, down), m real scalars a weight; dt m D H + H with
-    dt_bias H; protect gate D H + H; activation h (a threshold) or 2 h (a bias and a slope); two norms D; two residual
-    scales. Model: table m V D, norms of embedding, output and head 3 D, head projection m (D² + D).
+    dt_bias H; protect gate D H + H, or m D H + H where it reads parts; of several states K offsets and phases
+    D H K + H K; activation h (a threshold) or 2 h (a bias and a slope); two norms D; two residual scales. Model: table
+    m V D, norms of embedding, output and head 3 D, head projection m (D² + D).
     """
     planes, width, hidden = planes_of(spec), spec.model_dim, spec.hidden_dim
     inner = spec.heads * spec.head_dim
     maps = planes * (4 * inner * width + 3 * hidden * width)
-    gates = (planes + 1) * width * spec.heads + 3 * spec.heads
+    gates = gate_weight_count(spec) + 3 * spec.heads
+    if spec.state_count > 1:
+        gates += (spec.heads + 1) * spec.state_count
     activation = hidden * (2 if spec.activation.endswith("swish") else 1)
     block = maps + gates + activation + 2 * width + 2
     if scope is Scope.LAYER:
@@ -54,15 +57,22 @@ def parameter_count(spec: LayerSpec, scope: Scope) -> int:
     return spec.depth * block + planes * spec.vocabulary_size * width + 3 * width + head
 
 
+def gate_weight_count(spec: LayerSpec) -> int:
+    """Weights of dt m D H, of the protect gate D H or m D H, and of the phases of several states D H K."""
+    planes = planes_of(spec)
+    columns = planes + (planes if spec.gate_reads_parts else 1) + (spec.state_count if spec.state_count > 1 else 0)
+    return columns * spec.model_dim * spec.heads
+
+
 def linear_multiply_adds(spec: LayerSpec, products: int | None = None) -> int:
     """Of one block's linear maps, per token: ``products`` (m² unless said otherwise) real ones for each weight.
 
-    Query, key, value and output 4 I D, gate unit 3 h D; the two gates are real maps, m D H and D H.
+    Query, key, value and output 4 I D, gate unit 3 h D; the gates and phases are real maps (``gate_weight_count``).
     """
     planes, width = planes_of(spec), spec.model_dim
     products = planes * planes if products is None else products
     weights = 4 * spec.heads * spec.head_dim * width + 3 * spec.hidden_dim * width
-    return products * weights + (planes + 1) * width * spec.heads
+    return products * weights + gate_weight_count(spec)
 
 
 def head_multiply_adds(spec: LayerSpec, logits_width: int, products: int | None = None) -> int:
@@ -76,49 +86,52 @@ def loop_work(spec: LayerSpec, length: int, chunk_size: int) -> Work:
     """The recurrence as defined in chunks of ``chunk_size``, which is also what the published loop executes.
 
     A chunk of c tokens: scores c² d, output c² d, its own state c d² and, unless it is the first, the read of the state
-    before it, c d²; all times m². Backward multiplies twice for each product, except that the state of the last chunk
+    before it, c d²; all times m². Of K states each has its own two c d², while the c² d are made once, with the sum of
+    their decays. Backward multiplies twice for each product, except that the state of the last chunk
     reaches no output and gets no gradient.
     """
     complete, rest = divmod(length, chunk_size)
     chunks = [chunk_size] * complete + ([rest] if rest else [])
     planes, head_dim = planes_of(spec), spec.head_dim
     pairs = sum(2 * c * c * head_dim for c in chunks)
-    states = length * head_dim**2
-    reads = (length - chunks[0]) * head_dim**2
-    unused = chunks[-1] * head_dim**2
+    states = spec.state_count * length * head_dim**2
+    reads = spec.state_count * (length - chunks[0]) * head_dim**2
+    unused = spec.state_count * chunks[-1] * head_dim**2
     forward = planes**2 * (pairs + states + reads)
     return Work(forward=forward, backward=2 * forward - 2 * planes**2 * unused)
 
 
 def core_work(spec: LayerSpec, length: int, *, final_state: bool) -> Work:
-    """What ``chunk_core`` executes for chunks of min(64, T), the last one filled up.
+    """What ``chunks.core`` executes for chunks of min(64, T), the last one filled up.
 
     Forward: running sums of the logarithms C²; scores and output 2 m² C² d; with more than one chunk, the states
     m² C d², the read m² C d², and once a sequence the sums N² and the product over chunks N² m d². Backward: each of
     the two C² d products twice, twice the running sums; each of the two C d² products twice, the product over chunks
     twice (states and decays), and its sums twice. A final state costs its own sums and a product N m d², and the
-    chunk's state where there is but one chunk.
+    chunk's state where there is but one chunk. All but the C² d products once for each of K states.
     """
     planes, head_dim = planes_of(spec), spec.head_dim
     chunk = min(CHUNK_SIZE, length)
     chunks = -(-length // chunk)
-    sums = chunks * chunk**2
+    sums = spec.state_count * chunks * chunk**2
     pairs = planes**2 * chunks * chunk**2 * head_dim
-    states = planes**2 * chunks * chunk * head_dim**2
-    across = chunks**2 * planes * head_dim**2
+    states = spec.state_count * planes**2 * chunks * chunk * head_dim**2
+    across = spec.state_count * chunks**2 * planes * head_dim**2
+    across_sums = spec.state_count * chunks**2
     forward, backward = sums + 2 * pairs, 2 * sums + 4 * pairs
     if chunks > 1:
-        forward += 2 * states + across + chunks**2
-        backward += 4 * states + 2 * across + 2 * chunks**2
+        forward += 2 * states + across + across_sums
+        backward += 4 * states + 2 * across + 2 * across_sums
     if final_state:
-        forward += sums + chunks**2 + chunks * planes * head_dim**2 + (states if chunks == 1 else 0)
+        ends = spec.state_count * chunks * planes * head_dim**2
+        forward += sums + across_sums + ends + (states if chunks == 1 else 0)
     return Work(forward=forward, backward=backward)
 
 
 def decode_state_flop_count(spec: LayerSpec) -> int:
-    """FLOP of one block's recurrence for one token: decay m, write and read 2 m² each, for each of H d² entries."""
+    """FLOP of one block's recurrence for one token: decay m, write and read 2 m² each, for each of H K d² entries."""
     planes = planes_of(spec)
-    return spec.heads * spec.head_dim**2 * (planes + 4 * planes**2)
+    return spec.state_count * spec.heads * spec.head_dim**2 * (planes + 4 * planes**2)
 
 
 def architecture_flop_count(
@@ -160,7 +173,7 @@ def executed_flop_count(
     """FLOP in matrix products that an implementation executes in one step, to the unit.
 
     Differences from the architecture: a padded logits product; the implementation's own chunks; in decode, writing to
-    the state and decaying it are elementwise work, so that only the read, m² d² a head, is a product.
+    the state and decaying it are elementwise work, so that only the read, m² d² a state, is a product.
 
     Args:
         spec: The layer's sizes.
@@ -168,7 +181,7 @@ def executed_flop_count(
         scope: A block, or the whole model.
         batch_size: Sequences of the step.
         sequence_length: Tokens of each.
-        work: Of the recurrence over one sequence; None for that of ``chunk_core``. Decode has none.
+        work: Of the recurrence over one sequence; None for that of ``chunks.core``. Decode has none.
         products: Real products of one complex product; None for m².
         reads_by_product: Whether decode reads the state with a matrix product.
     """
@@ -185,14 +198,16 @@ def executed_flop_count(
         linear=linear_multiply_adds(spec, products),
         head=head_multiply_adds(spec, padded_vocabulary_size(spec.vocabulary_size), products),
         work=work,
-        decode_state_flop=2 * planes_of(spec) ** 2 * spec.heads * spec.head_dim**2 if reads_by_product else 0,
+        decode_state_flop=(
+            2 * planes_of(spec) ** 2 * spec.state_count * spec.heads * spec.head_dim**2 if reads_by_product else 0
+        ),
     )
 
 
 def state_byte_count(spec: LayerSpec, *, scope: Scope, batch_size: int) -> int:
-    """Bytes of the states: m d² numbers a head in float32 or the spec's ``state_dtype``, whatever the context."""
+    """Bytes of the states: K m d² numbers a head in float32 or the spec's ``state_dtype``, whatever the context."""
     blocks = 1 if scope is Scope.LAYER else spec.depth
-    numbers = blocks * batch_size * spec.heads * planes_of(spec) * spec.head_dim**2
+    numbers = blocks * batch_size * spec.state_count * spec.heads * planes_of(spec) * spec.head_dim**2
     return numbers * _STATE_ELEMENT_BYTES[spec.state_dtype]
 
 

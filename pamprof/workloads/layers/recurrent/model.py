@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 # Small vectors that set the decay, the norms and the residual scales stay in float32 at inference.
-_KEPT_PRECISE = ("scale", "dt_bias", "dt_proj.bias", "protect_gate.bias")
+_KEPT_PRECISE = ("scale", "dt_bias", "dt_proj.bias", "protect_gate.bias", "state_dt_offset", "phase_proj.bias")
 
 
 @runtime_checkable
@@ -86,8 +86,10 @@ class RecurrentModel(nn.Module):
         if self.spec.state_dtype is not None:
             self._refuse(self.spec.state_dtype is Dtype.BFLOAT16)
             dtype = TORCH_DTYPES[self.spec.state_dtype]
-        sizes = batch_size, self.spec.heads, self.spec.head_dim
-        return RecurrentState(tuple(self.arithmetic.new_state(*sizes, dtype, weight.device) for _ in self.blocks))
+        several = (self.spec.state_count,) if self.spec.state_count > 1 else ()
+        axes = batch_size, self.spec.heads, *several
+        states = (self.arithmetic.new_state(axes, self.spec.head_dim, dtype, weight.device) for _ in self.blocks)
+        return RecurrentState(tuple(states))
 
     def prepare_inference(self, dtype: Dtype) -> None:
         """Cast the matrices to ``dtype`` and fuse them once; norms, decay and state stay in float32.

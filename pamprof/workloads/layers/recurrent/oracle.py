@@ -122,6 +122,8 @@ def excite(layer: torch.nn.Module, generator: torch.Generator) -> None:
             values = torch.full((), 0.5)
         elif name.endswith("dt_bias"):
             values = torch.linspace(-5.0, -1.0, parameter.shape[0])
+        elif name.endswith("state_dt_offset"):
+            values = torch.linspace(-2.0, 2.0, parameter.shape[0])
         elif name.endswith("act.bias") and name.replace("bias", "beta") not in names:
             values = -0.3 * values.abs()  # a positive threshold would make the activation's direction singular at 0
         else:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class VectorPlanar(Planar):
     """Planes around a vector state."""
 
-    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    def new_state(self, axes: tuple[int, ...], head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The spectrum of s as planes [B, H, 2, d]."""
-        return torch.zeros(batch, heads, 2, head_dim, dtype=dtype, device=device)
+        return torch.zeros(*axes, 2, head_dim, dtype=dtype, device=device)
 
     def complex_state(self, state: Tensor) -> Tensor:
         """The vector itself, complex [B, H, d]."""

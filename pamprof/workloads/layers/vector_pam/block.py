@@ -26,7 +26,8 @@ from torch.nn import functional
 
 from pamprof.workloads.layers.pam.planar.block import PlanarBlock
 from pamprof.workloads.layers.pam.planar.stages import plane_magnitude
-from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, summed_up_to
+from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE
+from pamprof.workloads.layers.recurrent.chunks.decay import summed_up_to
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
 from pamprof.workloads.layers.vector_pam.transforms import (
     FastTransform,

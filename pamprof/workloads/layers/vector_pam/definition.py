@@ -28,17 +28,18 @@ if TYPE_CHECKING:
 
 
 class VectorPamDefinition(RecurrentDefinition):
-    """Complex gate unit around a vector state; it has PAM's presets, and exactly as many parameters."""
+    """Complex gate unit around a vector state; it has PAM's presets, and as many parameters as PAM with one state."""
 
     name = "vector_pam"
     title = "vector-state memory"
     implementations: tuple[str, ...] = tuple(ARITHMETICS)
     activations = ACTIVATIONS
     complex_valued = True
+    has_states = False
 
     def preset(self, name: str) -> LayerSpec:
         """Sizes of PAM's preset ``name``; raises ``UsageError`` naming the presets there are."""
-        return replace(preset("pam", name), layer=self.name)
+        return replace(preset("pam", name), layer=self.name, state_count=1)
 
     def flop_count(
         self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
-from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE
+from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE
 from pamprof.workloads.layers.recurrent.formulas import (
     PUBLISHED_CHUNK_SIZE,
     Work,

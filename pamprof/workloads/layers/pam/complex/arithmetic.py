@@ -65,9 +65,9 @@ class Complex(ComplexArithmetic):
         """[length, d]."""
         return rotation[start : start + length]
 
-    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Complex [B, H, d_v, d_k]."""
-        return torch.zeros(batch, heads, head_dim, head_dim, dtype=dtype.to_complex(), device=device)
+    def new_state(self, axes: tuple[int, ...], head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Complex [B, H, (K,) d_v, d_k]."""
+        return torch.zeros(*axes, head_dim, head_dim, dtype=dtype.to_complex(), device=device)
 
     def complex_state(self, state: Tensor) -> Tensor:
         """The state itself."""

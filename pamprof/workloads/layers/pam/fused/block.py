@@ -4,7 +4,7 @@ Parameters, sequences in planes, the layout of the state and the results are tho
 the same real block products, except in a decode step of up to some tens of sequences, where kernels read each weight
 once. There is no float64 here: a kernel computes in float32 whatever it is given.
 
-Axes: B batch, T time, D model_dim, H heads, d head_dim, h hidden_dim, N = B T rows.
+Axes: B batch, T time, D model_dim, H heads, K states, d head_dim, h hidden_dim, N = B T rows.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class FusedBlock(PlanarBlock):
         Args:
             hidden: Planes of the residual stream, or a pair.
             rotation: Cosines and sines [2, T, d] of the positions' angles, float32.
-            state: [B, H, d, 2 d] before the first token; replaced in place by the state after the last.
-                None keeps nothing, the differentiable case.
+            state: [B, H, d, 2 d] or [B, H, K, d, 2 d] before the first token; replaced in place by the state after the
+                last. None keeps nothing, the differentiable case.
             begins: Whether the sequence begins here, so that what ``state`` held is ignored.
         """
         stream, branch = hidden if isinstance(hidden, tuple) else (hidden, None)
@@ -97,7 +97,7 @@ class FusedBlock(PlanarBlock):
         total, normed, logits = add_norm_gates(hidden, added, self.cgu_scale, self.norm2.scale, self._gates(), dtype)
         qkv = (rows(normed) @ self._qkv(dtype).mT).view(batch, length, 2, 3, self.heads, self.head_dim)
         cosine, sine = rotation.unbind(0)
-        log_decay = prepare(qkv, cosine, sine, logits)
+        log_decay = prepare(qkv, cosine, sine, logits[:2], self.pam.state_dt_offset)
         queries, keys, values = qkv.unbind(3)
         retrieved, after = fused_core(
             queries,
@@ -106,6 +106,7 @@ class FusedBlock(PlanarBlock):
             log_decay,
             scale=self.head_dim**-0.5,
             initial_state=None if begins else state.float(),
+            phases=None if self.pam.phase_proj is None else logits[2:].movedim(0, 2),
             want_final_state=True,
         )
         assert after is not None
@@ -123,7 +124,7 @@ class FusedBlock(PlanarBlock):
         gated = norm_gate_unit(hidden, self.norm1.scale, weights[0], self.cgu.act.bias, self.cgu.act.beta)
         total = project(gated, weights[1], hidden, self.cgu_scale, None, None)
         qkv, logits = norm_memory_inputs(total, self.norm2.scale, weights[2], self._gates())
-        retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state, ahead=True)
+        retrieved = self._memory_step(qkv, logits, rotation, state, ahead=True)
         return project(retrieved, weights[3], total, None, None, None)
 
     def _wide_step(self, stream: Tensor, branch: Tensor | None, rotation: Tensor, state: Tensor) -> Hidden:
@@ -145,15 +146,19 @@ class FusedBlock(PlanarBlock):
         total, normed, logits = add_norm_gates(total, added, self.cgu_scale, self.norm2.scale, self._gates(), dtype)
         if some:
             qkv = product(normed, self._qkv(dtype))
-            retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state, ahead=True)
+            retrieved = self._memory_step(qkv, logits, rotation, state, ahead=True)
             return total, partial_products(retrieved, self._output(dtype))
         qkv = (rows(normed) @ self._qkv(dtype).mT).view(*stream.shape[:2], 2, -1)
-        retrieved = memory_step(qkv, logits, rotation[0], rotation[1], state)
+        retrieved = self._memory_step(qkv, logits, rotation, state, ahead=False)
         return total, (rows(retrieved) @ self._output(dtype).mT).view(stream.shape)
 
+    def _memory_step(self, qkv: Tensor, logits: Tensor, rotation: Tensor, state: Tensor, *, ahead: bool) -> Tensor:
+        return memory_step(qkv, logits, rotation[0], rotation[1], state, ahead, self.pam.state_dt_offset)
+
     def _gates(self) -> list[Tensor]:
-        step, protect = self.pam.dt_proj, self.pam.protect_gate
-        return [step.weight, step.bias, self.pam.dt_bias, protect.weight, protect.bias]
+        step, protect, phase = self.pam.dt_proj, self.pam.protect_gate, self.pam.phase_proj
+        of_phases = [] if phase is None else [phase.weight, phase.bias]
+        return [step.weight, step.bias, self.pam.dt_bias, protect.weight, protect.bias, *of_phases]
 
     def _gate_up(self, dtype: torch.dtype) -> Tensor:
         return _block(self.fused_gate_up, (self.cgu.gate_proj, self.cgu.up_proj), None, dtype)

@@ -37,6 +37,7 @@ def fused_multiply_adds(
         head_dim=spec.head_dim,
         dtype=torch.float32 if dtype is Dtype.FLOAT32 else torch.bfloat16,
         differentiates=differentiates,
+        states=spec.state_count,
     )
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     configuration = configuration_for(shape, device)

@@ -6,7 +6,7 @@ residual sum to the product before it in the product's own dtype.
 
 A block ends in a pair: the residual stream and the branch still to be added to it. The next norm adds them on its way.
 
-Axes: B batch, T time, D model_dim, H heads, d head_dim, h hidden_dim, N = B T rows.
+Axes: B batch, T time, D model_dim, H heads, K states, d head_dim, h hidden_dim, N = B T rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pamprof.workloads.kernels.block.norm_backward import gated_norm_backward, n
 from pamprof.workloads.kernels.block.norm_gates import add_norm_gates
 from pamprof.workloads.kernels.block.prepare import prepare, prepare_backward
 from pamprof.workloads.kernels.block.weights import block_weight, fold_gradient
-from pamprof.workloads.kernels.core.interface import packed_backward, packed_forward
+from pamprof.workloads.kernels.core.interface import coefficients_of, packed_backward, packed_forward
 
 if TYPE_CHECKING:
     from pamprof.workloads.layers.pam.parameters import PamBlockParameters
@@ -56,6 +56,9 @@ def block_parameters(block: PamBlockParameters) -> tuple[Tensor | None, ...]:
         recurrence.dt_bias,
         recurrence.protect_gate.weight,
         recurrence.protect_gate.bias,
+        recurrence.state_dt_offset,
+        None if recurrence.phase_proj is None else recurrence.phase_proj.weight,
+        None if recurrence.phase_proj is None else recurrence.phase_proj.bias,
         recurrence.o_proj.weight_real,
         recurrence.o_proj.weight_imag,
         block.pam_scale,
@@ -91,8 +94,8 @@ class FusedBlockFunction(Function):
             parameters: As ``block_parameters`` orders them.
         """
         (scale1, gate_real, gate_imag, up_real, up_imag, bias, beta, down_real, down_imag, gate_unit_scale, scale2,
-         qkv_real, qkv_imag, step_weight, step_bias, dt_bias, protect_weight, protect_bias, output_real, output_imag,
-         pam_scale) = parameters  # fmt: skip
+         qkv_real, qkv_imag, step_weight, step_bias, dt_bias, protect_weight, protect_bias, offsets, phase_weight,
+         phase_bias, output_real, output_imag, pam_scale) = parameters  # fmt: skip
         batch, length, _, _ = hidden.shape
         if branch is None:
             total, normed = hidden, norm(hidden, scale1, dtype)
@@ -104,16 +107,18 @@ class FusedBlockFunction(Function):
         to_hidden = block_weight([down_real], [down_imag], gate_unit_scale, dtype)
         added, gate_mask = _drop((rows(gated) @ to_hidden.mT).view(hidden.shape), dropout)
         gates = [step_weight, step_bias, dt_bias, protect_weight, protect_bias]
+        gates += [] if offsets is None else [phase_weight, phase_bias]
         second_total, second_normed, logits = add_norm_gates(total, added, None, scale2, gates, dtype)
         to_qkv = block_weight([qkv_real], [qkv_imag], None, dtype)
         qkv = (rows(second_normed) @ to_qkv.mT).view(batch, length, 2, 3, heads, -1)
-        log_decay = prepare(qkv, cosine, sine, logits)
-        retrieved, kept = packed_forward(qkv, log_decay)
+        log_decay = prepare(qkv, cosine, sine, logits[:2], offsets)
+        coefficients = None if offsets is None else coefficients_of(logits[2:].movedim(0, 2))
+        retrieved, kept = packed_forward(qkv, log_decay, coefficients)
         to_output = block_weight([output_real], [output_imag], pam_scale, dtype)
         remembered, pam_mask = _drop((rows(retrieved) @ to_output.mT).view(hidden.shape), dropout)
         ctx.save_for_backward(
             total, normed, to_gate_up, gate_up, gated, to_hidden, gate_mask, second_total, second_normed, logits,
-            log_decay, to_qkv, qkv, retrieved, kept, to_output, pam_mask, cosine, sine, *parameters
+            log_decay, coefficients, to_qkv, qkv, retrieved, kept, to_output, pam_mask, cosine, sine, *parameters
         )  # fmt: skip
         ctx.dropout = dropout
         ctx.has_branch = branch is not None
@@ -123,10 +128,10 @@ class FusedBlockFunction(Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         """Gradients of everything, from those of both results."""
         (total, normed, to_gate_up, gate_up, gated, to_hidden, gate_mask, second_total, second_normed, logits,
-         log_decay, to_qkv, qkv, retrieved, kept, to_output, pam_mask, cosine, sine,
+         log_decay, coefficients, to_qkv, qkv, retrieved, kept, to_output, pam_mask, cosine, sine,
          *parameters) = ctx.saved_tensors  # fmt: skip
         (scale1, gate_real, gate_imag, up_real, up_imag, bias, beta, down_real, down_imag, gate_unit_scale, scale2,
-         qkv_real, qkv_imag, step_weight, _, _, protect_weight, _, output_real, output_imag,
+         qkv_real, qkv_imag, step_weight, _, _, protect_weight, _, offsets, phase_weight, _, output_real, output_imag,
          pam_scale) = parameters  # fmt: skip
         total_gradient, remembered_gradient = gradients
         dtype = normed.dtype
@@ -134,18 +139,26 @@ class FusedBlockFunction(Function):
         along = rows(_undrop(remembered_gradient, pam_mask, ctx.dropout))
         output_gradient = along.mT @ rows(retrieved)
         retrieved_gradient = (along @ to_output).view(retrieved.shape)
-        qkv_gradient, decay_gradient = packed_backward(qkv, log_decay, kept, retrieved_gradient)
-        logits_gradient = prepare_backward(qkv_gradient, qkv, cosine, sine, logits, decay_gradient)
+        qkv_gradient, decay_gradient = packed_backward(qkv, log_decay, kept, retrieved_gradient, coefficients)
+        logits_gradient = prepare_backward(qkv_gradient, qkv, cosine, sine, logits[:2], decay_gradient, offsets)
+        states = 0 if offsets is None else len(offsets)
+        logits_gradient, state_gradient = logits_gradient[: 2 + states], logits_gradient[2 + states :]
         along = rows(qkv_gradient)
         joint_gradient = along.mT @ rows(second_normed)
         total_gradient, added_gradient, scale2_gradient, sizes = gated_norm_backward(
             second_total, scale2, (along @ to_qkv).view(second_normed.shape), total_gradient, logits_gradient,
-            step_weight, protect_weight, dtype
+            step_weight, protect_weight, phase_weight, dtype
         )  # fmt: skip
-        step_logits, gate_logits = logits_gradient.to(dtype).unbind(0)
+        step_logits, gate_logits = logits_gradient[:2].to(dtype).unbind(0)
         step_gradient = (step_logits @ rows(second_normed)).to(step_weight.dtype)
-        protect_gradient = (gate_logits @ sizes).to(protect_weight.dtype)
-        step_bias_gradient, protect_bias_gradient = logits_gradient.sum(-1).unbind(0)
+        gate_input = rows(second_normed) if protect_weight.shape[1] > sizes.shape[1] else sizes
+        protect_gradient = (gate_logits @ gate_input).to(protect_weight.dtype)
+        step_bias_gradient, protect_bias_gradient = logits_gradient[:2].sum(-1).unbind(0)
+        of_states: tuple[Tensor | None, ...] = (None, None, None)
+        if offsets is not None:
+            phase_logits = logits_gradient[2:].transpose(0, 1).flatten(0, 1)  # K runs fastest
+            phase_gradient = (phase_logits.to(dtype) @ sizes).to(phase_weight.dtype)
+            of_states = state_gradient.sum((1, 2)), phase_gradient, phase_logits.sum(-1)
 
         along = rows(_undrop(added_gradient, gate_mask, ctx.dropout))
         down_gradient = along.mT @ rows(gated)
@@ -167,7 +180,7 @@ class FusedBlockFunction(Function):
             hidden_gradient, branch_gradient if ctx.has_branch else None, None, None, None, None, None,
             scale1_gradient, *gate_parts[:2], *up_parts[:2], bias_gradient, None if beta is None else beta_gradient,
             *down_parts, scale2_gradient, *qkv_parts[:2], step_gradient, step_bias_gradient, step_bias_gradient.clone(),
-            protect_gradient, protect_bias_gradient, *output_parts
+            protect_gradient, protect_bias_gradient, *of_states, *output_parts
         )  # fmt: skip
 
 

@@ -75,9 +75,9 @@ class Planar(ComplexArithmetic):
         """[2, length, d]."""
         return rotation[:, start : start + length]
 
-    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """S^T as planes [B, H, d_k, 2 d_v]."""
-        return torch.zeros(batch, heads, head_dim, 2 * head_dim, dtype=dtype, device=device)
+    def new_state(self, axes: tuple[int, ...], head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """S^T as planes [B, H, (K,) d_k, 2 d_v]."""
+        return torch.zeros(*axes, head_dim, 2 * head_dim, dtype=dtype, device=device)
 
     def complex_state(self, state: Tensor) -> Tensor:
         """The state as complex [B, H, d_v, d_k]."""

@@ -5,7 +5,7 @@ real block product per linear map without moving anything; gate and upward map s
 and values. The recurrence is ``ChunkCore``. The logarithm of the decay is computed directly, never from the decay, so
 that it stays finite and exact where the decay itself would underflow.
 
-Axes: B batch, T time, D model_dim, H heads, d head_dim, N chunks, C chunk.
+Axes: B batch, T time, D model_dim, H heads, K states, d head_dim, N chunks, C chunk.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from pamprof.workloads.layers.pam.planar.products import (
     turned_sum,
 )
 from pamprof.workloads.layers.pam.planar.stages import plane_gate, plane_magnitude, plane_norm
-from pamprof.workloads.layers.recurrent.chunk_core import CHUNK_SIZE, ChunkCore, core_forward, final_state
-from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE, ChunkCore, core_forward, final_state
+from pamprof.workloads.layers.recurrent.chunks.decay import states_in_chunks
+from pamprof.workloads.layers.recurrent.chunks.planes import product
+from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write, read_phases
 from pamprof.workloads.layers.recurrent.precision import compute_dtype
 
 if TYPE_CHECKING:
@@ -63,8 +65,8 @@ class PlanarBlock(PamBlockParameters):
         Args:
             hidden: Planes of the residual stream.
             rotation: Cosines and sines [2, T, d] of the positions' angles.
-            state: [B, H, d, 2 d] before the first token; replaced in place by the state after the last.
-                None keeps nothing, the differentiable case.
+            state: [B, H, d, 2 d] or [B, H, K, d, 2 d] before the first token; replaced in place by the state after the
+                last. None keeps nothing, the differentiable case.
             begins: Whether the sequence begins here, so that what ``state`` held is ignored.
         """
         normed = plane_norm(hidden, self.norm1.scale)
@@ -100,14 +102,17 @@ class PlanarBlock(PamBlockParameters):
         projected = torch.unflatten(projected, -1, (3, self.heads, self.head_dim))  # [B, T, 2, 3, H, d]
         (q_real, k_real, v_real), (q_imag, k_imag, v_imag) = (plane.unbind(-3) for plane in projected.unbind(2))
         cosine, sine = rotation[:, :, None].unbind(0)
-        log_decay, write = log_decay_and_write(self.pam, x.flatten(-2), plane_magnitude(x))
+        size = plane_magnitude(x)
+        log_decay, write = log_decay_and_write(self.pam, x.flatten(-2), size)
+        phases = read_phases(self.pam, size)
+        coefficients = None if phases is None else torch.stack((phases.cos(), phases.sin()), -1)
         write = write.to(x.dtype).unsqueeze(-1)
         queries = (q_real * cosine - q_imag * sine, q_real * sine + q_imag * cosine)
         keys = (k_real * cosine - k_imag * sine, k_real * sine + k_imag * cosine)
         values = (v_real * write, v_imag * write)
         if state is not None and x.shape[1] == 1 and not begins:
-            return _step(queries, keys, values, log_decay, state)
-        return _all_chunks(queries, keys, values, log_decay, state=state, begins=begins)
+            return _step(queries, keys, values, log_decay, coefficients=coefficients, state=state)
+        return _all_chunks(queries, keys, values, log_decay, coefficients, state=state, begins=begins)
 
 
 class GaussBlock(PlanarBlock):
@@ -121,11 +126,15 @@ def _all_chunks(
     keys: tuple[Tensor, Tensor],
     values: tuple[Tensor, Tensor],
     log_decay: Tensor,
+    coefficients: Tensor | None,
     *,
     state: Tensor | None,
     begins: bool,
 ) -> Tensor:
-    """Planes [B, T, 2, H d] read by the queries, all given as planes [B, T, H, d]; updates ``state``."""
+    """Planes [B, T, 2, H d] read by the queries, all given as planes [B, T, H, d]; updates ``state``.
+
+    Log decays are [B, T, H], or [B, T, H, K] with coefficients of the reads as planes [B, T, H, K, 2].
+    """
     length, head_dim = log_decay.shape[1], queries[0].shape[-1]
     chunk = min(CHUNK_SIZE, length)
     chunks = -(-length // chunk)
@@ -142,14 +151,13 @@ def _all_chunks(
     def with_turned(planes: tuple[Tensor, Tensor]) -> Tensor:
         return in_chunks(planes[0], planes[1], -planes[1], planes[0])
 
-    padded = functional.pad(log_decay, (0, 0, 0, padding)) if padding else log_decay
-    chunked_decay = torch.unflatten(padded, 1, (chunks, chunk)).permute(0, 3, 1, 2).contiguous()
-    core = in_chunks(*queries), with_turned(keys), with_turned(values), chunked_decay
+    by_chunk = None if coefficients is None else states_in_chunks(coefficients, chunk, trailing=1)
+    core = in_chunks(*queries), with_turned(keys), with_turned(values), states_in_chunks(log_decay, chunk)
     if state is None:
-        output: Tensor = ChunkCore.apply(*core, 2)
+        output: Tensor = ChunkCore.apply(*core, 2, by_chunk)
     else:
         before = None if begins else state
-        output, _, written, _ = core_forward(*core, planes=2, initial_state=before)
+        output, _, written, _ = core_forward(*core, planes=2, initial_state=before, coefficients=by_chunk)
         state.copy_(final_state(written, *core[1:], planes=2, initial_state=before))
     planes = torch.unflatten(output, -1, (2, head_dim)).permute(0, 2, 3, 4, 1, 5)  # [B, N, C, 2, H, d]
     return planes.flatten(1, 2)[:, :length].flatten(3)
@@ -160,21 +168,31 @@ def _step(
     keys: tuple[Tensor, Tensor],
     values: tuple[Tensor, Tensor],
     log_decay: Tensor,
+    *,
+    coefficients: Tensor | None,
     state: Tensor,
 ) -> Tensor:
     """One token of the recurrence: planes [B, 1, 2, H d] from planes [B, 1, H, d]; updates ``state`` in place.
 
-    The state is S^T as planes [B, H, d_k, 2 d_v]: a query row times it needs no transpose. A bfloat16 state is
+    The state is S^T as planes [B, H, d_k, 2 d_v]: a query row times it needs no transpose. Several states
+    [B, H, K, d_k, 2 d_v] are read by one row too, the query once for each, times its coefficient. A bfloat16 state is
     rounded after the decay and after each of the two writes; it cannot forget by less than one part in 512 a token.
     """
+    if coefficients is not None:
+        keys = keys[0].unsqueeze(-2), keys[1].unsqueeze(-2)
+        values = values[0].unsqueeze(-2), values[1].unsqueeze(-2)
     key_real, key_imag = (plane.squeeze(1).to(state.dtype).unsqueeze(-1) for plane in keys)
     value_real, value_imag = (plane.squeeze(1).to(state.dtype) for plane in values)
     value = torch.cat((value_real, value_imag), -1).unsqueeze(-2)
     turned_value = torch.cat((-value_imag, value_real), -1).unsqueeze(-2)
     state.mul_(log_decay.squeeze(1).exp()[..., None, None])
     state.addcmul_(key_real, value).addcmul_(key_imag, turned_value, value=-1)
-    query = torch.cat(queries, 1).transpose(1, 2).to(state.dtype) / sqrt(state.shape[-2])  # [B, H, 2, d]
+    query = torch.cat(queries, 1).transpose(1, 2)  # [B, H, 2, d]
+    if coefficients is not None:
+        turned = product(coefficients.squeeze(1).unsqueeze(-1), query.unsqueeze(2))  # [B, H, K, 2, d]
+        query = turned.transpose(2, 3).flatten(3)
+    query = query.to(state.dtype) / sqrt(state.shape[-2])
     with torch.autocast(state.device.type, enabled=False):
-        rows = query @ state
+        rows = query @ (state if coefficients is None else state.flatten(2, 3))
     planes = turned_sum(torch.unflatten(rows, -1, (2, -1)))  # [B, H, 2, d]
     return planes.transpose(1, 2).flatten(2).unsqueeze(1).to(queries[0].dtype)

@@ -67,9 +67,9 @@ class Published(ComplexArithmetic):
         """[length, d, 2]."""
         return rotation[start : start + length]
 
-    def new_state(self, batch: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Pairs [B, H, d_v, d_k, 2]."""
-        return torch.zeros(batch, heads, head_dim, head_dim, 2, dtype=dtype, device=device)
+    def new_state(self, axes: tuple[int, ...], head_dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Pairs [B, H, (K,) d_v, d_k, 2]."""
+        return torch.zeros(*axes, head_dim, head_dim, 2, dtype=dtype, device=device)
 
     def complex_state(self, state: Tensor) -> Tensor:
         """The state as complex [B, H, d_v, d_k]."""
