@@ -96,8 +96,8 @@ def test_caches_are_recomputed_or_reserved_for_and_only_they() -> None:
     counts = {}
     for policy in ("recompute", "reserve"):
         result = simulate(
-            "--arrivals", "poisson:400/s", "--replicas", "1", "--kv-policy", policy, "--json", "--max-batch", "800",
-            "--input-tokens", "lognormal:6000:sigma=0.5", "--output-tokens", "800", "--slo-tpot", "500ms",
+            "--arrivals", "poisson:400/s", "--replicas", "1", "--kv-policy", policy, "--json", "--max-batch", "400",
+            "--input-tokens", "lognormal:13000:sigma=0.4", "--output-tokens", "800", "--slo-tpot", "500ms",
         )  # fmt: skip
         assert result.exit_code == 0, result.output
         counts[policy] = {arm: row["preemption_count"] for arm, row in rows(json.loads(result.stdout)).items()}
@@ -117,9 +117,15 @@ def test_a_trace_brings_its_own_times_and_lengths(tmp_path: Path) -> None:
 
 
 def test_first_tokens_later_and_sooner_than_the_model_of_cost_have_their_own_reason() -> None:
-    sooner = simulate("--arrivals", "poisson:5/s", files=("1b/pam.jsonl",)).stdout
+    sooner = simulate("--arrivals", "poisson:5/s", "--max-batch", "100", files=("1b/pam.jsonl",)).stdout
     later = simulate(
-        "--arrivals", "bursty:45/s:cv=6", "--input-tokens", "lognormal:1500", files=("1b/pam.jsonl",)
+        "--arrivals",
+        "bursty:40/s:cv=6",
+        "--input-tokens",
+        "lognormal:1500",
+        "--max-batch",
+        "100",
+        files=("1b/pam.jsonl",),
     ).stdout
     assert "as a step carries" in sooner
     assert "prompts queue where requests come close together" not in sooner
