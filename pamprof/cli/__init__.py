@@ -24,6 +24,7 @@ from pamprof.cli import (
     prices,
     report,
     serve_sweep,
+    simulate,
     trend,
     validate,
 )
@@ -49,6 +50,7 @@ app.command("layers", cls=PlainNumbers)(layers.layers)
 app.command("flops", cls=ConfiguredCommand)(configurable(flops.flops))
 app.command("doctor", cls=PlainNumbers)(doctor.doctor)
 app.command("cost", cls=ConfiguredCommand)(configurable(cost.cost))
+app.command("simulate", cls=ConfiguredCommand)(configurable(simulate.simulate))
 app.command("validate", cls=PlainNumbers)(validate.validate)
 app.add_typer(prices.app, name="prices")
 

@@ -40,14 +40,14 @@ def asked(draw, command):
     """Some options of a command with values, as the command line would give them."""
     found = {}
     for option in option_keys(COMMANDS[command]):
-        required = option.name in ("runs", "tokens_per_day")
+        required = option.name in ("runs", "tokens_per_day", "arrivals")
         if required or draw(st.booleans()):
             value = VALUES[option.kind]
             found[option.name] = draw(st.lists(value, min_size=1, max_size=3) if option.repeatable else value)
     return found
 
 
-@pytest.mark.parametrize("command", ["compare", "serve-sweep", "cost"])
+@pytest.mark.parametrize("command", ["compare", "serve-sweep", "cost", "simulate"])
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_what_is_saved_asks_for_the_same(tmp_path_factory, command, data):

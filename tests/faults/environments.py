@@ -32,6 +32,8 @@ CHEAP = (
     (("prices", "check", "--json"), 0),
     (("cost", "SWEEP", "--tokens-per-day", "1e9"), 0),
     (("cost", "SWEEP", "--tokens-per-day", "many"), 2),
+    (("simulate", "SWEEP", "--arrivals", "poisson:2/s", "--requests", "200", "--max-batch", "4"), 0),
+    (("simulate", "SWEEP", "--arrivals", "often"), 2),
     (("diff", "RUNS", "RUNS"), 0),
     (("diff", "RUNS", "SLOWER", "--fail-above", "1%"), 1),
     (("diff", "RUNS", "missing"), 2),

@@ -6,7 +6,7 @@ from pamprof.render.charts.bars import LadderBar, LadderPanel, MemoryBar, Memory
 from pamprof.render.charts.chart import Chart
 from pamprof.render.charts.lines import ArmCurve, ArmLine, CurvePanel, LinePanel, Mark, Piece, Spot, Unit
 from pamprof.render.charts.points import Dot, DotPanel, RooflineDot, RooflinePanel, RooflineSlope
-from pamprof.render.charts.runs import Signal, Strip, TrendPanel, Window
+from pamprof.render.charts.runs import ServingStrip, Signal, Strip, TrendPanel, Window
 
 __all__ = [
     "ArmCurve",
@@ -25,6 +25,7 @@ __all__ = [
     "RooflineDot",
     "RooflinePanel",
     "RooflineSlope",
+    "ServingStrip",
     "Signal",
     "Spot",
     "Strip",

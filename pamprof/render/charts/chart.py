@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pamprof.render.charts.bars import LadderPanel, MemoryPanel, TornadoPanel
 from pamprof.render.charts.lines import CurvePanel, LinePanel
 from pamprof.render.charts.points import DotPanel, RooflinePanel
-from pamprof.render.charts.runs import Strip, TrendPanel
+from pamprof.render.charts.runs import ServingStrip, Strip, TrendPanel
 
 Panels = (
     tuple[LadderPanel, ...]
@@ -16,6 +16,7 @@ Panels = (
     | tuple[MemoryPanel, ...]
     | tuple[RooflinePanel, ...]
     | tuple[Strip, ...]
+    | tuple[ServingStrip, ...]
     | tuple[TrendPanel, ...]
     | tuple[CurvePanel, ...]
     | tuple[TornadoPanel, ...]

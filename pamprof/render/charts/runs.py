@@ -60,3 +60,24 @@ class TrendPanel:
     values: tuple[Interval | None, ...]
     changes: tuple[tuple[int, str], ...]
     noise: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingStrip:
+    """What one server did over some seconds, in equal slots of time.
+
+    Attributes:
+        arm: Its colour and shape.
+        title: Arm and rate.
+        seconds: How long all slots are together.
+        reading, decoding: Share of each slot in which prompts were read and tokens decoded, 0 to 1.
+        running, waiting: Sequences that decoded and requests without a first token, means of each slot.
+    """
+
+    arm: Arm
+    title: str
+    seconds: float
+    reading: tuple[float, ...]
+    decoding: tuple[float, ...]
+    running: tuple[float, ...]
+    waiting: tuple[float, ...]

@@ -1,0 +1,118 @@
+"""Requests drawn at random: arrivals as Poisson or bursty, lengths fixed or log-normal; everything from one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isfinite, log
+from typing import TYPE_CHECKING
+
+from pamprof.analysis.simulation.requests import Requests
+from pamprof.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Of arrivals, input and output lengths: each has a stream of its own, so that a change of one leaves the others.
+_ARRIVALS, _INPUTS, _OUTPUTS = range(3)
+# Share of the requests that fill the empty server and are not measured.
+WARM_UP_RATIO = 0.2
+LARGEST_VARIATION = 100.0
+MOST_REQUESTS = 10_000_000
+# Half of log-normal lengths lie within a factor of two of their median.
+DEFAULT_SIGMA = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """When requests come.
+
+    Attributes:
+        per_second: Mean rate.
+        variation: Standard deviation of the gaps over their mean: 1 is Poisson, 0 evenly spaced, more is bursty. Gaps
+            have a gamma distribution, as those of vLLM's and others' benchmarks do.
+    """
+
+    per_second: float
+    variation: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.per_second) and self.per_second > 0):
+            raise UsageError(f"{self.per_second:g} requests a second never arrive; give a rate above zero")
+        if not 0 <= self.variation <= LARGEST_VARIATION:
+            raise UsageError(
+                f"gaps that vary by {self.variation:g} times their mean are no stream of requests; give a variation of "
+                f"0 to {LARGEST_VARIATION:g}, 1 for Poisson"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Tokens of a prompt or an answer: ``mean`` and, where they vary, ``sigma`` of the logarithm (log-normal)."""
+
+    mean: float
+    sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.mean) and self.mean >= 0 and 0 <= self.sigma <= log(LARGEST_VARIATION)):
+            raise UsageError(
+                f"lengths of mean {self.mean:g} and sigma {self.sigma:g} are none; give a mean of 0 or more tokens and "
+                f"a sigma of 0 to {log(LARGEST_VARIATION):.1f}"
+            )
+
+
+def draw_requests(count: int, arrivals: Arrivals, inputs: Lengths, outputs: Lengths, *, seed: int) -> Requests:
+    """``count`` requests; the same seed gives the same ones, at every rate with gaps in proportion.
+
+    Raises:
+        UsageError: Fewer than 2 requests or more than ``MOST_REQUESTS``, or answers without a token.
+    """
+    import numpy as np
+
+    if not 2 <= count <= MOST_REQUESTS:
+        raise UsageError(f"{count} requests are no simulation; give 2 to {MOST_REQUESTS}")
+    if outputs.mean < 1:
+        raise UsageError(f"answers of {outputs.mean:g} tokens generate nothing; give 1 or more output tokens")
+    if seed < 0:
+        raise UsageError(f"seed {seed} lies below 0; give 0 or more")
+    streams = [np.random.default_rng((seed, stream)) for stream in (_ARRIVALS, _INPUTS, _OUTPUTS)]
+    if arrivals.variation == 0:
+        gaps = np.ones(count)
+    else:
+        shape = arrivals.variation**-2
+        gaps = streams[_ARRIVALS].gamma(shape, 1 / shape, count)
+    return Requests(
+        arrival_seconds=np.cumsum(gaps) / arrivals.per_second,
+        input_tokens=_draw(streams[_INPUTS], inputs, count, least=1 if inputs.mean else 0),
+        output_tokens=_draw(streams[_OUTPUTS], outputs, count, least=1),
+        per_second=arrivals.per_second,
+        measured_from=int(count * WARM_UP_RATIO),
+    )
+
+
+def _draw(stream: np.random.Generator, lengths: Lengths, count: int, *, least: int) -> NDArray[np.int64]:
+    import numpy as np
+
+    if lengths.sigma == 0:
+        return np.full(count, max(least, round(lengths.mean)), dtype=np.int64)
+    # The mean of a log-normal distribution is exp(mu + sigma²/2).
+    drawn = np.exp(stream.normal(log(max(lengths.mean, least)) - lengths.sigma**2 / 2, lengths.sigma, count))
+    return np.maximum(least, np.rint(drawn)).astype(np.int64)
+
+
+def with_lengths(requests: Requests, inputs: Lengths | None, outputs: Lengths | None, *, seed: int) -> Requests:
+    """The same arrivals with lengths drawn anew where some are given."""
+    import numpy as np
+
+    drawn = [
+        _draw(np.random.default_rng((seed, stream)), lengths, len(requests), least=1 if lengths.mean else 0)
+        if lengths is not None
+        else own
+        for stream, lengths, own in (
+            (_INPUTS, inputs, requests.input_tokens),
+            (_OUTPUTS, outputs, requests.output_tokens),
+        )
+    ]
+    if outputs is not None and outputs.mean < 1:
+        raise UsageError(f"answers of {outputs.mean:g} tokens generate nothing; give 1 or more output tokens")
+    return replace(requests, input_tokens=drawn[0], output_tokens=drawn[1])

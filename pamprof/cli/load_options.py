@@ -1,0 +1,124 @@
+"""What the options of ``pamprof simulate`` say: arrivals, lengths, a day's profile."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pamprof.errors import UsageError
+from pamprof.units import plain_number
+
+if TYPE_CHECKING:
+    from pamprof.analysis.simulation.metrics import Level
+    from pamprof.analysis.simulation.requests import Requests
+    from pamprof.analysis.simulation.workload import Arrivals, Lengths
+    from pamprof.pricing.serving.fleet import DayProfile
+
+FROM_TRACE = "trace"
+_PERIOD_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86_400.0}
+_STREAM = re.compile(r"(poisson|bursty|even):\s*([0-9.eE+-]+)\s*/\s*(s|min|h|day)(?::cv=([0-9.eE+-]+))?")
+_LENGTHS = re.compile(r"(?:(lognormal):)?([0-9.eE+-]+)(?::sigma=([0-9.eE+-]+))?")
+_BURSTY_VARIATION = 3.0
+
+
+def arrivals_of(text: str) -> Arrivals | Path:
+    """``poisson:12/s``, ``bursty:700/min``, ``bursty:12/s:cv=5``, ``even:1e6/day``, or the path of a trace.
+
+    Raises:
+        UsageError: None of these.
+    """
+    from pamprof.analysis.simulation.workload import Arrivals
+
+    if text.lower().endswith((".csv", ".csv.gz")):
+        return Path(text)
+    found = _STREAM.fullmatch(text.strip())
+    rate = plain_number(found[2]) if found else None
+    given = None if found is None or found[4] is None else plain_number(found[4])
+    if found is None or rate is None or (found[4] is not None and (given is None or found[1] != "bursty")):
+        raise UsageError(
+            f"--arrivals {text!r} is no stream of requests; write poisson:12/s, bursty:12/s, bursty:12/s:cv=5, "
+            "even:12/s (or /min, /h, /day), or the name of a trace.csv"
+        )
+    usual = {"poisson": 1.0, "bursty": _BURSTY_VARIATION, "even": 0.0}[found[1]]
+    return Arrivals(
+        per_second=float(rate) / _PERIOD_SECONDS[found[3]], variation=usual if given is None else float(given)
+    )
+
+
+def lengths_of(text: str, option: str) -> Lengths:
+    """``1500``, ``lognormal:1500`` or ``lognormal:1500:sigma=0.8``; the number is the mean.
+
+    Raises:
+        UsageError: None of these.
+    """
+    from pamprof.analysis.simulation.workload import DEFAULT_SIGMA, Lengths
+
+    found = _LENGTHS.fullmatch(text.strip())
+    mean = plain_number(found[2]) if found else None
+    sigma = None if found is None or found[3] is None else plain_number(found[3])
+    varies = found is not None and found[1] is not None
+    if found is None or mean is None or (found[3] is not None and (sigma is None or not varies)):
+        raise UsageError(
+            f"{option} {text!r} is no length; write 1500, lognormal:1500 or lognormal:1500:sigma=0.8 (a mean, in "
+            "tokens), or trace with --arrivals trace.csv"
+        )
+    spread = DEFAULT_SIGMA if sigma is None else float(sigma)
+    return Lengths(mean=float(mean), sigma=spread if varies else 0.0)
+
+
+def requests_of(
+    arrivals: str, inputs: str | None, outputs: str | None, *, default: tuple[int, int], count: int, seed: int
+) -> Requests:
+    """The requests that the options describe; a trace has its own number, times and, unless given, lengths.
+
+    Raises:
+        UsageError: Options that describe none.
+        RecordError: A trace that cannot be read.
+    """
+    from pamprof.analysis.simulation.trace import read_trace
+    from pamprof.analysis.simulation.workload import draw_requests, with_lengths
+
+    stream = arrivals_of(arrivals)
+    given = {"--input-tokens": inputs, "--output-tokens": outputs}
+    lengths = [None if text in (None, FROM_TRACE) else lengths_of(text, option) for option, text in given.items()]
+    if isinstance(stream, Path):
+        return with_lengths(read_trace(stream), *lengths, seed=seed)
+    for option, text in given.items():
+        if text == FROM_TRACE:
+            raise UsageError(f"{option} trace needs a trace; give --arrivals trace.csv, or a number of tokens")
+    from pamprof.analysis.simulation.workload import Lengths
+
+    drawn = [found or Lengths(mean=float(mean)) for found, mean in zip(lengths, default, strict=True)]
+    return draw_requests(count, stream, *drawn, seed=seed)
+
+
+def level_of(seconds_per_output_token: float, seconds_to_first_token: float, percentile: float) -> Level:
+    """The service level.
+
+    Raises:
+        UsageError: Not a percentile above 0 and at most 100.
+    """
+    from pamprof.analysis.serving.terms import Limits
+    from pamprof.analysis.simulation.metrics import Level
+
+    if not 0 < percentile <= 100:
+        raise UsageError(f"--percentile {percentile:g} is none; give a number above 0, at most 100, such as 95")
+    limits = Limits(seconds_per_output_token=seconds_per_output_token, seconds_to_first_token=seconds_to_first_token)
+    return Level(limits=limits, percentile=percentile)
+
+
+def profile_of(text: str | None, start_up_seconds: float) -> DayProfile:
+    """A day's profile from 24 numbers separated by commas; the same rate at every hour without.
+
+    Raises:
+        UsageError: Something else.
+    """
+    from pamprof.pricing.serving.fleet import CONSTANT_DEMAND, DayProfile
+
+    if text is None:
+        return CONSTANT_DEMAND
+    numbers = [plain_number(part) for part in text.split(",")]
+    if None in numbers:
+        raise UsageError(f"--day-profile {text!r} has something else than numbers; give 24, separated by commas")
+    return DayProfile.of(tuple(float(number) for number in numbers if number is not None), start_up_seconds)

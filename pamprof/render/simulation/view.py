@@ -1,0 +1,213 @@
+"""A load study as sentences and tables: what users wait, what one device holds, what the fleet costs, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.simulation.measured_times import End
+from pamprof.pricing.serving.fleet import CONSTANT_DEMAND
+from pamprof.render.formats.table_view import TableView
+from pamprof.render.serving.bill_table import money
+from pamprof.render.simulation.differences import difference
+from pamprof.render.text import cleaned, device_label, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pamprof.analysis.simulation.metrics import Percentiles
+    from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
+
+TIME_COLUMNS = (
+    "arm", "requests/s a replica", "to first token p50", "p95", "p99", "per output token p50", "p95", "p99",
+    "end to end p50", "p95", "p99", "good requests/s", "busy", "sequences a step", "preempted", "refused",
+)  # fmt: skip
+FLEET_COLUMNS = (
+    "arm", "highest rate a replica", "held back by", "replicas", "a month", "over the market", "cost: replicas",
+    "cost: a month", "basis",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadView:
+    """What is shown: a heading, what was asked for, doubts, one sentence an arm, the tables, and how it was made."""
+
+    title: str
+    asked: str
+    alerts: tuple[str, ...]
+    differences: tuple[str, ...]
+    tables: tuple[TableView, ...]
+    notes: tuple[str, ...]
+
+
+def load_view(study: LoadStudy, currency: Currency, *, alerts: Sequence[str] = (), seed: int) -> LoadView:
+    """The whole answer, clean of acting characters."""
+    return cleaned(
+        LoadView(
+            title="Serving under load (simulated)",
+            asked=asked_words(study),
+            alerts=tuple(alerts),
+            differences=tuple(difference(arm, study.question, currency) for arm in study.arms),
+            tables=(_times(study), _fleets(study, currency)),
+            notes=_notes(study, currency, seed),
+        )
+    )
+
+
+def asked_words(study: LoadStudy) -> str:
+    """The question in a sentence."""
+    question = study.question
+    requests, level = question.requests, question.level
+    day = (
+        ""
+        if question.profile == CONSTANT_DEMAND
+        else f" on the day's mean, {units.ratio(question.profile.peak_factor)} in the busiest hour"
+    )
+    return (
+        f"{units.significant(requests.per_second)} requests a second{day}, of {_mean(requests.mean_input_tokens)} "
+        f"input and {_mean(requests.mean_output_tokens)} output tokens in the mean; at percentile "
+        f"{level.percentile:g} at most {units.seconds(level.limits.seconds_to_first_token)} to the "
+        f"first token and {units.seconds(level.limits.seconds_per_output_token)} per output token."
+    )
+
+
+def _mean(tokens: float) -> str:
+    return units.tokens(round(tokens))
+
+
+def _times(study: LoadStudy) -> TableView:
+    hour = "" if study.question.profile == CONSTANT_DEMAND else " in the busiest hour"
+    return TableView(
+        title="What users wait",
+        summary=f"One replica at its share of the requests{hour}, at the medians of the step times.",
+        columns=TIME_COLUMNS,
+        right=frozenset(range(1, len(TIME_COLUMNS))),
+        rows=tuple(_time_row(arm) for arm in study.arms),
+        notes=tuple(_interval_words(arm, study) for arm in study.arms if arm.metrics is not None),
+    )
+
+
+def _time_row(arm: ArmUnderLoad) -> tuple[str, ...]:
+    found = arm.metrics
+    if found is None:
+        return (arm.title, *[units.UNKNOWN] * (len(TIME_COLUMNS) - 1))
+    return (
+        arm.title,
+        units.significant(found.requests_per_second),
+        *_three(found.seconds_to_first_token),
+        *_three(found.seconds_per_output_token),
+        *_three(found.end_to_end_seconds),
+        units.significant(found.good_requests_per_second),
+        units.percent(found.busy_ratio),
+        units.significant(found.mean_batch),
+        str(found.preemptions),
+        str(found.refused),
+    )
+
+
+def _three(found: Percentiles) -> tuple[str, str, str]:
+    return units.seconds(found.p50), units.seconds(found.p95), units.seconds(found.p99)
+
+
+def _interval_words(arm: ArmUnderLoad, study: LoadStudy) -> str:
+    """The level's two times at both ends of the step times' intervals."""
+
+    def ends(of: str) -> str:
+        values: list[float | None] = [getattr(arm.busiest[end], of) for end in (End.FAST, End.SLOW)]
+        return " to ".join(units.seconds(value) for value in values)
+
+    return (
+        f"{arm.title}: at percentile {study.question.level.percentile:g} to the first token "
+        f"{ends('level_seconds_to_first_token')}, per output token {ends('level_seconds_per_output_token')}, with all "
+        "step times at the fast and at the slow end of their intervals"
+    )
+
+
+def _fleets(study: LoadStudy, currency: Currency) -> TableView:
+    return TableView(
+        title="What one device holds, and what the demand costs",
+        summary=(
+            f"{currency.code} for 730 hours, [interval of the step times]; beside it what pamprof cost says of the "
+            "same demand, every device in full use."
+        ),
+        columns=FLEET_COLUMNS,
+        right=frozenset({1, 3, 4, 5, 6, 7}),
+        rows=tuple(_fleet_row(arm, currency) for arm in study.arms),
+        notes=tuple(f"{arm.title}: {arm.refusal}" for arm in study.arms if arm.refusal),
+    )
+
+
+def _fleet_row(arm: ArmUnderLoad, currency: Currency) -> tuple[str, ...]:
+    highest, fleet, market, bill = arm.highest_per_second, arm.fleet, arm.market_usd_per_month, arm.steady.bill
+    steady = (
+        (units.UNKNOWN, units.UNKNOWN)
+        if bill is None
+        else (str(bill.served.replica_count), currency.text(bill.served.usd_per_month))
+    )
+    if highest is None or fleet is None:
+        return (arm.title, units.UNKNOWN, arm.refusal.partition(",")[0], *[units.UNKNOWN] * 3, *steady, units.UNKNOWN)
+    rates = f"{units.significant(highest.median)}/s"
+    if highest.low < highest.high:
+        rates += f" [{units.significant(highest.low)}, {units.significant(highest.high)}]"
+    usd = arm.usd_per_month
+    return (
+        arm.title,
+        rates,
+        arm.highest[End.MEDIAN].bound,
+        _replica_words(arm),
+        units.UNKNOWN if usd is None else money(usd, currency),
+        units.UNKNOWN if market is None else f"{currency.text(market.low)} to {currency.text(market.high)}",
+        *steady,
+        units.UNKNOWN if arm.basis is None else arm.basis.value,
+    )
+
+
+def _replica_words(arm: ArmUnderLoad) -> str:
+    """``3``, ``1 to 4`` over the day, with the busiest hour's at the ends of the interval."""
+    fleet = arm.fleet
+    if fleet is None:
+        return units.UNKNOWN
+    day = str(fleet.largest) if fleet.smallest == fleet.largest else f"{fleet.smallest} to {fleet.largest}"
+    ends = sorted(found.largest for found in arm.fleets.values())
+    return day if ends[0] == ends[-1] else f"{day} [{ends[0]}, {ends[-1]}]"
+
+
+def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
+    question = study.question
+    curves = [arm.steady.curve for arm in study.arms]
+    sessions = sorted({run.session_id for curve in curves for run in curve.runs})
+    devices = sorted({device_label(curve.runs[0].environment) for curve in curves})
+    rates = dict.fromkeys(
+        f"{arm.rate.option}: {currency.rate_text(arm.rate.usd_per_hour)} a device-hour; {arm.rate.provenance}"
+        for arm in study.arms
+        if arm.rate is not None
+    )
+    unpaid = dict.fromkeys(f"no rate is known: {arm.rate_refusal}" for arm in study.arms if arm.rate_refusal)
+    servers = [
+        f"{arm.title}: up to {plural(arm.loaded.largest_batch, 'sequence')} at once, "
+        f"{units.tokens(arm.loaded.chunk_tokens)} prompt tokens a step, caches by {arm.loaded.policy.value}"
+        if arm.steady.curve.runs[0].memory.state_kind == "kv-cache"
+        else f"{arm.title}: up to {plural(arm.loaded.largest_batch, 'sequence')} at once, "
+        f"{units.tokens(arm.loaded.chunk_tokens)} prompt tokens a step, fixed states that cannot outgrow the memory"
+        for arm in study.arms
+        if arm.loaded is not None
+    ]
+    counted = len(question.requests) - question.requests.measured_from
+    return (
+        *rates,
+        *unpaid,
+        *([currency.sentence] if currency.sentence else []),
+        *servers,
+        f"{plural(len(question.requests), 'request')} at each rate, the same ones for every arm and rate (seed "
+        f"{seed}), the last {units.tokens(counted)} counted; the highest rate is found to 1 %, and lies up to a few "
+        "percent high where few requests fill the batch: give more by --requests",
+        "Intervals are those of the step times; another --seed draws other requests, and answers differ a little",
+        "A step reads prompts and then decodes, and takes both times, as pamprof cost adds them; a server that "
+        "computes both in one pass may be faster",
+        "A device that decodes for a few sequences is busy, too: only the highest rate says how much more it holds",
+        "Requests go to replicas at random; a router that knows their queues does better. Network, tokenising and "
+        "scheduling take no time here",
+        f"Step times are those of pamprof cost: measured on {', '.join(devices)}, sessions {', '.join(sessions)}",
+    )

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from pamprof.cli import app
+from pamprof.pricing.rates.hourly_rates import UnknownRate
+from tests.cli.answers import one_sentence
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+SWEEP = Path(__file__).parents[2] / "reports" / "2026-11-23-nvidia-h200-serving"
+ARMS = ("Llama · compiled + graph", "PAM fused · graph", "PAM fused (bfloat16 state) · graph")
+
+
+def simulate(*arguments: str, files: tuple[str, ...] = ("1b/llama.jsonl", "1b/pam.jsonl")) -> Result:
+    paths = [str(SWEEP / file) for file in files]
+    return CliRunner().invoke(
+        app, ["simulate", *paths, "--price", "2", "--requests", "800", *arguments], env={"COLUMNS": "250"}
+    )
+
+
+@pytest.fixture(scope="module")
+def answer() -> dict[str, object]:
+    result = simulate("--arrivals", "poisson:12/s", "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, object] = json.loads(result.stdout)
+    return found
+
+
+def rows(answer: dict[str, object], step_times: str = "median") -> dict[str, dict[str, float]]:
+    found = answer["rows"]
+    assert isinstance(found, list)
+    return {row["arm"]: row for row in found if row["step_times"] == step_times}
+
+
+def test_every_arm_has_a_row_for_each_end_of_the_step_times(answer: dict[str, object]) -> None:
+    fast, median, slow = (rows(answer, end) for end in ("fast", "median", "slow"))
+    assert set(fast) == set(median) == set(slow) == set(ARMS)
+    for arm in ARMS:
+        assert fast[arm]["highest_requests_per_second"] >= 0.99 * median[arm]["highest_requests_per_second"]
+        assert slow[arm]["highest_requests_per_second"] <= 1.01 * median[arm]["highest_requests_per_second"]
+        assert fast[arm]["seconds_per_output_token_p95"] < slow[arm]["seconds_per_output_token_p95"]
+
+
+def test_one_replica_holds_twelve_a_second_and_no_more_than_cost_says(answer: dict[str, object]) -> None:
+    for row in rows(answer).values():
+        assert row["highest_requests_per_second"] <= row["steady_requests_per_second"]
+        assert row["highest_requests_per_second"] > 0.8 * row["steady_requests_per_second"]
+        assert (row["replica_count"], row["steady_replica_count"]) == (1, 1)
+        assert row["usd_per_month"] == row["steady_usd_per_month"] == 2 * 730
+        assert row["holds"]
+        # The prompt alone at least, and a step with it at most in most cases: not cost's device in full use.
+        assert row["seconds_to_first_token_p95"] < row["steady_seconds_to_first_token"]
+
+
+def test_the_same_seed_prints_the_same_answer() -> None:
+    first, again, other = (
+        simulate("--arrivals", "bursty:60/s", "--seed", seed, "--json", files=("1b/pam.jsonl",)).stdout
+        for seed in ("3", "3", "4")
+    )
+    assert first == again
+    assert first != other
+
+
+def test_the_terminal_says_what_differs_from_cost_before_the_tables() -> None:
+    result = simulate("--arrivals", "poisson:12/s")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("Serving under load (simulated): 12.0 requests a second")
+    assert all(any(line.startswith(f"{arm}: ") for line in lines[1:4]) for arm in ARMS)
+    assert "a steady batch of 1456" in result.stdout
+    assert result.stdout.index("a steady batch") < result.stdout.index("What users wait")
+    assert "fixed states that cannot outgrow the memory" in result.stdout
+
+
+def test_a_day_rents_fewer_replicas_at_night_and_cost_rents_those_of_the_peak() -> None:
+    shares = ",".join(["1"] * 12 + ["3"] * 12)
+    result = simulate(
+        "--arrivals", "poisson:90/s", "--day-profile", shares, "--start-up", "30m", "--json", files=("1b/pam.jsonl",)
+    )
+    assert result.exit_code == 0, result.output
+    for row in rows(json.loads(result.stdout)).values():
+        night, peak = -(-45 // row["highest_requests_per_second"]), -(-135 // row["highest_requests_per_second"])
+        assert (row["least_replica_count"], row["replica_count"]) == (night, peak)
+        assert row["replica_hours_per_day"] == 12 * night + 12 * peak + 0.5 * (peak - night)
+        assert row["usd_per_month"] < row["steady_usd_per_month"]
+
+
+def test_caches_are_recomputed_or_reserved_for_and_only_they() -> None:
+    counts = {}
+    for policy in ("recompute", "reserve"):
+        result = simulate(
+            "--arrivals", "poisson:400/s", "--replicas", "1", "--kv-policy", policy, "--json", "--max-batch", "400",
+            "--input-tokens", "lognormal:13000:sigma=0.4", "--output-tokens", "800", "--slo-tpot", "500ms",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        counts[policy] = {arm: row["preemption_count"] for arm, row in rows(json.loads(result.stdout)).items()}
+    assert counts["recompute"][ARMS[0]] > 0
+    assert counts["reserve"] == dict.fromkeys(ARMS, 0)
+    assert counts["recompute"][ARMS[1]] == counts["recompute"][ARMS[2]] == 0
+
+
+def test_a_trace_brings_its_own_times_and_lengths(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("time,input_tokens,output_tokens\n" + "".join(f"{n / 10},{100 + n},{20}\n" for n in range(300)))
+    result = simulate("--arrivals", str(trace), "--json", files=("1b/pam.jsonl",))
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["request_count"], found["measured_from"], found["mean_output_tokens"]) == (300, 0, 20.0)
+    assert found["requests_per_second"] == pytest.approx(10.0)
+
+
+def test_first_tokens_later_and_sooner_than_the_model_of_cost_have_their_own_reason() -> None:
+    sooner = simulate("--arrivals", "poisson:5/s", "--max-batch", "100", files=("1b/pam.jsonl",)).stdout
+    later = simulate(
+        "--arrivals",
+        "bursty:40/s:cv=6",
+        "--input-tokens",
+        "lognormal:1500",
+        "--max-batch",
+        "100",
+        files=("1b/pam.jsonl",),
+    ).stdout
+    assert "as a step carries" in sooner
+    assert "prompts queue where requests come close together" not in sooner
+    assert "as prompts queue where requests come close together" in later
+
+
+def test_lengths_that_vary_are_named_where_a_cache_pays_for_them() -> None:
+    result = simulate(
+        "--arrivals", "poisson:5/s", "--input-tokens", "lognormal:1500", "--output-tokens", "lognormal:300"
+    )
+    told = {line.partition(":")[0]: line for line in result.stdout.splitlines()[1:4]}
+    assert "lengths vary, so that a token is decoded at" in told[ARMS[0]]
+    assert all("lengths vary" not in told[arm] for arm in ARMS[1:])
+    assert "lengths vary" not in simulate("--arrivals", "poisson:5/s").stdout
+
+
+def test_a_batch_held_small_is_the_reason_of_its_low_rate() -> None:
+    told = simulate("--arrivals", "poisson:2/s", "--max-batch", "4", files=("1b/pam.jsonl",)).stdout
+    assert told.count("because no more than 4 sequences may be served at once") == 2
+
+
+def test_an_arm_without_a_known_rate_has_replicas_and_no_bill(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = UnknownRate(option="on-demand", reason="no rate of it is listed")
+    monkeypatch.setattr("pamprof.cli.simulate.ways_of_paying", lambda *_, **__: (unknown,))
+    result = simulate("--arrivals", "poisson:60/s", "--json", files=("1b/pam.jsonl",))
+    assert result.exit_code == 0, result.output
+    for row in rows(json.loads(result.stdout)).values():
+        assert (row["replica_count"], row["usd_per_month"], row["steady_usd_per_month"]) == (2, None, None)
+    told = simulate("--arrivals", "poisson:60/s", files=("1b/pam.jsonl",)).stdout
+    assert "no rate is known, so there is no bill" in told
+    assert "no rate is known: no rate of it is listed" in told
+
+
+def test_a_level_that_no_arm_holds_is_infeasible_with_its_limit() -> None:
+    result = simulate("--arrivals", "poisson:12/s", "--slo-tpot", "100us")
+    assert result.exit_code == 0
+    assert result.stdout.count("infeasible: time per output token") >= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--arrivals", "poisson:12"), "--arrivals 'poisson:12' is no stream of requests"),
+        (("--arrivals", "poisson:0/s"), "0 requests a second never arrive"),
+        (("--arrivals", "poisson:12/s:cv=3"), "is no stream of requests"),
+        (("--arrivals", "bursty:12/s:cv=1e6"), "give a variation of 0 to 100"),
+        (("--arrivals", "none.csv"), "none.csv cannot be read as a trace"),
+        (("--input-tokens", "many"), "--input-tokens 'many' is no length"),
+        (("--input-tokens", "trace"), "--input-tokens trace needs a trace"),
+        (("--output-tokens", "0"), "answers of 0 tokens generate nothing"),
+        (("--output-tokens", "1500:sigma=1"), "is no length"),
+        (("--percentile", "0"), "--percentile 0 is none"),
+        (("--slo-ttft", "2"), "--slo-ttft '2' is not a duration above zero"),
+        (("--kv-policy", "swap"), "--kv-policy 'swap' is none; give recompute or reserve"),
+        (("--day-profile", "1,2,3"), "a day's profile of 3 numbers is none"),
+        (("--day-profile", "1,x"), "has something else than numbers"),
+        (("--start-up", "soon"), "--start-up 'soon' is no duration"),
+        (("--requests", "1"), "1 requests are no simulation"),
+        (("--requests", "1000000000"), "give 2 to 10000000"),
+        (("--seed", "-1"), "seed -1 lies below 0"),
+        (("--max-batch", "0"), "serves nothing"),
+        (("--chunk-tokens", "0"), "serves nothing"),
+        (("--replicas", "0"), "0 replicas serve nothing"),
+        (("--minimum-replicas", "0"), "0 replicas serve nothing"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: tuple[str, ...], said: str) -> None:
+    given = arguments if "--arrivals" in arguments else ("--arrivals", "poisson:12/s", *arguments)
+    result = simulate(*given, files=("1b/pam.jsonl",))
+    assert said in one_sentence(result, 1 if "none.csv" in given else 2)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pamprof.analysis.serving.from_records import serving_curves
+from pamprof.analysis.serving.terms import Limits
+from pamprof.analysis.simulation.arm import ServerSettings
+from pamprof.analysis.simulation.metrics import Level
+from pamprof.analysis.simulation.workload import Arrivals, Lengths, draw_requests
+from pamprof.pricing.rates.currency import USD
+from pamprof.pricing.serving.load_study import LoadQuestion, LoadStudy, load_study
+from pamprof.records.store import read_records
+from pamprof.render.arms import Arm
+from pamprof.render.charts import Chart, CurvePanel, ServingStrip
+from pamprof.render.plots.picture import draw_svg
+from pamprof.render.simulation.charts import load_charts
+from pamprof.render.simulation.page import render_load_html
+from pamprof.render.simulation.view import FLEET_COLUMNS, TIME_COLUMNS, load_view
+from tests.pricing.serving.test_bill import rate
+from tests.render.test_html import outline
+
+SWEEP = Path(__file__).parents[3] / "reports" / "2026-11-23-nvidia-h200-serving" / "1b" / "pam.jsonl"
+
+
+@cache
+def study(seconds_to_first_token: float = 2.0) -> LoadStudy:
+    records = read_records(SWEEP)
+    curves = serving_curves(records.runs, records.skips)
+    arrivals = Arrivals(per_second=60.0, variation=3.0)
+    question = LoadQuestion(
+        requests=draw_requests(500, arrivals, Lengths(mean=1_500), Lengths(mean=300, sigma=0.5), seed=1),
+        level=Level(
+            limits=Limits(seconds_per_output_token=0.05, seconds_to_first_token=seconds_to_first_token), percentile=95
+        ),
+        settings=ServerSettings(largest_batch=64),
+    )
+    return load_study(curves, question, {curve.environment.device_name: (rate(2.0),) for curve in curves})
+
+
+@pytest.fixture(scope="module")
+def charts() -> tuple[Chart, ...]:
+    return load_charts(study())
+
+
+@pytest.fixture
+def page(charts: tuple[Chart, ...], undrawn: None) -> str:
+    return render_load_html(load_view(study(), USD, alerts=("A rate is old.",), seed=1), charts)
+
+
+def test_the_page_stands_alone_and_has_every_picture_and_table(page: str, charts: tuple[Chart, ...]) -> None:
+    for tag, attributes in outline(page).tags:
+        assert "style" not in attributes, tag
+        for name in ("src", "href", "srcset", "action"):
+            value = attributes.get(name)
+            assert value is None or value.startswith("#") or value == "data:,", (tag, name, value)
+    assert not re.search(r"@import|url\((?!#)|<script", page)
+    for chart in charts:
+        assert f'<figure id="{chart.name}">' in page
+    for column in (*TIME_COLUMNS, *FLEET_COLUMNS):
+        assert f">{column}</th>" in page
+    assert "A rate is old." in page
+
+
+def test_the_curve_of_waiting_crosses_the_levels_share_at_the_tables_percentile(charts: tuple[Chart, ...]) -> None:
+    (first, each) = (panel for panel in charts[0].panels if isinstance(panel, CurvePanel))
+    assert first.level == each.level == pytest.approx(0.05)
+    by_label = {arm.title.partition(" ·")[0]: arm for arm in study().arms}
+    for panel, name in ((first, "level_seconds_to_first_token"), (each, "level_seconds_per_output_token")):
+        for curve in panel.curves:
+            (piece,) = curve.pieces
+            metrics = by_label[curve.label].metrics
+            assert metrics is not None
+            slower = [x for x, value in zip(piece.xs, piece.values, strict=True) if value.median <= 0.05]
+            assert slower[0] == pytest.approx(getattr(metrics, name), rel=0.1)
+            medians = [value.median for value in piece.values]
+            assert medians == sorted(medians, reverse=True)
+
+
+def test_the_rates_end_beyond_the_mark_and_the_line_is_the_limit(charts: tuple[Chart, ...]) -> None:
+    limits = [panel.level for panel in charts[1].panels if isinstance(panel, CurvePanel)]
+    assert limits == [2.0, 0.05]
+    highest = {arm.title.partition(" ·")[0]: arm.highest_per_second for arm in study().arms}
+    for panel in charts[1].panels:
+        assert isinstance(panel, CurvePanel)
+        for curve in panel.curves:
+            ours = highest[curve.label]
+            assert ours is not None
+            assert [spot.x for spot in curve.spots] == [ours.median]
+            assert curve.pieces[0].xs[0] < 0.06 * ours.median
+
+
+def test_a_level_that_nothing_holds_has_reasons_in_place_of_pictures() -> None:
+    refused = study(1e-4)
+    assert [chart.panels for chart in load_charts(refused)] == [(), (), ()]
+    view = load_view(refused, USD, seed=1)
+    assert all("infeasible: time to first token" in sentence for sentence in view.differences)
+
+
+def test_a_strip_of_one_minute_is_drawn_wide_and_narrow() -> None:
+    strip = ServingStrip(
+        arm=Arm(key="pam/fused", label="PAM", role="kernels", marker="h"),
+        title="PAM at 12 requests a second",
+        seconds=60.0,
+        reading=(0.2, 0.5),
+        decoding=(0.8, 0.25),
+        running=(3.0, 8.0),
+        waiting=(0.0, 2.0),
+    )
+    chart = Chart(
+        name="load-minute", kind="gantt", title="T", subtitle="", axis="seconds", caption="", source="", alt="T.",
+        panels=(strip,),
+    )  # fmt: skip
+    wide, narrow = (draw_svg(chart, narrow=narrow) for narrow in (False, True))
+    assert "PAM at 12 requests a second" in wide
+    assert wide != narrow
