@@ -10,6 +10,7 @@ import pytest
 import pamprof
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.from_records import serving_curves
+from pamprof.analysis.serving.grid import measured_at
 from pamprof.records import Dtype, Phase
 from pamprof.records.store import merged, read_records
 from pamprof.records.sweeps import split_sweeps
@@ -52,7 +53,15 @@ def test_the_sweep_visits_prompts_contexts_and_batches_of_every_arm(swept):
         prompts = [run.workload.sequence_length for run in curve.runs if run.workload.phase is Phase.PREFILL]
         assert prompts == [16, 32, 64]
         assert curve.title in result.stdout
-        assert curve.decode_seconds(1, 32).basis == Basis.MEASURED
+        single = curve.decode_seconds(1, 32)
+        own = measured_at(curve.measured_lines, 1, 32)
+        assert own is not None
+        if curve.fixed_state:  # of a batch at two contexts the closer known time stands for both
+            other = measured_at(curve.measured_lines, 1, 128)
+            assert single.interval in (own, other)
+            assert (single.basis == Basis.MEASURED) == (single.interval == own)
+        else:
+            assert (single.basis, single.interval) == (Basis.MEASURED, own)
         assert curve.decode_seconds(1, 50).basis == Basis.INTERPOLATED
 
 
