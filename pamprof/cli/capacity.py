@@ -21,7 +21,7 @@ from pamprof.cli.options import (
     UsdPerHour,
     reporting_errors,
 )
-from pamprof.cli.output import print_json, print_table
+from pamprof.cli.output import print_json, print_tables
 from pamprof.errors import UsageError
 from pamprof.records import AssociativeMemory, RetrievalScore
 
@@ -114,14 +114,7 @@ def capacity(
         view = capacity_view(record)
         for line in (view.title, *view.alerts, *view.sentences, view.price):
             typer.echo(line)
-        for table in view.tables:
-            typer.echo(f"\n{table.title}\n{table.summary}")
-            print_table(table.columns, table.rows, right=table.right)
-            for note in table.notes:
-                typer.echo(note)
-        typer.echo("")
-        for note in view.notes:
-            typer.echo(note)
+        print_tables(view.tables, view.notes)
     if page is not None:
         typer.echo(f"Page: {page}", err=True)
 

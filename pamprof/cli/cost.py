@@ -18,7 +18,7 @@ from pamprof.cli.cost_options import (
     positive_number,
 )
 from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, UsdPerHour, reporting_errors
-from pamprof.cli.output import print_json, print_table
+from pamprof.cli.output import print_json, print_tables
 from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
 from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored
 from pamprof.errors import UsageError
@@ -215,11 +215,4 @@ def _show(
         typer.echo(alert)
     for decision in view.decisions:
         typer.echo(decision)
-    for table in view.tables:
-        typer.echo(f"\n{table.title}\n{table.summary}")
-        print_table(table.columns, table.rows, right=table.right)
-        for note in table.notes:
-            typer.echo(note)
-    typer.echo("")
-    for note in view.notes:
-        typer.echo(note)
+    print_tables(view.tables, view.notes)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pamprof.pricing.rates.price_choice import PriceChoice
     from pamprof.records import PriceQuote
     from pamprof.records.store import RecordFile
+    from pamprof.render.formats.table_view import TableView
 
 # Columns where there is no terminal to ask: the story's own width, and whole cells for a table in a pipe.
 _STORY_WIDTH = 100
@@ -112,3 +113,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
     console.print(table)
+
+
+def print_tables(tables: Sequence[TableView], notes: Sequence[str]) -> None:
+    """Print each table under its title, with what it says, and then what is said of all."""
+    for table in tables:
+        typer.echo(f"\n{table.title}\n{table.summary}")
+        print_table(table.columns, table.rows, right=table.right)
+        for note in table.notes:
+            typer.echo(note)
+    typer.echo("")
+    for note in notes:
+        typer.echo(note)

@@ -10,7 +10,7 @@ import typer
 from pamprof.api.texts import duration
 from pamprof.cli.cost_options import CurrencyCode, ExchangeRate, currency_of, duration_seconds
 from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, UsdPerHour, reporting_errors
-from pamprof.cli.output import print_json, print_table
+from pamprof.cli.output import print_json, print_tables
 from pamprof.cli.paying import warn_of_age, ways_of_paying
 from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored
 from pamprof.errors import UsageError
@@ -175,11 +175,4 @@ def _show(view: LoadView) -> None:
     typer.echo(f"{view.title}: {view.asked}")
     for line in (*view.alerts, *view.differences):
         typer.echo(line)
-    for table in view.tables:
-        typer.echo(f"\n{table.title}\n{table.summary}")
-        print_table(table.columns, table.rows, right=table.right)
-        for note in table.notes:
-            typer.echo(note)
-    typer.echo("")
-    for note in view.notes:
-        typer.echo(note)
+    print_tables(view.tables, view.notes)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pamprof.workloads.layers.recurrent.naive import after_gate_unit, frequencies, linear, norm, size
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,34 +24,10 @@ def naive_block(weights: Mapping[str, Tensor], planes: Tensor, heads: int) -> tu
 
     A head has K states where the weights hold offsets of their decays; the final state is then [B, H, K, d_v, d_k].
     """
-
-    def size(z: Tensor) -> Tensor:
-        return (z.real**2 + z.imag**2 + 1e-8).sqrt()
-
-    def norm(z: Tensor, name: str) -> Tensor:
-        mean = (size(z) ** 2).mean(-1, keepdim=True)
-        return weights[f"{name}.scale"] * size(z) / (mean + 1e-6).sqrt() * (z / (size(z) + 1e-8))
-
-    def linear(z: Tensor, name: str) -> Tensor:
-        weight = weights[f"{name}.weight_real"] + 1j * weights[f"{name}.weight_imag"]
-        return torch.einsum("oi,bti->bto", weight, z)
-
-    def activation(z: Tensor) -> Tensor:
-        bias = weights["cgu.act.bias"]
-        if "cgu.act.beta" in weights:
-            bent = size(z) / (1 + torch.exp(-(weights["cgu.act.beta"] * size(z) + bias)))
-        else:
-            bent = (size(z) + bias).clamp_min(0)
-        return bent * z / (size(z) + 1e-8)
-
-    z = planes[:, :, 0] + 1j * planes[:, :, 1]
-    x = norm(z, "norm1")
-    gate = linear(x, "cgu.gate_proj")
-    opened = gate / (size(gate) + 1e-8) / (1 + torch.exp(-size(gate)))
-    z = z + weights["cgu_scale"] * linear(opened * activation(linear(x, "cgu.up_proj")), "cgu.down_proj")
-    x = norm(z, "norm2")
+    z = after_gate_unit(weights, planes[:, :, 0] + 1j * planes[:, :, 1])
+    x = norm(weights, z, "norm2")
     q, k, v = (
-        torch.unflatten(part, -1, (heads, -1)) for part in linear(x, "pam.qkv_proj").chunk(3, -1)
+        torch.unflatten(part, -1, (heads, -1)) for part in linear(weights, x, "pam.qkv_proj").chunk(3, -1)
     )  # [B, T, H, d]
     head_dim = q.shape[-1]
     row = torch.cat((x.real, x.imag), -1)
@@ -64,7 +42,7 @@ def naive_block(weights: Mapping[str, Tensor], planes: Tensor, heads: int) -> tu
         phases = torch.unflatten(angles, -1, (heads, len(offsets)))
     steps = [torch.log1p(torch.exp(logits + offset)) for offset in offsets]
     decays = [torch.exp(-step) * (1 - protect) + protect for step in steps]
-    frequency = torch.tensor([10_000.0 ** (-j / head_dim) for j in range(head_dim)], dtype=torch.float64)
+    frequency = frequencies(head_dim)
     states = [torch.zeros(len(z), heads, head_dim, head_dim, dtype=z.dtype) for _ in offsets]
     read = []
     for t in range(z.shape[1]):
@@ -77,5 +55,5 @@ def naive_block(weights: Mapping[str, Tensor], planes: Tensor, heads: int) -> tu
             own = torch.einsum("bhvk,bhk->bhv", states[number], turn * q[:, t]) / sqrt(head_dim)
             total = total + torch.exp(1j * phases[:, t, :, number, None]) * own
         read.append(total)
-    z = z + weights["pam_scale"] * linear(torch.stack(read, 1).flatten(2), "pam.o_proj")
+    z = z + weights["pam_scale"] * linear(weights, torch.stack(read, 1).flatten(2), "pam.o_proj")
     return torch.stack((z.real, z.imag), 2), states[0] if len(states) == 1 else torch.stack(states, 2)
