@@ -346,3 +346,12 @@ def test_tables_for_layers_and_their_arguments_and_for_phases(tmp_path):
         assert (each["layer"], each["layer_arg"]) == (["transformer", "gru=my_layers.py:gru"], ["gru.num_layers=2"])
     assert short["batch_size"] == ["train=3,18", "decode=1"]
     assert (long["phase"], long["sequence_length"]) == ("prefill", ["16k", "64k"])
+
+
+def test_two_sweeps_never_share_a_folder_and_a_mark_before_the_text_is_read_over(tmp_path):
+    path = tmp_path / "c.toml"
+    tables = '[sweep.a]\noutput-dir = "x"\n[sweep.b]\noutput-dir = "X"\n'
+    path.write_text('preset = "tiny"\n' + tables, encoding="utf-8-sig")
+    said = one_sentence(run("compare", "--config", str(path), "--dry-run", cwd=tmp_path), 2)
+    assert "line 4" in said
+    assert "would write into the folder of another sweep, X; rename it" in said

@@ -73,6 +73,8 @@ def highest_rate(
             tried=tuple(tried[rate] for rate in sorted(tried)),
         )
 
+    if not sustained:
+        return found(None, MEMORY_REFUSES)
     bad = sustained
     if at(bad).holds:
         return found(bad, THROUGHPUT)

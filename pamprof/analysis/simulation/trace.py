@@ -10,10 +10,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from datetime import UTC, datetime
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.simulation.requests import Requests
+from pamprof.analysis.simulation.workload import MOST_TOKENS
 from pamprof.errors import RecordError
 from pamprof.units import plain_number
 
@@ -39,21 +42,26 @@ def read_trace(path: Path) -> Requests:
     try:
         opened = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = opened.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, EOFError) as exc:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as exc:
         raise RecordError(f"{path} cannot be read as a trace: {exc}") from exc
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = [name.strip().lower() for name in next(rows, [])]
+    try:
+        table = list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as exc:
+        raise RecordError(f"{path} is no table of requests: {exc}; look for a quote that is not closed") from exc
+    header = [name.strip().lower() for name in table[0]] if table else []
     places = [_column(path, header, names) for names in (_TIMES, _INPUTS, _OUTPUTS)]
     found = []
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(table[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue
         cells = [row[place].strip() if place < len(row) else "" for place in places]
         time, tokens = _seconds(cells[0]), [plain_number(cell) for cell in cells[1:]]
-        if time is None or any(count is None or count < 0 or count != int(count) for count in tokens):
+        if time is None or any(
+            count is None or not 0 <= count <= MOST_TOKENS or count != int(count) for count in tokens
+        ):
             raise RecordError(
                 f"{path}, line {number}: {', '.join(cells)!r} is no request; each row needs a time in seconds or as a "
-                "date, and whole numbers of input and output tokens"
+                f"date, and whole numbers of input and output tokens up to {MOST_TOKENS:,}"
             )
         if tokens[1]:
             found.append((time, int(tokens[0] or 0), int(tokens[1])))
@@ -82,7 +90,8 @@ def _column(path: Path, header: list[str], names: tuple[str, ...]) -> int:
 def _seconds(text: str) -> float | None:
     number = plain_number(text)
     if number is not None:
-        return float(number)
+        seconds = float(number)
+        return seconds if isfinite(seconds) else None
     # Azure writes seven decimals of a second; Python reads six.
     head, point, decimals = text.partition(".")
     digits = decimals[:6] if decimals.isdigit() else decimals

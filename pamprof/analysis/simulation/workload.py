@@ -19,6 +19,8 @@ _ARRIVALS, _INPUTS, _OUTPUTS = range(3)
 WARM_UP_RATIO = 0.2
 LARGEST_VARIATION = 100.0
 MOST_REQUESTS = 10_000_000
+MOST_TOKENS = 10**9  # of one request; more would not be held exactly by what adds lengths up
+RATES = (1e-6, 1e9)  # requests a second: two weeks between two, and more than any device answers
 # Half of log-normal lengths lie within a factor of two of their median.
 DEFAULT_SIGMA = 1.0
 
@@ -37,8 +39,11 @@ class Arrivals:
     variation: float = 1.0
 
     def __post_init__(self) -> None:
+        least, most = RATES
         if not (isfinite(self.per_second) and self.per_second > 0):
             raise UsageError(f"{self.per_second:g} requests a second never arrive; give a rate above zero")
+        if not least <= self.per_second <= most:
+            raise UsageError(f"{self.per_second:g} requests a second are no load; give {least:g} to {most:g}")
         if not 0 <= self.variation <= LARGEST_VARIATION:
             raise UsageError(
                 f"gaps that vary by {self.variation:g} times their mean are no stream of requests; give a variation of "
@@ -54,10 +59,10 @@ class Lengths:
     sigma: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.mean) and self.mean >= 0 and 0 <= self.sigma <= log(LARGEST_VARIATION)):
+        if not (0 <= self.mean <= MOST_TOKENS and 0 <= self.sigma <= log(LARGEST_VARIATION)):
             raise UsageError(
-                f"lengths of mean {self.mean:g} and sigma {self.sigma:g} are none; give a mean of 0 or more tokens and "
-                f"a sigma of 0 to {log(LARGEST_VARIATION):.1f}"
+                f"lengths of mean {self.mean:g} and sigma {self.sigma:g} are none; give a mean of 0 to {MOST_TOKENS:,} "
+                f"tokens and a sigma of 0 to {log(LARGEST_VARIATION):.1f}"
             )
 
 
@@ -97,7 +102,7 @@ def _draw(stream: np.random.Generator, lengths: Lengths, count: int, *, least: i
         return np.full(count, max(least, round(lengths.mean)), dtype=np.int64)
     # The mean of a log-normal distribution is exp(mu + sigma²/2).
     drawn = np.exp(stream.normal(log(max(lengths.mean, least)) - lengths.sigma**2 / 2, lengths.sigma, count))
-    return np.maximum(least, np.rint(drawn)).astype(np.int64)
+    return np.clip(np.rint(drawn), least, MOST_TOKENS).astype(np.int64)
 
 
 def with_lengths(requests: Requests, inputs: Lengths | None, outputs: Lengths | None, *, seed: int) -> Requests:

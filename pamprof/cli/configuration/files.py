@@ -78,7 +78,7 @@ def read_file(path: Path) -> FileText:
         UsageError: It cannot be read or is no TOML.
     """
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
         tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}; give a TOML file, as --save-config writes it") from None
@@ -106,10 +106,16 @@ def read_sweeps(file: FileText, options: Sequence[OptionKey]) -> tuple[FileSweep
         raise UsageError(f"{file.at((SWEEPS,))} is no table of sweeps; write [sweep.NAME] over the options of each")
     common = _options(file, document, (), options, [SWEEPS])
     found = []
+    folders: set[str] = set()
     for name, table in sweeps.items():
         if not _NAME.fullmatch(name):
             raise UsageError(f"{file.at((SWEEPS, name))}: a sweep's folder is called so; give letters, digits, _ and -")
         own = _options(file, table, (SWEEPS, name), options, [])
+        folder = str(own["output_dir"][0]) if "output_dir" in own else name
+        if folder.casefold() in folders:  # a file system may not tell them apart
+            place = file.at((SWEEPS, name))
+            raise UsageError(f"{place} would write into the folder of another sweep, {folder}; rename it")
+        folders.add(folder.casefold())
         found.append(_sweep(name, {**common, **own}))
     return tuple(found) or (_sweep("", common),)
 

@@ -124,7 +124,7 @@ def told(spec: LayerSpec, action: Callable[[], Result]) -> Result:
         return action()
     except PamprofError as exc:
         raise type(exc)(f"layer {spec.layer}: {exc}") from exc
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:  # an exit would cost a new process at every width
         raise UsageError(fault_sentence(f"layer {spec.layer} at width {spec.model_dim}", exc)) from exc
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _STATE_OFFSETS = {1: (0.0,), 3: (-2.0, 0.0, 2.0)}  # of dt, from linspace(-2, 2, K), where training begins
 
 
+ELEMENTS_AT_ONCE = 1 << 22  # scores held at once: 32 MiB of complex64
+
+
 def random_pairs(seeds: range, associations: int, head_dim: int) -> tuple[Tensor, Tensor]:
     """Keys and values, complex64 [S, n, d] of length 1, uniform directions; a seed's are the same on any device."""
     drawn = [torch.randn(2, associations, head_dim, 2, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
@@ -51,7 +54,7 @@ def retrieved(read: Tensor, values: Tensor, score: RetrievalScore) -> Tensor:
     if score is RetrievalScore.ABSOLUTE_REAL and read.is_complex():
         read, values = (torch.view_as_real(x).flatten(-2) for x in (read, values))
     own = torch.arange(read.shape[1], device=read.device)
-    return (read @ values.mH).abs().argmax(-1) == own
+    return _closest(read, values) == own
 
 
 def vector_memory(keys: Tensor, values: Tensor) -> Tensor:
@@ -95,8 +98,15 @@ def _real_matrix(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 def _kv_cache(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Attention in the limit of a large scale: the value of the nearest key."""
     keys, values = _real(keys), _real(values)
-    nearest = (keys @ keys.mT).argmax(-1)
+    nearest = _closest(keys, keys, signed=True)
     return values.gather(1, nearest.unsqueeze(-1).expand_as(values)), values
+
+
+def _closest(read: Tensor, among: Tensor, *, signed: bool = False) -> Tensor:
+    """Which of ``among`` [S, n, d] has the largest inner product with each reading, [S, n]; a few rows at a time."""
+    rows = max(1, ELEMENTS_AT_ONCE // (among.shape[0] * among.shape[1]))
+    scores = (part @ among.mH for part in read.split(rows, dim=1))
+    return torch.cat([(part if signed else part.abs()).argmax(-1) for part in scores], dim=1)
 
 
 def _real(numbers: Tensor) -> Tensor:

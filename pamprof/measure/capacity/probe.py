@@ -14,7 +14,7 @@ from pamprof.errors import UsageError
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml.lookup import open_nvml
-from pamprof.measure.capacity.memories import random_pairs, read_back, retrieved
+from pamprof.measure.capacity.memories import ELEMENTS_AT_ONCE, random_pairs, read_back, retrieved
 from pamprof.measure.session.runner import utc_now
 from pamprof.records import AssociativeMemory, Capacity, CapacityPoint, RetrievalScore
 
@@ -26,7 +26,6 @@ _DEFAULT_REACH = 8  # the largest default size, in multiples of head_dim
 _LARGEST = 1 << 16
 _CLOSE_ENOUGH = 1.02  # the ratio of neighbouring sizes at which the search for the threshold ends
 _LEAST_RETRIEVALS = 1_000  # of a size; a few pairs are written with more seeds
-_ELEMENTS_AT_ONCE = 1 << 22  # scores held at once: 32 MiB of complex64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +140,7 @@ class _Measuring:
         correct: dict[AssociativeMemory, list[int]] = {state: [] for state in states}
         distances: dict[AssociativeMemory, list[float]] = {state: [] for state in states}
         last = self._request.first_seed + max(self._request.seeds, -(-_LEAST_RETRIEVALS // size))
-        at_once = max(1, _ELEMENTS_AT_ONCE // (size * size))
+        at_once = max(1, ELEMENTS_AT_ONCE // (size * size))
         for first in range(self._request.first_seed, last, at_once):
             seeds = range(first, min(first + at_once, last))
             keys, values = (x.to(self._device) for x in random_pairs(seeds, size, head_dim))

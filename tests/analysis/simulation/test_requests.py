@@ -114,3 +114,27 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.csv.gz").write_bytes(b"time,input")
     with pytest.raises(PamprofError, match="cannot be read as a trace"):
         read_trace(tmp_path / "broken.csv.gz")
+
+
+def test_a_damaged_archive_an_open_quote_and_absurd_numbers_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(b"time,input,output\n" + b"0,1,1\n1,2,2\n" * 500))
+    packed[len(packed) // 2] ^= 0xFF
+    (tmp_path / "damaged.csv.gz").write_bytes(packed)
+    head = "time,input,output\n0,1,1\n"
+    (tmp_path / "quote.csv").write_text(f'{head}1,"{"2" * 140_000}')
+    (tmp_path / "tokens.csv").write_text(f"{head}1,1e30,1\n")
+    (tmp_path / "time.csv").write_text(f"{head}1e400,1,1\n")
+    for name, said in (
+        ("damaged.csv.gz", "cannot be read as a trace"),
+        ("quote.csv", "a quote that is not closed"),
+        ("tokens.csv", "line 3: '1, 1e30, 1' is no request"),
+        ("time.csv", "line 3: '1e400, 1, 1' is no request"),
+    ):
+        with pytest.raises(PamprofError, match=said):
+            read_trace(tmp_path / name)
+    with pytest.raises(PamprofError, match="are no load; give 1e-06 to 1e\\+09"):
+        Arrivals(per_second=1e-305)
+    with pytest.raises(PamprofError, match="give a mean of 0 to 1,000,000,000 tokens"):
+        Lengths(mean=1e30)
+    longest = draw_requests(2_000, Arrivals(per_second=1.0), Lengths(mean=1e9, sigma=4.6), Lengths(mean=1), seed=0)
+    assert int(longest.input_tokens.max()) == 10**9

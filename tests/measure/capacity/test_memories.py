@@ -170,3 +170,15 @@ def test_the_device_retrieves_what_the_processor_does() -> None:
     for key in set(here) & set(there):
         # Scores that nearly tie may fall either way in float32.
         assert sum(there[key].correct) == pytest.approx(sum(here[key].correct), rel=0.01, abs=2), key
+
+
+@pytest.mark.parametrize("score", RetrievalScore)
+def test_readings_are_held_to_all_values_a_few_rows_at_a_time_with_the_same_answer(score, monkeypatch):
+    keys, values = random_pairs(range(3), 40, 16)
+    answers = []
+    for elements in (1 << 22, 500):  # all rows at once, and four
+        monkeypatch.setattr("pamprof.measure.capacity.memories.ELEMENTS_AT_ONCE", elements)
+        answers.append([retrieved(*read_back(state, keys, values), score) for state in KEEPING])
+    for whole, parts in zip(*answers, strict=True):
+        assert torch.equal(whole, parts)
+    assert not all(bool(found.all()) for found in answers[0])

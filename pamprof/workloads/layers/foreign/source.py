@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
+from math import isfinite
 from typing import TYPE_CHECKING, cast
 
 from pamprof.errors import UsageError
@@ -96,9 +97,11 @@ def argument_value(text: str) -> Argument:
     if "_" not in text:  # Python would read 2_990 as a number
         for kind in (int, float):
             try:
-                return kind(text)
+                number = kind(text)
             except ValueError:
                 continue
+            if isfinite(number):  # an infinite one has no text that is read back
+                return number
     return text
 
 
