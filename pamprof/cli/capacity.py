@@ -67,7 +67,7 @@ def capacity(
 ) -> None:
     """Write random associations into each kind of memory and read them back: accuracy, bytes, dollars.
 
-    99 % of n associations are searched for; the page and pamprof report show the same.
+    Finds the largest number of which 99 % come back; the page and pamprof report show the same.
     """
     from pamprof.measure.capacity.probe import CapacityRequest, measure_capacity
 

@@ -62,8 +62,8 @@ TimeBudget = Annotated[
     str | None,
     typer.Option(
         "--time-budget",
-        help="After this no further point begins, such as 90s, 5m or 1.5h; --resume continues. Default: that of the "
-        "effort; of a sweep 40s on a CPU, none on a GPU.",
+        help="After this no further point begins, such as 90s, 5m or 1.5h; --resume continues. Default of compare: "
+        "that of the effort; of serve-sweep: 40s on a CPU, none on a GPU.",
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Measure only what --output-dir does not hold yet.")]

@@ -113,6 +113,7 @@ def simulate(
     from pamprof.analysis.simulation.arm import ServerSettings
     from pamprof.analysis.simulation.server import MemoryPolicy
     from pamprof.cli.load_options import level_of, profile_of, requests_of
+    from pamprof.pricing.rates.hourly_rates import Rate
     from pamprof.pricing.serving.load_study import LoadQuestion, load_study
     from pamprof.records.store import merged
     from pamprof.render.simulation.export import load_export
@@ -154,7 +155,8 @@ def simulate(
         for curve in curves
     }
     damage = () if records.damage is None else (f"{records.damage}. Any workload may be in them.",)
-    alerts = (*damage, *warn_of_age([rate for found in rates.values() for rate in found], strict=strict))
+    billed = [next((rate for rate in found if isinstance(rate, Rate)), None) for found in rates.values()]
+    alerts = (*damage, *warn_of_age([rate for rate in billed if rate is not None], strict=strict))
     study = load_study(curves, question, rates)
     view = load_view(study, money, alerts=alerts, seed=seed)
     page = None

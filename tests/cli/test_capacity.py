@@ -117,3 +117,12 @@ def test_the_view_says_that_k_states_without_forgetting_hold_the_same():
     assert view.charts[0].title == "With 64 channels 99 % are retrieved of up to 256 (PAM, K = 1) associations".replace(
         " %", "\u202f%"
     )
+
+
+def test_what_is_held_at_least_is_compared_with_nothing(tmp_path):
+    """Two pairs come back from every memory, which says nothing about which holds more."""
+    said = CliRunner().invoke(app, ["capacity", "--associations", "1,2", "--seeds", "2"])
+    assert said.exit_code == 0, said.output
+    assert "at least 2" in said.stdout
+    assert "holds fewer associations" not in said.stdout
+    assert "in place of" not in said.stdout

@@ -43,7 +43,9 @@ def _per_byte(findings: CapacityFindings, head_dims: Sequence[int]) -> list[str]
     for head_dim in head_dims:
         one = findings.held_by(AssociativeMemory.PAM_K1, head_dim)
         vector = findings.held_by(AssociativeMemory.VECTOR, head_dim)
-        if one and vector and (one.per_state_byte or 0) < (vector.per_state_byte or 0):
+        if not one or not vector or one.is_bound or vector.is_bound:
+            continue  # what is held at least compares with nothing
+        if (one.per_state_byte or 0) < (vector.per_state_byte or 0):
             places.append(f"{per_kib(one)} against {per_kib(vector)} at d = {head_dim}")
     if not places:
         return []
@@ -62,6 +64,7 @@ def _several_states(findings: CapacityFindings, head_dims: Sequence[int]) -> lis
             (d, one.associations, three.associations)
             for d, one, three in found
             if one and three and one.associations is not None and three.associations is not None
+            if not (one.is_bound or three.is_bound) or first is AssociativeMemory.PAM_K1  # whose sums are the same
         ]
 
     keeping = pairs(AssociativeMemory.PAM_K1, AssociativeMemory.PAM_K3)
