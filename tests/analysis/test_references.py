@@ -141,6 +141,22 @@ def test_without_a_decode_point_of_every_reference_bytes_are_those_of_the_headli
     assert {c.reference_layers for c in story.modelled} == {("llama",)}
 
 
+def test_bytes_alone_are_of_the_decode_reference_whichever_session_comes_first(records: RecordFile) -> None:
+    """A session of prompts alone, the latest, has no Llama; what decodes was measured beside one."""
+    (session,) = records.sessions
+    kept = [arm for arm in session.arms if arm.spec.layer != "llama"]
+    later = replace(session, session_id="later", started_at="2027-01-01T00:00:00+00:00", arms=tuple(kept))
+    prompts = {run.workload.key: replace(run, session_id="later") for run in records.runs if without_llama(run)}
+    both = tuple(prompts.get(run.workload.key, run) for run in records.runs)
+    for sessions in ((session, later), (later, session)):
+        found = analyse(replace(records, sessions=sessions, runs=both)).story.modelled
+        assert {crossover.reference_layers for crossover in found} == {("llama",)}
+
+
+def without_llama(run: Run) -> bool:
+    return run.workload.phase is Phase.PREFILL and run.workload.spec.layer != "llama"
+
+
 def decode_of(analysis: Analysis, batch_size: int = 1) -> PointAnalysis:
     return next(p for p in analysis.points if (p.point.phase, p.point.batch_size) == (Phase.DECODE, batch_size))
 

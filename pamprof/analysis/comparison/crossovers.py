@@ -140,13 +140,16 @@ def _step_tokens(point: Point) -> int:
 
 
 def modelled_crossovers(
-    sessions: Iterable[Session], reference_layers: Sequence[str], layers: Mapping[str, LayerFacts]
+    sessions: Sequence[Session], reference_layers: Sequence[str], layers: Mapping[str, LayerFacts]
 ) -> tuple[Crossover, ...]:
-    """Crossovers of memory (S/kappa) and decode traffic (2 S/kappa) by bytes, from the first session that has both."""
-    for session in sessions:
-        caches = [arm for arm in session.arms if layers[arm.spec.layer].fixed_state is False]
-        ranked = [arm for layer in reference_layers for arm in caches if arm.spec.layer == layer]
-        cache = ranked[0] if ranked else None
+    """Crossovers of memory (S/kappa) and decode traffic (2 S/kappa) by bytes.
+
+    They are of the first reference that has a cache, in the first session that has it and a fixed state.
+    """
+    places = [(layer, session) for layer in reference_layers for session in sessions]
+    for layer, session in places:
+        caches = (arm for arm in session.arms if arm.spec.layer == layer and layers[layer].fixed_state is False)
+        cache = next(caches, None)
         states = [arm for arm in session.arms if layers[arm.spec.layer].fixed_state]
         if cache is None or not states or cache.state_bytes <= 0:
             continue
