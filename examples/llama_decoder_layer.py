@@ -10,7 +10,9 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 def llama_decoder_layer(width: int, head_dim: int = 64, query_heads_each: int = 1) -> nn.Module:
     """[B, T, width] to [B, T, width]; ``query_heads_each`` heads share one of keys and values."""
-    heads = max(1, width // head_dim)
+    if width % 8:  # rows of 16 bytes, without which attention falls back to slower kernels
+        raise ValueError(f"width {width} is no multiple of 8 channels")
+    heads = next(count for count in range(width // head_dim or 1, 0, -1) if width % (8 * count) == 0)
     config = LlamaConfig(
         hidden_size=width,
         intermediate_size=8 * width // 3,

@@ -241,6 +241,7 @@ def check_output(step: PreparedStep) -> None:
     """Run the plain or compiled step once and look at what it returns.
 
     Raises:
+        ExecutionError: A compiled step returns what is not a number; the plain one may not.
         PamprofError: It is no tensor of the shape that the phase asks for, or holds what is not a number.
     """
     workload, output = step.workload, step.eager()
@@ -256,6 +257,9 @@ def check_output(step: PreparedStep) -> None:
         found = list(output.shape)
         raise PamprofError(f"{who} returns shape {found} from a step of {workload.phase}, not {list(wanted)}")
     if bool(output.isnan().any()):
+        if workload.execution in (Execution.COMPILED, Execution.COMPILED_GRAPH):
+            message = f"{who} returns NaN from a compiled step of {workload.phase}; a wrong result is not timed"
+            raise ExecutionError(ExecutionStage.COMPILE, message)
         raise PamprofError(f"{who} returns NaN from a step of {workload.phase}; a wrong result is not timed")
 
 

@@ -25,6 +25,18 @@ class CudnnGRU(nn.GRU):
         return super().forward(x)
 
 
+class NoNumberWhenCompiled(nn.Module):
+    """A compiler that gets the backward pass wrong: forward the same, gradients that are no numbers."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.map = nn.Linear(width, width)
+
+    def forward(self, x):
+        y = self.map(x)
+        return y + (0 * y).abs().sqrt() if torch.compiler.is_compiling() else y
+
+
 def linear(width, returns="tensor"):
     return Linear(width, returns)
 

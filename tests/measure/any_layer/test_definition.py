@@ -9,13 +9,14 @@ import torch
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
 from pamprof.measure.any_layer.inspection import LocalInspector
 from pamprof.measure.any_layer.registration import know_factories
-from pamprof.records import Dtype, Execution, Phase, Scope, Workload
+from pamprof.records import Dtype, Execution, ExecutionStage, Phase, Scope, Workload
 from pamprof.workloads import registry
+from pamprof.workloads.execution import ExecutionError
 from pamprof.workloads.layers.foreign.definition import ForeignDefinition
 from pamprof.workloads.layers.foreign.source import argument_value, parse_source
 from pamprof.workloads.matching.match import arm_facts, match
 from pamprof.workloads.registry import definition, register
-from pamprof.workloads.steps import PreparedStep
+from pamprof.workloads.steps import PreparedStep, check_output
 
 CPU = torch.device("cpu")
 WIDTH, HIDDEN, DEPTH, VOCABULARY = 96, 384, 2, 2048  # depth and vocabulary of the tiny transformer
@@ -240,6 +241,24 @@ def test_a_training_step_runs_at_every_scope():
         before = [parameter.detach().clone() for parameter in step.module.parameters()]
         assert torch.isfinite(step.run())
         assert all(not torch.equal(a, b) for a, b in zip(before, step.module.parameters(), strict=True))
+
+
+def test_what_is_no_number_only_when_compiled_is_the_compilers_fault(monkeypatch):
+    made = layer("given", "NoNumberWhenCompiled")
+    workload = Workload(
+        spec=spec_of(made), implementation="module", execution=Execution.COMPILED, phase=Phase.TRAIN, scope=Scope.LAYER,
+        batch_size=2, sequence_length=8, dtype=Dtype.FLOAT32,
+    )  # fmt: skip
+    monkeypatch.setattr(
+        "pamprof.workloads.steps.compile_regions",
+        lambda model: [block.compile(backend="aot_eager") for block in model.blocks],
+    )
+    step = PreparedStep(workload, made, device=CPU, seed=0)
+    step.compile()
+    with pytest.raises(ExecutionError, match="returns NaN from a compiled step of train") as found:
+        check_output(step)
+    assert found.value.stage is ExecutionStage.COMPILE
+    check_output(PreparedStep(replace(workload, execution=Execution.EAGER), made, device=CPU, seed=0))
 
 
 @pytest.mark.parametrize(
