@@ -25,8 +25,10 @@ from pamprof.cli.options import (
     HiddenDim,
     Instance,
     Json,
+    LayerArguments,
     Match,
     ModelDim,
+    NamedLayers,
     Preset,
     PriceFile,
     Provider,
@@ -67,17 +69,8 @@ def compare(
             help="eager, compiled, graph, compiled-graph, comma-separated. Default: eager on a CPU, all on a GPU."
         ),
     ] = "",
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Arms, comma-separated: registry names, or your own as NAME=module:factory or NAME=file.py:factory. "
-            "Repeatable. Default: transformer,real_pam,pam; on a GPU also wide_head_transformer,llama."
-        ),
-    ] = None,
-    layer_arg: Annotated[
-        list[str] | None,
-        typer.Option("--layer-arg", help="Argument of a layer of yours, as gru.num_layers=2. Repeatable."),
-    ] = None,
+    layer: NamedLayers = None,
+    layer_arg: LayerArguments = None,
     checkpoint: Checkpoint = None,
     match: Match = "parameters",
     model_dim: ModelDim = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pamprof.api.texts import choice, own_sizes, some_names
+from pamprof.api.texts import choice, layers_with_sources, own_sizes
 from pamprof.cli.options import (
     Activation,
     ChunkSize,
@@ -15,9 +15,10 @@ from pamprof.cli.options import (
     Heads,
     HiddenDim,
     Json,
-    Layers,
+    LayerArguments,
     Match,
     ModelDim,
+    NamedLayers,
     StateCount,
     VocabularySize,
     reporting_errors,
@@ -30,7 +31,8 @@ from pamprof.units import UNKNOWN, binary_bytes, significant, tokens
 @reporting_errors
 def layers(
     preset: Annotated[str, typer.Option(help="Sizes by name, such as tiny, 25m, 100m or 1b (parameters).")] = "100m",
-    layer: Layers = "transformer,real_pam,pam",
+    layer: NamedLayers = None,
+    layer_arg: LayerArguments = None,
     match: Match = "parameters",
     sequence_length: Annotated[
         int, typer.Option(min=1, max=2**31, help="Tokens the per-token figures refer to.")
@@ -47,13 +49,17 @@ def layers(
     activation: Activation = None,
     json: Json = False,
 ) -> None:
-    """Print every arm's sizes, parameter and FLOP counts as matched; builds and measures nothing."""
+    """Print every arm's sizes, parameter and FLOP counts as matched; measures nothing."""
+    from pamprof.measure.any_layer.registration import register_named
+    from pamprof.measure.comparison.request import DEFAULT_LAYERS
     from pamprof.measure.session.matched_arms import planned_arms
     from pamprof.render.text import clean
     from pamprof.workloads.registry import broken_layers
     from pamprof.workloads.standard_output import talk_to_stderr
 
+    named, sources = layers_with_sources(layer or (), layer_arg or ())
     with talk_to_stderr():
+        register_named(sources)
         arms, failed = planned_arms(
             preset=preset,
             sizes=own_sizes(
@@ -67,7 +73,7 @@ def layers(
                 state_count=state_count,
                 activation=activation,
             ),
-            layers=some_names(layer, "--layer"),
+            layers=named or DEFAULT_LAYERS,
             match_axis=match,
             sequence_length=sequence_length,
             dtype=choice(Dtype, dtype, "--dtype"),

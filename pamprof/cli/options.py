@@ -28,7 +28,18 @@ Checkpoint = Annotated[
     ),
 ]
 Match = Annotated[str, typer.Option(help="What arms are matched on: parameters, flops, width, state-bytes or none.")]
-Layers = Annotated[str, typer.Option("--layer", help="Arms, comma-separated registry names.")]
+NamedLayers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        help="Arms, comma-separated: registry names, or your own as NAME=module:factory or NAME=file.py:factory. "
+        "Repeatable. Default: transformer,real_pam,pam; a comparison on a GPU has wide_head_transformer,llama, too.",
+    ),
+]
+LayerArguments = Annotated[
+    list[str] | None,
+    typer.Option("--layer-arg", help="Argument of a layer of yours, as gru.num_layers=2. Repeatable."),
+]
 ModelDim = Annotated[int | None, typer.Option(help="Own size of PAM: complex channels of the residual stream.")]
 Heads = Annotated[int | None, typer.Option(help="Own size of PAM: heads.")]
 HeadDim = Annotated[int | None, typer.Option(help="Own size of PAM: complex channels of one head.")]

@@ -198,6 +198,21 @@ def test_layers_prints_the_papers_parameter_counts(tmp_path):
     assert counts["transformer"] == 100_283_232
 
 
+def test_layers_prints_a_layer_of_ones_own_as_it_is_matched(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\ndef gru(width, num_layers=1):\n"
+        "    return nn.GRU(width, width, num_layers, batch_first=True)\n"
+    )
+    named = ("--layer", "pam,gru=mine.py:gru", "--layer-arg", "gru.num_layers=2", "--match", "width")
+    result = run("layers", "--preset", "tiny", "--json", *named, cwd=tmp_path)
+    (_, gru) = json.loads(result.stdout)
+    width, hidden, vocabulary = (gru["spec"][name] for name in ("model_dim", "hidden_dim", "vocabulary_size"))
+    block = 2 * 3 * (2 * width * width + 2 * width) + 4 * width + 2 * width * hidden + hidden + width
+    assert gru["parameter_count"] == gru["spec"]["depth"] * block + vocabulary * width + 2 * width
+    assert gru["implementations"] == ["module"]
+    assert "no file other.py" in one_sentence(run("layers", "--layer", "x=other.py:gru", cwd=tmp_path), 2)
+
+
 def test_a_listed_price_file_can_be_read_again(tmp_path):
     listed = run("prices", "list", "--csv", cwd=tmp_path)
     (tmp_path / "rates.csv").write_text(listed.stdout)
