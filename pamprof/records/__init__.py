@@ -1,8 +1,10 @@
 """The nouns: frozen dataclasses, their versioned JSON and the append-only store."""
 
+from pamprof.records.calibration import Calibration, read_calibration
 from pamprof.records.capacity import AssociativeMemory, Capacity, CapacityPoint, RetrievalScore
 from pamprof.records.environment import Environment, ProcessorUse, occupied_vcpus
 from pamprof.records.interval import Interval
+from pamprof.records.kernels import KernelClass, KernelUse, StepKernels
 from pamprof.records.layers import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
 from pamprof.records.memory import Memory
 from pamprof.records.monitor import Energy, Monitor, Series
@@ -40,6 +42,7 @@ __all__ = [
     "ArmFacts",
     "AssociativeMemory",
     "BoardShare",
+    "Calibration",
     "Capacity",
     "CapacityPoint",
     "Ceilings",
@@ -54,7 +57,9 @@ __all__ = [
     "ImplementationFacts",
     "ImplementationKind",
     "Interval",
+    "KernelClass",
     "KernelShare",
+    "KernelUse",
     "LayerFacts",
     "LayerRole",
     "LayerSpec",
@@ -78,6 +83,7 @@ __all__ = [
     "SessionKind",
     "Skip",
     "SkipKind",
+    "StepKernels",
     "StepTrace",
     "StopReason",
     "Timing",
@@ -86,4 +92,5 @@ __all__ = [
     "UnplannedLayer",
     "Workload",
     "occupied_vcpus",
+    "read_calibration",
 ]
