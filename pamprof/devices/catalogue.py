@@ -3,8 +3,8 @@
 ``devices.csv`` is the only file that a new GPU touches. Lists inside a column are separated by ``;``. Peaks are dense
 (a vendor's "with sparsity" figure is twice that) and hold at boost clock; a power or clock limit lowers what is
 reachable, not what is listed. Figures were read from each row's source in November 2026; machines follow the providers'
-public documentation. The columns after ``source`` (architecture, multiprocessors, clock, 8-bit peak, board power) are read
-from ``specification_source``; a row without them is a GPU that nothing is predicted for.
+public documentation. The columns after ``source`` (architecture, multiprocessors, clock, 8-bit peak, board power)
+were read from ``specification_source``; nothing is predicted for a GPU whose row lacks them.
 """
 
 from __future__ import annotations
