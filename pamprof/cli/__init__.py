@@ -21,6 +21,7 @@ from pamprof.cli import (
     doctor,
     flops,
     layers,
+    predict,
     prices,
     report,
     serve_sweep,
@@ -51,6 +52,7 @@ app.command("flops", cls=ConfiguredCommand)(configurable(flops.flops))
 app.command("doctor", cls=PlainNumbers)(doctor.doctor)
 app.command("cost", cls=ConfiguredCommand)(configurable(cost.cost))
 app.command("simulate", cls=ConfiguredCommand)(configurable(simulate.simulate))
+app.command("predict", cls=ConfiguredCommand)(configurable(predict.predict))
 app.command("validate", cls=PlainNumbers)(validate.validate)
 app.add_typer(prices.app, name="prices")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.history.stored_runs import joined_runs
 from pamprof.analysis.prediction.evidence import LeftOutError, MeasuredDevice, left_out_errors
-from pamprof.analysis.prediction.gpu import measured_gpu
+from pamprof.analysis.prediction.gpu import FP8, measured_gpu
 from pamprof.errors import PredictionError
 from pamprof.records.sweeps import split_sweeps
 
@@ -33,8 +33,10 @@ class Measured:
         return tuple(dict.fromkeys(key for device in self.devices for key in device.runs))
 
 
-def measured_devices(records: RecordFile, calibrations: Sequence[Calibration] = ()) -> Measured:
-    """Devices with the latest run of each workload of a comparison.
+def measured_devices(
+    records: RecordFile, calibrations: Sequence[Calibration] = (), *, dtype: str | None = None
+) -> Measured:
+    """Devices with the latest run of each workload of a comparison, of those in ``dtype`` where one is asked for.
 
     Points of sweeps, superseded runs, and runs that no time can be carried from are left out, with a sentence for each.
 
@@ -51,7 +53,8 @@ def measured_devices(records: RecordFile, calibrations: Sequence[Calibration] = 
     if sweep.runs:
         left_out.append(f"points of serving sweeps left out: {len(sweep.runs)}, which are not paired with a reference")
     by_device: dict[str, list[Run]] = {}
-    for run in compared.runs:
+    wanted = None if dtype in (None, FP8) else dtype  # no record is in fp8, which the target's own reason says best
+    for run in (run for run in compared.runs if wanted in (None, run.workload.dtype.value)):
         by_device.setdefault(run.environment.device_name, []).append(run)
     found: dict[str, tuple[Gpu, list[Run]]] = {}
     for name, runs in by_device.items():

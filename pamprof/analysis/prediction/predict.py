@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
-from pamprof.analysis.prediction.evidence import (
-    PREDICTION_CONFIDENCE,
-    LeftOutError,
-    MeasuredDevice,
-    margin,
-    same_architecture,
-    widened,
-)
+from pamprof.analysis.prediction.evidence import margin, same_architecture, widened
 from pamprof.analysis.prediction.gpu import calibrated
-from pamprof.analysis.prediction.resources import Fit, MemoryNeed, measured_watts_of, memory_need, watts_there
-from pamprof.analysis.prediction.step import Method, carried_step, measured_seconds
+from pamprof.analysis.prediction.resources import Fit, largest_batch, measured_power, memory_need, power_there
+from pamprof.analysis.prediction.step import carried_step, measured_seconds
 from pamprof.errors import PredictionError
 from pamprof.records import Dtype, Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from pamprof.analysis.prediction.evidence import Margin
+    from pamprof.analysis.prediction.evidence import LeftOutError, Margin, MeasuredDevice
     from pamprof.analysis.prediction.gpu import Gpu
     from pamprof.analysis.prediction.measured import Measured
+    from pamprof.analysis.prediction.resources import MemoryNeed
+    from pamprof.analysis.prediction.step import Method
     from pamprof.records import Calibration, Run, Workload
 
 
@@ -41,11 +36,14 @@ class Prediction:
         basis: Measured on this very GPU, or modelled.
         basis_words: Where the time comes from and what its interval rests on, one clause.
         step_seconds: None where it does not fit.
-        method: How it was carried; None where it was measured.
         source: The GPU it was carried from; its own where it was measured.
         same_architecture: Whether the two have one compute capability.
         memory: Need and supply; None where no peak was measured.
         watts: Power at the measured share of the board's; None where no power was measured or none is listed.
+        largest_batch: That surely fits by the same memory a sequence; None where no peak was measured.
+        method: How it was carried; None where it was measured.
+        carried: The extremes of carrying it; None likewise.
+        margin: How far beyond them the interval reaches; None likewise.
         ratio: Step time over the reference's; None without a reference that fits.
     """
 
@@ -55,12 +53,15 @@ class Prediction:
     basis: Basis
     basis_words: str
     step_seconds: Interval | None
-    method: Method | None
     source: str
     same_architecture: bool
     memory: MemoryNeed | None
     watts: Interval | None
-    ratio: Interval | None
+    largest_batch: int | None
+    method: Method | None = None
+    carried: Interval | None = None
+    margin: Margin | None = None
+    ratio: Interval | None = None
 
     @property
     def tokens_per_second(self) -> Interval | None:
@@ -85,32 +86,53 @@ def predict(
     measured: Measured, gpus: Sequence[Gpu], calibrations: Sequence[Calibration] = ()
 ) -> tuple[Prediction, ...]:
     """Every measured workload on each of ``gpus``: as measured where it was measured there, carried elsewhere."""
-    return tuple(prediction for gpu in gpus for prediction in predictions_on(calibrated(gpu, calibrations), measured))
+    return tuple(each for gpu in gpus for each in predictions_on(calibrated(gpu, calibrations), measured))
 
 
-def predictions_on(gpu: Gpu, measured: Measured) -> Iterable[Prediction]:
-    """Every measured workload on ``gpu``."""
+def predictions_on(gpu: Gpu, measured: Measured) -> tuple[Prediction, ...]:
+    """Every measured workload on ``gpu`` that it has matrix units for."""
     own = next((device for device in measured.devices if device.gpu.name == gpu.name), None)
     target = gpu if own is None else own.gpu
+    found: dict[str, Prediction] = {}
     for key in measured.workloads:
         if own is not None and key in own.runs:
-            yield _as_measured(own.runs[key], own)
+            found[key] = _as_measured(own.runs[key], own.gpu)
             continue
-        nearest = min(
-            (device for device in measured.devices if key in device.runs),
-            key=lambda device: (not same_architecture(device.gpu, target), _distance(device.gpu, target)),
-        )
-        if target.flops_per_second(nearest.runs[key].workload.dtype) is not None:
-            yield _carried(nearest.runs[key], nearest, target, measured.errors)
+        source = _source(key, measured, target)
+        run = source.runs[key]
+        if target.flops_per_second(run.workload.dtype) is not None:
+            found[key] = _modelled(run, source.gpu, target, measured.errors)
+    referred = ((each, found.get(each.reference.key)) for each in found.values())
+    return tuple(replace(each, ratio=None if other is None else ratio_of(each, other)) for each, other in referred)
+
+
+def ratio_of(one: Prediction, other: Prediction) -> Interval | None:
+    """Step time over another's on the same GPU; None where one of them does not fit.
+
+    Two that are carried from one device are carried alike, so that each end has both at one extreme, and the larger
+    margin is added once.
+    """
+    if one.step_seconds is None or other.step_seconds is None:
+        return None
+    if one.workload == other.workload:
+        return Interval.exact(1.0)
+    if one.carried is None or other.carried is None or one.margin is None or other.margin is None:
+        return one.step_seconds.times(other.step_seconds.inverse())
+    if one.source != other.source:
+        return one.step_seconds.times(other.step_seconds.inverse())
+    middle = one.carried.median / other.carried.median
+    ends = one.carried.low / other.carried.low, middle, one.carried.high / other.carried.high
+    carried = Interval(low=min(ends), median=middle, high=max(ends), confidence=0.0)
+    return widened(carried, max(one.margin, other.margin, key=lambda margin: margin.logarithm))
 
 
 def unsupported(gpu: Gpu, measured: Measured) -> str | None:
-    """Why some workloads are refused on ``gpu``: it has no matrix units for their dtype; None where all are predicted.
+    """Why some workloads are refused on ``gpu``: it has no matrix units for their dtype; None where none are.
 
     Raises:
         PredictionError: Not one is supported.
     """
-    dtypes = {device.runs[key].workload.dtype for device in measured.devices for key in device.runs}
+    dtypes = {run.workload.dtype for device in measured.devices for run in device.runs.values()}
     lacking = sorted(dtype.value for dtype in dtypes if gpu.flops_per_second(dtype) is None)
     if not lacking:
         return None
@@ -120,6 +142,17 @@ def unsupported(gpu: Gpu, measured: Measured) -> str | None:
     return why
 
 
+def _source(key: str, measured: Measured, target: Gpu) -> MeasuredDevice:
+    """The device to carry a workload from: of the target's architecture, with most arms of its point, and near."""
+
+    def rank(device: MeasuredDevice) -> tuple[bool, int, float]:
+        point = device.runs[key].workload.point
+        arms = sum(run.workload.point == point for run in device.runs.values())
+        return not same_architecture(device.gpu, target), -arms, _distance(device.gpu, target)
+
+    return min((device for device in measured.devices if key in device.runs), key=rank)
+
+
 def _distance(one: Gpu, other: Gpu) -> float:
     """Between two GPUs, in logarithms of bandwidth and peak."""
     mine, theirs = one.flops_per_second(Dtype.BFLOAT16), other.flops_per_second(Dtype.BFLOAT16)
@@ -127,82 +160,49 @@ def _distance(one: Gpu, other: Gpu) -> float:
     return peaks + abs(log(one.bytes_per_second / other.bytes_per_second))
 
 
-def _as_measured(run: Run, device: MeasuredDevice) -> Prediction:
-    reference = device.runs.get(run.reference.key)
-    seconds = measured_seconds(run)
-    ratio = None
-    if reference is not None:
-        ratio = seconds.times(measured_seconds(reference).inverse())
-    watts = measured_watts_of(run)
-    return Prediction(
-        gpu=device.gpu.name,
-        workload=run.workload,
-        reference=run.reference,
-        basis=Basis.MEASURED,
-        basis_words=f"measured on the {device.gpu.name}; interval of its samples",
-        step_seconds=seconds,
-        method=None,
-        source=device.gpu.name,
-        same_architecture=True,
-        memory=memory_need(run, device.gpu),
-        watts=None if watts is None else Interval.exact(watts),
-        ratio=ratio,
-    )
-
-
-def _carried(run: Run, device: MeasuredDevice, gpu: Gpu, errors: Sequence[LeftOutError]) -> Prediction:
-    here = device.gpu
-    need = memory_need(run, gpu)
-    step = carried_step(run, here, gpu)
-    reach = margin(step.method, here, gpu, errors)
-    alike = same_architecture(here, gpu)
-    architecture = (
-        f"of the same architecture ({gpu.device.compute_capability})"
-        if alike
-        else f"of another architecture ({here.device.compute_capability}, not {gpu.device.compute_capability}): no "
-        "measured device shares it"
-    )
-    does_fit = need is None or need.fit is not Fit.NO
-    words = f"modelled, {step.method}, from the {here.name} {architecture}; {PREDICTION_CONFIDENCE:.0%} interval from "
-    words = words.replace("%", " %") + reach.words
-    if need is not None and need.fit is not Fit.YES:
-        words = f"{need.words}; {words}" if does_fit else need.words
+def _as_measured(run: Run, gpu: Gpu) -> Prediction:
+    watts = measured_power(run)
     return Prediction(
         gpu=gpu.name,
         workload=run.workload,
         reference=run.reference,
+        basis=Basis.MEASURED,
+        basis_words=f"measured on the {gpu.name}, interval of its samples",
+        step_seconds=measured_seconds(run),
+        source=gpu.name,
+        same_architecture=True,
+        memory=memory_need(run, gpu),
+        watts=None if watts is None else Interval.exact(watts),
+        largest_batch=largest_batch(run, gpu),
+    )
+
+
+def _modelled(run: Run, here: Gpu, there: Gpu, errors: Sequence[LeftOutError]) -> Prediction:
+    need = memory_need(run, there)
+    step = carried_step(run, here, there)
+    reach = margin(step.method, here, there, errors)
+    alike = same_architecture(here, there)
+    architecture = (
+        f"which shares its architecture ({there.device.compute_capability})"
+        if alike
+        else f"no measured device shares its architecture ({there.device.compute_capability})"
+    )
+    words = f"modelled, {step.method}, from the {here.name}, {architecture}; 90 % interval: {reach.words}"
+    if need is not None and need.fit is not Fit.YES:
+        words = f"{need.words}; {words}"
+    return Prediction(
+        gpu=there.name,
+        workload=run.workload,
+        reference=run.reference,
         basis=Basis.MODELLED,
         basis_words=words,
-        step_seconds=widened(step.seconds, reach) if does_fit else None,
-        method=step.method,
+        step_seconds=None if need is not None and need.fit is Fit.NO else widened(step.seconds, reach),
         source=here.name,
         same_architecture=alike,
         memory=need,
-        watts=watts_there(run, here, gpu),
-        ratio=_ratio(run, device, gpu, errors, reach) if does_fit else None,
+        watts=power_there(run, here, there),
+        largest_batch=largest_batch(run, there),
+        method=step.method,
+        carried=step.seconds,
+        margin=reach,
     )
-
-
-def _ratio(
-    run: Run, device: MeasuredDevice, gpu: Gpu, errors: Sequence[LeftOutError], reach: Margin
-) -> Interval | None:
-    """Over the reference there: both are carried alike, so an end has both at one extreme; one margin is added."""
-    reference = device.runs.get(run.reference.key)
-    if reference is None:
-        return None
-    need = memory_need(reference, gpu)
-    if need is not None and need.fit is Fit.NO:
-        return None
-    arm, other = (carried_step(each, device.gpu, gpu) for each in (run, reference))
-    if run.workload.key == reference.workload.key:
-        return Interval.exact(1.0)
-    ratios = sorted(
-        (
-            arm.seconds.low / other.seconds.low,
-            arm.seconds.median / other.seconds.median,
-            arm.seconds.high / other.seconds.high,
-        )
-    )
-    carried = Interval(low=ratios[0], median=arm.seconds.median / other.seconds.median, high=ratios[2], confidence=0.0)
-    of_reference = margin(other.method, device.gpu, gpu, errors)
-    return widened(carried, max(reach, of_reference, key=lambda each: each.logarithm))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _CONTEXT_BYTES = 1_500_000_000
 # Boards let tensors have 93.1 % (L4, L40S: 22,888 of 24,576 MiB) to 99.6 % (H100, RTX PRO 6000) of nominal memory.
 _SURE_SHARE = 0.931
-# Power of a step as a share of the board's: how much less it may be on a board that waits more.
+# Power of a step as a share of the board's: how much less, or more, it may be on another board.
 _LEAST_POWER = 0.8
 
 
@@ -61,22 +61,34 @@ def memory_need(run: Run, gpu: Gpu) -> MemoryNeed | None:
     return MemoryNeed(needed_bytes=memory.peak_bytes + besides, available_bytes=gpu.memory_bytes)
 
 
-def measured_watts_of(run: Run) -> float | None:
-    """Mean power of the window in which the arm ran alone; None where it was not measured."""
-    window = run.monitor
-    if window is None or window.energy is None or window.window_seconds <= 0:
+def largest_batch(run: Run, gpu: Gpu) -> int | None:
+    """The largest batch of ``run`` that surely fits, its peak beyond the weights taken to grow in proportion.
+
+    None where no peak was measured; 0 where not one sequence fits.
+    """
+    memory, need = run.memory, memory_need(run, gpu)
+    if memory.peak_bytes is None or need is None:
         return None
-    joules = window.energy.counter_joules or window.energy.integrated_joules
-    return None if joules is None else joules / window.window_seconds
+    constant = memory.parameter_bytes + memory.gradient_bytes + memory.optimizer_bytes
+    each = max(1.0, (memory.peak_bytes - constant) / run.workload.batch_size)
+    room = _SURE_SHARE * gpu.memory_bytes - (need.needed_bytes - memory.peak_bytes) - constant
+    return max(0, int(room / each))
 
 
-def watts_there(run: Run, here: Gpu, there: Gpu) -> Interval | None:
-    """The same share of the board's power there, a fifth less where it waits more, up to all of it."""
-    watts, limit = measured_watts_of(run), run.environment.power_limit_watts or here.device.tdp_watts
-    if watts is None or limit is None or there.device.tdp_watts is None:
+def measured_power(run: Run) -> float | None:
+    """Mean power while the arm ran alone, watts; None where it was not sampled."""
+    series = () if run.monitor is None else run.monitor.series
+    values = next((each.values for each in series if each.signal == "power_watts" and each.values), ())
+    return sum(values) / len(values) if values else None
+
+
+def power_there(run: Run, here: Gpu, there: Gpu) -> Interval | None:
+    """The same share of the board's power there, a fifth less where it waits more, a quarter more where it does not."""
+    watts, limit = measured_power(run), run.environment.power_limit_watts or here.device.tdp_watts
+    tdp = there.device.tdp_watts
+    if watts is None or limit is None or tdp is None:
         return None
     share = min(1.0, watts / limit)
-    tdp = there.device.tdp_watts
     return Interval(
         low=share * _LEAST_POWER * tdp,
         median=share * tdp,
