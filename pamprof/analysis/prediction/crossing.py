@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, log
+from math import exp, inf, log
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.crossovers import STEADY_STEP, CrossoverPlace, locate_crossover, steady_steps
@@ -70,56 +70,94 @@ def best_arms(predictions: Iterable[Prediction], layers: Mapping[str, LayerFacts
         BestArms(
             gpu=gpu,
             point=point,
-            subject=_fastest(members, layers, LayerRole.SUBJECT),
-            reference=_fastest(members, layers, LayerRole.REFERENCE),
+            subject=_fastest(_of_role(members, layers, LayerRole.SUBJECT)),
+            reference=_fastest(_of_role(members, layers, LayerRole.REFERENCE)),
         )
         for (gpu, point), members in groups.items()
     )
 
 
-def _fastest(members: Iterable[Prediction], layers: Mapping[str, LayerFacts], role: LayerRole) -> Prediction | None:
-    timed = [(each.step_seconds.median, each) for each in members if each.step_seconds is not None]
-    of_role = [pair for pair in timed if layers[pair[1].workload.spec.layer].role is role]
-    return min(of_role, key=lambda pair: pair[0])[1] if of_role else None
+def _of_role(
+    members: Iterable[Prediction], layers: Mapping[str, LayerFacts], role: LayerRole
+) -> tuple[Prediction, ...]:
+    """Those that fit, of layers with this role."""
+    return tuple(
+        each for each in members if each.step_seconds is not None and layers[each.workload.spec.layer].role is role
+    )
 
 
-def crossovers_by_gpu(arms: Sequence[BestArms]) -> tuple[PredictedCrossover, ...]:
-    """One crossover a GPU, phase and batch of two lengths or more, and one of training with steady steps."""
+def _seconds(prediction: Prediction) -> float:
+    return inf if prediction.step_seconds is None else prediction.step_seconds.median
+
+
+def _fastest(members: Sequence[Prediction]) -> Prediction | None:
+    return min(members, key=_seconds) if members else None
+
+
+def crossovers_by_gpu(
+    predictions: Sequence[Prediction], layers: Mapping[str, LayerFacts]
+) -> tuple[PredictedCrossover, ...]:
+    """One crossover a GPU, phase and batch of two lengths or more, and one of training with steady steps.
+
+    References are those common to all lengths of one crossover.
+    """
     found = []
-    for gpu in dict.fromkeys(each.gpu for each in arms):
-        ratios = {each.point: each.ratio for each in arms if each.gpu == gpu}
-        known = {point: ratio for point, ratio in ratios.items() if ratio is not None}
+    for gpu in dict.fromkeys(each.gpu for each in predictions):
+        by_point: dict[Point, list[Prediction]] = {}
+        for each in (each for each in predictions if each.gpu == gpu):
+            by_point.setdefault(each.workload.point, []).append(each)
         families: dict[tuple[Phase, int, str, str], list[Point]] = {}
-        for point in known:
+        for point in by_point:
             key = (point.phase, point.batch_size, point.scope.value, point.dtype.value)
             families.setdefault(key, []).append(point)
-        groups = [(key[1], tuple(members)) for key, members in families.items() if len(members) > 1]
-        groups += [(STEADY_STEP, members) for members in steady_steps(known)]
+        groups = [(key[1], tuple(members)) for key, members in families.items()]
+        groups += [(STEADY_STEP, members) for members in steady_steps(by_point)]
         for batch_size, members in groups:
-            ordered = sorted(members, key=lambda point: point.sequence_length)
-            places = [
-                CrossoverPlace(
-                    length=point.sequence_length,
-                    ratio=known[point],
-                    reference_seconds=_reference_seconds(arms, gpu, point),
-                )
-                for point in ordered
-            ]
-            tokens, direction, reason = locate_crossover(places)
-            found.append(
-                PredictedCrossover(
-                    gpu=gpu,
-                    phase=ordered[0].phase,
-                    batch_size=batch_size,
-                    places=tuple((place.length, place.ratio) for place in places),
-                    tokens=tokens,
-                    median_tokens=_median_fall(places),
-                    direction=direction,
-                    reason=reason,
-                    is_measured=all(_is_measured(arms, gpu, point) for point in ordered),
-                )
-            )
+            pairs = _pairs({point: by_point[point] for point in members}, layers)
+            if len(pairs) > 1:
+                found.append(_crossover(gpu, batch_size, pairs))
     return tuple(found)
+
+
+_Pair = tuple["Prediction", "Prediction"]
+
+
+def _pairs(by_point: Mapping[Point, Sequence[Prediction]], layers: Mapping[str, LayerFacts]) -> list[_Pair]:
+    """The fastest subject and the fastest of the common references at each length that has both, shortest first."""
+    both = []
+    for _, members in sorted(by_point.items(), key=lambda item: item[0].sequence_length):
+        subjects, references = (_of_role(members, layers, role) for role in (LayerRole.SUBJECT, LayerRole.REFERENCE))
+        if subjects and references:
+            both.append((min(subjects, key=_seconds), references))
+    shared = [{each.workload.spec.layer for each in references} for _, references in both]
+    common = set.intersection(*shared) if shared else set()
+    if not common:
+        return []
+    return [
+        (subject, min((each for each in references if each.workload.spec.layer in common), key=_seconds))
+        for subject, references in both
+    ]
+
+
+def _crossover(gpu: str, batch_size: int, pairs: Sequence[_Pair]) -> PredictedCrossover:
+    places = []
+    for subject, reference in pairs:
+        ratio = ratio_of(subject, reference)
+        assert ratio is not None  # both fit
+        length = subject.workload.sequence_length
+        places.append(CrossoverPlace(length=length, ratio=ratio, reference_seconds=_seconds(reference)))
+    tokens, direction, reason = locate_crossover(places)
+    return PredictedCrossover(
+        gpu=gpu,
+        phase=pairs[0][0].workload.phase,
+        batch_size=batch_size,
+        places=tuple((place.length, place.ratio) for place in places),
+        tokens=tokens,
+        median_tokens=_median_fall(places),
+        direction=direction,
+        reason=reason,
+        is_measured=all(arm.carried is None for pair in pairs for arm in pair),
+    )
 
 
 def _median_fall(places: Sequence[CrossoverPlace]) -> float | None:
@@ -130,15 +168,3 @@ def _median_fall(places: Sequence[CrossoverPlace]) -> float | None:
             share = log(before) / (log(before) - log(after))
             return exp(log(first.length) + share * log(last.length / first.length))
     return None
-
-
-def _is_measured(arms: Iterable[BestArms], gpu: str, point: Point) -> bool:
-    found = next(each for each in arms if (each.gpu, each.point) == (gpu, point))
-    return all(arm is not None and arm.carried is None for arm in (found.subject, found.reference))
-
-
-def _reference_seconds(arms: Iterable[BestArms], gpu: str, point: Point) -> float:
-    found = next(each.reference for each in arms if (each.gpu, each.point) == (gpu, point))
-    assert found is not None  # a ratio has both
-    assert found.step_seconds is not None
-    return found.step_seconds.median

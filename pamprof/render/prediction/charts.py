@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.crossovers import STEADY_STEP
 from pamprof.analysis.comparison.results import Basis
+from pamprof.records import Interval
 from pamprof.render.arms import Arm, arm_key, assign_arms
 from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Piece, Spot
 from pamprof.render.text import PHASE_NAMES, listed, plural, point_label
@@ -132,7 +133,7 @@ def crossover_chart(crossovers: Sequence[PredictedCrossover]) -> tuple[Chart, ..
             axis="step time of the subject over the reference's (logarithmic)",
             caption=(
                 "Below the line of 1 the subject is the faster one. Lines are dashed and marks hollow where predicted. "
-                "Bands are 90 % intervals, of the ratio as a whole: the two errors are related."
+                "Intervals are in the table: bands of several GPUs would cover each other."
             ),
             source=_SOURCE,
             alt=f"{title}.",
@@ -144,7 +145,8 @@ def crossover_chart(crossovers: Sequence[PredictedCrossover]) -> tuple[Chart, ..
 def _ratio_curve(crossover: PredictedCrossover, arm: Arm) -> ArmCurve:
     basis = Basis.MEASURED if crossover.is_measured else Basis.MODELLED
     xs = tuple(float(length) for length, _ in crossover.places)
-    values = tuple(ratio for _, ratio in crossover.places)
+    # Bands of several GPUs would cover each other; the table has the intervals.
+    values = tuple(Interval.exact(ratio.median) for _, ratio in crossover.places)
     return ArmCurve(
         arm=arm,
         label=arm.label,

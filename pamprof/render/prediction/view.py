@@ -63,7 +63,7 @@ def prediction_view(
     """The view, free of characters that act; without ``every_point`` each phase has the point with most arms alone."""
     predictions = [row.prediction for row in priced.rows]
     arms = best_arms(predictions, names.layers)
-    crossovers = crossovers_by_gpu(arms)
+    crossovers = crossovers_by_gpu(predictions, names.layers)
     main = main_points(predictions)
     points = tuple(dict.fromkeys(each.point for each in arms)) if every_point else tuple(main.values())
     sources = ", ".join(f"{len(device.runs)} on the {device.gpu.name}" for device in measured.devices)
@@ -165,7 +165,7 @@ def _crossing(crossover: PredictedCrossover) -> str:
 def _crossover_table(crossovers: Sequence[PredictedCrossover]) -> TableView:
     return TableView(
         title="Crossover by GPU",
-        summary="Length from which the fastest subject is faster than the fastest reference.",
+        summary="Length from which the fastest subject is faster than the fastest reference common to all lengths.",
         columns=("GPU", "over", "from, tokens", "ratios"),
         right=frozenset({2}),
         rows=tuple(
@@ -174,7 +174,7 @@ def _crossover_table(crossovers: Sequence[PredictedCrossover]) -> TableView:
                 f"{PHASE_NAMES[each.phase]}, "
                 + ("steps of about as many tokens" if each.batch_size == STEADY_STEP else f"batch {each.batch_size}"),
                 _crossing(each),
-                ", ".join(f"{units.ratio(ratio.median)} at {units.tokens(length)}" for length, ratio in each.places),
+                ", ".join(f"{with_brackets(ratio)} at {units.tokens(length)}" for length, ratio in each.places),
             )
             for each in crossovers
         ),
