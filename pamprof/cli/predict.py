@@ -15,7 +15,7 @@ from pamprof.errors import PredictionError, UsageError
 
 if TYPE_CHECKING:
     from pamprof.analysis.prediction.gpu import Gpu
-    from pamprof.analysis.prediction.measured import Measured
+    from pamprof.analysis.prediction.measured import MeasuredDevices
 
 
 @reporting_errors
@@ -95,7 +95,9 @@ def predict(
         typer.echo(f"Page: {page}", err=True)
 
 
-def _supported(words: tuple[str, ...], measured: Measured, dtype: str | None) -> tuple[list[Gpu], tuple[str, ...]]:
+def _supported(
+    words: tuple[str, ...], measured: MeasuredDevices, dtype: str | None
+) -> tuple[list[Gpu], tuple[str, ...]]:
     """The GPUs that something supports predictions for, and why others are refused.
 
     Raises:

@@ -27,7 +27,7 @@ _FARTHEST = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class LeastWork:
     """What a kernel or a step does at least.
 
     Attributes:
@@ -50,7 +50,7 @@ class Work:
     kernels_alternate: bool = False
 
 
-def bound_seconds(work: Work, gpu: Gpu, *, measured_rates: bool) -> float:
+def bound_seconds(work: LeastWork, gpu: Gpu, *, measured_rates: bool) -> float:
     """The least time of ``work`` by the listed figures of ``gpu``, or by its measured ceilings."""
     peak = gpu.flops_per_second(work.dtype, tf32=work.tf32)
     bandwidth = gpu.bytes_per_second
@@ -66,7 +66,7 @@ def bound_seconds(work: Work, gpu: Gpu, *, measured_rates: bool) -> float:
     return memory + products + vectors if work.kernels_alternate else max(memory, products, vectors)
 
 
-def carried(seconds: float, work: Work, here: Gpu, there: Gpu) -> Interval:
+def carried(seconds: float, work: LeastWork, here: Gpu, there: Gpu) -> Interval:
     """``seconds`` of ``work``, measured ``here``, on the GPU ``there``; the ends are the extremes, of no confidence."""
     both = here.rates is not None and there.rates is not None
     bound, bound_there = (bound_seconds(work, gpu, measured_rates=both) for gpu in (here, there))
@@ -105,9 +105,9 @@ def _slowest_ratio(here: Gpu, there: Gpu, dtype: Dtype) -> float:
     return max(here.bytes_per_second / there.bytes_per_second, _peak_ratio(here, there, dtype))
 
 
-def work_of_use(use: KernelUse, *, tf32: bool) -> Work:
+def work_of_use(use: KernelUse, *, tf32: bool) -> LeastWork:
     """The work of one use, over all its calls."""
-    return Work(
+    return LeastWork(
         matrix_flop_count=use.matrix_flop_count or 0,
         vector_flop_count=use.elementwise_flop_count or 0,
         byte_count=use.byte_count or 0,

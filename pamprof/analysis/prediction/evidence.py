@@ -15,6 +15,7 @@ from itertools import combinations
 from math import exp, log
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.prediction.gpu import without_measurements
 from pamprof.analysis.prediction.step import Method, carried_step, measured_seconds
 from pamprof.records import Interval
 from pamprof.statistics import conformal_quantile
@@ -101,7 +102,7 @@ def left_out_errors(devices: Sequence[MeasuredDevice]) -> tuple[LeftOutError, ..
 
 
 def _error(key: str, run: Run, here: MeasuredDevice, there: MeasuredDevice) -> LeftOutError:
-    step = carried_step(run, here.gpu, there.gpu)
+    step = carried_step(run, here.gpu, without_measurements(there.gpu))
     return LeftOutError(
         key=key,
         method=step.method,

@@ -36,7 +36,7 @@ class Gpu:
 
     Attributes:
         device: Its row of the table of devices, with peaks.
-        rates: Measured ceilings; None where nobody measured them.
+        rates: MeasuredDevices ceilings; None where nobody measured them.
         calibration: What ``pamprof calibrate`` measured of it; None where there is no file.
     """
 
@@ -155,6 +155,11 @@ def calibrated(gpu: Gpu, calibrations: Iterable[Calibration]) -> Gpu:
             rates = _rates(calibration.ceilings) or gpu.rates
             return Gpu(device=gpu.device, rates=rates, calibration=calibration)
     return gpu
+
+
+def without_measurements(gpu: Gpu) -> Gpu:
+    """``gpu`` as if no session had measured on it: its listed figures, and those of its calibration."""
+    return calibrated(Gpu(device=gpu.device), () if gpu.calibration is None else (gpu.calibration,))
 
 
 def _rates(ceilings: Iterable[Ceilings]) -> MeasuredRates | None:

@@ -1,4 +1,4 @@
-"""Predictions checked on what was measured: one GPU left out at a time, and kernel by kernel where there are kernels."""
+"""Predictions checked on what was measured: one GPU left out at a time, and kernels that two GPUs ran."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis.prediction.carry import carried_use
 from pamprof.analysis.prediction.evidence import PREDICTION_CONFIDENCE, Margin, left_out_errors, widened
+from pamprof.analysis.prediction.gpu import without_measurements
 from pamprof.analysis.prediction.predict import predictions_on
 from pamprof.analysis.prediction.step import measured_seconds
 from pamprof.statistics import conformal_quantile
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pamprof.analysis.prediction.evidence import MeasuredDevice
-    from pamprof.analysis.prediction.measured import Measured
+    from pamprof.analysis.prediction.measured import MeasuredDevices
     from pamprof.analysis.prediction.predict import Prediction
     from pamprof.records import Interval, KernelClass, KernelUse
 
@@ -112,7 +113,7 @@ def median_error(errors: Sequence[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def leave_out(measured: Measured) -> LeftOut:
+def leave_out(measured: MeasuredDevices) -> LeftOut:
     """Each GPU predicted from all others, and each kernel that two GPUs ran in the same workload."""
     return LeftOut(
         steps=tuple(step for device in measured.devices for step in _steps(device, measured)),
@@ -120,11 +121,11 @@ def leave_out(measured: Measured) -> LeftOut:
     )
 
 
-def _steps(device: MeasuredDevice, measured: Measured) -> list[LeftOutStep]:
+def _steps(device: MeasuredDevice, measured: MeasuredDevices) -> list[LeftOutStep]:
     others = tuple(other for other in measured.devices if other is not device)
     rest = replace(measured, devices=others, errors=left_out_errors(others))
     found = []
-    for prediction in predictions_on(device.gpu, rest):
+    for prediction in predictions_on(without_measurements(device.gpu), rest):
         run = device.runs.get(prediction.workload.key)
         if run is None:
             continue
@@ -154,6 +155,7 @@ def _kernels(devices: Sequence[MeasuredDevice]) -> tuple[LeftOutKernel, ...]:
 
 def _carried_kernels(here: MeasuredDevice, there: MeasuredDevice) -> list[_CarriedKernel]:
     found = []
+    target = without_measurements(there.gpu)
     for key, run in here.runs.items():
         other = there.runs.get(key)
         if run.kernels is None or other is None or other.kernels is None:
@@ -167,7 +169,7 @@ def _carried_kernels(here: MeasuredDevice, there: MeasuredDevice) -> list[_Carri
                 _CarriedKernel(
                     workload_key=key,
                     kernel_class=use.kernel_class,
-                    carried=carried_use(use, here.gpu, there.gpu, tf32=run.environment.tf32_allowed),
+                    carried=carried_use(use, here.gpu, target, tf32=run.environment.tf32_allowed),
                     measured=same.seconds,
                 )
             )

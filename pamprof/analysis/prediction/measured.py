@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.history.stored_runs import joined_runs
 from pamprof.analysis.prediction.evidence import LeftOutError, MeasuredDevice, left_out_errors
 from pamprof.analysis.prediction.gpu import FP8, measured_gpu
-from pamprof.errors import PredictionError
+from pamprof.errors import PredictionError, UsageError
 from pamprof.records.sweeps import split_sweeps
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class MeasuredDevices:
     """What predictions rest on: devices, with sentences about the records that were sorted out."""
 
     devices: tuple[MeasuredDevice, ...]
@@ -35,13 +35,14 @@ class Measured:
 
 def measured_devices(
     records: RecordFile, calibrations: Sequence[Calibration] = (), *, dtype: str | None = None
-) -> Measured:
+) -> MeasuredDevices:
     """Devices with the latest run of each workload of a comparison, of those in ``dtype`` where one is asked for.
 
     Points of sweeps, superseded runs, and runs that no time can be carried from are left out, with a sentence for each.
 
     Raises:
         PredictionError: Nothing is left.
+        UsageError: Not one run is in ``dtype``.
     """
     left_out: list[str] = []
     compared, sweep = split_sweeps(records)
@@ -53,8 +54,12 @@ def measured_devices(
     if sweep.runs:
         left_out.append(f"points of serving sweeps left out: {len(sweep.runs)}, which are not paired with a reference")
     by_device: dict[str, list[Run]] = {}
-    wanted = None if dtype in (None, FP8) else dtype  # no record is in fp8, which the target's own reason says best
-    for run in (run for run in compared.runs if wanted in (None, run.workload.dtype.value)):
+    # No record is in fp8; the GPU that it is asked for has the reason.
+    runs_asked = [run for run in compared.runs if dtype in (None, FP8, run.workload.dtype.value)]
+    if compared.runs and not runs_asked:
+        known = sorted({run.workload.dtype.value for run in compared.runs})
+        raise UsageError(f"the records hold no run in {dtype}; they are in {', '.join(known)}")
+    for run in runs_asked:
         by_device.setdefault(run.environment.device_name, []).append(run)
     found: dict[str, tuple[Gpu, list[Run]]] = {}
     for name, runs in by_device.items():
@@ -81,4 +86,4 @@ def measured_devices(
         raise PredictionError(
             "; ".join([*left_out, "nothing is left to predict from; measure on a listed GPU with pamprof compare"])
         )
-    return Measured(devices=tuple(devices), errors=left_out_errors(devices), left_out=tuple(left_out))
+    return MeasuredDevices(devices=tuple(devices), errors=left_out_errors(devices), left_out=tuple(left_out))

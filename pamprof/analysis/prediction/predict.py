@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.prediction.evidence import margin, same_architecture, widened
 from pamprof.analysis.prediction.gpu import calibrated
-from pamprof.analysis.prediction.resources import Fit, largest_batch, measured_power, memory_need, power_there
+from pamprof.analysis.prediction.resources import MemoryFit, largest_batch, measured_power, memory_need, power_there
 from pamprof.analysis.prediction.step import carried_step, measured_seconds
 from pamprof.errors import PredictionError
 from pamprof.records import Dtype, Interval
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.prediction.evidence import LeftOutError, Margin, MeasuredDevice
     from pamprof.analysis.prediction.gpu import Gpu
-    from pamprof.analysis.prediction.measured import Measured
+    from pamprof.analysis.prediction.measured import MeasuredDevices
     from pamprof.analysis.prediction.resources import MemoryNeed
     from pamprof.analysis.prediction.step import Method
     from pamprof.records import Calibration, Run, Workload
@@ -33,7 +33,7 @@ class Prediction:
         gpu: Canonical name.
         workload: What runs.
         reference: What it is compared to.
-        basis: Measured on this very GPU, or modelled.
+        basis: MeasuredDevices on this very GPU, or modelled.
         basis_words: Where the time comes from and what its interval rests on, one clause.
         step_seconds: None where it does not fit.
         source: The GPU it was carried from; its own where it was measured.
@@ -83,13 +83,13 @@ class Prediction:
 
 
 def predict(
-    measured: Measured, gpus: Sequence[Gpu], calibrations: Sequence[Calibration] = ()
+    measured: MeasuredDevices, gpus: Sequence[Gpu], calibrations: Sequence[Calibration] = ()
 ) -> tuple[Prediction, ...]:
     """Every measured workload on each of ``gpus``: as measured where it was measured there, carried elsewhere."""
     return tuple(each for gpu in gpus for each in predictions_on(calibrated(gpu, calibrations), measured))
 
 
-def predictions_on(gpu: Gpu, measured: Measured) -> tuple[Prediction, ...]:
+def predictions_on(gpu: Gpu, measured: MeasuredDevices) -> tuple[Prediction, ...]:
     """Every measured workload on ``gpu`` that it has matrix units for."""
     own = next((device for device in measured.devices if device.gpu.name == gpu.name), None)
     target = gpu if own is None else own.gpu
@@ -126,7 +126,7 @@ def ratio_of(one: Prediction, other: Prediction) -> Interval | None:
     return widened(carried, max(one.margin, other.margin, key=lambda margin: margin.logarithm))
 
 
-def unsupported(gpu: Gpu, measured: Measured) -> str | None:
+def unsupported(gpu: Gpu, measured: MeasuredDevices) -> str | None:
     """Why some workloads are refused on ``gpu``: it has no matrix units for their dtype; None where none are.
 
     Raises:
@@ -142,7 +142,7 @@ def unsupported(gpu: Gpu, measured: Measured) -> str | None:
     return why
 
 
-def _source(key: str, measured: Measured, target: Gpu) -> MeasuredDevice:
+def _source(key: str, measured: MeasuredDevices, target: Gpu) -> MeasuredDevice:
     """The device to carry a workload from: of the target's architecture, with most arms of its point, and near."""
 
     def rank(device: MeasuredDevice) -> tuple[bool, int, float]:
@@ -188,7 +188,7 @@ def _modelled(run: Run, here: Gpu, there: Gpu, errors: Sequence[LeftOutError]) -
         else f"no measured device shares its architecture ({there.device.compute_capability})"
     )
     words = f"modelled, {step.method}, from the {here.name}, {architecture}; 90 % interval: {reach.words}"
-    if need is not None and need.fit is not Fit.YES:
+    if need is not None and need.fit is not MemoryFit.YES:
         words = f"{need.words}; {words}"
     return Prediction(
         gpu=there.name,
@@ -196,7 +196,7 @@ def _modelled(run: Run, here: Gpu, there: Gpu, errors: Sequence[LeftOutError]) -
         reference=run.reference,
         basis=Basis.MODELLED,
         basis_words=words,
-        step_seconds=None if need is not None and need.fit is Fit.NO else widened(step.seconds, reach),
+        step_seconds=None if need is not None and need.fit is MemoryFit.NO else widened(step.seconds, reach),
         source=here.name,
         same_architecture=alike,
         memory=need,

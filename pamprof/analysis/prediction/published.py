@@ -13,7 +13,7 @@ from pamprof.analysis.prediction.predict import predictions_on
 from pamprof.records import Execution, Phase
 
 if TYPE_CHECKING:
-    from pamprof.analysis.prediction.measured import Measured
+    from pamprof.analysis.prediction.measured import MeasuredDevices
     from pamprof.analysis.prediction.predict import Prediction
 
 SPEEDS_FILE = Path(__file__).with_name("published_speeds.csv")
@@ -77,7 +77,7 @@ def published_speeds() -> tuple[PublishedSpeed, ...]:
         )
 
 
-def beside_published(measured: Measured) -> tuple[BesidePublished, ...]:
+def beside_published(measured: MeasuredDevices) -> tuple[BesidePublished, ...]:
     """Every published speed whose workload, at some batch, is among those measured."""
     found = []
     for speed in published_speeds():

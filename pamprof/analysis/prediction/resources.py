@@ -22,7 +22,7 @@ _SURE_SHARE = 0.931
 _LEAST_POWER = 0.8
 
 
-class Fit(StrEnum):
+class MemoryFit(StrEnum):
     """Whether a workload's memory fits into a GPU."""
 
     YES = "fits"
@@ -38,11 +38,11 @@ class MemoryNeed:
     available_bytes: int
 
     @property
-    def fit(self) -> Fit:
+    def fit(self) -> MemoryFit:
         """Whether the one fits into the other."""
         if self.needed_bytes > self.available_bytes:
-            return Fit.NO
-        return Fit.YES if self.needed_bytes <= _SURE_SHARE * self.available_bytes else Fit.UNSURE
+            return MemoryFit.NO
+        return MemoryFit.YES if self.needed_bytes <= _SURE_SHARE * self.available_bytes else MemoryFit.UNSURE
 
     @property
     def words(self) -> str:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.roofline import traffic_of
-from pamprof.analysis.prediction.carry import Work, carried, carried_use
+from pamprof.analysis.prediction.carry import LeastWork, carried, carried_use
 from pamprof.records import Execution, Interval
 from pamprof.statistics import median_interval
 
@@ -84,7 +84,7 @@ def _carried_kernels(run: Run, busy: float, here: Gpu, there: Gpu) -> tuple[Inte
             confidence=0.0,
         )
         return total, Method.KERNELS
-    work = Work(
+    work = LeastWork(
         matrix_flop_count=run.flops.matrix_flop_count,
         vector_flop_count=0,  # it overlaps with the traffic of its operands, which is the longer of the two
         byte_count=traffic_of(run).total_bytes,

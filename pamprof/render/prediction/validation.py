@@ -10,9 +10,9 @@ from pamprof.render.formats.table_view import TableView
 from pamprof.render.text import PHASE_NAMES, cleaned, plural, point_label, with_brackets
 
 if TYPE_CHECKING:
-    from pamprof.analysis.comparison.names import Names
     from collections.abc import Sequence
 
+    from pamprof.analysis.comparison.names import Names
     from pamprof.analysis.prediction.leave_out import LeftOut, LeftOutStep
     from pamprof.analysis.prediction.published import BesidePublished
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.comparison.names import Names
     from pamprof.analysis.prediction.crossing import BestArms, PredictedCrossover
-    from pamprof.analysis.prediction.measured import Measured
+    from pamprof.analysis.prediction.measured import MeasuredDevices
     from pamprof.analysis.prediction.predict import Prediction
     from pamprof.pricing.predicted_cost import PricedPrediction, PricedPredictions
     from pamprof.records import Point
@@ -54,7 +54,7 @@ class PredictionView:
 
 def prediction_view(
     priced: PricedPredictions,
-    measured: Measured,
+    measured: MeasuredDevices,
     names: Names,
     *,
     refused: Sequence[str] = (),
