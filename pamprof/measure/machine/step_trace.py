@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pamprof.measure.machine.kernel_profile import KernelProfile, kernels_of, short_name
+from pamprof.measure.machine.kernels.profile import KernelProfile, kernels_of, short_name
 from pamprof.records import StepTrace
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def trace_step(
         What ran on the device, None without one; and the file.
     """
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
-    with profile(activities=activities, record_shapes=True, acc_events=True) as profiler:
+    with profile(activities=activities, record_shapes=True) as profiler:
         step()
         if on_cuda:
             torch.cuda.synchronize()
