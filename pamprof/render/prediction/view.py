@@ -142,7 +142,7 @@ def _arm_row(arm: Prediction, best: BestArms, priced: PricedPrediction, names: N
         with_brackets(arm.step_seconds, units.seconds),
         with_brackets(arm.tokens_per_second, units.si),
         units.UNKNOWN if arm.memory is None else arm.memory.words.replace(": needs", ""),
-        units.UNKNOWN if arm.largest_batch is None else units.significant(arm.largest_batch),
+        units.UNKNOWN if arm.largest_batch is None else f"{arm.largest_batch}",
         with_brackets(arm.joules_per_token),
         with_brackets(priced.usd_per_million_tokens, units.usd),
         with_brackets(best.ratio, units.ratio) if is_subject else "1",
