@@ -4,8 +4,11 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
+from pamprof.analysis.prediction.gpu import gpu_named
 from pamprof.cli import app
+from pamprof.records.calibration import calibration_bytes
 from pamprof.records.codec import encode
+from tests.analysis.prediction.test_carry import calibration
 from tests.analysis.prediction.test_predict import H100, H200, REPORTS, records
 from tests.cli.answers import one_sentence
 
@@ -129,3 +132,19 @@ def test_validate_predictions_prints_errors_and_coverage_and_fails_below_85_perc
 def test_validate_predictions_needs_two_gpus_and_runs_need_the_option(tmp_path):
     assert "no workload was measured on two GPUs" in one_sentence(run("validate", "--predictions", H100_REPORT), 1)
     assert "RUNS go with --predictions" in one_sentence(run("validate", H100_REPORT), 2)
+
+
+def test_a_calibration_file_narrows_and_a_file_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "l40s.json"
+    path.write_bytes(calibration_bytes(calibration(gpu_named("L40S"))))
+    plain, narrow = (
+        json.loads(run("predict", FUSED_REPORT, "--gpu", "L40S", "--json", *options).stdout)[0]
+        for options in ((), ("--calibration", str(path)))
+    )
+    assert narrow["step_seconds_low"] / narrow["step_seconds_median"] > (
+        plain["step_seconds_low"] / plain["step_seconds_median"]
+    )
+    path.write_text("{}", encoding="utf-8")
+    assert "is no calibration" in one_sentence(
+        run("predict", FUSED_REPORT, "--gpu", "L40S", "--calibration", str(path)), 1
+    )

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from pamprof.analysis.prediction.carry import KERNEL_START_SECONDS, LeastWork, carried, carried_use
-from pamprof.analysis.prediction.gpu import MeasuredRates, gpu_named
+from pamprof.analysis.prediction.carry import KERNEL_START_SECONDS, LeastWork, carried, carried_use, work_of_use
+from pamprof.analysis.prediction.gpu import MeasuredRates, calibrated, gpu_named
 from pamprof.analysis.prediction.step import Method, carried_step
-from pamprof.records import Dtype, Execution, KernelClass, KernelUse, Phase, StepKernels
-from tests.synthetic import synthetic_run, synthetic_workload
+from pamprof.records import Calibration, Ceilings, Dtype, Execution, KernelClass, KernelUse, Phase, StepKernels
+from tests.synthetic import synthetic_environment, synthetic_run, synthetic_workload
 
 H200, H100, A100 = (gpu_named(name) for name in ("H200", "H100-SXM", "A100-80GB-SXM"))
 
@@ -90,3 +90,41 @@ def test_a_step_that_waited_for_the_host_takes_what_the_host_takes():
     assert ends(found.seconds) == pytest.approx((4e-3,) * 3)
     unprofiled = replace(run, timing=replace(run.timing, kernel_time_seconds=None, host_time_seconds=(3.9e-3,) * 9))
     assert ends(carried_step(unprofiled, H200, H100).seconds)[:2] == pytest.approx((4e-3, 4e-3))
+
+
+def calibration(gpu, *kernels, matrix=800e12, copy=3e12):
+    """A calibration of ``gpu`` whose kernels take what is given."""
+    environment = synthetic_environment(device_name=gpu.device.reported_names[0])
+    ceilings = Ceilings(
+        session_id="", started_at="", environment=environment, dtype=Dtype.BFLOAT16, matrix_size=8192,
+        matrix_flops_per_second=matrix, copy_bytes=2**31, copy_bytes_per_second=copy,
+    )  # fmt: skip
+    return Calibration(
+        version=1, started_at="", environment=environment, ceilings=(ceilings,), kernels=kernels, launch_seconds=5e-6,
+        graph_launch_seconds=6e-6, graph_kernel_seconds=1.5e-6, left_out=(), unknowns=(), time_budget_seconds=120.0,
+        seconds=100.0,
+    )  # fmt: skip
+
+
+def test_where_both_gpus_were_calibrated_the_nearest_kernel_of_the_class_carries_a_use():
+    small, large = (
+        use(seconds, shapes=((size,),), matrix_flop_count=size, byte_count=size)
+        for seconds, size in ((2e-6, 10**6), (1e-3, 10**9))
+    )
+    here = calibrated(H200, [calibration(H200, small, large)])
+    there = calibrated(A100, [calibration(A100, replace(small, seconds=3e-6), replace(large, seconds=4e-3))])
+    asked = use(7e-3, call_count=7, matrix_flop_count=7 * 2 * 10**9, byte_count=7 * 2 * 10**9)  # 7 of twice it
+    assert ends(carried_use(asked, here, there)) == pytest.approx((28e-3,) * 3)
+    assert carried_use(
+        replace(asked, matrix_flop_count=7 * 2 * 10**6, byte_count=7 * 2 * 10**6), here, there
+    ).median == (pytest.approx(7e-3 * 1.5))
+    far = replace(asked, matrix_flop_count=7 * 10**12, byte_count=7 * 10**12)  # e^2 times as large is the farthest
+    other_class = replace(asked, kernel_class=KernelClass.ATTENTION)
+    for unlike in (far, other_class, replace(asked, dtype="float32")):
+        assert carried_use(unlike, here, there) == carried(unlike.seconds, work_of_use(unlike, tf32=False), here, there)
+
+
+def test_a_calibration_brings_its_ceilings_to_its_own_gpu_alone():
+    file = calibration(H100, matrix=700e12, copy=2.5e12)
+    assert calibrated(H100, [file]).rates == MeasuredRates(flops_per_second=700e12, bytes_per_second=2.5e12)
+    assert calibrated(H200, [file]) == H200

@@ -16,6 +16,7 @@ from pamprof.analysis.prediction.resources import MemoryFit, MemoryNeed
 from pamprof.errors import PredictionError
 from pamprof.records import Execution, KernelClass, KernelUse, Phase, SessionKind, StepKernels
 from pamprof.records.store import RecordFile, merged, read_records
+from tests.analysis.prediction.test_carry import calibration
 from tests.synthetic import synthetic_run, synthetic_session, synthetic_workload
 
 REPORTS = Path(__file__).parents[3] / "reports"
@@ -112,6 +113,15 @@ def test_left_out_errors_make_the_interval_where_nine_steps_have_them_and_publis
     assert "9 steps" in found.basis_words
     largest = max(error.score for error in many.errors)
     assert found.step_seconds.high == pytest.approx(found.carried.high * exp(largest))
+
+
+def test_a_calibration_of_the_target_narrows_the_interval():
+    measured = measured_devices(records(H200))
+    for name, error in (("H100-SXM", 0.118), ("L40S", 0.22)):
+        gpu = gpu_named(name)
+        plain, narrow = (predict(measured, [gpu], files)[0] for files in ((), (calibration(gpu),)))
+        assert narrow.margin.logarithm == pytest.approx(-log(1 - error))
+        assert narrow.margin.logarithm < plain.margin.logarithm
 
 
 def test_without_a_gpu_of_the_architecture_the_interval_says_so_and_reaches_half_and_twice():
