@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from pamprof.cli import (
+    calibrate,
     capacity,
     compare,
     cost,
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command("compare", cls=ReportCommand)(configurable(compare.compare))
 app.command("serve-sweep", cls=SweepCommand)(configurable(serve_sweep.serve_sweep))
 app.command("capacity", cls=ConfiguredCommand)(configurable(capacity.capacity))
+app.command("calibrate", cls=PlainNumbers)(calibrate.calibrate)
 app.command("report", cls=PlainNumbers)(report.report)
 app.command("diff", cls=PlainNumbers)(diff.diff)
 app.command("trend", cls=PlainNumbers)(trend.trend)

@@ -1,6 +1,6 @@
 """The nouns: frozen dataclasses, their versioned JSON and the append-only store."""
 
-from pamprof.records.calibration import Calibration, read_calibration
+from pamprof.records.calibration import CALIBRATION_VERSION, Calibration, calibration_bytes, read_calibration
 from pamprof.records.capacity import AssociativeMemory, Capacity, CapacityPoint, RetrievalScore
 from pamprof.records.environment import Environment, ProcessorUse, occupied_vcpus
 from pamprof.records.interval import Interval
@@ -38,6 +38,7 @@ from pamprof.records.training import TrainingProfile
 from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
 
 __all__ = [
+    "CALIBRATION_VERSION",
     "PRECISION_POLICY",
     "ArmFacts",
     "AssociativeMemory",
@@ -91,6 +92,7 @@ __all__ = [
     "Unknown",
     "UnplannedLayer",
     "Workload",
+    "calibration_bytes",
     "occupied_vcpus",
     "read_calibration",
 ]

@@ -32,8 +32,8 @@ class Calibration:
         ceilings: What it reached at best, a dtype each.
         kernels: One call each (``call_count`` 1): ``seconds`` is the median over its repetitions, operators are named
             as in the records of a step.
-        launch_seconds: From one small kernel to the next where each is launched by itself; None on a CPU.
-        graph_launch_seconds: From one replay to the next of a captured graph of one small kernel; None likewise.
+        launch_seconds: From one small operator to the next where each is launched by itself, by torch from Python.
+        graph_launch_seconds: From one replay to the next of a captured graph of one small kernel; None on a CPU.
         graph_kernel_seconds: From one small kernel to the next within a graph; None likewise.
         left_out: Operators with their shapes that the time budget left out, or that failed, a sentence each.
         unknowns: Why fields above and of ``environment`` are None.

@@ -39,7 +39,7 @@ def least_bytes(call: OperatorCall) -> int | None:
     for argument in call.operator._schema.arguments:
         tensors = tensors_in(call.argument(argument.name))
         changes = argument.alias_info is not None and argument.alias_info.is_write
-        if changes:
+        if changes and argument.name != "grads":  # which an optimizer writes only to undo a scale
             written += [tensor for tensor in tensors if not any(tensor is each for each in returned)]
         if not argument.is_out:
             read += tensors

@@ -17,7 +17,7 @@ from pamprof.measure.machine.kernels.step import profile_operators
 from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest
-from pamprof.records import Dtype, Execution, KernelClass, Phase
+from pamprof.records import Dtype, Execution, KernelClass, Phase, Scope
 from pamprof.workloads.kernel_flops import OperatorWork
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep
@@ -33,7 +33,7 @@ ADD = Call(operator="aten::add", kernel_class=KernelClass.ELEMENTWISE, elementwi
 def test_kernels_sum_to_the_steps_count_and_to_the_time_in_which_operators_ran(layer, implementation, phase):
     workload = replace(
         synthetic_workload(), spec=definition(layer).preset("tiny"), implementation=implementation, phase=phase,
-        batch_size=1, sequence_length=16, dtype=Dtype.FLOAT32, execution=Execution.EAGER,
+        scope=Scope.LAYER, batch_size=1, sequence_length=16, dtype=Dtype.FLOAT32, execution=Execution.EAGER,
     )  # fmt: skip
     step = PreparedStep(workload, definition(layer), device=torch.device("cpu"), seed=0)
     step.eager()  # makes tables of angles
@@ -183,6 +183,15 @@ def test_a_kernel_without_an_operator_has_a_class_by_its_name(kernel, expected):
 
 
 X = torch.ones(4, 8)  # 128 bytes
+
+
+def fused_adamw():
+    """Reads parameter, gradient, moments and the step's number; writes parameter and moments."""
+    lists = [[X.clone()], [X], [torch.zeros(4, 8)], [torch.zeros(4, 8)], [], [torch.ones(())]]
+    torch._fused_adamw_(*lists, lr=1e-3, beta1=0.9, beta2=0.99, weight_decay=0.0, eps=1e-8, amsgrad=False,
+                        maximize=False)  # fmt: skip
+
+
 ROWS = torch.tensor([1, 2])  # 16 bytes
 
 
@@ -200,6 +209,7 @@ ROWS = torch.tensor([1, 2])  # 16 bytes
         (lambda: X.index_select(0, ROWS), 16 + 2 * 64),
         (lambda: X.clone().index_copy_(0, ROWS, torch.ones(2, 8)), 2 * 128 + 64 + 16 + 2 * 64),
         (lambda: torch._foreach_mul_([X.clone(), X.clone()], 2.0), 2 * 2 * 128 + 2 * 2 * 128),
+        (fused_adamw, 2 * 128 + 2 * 128 + 4 + 7 * 128 + 4),
         (lambda: torch.mm(X, X.T, out=torch.empty(4, 4)), 2 * 128 + 64),
     ],
 )
