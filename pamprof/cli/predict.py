@@ -10,6 +10,7 @@ import typer
 from pamprof.api.texts import some_names
 from pamprof.cli.options import Json, PriceFile, Provider, PurchaseOption, reporting_errors
 from pamprof.cli.output import print_json, print_tables
+from pamprof.cli.predicted import CalibrationFiles, supported
 from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored
 from pamprof.errors import PredictionError, UsageError
 
@@ -27,10 +28,7 @@ def predict(
     gpu: Annotated[
         str, typer.Option(help="GPUs to predict, comma-separated, such as L40S,A100-80GB-SXM,RTX4090,B200.")
     ],
-    calibration: Annotated[
-        list[Path] | None,
-        typer.Option(help="What pamprof calibrate wrote on a GPU, measured or predicted. Repeatable."),
-    ] = None,
+    calibration: CalibrationFiles = None,
     dtype: Annotated[
         str | None,
         typer.Option(help="Predict only workloads in bfloat16, float32 or fp8. Default: all that were measured."),
@@ -95,28 +93,24 @@ def predict(
         typer.echo(f"Page: {page}", err=True)
 
 
-def _supported(
-    words: tuple[str, ...], measured: MeasuredDevices, dtype: str | None
-) -> tuple[list[Gpu], tuple[str, ...]]:
+def _supported(words: tuple[str, ...], measured: MeasuredDevices, dtype: str | None) -> tuple[list[Gpu], list[str]]:
     """The GPUs that something supports predictions for, and why others are refused.
 
     Raises:
         PredictionError: None is left.
     """
-    from pamprof.analysis.prediction.gpu import gpu_named
     from pamprof.analysis.prediction.predict import unsupported
 
-    gpus: dict[str, Gpu] = {}
-    refused: list[str] = []
-    for word in words:
+    named, refused = supported(words, dtype=dtype)
+    gpus = []
+    for gpu in named:
         try:
-            found = gpu_named(word, dtype=dtype)
-            partly = unsupported(found, measured)
+            partly = unsupported(gpu, measured)
         except PredictionError as error:
-            refused.append(f"{word} refused: {error}")
+            refused.append(f"{gpu.name} refused: {error}")
             continue
         refused += [] if partly is None else [partly]
-        gpus[found.name] = found
+        gpus.append(gpu)
     if not gpus:
         raise PredictionError("; ".join(refused))
-    return list(gpus.values()), tuple(refused)
+    return gpus, refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,12 @@ class Gpu:
         if dtype is Dtype.BFLOAT16:
             return self.device.peaks.bfloat16_flops_per_second
         return self.device.peaks.tf32_flops_per_second if tf32 else self.device.peaks.float32_flops_per_second
+
+    def distance(self, other: Gpu) -> float:
+        """How unlike another is, in logarithms of bandwidth and bfloat16 peak."""
+        mine, theirs = (gpu.flops_per_second(Dtype.BFLOAT16) for gpu in (self, other))
+        peaks = 0.0 if mine is None or theirs is None else abs(log(mine / theirs))
+        return peaks + abs(log(self.bytes_per_second / other.bytes_per_second))
 
     @property
     def vector_rate(self) -> float | None:

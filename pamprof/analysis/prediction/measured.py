@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pamprof.analysis.prediction.gpu import Gpu
-    from pamprof.records import Calibration, Run
+    from pamprof.records import Calibration, Ceilings, Run
     from pamprof.records.store import RecordFile
 
 
@@ -53,37 +53,47 @@ def measured_devices(
         )
     if sweep.runs:
         left_out.append(f"points of serving sweeps left out: {len(sweep.runs)}, which are not paired with a reference")
-    by_device: dict[str, list[Run]] = {}
     # No record is in fp8; the GPU that it is asked for has the reason.
-    runs_asked = [run for run in compared.runs if dtype in (None, FP8, run.workload.dtype.value)]
-    if compared.runs and not runs_asked:
+    asked = [run for run in compared.runs if dtype in (None, FP8, run.workload.dtype.value)]
+    if compared.runs and not asked:
         known = sorted({run.workload.dtype.value for run in compared.runs})
         raise UsageError(f"the records hold no run in {dtype}; they are in {', '.join(known)}")
-    for run in runs_asked:
+    devices, more = devices_of(asked, records.ceilings, calibrations)
+    left_out += more
+    if not devices:
+        raise PredictionError(
+            "; ".join([*left_out, "nothing is left to predict from; measure on a listed GPU with pamprof compare"])
+        )
+    return MeasuredDevices(devices=devices, errors=left_out_errors(devices), left_out=tuple(left_out))
+
+
+def devices_of(
+    runs: Sequence[Run], ceilings: Sequence[Ceilings], calibrations: Sequence[Calibration]
+) -> tuple[tuple[MeasuredDevice, ...], list[str]]:
+    """The GPUs of ``runs`` with the latest run of each workload, and a sentence for whatever is left out."""
+    by_device: dict[str, list[Run]] = {}
+    for run in runs:
         by_device.setdefault(run.environment.device_name, []).append(run)
     found: dict[str, tuple[Gpu, list[Run]]] = {}
-    for name, runs in by_device.items():
-        whole = [run for run in runs if measured_gpu(run.environment, ()) is not None]
-        if len(whole) < len(runs):
+    left_out: list[str] = []
+    for name, of_device in by_device.items():
+        whole = [run for run in of_device if measured_gpu(run.environment, ()) is not None]
+        if len(whole) < len(of_device):
             left_out.append(
-                f"runs on {name} left out: {len(runs) - len(whole)}, on a CPU, a part of a board or a GPU without "
+                f"runs on {name} left out: {len(of_device) - len(whole)}, on a CPU, a part of a board or a GPU without "
                 "listed peaks, from which no time can be carried"
             )
         if whole:
-            gpu = measured_gpu(whole[0].environment, records.ceilings, calibrations)
+            gpu = measured_gpu(whole[0].environment, ceilings, calibrations)
             assert gpu is not None  # as above
             found.setdefault(gpu.name, (gpu, []))[1].extend(whole)
     devices = []
-    for gpu, runs in found.values():
-        kept = joined_runs(runs)
-        earlier = len(runs) - sum(max(1, len(getattr(run, "processes", ()))) for run in kept.values())
+    for gpu, of_gpu in found.values():
+        kept = joined_runs(of_gpu)
+        earlier = len(of_gpu) - sum(max(1, len(getattr(run, "processes", ()))) for run in kept.values())
         if earlier > 0:
             left_out.append(
                 f"superseded runs on the {gpu.name} left out: {earlier}, measured again since or more carefully"
             )
         devices.append(MeasuredDevice(gpu=gpu, runs=kept))
-    if not devices:
-        raise PredictionError(
-            "; ".join([*left_out, "nothing is left to predict from; measure on a listed GPU with pamprof compare"])
-        )
-    return MeasuredDevices(devices=tuple(devices), errors=left_out_errors(devices), left_out=tuple(left_out))
+    return tuple(devices), left_out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
@@ -12,7 +11,7 @@ from pamprof.analysis.prediction.gpu import calibrated
 from pamprof.analysis.prediction.resources import MemoryFit, largest_batch, measured_power, memory_need, power_there
 from pamprof.analysis.prediction.step import carried_step, measured_seconds
 from pamprof.errors import PredictionError
-from pamprof.records import Dtype, Interval
+from pamprof.records import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,16 +147,9 @@ def _source(key: str, measured: MeasuredDevices, target: Gpu) -> MeasuredDevice:
     def rank(device: MeasuredDevice) -> tuple[bool, int, float]:
         point = device.runs[key].workload.point
         arms = sum(run.workload.point == point for run in device.runs.values())
-        return not same_architecture(device.gpu, target), -arms, _distance(device.gpu, target)
+        return not same_architecture(device.gpu, target), -arms, device.gpu.distance(target)
 
     return min((device for device in measured.devices if key in device.runs), key=rank)
-
-
-def _distance(one: Gpu, other: Gpu) -> float:
-    """Between two GPUs, in logarithms of bandwidth and peak."""
-    mine, theirs = one.flops_per_second(Dtype.BFLOAT16), other.flops_per_second(Dtype.BFLOAT16)
-    peaks = 0.0 if mine is None or theirs is None else abs(log(mine / theirs))
-    return peaks + abs(log(one.bytes_per_second / other.bytes_per_second))
 
 
 def _as_measured(run: Run, gpu: Gpu) -> Prediction:
