@@ -10,7 +10,7 @@ import typer
 from pamprof.api.texts import some_names
 from pamprof.cli.options import Json, PriceFile, Provider, PurchaseOption, reporting_errors
 from pamprof.cli.output import print_json, print_tables
-from pamprof.cli.predicted import CalibrationFiles, supported
+from pamprof.cli.predicted import CalibrationFiles, read_calibrations, supported
 from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored
 from pamprof.errors import PredictionError, UsageError
 
@@ -55,7 +55,6 @@ def predict(
     from pamprof.analysis.prediction.predict import predict as predictions_of
     from pamprof.pricing.predicted_cost import priced
     from pamprof.pricing.rates.catalogue import load_catalogue
-    from pamprof.records import read_calibration
     from pamprof.records.store import merged
     from pamprof.render.prediction.export import prediction_rows
     from pamprof.render.prediction.view import prediction_view
@@ -64,9 +63,11 @@ def predict(
     records = merged(counted_once(runs, [read_stored(path, skip_damaged=skip_damaged) for path in runs]))
     if not records.runs:
         raise UsageError(f"{', '.join(map(str, runs))} holds no run to predict from; measure with pamprof compare")
-    calibrations = [read_calibration(path) for path in calibration or ()]
+    words = some_names(gpu, "--gpu")
+    measured_on = sorted({run.environment.device_name for run in records.runs})
+    calibrations = read_calibrations(calibration or (), supported(words)[0], measured_on)
     measured = measured_devices(records, calibrations, dtype=dtype)
-    gpus, refused = _supported(some_names(gpu, "--gpu"), measured, dtype)
+    gpus, refused = _supported(words, measured, dtype)
     found = priced(
         predictions_of(measured, gpus, calibrations),
         load_catalogue(prices),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.prediction.gpu import Gpu
     from pamprof.analysis.serving.curve import ServingCurve
+    from pamprof.records import Calibration
     from pamprof.records.store import RecordFile
 
 PredictedGpus = Annotated[
@@ -55,7 +56,6 @@ def with_predicted(
         PredictionError: Not one of the GPUs is supported, or no curve can be carried.
     """
     from pamprof.analysis.prediction.serving import carried_curves
-    from pamprof.records import read_calibration
     from pamprof.render.text import clean
 
     if words is None:
@@ -65,5 +65,24 @@ def with_predicted(
         raise PredictionError("; ".join(refused))
     for sentence in refused:
         typer.echo(clean(f"pamprof: {sentence}"), err=True)
-    calibrations = [read_calibration(path) for path in calibration or ()]
+    measured = [curve.environment.device_name for curve in curves]
+    calibrations = read_calibrations(calibration or (), gpus, measured)
     return (*curves, *carried_curves(curves, records, gpus, calibrations))
+
+
+def read_calibrations(paths: Sequence[Path], gpus: Sequence[Gpu], measured: Sequence[str]) -> tuple[Calibration, ...]:
+    """The calibrations in files; standard error names those of no GPU that is predicted or ``measured``."""
+    from pamprof.devices.names import find_device
+    from pamprof.records import read_calibration
+    from pamprof.render.text import clean
+
+    known = {gpu.name for gpu in gpus} | {device.name for name in measured if (device := find_device(name)) is not None}
+    found = tuple(read_calibration(path) for path in paths)
+    for path, calibration in zip(paths, found, strict=True):
+        device = find_device(calibration.environment.device_name)
+        if device is None or device.name not in known:
+            name = calibration.environment.device_name
+            typer.echo(
+                clean(f"pamprof: {path} not used: it is of {name}, neither measured nor predicted here"), err=True
+            )
+    return found

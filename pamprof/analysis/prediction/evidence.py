@@ -120,7 +120,7 @@ def same_architecture(one: Gpu, other: Gpu) -> bool:
 def margin(method: Method, here: Gpu, there: Gpu, errors: Sequence[LeftOutError]) -> Margin:
     """How far beyond the extremes the interval of a step carried by ``method`` from ``here`` to ``there`` reaches."""
     alike = same_architecture(here, there)
-    published = _published(method, alike=alike, is_calibrated=there.calibration is not None)
+    published = _published(method, here, there)
     scores = [error.score for error in errors if error.method is method and error.same_architecture is alike]
     quantile = conformal_quantile(scores, PREDICTION_CONFIDENCE)
     least = log_margin(published.ratio)
@@ -132,14 +132,18 @@ def margin(method: Method, here: Gpu, there: Gpu, errors: Sequence[LeftOutError]
     return Margin(logarithm=least, words=f"{reach} ({published.source}); {_too_few(len(scores))}")
 
 
-def _published(method: Method, *, alike: bool, is_calibrated: bool) -> PublishedError:
+def _published(method: Method, here: Gpu, there: Gpu) -> PublishedError:
+    """By what is known of the target: the ratio of its calibrated kernels, its ceilings, or its sheet alone."""
+    alike, by_kernel = same_architecture(here, there), method is Method.KERNELS
     if method is Method.HOST:
         return OTHER_HOST
-    if not alike and not is_calibrated:
+    if there.calibration is not None and here.calibration is not None and by_kernel:
+        return CALIBRATED_KERNELS if alike else KERNELS_WITHOUT_TARGET
+    if there.calibration is not None and here.rates is not None and not (alike and by_kernel):
+        return CALIBRATED_STEP if alike else PLAIN_ROOFLINE
+    if not alike:
         return OTHER_ARCHITECTURE
-    if alike and is_calibrated:
-        return CALIBRATED_KERNELS if method is Method.KERNELS else CALIBRATED_STEP
-    return KERNELS_WITHOUT_TARGET if method is Method.KERNELS else PLAIN_ROOFLINE
+    return KERNELS_WITHOUT_TARGET if by_kernel else PLAIN_ROOFLINE
 
 
 def _too_few(count: int) -> str:

@@ -58,6 +58,14 @@ class LeftOutStep:
             return None
         return predicted.median / self.measured_ratio - 1
 
+    @property
+    def is_ratio_inside(self) -> bool | None:
+        """Whether the measured ratio lies in its interval; None where ``ratio_error_ratio`` is."""
+        predicted = self.prediction.ratio
+        if predicted is None or self.measured_ratio is None or self.ratio_error_ratio is None:
+            return None
+        return predicted.low <= self.measured_ratio <= predicted.high
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOutKernel:

@@ -42,7 +42,7 @@ def dollar_chart(
         if (panel := _dollar_panel(title, found, dollars, names)) is not None
     ]
     where = f"{PHASE_NAMES[point.phase].lower()}, {point_label(point)}"
-    title = _cheapest(here, dollars) or f"Dollars against tokens per second in {where}"
+    title = _cheapest(here, dollars, names) or f"Dollars against tokens per second in {where}"
     return Chart(
         name=f"gpus-{point.phase}",
         kind="curves",
@@ -61,20 +61,19 @@ def dollar_chart(
     )
 
 
-def _cheapest(here: Sequence[BestArms], dollars: Mapping[tuple[str, str], PricedPrediction]) -> str:
+def _cheapest(here: Sequence[BestArms], dollars: Mapping[tuple[str, str], PricedPrediction], names: Names) -> str:
     found = [
-        (row.usd_per_million_tokens.median, each.gpu)
+        (row.usd_per_million_tokens.median, each.gpu, names.title(each.subject.workload.spec.layer))
         for each in here
         if each.subject is not None
         and (row := dollars[each.gpu, each.subject.workload.key]).usd_per_million_tokens is not None
     ]
     if len(found) < 2:
         return ""
-    least, gpu = min(found)
-    most, other = max(found)
+    (least, gpu, layer), (most, other, _) = min(found), max(found)
     phase = PHASE_NAMES[here[0].point.phase].lower()
     return (
-        f"By the medians {phase} costs the subject {units.usd(least)} per million tokens on the {gpu} and "
+        f"By the medians a million tokens of {phase} with {layer} cost {units.usd(least)} on the {gpu} and "
         f"{units.usd(most)} on the {other}"
     )
 

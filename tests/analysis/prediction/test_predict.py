@@ -16,7 +16,7 @@ from pamprof.analysis.prediction.resources import MemoryFit, MemoryNeed
 from pamprof.errors import PredictionError
 from pamprof.records import Execution, KernelClass, KernelUse, Phase, SessionKind, StepKernels
 from pamprof.records.store import RecordFile, merged, read_records
-from tests.analysis.prediction.test_carry import calibration
+from tests.analysis.prediction.test_carry import calibration, use
 from tests.synthetic import synthetic_run, synthetic_session, synthetic_workload
 
 REPORTS = Path(__file__).parents[3] / "reports"
@@ -48,6 +48,10 @@ def records(*devices, count=9, factor=1.0):
     )
     sessions = tuple(synthetic_session(session_id=f"session-{place}") for place in range(len(devices)))
     return RecordFile(sessions=sessions, runs=runs, skips=(), problems=())
+
+
+def one_kernel():
+    return StepKernels(uses=(use(1e-3),), execution=Execution.EAGER, busy_seconds=1e-3)
 
 
 H200, H100, L40S = "NVIDIA H200", "NVIDIA H100 80GB HBM3", "NVIDIA L40S"
@@ -115,13 +119,26 @@ def test_left_out_errors_make_the_interval_where_nine_steps_have_them_and_publis
     assert found.step_seconds.high == pytest.approx(found.carried.high * exp(largest))
 
 
-def test_a_calibration_of_the_target_narrows_the_interval():
-    measured = measured_devices(records(H200))
-    for name, error in (("H100-SXM", 0.118), ("L40S", 0.22)):
-        gpu = gpu_named(name)
-        plain, narrow = (predict(measured, [gpu], files)[0] for files in ((), (calibration(gpu),)))
-        assert narrow.margin.logarithm == pytest.approx(-log(1 - error))
-        assert narrow.margin.logarithm < plain.margin.logarithm
+def test_a_calibration_narrows_the_interval_only_as_far_as_it_is_used():
+    file = records(H200)
+    with_kernels = replace(file, runs=tuple(replace(run, kernels=one_kernel()) for run in file.runs))
+    session = calibration(gpu_named("H200")).ceilings  # what a session measured at best
+    mine = calibration(gpu_named("H200"))
+    cases = (  # records, target, calibration of the source too, error without a file and with one
+        (file, "H100-SXM", False, 0.22, 0.22),  # nothing to hold the target's ceilings to
+        (replace(file, ceilings=session), "H100-SXM", False, 0.22, 0.118),
+        (replace(file, ceilings=session), "L40S", False, 0.5, 0.22),
+        (replace(with_kernels, ceilings=session), "H100-SXM", False, 0.121, 0.121),
+        (with_kernels, "H100-SXM", True, 0.121, 0.085),
+        (with_kernels, "L40S", True, 0.5, 0.121),
+    )
+    for stored, name, both, error, narrow in cases:
+        target = calibration(gpu_named(name))
+        files = (target, mine) if both else (target,)
+        plain = predict(measured_devices(stored), [gpu_named(name)])[0]
+        known = predict(measured_devices(stored, files), [gpu_named(name)], files)[0]
+        assert plain.margin.logarithm == pytest.approx(-log(1 - error)), (name, both)
+        assert known.margin.logarithm == pytest.approx(-log(1 - narrow)), (name, both)
 
 
 def test_without_a_gpu_of_the_architecture_the_interval_says_so_and_reaches_half_and_twice():
@@ -196,13 +213,13 @@ def kernels_of(rng, here, there, seconds):
     mine, theirs = [], []
     for number in range(60):
         moved = round(10 ** rng.uniform(6, 9))
-        use = KernelUse(
+        made = KernelUse(
             operator="aten::add", kernel="add", kernel_class=KernelClass.ELEMENTWISE, shapes=((number, moved),),
             dtype="bfloat16", call_count=1, kernel_count=1, matrix_flop_count=None, elementwise_flop_count=None,
             byte_count=moved, seconds=moved / 4e12 + 2e-6,
         )  # fmt: skip
-        mine.append(use)
-        theirs.append(replace(use, seconds=carried_use(use, here, there).median * exp(rng.gauss(0, 0.1))))
+        mine.append(made)
+        theirs.append(replace(made, seconds=carried_use(made, here, there).median * exp(rng.gauss(0, 0.1))))
     return [StepKernels(uses=tuple(uses), execution=Execution.EAGER, busy_seconds=seconds) for uses in (mine, theirs)]
 
 
