@@ -19,14 +19,14 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 import torch
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, record_function
 
 from pamprof.measure.flops.counter import counting
 from pamprof.measure.flops.operator_bytes import least_bytes
 from pamprof.measure.flops.operator_call import tensors_in
 from pamprof.measure.machine.kernels.classes import operator_class
 from pamprof.measure.machine.kernels.compiled import compiled_calls
-from pamprof.measure.machine.kernels.profile import device_spans, host_spans
+from pamprof.measure.machine.kernels.profile import device_spans, host_spans, profiling
 from pamprof.measure.machine.kernels.rows import Call, Launched, added_up, launched_kernels
 from pamprof.records import Execution
 
@@ -54,7 +54,7 @@ def profile_operators(step: Callable[[], object], *, on_cuda: bool) -> StepKerne
     if not on_cuda:
         return _clocked(step)
     operators = _MarkedOperators(profiled=True)
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+    with profiling(ProfilerActivity.CPU, ProfilerActivity.CUDA) as profiler:
         with counting(operators.observe, around=operators.mark):
             step()
         torch.cuda.synchronize()
@@ -91,7 +91,7 @@ def profile_compiled(eager: Callable[[], object]) -> StepKernels | str:
     with counting(operators.observe, around=operators.mark):
         eager()
     torch.cuda.synchronize()
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as profiler:
+    with profiling(ProfilerActivity.CPU, ProfilerActivity.CUDA, record_shapes=True) as profiler:
         eager()
         torch.cuda.synchronize()
     return launched_kernels(
