@@ -11,6 +11,7 @@ from pamprof.records.monitor import Energy, Monitor, Series
 from pamprof.records.price import BoardShare, MachineChoice, Price, PriceQuote
 from pamprof.records.run import (
     Ceilings,
+    ExecutionStage,
     FlopCount,
     Gate,
     GraphBreaks,
@@ -52,6 +53,7 @@ __all__ = [
     "Energy",
     "Environment",
     "Execution",
+    "ExecutionStage",
     "FlopCount",
     "Gate",
     "GraphBreaks",
