@@ -58,7 +58,7 @@ class KernelUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepKernels:
-    """The kernels of one step, profiled outside every sample.
+    """The kernels of one step, profiled outside every sample; on a CPU of the fastest of a few.
 
     Attributes:
         uses: Those that took longest first.

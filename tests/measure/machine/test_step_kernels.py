@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch._C._autograd import DeviceType
+from torch.profiler import ProfilerActivity, record_function
 
 from pamprof.measure.flops.counter import count_flops, counting
 from pamprof.measure.flops.operator_bytes import least_bytes
 from pamprof.measure.machine.kernels.classes import kernel_name_class, operator_class
 from pamprof.measure.machine.kernels.compiled import compiled_calls
-from pamprof.measure.machine.kernels.profile import Span, device_spans
+from pamprof.measure.machine.kernels.profile import Span, device_spans, host_spans, profiling
 from pamprof.measure.machine.kernels.rows import Call, launched_kernels
 from pamprof.measure.machine.kernels.step import profile_operators
 from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
@@ -85,11 +86,23 @@ def test_a_kernel_belongs_to_the_operator_in_whose_time_the_host_launched_it():
     assert launched_kernels([], marks, Execution.EAGER) == "the profiler saw no kernel on the device"
 
 
-def event(name, start, end, *, number=0, linked=0, device=DeviceType.CPU, annotation=False):
+def event(name, start, end, *, number=0, linked=0, device=DeviceType.CPU, annotation=False, hidden=False):
     return SimpleNamespace(
         name=lambda: name, start_ns=lambda: start, end_ns=lambda: end, device_type=lambda: device,
-        correlation_id=lambda: number, linked_correlation_id=lambda: linked, is_user_annotation=lambda: annotation,
+        correlation_id=lambda: number, linked_correlation_id=lambda: linked,
+        is_user_annotation=lambda: annotation, is_hidden_event=lambda: hidden,
     )  # fmt: skip
+
+
+def test_what_the_profiler_recorded_is_read_from_its_own_events():
+    left, right = torch.ones(4, 8), torch.ones(8, 2)
+    with profiling(ProfilerActivity.CPU, record_shapes=True) as profiler, record_function("a mark"):
+        left @ right
+    spans = {span.name: span for span in host_spans(profiler)}
+    mark, product = spans["a mark"], spans["aten::mm"]
+    assert (product.shapes, product.dtypes) == (((4, 8), (8, 2)), ("float", "float"))
+    assert mark.start <= product.start < product.end <= mark.end
+    assert device_spans(profiler) == []
 
 
 def test_the_moment_of_a_launch_is_that_of_cudas_call_else_of_the_operator():
@@ -98,6 +111,7 @@ def test_the_moment_of_a_launch_is_that_of_cudas_call_else_of_the_operator():
         event("cudaLaunchKernel", 30, 35, number=7, linked=7),  # CUDA numbers its calls by itself
         event("gemm", 100, 200, number=7, linked=7, device=DeviceType.CUDA),
         event("add", 200, 300, number=8, linked=7, device=DeviceType.CUDA),
+        event("hidden", 300, 350, linked=7, device=DeviceType.CUDA, hidden=True),
         event("unknown", 300, 400, number=9, device=DeviceType.CUDA),
         event("Optimizer.step", 100, 400, linked=7, device=DeviceType.CUDA, annotation=True),
     ]

@@ -7,7 +7,9 @@ tell launch-bound code from slow kernels.
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from torch._C._autograd import DeviceType, _KinetoEvent
 from torch.profiler import ProfilerActivity, profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _NAMED_KERNELS = 3
 _LONGEST_NAME = 60
@@ -40,10 +42,22 @@ class KernelProfile:
     largest: tuple[tuple[str, float], ...]
 
 
+@contextmanager
+def profiling(*activities: ProfilerActivity, record_shapes: bool = False) -> Iterator[profile]:
+    """Torch's profiler, whose events are read as they were recorded.
+
+    Torch 2.11 warns of later cycles that would replace the events; there is one.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Warning: Profiler clears events")
+        with profile(activities=activities, record_shapes=record_shapes) as profiler:
+            yield profiler
+
+
 def profile_kernels(step: Callable[[], object]) -> KernelProfile | str:
     """Profile one step on the current CUDA device; the reason as a sentence where that cannot be done."""
     try:
-        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        with profiling(ProfilerActivity.CUDA) as profiler:
             step()
             torch.cuda.synchronize()
         return kernels_of(profiler)
@@ -134,8 +148,7 @@ def _events(profiler: profile) -> list[_KinetoEvent]:
     recorded = profiler.profiler
     if recorded is None or recorded.kineto_results is None:
         return []
-    events: list[_KinetoEvent] = recorded.kineto_results.events()
-    return events
+    return [event for event in recorded.kineto_results.events() if not event.is_hidden_event()]
 
 
 def short_name(kernel: str) -> str:
