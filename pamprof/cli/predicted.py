@@ -82,7 +82,5 @@ def read_calibrations(paths: Sequence[Path], gpus: Sequence[Gpu], measured: Sequ
         device = find_device(calibration.environment.device_name)
         if device is None or device.name not in known:
             name = calibration.environment.device_name
-            typer.echo(
-                clean(f"pamprof: {path} not used: it is of {name}, neither measured nor predicted here"), err=True
-            )
+            typer.echo(clean(f"pamprof: {path} not used: {name} is neither measured nor predicted here"), err=True)
     return found

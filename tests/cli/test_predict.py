@@ -144,6 +144,8 @@ def test_a_calibration_file_narrows_and_a_file_that_is_none_is_refused(tmp_path)
     assert narrow["step_seconds_low"] / narrow["step_seconds_median"] > (
         plain["step_seconds_low"] / plain["step_seconds_median"]
     )
+    other = run("predict", FUSED_REPORT, "--gpu", "B200", "--json", "--calibration", str(path))
+    assert "l40s.json not used: NVIDIA L40S is neither measured nor predicted here" in other.stderr
     path.write_text("{}", encoding="utf-8")
     assert "is no calibration" in one_sentence(
         run("predict", FUSED_REPORT, "--gpu", "L40S", "--calibration", str(path)), 1

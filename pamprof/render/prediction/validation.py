@@ -41,8 +41,8 @@ def _steps(found: LeftOut, names: Names) -> TableView:
             f"{plural(len(found.steps), 'step')} on {', '.join(gpus)}: median error "
             f"{units.percent(median_error(errors))}, of the ratio to the reference "
             f"{units.percent(median_error(ratios))} ({judged} steps); {inside} of {len(found.steps)} measured times "
-            f"({units.percent(found.step_coverage)}) and {sum(map(bool, ratios_inside))} of {judged} ratios lie in their "
-            "90 % intervals."
+            f"({units.percent(found.step_coverage)}) and {sum(map(bool, ratios_inside))} of {judged} ratios lie in "
+            "their 90 % intervals."
         ),
         columns=("left out", "workload", "predicted", "measured", "error", "inside", "ratio's error", "how"),
         right=frozenset({2, 3, 4, 6}),
