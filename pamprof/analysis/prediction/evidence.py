@@ -90,14 +90,16 @@ class Margin:
 def left_out_errors(devices: Sequence[MeasuredDevice]) -> tuple[LeftOutError, ...]:
     """Every workload that two devices measured, one of them predicted from the other.
 
-    The two directions of a pair mirror each other, so each counts once, with the worse of its scores.
+    The two directions of a pair mirror each other, so each counts once, with the worse of its scores; both count where
+    they were carried in different ways, because one device's record has kernels and the other's has none.
     """
-    found = []
+    found: list[LeftOutError] = []
     for one, other in combinations(devices, 2):
         for key, run in one.runs.items():
             if key in other.runs:
                 both = (_error(key, run, one, other), _error(key, other.runs[key], other, one))
-                found.append(max(both, key=lambda error: error.score))
+                alike = both[0].method is both[1].method
+                found += (max(both, key=lambda error: error.score),) if alike else both
     return tuple(found)
 
 

@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 from dataclasses import replace
 from math import exp, log
 from pathlib import Path
@@ -13,6 +14,7 @@ from pamprof.analysis.prediction.measured import measured_devices
 from pamprof.analysis.prediction.predict import predict, predictions_on
 from pamprof.analysis.prediction.published import beside_published
 from pamprof.analysis.prediction.resources import MemoryFit, MemoryNeed
+from pamprof.analysis.prediction.step import Method
 from pamprof.errors import PredictionError
 from pamprof.records import Execution, KernelClass, KernelUse, Phase, SessionKind, StepKernels
 from pamprof.records.store import RecordFile, merged, read_records
@@ -139,6 +141,14 @@ def test_a_calibration_narrows_the_interval_only_as_far_as_it_is_used():
         known = predict(measured_devices(stored, files), [gpu_named(name)], files)[0]
         assert plain.margin.logarithm == pytest.approx(-log(1 - error)), (name, both)
         assert known.margin.logarithm == pytest.approx(-log(1 - narrow)), (name, both)
+
+
+def test_errors_count_for_the_way_in_which_a_step_was_carried():
+    file = records(H200, H100)
+    runs = tuple(replace(run, kernels=one_kernel()) for run in file.runs[:9])  # those of the H200 alone
+    methods = Counter(error.method for error in measured_devices(replace(file, runs=(*runs, *file.runs[9:]))).errors)
+    assert methods == {Method.KERNELS: 9, Method.WHOLE_STEP: 9}
+    assert Counter(error.method for error in measured_devices(file).errors) == {Method.WHOLE_STEP: 9}
 
 
 def test_without_a_gpu_of_the_architecture_the_interval_says_so_and_reaches_half_and_twice():
