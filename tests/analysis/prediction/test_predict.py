@@ -266,7 +266,7 @@ def committed():
 def test_h100_steps_predicted_from_h200_records_and_the_reverse_lie_in_their_intervals(committed):
     found = leave_out(measured_devices(committed))
     assert {step.prediction.gpu for step in found.steps} == {"H200", "H100-SXM"}
-    assert len(found.steps) == 18
+    assert len(found.steps) >= 18
     assert found.step_coverage == 1
     assert median_error([step.error_ratio for step in found.steps]) < 0.06
     assert median_error([step.ratio_error_ratio for step in found.steps]) < 0.05
