@@ -21,6 +21,7 @@ class PredictionRow:
     Attributes:
         gpu: Canonical name.
         layer, implementation, execution, phase, scope, batch_size, sequence_length, dtype: The workload.
+        workload: All of its identity, sizes included, as one line.
         step_seconds_low, step_seconds_median, step_seconds_high: With ``confidence``.
         basis: ``measured …``, ``modelled …`` or ``does not fit …``: where the time and its interval come from.
         is_measured: Whether it was measured on this very GPU.
@@ -39,6 +40,7 @@ class PredictionRow:
     batch_size: int
     sequence_length: int
     dtype: str
+    workload: str
     step_seconds_low: float | None
     step_seconds_median: float | None
     step_seconds_high: float | None
@@ -88,6 +90,7 @@ def _row(priced: PricedPrediction) -> PredictionRow:
         batch_size=workload.batch_size,
         sequence_length=workload.sequence_length,
         dtype=workload.dtype.value,
+        workload=workload.key,
         step_seconds_low=step[0],
         step_seconds_median=step[1],
         step_seconds_high=step[2],
