@@ -115,7 +115,7 @@ def test_tables_name_each_gpu_with_its_basis_and_a_page_is_written(tmp_path, mon
     rows = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
     assert {row["gpu"] for row in rows} == {"H100-SXM", "L40S"}
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
-        "gpus-crossover.png", "gpus-decode.png", "gpus-prefill.png", "gpus-train.png",
+        "gpus-crossover.png", "gpus-decode.png", "gpus-memory.png", "gpus-prefill.png", "gpus-train.png",
     ]  # fmt: skip
 
 

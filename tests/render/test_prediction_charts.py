@@ -6,8 +6,9 @@ from pamprof.analysis.prediction.measured import measured_devices
 from pamprof.analysis.prediction.predict import predict
 from pamprof.pricing.predicted_cost import priced
 from pamprof.pricing.rates.catalogue import load_catalogue
+from pamprof.records import Phase
 from pamprof.render.plots.picture import draw_svg
-from pamprof.render.prediction.view import prediction_view
+from pamprof.render.prediction.view import main_points, prediction_view
 from tests.synthetic import synthetic_records
 
 
@@ -23,6 +24,17 @@ def test_measured_gpus_are_filled_and_predicted_ones_hollow_on_one_page():
     lines = {curve.label: curve.pieces[0].basis for panel in crossover.panels for curve in panel.curves}
     assert lines == bases
     assert "fill" in draw_svg(dollars, narrow=True)
+    (memory,) = [chart for chart in view.charts if chart.name == "gpus-memory"]
+    places = {curve.label: curve.spots[0] for curve in memory.panels[1].curves}  # the transformer and its cache
+    assert (places["H200"].x, places["A100-80GB-SXM"].x) == (141, 80)
+    assert {spot.basis for spot in places.values()} == {Basis.MODELLED}
+    point = main_points(predictions)[Phase.DECODE]
+    arms = next(each for each in best_arms(predictions, names.layers) if each.point == point and each.gpu != "H200")
+    run = next(run for run in records.runs if run.workload == arms.reference.workload)
+    held = run.memory.parameter_bytes
+    each = (run.memory.peak_bytes - held) / run.workload.batch_size
+    besides = run.memory.device_used_bytes - run.memory.reserved_bytes
+    assert places["A100-80GB-SXM"].value.median == int((0.931 * 80 * 2**30 - besides - held) / each)
 
 
 def test_a_crossover_compares_with_references_common_to_all_its_lengths():

@@ -100,6 +100,57 @@ def _dollar_panel(
     )
 
 
+def memory_chart(point: Point, arms: Sequence[BestArms], names: Names) -> Chart:
+    """The largest batch that surely fits against the memory of each GPU: subject and reference apart."""
+    here = [each for each in arms if each.point == point]
+    panels = []
+    for title, found in (
+        ("subject", [each.subject for each in here]),
+        ("reference", [each.reference for each in here]),
+    ):
+        known = [each for each in found if each is not None and each.memory is not None and each.largest_batch]
+        looks = assign_arms([each.workload for each in known], layers=names.layers)
+        curves = tuple(
+            ArmCurve(
+                arm=looks[arm_key(each.workload)],
+                label=each.gpu,
+                pieces=(),
+                spots=(
+                    Spot(
+                        x=each.memory.available_bytes / units.GIB,
+                        value=Interval.exact(float(each.largest_batch)),
+                        basis=Basis.MODELLED,
+                    ),
+                ),
+            )
+            for each in known
+            if each.memory is not None and each.largest_batch is not None
+        )
+        if curves:
+            labels = listed(tuple(dict.fromkeys(curve.arm.label for curve in curves)))
+            panels.append(
+                CurvePanel(title=f"{title}: {labels}", x_label="memory, GiB (log)", x_unit="count", curves=curves)
+            )
+    where = f"{PHASE_NAMES[point.phase].lower()}, {point_label(point)}"
+    title = f"How many sequences fit by GPU, {where}"
+    return Chart(
+        name="gpus-memory",
+        kind="curves",
+        title=title,
+        subtitle=where,
+        axis="largest batch that fits (logarithmic)",
+        caption=(
+            "Modelled on every GPU: the measured peak less weights, gradients and optimizer state is taken to grow in "
+            "proportion to the batch, up to 93 % of the nominal memory. A GPU into which the measured batch does not "
+            "fit is left out."
+        ),
+        source=_SOURCE,
+        alt=f"{title}.",
+        panels=tuple(panels),
+        reason="" if panels else "no peak was measured",
+    )
+
+
 def crossover_chart(crossovers: Sequence[PredictedCrossover]) -> tuple[Chart, ...]:
     """The ratio of the best arms over length, a line a GPU and a panel a phase; none without two lengths anywhere."""
     families: dict[tuple[Phase, int], list[PredictedCrossover]] = {}

@@ -11,7 +11,7 @@ from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.prediction.crossing import best_arms, crossovers_by_gpu
 from pamprof.records import Phase
 from pamprof.render.formats.table_view import TableView
-from pamprof.render.prediction.charts import crossover_chart, dollar_chart
+from pamprof.render.prediction.charts import crossover_chart, dollar_chart, memory_chart
 from pamprof.render.text import PHASE_NAMES, cleaned, point_label, with_brackets
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def prediction_view(
             sentences=(f"Workloads measured: {sources}. Whatever another GPU takes is modelled from them.",),
             charts=(
                 *(dollar_chart(point, arms, dollars, names) for point in main.values()),
+                *([memory_chart(main[Phase.DECODE], arms, names)] if Phase.DECODE in main else []),
                 *crossover_chart(crossovers),
             ),
             tables=(
