@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING
