@@ -14,7 +14,7 @@ from pamprof.measure.machine.kernels.classes import kernel_name_class, operator_
 from pamprof.measure.machine.kernels.compiled import compiled_calls
 from pamprof.measure.machine.kernels.profile import Span, device_spans, host_spans, profiling
 from pamprof.measure.machine.kernels.rows import Call, launched_kernels
-from pamprof.measure.machine.kernels.step import profile_operators
+from pamprof.measure.machine.kernels.step import in_order, profile_operators
 from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest
@@ -92,6 +92,26 @@ def event(name, start, end, *, number=0, linked=0, device=DeviceType.CPU, annota
         correlation_id=lambda: number, linked_correlation_id=lambda: linked,
         is_user_annotation=lambda: annotation, is_hidden_event=lambda: hidden,
     )  # fmt: skip
+
+
+def test_operators_are_found_in_the_order_in_which_they_were_counted():
+    spans = [
+        Span(name="aten::linear", start=0, end=30),  # a composite, which nobody counts
+        Span(name="aten::mm", start=5, end=25),
+        Span(name="aten::add", start=6, end=9),  # a part of the product's own
+        Span(name="aten::add", start=40, end=50),
+    ]
+    assert in_order(reversed(spans), [MM, ADD]) == [(5, 25, MM), (40, 50, ADD)]
+    assert in_order(spans, [ADD, MM]) is None
+    assert in_order(spans, [MM, ADD, MM]) is None
+
+
+def test_where_counter_and_profiler_disagree_the_times_are_those_beside_the_counter(monkeypatch):
+    monkeypatch.setattr("pamprof.measure.machine.kernels.step.host_spans", lambda profiler: [])
+    matrix = torch.ones(64, 64)
+    (use,) = profile_operators(lambda: matrix @ matrix, on_cuda=False).uses
+    assert use.seconds > 0
+    assert use.matrix_flop_count == 2 * 64**3
 
 
 def test_what_the_profiler_recorded_is_read_from_its_own_events():
