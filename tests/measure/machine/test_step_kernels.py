@@ -282,14 +282,14 @@ def test_an_arm_without_kernels_says_why(changes, expected, tmp_path):
         workload=workload, eager=lambda: matrix @ matrix, run=None, reset=lambda: None, optimizer=None
     )
     arm = ReadyArm(step=step, steps_per_sample=1, step_seconds=0.1)
-    found = runner._step_kernels(arm, watched=True, is_reference=False)
+    found = runner._step_kernels(arm, in_sweep=False, is_reference=False)
     if expected is None:
         assert found.uses[0].matrix_flop_count == 2 * 64**3
     else:
         assert found.startswith(expected)
     if not changes.get("settings", Settings()).kernels:
-        assert runner._step_kernels(arm, watched=True, is_reference=True).uses  # of the reference in any case
-    assert runner._step_kernels(arm, watched=False, is_reference=True).startswith("a sweep watches")
+        assert runner._step_kernels(arm, in_sweep=False, is_reference=True).uses  # of the reference in any case
+    assert runner._step_kernels(arm, in_sweep=True, is_reference=True).startswith("a sweep records no")
 
 
 def test_a_step_that_fails_under_the_profiler_costs_its_kernels_alone():
@@ -301,7 +301,27 @@ def test_a_step_that_fails_under_the_profiler_costs_its_kernels_alone():
         workload=synthetic_workload(), eager=lambda: 1 / 0, run=None, reset=lambda: None, optimizer=None
     )
     found = ArmRunner(request)._step_kernels(
-        ReadyArm(step=step, steps_per_sample=1, step_seconds=0.1), watched=True, is_reference=True
+        ReadyArm(step=step, steps_per_sample=1, step_seconds=0.1), in_sweep=False, is_reference=True
     )
     assert found.startswith("the profiled step failed: ")
     assert "ZeroDivisionError" in found
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("layer", "implementation"), [("llama", "sdpa"), ("pam", "planar"), ("pam", "fused")])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_on_a_gpu_every_kernel_has_its_operator_and_products_sum_to_the_count(layer, implementation, phase):
+    workload = replace(
+        synthetic_workload(), spec=definition(layer).preset("tiny"), implementation=implementation, phase=phase,
+        batch_size=2, sequence_length=256, dtype=Dtype.BFLOAT16, execution=Execution.EAGER,
+    )  # fmt: skip
+    step = PreparedStep(workload, definition(layer), device=torch.device("cuda"), seed=0)
+    for _ in range(2):
+        step.eager()
+    flops = count_flops(step.eager)
+    kernels = profile_operators(step.eager, on_cuda=True)
+    assert sum(use.matrix_flop_count or 0 for use in kernels.uses) == flops.matrix_flop_count
+    assert [use.operator for use in kernels.uses if "::" not in use.operator] == []
+    assert sum(use.seconds for use in kernels.uses) == pytest.approx(kernels.busy_seconds, rel=0.02)
+    assert all(use.kernel_count >= 1 for use in kernels.uses)
