@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,10 @@ from pamprof.cli.output import print_table
 
 if TYPE_CHECKING:
     from pamprof.records import Calibration
+
+
+# Torch's profiler says every beginning and end on standard error, at this level nothing; read when torch is imported.
+_SILENT = "6"
 
 
 @reporting_errors
@@ -30,6 +35,7 @@ def calibrate(
 
     The file has no name of a user or host and no serial number. What Ctrl-C or the time budget leaves out it says.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
     from pamprof.measure.calibration.calibrate import calibrate as measure
     from pamprof.records import calibration_bytes
     from pamprof.render.formats.files import write_files

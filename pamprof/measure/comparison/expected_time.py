@@ -38,7 +38,7 @@ _CUDA_LEAST_EAGER_SECONDS = {Phase.TRAIN: 8e-2, Phase.PREFILL: 3e-2, Phase.DECOD
 
 # One step operator by operator, watched, and what reading its profile takes.
 _PROFILED_STEPS = 2
-_PROFILED_SECONDS = {"cuda": 0.3, "cpu": 0.02}
+_PROFILED_SECONDS = {"cuda": 0.3, "cpu": 0.1}
 
 _REFUSAL_SECONDS = 0.05  # kernels need a GPU
 

@@ -94,6 +94,7 @@ _FOLLOWED = tuple(f"memory.{name}" for name in ("peak_bytes", "short_lived_bytes
 
 _NO_WINDOWS = "single steps or short runs of them were sampled, not windows of back-to-back steps"
 _NOT_PROFILED = "a quick comparison records the kernels of the best arms and the reference; raise --effort"
+_NO_KERNELS_IN_SWEEP = "a sweep records no kernels; pamprof compare does"
 _NOT_WATCHED = "a sweep watches the energy of one sequence and of the batch that ends each context alone"
 
 
@@ -197,7 +198,7 @@ class ArmRunner:
             recompilations, breaks = (now - before for now, before in zip(compiler_counts(), compiled, strict=True))
             watched = watch is None or watch(pairs)
             kernels, trace, trace_unknowns = self._profile(ready, watched=watched)
-            used = self._step_kernels(ready, watched=watched, is_reference=reference is None)
+            used = self._step_kernels(ready, in_sweep=watch is not None, is_reference=reference is None)
             timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
             timing = replace(
                 timing,
@@ -462,12 +463,12 @@ class ArmRunner:
             return None
         return f"with this effort no step of more than {seconds(longest)} is profiled; raise --effort"
 
-    def _step_kernels(self, arm: ReadyArm, *, watched: bool, is_reference: bool) -> StepKernels | str:
+    def _step_kernels(self, arm: ReadyArm, *, in_sweep: bool, is_reference: bool) -> StepKernels | str:
         """The kernels of one step as data; the reason where there are none."""
         step, deadline = arm.step, self._request.deadline_seconds
         compiled, cuda = step.workload.execution in _COMPILED, self.device.kind == "cuda"
         reasons = {
-            _NOT_WATCHED: not watched,
+            _NO_KERNELS_IN_SWEEP: in_sweep,
             _NOT_PROFILED: not (self._settings.kernels or is_reference),
             self._too_long(arm): self._too_long(arm) is not None,
             "the time budget had ended": deadline is not None and perf_counter() > deadline,

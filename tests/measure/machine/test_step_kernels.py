@@ -14,7 +14,7 @@ from pamprof.measure.machine.kernels.classes import kernel_name_class, operator_
 from pamprof.measure.machine.kernels.compiled import compiled_calls
 from pamprof.measure.machine.kernels.profile import Span, device_spans, host_spans, profiling
 from pamprof.measure.machine.kernels.rows import Call, launched_kernels
-from pamprof.measure.machine.kernels.step import profile_operators
+from pamprof.measure.machine.kernels.step import in_order, profile_operators
 from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest
@@ -92,6 +92,26 @@ def event(name, start, end, *, number=0, linked=0, device=DeviceType.CPU, annota
         correlation_id=lambda: number, linked_correlation_id=lambda: linked,
         is_user_annotation=lambda: annotation, is_hidden_event=lambda: hidden,
     )  # fmt: skip
+
+
+def test_operators_are_found_in_the_order_in_which_they_were_counted():
+    spans = [
+        Span(name="aten::linear", start=0, end=30),  # a composite, which nobody counts
+        Span(name="aten::mm", start=5, end=25),
+        Span(name="aten::add", start=6, end=9),  # a part of the product's own
+        Span(name="aten::add", start=40, end=50),
+    ]
+    assert in_order(reversed(spans), [MM, ADD]) == [(5, 25, MM), (40, 50, ADD)]
+    assert in_order(spans, [ADD, MM]) is None
+    assert in_order(spans, [MM, ADD, MM]) is None
+
+
+def test_where_counter_and_profiler_disagree_the_times_are_those_beside_the_counter(monkeypatch):
+    monkeypatch.setattr("pamprof.measure.machine.kernels.step.host_spans", lambda profiler: [])
+    matrix = torch.ones(64, 64)
+    (use,) = profile_operators(lambda: matrix @ matrix, on_cuda=False).uses
+    assert use.seconds > 0
+    assert use.matrix_flop_count == 2 * 64**3
 
 
 def test_what_the_profiler_recorded_is_read_from_its_own_events():
@@ -262,14 +282,14 @@ def test_an_arm_without_kernels_says_why(changes, expected, tmp_path):
         workload=workload, eager=lambda: matrix @ matrix, run=None, reset=lambda: None, optimizer=None
     )
     arm = ReadyArm(step=step, steps_per_sample=1, step_seconds=0.1)
-    found = runner._step_kernels(arm, watched=True, is_reference=False)
+    found = runner._step_kernels(arm, in_sweep=False, is_reference=False)
     if expected is None:
         assert found.uses[0].matrix_flop_count == 2 * 64**3
     else:
         assert found.startswith(expected)
     if not changes.get("settings", Settings()).kernels:
-        assert runner._step_kernels(arm, watched=True, is_reference=True).uses  # of the reference in any case
-    assert runner._step_kernels(arm, watched=False, is_reference=True).startswith("a sweep watches")
+        assert runner._step_kernels(arm, in_sweep=False, is_reference=True).uses  # of the reference in any case
+    assert runner._step_kernels(arm, in_sweep=True, is_reference=True).startswith("a sweep records no")
 
 
 def test_a_step_that_fails_under_the_profiler_costs_its_kernels_alone():
@@ -281,7 +301,27 @@ def test_a_step_that_fails_under_the_profiler_costs_its_kernels_alone():
         workload=synthetic_workload(), eager=lambda: 1 / 0, run=None, reset=lambda: None, optimizer=None
     )
     found = ArmRunner(request)._step_kernels(
-        ReadyArm(step=step, steps_per_sample=1, step_seconds=0.1), watched=True, is_reference=True
+        ReadyArm(step=step, steps_per_sample=1, step_seconds=0.1), in_sweep=False, is_reference=True
     )
     assert found.startswith("the profiled step failed: ")
     assert "ZeroDivisionError" in found
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("layer", "implementation"), [("llama", "sdpa"), ("pam", "planar"), ("pam", "fused")])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_on_a_gpu_every_kernel_has_its_operator_and_products_sum_to_the_count(layer, implementation, phase):
+    workload = replace(
+        synthetic_workload(), spec=definition(layer).preset("tiny"), implementation=implementation, phase=phase,
+        batch_size=2, sequence_length=256, dtype=Dtype.BFLOAT16, execution=Execution.EAGER,
+    )  # fmt: skip
+    step = PreparedStep(workload, definition(layer), device=torch.device("cuda"), seed=0)
+    for _ in range(2):
+        step.eager()
+    flops = count_flops(step.eager)
+    kernels = profile_operators(step.eager, on_cuda=True)
+    assert sum(use.matrix_flop_count or 0 for use in kernels.uses) == flops.matrix_flop_count
+    assert [use.operator for use in kernels.uses if "::" not in use.operator] == []
+    assert sum(use.seconds for use in kernels.uses) == pytest.approx(kernels.busy_seconds, rel=0.02)
+    assert all(use.kernel_count >= 1 for use in kernels.uses)

@@ -20,6 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from torch.autograd import profiler as autograd
+
 _NAMED_KERNELS = 3
 _LONGEST_NAME = 60
 
@@ -128,7 +130,7 @@ def device_spans(profiler: profile) -> list[Span]:
     ]
 
 
-def host_spans(profiler: profile) -> list[Span]:
+def host_spans(profiler: profile | autograd.profile) -> list[Span]:
     """Operators and marks on the host, in all threads."""
     return [
         Span(
@@ -143,9 +145,9 @@ def host_spans(profiler: profile) -> list[Span]:
     ]
 
 
-def _events(profiler: profile) -> list[_KinetoEvent]:
+def _events(profiler: profile | autograd.profile) -> list[_KinetoEvent]:
     """As recorded; ``profiler.events()`` takes 80 µs for each to make an object of it."""
-    recorded = profiler.profiler
+    recorded = profiler.profiler if hasattr(profiler, "profiler") else profiler
     if recorded is None or recorded.kineto_results is None:
         return []
     return [event for event in recorded.kineto_results.events() if not event.is_hidden_event()]

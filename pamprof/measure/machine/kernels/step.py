@@ -6,19 +6,20 @@ launched it. Kernels run as long as in any other step, though the host, which is
 
 Code of torch.compile does not run under the counter. It is profiled without, and its kernels are found by what the
 profiler says of the operators that launched them; matrix products have the work of those operands in the eager step.
-On a CPU operators are the kernels, and a clock around each does without the profiler; the fastest of up to five short
-steps counts.
+On a CPU operators are the kernels: those of the fastest of up to five short steps, counted in one before.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from contextlib import contextmanager
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 import torch
+from torch.autograd.profiler import profile as autograd_profile  # imports no compiler, which takes a second
 from torch.profiler import ProfilerActivity, record_function
 
 from pamprof.measure.flops.counter import counting
@@ -26,12 +27,12 @@ from pamprof.measure.flops.operator_bytes import least_bytes
 from pamprof.measure.flops.operator_call import tensors_in
 from pamprof.measure.machine.kernels.classes import operator_class
 from pamprof.measure.machine.kernels.compiled import compiled_calls
-from pamprof.measure.machine.kernels.profile import device_spans, host_spans, profiling
+from pamprof.measure.machine.kernels.profile import Span, device_spans, host_spans, profiling
 from pamprof.measure.machine.kernels.rows import Call, Launched, added_up, launched_kernels
 from pamprof.records import Execution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pamprof.measure.flops.operator_call import OperatorCall
     from pamprof.records import StepKernels
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _MARK = "pamprof operator "
 
 # On a CPU, where other processes take cores away.
-_CLOCKED_STEPS = 5
+_STEPS = 5
 _ENOUGH_NANOSECONDS = 100_000_000
 
 
@@ -52,7 +53,7 @@ def profile_operators(step: Callable[[], object], *, on_cuda: bool) -> StepKerne
         on_cuda: Whether its kernels run on the current CUDA device; else operators are the kernels.
     """
     if not on_cuda:
-        return _clocked(step)
+        return _on_host(step)
     operators = _MarkedOperators(profiled=True)
     with profiling(ProfilerActivity.CPU, ProfilerActivity.CUDA) as profiler:
         with counting(operators.observe, around=operators.mark):
@@ -66,19 +67,43 @@ def profile_operators(step: Callable[[], object], *, on_cuda: bool) -> StepKerne
     return launched_kernels(device_spans(profiler), marks, Execution.EAGER)
 
 
-def _clocked(step: Callable[[], object]) -> StepKernels | str:
-    """The least disturbed of a few steps on the CPU; of one, where that takes long."""
-    found: list[StepKernels | str] = []
+def _on_host(step: Callable[[], object]) -> StepKernels | str:
+    """The least disturbed of a few steps on the CPU; of one, where that takes long.
+
+    The counter costs the host some microseconds an operator, which is much of a small one. So it tells which operators
+    run in which order, and the profiler how long they take in steps that nobody counts. Where the two do not agree the
+    times are those beside the counter.
+    """
+    operators = _MarkedOperators(profiled=False)
+    with counting(operators.observe, around=operators.mark):
+        step()
+    counted = [(start, end, operators.calls[number]) for number, (start, end) in operators.spans()]
+    found: list[list[tuple[int, int, Call]]] = []
     begun = perf_counter_ns()
-    while not found or (len(found) < _CLOCKED_STEPS and perf_counter_ns() - begun < _ENOUGH_NANOSECONDS):
-        operators = _MarkedOperators(profiled=False)
-        with counting(operators.observe, around=operators.mark):
+    while len(found) < _STEPS and (not found or perf_counter_ns() - begun < _ENOUGH_NANOSECONDS):
+        with autograd_profile() as profiler:
             step()
-        spans = operators.spans()
-        timed = [(operators.calls[number], Launched(nanoseconds=end - start)) for number, (start, end) in spans]
-        found.append(added_up(timed, [span for _, span in spans], Execution.EAGER))
-    seen = [each for each in found if not isinstance(each, str)]
-    return min(seen, key=lambda each: each.busy_seconds) if seen else found[0]
+        aligned = in_order(host_spans(profiler), [call for _, _, call in counted])
+        if aligned is None:
+            found = [counted]
+            break
+        found.append(aligned)
+    best = min(found, key=lambda each: sum(end - start for start, end, _ in each))
+    timed = [(call, Launched(nanoseconds=end - start)) for start, end, call in best]
+    return added_up(timed, [(start, end) for start, end, _ in best], Execution.EAGER)
+
+
+def in_order(spans: Iterable[Span], calls: Sequence[Call]) -> list[tuple[int, int, Call]] | None:
+    """When each call ran, as the profiler saw it; None where it saw others, or another order.
+
+    Composite operators are around those that were counted, and what an operator calls itself is inside it.
+    """
+    pending, found = deque(calls), list[tuple[int, int, Call]]()
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        inside = found and span.start < found[-1][1]
+        if pending and not inside and span.name == pending[0].operator:
+            found.append((span.start, span.end, pending.popleft()))
+    return None if pending else found
 
 
 def profile_compiled(eager: Callable[[], object]) -> StepKernels | str:
