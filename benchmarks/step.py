@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from pamprof.errors import PamprofError
 from pamprof.hardware.environment import own_commit
-from pamprof.measure.machine.kernel_profile import short_name, union_length
+from pamprof.measure.machine.kernels.profile import short_name, union_length
 from pamprof.measure.session.runner import utc_now
 from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.workloads.registry import definition

@@ -31,6 +31,10 @@ class PriceError(PamprofError):
     """A price file with missing columns, an unknown GPU or provider, or a rate that cannot be true."""
 
 
+class PredictionError(PamprofError):
+    """A GPU that nothing at hand supports a prediction for, with the reason."""
+
+
 class StoppedError(PamprofError):
     """The user ended it; the text says what is kept and how to go on."""
 

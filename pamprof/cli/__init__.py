@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from pamprof.cli import (
+    calibrate,
     capacity,
     compare,
     cost,
@@ -21,6 +22,7 @@ from pamprof.cli import (
     doctor,
     flops,
     layers,
+    predict,
     prices,
     report,
     serve_sweep,
@@ -43,6 +45,7 @@ app = typer.Typer(
 app.command("compare", cls=ReportCommand)(configurable(compare.compare))
 app.command("serve-sweep", cls=SweepCommand)(configurable(serve_sweep.serve_sweep))
 app.command("capacity", cls=ConfiguredCommand)(configurable(capacity.capacity))
+app.command("calibrate", cls=PlainNumbers)(calibrate.calibrate)
 app.command("report", cls=PlainNumbers)(report.report)
 app.command("diff", cls=PlainNumbers)(diff.diff)
 app.command("trend", cls=PlainNumbers)(trend.trend)
@@ -51,6 +54,7 @@ app.command("flops", cls=ConfiguredCommand)(configurable(flops.flops))
 app.command("doctor", cls=PlainNumbers)(doctor.doctor)
 app.command("cost", cls=ConfiguredCommand)(configurable(cost.cost))
 app.command("simulate", cls=ConfiguredCommand)(configurable(simulate.simulate))
+app.command("predict", cls=ConfiguredCommand)(configurable(predict.predict))
 app.command("validate", cls=PlainNumbers)(validate.validate)
 app.add_typer(prices.app, name="prices")
 

@@ -20,6 +20,7 @@ from pamprof.cli.cost_options import (
 from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, UsdPerHour, reporting_errors
 from pamprof.cli.output import print_json, print_tables
 from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
+from pamprof.cli.predicted import CalibrationFiles, PredictedGpus, with_predicted
 from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored
 from pamprof.errors import UsageError
 from pamprof.pricing.serving import defaults
@@ -94,6 +95,8 @@ def cost(
     currency: CurrencyCode = "USD",
     exchange_rate: ExchangeRate = None,
     strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail.")] = False,
+    predict: PredictedGpus = None,
+    calibration: CalibrationFiles = None,
     skip_damaged: SkipDamaged = False,
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the bills as CSV, FOCUS names where one exists.")] = False,
@@ -129,7 +132,7 @@ def cost(
     money = currency_of(currency, exchange_rate)
     api = api_prices(api_price_input, api_price_output)
     records = merged(counted_once(runs, [read_stored(path, skip_damaged=skip_damaged) for path in runs]))
-    curves = serving_curves(records.runs, records.skips)
+    curves = with_predicted(serving_curves(records.runs, records.skips), records, predict, calibration)
     swept = [run for curve in curves for run in curve.runs]
     owned = None if capex is None else owned_hardware(swept, capex, life_years, kwh_price, pue, watts)
     environments = {curve.runs[0].environment.device_name: curve.runs[0].environment for curve in curves}

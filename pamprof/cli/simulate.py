@@ -12,6 +12,7 @@ from pamprof.cli.cost_options import CurrencyCode, ExchangeRate, currency_of, du
 from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, UsdPerHour, reporting_errors
 from pamprof.cli.output import print_json, print_tables
 from pamprof.cli.paying import warn_of_age, ways_of_paying
+from pamprof.cli.predicted import CalibrationFiles, PredictedGpus, with_predicted
 from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored
 from pamprof.errors import UsageError
 from pamprof.pricing.serving import defaults
@@ -101,6 +102,8 @@ def simulate(
     currency: CurrencyCode = "USD",
     exchange_rate: ExchangeRate = None,
     strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail.")] = False,
+    predict: PredictedGpus = None,
+    calibration: CalibrationFiles = None,
     skip_damaged: SkipDamaged = False,
     json: Json = False,
     output_dir: Annotated[
@@ -139,7 +142,7 @@ def simulate(
     )
     money = currency_of(currency, exchange_rate)
     records = merged(counted_once(runs, [read_stored(path, skip_damaged=skip_damaged) for path in runs]))
-    curves = serving_curves(records.runs, records.skips)
+    curves = with_predicted(serving_curves(records.runs, records.skips), records, predict, calibration)
     rates = {
         curve.environment.device_name: ways_of_paying(
             curve.environment,

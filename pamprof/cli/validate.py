@@ -11,7 +11,7 @@ import typer
 from pamprof.api.texts import choice, some_names
 from pamprof.cli.options import reporting_errors
 from pamprof.cli.output import print_table
-from pamprof.errors import OutputError
+from pamprof.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from pamprof.records.validation import Validation
@@ -21,6 +21,22 @@ _DISAGREES = 1
 
 @reporting_errors
 def validate(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUNS]...",
+            help="With --predictions: files of records, or folders that hold a runs.jsonl. Default: every runs.jsonl "
+            "below the current folder.",
+        ),
+    ] = None,
+    predictions: Annotated[
+        bool,
+        typer.Option(
+            "--predictions",
+            help="Leave out one measured GPU at a time and predict it from the others instead; exit 1 where fewer than "
+            "85 % of the measured times lie in their 90 % intervals. Needs neither torch nor a GPU.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     only: Annotated[
         str | None,
@@ -42,6 +58,13 @@ def validate(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds each of the two programs under ncu may take.")] = 90.0,
 ) -> None:
     """Compare the tool's own counts with what the hardware did; exit 1 where a row disagrees."""
+    if predictions:
+        from pamprof.cli.leave_out import validate_predictions
+
+        validate_predictions(runs, json=json, markdown=markdown)
+        return
+    if runs:
+        raise UsageError("RUNS go with --predictions; a validation of counts measures here")
     from pamprof.measure.validation.validate import validate as run_validation
     from pamprof.records.validation import ValidationGroup, ValidationVerdict
     from pamprof.render.formats.markdown_table import render_table_markdown
@@ -61,9 +84,9 @@ def validate(
     )
     view = validation_view(found)
     if json is not None:
-        _write(json, _json(found))
+        write_result(json, _json(found))
     if markdown is not None:
-        _write(markdown, render_table_markdown(view))
+        write_result(markdown, render_table_markdown(view))
     typer.echo(view.title)
     typer.echo(view.summary)
     print_table(view.columns, view.rows, right=view.right)
@@ -89,7 +112,12 @@ def _json(found: Validation) -> str:
     return msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
 
 
-def _write(path: Path, text: str) -> None:
+def write_result(path: Path, text: str) -> None:
+    """Write what was found into a file.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as exc:

@@ -3,7 +3,8 @@
 ``devices.csv`` is the only file that a new GPU touches. Lists inside a column are separated by ``;``. Peaks are dense
 (a vendor's "with sparsity" figure is twice that) and hold at boost clock; a power or clock limit lowers what is
 reachable, not what is listed. Figures were read from each row's source in November 2026; machines follow the providers'
-public documentation.
+public documentation. The columns after ``source`` (architecture, multiprocessors, clock, 8-bit peak, board power)
+were read from ``specification_source``; nothing is predicted for a GPU whose row lacks them.
 """
 
 from __future__ import annotations
@@ -69,6 +70,11 @@ class ListedDevice:
         family: What price lists call it where they name the family alone and ``machines`` must tell the board; None
             where its own name is enough.
         machines: Rented machines that carry it under the name of its family.
+        compute_capability: Of CUDA, such as ``9.0``, which names the architecture; None where it is not known.
+        multiprocessor_count: Streaming multiprocessors that are switched on; None likewise.
+        boost_clock_hertz: Listed boost clock; None likewise.
+        fp8_flops_per_second: Dense matrix peak of 8-bit floats; None where it has no such units or none is known.
+        tdp_watts: Board power; None where it is not known.
     """
 
     name: str
@@ -80,6 +86,11 @@ class ListedDevice:
     peaks: DevicePeaks | None
     family: str | None
     machines: tuple[MachinePattern, ...]
+    compute_capability: str | None = None
+    multiprocessor_count: int | None = None
+    boost_clock_hertz: float | None = None
+    fp8_flops_per_second: float | None = None
+    tdp_watts: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,6 +121,11 @@ def _device(row: dict[str, str]) -> ListedDevice:
         peaks=_peaks(row),
         family=row["family"] or None,
         machines=tuple(_machine(text) for text in _listed(row["machines"])),
+        compute_capability=row.get("compute_capability") or None,
+        multiprocessor_count=int(row["multiprocessors"]) if row.get("multiprocessors") else None,
+        boost_clock_hertz=float(row["boost_mhz"]) * 1e6 if row.get("boost_mhz") else None,
+        fp8_flops_per_second=_tflops(row.get("fp8_tflops")),
+        tdp_watts=float(row["tdp_watts"]) if row.get("tdp_watts") else None,
     )
 
 
@@ -127,7 +143,7 @@ def _peaks(row: dict[str, str]) -> DevicePeaks | None:
     )
 
 
-def _tflops(text: str) -> float | None:
+def _tflops(text: str | None) -> float | None:
     return float(text) * 1e12 if text else None
 
 

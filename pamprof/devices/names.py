@@ -114,7 +114,7 @@ def resolve_device(name: str) -> str:
     if not of_model:
         return name
     if variants:
-        raise PriceError(f"GPU {name!r} comes in several forms with different prices; say {one_of(variants)}")
+        raise PriceError(f"GPU {name!r} comes in several forms, each with its own price; say {one_of(variants)}")
     raise PriceError(f"no {name!r} is listed among the boards of its model; say {one_of(of_model)}")
 
 

@@ -9,7 +9,7 @@ threads does them unseen.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,10 +55,15 @@ class Observer(Protocol):
 
 
 @contextmanager
-def observed(observer: Observer) -> Iterator[None]:
-    """Tell ``observer`` of every operator until the context ends, in threads too; it is told by one at a time."""
+def observed(
+    observer: Observer, *, around: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Iterator[None]:
+    """Tell ``observer`` of every operator until the context ends, in threads too; it is told by one at a time.
+
+    Each operator runs inside a context of its own, ``around()``, and the observer is told after that has ended.
+    """
     lock = threading.RLock()
-    with _plain_control_flow(), in_every_thread(lambda: _OperatorMode(observer, lock)):
+    with _plain_control_flow(), in_every_thread(lambda: _OperatorMode(observer, lock, around)):
         yield
 
 
@@ -100,10 +105,16 @@ class _OperatorMode(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, observer: Observer, lock: AbstractContextManager[object]) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        lock: AbstractContextManager[object],
+        around: Callable[[], AbstractContextManager[object]],
+    ) -> None:
         TorchDispatchMode.__init__(self)
         self._observer = observer
         self._lock = lock
+        self._around = around
 
     def __torch_dispatch__(
         self,
@@ -125,7 +136,8 @@ class _OperatorMode(TorchDispatchMode):
                 parts = func.decompose(*args, **keywords)
             if parts is not NotImplemented:
                 return parts
-        output = func(*args, **keywords)
+        with self._around():
+            output = func(*args, **keywords)
         with self._lock:
             self._observer.ran(func, args, keywords, output)
         return output
@@ -137,10 +149,12 @@ class _OperatorMode(TorchDispatchMode):
         bodies = 0
         if not operator.name().startswith(_WHOLE_OPERATORS):
             args, keywords, bodies = self.with_seen_bodies(args, keywords)
-        output = operator(*args, **keywords)
-        if not bodies:
-            with self._lock:
-                self._observer.ran_whole(operator, args, keywords, output)
+        if bodies:
+            return operator(*args, **keywords)
+        with self._around():
+            output = operator(*args, **keywords)
+        with self._lock:
+            self._observer.ran_whole(operator, args, keywords, output)
         return output
 
     def with_seen_bodies(

@@ -1,8 +1,10 @@
 """The nouns: frozen dataclasses, their versioned JSON and the append-only store."""
 
+from pamprof.records.calibration import CALIBRATION_VERSION, Calibration, calibration_bytes, read_calibration
 from pamprof.records.capacity import AssociativeMemory, Capacity, CapacityPoint, RetrievalScore
 from pamprof.records.environment import Environment, ProcessorUse, occupied_vcpus
 from pamprof.records.interval import Interval
+from pamprof.records.kernels import KernelClass, KernelUse, StepKernels
 from pamprof.records.layers import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole
 from pamprof.records.memory import Memory
 from pamprof.records.monitor import Energy, Monitor, Series
@@ -37,10 +39,12 @@ from pamprof.records.training import TrainingProfile
 from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
 
 __all__ = [
+    "CALIBRATION_VERSION",
     "PRECISION_POLICY",
     "ArmFacts",
     "AssociativeMemory",
     "BoardShare",
+    "Calibration",
     "Capacity",
     "CapacityPoint",
     "Ceilings",
@@ -56,7 +60,9 @@ __all__ = [
     "ImplementationFacts",
     "ImplementationKind",
     "Interval",
+    "KernelClass",
     "KernelShare",
+    "KernelUse",
     "LayerFacts",
     "LayerRole",
     "LayerSpec",
@@ -80,6 +86,7 @@ __all__ = [
     "SessionKind",
     "Skip",
     "SkipKind",
+    "StepKernels",
     "StepTrace",
     "StopReason",
     "Timing",
@@ -87,5 +94,7 @@ __all__ = [
     "Unknown",
     "UnplannedLayer",
     "Workload",
+    "calibration_bytes",
     "occupied_vcpus",
+    "read_calibration",
 ]

@@ -13,6 +13,8 @@ from pamprof.records.training import TrainingProfile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pamprof.records.calibration import Calibration
+    from pamprof.records.kernels import KernelUse
     from pamprof.records.price import Price
     from pamprof.records.session import ArmFacts
     from pamprof.records.workload import LayerSpec, Workload
@@ -28,9 +30,34 @@ def impossible_arm(arm: ArmFacts) -> str | None:
     return _first_fault(_arm(arm))
 
 
+def impossible_calibration(found: Calibration) -> str | None:
+    """The same of a calibration."""
+    return _first_fault(_calibration(found))
+
+
 def _first_fault(values: Iterator[tuple[str, float]]) -> str | None:
     found = (f"{name} is {value}" for name, value in values if not (isfinite(value) and value > 0))
     return next(found, None)
+
+
+def _calibration(found: Calibration) -> Iterator[tuple[str, float]]:
+    for ceilings in found.ceilings:
+        yield from _positive(ceilings)
+    for use in found.kernels:
+        yield from _kernel_use("kernels", use)
+    for name in ("launch_seconds", "graph_launch_seconds", "graph_kernel_seconds"):
+        time: float | None = getattr(found, name)
+        if time is not None:
+            yield name, time
+
+
+def _kernel_use(name: str, use: KernelUse) -> Iterator[tuple[str, float]]:
+    yield f"{name}.call_count", use.call_count
+    yield f"{name}.seconds", use.seconds
+    for field in ("kernel_count", "matrix_flop_count", "elementwise_flop_count", "byte_count"):
+        count: int | None = getattr(use, field)
+        if count is not None:
+            yield f"1 + {name}.{field}", 1 + count
 
 
 def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile | Capacity) -> Iterator[tuple[str, float]]:
@@ -105,6 +132,10 @@ def _run(run: Run) -> Iterator[tuple[str, float]]:
         yield from ((f"timing.{name}", sample) for sample in events)
     yield "timing.steps_per_sample", timing.steps_per_sample
     yield "timing.reference_steps_per_sample", timing.reference_steps_per_sample
+    if run.kernels is not None:
+        yield "kernels.busy_seconds", run.kernels.busy_seconds
+        for use in run.kernels.uses:
+            yield from _kernel_use("kernels.uses", use)
     yield "environment.device_memory_bytes", run.environment.device_memory_bytes
     if run.monitor is not None:
         yield "monitor.window_seconds", run.monitor.window_seconds

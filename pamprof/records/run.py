@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pamprof.records.environment import Environment
+from pamprof.records.kernels import StepKernels
 from pamprof.records.memory import Memory
 from pamprof.records.monitor import Monitor
 from pamprof.records.workload import Dtype, Workload
@@ -233,6 +234,7 @@ class Run:
         refused_claims: Closed forms of the layer that do not hold; None in older records.
         trace: Of one step; None where none was asked for, another point of the arm has it, or it failed, which
             ``unknowns`` say then.
+        kernels: Of one profiled step; None where it was not profiled, which ``unknowns`` say, and in older records.
     """
 
     session_id: str
@@ -258,6 +260,7 @@ class Run:
     graph_breaks: GraphBreaks | None = None
     refused_claims: tuple[RefusedClaim, ...] | None = None
     trace: StepTrace | None = None
+    kernels: StepKernels | None = None
 
 
 class SkipKind(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pamprof.statistics.conformal import conformal_quantile
 from pamprof.statistics.intervals import CONFIDENCE, half_width, median_interval
 from pamprof.statistics.log_estimate import LogEstimate
 from pamprof.statistics.processes import (
@@ -51,6 +52,7 @@ __all__ = [
     "WindowRatio",
     "chained_ratio_interval",
     "compare_processes",
+    "conformal_quantile",
     "half_width",
     "join_processes",
     "mean_estimates",

@@ -7,7 +7,13 @@ import pytest
 
 from pamprof.analysis import analyse
 from pamprof.analysis.comparison.comparisons import common_reference
-from pamprof.analysis.comparison.crossovers import STEADY_STEP, _locate, _Place, modelled_crossovers, steady_steps
+from pamprof.analysis.comparison.crossovers import (
+    STEADY_STEP,
+    CrossoverPlace,
+    locate_crossover,
+    modelled_crossovers,
+    steady_steps,
+)
 from pamprof.analysis.comparison.names import layer_facts_of
 from pamprof.analysis.comparison.results import Basis, Crossover, CrossoverQuantity
 from pamprof.records import Dtype, Interval, Phase, Point, Scope
@@ -26,9 +32,9 @@ def around(value: float, width: float = 0.01) -> Interval:
 def located(ratios, reference_seconds=None):
     """The crossover of ratios by length; the reference takes as long at all of them unless told otherwise."""
     seconds = reference_seconds or [1.0] * len(ratios)
-    return _locate(
+    return locate_crossover(
         [
-            _Place(length=length, ratio=value, reference_seconds=took)
+            CrossoverPlace(length=length, ratio=value, reference_seconds=took)
             for (length, value), took in zip(ratios, seconds, strict=True)
         ]
     )

@@ -304,3 +304,21 @@ def test_doubts_about_rates_stand_in_markdown_and_json(cost):
     (alert,) = found["alerts"]
     assert "the source names no date" in alert or "days ago" in alert or "no day" in alert
     assert markdown.count("> **") == 1
+
+
+def test_a_predicted_gpu_is_one_more_device_and_marked_as_modelled(tmp_path):
+    records = sweep_records()
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes(b"".join(map(encode, (*records.sessions, *records.runs))))
+    result = CliRunner().invoke(
+        app, ["cost", str(path), "--tokens-per-day", "1e9", "--price", "2", "--predict", "L40S", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    bills = {bill["arm"]: bill["device_name"] for bill in found["bills"]}
+    assert set(bills.values()) == {"NVIDIA H200", "NVIDIA L40S"}
+    assert {arm for arm, device in bills.items() if device == "NVIDIA L40S"} == {
+        f"{arm}, L40S modelled from H200" for arm, device in bills.items() if device == "NVIDIA H200"
+    }
+    on_l40s = [row["basis"] for row in found["front"] if bills[row["arm"]] == "NVIDIA L40S"]
+    assert set(on_l40s) == {"modelled"}

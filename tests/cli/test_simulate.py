@@ -196,3 +196,18 @@ def test_bad_input_is_one_sentence(arguments: tuple[str, ...], said: str) -> Non
     given = arguments if "--arrivals" in arguments else ("--arrivals", "poisson:12/s", *arguments)
     result = simulate(*given, files=("1b/pam.jsonl",))
     assert said in one_sentence(result, 1 if "none.csv" in given else 2)
+
+
+def test_a_predicted_gpu_is_one_more_device_and_marked_as_modelled() -> None:
+    few = ("--arrivals", "poisson:12/s", "--requests", "50")
+    result = simulate(*few, "--predict", "L40S,MI300X", "--json", files=("1b/llama.jsonl",))
+    assert result.exit_code == 0, result.output
+    assert "MI300X refused" in result.stderr
+    found = rows(json.loads(result.stdout))
+    assert list(found) == [ARMS[0], f"{ARMS[0]}, L40S modelled from H200"]
+    measured, carried = found.values()
+    assert carried["basis"] == "modelled"
+    assert measured["basis"] != "modelled"
+    assert carried["highest_requests_per_second"] < measured["highest_requests_per_second"]
+    refused = simulate(*few, "--predict", "MI300X", files=("1b/llama.jsonl",))
+    assert "AMD part" in one_sentence(refused, 1)

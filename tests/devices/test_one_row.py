@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pamprof.analysis import analyse
+from pamprof.analysis.prediction.gpu import gpu_named
 from pamprof.devices import catalogue
 from pamprof.devices.names import canonical_device, variants_of
 from pamprof.devices.peaks import device_peaks, peak_flops_per_second
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 ROW = (
     "X900-SXM,X900 SXM 200 GB,NVIDIA X900 200GB HBM9,X900 200GB,200,1,7,4000,2000,125,10000,"
-    r"X900,*:X900.*SXM; aws:^p9\.,a datasheet"
+    r"X900,*:X900.*SXM; aws:^p9\.,a datasheet,11.0,200,2000,8000,1000,a datasheet"
 )
 
 
@@ -50,6 +51,8 @@ def test_one_row_gives_a_gpu_its_peaks_its_names_its_machines_and_its_roofline()
     assert roof.peak_flops_per_second == 4000e12
     assert [bandwidth.bytes_per_second for bandwidth in roof.bandwidths] == [10000e9]
     assert roof.source == "a datasheet"
+    predicted = gpu_named("X900")
+    assert (predicted.vector_rate, predicted.device.tdp_watts) == (200 * 2e9, 1000)
 
 
 def test_without_the_row_the_gpu_is_unknown() -> None:

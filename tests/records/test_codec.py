@@ -1,11 +1,12 @@
 import json
+import zlib
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import RecordError
-from pamprof.records import Run, Session
+from pamprof.records import Execution, KernelClass, KernelUse, Run, Session, StepKernels
 from pamprof.records.codec import SCHEMA_VERSION, decode, encode
 from tests.synthetic import synthetic_records
 
@@ -18,6 +19,35 @@ def every_record():
 def test_every_record_survives_the_round_trip():
     for record in every_record():
         assert decode(encode(record)) == record
+
+
+def with_kernels(**changes):
+    use = KernelUse(
+        operator="aten::mm", kernel="gemm", kernel_class=KernelClass.MATRIX_PRODUCT, shapes=((2, 3), (3, 4)),
+        dtype="bfloat16", call_count=2, kernel_count=3, matrix_flop_count=96, elementwise_flop_count=0,
+        byte_count=None, seconds=1e-5,
+    )  # fmt: skip
+    kernels = StepKernels(uses=(replace(use, **changes),), execution=Execution.EAGER, busy_seconds=1e-5)
+    return replace(synthetic_records("cuda").runs[0], kernels=kernels)
+
+
+def test_kernels_survive_the_round_trip_and_older_runs_have_none():
+    assert decode(encode(with_kernels())) == with_kernels()
+    line = json.loads(encode(synthetic_records("cuda").runs[0]))
+    del line["record"]["kernels"]
+    line["crc32"] = f"{zlib.crc32(body := json.dumps(line['record']).encode()):08x}"
+    older = json.dumps({**line, "record": None}).encode().replace(b"null", body)
+    assert decode(older).kernels is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [({"seconds": 0.0}, "kernels.uses.seconds is 0"), ({"byte_count": -1}, "kernels.uses.byte_count is 0"),
+     ({"call_count": 0}, "kernels.uses.call_count is 0"), ({"seconds": 1e40}, "1e\\+40")],
+)  # fmt: skip
+def test_a_kernel_that_cannot_have_run_is_refused(changes, fault):
+    with pytest.raises(RecordError, match=fault):
+        decode(encode(with_kernels(**changes)))
 
 
 def test_a_changed_digit_is_refused_instead_of_read_as_another_number():

@@ -1,5 +1,6 @@
 import pytest
 
+from pamprof.statistics.conformal import conformal_quantile
 from pamprof.statistics.power_law import power_law
 from pamprof.statistics.proportions import clustered_proportion
 
@@ -41,3 +42,9 @@ def test_a_power_law_needs_places_seeds_and_something_above_zero():
     assert power_law([1.0, 2.0], [[1.0, 1.0]] * 2) is None
     assert power_law([1.0, 2.0, 3.0], [[1.0]] * 3) is None
     assert power_law([1.0, 2.0, 3.0], [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]) is None
+
+
+@pytest.mark.parametrize(("count", "expected"), [(8, None), (9, 9), (19, 18), (99, 90)])
+def test_the_conformal_score_has_the_rank_that_one_more_error_stays_within(count, expected):
+    # ceil(0.9 (n + 1)): 9 of 9, 18 of 19, 90 of 99; of 8 it would be the ninth.
+    assert conformal_quantile([float(each) for each in range(count, 0, -1)], 0.9) == expected

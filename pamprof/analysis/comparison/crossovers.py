@@ -36,7 +36,7 @@ _STEADY = 1.15  # most that the tokens of such steps differ by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class CrossoverPlace:
     """A context at which both were measured: subject over reference, and the reference's own step time."""
 
     length: int
@@ -70,7 +70,7 @@ def measured_crossovers(
                 for point, baseline in common.baselines.items()
                 if layers[baseline.workload.spec.layer].fixed_state is False
             }
-            places: list[_Place] = []
+            places: list[CrossoverPlace] = []
             for point, baseline in held.items():
                 best = fastest(
                     run
@@ -79,7 +79,7 @@ def measured_crossovers(
                 )
                 if best is not None:
                     places.append(
-                        _Place(
+                        CrossoverPlace(
                             length=point.sequence_length,
                             ratio=time_ratio(best, baseline).interval,
                             reference_seconds=own_seconds(baseline).median,
@@ -87,7 +87,7 @@ def measured_crossovers(
                     )
             if not places or (phase is not Phase.DECODE and len(held) < 2):
                 continue
-            limits, direction, reason = _locate(places)
+            limits, direction, reason = locate_crossover(places)
             found.append(
                 Crossover(
                     subject_layer=layer,
@@ -203,7 +203,7 @@ def _measured(runs_by_point: Mapping[Point, Sequence[Run]], layer: str) -> dict[
     }
 
 
-def _locate(places: Sequence[_Place]) -> tuple[Interval | None, Direction, str]:
+def locate_crossover(places: Sequence[CrossoverPlace]) -> tuple[Interval | None, Direction, str]:
     """Interval of the crossover, direction, and the sentence that says where it comes from."""
     ratios = [place.ratio for place in places]
     measured = ", ".join(
@@ -234,7 +234,7 @@ class _Fall(NamedTuple):
     affine_times: float
 
 
-def _falls(places: Sequence[_Place], end: Callable[[Interval], float]) -> list[_Fall]:
+def _falls(places: Sequence[CrossoverPlace], end: Callable[[Interval], float]) -> list[_Fall]:
     """Where one end of the ratios comes down through 1."""
     return [
         _fall((first, end(first.ratio)), (last, end(last.ratio)))
@@ -243,7 +243,7 @@ def _falls(places: Sequence[_Place], end: Callable[[Interval], float]) -> list[_
     ]
 
 
-def _fall(before: tuple[_Place, float], after: tuple[_Place, float]) -> _Fall:
+def _fall(before: tuple[CrossoverPlace, float], after: tuple[CrossoverPlace, float]) -> _Fall:
     (first, ratio_first), (last, ratio_last) = before, after
     excess, lack = ratio_first - 1, ratio_last - 1
     seconds, seconds_less = excess * first.reference_seconds, lack * last.reference_seconds

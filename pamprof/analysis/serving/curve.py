@@ -7,7 +7,7 @@ measured place. What does not fit the memory is infeasible and has no time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
@@ -28,6 +28,20 @@ LARGEST_MODEL_ERROR = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CarriedFrom:
+    """Where the times of a curve were measured, if not on its own device.
+
+    Attributes:
+        gpu: Canonical name.
+        low_ratio, high_ratio: Ends of the widest interval of its steps over their medians.
+    """
+
+    gpu: str
+    low_ratio: float
+    high_ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServingCurve:
     """One arm on one device.
 
@@ -45,6 +59,7 @@ class ServingCurve:
         limits: Context, largest batch that ran and smallest that cannot fit, where batches were raised to the end.
         memory: Bytes by batch and context.
         decode_model, prefill_model: Rooflines; None where too little was measured to calibrate one.
+        carried: Set where its times were measured on another GPU and carried to this one: all of it is then modelled.
     """
 
     title: str
@@ -60,6 +75,7 @@ class ServingCurve:
     memory: ServingMemory
     decode_model: DecodeRoofline | None
     prefill_model: PrefillRoofline | None
+    carried: CarriedFrom | None = None
     _decoded: dict[tuple[int, int], Estimate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -77,7 +93,7 @@ class ServingCurve:
         """
         place = batch_size, context
         if place not in self._decoded:
-            self._decoded[place] = self._decode_seconds(batch_size, context)
+            self._decoded[place] = self._as_carried(self._decode_seconds(batch_size, context))
         return self._decoded[place]
 
     def _decode_seconds(self, batch_size: int, context: int) -> Estimate:
@@ -101,6 +117,9 @@ class ServingCurve:
         Raises:
             UnsupportedError: Beyond the measured prompts without a model that can be believed.
         """
+        return self._as_carried(self._prefill_seconds(prompt_length))
+
+    def _prefill_seconds(self, prompt_length: int) -> Estimate:
         found, affine = (
             None if self.prompts is None else self.prompts.at(prompt_length, affine=affine) for affine in (False, True)
         )
@@ -137,6 +156,16 @@ class ServingCurve:
             basis=Basis.INTERPOLATED if inside else Basis.MODELLED,
             error=self.limit_error,
         )
+
+    def _as_carried(self, found: Estimate) -> Estimate:
+        """``found`` of a carried curve: modelled, and beyond its steps with the widest interval of them."""
+        if self.carried is None:
+            return found
+        interval = found.interval
+        if found.basis is Basis.MODELLED and interval is not None:
+            low, high = interval.low * self.carried.low_ratio, interval.high * self.carried.high_ratio
+            interval = replace(interval, low=low, high=high)
+        return replace(found, basis=Basis.MODELLED, interval=interval, error=None)  # the error of the carrying is in it
 
     def _inside(self, batch_size: int, context: int, *, affine: bool) -> Interval | None:
         """A step inside the measured hull; None outside."""

@@ -36,6 +36,10 @@ _CUDA_PUBLISHED_FACTOR = {True: 2.5, False: 14.0}  # of the time, replayed or co
 _CUDA_LEAST_STEP_SECONDS = {Phase.TRAIN: 8e-3, Phase.PREFILL: 3e-3, Phase.DECODE: 6e-4}
 _CUDA_LEAST_EAGER_SECONDS = {Phase.TRAIN: 8e-2, Phase.PREFILL: 3e-2, Phase.DECODE: 2e-2}
 
+# One step operator by operator, watched, and what reading its profile takes.
+_PROFILED_STEPS = 2
+_PROFILED_SECONDS = {"cuda": 0.3, "cpu": 0.1}
+
 _REFUSAL_SECONDS = 0.05  # kernels need a GPU
 
 _CPU_FIXED_SECONDS = 0.35
@@ -83,6 +87,8 @@ def expected_seconds(
     else:
         sampling = _windows_seconds(settings.windows, capped=cuda and workload.phase is not Phase.DECODE)
     window = max(settings.monitor_seconds, step) if settings.monitor_seconds else 0.0
+    if settings.kernels:
+        fixed += _PROFILED_STEPS * step + _PROFILED_SECONDS[device_kind]
     return fixed + _STEPS_BESIDE_SAMPLES * step + sampling + window
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
@@ -165,7 +165,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
             workload,
             definitions[workload.spec.layer],
             kind=facts[workload.spec.layer].kind_of(workload.implementation),
-            settings=replace(settings, monitor_seconds=windows.get(workload.key, crossover_window)),
+            settings=settings.with_window(windows.get(workload.key, crossover_window)),
             device_kind=device_kind,
             compiled_ahead=compiled_ahead,
             checked_before=worth > Worth.BEST and not fresh_workers,

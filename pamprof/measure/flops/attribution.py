@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch.autograd.graph import Node
     from torch.utils.hooks import RemovableHandle
 
+    from pamprof.measure.flops.operator_call import OperatorCall
     from pamprof.workloads.kernel_flops import OperatorWork
 
 _NOTHING = FlopSum()
@@ -92,8 +93,9 @@ class Attribution:
         for hook in self._hooks:
             hook.remove()
 
-    def observe(self, name: str, work: OperatorWork | None) -> None:
+    def observe(self, name: str, work: OperatorWork | None, call: OperatorCall | None) -> None:
         """Add the work of one operator, which has just run in this thread."""
+        del call
         thread = self._threads[threading.get_ident()]
         node = torch._C._current_autograd_node()
         path = self._path(thread, node)

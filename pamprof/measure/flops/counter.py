@@ -16,7 +16,8 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import Counter
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,19 +35,24 @@ from pamprof.records import FlopCount, OperatorCount
 from pamprof.workloads.kernel_flops import OperatorWork, kernel_formula, register_kernel_flops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import FrameType
 
     from torch._ops import HigherOrderOperator, OpOverload
 
-__all__ = ["count_flops", "counting", "register_kernel_flops", "work_of"]
+__all__ = ["Observe", "count_flops", "counting", "register_kernel_flops", "work_of"]
+
+# Told the name and the work of every operator as it is counted, None as work where it has no formula; and the call,
+# None of a higher-order operator.
+Observe = Callable[[str, OperatorWork | None, OperatorCall | None], None]
 
 
 def count_flops(
     step: Callable[[], object],
     *,
     closed_form_matrix_flop_count: int | None = None,
-    observe: Callable[[str, OperatorWork | None], None] | None = None,
+    observe: Observe | None = None,
 ) -> FlopCount:
     """Run ``step`` once and count what it did.
 
@@ -56,7 +62,7 @@ def count_flops(
     Args:
         step: One step: forward, forward and backward, or one decoded token; its tensors may be on any device.
         closed_form_matrix_flop_count: The layer's own formula, passed through to stand beside the count.
-        observe: Told the name and the work of every operator as it is counted; None as work where it has no formula.
+        observe: Told of every operator as it is counted.
     """
     with counting(observe) as counted:
         step()
@@ -65,9 +71,14 @@ def count_flops(
 
 @contextmanager
 def counting(
-    observe: Callable[[str, OperatorWork | None], None] | None = None,
+    observe: Observe | None = None,
+    *,
+    around: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Iterator[Callable[[int | None], FlopCount]]:
-    """Count what runs until the context ends; then what is yielded gives the count, with a closed form beside it."""
+    """Count what runs until the context ends; then what is yielded gives the count, with a closed form beside it.
+
+    Each operator runs inside ``around()``.
+    """
     counter = _Counter(observe)
 
     def counted(closed_form_matrix_flop_count: int | None) -> FlopCount:
@@ -88,7 +99,7 @@ def counting(
         )
 
     eager = torch.compiler.set_stance("force_eager")
-    with warnings.catch_warnings(), eager, SeparateAttention(), OpenedAttention(), observed(counter):
+    with warnings.catch_warnings(), eager, SeparateAttention(), OpenedAttention(), observed(counter, around=around):
         warnings.filterwarnings("ignore", "flex_attention called without torch.compile")  # which counting leaves out
         yield counted
 
@@ -128,7 +139,7 @@ def _torch_work(call: OperatorCall, torch_formulas: Mapping[object, Callable[...
 class _Counter:
     """Adds up the work of every operator that it is told of."""
 
-    def __init__(self, observe: Callable[[str, OperatorWork | None], None] | None) -> None:
+    def __init__(self, observe: Observe | None) -> None:
         self._observe = observe
         self.matrix_flop_count = 0
         self.matrix_dense_flop_count = 0
@@ -145,7 +156,7 @@ class _Counter:
         """Add the work of ``operator``."""
         self.operator_count += 1
         call = OperatorCall(operator=operator, positional=args, keywords=keywords, output=output)
-        self._add(operator_name(operator), work_of(call, self._torch_formulas))
+        self._add(operator_name(operator), work_of(call, self._torch_formulas), call)
 
     def ran_whole(
         self, operator: HigherOrderOperator, args: Sequence[object], keywords: Mapping[str, object], output: object
@@ -159,11 +170,11 @@ class _Counter:
             formula = self._torch_formulas.get(_kernel_of(operator, keywords))
             flops = None if formula is None else formula(*args, **keywords, out_val=output)
             work = None if flops is None else OperatorWork(matrix_flop_count=flops, matrix_dense_flop_count=flops)
-        self._add(f"higher_order::{name}", work)
+        self._add(f"higher_order::{name}", work, None)
 
-    def _add(self, name: str, work: OperatorWork | None) -> None:
+    def _add(self, name: str, work: OperatorWork | None, call: OperatorCall | None) -> None:
         if self._observe is not None:
-            self._observe(name, work)
+            self._observe(name, work, call)
         if work is None:
             self.uncounted[name] += 1
             return

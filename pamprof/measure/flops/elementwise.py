@@ -29,7 +29,7 @@ def elementwise_flops(call: OperatorCall) -> int | None:
     base = base_name(call.operator)
     if base is None:
         return None
-    if base in FREE or _is_view(call.operator):
+    if base in FREE or is_view(call.operator):
         return 0
     for formula in (_source_flops, _input_flops, _fourier_flops, _optimizer_flops, _pointwise_flops):
         flops = formula(base, call)
@@ -45,8 +45,15 @@ def base_name(operator: OpOverload) -> str | None:
     return (name.removesuffix("_") or name) if namespace == "aten" else None
 
 
+def is_reduction(name: str) -> bool:
+    """Whether the operator of that name passes over rows, or over all elements, and adds up or compares them."""
+    base = name.removeprefix("aten::").removesuffix("_")
+    listed = base in INPUT_WEIGHTS or base in ("_foreach_norm", "nll_loss_forward", "nll_loss_backward")
+    return listed or base.startswith("_fft_")
+
+
 @cache
-def _is_view(operator: OpOverload) -> bool:
+def is_view(operator: OpOverload) -> bool:
     """Whether it changes how memory is looked at: a view, a view in place, or the copy of a view."""
     if operator.is_view or torch.Tag.inplace_view in operator.tags:
         return True

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity
 
-from pamprof.measure.machine.kernel_profile import KernelProfile, kernels_of, short_name
+from pamprof.measure.machine.kernels.profile import KernelProfile, kernels_of, profiling, short_name
 from pamprof.records import StepTrace
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def trace_step(
         What ran on the device, None without one; and the file.
     """
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
-    with profile(activities=activities, record_shapes=True, acc_events=True) as profiler:
+    with profiling(*activities, record_shapes=True) as profiler:
         step()
         if on_cuda:
             torch.cuda.synchronize()

@@ -20,7 +20,8 @@ from pamprof.hardware.nvml.lookup import open_nvml
 from pamprof.hardware.probe import unknown
 from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.machine.ceilings import measure_ceilings
-from pamprof.measure.machine.kernel_profile import KernelProfile, profile_kernels
+from pamprof.measure.machine.kernels.profile import KernelProfile, profile_kernels
+from pamprof.measure.machine.kernels.step import profile_compiled, profile_operators
 from pamprof.measure.machine.monitor import monitor, probes_for
 from pamprof.measure.machine.sensors import NvmlSensors
 from pamprof.measure.machine.step_trace import trace_file, trace_step
@@ -61,6 +62,7 @@ from pamprof.records import (
     Phase,
     RefusedClaim,
     Run,
+    StepKernels,
     StepTrace,
     Timing,
     Unknown,
@@ -91,6 +93,8 @@ _COMPILED = (Execution.COMPILED, Execution.COMPILED_GRAPH)
 _FOLLOWED = tuple(f"memory.{name}" for name in ("peak_bytes", "short_lived_bytes", "saved_activation_bytes"))
 
 _NO_WINDOWS = "single steps or short runs of them were sampled, not windows of back-to-back steps"
+_NOT_PROFILED = "a quick comparison records the kernels of the best arms and the reference; raise --effort"
+_NO_KERNELS_IN_SWEEP = "a sweep records no kernels; pamprof compare does"
 _NOT_WATCHED = "a sweep watches the energy of one sequence and of the batch that ends each context alone"
 
 
@@ -194,6 +198,7 @@ class ArmRunner:
             recompilations, breaks = (now - before for now, before in zip(compiler_counts(), compiled, strict=True))
             watched = watch is None or watch(pairs)
             kernels, trace, trace_unknowns = self._profile(ready, watched=watched)
+            used = self._step_kernels(ready, in_sweep=watch is not None, is_reference=reference is None)
             timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
             timing = replace(
                 timing,
@@ -230,7 +235,14 @@ class ArmRunner:
             flops=flops,
             memory=memory,
             monitor=window,
-            unknowns=(*self._environment_unknowns, *unknowns, *timing_unknowns, *window_unknowns, *trace_unknowns),
+            unknowns=(
+                *self._environment_unknowns,
+                *unknowns,
+                *timing_unknowns,
+                *window_unknowns,
+                *trace_unknowns,
+                *([Unknown(field="kernels", reason=used)] if isinstance(used, str) else []),
+            ),
             notes=(*_notes(self.device.kind), *step.notes),
             kernel_shares=kernel_shares(kernels),
             logits_width=logits_width(step.module),
@@ -241,6 +253,7 @@ class ArmRunner:
             graph_breaks=graph_breaks,
             refused_claims=tuple(claim for claim in claims if claim is not None),
             trace=trace,
+            kernels=None if isinstance(used, str) else used,
         )
         return run, ready
 
@@ -437,13 +450,43 @@ class ArmRunner:
     def _kernels(self, arm: ReadyArm) -> KernelProfile | str:
         if self.device.kind != "cuda":
             return "a CPU runs its operators itself and has no kernels"
-        longest = self._settings.longest_profiled_step_seconds
-        if longest is not None and arm.step_seconds > longest:
-            return f"with this effort no step of more than {seconds(longest)} is profiled; raise --effort"
+        if too_long := self._too_long(arm):
+            return too_long
         try:
             return profile_kernels(arm.step.run)
         except Exception as exc:  # noqa: BLE001 - the times are taken
             return f"the profiled step failed: {fault_sentence(arm.step.workload.spec.layer, exc)}"
+
+    def _too_long(self, arm: ReadyArm) -> str | None:
+        longest = self._settings.longest_profiled_step_seconds
+        if longest is None or arm.step_seconds <= longest:
+            return None
+        return f"with this effort no step of more than {seconds(longest)} is profiled; raise --effort"
+
+    def _step_kernels(self, arm: ReadyArm, *, in_sweep: bool, is_reference: bool) -> StepKernels | str:
+        """The kernels of one step as data; the reason where there are none."""
+        step, deadline = arm.step, self._request.deadline_seconds
+        compiled, cuda = step.workload.execution in _COMPILED, self.device.kind == "cuda"
+        reasons = {
+            _NO_KERNELS_IN_SWEEP: in_sweep,
+            _NOT_PROFILED: not (self._settings.kernels or is_reference),
+            self._too_long(arm): self._too_long(arm) is not None,
+            "the time budget had ended": deadline is not None and perf_counter() > deadline,
+            "the profiler does not see the kernels that torch.compile makes for a CPU": compiled and not cuda,
+        }
+        reason = next((reason for reason, holds in reasons.items() if holds), None)
+        if reason is not None:
+            return reason
+        step.reset()
+        try:
+            if compiled:
+                return profile_compiled(step.eager)
+            return profile_operators(step.eager, on_cuda=cuda)
+        except Exception as exc:  # noqa: BLE001 - the times are taken
+            return f"the profiled step failed: {fault_sentence(step.workload.spec.layer, exc)}"
+        finally:
+            if step.optimizer is not None and step.run is not step.eager:
+                step.optimizer.zero_grad(set_to_none=True)  # a replay has gradients of its own
 
     def _timing(
         self, step: PreparedStep, pairs: PairedSamples, kernels: KernelProfile | str, warm_up_steps: int

@@ -286,7 +286,7 @@ class PacedRunner(SessionRunner):
 
     def _settings_of(self, workloads: tuple[Workload, ...]) -> Settings:
         window = self._monitor_seconds.get(workloads[-1].key, self._settings.monitor_seconds)
-        return replace(self._settings, monitor_seconds=window)
+        return self._settings.with_window(window)
 
     def _patience_seconds(self) -> float:
         least, most = self._pace.patience, super()._patience_seconds()

@@ -54,6 +54,7 @@ class Settings:
         seed: Of weights and inputs.
         longest_warm_up_seconds: After which a step is taken for warm.
         longest_profiled_step_seconds: A longer step is not profiled kernel by kernel; None for no limit.
+        kernels: Whether the kernels of one step are recorded; those of a session's reference are in any case.
         trace: Whether a Chrome trace of one step is written for each arm and phase.
         windows: Lengths where windows of back-to-back steps are sampled; None for samples until the interval is narrow.
     """
@@ -69,6 +70,7 @@ class Settings:
     seed: int = 0
     longest_warm_up_seconds: float = 3.0
     longest_profiled_step_seconds: float | None = None
+    kernels: bool = True
     trace: bool = False
     windows: WindowSettings | None = None
 
@@ -89,6 +91,12 @@ class Settings:
             raise UsageError(
                 f"samples must satisfy 2 <= minimum <= maximum, not {self.minimum_samples} and {self.maximum_samples}"
             )
+
+    def with_window(self, monitor_seconds: float) -> Settings:
+        """These rules with another monitored window; where it is shorter no kernels are recorded."""
+        return replace(
+            self, monitor_seconds=monitor_seconds, kernels=self.kernels and monitor_seconds >= self.monitor_seconds
+        )
 
     def changed(self, changes: Mapping[str, int | float | bool]) -> Settings:
         """These rules with ``changes``, by field."""

@@ -14,7 +14,7 @@ from pamprof.workloads.registry import definition
 if TYPE_CHECKING:
     import torch
 
-    from pamprof.measure.machine.kernel_profile import KernelProfile
+    from pamprof.measure.machine.kernels.profile import KernelProfile
     from pamprof.records import Workload
 
 

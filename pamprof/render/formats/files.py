@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_files(folder: Path, contents: Iterable[tuple[str, bytes]]) -> tuple[Path, ...]:
+def write_files(
+    folder: Path, contents: Iterable[tuple[str, bytes]], *, option: str = "--output-dir"
+) -> tuple[Path, ...]:
     """Write (name, bytes) into ``folder``, made if missing; the paths in the same order.
+
+    ``option`` is what chooses the folder.
 
     Raises:
         OutputError: The folder cannot be made or a file in it not written.
@@ -23,7 +27,7 @@ def write_files(folder: Path, contents: Iterable[tuple[str, bytes]]) -> tuple[Pa
         return tuple(_replace(folder / name, content) for name, content in contents)
     except OSError as exc:
         raise OutputError(
-            f"cannot write {exc.filename or folder}: {exc.strerror}; choose another folder with --output-dir"
+            f"cannot write {exc.filename or folder}: {exc.strerror}; choose another folder with {option}"
         ) from exc
 
 

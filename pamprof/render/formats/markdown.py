@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pamprof.render.formats.markdown_table import escape, markdown_row
+from pamprof.render.formats.markdown_table import escape, markdown_row, render_table_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +59,8 @@ def render_markdown(view: ReportView) -> str:
     if view.skipped:
         lines += ["## Planned, but without a number", ""]
         lines += [*(f"- {escape(s.what)}: {escape(s.kind)}. {escape(s.reason)}" for s in view.skipped), ""]
+    if view.kernel_table is not None:
+        lines += [render_table_markdown(view.kernel_table).rstrip("\n"), ""]
     if view.traces:
         lines += ["## Traces of single steps", ""]
         for trace in view.traces:

@@ -11,6 +11,7 @@ from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.csv import measurements_csv
 from pamprof.render.formats.files import write_files
 from pamprof.render.formats.html import render_html
+from pamprof.render.formats.kernels import KERNELS_FILE, kernels_csv
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.training import TRAINING_FILE, training_csv
 from pamprof.render.plots.picture import draw_png
@@ -52,7 +53,7 @@ def write_report(
     """Write ``report.html``, one PNG a picture, ``summary.md`` and ``measurements.csv`` into ``output_dir``.
 
     Serving sweeps among the records become the section on serving; profiled training loops a section, and
-    ``training.csv``; everything else is made of the other sessions.
+    ``training.csv``; everything else is made of the other sessions. Records with kernels add ``kernels.csv``.
     Equal records and prices give equal bytes. A file is replaced as a whole, so a failure leaves the old one.
 
     Args:
@@ -74,6 +75,8 @@ def write_report(
     contents.append(("summary.md", render_markdown(view).encode()))
     table = measurements_csv(comparison, analysis, quote=quote, quote_unknown_reason=quote_unknown_reason)
     contents.append(("measurements.csv", table.encode()))
+    if any(run.kernels for run in comparison.runs):
+        contents.append((KERNELS_FILE, kernels_csv(comparison.runs, analysis.roofs).encode()))
     if records.profiles:
         contents.append((TRAINING_FILE, training_csv(records.profiles).encode()))
     paths = write_files(output_dir, contents)

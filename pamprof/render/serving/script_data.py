@@ -89,6 +89,7 @@ def curve_data(curve: ServingCurve, *, is_subject: bool) -> dict[str, Json]:
         ],
         "prompts": None if curve.prompts is None else _points(curve.prompts),
         "prompt_error": None if curve.prompts is None else largest_left_out_error((curve.prompts,)),
+        "carried": None if curve.carried is None else [curve.carried.low_ratio, curve.carried.high_ratio],
         "limits": [list(limit) for limit in curve.limits],
         "limit_error": curve.limit_error,
         "memory": _memory(curve.memory),

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from pamprof.measure.any_layer.inspection import LocalInspector
+from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.request import COMPARISON, CompareRequest, _coarse_keys
 from pamprof.measure.session.settings import Settings
-from pamprof.records import Effort, Energy, Execution, Monitor, Phase, Scope, SkipKind
+from pamprof.records import Effort, Energy, Execution, ImplementationKind, Monitor, Phase, Scope, SkipKind
 from pamprof.records.store import RecordFile
 from pamprof.workloads import registry
+from pamprof.workloads.registry import definition
 from tests.synthetic import synthetic_run, synthetic_session, synthetic_skip
 
 REQUEST = CompareRequest(
@@ -147,3 +149,19 @@ def test_a_twin_whose_other_is_not_compared_says_so(monkeypatch, others, said):
     remark = "mine declares itself the twin of pam, which is not compared; name it, too"
     assert (remark in found.remarks) is said
     assert [arm.definition.name for arm in found.arms] == ["transformer", "mine", *others]
+
+
+def test_the_plan_includes_the_profiled_step_of_the_arms_whose_kernels_are_recorded():
+    settings = Settings(monitor_seconds=0.3)
+
+    def expected(settings):
+        workload = plan().groups[0][0]
+        layer = definition(workload.spec.layer)
+        return expected_seconds(
+            workload, layer, kind=ImplementationKind.PLAIN, settings=settings, device_kind="cpu",
+            compiled_ahead=False, checked_before=True,
+        )  # fmt: skip
+
+    more = expected(settings) - expected(replace(settings, kernels=False))
+    assert 0.1 < more < 0.05 * 30  # of the 30 seconds of a quick comparison
+    assert expected(settings) - expected(settings.with_window(0.1)) == pytest.approx(more + 0.2)

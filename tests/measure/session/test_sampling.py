@@ -2,7 +2,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pamprof.measure.machine.kernel_profile import union_length
+from pamprof.measure.machine.kernels.profile import union_length
 from pamprof.measure.session import sampling
 from pamprof.measure.session.sampling import Samples, sample_pairs, take_sample, warm_up
 from pamprof.measure.session.settings import Settings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pamprof.analysis.serving.curve import CarriedFrom
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.analysis.serving.operating_point import OperatingPoint, Refusal
 from pamprof.pricing.rates.hourly_rates import Owned, owned_rate
@@ -217,10 +218,13 @@ def alike(ours, theirs, where=""):
         assert theirs == pytest.approx(ours, rel=1e-9, abs=1e-9 if "saved" in where or "swing" in where else 0), where
 
 
-@pytest.fixture(scope="module", params=["sweep", "few places"])
+@pytest.fixture(scope="module", params=["sweep", "few places", "carried"])
 def both(request, pages, tmp_path_factory):
     records = thin_records()
-    found = curves() if request.param == "sweep" else serving_curves(records.runs, records.skips)
+    found = serving_curves(records.runs, records.skips) if request.param == "few places" else curves()
+    if request.param == "carried":
+        source = CarriedFrom(gpu="H100-SXM", low_ratio=0.6, high_ratio=1.7)
+        found = tuple(replace(curve, measured_lines=(), limits=(), carried=source) for curve in found)
     found = tuple(sorted(found, key=lambda curve: curve.runs[0].parameter_count))
     answers = {name: in_browser(page, found, tmp_path_factory.mktemp("browser")) for name, page in pages.items()}
     assert answers["report.html"] == answers["cost.html"]

@@ -93,7 +93,18 @@ const costCurves = (() => {
     value: found[1], interval: holding(found, affine), basis: INTERPOLATED, error, affine,
   });
 
-  function decodeSeconds(curve, batch, context) {
+  // Of a curve that was carried from another GPU: modelled, and beyond its steps as wide as the widest.
+  function asCarried(curve, found) {
+    if (curve.carried === null) { return found; }
+    const [low, high] = curve.carried, [least, middle, most, confidence] = found.interval;
+    const interval = found.basis === MODELLED ? [least * low, middle, most * high, confidence] : found.interval;
+    return { ...found, interval, basis: MODELLED, error: null };
+  }
+
+  const decodeSeconds = (curve, batch, context) => asCarried(curve, decodeOf(curve, batch, context));
+  const prefillSeconds = (curve, prompt) => asCarried(curve, prefillOf(curve, prompt));
+
+  function decodeOf(curve, batch, context) {
     const [first, last] = curve.context_range;
     const [found, affine] = [false, true].map((way) => curve.one_line && first <= context && context <= last
       ? lineAt(curve.decode_lines[0].points, batch, way) : interpolate(curve.decode_lines, batch, context, way));
@@ -114,7 +125,7 @@ const costCurves = (() => {
     return modelled(value, model.fit, w.fill("PLACE_OF_ARM", { place, arm: curve.title }));
   }
 
-  function prefillSeconds(curve, prompt) {
+  function prefillOf(curve, prompt) {
     const [found, affine] = [false, true].map((way) => curve.prompts && lineAt(curve.prompts, prompt, way));
     if (found !== null) {
       const measured = curve.prompts.some((point) => point[0] === prompt);

@@ -1,0 +1,1 @@
+"""Step times on a GPU that was not measured, from records of one that was: each with interval and basis."""

@@ -1,0 +1,1 @@
+"""What a device does with single kernels: the file of ``pamprof calibrate``."""
