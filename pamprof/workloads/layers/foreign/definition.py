@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pamprof.errors import PamprofError, SpecError, UnsupportedError
-from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
+from pamprof.records import Dtype, ImplementationKind, LayerRole, LayerSpec, Phase, Scope
 from pamprof.workloads.base import ClosedForm, KernelNotes, SequenceModel
 from pamprof.workloads.checkpoints.weights import load_exactly, weights_of
 from pamprof.workloads.layers.common.definition import BaseDefinition
@@ -69,6 +69,7 @@ class BlockFacts:
         states: Of its state or cache, by dtype; none where it does not decode.
         no_decode_reason: Why it does not; None where it does.
         vocabulary_size: Of a whole model whose factory does not take one; None for all others.
+        has_kernels: Whether it runs kernels written by hand, as the attribute of its class says.
     """
 
     parameter_count: int
@@ -78,6 +79,7 @@ class BlockFacts:
     states: tuple[StateSize, ...] = ()
     no_decode_reason: str | None = None
     vocabulary_size: int | None = None
+    has_kernels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ class ForeignDefinition(BaseDefinition):
         self._facts: dict[tuple[int, ...], BlockFacts | PamprofError] = {}
         self.twin_of: str | None = None
         self.widths: tuple[int, ...] | None = None  # those that a match may choose from; None: any
+        self.implementation_kinds: dict[str, ImplementationKind] = {}
         self._noted: Callable[[], KernelNotes] | None = None
         self._is_asked = False
 
@@ -238,6 +241,8 @@ class ForeignDefinition(BaseDefinition):
             else:
                 self.complex_valued, self.phases = found.complex_valued, found.phases
                 self.no_decode_reason, self.carrier = found.no_decode_reason, found.carrier
+                if found.has_kernels:
+                    self.implementation_kinds = dict.fromkeys(self.implementations, ImplementationKind.KERNELS)
                 self.fixed_state = bool(found.states) and not any(state.bytes_per_token for state in found.states)
             self._facts[key] = found
         if isinstance(found, PamprofError):

@@ -226,7 +226,9 @@ def mla(width: int) -> Peer:
         v_head_dim=128,
         layer_idx=0,
     )
-    return Peer(made, None, _TUNING_SECONDS)
+    peer = Peer(made, None, _TUNING_SECONDS)
+    peer.has_kernels = False
+    return peer
 
 
 @layer("mlstm", oracle=_in_plain_torch)

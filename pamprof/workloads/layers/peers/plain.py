@@ -100,7 +100,7 @@ def recurrence(
 
 def shape_of(like: Tensor, *inputs: Tensor) -> Tensor:
     """A tensor of the shape of ``like`` that depends on all of them, with a gradient for each; without values."""
-    output: Tensor = _Shape.apply(like, *inputs)
+    output: Tensor = _Shape.apply(like, *inputs)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -113,7 +113,7 @@ class _Shape(torch.autograd.Function):
         return torch.empty_like(inputs[0])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         del gradient
         return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors)
 

@@ -75,7 +75,7 @@ class RecurrenceWork:
 
 def told(output: Tensor, work: OperatorWork) -> Tensor:
     """``output`` [B, T, D] of kernels that did ``work``; whoever counts operators learns of it, and of the backward."""
-    told_output: Tensor = _Told.apply(output, work)
+    told_output: Tensor = _Told.apply(output, work)  # type: ignore[no-untyped-call]
     return told_output
 
 
@@ -89,7 +89,7 @@ class _Told(torch.autograd.Function):
         return output.view_as(output)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         _tell(gradient, ctx.work, 2)
         return gradient, None
 
