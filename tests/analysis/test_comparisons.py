@@ -153,7 +153,9 @@ def test_a_layer_of_another_environment_joins_with_its_ratio_to_the_same_referen
     comparison = next(c for c in point.comparisons if c.subject.spec.layer == "rival")
     assert comparison.time_ratio.median == pytest.approx(0.3 / 0.1, rel=1e-6)  # 0.1 s there, not the 0.085 s here
     joined, two, one = analysis.problems
-    assert joined.startswith("rival was measured on NVIDIA H200 with torch 2.10.0, driver 570.1 alone: ratios are to the")
+    assert joined.startswith(
+        "rival was measured on NVIDIA H200 with torch 2.10.0, driver 570.1 alone: ratios are to the"
+    )
     assert two.startswith("2 runs measured on NVIDIA H200 with torch 2.10.0")
     assert one.startswith("1 run measured on NVIDIA H200 with torch 2.9.0")
 
