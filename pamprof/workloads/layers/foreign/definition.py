@@ -366,6 +366,8 @@ class ForeignDefinition(BaseDefinition):
         if device.type not in (needed, "meta"):
             raise UnsupportedError(f"layer {self.name}: its kernels run on {needed}, and this device is {device.type}")
         self._noted = getattr(type(given), "kernel_notes", None)
+        if self._noted is not None:
+            self._noted()  # what an earlier workload ran and, since it failed, never told
         if not isinstance(model, GivenLanguageModel):
             for name, part in _carried(model):
                 initialise_part(name, part, depth=spec.depth, seed=seed)
