@@ -33,7 +33,7 @@ BUILT_IN_LAYERS = {
 }
 
 # Layers of other libraries, which the extra ``peers`` installs; factories, as those of anybody else.
-_PEERS = ("gla", "retnet", "delta_net", "gated_deltanet", "kda", "rwkv7", "mla", "mlstm", "mamba2")
+_PEERS = ("gla", "simple_gla", "retnet", "delta_net", "gated_deltanet", "kda", "rwkv7", "mla", "mlstm", "mamba2")
 PEER_LAYERS = {name: f"pamprof.workloads.layers.peers.factories:{name}" for name in _PEERS}
 
 _REQUIRED = (

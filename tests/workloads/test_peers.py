@@ -18,7 +18,17 @@ from pamprof.workloads.layers.peers.work import RecurrenceWork, told
 from pamprof.workloads.registry import PEER_LAYERS, definition
 
 CPU = torch.device("cpu")
-INSTALLED = ("gla", "retnet", "delta_net", "gated_deltanet", "kda", "rwkv7", "mla", "mlstm")  # by the extra ``peers``
+INSTALLED = (
+    "gla",
+    "simple_gla",
+    "retnet",
+    "delta_net",
+    "gated_deltanet",
+    "kda",
+    "rwkv7",
+    "mla",
+    "mlstm",
+)  # by the extra ``peers``
 DECODING = tuple(name for name in INSTALLED if name != "mla")
 
 
@@ -223,6 +233,7 @@ def test_the_librarys_layer_is_planned_without_a_gpu(libraries, name):
     ("name", "matrix", "convolved"),
     [  # of one sequence in one block at the tiny width: one head of each
         ("gla", 128 * 256, 0),
+        ("simple_gla", 128 * 128, 3 * 128 * 4),
         ("retnet", 128 * 256, 0),
         ("delta_net", 128 * 128, 3 * 128 * 4),
         ("gated_deltanet", 128 * 256, (128 + 128 + 256) * 4),

@@ -6,6 +6,7 @@ many of them as the width has room for. Everything else is the library's default
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +38,14 @@ def _flash_linear_attention(
     chunk_size: int = 64,
     **arguments: Any,
 ) -> Peer:
-    """The class ``name`` of ``fla.layers``, as the first layer of a model."""
+    """The class ``name`` in a file of ``fla.layers``, as the first layer of a model."""
     _require("fla", "flash-linear-attention")
-    import fla.layers
     from fla.modules import ShortConvolution
 
     from pamprof.workloads.layers.peers.module import RecurrentPeer
 
-    made = getattr(fla.layers, name)(hidden_size=width, layer_idx=0, **arguments)
+    file, _, kind = name.partition(".")
+    made = getattr(import_module(f"fla.layers.{file}"), kind)(hidden_size=width, layer_idx=0, **arguments)
     convolutions = [part for part in made.modules() if isinstance(part, ShortConvolution)]
     work = RecurrenceWork(
         rule=rule,
@@ -71,7 +72,7 @@ def gla(width: int, *, tuning_seconds: float = _TUNING_SECONDS) -> Peer:
     """Gated Linear Attention (arXiv 2312.06635): heads of 128 keys and 256 values, as its 340M model."""
     heads = _heads(width, 256)
     return _flash_linear_attention(
-        "GatedLinearAttention",
+        "gla.GatedLinearAttention",
         width,
         rule="linear",
         heads=heads,
@@ -84,12 +85,30 @@ def gla(width: int, *, tuning_seconds: float = _TUNING_SECONDS) -> Peer:
     )
 
 
+@layer("simple_gla", oracle=_in_plain_torch)
+def simple_gla(width: int, *, tuning_seconds: float = _TUNING_SECONDS) -> Peer:
+    """GLA with one decay a head, behind short convolutions: heads of 128 keys and values."""
+    heads = _heads(width, 128)
+    return _flash_linear_attention(
+        "simple_gla.SimpleGatedLinearAttention",
+        width,
+        rule="linear",
+        heads=heads,
+        key_dim=128,
+        value_dim=128,
+        tuning_seconds=tuning_seconds,
+        num_heads=heads,
+        expand_k=heads * 128 / width,
+        expand_v=heads * 128 / width,
+    )
+
+
 @layer("retnet", oracle=_in_plain_torch)
 def retnet(width: int, *, tuning_seconds: float = _TUNING_SECONDS) -> Peer:
     """Multi-scale retention of RetNet (arXiv 2307.08621): heads of 128 keys and 256 values."""
     heads = _heads(width, 128)
     return _flash_linear_attention(
-        "MultiScaleRetention",
+        "multiscale_retention.MultiScaleRetention",
         width,
         rule="linear",
         heads=heads,
@@ -107,7 +126,7 @@ def delta_net(width: int, *, tuning_seconds: float = _TUNING_SECONDS) -> Peer:
     """DeltaNet (arXiv 2406.06484): heads of 128 keys and values."""
     heads = _heads(width, 128)
     return _flash_linear_attention(
-        "DeltaNet",
+        "delta_net.DeltaNet",
         width,
         rule="delta",
         heads=heads,
@@ -125,7 +144,7 @@ def gated_deltanet(width: int, *, tuning_seconds: float = _TUNING_SECONDS) -> Pe
     """Gated DeltaNet (arXiv 2412.06464): 3/4 of the width in heads of 128 keys and 256 values."""
     heads = _heads(0.75 * width, 128)
     return _flash_linear_attention(
-        "GatedDeltaNet",
+        "gated_deltanet.GatedDeltaNet",
         width,
         rule="delta",
         heads=heads,
@@ -143,7 +162,7 @@ def kda(width: int, *, tuning_seconds: float = _TUNING_SECONDS) -> Peer:
     """Kimi Delta Attention (arXiv 2510.26692): heads of 128 keys and values, a decay for every key channel."""
     heads = _heads(width, 128)
     return _flash_linear_attention(
-        "KimiDeltaAttention",
+        "kda.KimiDeltaAttention",
         width,
         rule="delta",
         heads=heads,
@@ -172,7 +191,7 @@ def rwkv7(width: int, *, tuning_seconds: float = _TUNING_SECONDS) -> Peer:
     with warnings.catch_warnings(), patch.object(RWKV7Attention, "_initialize_weights", lambda self, module: None):
         warnings.simplefilter("ignore", UserWarning)  # about results of training, which nobody reads here
         made = _flash_linear_attention(
-            "RWKV7Attention",
+            "rwkv7.RWKV7Attention",
             width,
             rule="diagonal_plus_low_rank",
             heads=width // 64,
@@ -207,7 +226,7 @@ def mamba2(width: int, *, tuning_seconds: float = _TUNING_SECONDS) -> Peer:
     """
     _require("mamba_ssm", "mamba-ssm", "build it with nvcc: pip install mamba-ssm --no-build-isolation")
     return _flash_linear_attention(
-        "Mamba2",
+        "mamba2.Mamba2",
         width,
         rule="linear",
         heads=2 * width // 64,

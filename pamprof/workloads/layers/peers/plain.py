@@ -153,7 +153,10 @@ def _core(parts: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Tensor, T
 
 
 def _gla(*, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None = None, gk: Tensor | None = None) -> dict[str, Any]:
-    return {"q": q, "k": k, "v": v, "decay": gk if g is None else g, "scale": q.shape[-1] ** -0.5}
+    decay = gk if g is None else g
+    assert decay is not None
+    decay = decay if decay.ndim > 3 else decay[..., None]  # of simple GLA, one a head
+    return {"q": q, "k": k, "v": v, "decay": decay, "scale": q.shape[-1] ** -0.5}
 
 
 def _retention(*, q: Tensor, k: Tensor, v: Tensor) -> dict[str, Any]:
@@ -200,9 +203,14 @@ def _convolution(
 
 
 def _short_convolution(
-    self: Any, x: Tensor, cache: Tensor | None = None, output_final_state: bool = False, cu_seqlens: None = None
+    self: Any,
+    x: Tensor,
+    mask: None = None,
+    cache: Tensor | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    del cu_seqlens
+    del mask, cu_seqlens
     output, cache = _convolved(x, self.weight.squeeze(1), self.bias, self.activation, cache)
     return output, cache if output_final_state else None
 
@@ -280,6 +288,7 @@ _GATED_DELTA = _core(_gated_delta)
 # By module, or module and class: the kernels' names and what takes their place.
 _REPLACEMENTS: dict[str, dict[str, Any]] = {
     "fla.layers.gla": {"chunk_gla": _core(_gla), "fused_recurrent_gla": _core(_gla)},
+    "fla.layers.simple_gla": {"chunk_simple_gla": _core(_gla), "fused_recurrent_simple_gla": _core(_gla)},
     "fla.layers.multiscale_retention": {
         "chunk_retention": _core(_retention),
         "fused_recurrent_retention": _core(_retention),
