@@ -13,7 +13,7 @@ from pamprof.records import Dtype, ImplementationKind, Phase, Scope
 from pamprof.workloads.layers.foreign.definition import ForeignDefinition
 from pamprof.workloads.layers.foreign.source import load, parse_source
 from pamprof.workloads.layers.peers import factories, tuning
-from pamprof.workloads.layers.peers.plain import recurrence
+from pamprof.workloads.layers.peers.recurrence import recurrence
 from pamprof.workloads.layers.peers.work import RecurrenceWork, told
 from pamprof.workloads.registry import PEER_LAYERS, definition
 

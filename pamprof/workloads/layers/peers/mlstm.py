@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.workloads.layers.peers.module import Peer, uncompiled
-from pamprof.workloads.layers.peers.plain import shape_of
+from pamprof.workloads.layers.peers.recurrence import shape_of
 from pamprof.workloads.layers.peers.work import RecurrenceWork
 
 _SOFT_CAP = 15.0
