@@ -7,6 +7,7 @@ Every function here returns Markdown and needs no Sphinx; ``tests/documents`` ca
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -80,6 +81,54 @@ def efforts() -> list[str]:
     )
 
 
+def peers() -> list[str]:
+    """Layers of other libraries by name, with the first sentence that their factories say."""
+    from pamprof.workloads.layers.foreign.source import load, parse_source
+    from pamprof.workloads.registry import PEER_LAYERS
+
+    factories = {name: load(parse_source(source)) for name, source in PEER_LAYERS.items()}
+    return table(
+        ("layer", "what it is"),
+        ((f"`{name}`", inspect.cleandoc(factory.__doc__ or "").split("\n")[0]) for name, factory in factories.items()),
+    )
+
+
+def peer_runs() -> list[str]:
+    """Under which versions each peer was measured, and why not, by the records of the committed reports."""
+    from pamprof.records.store import read_records
+    from pamprof.workloads.registry import PEER_LAYERS
+
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for file in sorted(Path(__file__).parents[1].glob("reports/*/runs.jsonl")):
+        if not any(f'"layer":"{name}"' in file.read_text() for name in PEER_LAYERS):
+            continue
+        records = read_records(file)
+        for run in records.runs:
+            found, name = run.environment, run.workload.spec.layer
+            if name in PEER_LAYERS:
+                versions = f"{found.torch_version}, {found.triton_version or '–'}"
+                cells = rows.setdefault((name, found.device_name, versions), {})
+                cells[run.workload.phase] = "measured"
+        (versions, device), *_ = {
+            (f"{run.environment.torch_version}, {run.environment.triton_version or '–'}", run.environment.device_name)
+            for run in records.runs
+        }
+        for skip in records.skips:
+            if skip.workload.spec.layer in PEER_LAYERS:
+                cells = rows.setdefault((skip.workload.spec.layer, device, versions), {})
+                cells.setdefault(skip.workload.phase, skip.reason)
+    if not rows:
+        return ["No committed report has a peer."]
+    phases = ("train", "prefill", "decode")
+    return table(
+        ("layer", "device", "torch, Triton", *phases),
+        (
+            (f"`{key[0]}`", *key[1:], *(cells.get(phase, "–") for phase in phases))
+            for key, cells in sorted(rows.items())
+        ),
+    )
+
+
 def commands() -> list[str]:
     """Every command with its arguments and options, as ``--help`` has them."""
     return [line for path, command in every_command() for line in _command(path, command)]
@@ -138,6 +187,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "verdicts": verdicts,
     "columns": columns,
     "efforts": efforts,
+    "peers": peers,
+    "peer-runs": peer_runs,
     "commands": commands,
     "public-names": public_names,
 }

@@ -65,17 +65,22 @@ def some_names(text: str, option: str) -> tuple[str, ...]:
 def layers_with_sources(texts: Sequence[str], arguments: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """Names of ``--layer``, and of those that no package registers where they come from, with their ``--layer-arg``.
 
-    A layer is a registry name, ``NAME=module:factory``, ``NAME=file.py:factory``, or one of the latter two alone, which
-    is called what the factory is called.
+    A layer is a registry name, ``peers`` for all layers of other libraries, ``NAME=module:factory``,
+    ``NAME=file.py:factory``, or one of the latter two alone, which is called what the factory is called.
 
     Raises:
         UsageError: A name twice, a source that cannot be read, or an argument for a layer that has no source.
     """
     from pamprof.workloads.layers.foreign.source import argument_value, parse_source
+    from pamprof.workloads.registry import PEER_LAYERS
 
     found: dict[str, LayerSource | None] = {}
     for part in (part for text in texts for part in some_names(text, "--layer")):
         name, equals, source = part.partition("=")
+        for peer in PEER_LAYERS if part == "peers" else (part,) if part in PEER_LAYERS else ():
+            found.setdefault(peer, parse_source(PEER_LAYERS[peer]))
+        if part in ("peers", *PEER_LAYERS):
+            continue
         if not equals and ":" not in part:
             found.setdefault(part, None)
             continue

@@ -32,6 +32,10 @@ BUILT_IN_LAYERS = {
     "llama": "pamprof.workloads.layers.llama.definition:DEFINITION",
 }
 
+# Layers of other libraries, which the extra ``peers`` installs; factories, as those of anybody else.
+_PEERS = ("gla", "simple_gla", "retnet", "delta_net", "gated_deltanet", "kda", "rwkv7", "mla", "mlstm", "mamba2")
+PEER_LAYERS = {name: f"pamprof.workloads.layers.peers.factories:{name}" for name in _PEERS}
+
 _REQUIRED = (
     "title",
     "implementations",
@@ -117,10 +121,11 @@ def broken_layers() -> dict[str, str]:
 
 
 def layer_sources() -> dict[str, tuple[str, ...]]:
-    """The ``module:attribute`` values claimed for every name; a built-in name belongs to its built-in alone."""
+    """The ``module:attribute`` values claimed for every name; a name of this package belongs to it alone."""
     sources: dict[str, tuple[str, ...]] = {name: (value,) for name, value in BUILT_IN_LAYERS.items()}
+    sources |= {name: (value,) for name, value in PEER_LAYERS.items()}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda found: (found.name, found.value)):
-        if point.name in BUILT_IN_LAYERS:
+        if point.name in BUILT_IN_LAYERS or point.name in PEER_LAYERS:
             continue
         claimed = sources.get(point.name, ())
         if point.value not in claimed:

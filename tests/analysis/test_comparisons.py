@@ -8,14 +8,18 @@ from pamprof.analysis import analyse
 from pamprof.analysis.comparison.comparisons import compare
 from pamprof.analysis.comparison.pairing import fastest, time_ratio
 from pamprof.analysis.comparison.results import Verdict
-from pamprof.records import Dtype, Execution, OperatorCount, Phase, Run
+from pamprof.records import Dtype, Execution, OperatorCount, Phase, Run, Session, Workload
 from pamprof.records.store import RecordFile
 from pamprof.statistics import chained_ratio_interval, ratio_interval
 from tests.synthetic import synthetic_records, synthetic_run, synthetic_session, synthetic_workload
 
 
 def records_of(*runs: Run) -> RecordFile:
-    return RecordFile(sessions=(synthetic_session(),), runs=runs, skips=(), problems=())
+    return recorded(synthetic_session(), *runs)
+
+
+def recorded(session: Session, *runs: Run) -> RecordFile:
+    return RecordFile(sessions=(session,), runs=runs, skips=(), problems=())
 
 
 TRANSFORMER = synthetic_workload("transformer")
@@ -116,6 +120,56 @@ def test_runs_of_another_machine_are_left_out_and_named() -> None:
     assert len(analysis.points) == 1
     assert len(analysis.points[0].summaries) == 1
     assert "1 run measured on NVIDIA H100 PCIe" in analysis.problems[0]
+
+
+def elsewhere(workload: Workload, *, torch_version: str, step_seconds: float, reference_seconds: float) -> Run:
+    """A run of an older environment on the same GPU, where the reference took ``reference_seconds``."""
+    run = synthetic_run(
+        workload,
+        wall_time_seconds=(step_seconds,) * 8,
+        reference_wall_time_seconds=(reference_seconds,) * 8,
+        reference=TRANSFORMER,
+    )
+    environment = replace(run.environment, torch_version=torch_version, driver_version="570.1")
+    return replace(run, environment=environment, started_at="2026-11-21T00:00:00+00:00", group_id=torch_version)
+
+
+def test_a_layer_of_another_environment_joins_with_its_ratio_to_the_same_reference() -> None:
+    rival = replace(PLANAR, spec=replace(PLANAR.spec, layer="rival"))
+    arms = (rival, 0.3, "2.10.0"), (TRANSFORMER, 0.1, "2.10.0"), (PLANAR, 0.9, "2.10.0"), (rival, 0.7, "2.9.0")
+    old = [
+        elsewhere(workload, torch_version=version, step_seconds=seconds, reference_seconds=0.1)
+        for workload, seconds, version in arms
+    ]
+    old[-1] = replace(old[-1], started_at="2026-11-20T00:00:00+00:00")
+    here = (reference_run(), synthetic_run(PLANAR))
+    session = synthetic_session()
+    facts = next(facts for facts in session.layers if facts.layer == "pam")
+    other = replace(session, session_id="other", layers=(replace(facts, layer="rival", title="Rival"),))
+    analysis = analyse([recorded(session, *here), recorded(other, *old)])
+    (point,) = analysis.points
+    assert point.baseline.run is here[0]
+    assert sorted(s.workload.spec.layer for s in point.summaries) == ["pam", "rival", "transformer"]
+    comparison = next(c for c in point.comparisons if c.subject.spec.layer == "rival")
+    assert comparison.time_ratio.median == pytest.approx(0.3 / 0.1, rel=1e-6)  # 0.1 s there, not the 0.085 s here
+    joined, two, one = analysis.problems
+    assert joined.startswith(
+        "rival was measured on NVIDIA H200 with torch 2.10.0, driver 570.1 alone: ratios are to the"
+    )
+    assert two.startswith("2 runs measured on NVIDIA H200 with torch 2.10.0")
+    assert one.startswith("1 run measured on NVIDIA H200 with torch 2.9.0")
+
+
+def test_a_layer_of_another_environment_without_the_same_reference_is_left_out() -> None:
+    rival = replace(PLANAR, spec=replace(PLANAR.spec, layer="rival"))
+    alone = elsewhere(rival, torch_version="2.10.0", step_seconds=0.3, reference_seconds=0.1)
+    alone = replace(alone, reference=replace(TRANSFORMER, execution=Execution.COMPILED))
+    session = synthetic_session()
+    facts = next(facts for facts in session.layers if facts.layer == "pam")
+    session = replace(session, layers=(*session.layers, replace(facts, layer="rival")))
+    analysis = analyse(recorded(session, alone, reference_run()))
+    assert len(analysis.points[0].summaries) == 1
+    assert len(analysis.problems) == 1
 
 
 def test_other_sizes_of_a_layer_are_left_out_and_named() -> None:

@@ -33,6 +33,7 @@ def register(monkeypatch):
     monkeypatch.setattr(
         registry, "BUILT_IN_LAYERS", {"transformer": "pamprof.workloads.layers.transformer.definition:DEFINITION"}
     )
+    monkeypatch.setattr(registry, "PEER_LAYERS", {})
     registry._load.cache_clear()
 
     def add(name: str, value: object) -> None:

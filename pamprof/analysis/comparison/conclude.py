@@ -29,7 +29,7 @@ from pamprof.analysis.comparison.roles import roles_of
 from pamprof.analysis.comparison.roofline import roof_of
 from pamprof.analysis.comparison.story import Analysis, headline_point, tell
 from pamprof.analysis.comparison.summaries import summarise
-from pamprof.records import Dtype, Effort, ImplementationKind, Phase
+from pamprof.records import Dtype, Effort, ImplementationKind, LayerRole, Phase
 from pamprof.records.store import RecordFile
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     A workload measured more than once counts with its latest run, as after a resumed session; one measured in windows
     by fresh processes counts with all of them joined, whatever else was measured of it. Runs of another device, driver
     or torch than the latest run's, and of other sizes of a layer than its latest run's, are left out with a sentence in
-    ``problems``: what was not measured on one machine at one size is not compared silently.
+    ``problems``: what was not measured on one machine at one size is not compared silently. A layer that was measured
+    in another environment alone, on the same kind of device beside the same reference, joins with a sentence there.
     """
     files = (records,) if isinstance(records, RecordFile) else tuple(records)
     problems = [problem for file in files for problem in file.problems]
-    runs = _usable([run for file in files for run in file.runs], problems)
+    runs = _usable([run for file in files for run in file.runs], [s for file in files for s in file.sessions], problems)
     efforts = {s.session_id: s.effort for file in files for s in file.sessions}
     sessions = sorted(
         (session for file in files for session in file.sessions), key=lambda s: s.started_at, reverse=True
@@ -201,34 +202,37 @@ def _doubts_of_reference(run: Run, reference: Run | None) -> tuple[Doubt, ...]:
     return tuple(doubt for doubt in found if doubt is not None)
 
 
-def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
+def _usable(runs: Sequence[Run], sessions: Sequence[Session], problems: list[str]) -> list[Run]:
     """One run of each workload on the latest run's machine, in the order the workloads first appear.
 
-    It is the latest, or where fresh processes measured windows the latest of those, which stands for all.
+    It is the latest, or where fresh processes measured windows the latest of those, which stands for all. Layers that
+    were measured in another environment alone follow (``_from_elsewhere``).
     """
     if not runs:
         return []
     newest = max(enumerate(runs), key=lambda item: (item[1].started_at, item[0]))[1]
-    machine = _machine(newest.environment)
-    others: dict[str, int] = {}
-    chosen: dict[str, Run] = {}
-    here: list[Run] = []
+    by_machine: dict[tuple[str | None, ...], list[Run]] = {}
     for run in runs:
-        if _machine(run.environment) != machine:
-            name = _machine_name(run.environment)
-            others[name] = others.get(name, 0) + 1
-            continue
-        here.append(run)
-        known = chosen.get(run.workload.key)
-        if known is None or takes_precedence(run, known):
-            chosen[run.workload.key] = run
-    for name, count in others.items():
-        problems.append(
-            f"{count} run{'s' if count > 1 else ''} measured on {name} {'are' if count > 1 else 'is'} left out, "
-            f"because the latest run was on {_machine_name(newest.environment)}; report them by themselves"
-        )
-    one_size = _one_size_a_layer(list(chosen.values()), problems)
-    joined = [join_windows(run, here, problems) if has_windows(run) else run for run in one_size]
+        by_machine.setdefault(_machine(run.environment), []).append(run)
+    here = by_machine.pop(_machine(newest.environment))
+    sources = [here, *_from_elsewhere(here, list(by_machine.values()), sessions, problems)]
+    joining = {id(run) for source in sources for run in source}
+    for others in by_machine.values():
+        count = sum(id(run) not in joining for run in others)
+        if count:
+            problems.append(
+                f"{count} run{'s' if count > 1 else ''} measured on {_machine_name(others[0].environment)} "
+                f"{'are' if count > 1 else 'is'} left out, because the latest run was on "
+                f"{_machine_name(newest.environment)}; report them by themselves"
+            )
+    chosen: dict[str, tuple[Run, list[Run]]] = {}
+    for source in sources:
+        for run in source:
+            known = chosen.get(run.workload.key)
+            if known is None or takes_precedence(run, known[0]):
+                chosen[run.workload.key] = run, source
+    one_size = _one_size_a_layer([run for run, _ in chosen.values()], problems)
+    joined = [join_windows(run, chosen[run.workload.key][1], problems) if has_windows(run) else run for run in one_size]
     mixed = [commits for run in joined if len(commits := _commits(run)) > 1]
     if mixed:
         named = ", ".join(sorted({_short(commit) for commits in mixed for commit in commits}))
@@ -236,6 +240,38 @@ def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
             f"processes of several commits ({named}) are joined in {len(mixed)} workload{'s' if len(mixed) > 1 else ''}"
         )
     return joined
+
+
+def _from_elsewhere(
+    here: Sequence[Run], others: Sequence[list[Run]], sessions: Sequence[Session], problems: list[str]
+) -> list[list[Run]]:
+    """Runs of layers that only another environment on the same kind of device has, the latest environment first.
+
+    Libraries whose layers are compared cannot always be installed together. Such a run counts with its ratio to the
+    reference beside it there, which must have been measured here, too; its time is that ratio times the time here.
+    References and twins are not taken: what everything is compared with is measured in one environment.
+    """
+    device = (here[0].environment.device_kind, here[0].environment.device_name)
+    missing = {facts.layer for session in sessions for facts in session.layers if facts.role is LayerRole.SUBJECT}
+    missing -= {run.workload.spec.layer for run in here}
+    measured = {run.workload.key for run in here}
+    found = []
+    for runs in sorted(others, key=lambda runs: max(run.started_at for run in runs), reverse=True):
+        environment = runs[0].environment
+        if (environment.device_kind, environment.device_name) != device:
+            continue
+        joining = [run for run in runs if run.workload.spec.layer in missing and run.reference.key in measured]
+        if not joining:
+            continue
+        layers = sorted({run.workload.spec.layer for run in joining})
+        missing -= set(layers)
+        found.append(joining)
+        problems.append(
+            f"{' and '.join(layers)} {'were' if len(layers) > 1 else 'was'} measured on {_machine_name(environment)} "
+            f"alone: ratios are to the reference measured there, times are those ratios times the reference's here, on "
+            f"{_machine_name(here[0].environment)}"
+        )
+    return found
 
 
 def _commits(run: Run) -> set[str]:

@@ -87,6 +87,7 @@ class LocalInspector(Inspector):
             states=told(spec, lambda: _states(spec)) if Phase.DECODE in dry_run.phases else (),
             no_decode_reason=dry_run.no_decode_reason,
             vocabulary_size=vocabulary_size,
+            has_kernels=bool(getattr(module, "has_kernels", False)),
         )
 
     def flop_count(

@@ -11,6 +11,7 @@ from pamprof.workloads.registry import adopt_factories, register
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pamprof.measure.any_layer.probe import ProbeInspector
     from pamprof.records import Workload
     from pamprof.workloads.layers.foreign.definition import Inspector
 
@@ -26,10 +27,18 @@ def _asked(name: str, source: str) -> ForeignDefinition:
 
 
 @cache
-def _probe() -> Inspector:
+def _probe() -> ProbeInspector:
     from pamprof.measure.any_layer.probe import ProbeInspector
 
     return ProbeInspector()
+
+
+def end_probe() -> None:
+    """End the process that runs layers' code, which the next question starts again.
+
+    Libraries that ask a device for its properties when they are imported hold memory on it from then on.
+    """
+    _probe().close()
 
 
 def know_factories() -> None:

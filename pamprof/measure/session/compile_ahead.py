@@ -109,6 +109,7 @@ def worth_compiling_ahead(workloads: Sequence[Workload], facts: Mapping[str, Lay
 def _spawn(request: CompileRequest) -> subprocess.Popen[bytes]:
     environment = worker_environment()
     environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(_CORES_PER_PROCESS))
+    environment["FLA_CACHE_RESULTS"] = "0"  # configurations timed beside the worker's work are not kept for it
     process = subprocess.Popen(
         [sys.executable, "-m", "pamprof.measure.session.compile_ahead", str(os.getpid())],
         stdin=subprocess.PIPE,

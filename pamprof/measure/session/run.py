@@ -221,8 +221,11 @@ def plan_session(
 
 def _planned(request: Request, planner: Planner[Request], kind: str, earlier: RecordFile | None) -> SessionPlan:
     """The plan, whose first remark names what could not be read of the earlier records."""
+    from pamprof.measure.any_layer.registration import end_probe
+
     with talk_to_stderr():
         plan = planner.plan(request, kind, earlier)
+        end_probe()
     if earlier is None or earlier.damage is None:
         return plan
     return replace(plan, remarks=(f"{earlier.damage}; a workload in them is measured again", *plan.remarks))

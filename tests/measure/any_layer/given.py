@@ -2,11 +2,13 @@
 
 import math
 import os
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 import pamprof
+from pamprof.workloads.base import KernelNotes
 
 
 def gru(width, **options):
@@ -76,6 +78,40 @@ class LinearAttention(nn.Module):
         q, k, v = self.query_key_value(x).chunk(3, -1)
         memory = state["memory"] + k.mT @ v
         return q @ memory, {"memory": memory}
+
+
+class ByPosition(nn.Module):
+    """Adds to every position its number."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return self.weight * x + torch.arange(x.shape[1], dtype=x.dtype, device=x.device)[:, None]
+
+    def initial_state(self, batch_size):
+        return self.weight.new_zeros(batch_size, 1)
+
+    def step(self, x, state, position):
+        return self.weight * x + position, state
+
+
+class OnCuda(ByPosition):
+    """Kernels of its own, which are checked on longer sequences than others."""
+
+    device_kind = "cuda"
+    has_kernels = True
+    checked_length = 37
+    lengths: ClassVar[set[int]] = set()
+
+    def forward(self, x):
+        self.lengths.add(x.shape[1])
+        return super().forward(x)
+
+    @staticmethod
+    def kernel_notes():
+        return KernelNotes(configurations=("kernel: 4 warps",))
 
 
 class GrowingState(LinearAttention):

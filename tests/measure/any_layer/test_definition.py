@@ -9,14 +9,16 @@ import torch
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
 from pamprof.measure.any_layer.inspection import LocalInspector
 from pamprof.measure.any_layer.registration import know_factories
-from pamprof.records import Dtype, Execution, ExecutionStage, Phase, Scope, Workload
+from pamprof.records import Dtype, Execution, ExecutionStage, ImplementationKind, Phase, Scope, Workload
 from pamprof.workloads import registry
+from pamprof.workloads.base import layer_facts
 from pamprof.workloads.execution import ExecutionError
 from pamprof.workloads.layers.foreign.definition import ForeignDefinition
 from pamprof.workloads.layers.foreign.source import argument_value, parse_source
 from pamprof.workloads.matching.match import arm_facts, match
 from pamprof.workloads.registry import definition, register
 from pamprof.workloads.steps import PreparedStep, check_output
+from tests.measure.any_layer import given
 
 CPU = torch.device("cpu")
 WIDTH, HIDDEN, DEPTH, VOCABULARY = 96, 384, 2, 2048  # depth and vocabulary of the tiny transformer
@@ -283,6 +285,35 @@ def test_a_fault_is_one_sentence_with_the_layers_own_line(factory, sentence):
     with pytest.raises(UnsupportedError, match=sentence) as raised:
         made.preset("tiny")
     assert "\n" not in str(raised.value)
+
+
+def test_a_step_may_ask_for_its_position():
+    made = layer("given", "ByPosition")
+    spec = spec_of(made)
+    error, oracle = made.oracle_error(
+        spec, implementation="module", phase=Phase.DECODE, device=CPU, dtype=Dtype.FLOAT32, seed=0
+    )
+    assert oracle == "itself in eager float64"
+    assert error < 1e-5
+    model = made.build(spec, implementation="module", scope=Scope.LAYER, device=CPU, seed=0)
+    found = [model.decode(torch.ones(1, 1, WIDTH), model.new_state(1, 9), place) for place in (0, 8)]
+    assert not torch.equal(*found)
+
+
+def test_a_module_says_that_it_has_kernels_where_they_run_and_how_they_ran(monkeypatch):
+    made = layer("given", "OnCuda")
+    spec = spec_of(made)
+    assert layer_facts(made).implementations[0].kind is ImplementationKind.KERNELS
+    with pytest.raises(UnsupportedError, match="layer given: its kernels run on cuda, and this device is cpu"):
+        made.build(spec, implementation="module", scope=Scope.LAYER, device=CPU, seed=0)
+    assert made.kernel_notes(None, CPU).configurations == ()
+    meta = torch.device("meta")
+    made.build(spec, implementation="module", scope=Scope.LAYER, device=meta, seed=0)  # to count
+    assert made.kernel_notes(None, meta).configurations == ("kernel: 4 warps",)
+    monkeypatch.setattr(given.OnCuda, "device_kind", "cpu")
+    given.OnCuda.lengths.clear()
+    made.oracle_error(spec, implementation="module", phase=Phase.TRAIN, device=CPU, dtype=Dtype.FLOAT32, seed=0)
+    assert given.OnCuda.lengths == {37}
 
 
 def test_an_entry_point_may_be_a_function(monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from pamprof.errors import UsageError
-from pamprof.measure.any_layer import probe
+from pamprof.measure.any_layer import probe, registration
 from pamprof.measure.any_layer.inspection import LocalInspector
 from pamprof.measure.any_layer.probe import ProbeInspector
 from pamprof.records import Phase
@@ -20,6 +20,16 @@ def asked():
 def spec_of(factory):
     local = ForeignDefinition("given", f"tests.measure.any_layer.given:{factory}", LocalInspector())
     return local.preset("tiny")
+
+
+def test_the_process_that_was_asked_ends_until_it_is_asked_again(asked, monkeypatch):
+    monkeypatch.setattr(registration, "_probe", lambda: asked)
+    spec = spec_of("ByPosition")
+    assert asked.block_facts(spec).parameter_count == spec.model_dim
+    process = asked._process
+    registration.end_probe()
+    assert process._process.poll() is not None
+    assert asked.block_facts(spec).parameter_count == spec.model_dim
 
 
 def test_it_answers_what_this_process_would_and_outlives_what_ends_it(asked, monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +105,8 @@ def test_their_number_follows_the_cores_and_they_end_even_while_standing_still(m
     assert len(found) == 2
     _signal(found, signal.SIGSTOP)
     assert until(lambda: [state(each) for each in found] == ["T", "T"])
+    for each in found:  # they compile; what they time beside the worker is no choice to keep
+        assert b"\0FLA_CACHE_RESULTS=0\0" in Path(f"/proc/{each}/environ").read_bytes()
     ahead.stop()
     assert ahead.process_ids == ()
     assert not any(os.path.exists(f"/proc/{each}") for each in found)

@@ -61,7 +61,7 @@ class Steps(Protocol):
         ...
 
     def step(self, x: Tensor, state: object) -> tuple[Tensor, object]:
-        """One position [B, 1, D]: its output, and the state after it."""
+        """One position [B, 1, D]: its output, and the state after it. May take ``position``, a whole number, too."""
         ...
 
 
@@ -192,6 +192,7 @@ class CarrierBlock(nn.Module):
             raise UnsupportedError(f"{spec.layer} {NO_BLOCK}")
         self.mixes = carrier == MIXER
         self.call = None if steps_of(self.given) is not None else transformers_forward(self.given)
+        self.steps_by_position = "position" in parameters_of(getattr(self.given, "step", len))
         self.rotary = None if self.call is None else self.call.rotary_embedding(self.given)
         self.dropout = spec.dropout
         self.wide = False
@@ -207,7 +208,7 @@ class CarrierBlock(nn.Module):
         Args:
             hidden: Whole sequences, or with ``state`` one position of each; with a cache, what continues it.
             state: Of the module, updated in place; None for sequences from their beginning.
-            arguments: Of the module's forward pass, where ``arguments`` made them for all blocks.
+            arguments: Of the module's forward pass, where ``arguments`` made them for all blocks, or of its ``step``.
         """
         given = self._widened(self.mixer_norm(hidden) if self.mixes else hidden)
         if self.call is not None:
@@ -218,7 +219,7 @@ class CarrierBlock(nn.Module):
             return self._around(hidden, output_of(self.given(given), given.shape))
         steps = steps_of(self.given)
         assert steps is not None
-        returned = steps.step(given, state)
+        returned = steps.step(given, state, **(arguments or {}))
         if not (isinstance(returned, tuple) and len(returned) == 2):
             raise UnsupportedError("step must return a tuple of the output and the state after it")
         output, after = returned
@@ -416,8 +417,11 @@ def run_steps(blocks: nn.ModuleList, hidden: Tensor, state: State, position: int
     if isinstance(state, CacheState):
         return run_blocks(blocks, hidden, state, position)
     assert isinstance(state, GivenState)
+    first = blocks[0]
+    assert isinstance(first, CarrierBlock)
+    arguments = {"position": position} if first.steps_by_position else None
     for block, held in zip(blocks, state.blocks, strict=True):
-        hidden = block(hidden, held)
+        hidden = block(hidden, held, arguments)
     return hidden
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import isnan
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from pamprof.errors import PamprofError, SpecError, UnsupportedError
-from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
-from pamprof.workloads.base import ClosedForm, SequenceModel
+from pamprof.records import Dtype, ImplementationKind, LayerRole, LayerSpec, Phase, Scope
+from pamprof.workloads.base import ClosedForm, KernelNotes, SequenceModel
 from pamprof.workloads.checkpoints.weights import load_exactly, weights_of
 from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
@@ -37,6 +37,11 @@ from pamprof.workloads.layers.foreign.language_model import GivenLanguageModel, 
 from pamprof.workloads.layers.foreign.oracle import in_float64, observed, right_by, train_recurrences
 from pamprof.workloads.layers.presets import preset as preset_of
 from pamprof.workloads.layers.transformer.model import LanguageHead, initialise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pamprof.records import Workload
 
 _BATCH_SIZE = 2
 _SEQUENCE_LENGTH = 19
@@ -64,6 +69,7 @@ class BlockFacts:
         states: Of its state or cache, by dtype; none where it does not decode.
         no_decode_reason: Why it does not; None where it does.
         vocabulary_size: Of a whole model whose factory does not take one; None for all others.
+        has_kernels: Whether it runs kernels written by hand, as the attribute of its class says.
     """
 
     parameter_count: int
@@ -73,6 +79,7 @@ class BlockFacts:
     states: tuple[StateSize, ...] = ()
     no_decode_reason: str | None = None
     vocabulary_size: int | None = None
+    has_kernels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +151,8 @@ class ForeignDefinition(BaseDefinition):
         self._facts: dict[tuple[int, ...], BlockFacts | PamprofError] = {}
         self.twin_of: str | None = None
         self.widths: tuple[int, ...] | None = None  # those that a match may choose from; None: any
+        self.implementation_kinds: dict[str, ImplementationKind] = {}
+        self._noted: Callable[[], KernelNotes] | None = None
         self._is_asked = False
 
     def _ask(self, spec: LayerSpec) -> None:
@@ -182,22 +191,29 @@ class ForeignDefinition(BaseDefinition):
             spec = self.resize(own, width)
             if spec is not None:
                 return spec
-        error = self._error(replace(own, model_dim=widths[0]))
-        raise UnsupportedError(f"{error}; widths from {min(widths)} to {max(widths)} were tried")
+        tried = widths[: len(any_width)]
+        first, last = (str(self._error(self._at(own, width))) for width in (tried[0], tried[-1]))
+        if first == last and len(tried) > 1:  # no width is at fault
+            raise UnsupportedError(first)
+        raise UnsupportedError(f"{first}; widths from {min(tried)} to {max(tried)} were tried")
 
     def resize(self, spec: LayerSpec, model_dim: int) -> LayerSpec | None:
         """Depth and feed-forward ratio at another width; None where the layer does not take it."""
         self._ask(spec)
         if model_dim < 1 or (self.widths is not None and model_dim not in self.widths):
             return None
-        resized = replace(
+        resized = self._at(spec, model_dim)
+        return None if self._error(resized) is not None else resized
+
+    @staticmethod
+    def _at(spec: LayerSpec, model_dim: int) -> LayerSpec:
+        return replace(
             spec,
             model_dim=model_dim,
             heads=1,
             head_dim=model_dim,
             hidden_dim=max(1, round(model_dim * spec.hidden_dim / spec.model_dim)),
         )
-        return None if self._error(resized) is not None else resized
 
     def check(self, spec: LayerSpec) -> None:
         """Raise ``SpecError`` where the sizes are not a carrier's or the factory refuses them."""
@@ -225,6 +241,8 @@ class ForeignDefinition(BaseDefinition):
             else:
                 self.complex_valued, self.phases = found.complex_valued, found.phases
                 self.no_decode_reason, self.carrier = found.no_decode_reason, found.carrier
+                if found.has_kernels:
+                    self.implementation_kinds = dict.fromkeys(self.implementations, ImplementationKind.KERNELS)
                 self.fixed_state = bool(found.states) and not any(state.bytes_per_token for state in found.states)
             self._facts[key] = found
         if isinstance(found, PamprofError):
@@ -343,6 +361,13 @@ class ForeignDefinition(BaseDefinition):
         self.check_implementation(implementation)
         torch.manual_seed(seed)
         model = CarrierLayer(spec) if scope is Scope.LAYER else language_model(spec)
+        given = model.given if isinstance(model, GivenLanguageModel) else cast("CarrierBlock", model.blocks[0]).given
+        needed = getattr(given, "device_kind", device.type)
+        if device.type not in (needed, "meta"):
+            raise UnsupportedError(f"layer {self.name}: its kernels run on {needed}, and this device is {device.type}")
+        self._noted = getattr(type(given), "kernel_notes", None)
+        if self._noted is not None:
+            self._noted()  # what an earlier workload ran and, since it failed, never told
         if not isinstance(model, GivenLanguageModel):
             for name, part in _carried(model):
                 initialise_part(name, part, depth=spec.depth, seed=seed)
@@ -352,6 +377,11 @@ class ForeignDefinition(BaseDefinition):
                 model.token_embedding.normal_(0.0, 0.02, generator=generator)
         self.load_weights(model, spec)
         return model.to(device)
+
+    def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
+        """What the module's class says by ``kernel_notes`` of the kernels that ran; nothing where it has none."""
+        del workload, device
+        return KernelNotes() if self._noted is None else self._noted()
 
     def load_weights(self, model: nn.Module, spec: LayerSpec) -> None:
         """The weights of a whole model or carrier, or those of the module alone, which every block then has."""
@@ -385,7 +415,8 @@ class ForeignDefinition(BaseDefinition):
         if phase is Phase.TRAIN:
             train_recurrences(layer)
         generator = torch.Generator().manual_seed(seed)
-        shape = (_BATCH_SIZE, _SEQUENCE_LENGTH)
+        given = layer.given if isinstance(layer, GivenLanguageModel) else cast("CarrierBlock", layer.blocks[0]).given
+        shape = (_BATCH_SIZE, int(getattr(given, "checked_length", _SEQUENCE_LENGTH)))
         ids = torch.randint(0, spec.vocabulary_size, shape, generator=generator) if whole else None
         hidden, along = (
             torch.randn((*shape, width), generator=generator, dtype=torch.float64)
