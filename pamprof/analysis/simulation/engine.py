@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 def simulate(requests: Requests, server: Server, *, timeline: bool = False) -> Outcome:
     """Serve all ``requests``; with ``timeline`` the outcome tells what the device did at every moment."""
-    return _Run(requests, server, timeline=timeline).outcome()
+    return Batching(requests, server, timeline=timeline).outcome()
 
 
 @dataclass(slots=True)
-class _Prompt:
+class Prompt:
     """A prompt that is being read: the request, its tokens and how many of them are done."""
 
     request: int
@@ -41,8 +41,11 @@ class _Prompt:
     done: int = 0
 
 
-class _Run:
-    """The state of one simulation; sequences are numbers of requests."""
+class Batching:
+    """The state of one server and all its decisions; sequences are numbers of requests.
+
+    Time comes from ``_await``, ``_read``, ``_decode`` and ``_decode_steps`` alone: ``live`` has them from a clock.
+    """
 
     def __init__(self, requests: Requests, server: Server, *, timeline: bool) -> None:
         self.requests = requests
@@ -58,7 +61,7 @@ class _Run:
         self.now = 0.0
         self.arrived = 0
         self.waiting: deque[int] = deque()
-        self.prompts: deque[_Prompt] = deque()
+        self.prompts: deque[Prompt] = deque()
         # Of a running sequence: the step that ends it, and its context less the steps taken, which stays as it is.
         self.ends: list[tuple[int, int]] = []
         self.end_of = [0] * count
@@ -87,7 +90,7 @@ class _Run:
             self._admit()
             if not self.prompts and not self.running:
                 if self.arrived < count:
-                    self.now = max(self.now, self.arrivals[self.arrived])
+                    self._await(self.arrivals[self.arrived])
                 continue
             if not self.reserves:
                 self._make_room()
@@ -108,6 +111,18 @@ class _Run:
             refused=self.refused,
             timeline=tuple(self.timeline or ()),
         )
+
+    def _await(self, seconds: float) -> None:
+        """Let nothing happen until the next arrival."""
+        self.now = max(self.now, seconds)
+
+    def _read(self, prompt: Prompt, take: int) -> float:
+        """Read ``take`` more tokens of a prompt; the seconds it took."""
+        return self.server.times.prompt(prompt.done, prompt.done + take)
+
+    def _decode(self) -> float:
+        """One token of everyone who runs; the seconds it took."""
+        return self.server.times.decode(self.running, self.offset_sum / self.running + self.step)[0]
 
     def _used_bytes(self) -> float:
         if self.reserves:
@@ -144,7 +159,7 @@ class _Run:
             tokens = self.inputs[request] + self.generated[request]
             if tokens:
                 self.held_bytes += needed
-                self.prompts.append(_Prompt(request, tokens))
+                self.prompts.append(Prompt(request, tokens))
             else:
                 self.held_bytes += needed if self.reserves else 0.0
                 self.fresh.append(request)
@@ -189,22 +204,21 @@ class _Run:
 
     def _mixed_step(self) -> None:
         """Read a chunk of prompts and decode one token of everyone who runs."""
+        batch = self.running
+        decoding = self._decode() if batch else 0.0
         left, seconds, tokens, done = self.server.chunk_tokens, 0.0, 0, []
         for prompt in self.prompts:
             if not left:
                 break
             take = min(left, prompt.tokens - prompt.done)
-            seconds += self.server.times.prompt(prompt.done, prompt.done + take)
+            seconds += self._read(prompt, take)
             prompt.done += take
             tokens += take
             left -= take
             if prompt.done == prompt.tokens:
                 done.append(prompt.request)
         self.prompt_seconds += seconds
-        reading, batch = seconds, self.running
-        if batch:
-            seconds += self.server.times.decode(batch, self.offset_sum / batch + self.step)[0]
-        self._pass(seconds, 1 if batch else 0, tokens, reading)
+        self._pass(seconds + decoding, 1 if batch else 0, tokens, seconds)
         for request in done:
             self.prompts.popleft()
             context = self.inputs[request] + self.generated[request]
