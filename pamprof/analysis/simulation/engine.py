@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 def simulate(requests: Requests, server: Server, *, timeline: bool = False) -> Outcome:
     """Serve all ``requests``; with ``timeline`` the outcome tells what the device did at every moment."""
-    return Batching(requests, server, timeline=timeline).outcome()
+    run = Batching(requests, server, timeline=timeline)
+    run.serve()
+    return run.outcome()
 
 
 @dataclass(slots=True)
@@ -81,10 +83,8 @@ class Batching:
         self.refused = 0
         self.timeline: list[Stretch] | None = [] if timeline else None
 
-    def outcome(self) -> Outcome:
-        """Serve everything, then tell."""
-        import numpy as np
-
+    def serve(self) -> None:
+        """Serve everything."""
         count = len(self.arrivals)
         while self.arrived < count or self.waiting or self.prompts or self.running:
             self._admit()
@@ -98,6 +98,11 @@ class Batching:
                 self._mixed_step()
             else:
                 self._decode_steps()
+
+    def outcome(self) -> Outcome:
+        """What was served so far."""
+        import numpy as np
+
         return Outcome(
             requests=self.requests,
             admitted_seconds=np.array(self.admitted_seconds),
