@@ -23,6 +23,7 @@ from pamprof.cli import (
     layers,
     prices,
     report,
+    serve_check,
     serve_sweep,
     simulate,
     trend,
@@ -51,6 +52,7 @@ app.command("flops", cls=ConfiguredCommand)(configurable(flops.flops))
 app.command("doctor", cls=PlainNumbers)(doctor.doctor)
 app.command("cost", cls=ConfiguredCommand)(configurable(cost.cost))
 app.command("simulate", cls=ConfiguredCommand)(configurable(simulate.simulate))
+app.command("serve-check", cls=ConfiguredCommand)(configurable(serve_check.serve_check))
 app.command("validate", cls=PlainNumbers)(validate.validate)
 app.add_typer(prices.app, name="prices")
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.simulation.metrics import Level
     from pamprof.analysis.simulation.requests import Requests
     from pamprof.analysis.simulation.workload import Arrivals, Lengths
+    from pamprof.api.serve_check import AskedLoad
     from pamprof.pricing.serving.fleet import DayProfile
 
 FROM_TRACE = "trace"
@@ -20,6 +21,7 @@ _PERIOD_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86_400.0}
 _STREAM = re.compile(r"(poisson|bursty|even):\s*([0-9.eE+-]+)\s*/\s*(s|min|h|day)(?::cv=([0-9.eE+-]+))?")
 _LENGTHS = re.compile(r"(?:(lognormal):)?([0-9.eE+-]+)(?::sigma=([0-9.eE+-]+))?")
 _BURSTY_VARIATION = 3.0
+MOST_RATE = 1e9
 
 
 def arrivals_of(text: str) -> Arrivals | Path:
@@ -30,7 +32,7 @@ def arrivals_of(text: str) -> Arrivals | Path:
     """
     from pamprof.analysis.simulation.workload import Arrivals
 
-    if text.lower().endswith((".csv", ".csv.gz")):
+    if _is_trace(text):
         return Path(text)
     found = _STREAM.fullmatch(text.strip())
     rate = plain_number(found[2]) if found else None
@@ -91,6 +93,55 @@ def requests_of(
 
     drawn = [found or Lengths(mean=float(mean)) for found, mean in zip(lengths, default, strict=True)]
     return draw_requests(count, stream, *drawn, seed=seed)
+
+
+def asked_loads(text: str, arrivals: str) -> tuple[AskedLoad, ...]:
+    """Loads of ``half,80%,12/s,bursty:80%``; those that do not say how requests come have ``arrivals``.
+
+    Raises:
+        UsageError: None of these, or arrivals that say their own rate.
+    """
+    from pamprof.api.serve_check import HALF, OWN_RATE, AskedLoad
+
+    found = []
+    for part in text.split(","):
+        kind, colon, name = part.strip().rpartition(":")
+        stream = kind if colon else arrivals.strip()
+        share = 0.5 if name == HALF else _number(name.removesuffix("%"), 0.01) if name.endswith("%") else None
+        rate = _number(name.removesuffix("/s"), 1.0) if name.endswith("/s") else None
+        own = name == OWN_RATE and _is_trace(stream)
+        if not (share or rate or own):
+            raise UsageError(
+                f"--load {part.strip()!r} is no load; write half, 80%, 12/s, bursty:80%, or trace with --arrivals "
+                "trace.csv"
+            )
+        found.append(AskedLoad(name=name, arrivals=stream, share=share, per_second=rate))
+    return tuple(dict.fromkeys(found))
+
+
+def _number(text: str, unit: float) -> float | None:
+    value = plain_number(text)
+    return None if value is None or not 0 < value < MOST_RATE else float(value) * unit
+
+
+def _is_trace(text: str) -> bool:
+    return text.lower().endswith((".csv", ".csv.gz"))
+
+
+def load_requests(
+    arrivals: str, inputs: str | None, outputs: str | None, *, default: tuple[int, int], count: int, seed: int
+) -> Requests:
+    """The requests of arrivals that leave the rate to the load: at one a second, or as a trace has them.
+
+    Raises:
+        UsageError: Arrivals with a rate, or options that describe none.
+        RecordError: A trace that cannot be read.
+    """
+    kind, colon, rest = arrivals.partition(":")
+    if not _is_trace(arrivals) and "/" in rest:
+        raise UsageError(f"--arrivals {arrivals!r} says a rate, which --load says here; write {kind}")
+    stream = arrivals if _is_trace(arrivals) else f"{kind}:1/s{colon}{rest}"
+    return requests_of(stream, inputs, outputs, default=default, count=count, seed=seed)
 
 
 def level_of(seconds_per_output_token: float, seconds_to_first_token: float, percentile: float) -> Level:

@@ -7,6 +7,7 @@ preemption and who leaves are ``Batching``'s; this has its time from a clock and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Protocol
 
 from pamprof.analysis.simulation.engine import Batching
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pamprof.analysis.simulation.outcome import Outcome
     from pamprof.analysis.simulation.requests import Requests
     from pamprof.analysis.simulation.server import Server
+
+
+_ALL_AT_ONCE_PER_SECOND = 1e12
 
 
 class ServingDevice(Protocol):
@@ -145,3 +149,48 @@ class _Live(Batching):
     def _finish(self, request: int) -> None:
         super()._finish(request)
         self.device.leave(request)  # one whose prompt's token was all that it asked for never joined
+
+
+class WallClock:
+    """The real time since it was made; the last milliseconds of a wait are spent looking at it."""
+
+    _SPIN_SECONDS = 2e-3
+
+    def __init__(self) -> None:
+        self._begun = perf_counter()
+
+    def now(self) -> float:
+        """As ``Clock.now``."""
+        return perf_counter() - self._begun
+
+    def wait_until(self, seconds: float) -> None:
+        """As ``Clock.wait_until``."""
+        while (left := seconds - self.now()) > 0:
+            if left > self._SPIN_SECONDS:
+                sleep(left - self._SPIN_SECONDS)
+
+
+class _NoDevice(WallClock):
+    """Steps that take no time, and requests that need not be waited for."""
+
+    def wait_until(self, seconds: float) -> None:
+        """Go on at once."""
+
+    def read(self, request: int, start: int, end: int, *, last: bool) -> None:
+        """Nothing."""
+
+    def join(self, request: int) -> None:
+        """Nothing."""
+
+    def decode(self) -> None:
+        """Nothing."""
+
+    def leave(self, request: int) -> None:
+        """Nothing."""
+
+
+def loop_seconds(requests: Requests, server: Server) -> float:
+    """What the loop itself takes for each decode step and each piece of a prompt, found by running it on no device."""
+    device = _NoDevice()
+    served = serve(requests.at_rate(_ALL_AT_ONCE_PER_SECOND), server, device, device)
+    return served.outcome.busy_seconds / max(1, served.outcome.decode_steps + served.reads)

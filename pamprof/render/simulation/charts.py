@@ -129,7 +129,23 @@ def _slower(each: DrawnArm, name: str) -> ArmCurve | None:
     for end in End:
         times = getattr(each.loaded.served(rate, end), name)
         ends[end] = np.sort(times[np.isfinite(times) & (times > 0)])
-    middle = ends[End.MEDIAN]
+    piece = tail_piece(ends[End.MEDIAN], tuple(ends.values()), basis=each.basis, confidence=each.arm.confidence)
+    return None if piece is None else ArmCurve(arm=each.look, label=each.look.label, pieces=(piece,), spots=())
+
+
+def tail_piece(
+    middle: NDArray[np.float64], every: Sequence[NDArray[np.float64]], *, basis: Basis, confidence: float
+) -> Piece | None:
+    """The share of the requests that take longer, over seconds; None of fewer than two times.
+
+    Args:
+        middle: Times that the line is of, sorted.
+        every: Those of the interval around it.
+        basis: What the line is.
+        confidence: Of the interval.
+    """
+    import numpy as np
+
     if len(middle) < 2:
         return None
     shares = np.exp(np.linspace(np.log(0.999), np.log(max(_SLOWEST_SHARE, 1 / len(middle))), _PLACES))
@@ -139,18 +155,13 @@ def _slower(each: DrawnArm, name: str) -> ArmCurve | None:
         x = float(np.quantile(middle, 1 - share, method="inverted_cdf"))
         if xs and x <= xs[-1]:
             continue
-        beyond = [float((found > x).mean()) for found in ends.values()]
+        beyond = [float((found > x).mean()) for found in every]
         median = float((middle > x).mean())
         if median <= 0:
             continue
         xs.append(x)
-        values.append(
-            Interval(low=max(1e-9, min(beyond)), median=median, high=max(beyond), confidence=each.arm.confidence)
-        )
-    if len(xs) < 2:
-        return None
-    piece = Piece(xs=tuple(xs), values=tuple(values), basis=each.basis)
-    return ArmCurve(arm=each.look, label=each.look.label, pieces=(piece,), spots=())
+        values.append(Interval(low=max(1e-9, min(beyond)), median=median, high=max(beyond), confidence=confidence))
+    return Piece(xs=tuple(xs), values=tuple(values), basis=basis) if len(xs) > 1 else None
 
 
 def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
