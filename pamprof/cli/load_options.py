@@ -141,7 +141,10 @@ def load_requests(
     if not _is_trace(arrivals) and "/" in rest:
         raise UsageError(f"--arrivals {arrivals!r} says a rate, which --load says here; write {kind}")
     stream = arrivals if _is_trace(arrivals) else f"{kind}:1/s{colon}{rest}"
-    return requests_of(stream, inputs, outputs, default=default, count=count, seed=seed)
+    found = requests_of(stream, inputs, outputs, default=default, count=count, seed=seed)
+    if int(found.input_tokens.min()) < 1:
+        raise UsageError("a model continues a prompt; give every request 1 or more input tokens")
+    return found
 
 
 def level_of(seconds_per_output_token: float, seconds_to_first_token: float, percentile: float) -> Level:

@@ -11,7 +11,7 @@ from pamprof.records.workload import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledSteps:
-    """What steps of the server took before it served, medians.
+    """What steps of the server took before it served, in the mean.
 
     Attributes:
         batches: Sequences of a decode step, rising.

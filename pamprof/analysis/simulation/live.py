@@ -53,7 +53,7 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServedRequests:
     """What was served.
 
     Attributes:
@@ -76,7 +76,7 @@ class Served:
         return self.outcome.busy_seconds - self.device_seconds
 
 
-def serve(requests: Requests, server: Server, device: ServingDevice, clock: Clock) -> Served:
+def serve(requests: Requests, server: Server, device: ServingDevice, clock: Clock) -> ServedRequests:
     """Serve all ``requests`` by the clock; what was served until an interruption is kept.
 
     Raises:
@@ -90,7 +90,7 @@ def serve(requests: Requests, server: Server, device: ServingDevice, clock: Cloc
         run.serve()
     except KeyboardInterrupt:
         interrupted = True
-    return Served(
+    return ServedRequests(
         outcome=run.outcome(),
         steps=run.steps,
         reads=run.reads,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LEAST_ROUNDS = 3
 _MOST_ROUNDS = 25
+_LARGEST_RATIO = 2.0
 _READER = -1  # a request of no trace
 _SHORTEST_PIECE = 8
 _MOST_WARM_PIECES = 200
@@ -73,10 +74,11 @@ def warm_pieces(model: ServedModel, lengths: Iterable[int], budget_seconds: floa
 
 
 def sample_steps(model: ServedModel, device: Device, axes: SampleAxes, *, budget_seconds: float) -> SampledSteps:
-    """Medians of every step, each sampled once a round, as many rounds as the budget lasts for, 3 to 25.
+    """Times of every step, each sampled once a round, as many rounds as the budget lasts for, 3 to 25.
 
-    A decode step is timed after a prompt and after another decode step; what is told is the mean of both medians. A
-    prompt is timed with the seat that it gets and the one that is given up for it, for each request takes both.
+    A decode step is timed after a prompt and after another decode step. A prompt is timed with the seat that it gets
+    and the one that is given up for it, for each request takes both. What is told is the mean: it, not the median, says
+    how busy a server is. Times of more than twice the median are left out of it, for one of them would rule it.
     """
     decodes: dict[tuple[int, int], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     reads: dict[int, list[float]] = defaultdict(list)
@@ -109,23 +111,24 @@ def sample_steps(model: ServedModel, device: Device, axes: SampleAxes, *, budget
         contexts=axes.contexts,
         decode_seconds=tuple(
             tuple(
-                sum(median(times) for times in decodes[context, batch]) / 2  # of both orders
+                fmean(_ordinary(times) for times in decodes[context, batch])  # of both orders
                 for batch in axes.batches
             )
             for context in axes.contexts
         ),
         padded=axes.batches == model.batches,
         pieces=axes.pieces,
-        read_seconds=_medians(reads, axes.pieces),
-        continued_seconds=_medians(further, axes.pieces),
+        read_seconds=tuple(_ordinary(reads[piece]) for piece in axes.pieces),
+        continued_seconds=tuple(_ordinary(further[piece]) for piece in axes.pieces),
         host_seconds=0.0,
         sample_count=sum(len(times) for pair in decodes.values() for times in pair)
         + sum(map(len, (*reads.values(), *further.values()))),
     )
 
 
-def _medians(times: dict[int, list[float]], pieces: Sequence[int]) -> tuple[float, ...]:
-    return tuple(median(times[piece]) for piece in pieces)
+def _ordinary(times: Sequence[float]) -> float:
+    most = _LARGEST_RATIO * median(times)
+    return fmean(time for time in times if time <= most)
 
 
 def _timed(model: ServedModel, device: Device) -> float:

@@ -68,13 +68,12 @@ class VirtualDevice:
 @given(
     seed=st.integers(0, 1_000),
     rate=st.floats(2.0, 60.0),
-    batch=st.integers(1, 12),
-    chunk=st.integers(20, 400),
-    room=st.sampled_from([900.0, 3_000.0, 1e9]),
+    sizes=st.tuples(st.integers(1, 12), st.integers(20, 400), st.sampled_from([900.0, 3_000.0, 1e9])),
     policy=st.sampled_from(MemoryPolicy),
     grows=st.booleans(),
 )
-def test_the_loop_serves_as_the_simulation_says(seed, rate, batch, chunk, room, policy, grows):
+def test_the_loop_serves_as_the_simulation_says(seed, rate, sizes, policy, grows):
+    batch, chunk, room = sizes
     drawn = draw_requests(
         80,
         Arrivals(per_second=rate, variation=1.5),

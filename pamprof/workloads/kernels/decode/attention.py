@@ -40,7 +40,7 @@ def _attention_kernel(
     place = program.to(tl.int64) * (SHARED * HEAD_DIM) + row[:, None] * HEAD_DIM + channel[None, :]
     asked = tl.load(query + place, mask=own, other=0.0)
     first = sequence * sequence_step + group * group_step
-    length = tl.load(positions + sequence) + 1
+    length = tl.load(positions + sequence).to(tl.int32) + 1
     largest = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     summed = tl.zeros((ROWS, BLOCK), tl.float32)
