@@ -94,6 +94,13 @@ def test_predicted_and_measured_stand_side_by_side(served) -> None:
     assert (folder / "check-1.png").stat().st_size > 10_000
 
 
+def test_the_report_of_the_records_is_the_same_page(served, tmp_path: Path) -> None:
+    folder, _, _ = served
+    result = CliRunner().invoke(app, ["report", str(folder), "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "serve-check.html").read_bytes() == (folder / "serve-check.html").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pamprof.errors import UnsupportedError
-from pamprof.records import Execution, Phase, Scope, Workload
+from pamprof.records import Dtype, Execution, Phase, Scope, Workload
 from pamprof.workloads.base import DecodesEach
 from pamprof.workloads.execution import capture_graph
 from pamprof.workloads.layers.recurrent.model import RecurrentState
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pamprof.hardware.device import Device
-    from pamprof.records import Dtype, LayerSpec
+    from pamprof.records import LayerSpec
     from pamprof.workloads.base import LayerDefinition, SequenceModel, State
 
 # Batches that are captured: as many as a server of vLLM captures up to 64 (1, 2, 4, then steps of 8), and steps of an
 # eighth beyond (docs.vllm.ai, compilation config, cudagraph_capture_sizes, read November 2026).
 _CAPTURED_STEP = 8
 _CAPTURED_SHARE = 8
+# Of the same logits by two kernels, relative; what is wrong rather than rounded is off by far more.
+_TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 4e-2}
 
 
 def captured_batches(largest: int) -> tuple[int, ...]:
@@ -105,6 +107,7 @@ class ServedModel:
             )
         self._model: SequenceModel = model
         self._decode_each = model.decode_each
+        self._check(seed)
         # One seat more, for a prompt that is complete while all are taken.
         self._seats, self._axis = self._new_seats(largest_batch + 1)
         self._reader_seat, _ = self._new_seats(1)
@@ -202,6 +205,30 @@ class ServedModel:
         """What the seats of the largest batch hold."""
         seats = self._seats.narrow(self._axis, 0, self.workload.batch_size)
         return seats.numel() * seats.element_size()
+
+    @torch.no_grad()
+    def _check(self, seed: int) -> None:
+        """Raise ``UnsupportedError`` where sequences at own positions get other logits than at a shared one."""
+        device = self._device.torch_device
+        position = self._longest // 2
+        ids = torch.arange(3, device=device)
+        logits = []
+        for own in (False, True):
+            state = self._model.new_state(len(ids), self._longest)
+            state.randomise(torch.Generator(device=device).manual_seed(seed))
+            if own:
+                found = self._decode_each(ids, state, torch.full_like(ids, position))
+            else:
+                found = self._model.decode(ids, state, position)
+            logits.append(found.double())
+        error = float((logits[1] - logits[0]).norm() / logits[0].norm())
+        tolerance = _TOLERANCE[self.workload.dtype]
+        if not error <= tolerance:
+            raise UnsupportedError(
+                f"{self.workload.spec.layer} {self.workload.implementation}: a step of sequences at positions of their "
+                f"own differs from one at a shared position by {error:.1e} relative, more than {tolerance:.0e}; it is "
+                "not served"
+            )
 
     def _byte_count(self, context: int) -> float:
         workload = self.workload

@@ -16,6 +16,7 @@ from pamprof.hardware.device import open_device
 from pamprof.measure.serving.served_model import ServedModel, captured_batches
 from pamprof.measure.serving.step_samples import sample_axes, sample_steps
 from pamprof.records import Dtype
+from pamprof.workloads.layers.llama.model import LlamaLanguageModel
 from pamprof.workloads.registry import definition
 from tests.analysis.simulation.servers import LinearTimes
 from tests.workloads.test_own_positions import SPECS
@@ -133,4 +134,11 @@ def test_captured_batches_pad_by_an_eighth_at_most_or_seven() -> None:
 
 def test_a_layer_whose_sequences_share_a_position_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="serve planar or fused"):
-        served_model("pam", "published").decode()
+        served_model("pam", "published")
+
+
+def test_wrong_logits_are_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = LlamaLanguageModel.decode_each
+    monkeypatch.setattr(LlamaLanguageModel, "decode_each", lambda *given: 1.01 * right(*given))
+    with pytest.raises(UnsupportedError, match=r"differs from one at a shared position by 1.0e-02"):
+        served_model("llama")
