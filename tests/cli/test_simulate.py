@@ -137,7 +137,7 @@ def test_a_kept_prefix_is_read_once_and_takes_its_bytes() -> None:
         "--arrivals", "poisson:12/s", "--shared-prefix", "1200:share=0.5:count=4", files=("1b/pam.jsonl",)
     ).stdout
     assert "prompts begin with one of 4 prefixes of 1\u202f200 tokens" in told
-    assert re.search(r"as 4\d % of the prompts' tokens lie in kept prefixes and are not read", told)
+    assert re.search(r"as 4\d\s% of the prompts' tokens lie in kept prefixes and are not read", told)
 
 
 def test_first_tokens_later_and_sooner_than_the_model_of_cost_have_their_own_reason() -> None:
