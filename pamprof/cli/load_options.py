@@ -11,6 +11,7 @@ from pamprof.units import plain_number
 
 if TYPE_CHECKING:
     from pamprof.analysis.simulation.metrics import Level
+    from pamprof.analysis.simulation.prefixes import Prefix
     from pamprof.analysis.simulation.requests import Requests
     from pamprof.analysis.simulation.workload import Arrivals, Lengths
     from pamprof.api.serve_check import AskedLoad
@@ -20,6 +21,7 @@ FROM_TRACE = "trace"
 _PERIOD_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86_400.0}
 _STREAM = re.compile(r"(poisson|bursty|even):\s*([0-9.eE+-]+)\s*/\s*(s|min|h|day)(?::cv=([0-9.eE+-]+))?")
 _LENGTHS = re.compile(r"(?:(lognormal):)?([0-9.eE+-]+)(?::sigma=([0-9.eE+-]+))?")
+_PREFIX = re.compile(r"([0-9.eE+-]+)(?::share=([0-9.eE+-]+))?(?::count=([0-9.eE+-]+))?")
 _BURSTY_VARIATION = 3.0
 MOST_RATE = 1e9
 
@@ -70,7 +72,14 @@ def lengths_of(text: str, option: str) -> Lengths:
 
 
 def requests_of(
-    arrivals: str, inputs: str | None, outputs: str | None, *, default: tuple[int, int], count: int, seed: int
+    arrivals: str,
+    inputs: str | None,
+    outputs: str | None,
+    *,
+    default: tuple[int, int],
+    count: int,
+    seed: int,
+    prefix: Prefix | None = None,
 ) -> Requests:
     """The requests that the options describe; a trace has its own number, times and, unless given, lengths.
 
@@ -78,6 +87,7 @@ def requests_of(
         UsageError: Options that describe none.
         RecordError: A trace that cannot be read.
     """
+    from pamprof.analysis.simulation.prefixes import share_prefix
     from pamprof.analysis.simulation.trace import read_trace
     from pamprof.analysis.simulation.workload import draw_requests, with_lengths
 
@@ -85,14 +95,38 @@ def requests_of(
     given = {"--input-tokens": inputs, "--output-tokens": outputs}
     lengths = [None if text in (None, FROM_TRACE) else lengths_of(text, option) for option, text in given.items()]
     if isinstance(stream, Path):
-        return with_lengths(read_trace(stream), *lengths, seed=seed)
+        found = with_lengths(read_trace(stream), *lengths, seed=seed)
+        return found if prefix is None else share_prefix(found, prefix, seed=seed)
     for option, text in given.items():
         if text == FROM_TRACE:
             raise UsageError(f"{option} trace needs a trace; give --arrivals trace.csv, or a number of tokens")
     from pamprof.analysis.simulation.workload import Lengths
 
     drawn = [found or Lengths(mean=float(mean)) for found, mean in zip(lengths, default, strict=True)]
-    return draw_requests(count, stream, *drawn, seed=seed)
+    found = draw_requests(count, stream, *drawn, seed=seed)
+    return found if prefix is None else share_prefix(found, prefix, seed=seed)
+
+
+def prefix_of(text: str | None) -> Prefix | None:
+    """``1000``, ``1000:share=0.5`` or ``1000:share=0.5:count=8``; None without.
+
+    Raises:
+        UsageError: None of these.
+    """
+    from pamprof.analysis.simulation.prefixes import Prefix
+
+    if text is None:
+        return None
+    found = _PREFIX.fullmatch(text.strip())
+    given = [] if found is None else [plain_number(part or "1") for part in found.groups()]
+    numbers = [float(number) for number in given if number is not None]
+    if len(numbers) < 3 or not (numbers[0].is_integer() and numbers[2].is_integer()):
+        raise UsageError(
+            f"--shared-prefix {text!r} is none; write 1000, 1000:share=0.5 or 1000:share=0.5:count=8 (whole tokens, "
+            "the share of the prompts that begin with one, and how many there are)"
+        )
+    tokens, share, count = numbers
+    return Prefix(tokens=int(tokens), share=share, count=int(count))
 
 
 def asked_loads(text: str, arrivals: str) -> tuple[AskedLoad, ...]:

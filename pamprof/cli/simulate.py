@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,13 @@ def simulate(
     output_tokens: Annotated[
         str | None,
         typer.Option(help=f"Generated tokens, written likewise. Default: {defaults.OUTPUT_TOKENS}, or the trace's."),
+    ] = None,
+    shared_prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompts that begin alike, and whose beginning is kept: 1000, 1000:share=0.5 or "
+            "1000:share=0.5:count=8 (tokens, share of the prompts, how many such beginnings). Default: none."
+        ),
     ] = None,
     slo_ttft: Annotated[
         str, typer.Option(help="Time to the first token allowed, such as 2s.")
@@ -112,7 +120,7 @@ def simulate(
     from pamprof.analysis.serving.from_records import serving_curves
     from pamprof.analysis.simulation.arm import ServerSettings
     from pamprof.analysis.simulation.server import MemoryPolicy
-    from pamprof.cli.load_options import level_of, profile_of, requests_of
+    from pamprof.cli.load_options import level_of, prefix_of, profile_of, requests_of
     from pamprof.pricing.rates.hourly_rates import Rate
     from pamprof.pricing.serving.load_study import LoadQuestion, load_study
     from pamprof.records.store import merged
@@ -130,6 +138,7 @@ def simulate(
             default=(defaults.INPUT_TOKENS, defaults.OUTPUT_TOKENS),
             count=requests,
             seed=seed,
+            prefix=prefix_of(shared_prefix),
         ),
         level=level_of(duration_seconds(slo_tpot, "--slo-tpot"), duration_seconds(slo_ttft, "--slo-ttft"), percentile),
         settings=ServerSettings(largest_batch=max_batch, chunk_tokens=chunk_tokens, policy=MemoryPolicy(kv_policy)),
@@ -168,7 +177,7 @@ def simulate(
     if json:
         print_json(load_export(study, money, seed=seed, unreadable=records.problems, alerts=alerts))
     else:
-        _show(view)
+        _show(replace(view, alerts=damage))  # rates' ages were told on standard error
     if page is not None:
         typer.echo(f"Page: {page}", err=True)
 

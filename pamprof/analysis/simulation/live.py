@@ -14,7 +14,7 @@ from pamprof.analysis.simulation.engine import Batching
 from pamprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from pamprof.analysis.simulation.engine import Prompt
+    from pamprof.analysis.simulation.groups import Group
     from pamprof.analysis.simulation.outcome import Outcome
     from pamprof.analysis.simulation.requests import Requests
     from pamprof.analysis.simulation.server import Server
@@ -84,6 +84,8 @@ def serve(requests: Requests, server: Server, device: ServingDevice, clock: Cloc
     """
     if int(requests.input_tokens.min()) < 1:
         raise UsageError("a model continues a prompt; give every request 1 or more input tokens")
+    if requests.prefixes is not None:
+        raise UsageError("this server keeps no prefixes of prompts; serve requests without shared ones")
     run = _Live(requests, server, device, clock)
     interrupted = False
     try:
@@ -112,11 +114,11 @@ class _Live(Batching):
         self.clock.wait_until(seconds)
         self.now = max(seconds, self.clock.now())
 
-    def _read(self, prompt: Prompt, take: int) -> float:
+    def _read(self, group: Group, count: int, end: int) -> float:
         begun = self.clock.now()
-        end = prompt.done + take
-        self.device.read(prompt.request, prompt.done, end, last=end == prompt.tokens)
-        self.reads += 1
+        for request in range(group.first, group.first + count):
+            self.device.read(request, group.done, end, last=end == group.tokens)
+        self.reads += count
         return self._since(begun)
 
     def _decode(self) -> float:
@@ -132,23 +134,34 @@ class _Live(Batching):
         self.device_seconds += seconds
         return seconds
 
-    def _pass(self, seconds: float, steps: int, prompt_tokens: int = 0, prompt_seconds: float = 0.0) -> None:
+    def _pass(
+        self, seconds: float, steps: int, *, reading: int = 0, prompt_tokens: int = 0, prompt_seconds: float = 0.0
+    ) -> None:
         """As long as the clock says, which includes what the loop itself took."""
         del seconds
         self.steps += 1
-        super()._pass(self.clock.now() - self.now, steps, prompt_tokens, prompt_seconds)
+        super()._pass(
+            self.clock.now() - self.now,
+            steps,
+            reading=reading,
+            prompt_tokens=prompt_tokens,
+            prompt_seconds=prompt_seconds,
+        )
 
-    def _run(self, request: int, context: int) -> None:
-        super()._run(request, context)
-        self.device.join(request)
+    def _run(self, group: Group, context: int) -> None:
+        super()._run(group, context)
+        for request in range(group.first, group.first + group.count):
+            self.device.join(request)
 
-    def _leave(self, request: int) -> None:
-        super()._leave(request)
+    def _finish(self, group: Group) -> None:
+        finished = range(group.first, group.first + group.count)
+        super()._finish(group)
+        for request in finished:
+            self.device.leave(request)
+
+    def _put_back(self, request: int) -> None:
+        super()._put_back(request)
         self.device.leave(request)
-
-    def _finish(self, request: int) -> None:
-        super()._finish(request)
-        self.device.leave(request)  # one whose prompt's token was all that it asked for never joined
 
 
 class WallClock:

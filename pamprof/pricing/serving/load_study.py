@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.serving.operating_point import OperatingPoint
-from pamprof.analysis.simulation.arm import LoadedArm, loaded_arm, mean_traffic
+from pamprof.analysis.simulation.arm import LoadedArm, loaded_arm, mean_traffic, server_point
 from pamprof.analysis.simulation.measured_times import End
 from pamprof.errors import RecordError, UnsupportedError, UsageError
 from pamprof.pricing.rates.hourly_rates import Rate, UnknownRate
@@ -14,6 +15,7 @@ from pamprof.pricing.serving.arithmetic import SECONDS_PER_DAY, Demand
 from pamprof.pricing.serving.bill import Deployment, deploy
 from pamprof.pricing.serving.fleet import CONSTANT_DEMAND, DayProfile, Fleet, fleet
 from pamprof.records import Interval
+from pamprof.units import significant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +75,7 @@ class ArmUnderLoad:
         loaded: The arm that was simulated; None where it could not be.
         refusal: Why there is no answer; empty where there is one.
         highest: By end of the step times' intervals.
-        fleets: By end; empty where no rate holds the level.
+        fleets: By end; empty where no rate holds the level at the medians, and without an end where none holds there.
         busiest: One replica's times in the busiest hour, by end.
         rate: What replicas are paid with; None where no rate is known.
         rate_refusal: Why none is; empty where one is.
@@ -107,8 +109,12 @@ class ArmUnderLoad:
     @property
     def confidence(self) -> float:
         """Of the intervals: that of the step times."""
-        point = self.steady.feasible
-        return 1.0 if point is None else point.device_seconds.confidence
+        return 1.0 if self.loaded is None else self.loaded.point.device_seconds.confidence
+
+    @property
+    def open_ends(self) -> tuple[End, ...]:
+        """Ends of the step times at which no rate holds the level, although one does at the medians."""
+        return tuple(end for end in self.highest if self.fleets and end not in self.fleets)
 
     @property
     def highest_per_second(self) -> Interval | None:
@@ -120,11 +126,13 @@ class ArmUnderLoad:
 
     @property
     def usd_per_month(self) -> Interval | None:
-        """The bill over the interval of the step times."""
+        """The bill over the interval of the step times; infinite above where no rate holds the level at their end."""
         if self.rate is None or self.fleet is None:
             return None
         hourly = self.rate.usd_per_hour
-        return self._over_ends({end: found.usd_per_month(hourly) for end, found in self.fleets.items()})
+        return self._over_ends(
+            {end: self.fleets[end].usd_per_month(hourly) if end in self.fleets else inf for end in self.highest}
+        )
 
     @property
     def market_usd_per_month(self) -> Interval | None:
@@ -178,7 +186,8 @@ def _arm(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | Unknow
     steady = deploy(curve, question.demand, question.level.limits, rates)
     rate = next((rate for rate in rates if isinstance(rate, Rate)), None)
     unpaid = "" if rate is not None else next((each.reason for each in rates if isinstance(each, UnknownRate)), "none")
-    point = steady.point
+    limits = question.level.limits
+    point = server_point(curve, mean_traffic(question.requests), limits) if steady.feasible is None else steady.feasible
 
     def refused(reason: str) -> ArmUnderLoad:
         return ArmUnderLoad(
@@ -204,18 +213,27 @@ def _arm(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | Unknow
         busiest = {end: loaded.metrics(share, end) for end in End} if share else {}
     except UnsupportedError as exc:
         return refused(f"unknown: {exc}")
-    median = highest[End.MEDIAN]
     return ArmUnderLoad(
         title=curve.title,
         steady=steady,
         loaded=loaded,
-        refusal="" if fleets else f"infeasible: {median.bound}, missed at every rate tried",
+        refusal="" if fleets else _none_holds(highest),
         highest=highest,
         fleets=fleets,
         busiest=busiest,
         rate=rate,
         rate_refusal=unpaid,
     )
+
+
+def _none_holds(highest: Mapping[End, HighestRate]) -> str:
+    fast = highest[End.FAST].requests_per_second
+    but = (
+        ""
+        if fast is None
+        else f", but for {significant(fast)}/s with all step times at the fast end of their intervals"
+    )
+    return f"infeasible: {highest[End.MEDIAN].bound}, missed at every rate tried{but}"
 
 
 def _highest(loaded: LoadedArm) -> dict[End, HighestRate]:

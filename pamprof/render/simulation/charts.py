@@ -12,7 +12,7 @@ from pamprof.analysis.simulation.minute import MINUTE_SECONDS, busiest_minute
 from pamprof.records import Interval
 from pamprof.render.arms import Arm, arm_key, assign_arms, layer_titles
 from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Piece, ServingStrip, Spot
-from pamprof.render.text import days, device_label, listed
+from pamprof.render.text import days, device_label, listed, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -232,10 +232,11 @@ def _over_rates(each: DrawnArm, name: str) -> ArmCurve | None:
 
 
 def _minutes(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
-    strips = []
+    strips, waiting = [], []
     for each in drawn:
         rate = each.arm.metrics.requests_per_second if each.arm.metrics else 0.0
         minute = busiest_minute(each.loaded.served(rate, timeline=True))
+        waiting.append((minute.most_waiting, each.look.label))
         strips.append(
             ServingStrip(
                 arm=each.look,
@@ -245,22 +246,23 @@ def _minutes(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
                 decoding=minute.decoding,
                 running=minute.running,
                 waiting=minute.waiting,
+                most=max(minute.most_running, minute.most_waiting),
             )
         )
-    most = max(((max(strip.waiting), strip) for strip in strips), key=lambda pair: pair[0], default=None)
+    most = max(waiting, key=lambda pair: pair[0], default=None)
     whole = f" (a run shorter than {MINUTE_SECONDS:g} s is shown whole)"
     title = (
         "No arm serves within the limits"
         if most is None
-        else f"In the busiest minute up to {units.significant(most[0])} requests wait for their first token with "
-        f"{most[1].arm.label}"
+        else f"In the busiest minute at most {plural(most[0], 'request')} at once had no first token, with {most[1]}"
     )
     return _chart(
         "load-minute",
         title,
-        "seconds from the left; above: share of the time, below: number",
-        f"One replica in its busiest minute{whole}. Above: the device decodes (grey) and reads prompts (colour), idle "
-        "where it is blank. Below: sequences that decode (line) and requests that wait for their first token (filled).",
+        "across: seconds; upper band: share of the device's time; lower band: how many sequences",
+        f"One replica in its busiest minute{whole}. Upper band: the device decodes (grey) and reads prompts (colour), "
+        "idle where it is blank. Lower band: sequences that decode (line) and requests that wait for their first token "
+        "(filled), each the mean of a 240th of the time; the number at its top is the most at one moment.",
         words,
         kind="gantt",
         panels=strips,

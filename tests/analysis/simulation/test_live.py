@@ -64,21 +64,23 @@ class VirtualDevice:
         self.contexts.pop(request, None)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1_000),
     rate=st.floats(2.0, 60.0),
-    sizes=st.tuples(st.integers(1, 12), st.integers(20, 400), st.sampled_from([900.0, 3_000.0, 1e9])),
+    sizes=st.tuples(
+        st.integers(1, 12), st.integers(20, 400), st.sampled_from([900.0, 3_000.0, 1e9]), st.sampled_from([0.0, 0.7])
+    ),
     policy=st.sampled_from(MemoryPolicy),
     grows=st.booleans(),
 )
 def test_the_loop_serves_as_the_simulation_says(seed, rate, sizes, policy, grows):
-    batch, chunk, room = sizes
+    batch, chunk, room, sigma = sizes
     drawn = draw_requests(
         80,
         Arrivals(per_second=rate, variation=1.5),
-        Lengths(mean=120, sigma=0.7),
-        Lengths(mean=12, sigma=0.8),
+        Lengths(mean=120, sigma=sigma),
+        Lengths(mean=12, sigma=sigma),
         seed=seed,
     )
     memory = SequenceMemory(room_bytes=room, bytes_per_sequence=100.0, bytes_per_token=float(grows))
@@ -106,9 +108,7 @@ def test_what_the_loop_itself_takes_is_told_apart():
 
     device = Slow()
     served = serve(requests([0.0, 0.0], [10, 10], [3, 5]), server(TIMES), device, device)
-    assert served.host_seconds == pytest.approx(
-        2e-3
-    )  # the first leaves the batch and is forgotten; then nothing follows
+    assert served.host_seconds == pytest.approx(1e-3)  # the first leaves; after the second nothing follows
     assert (served.steps, served.reads) == (5, 2)
 
 

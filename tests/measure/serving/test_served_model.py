@@ -23,7 +23,7 @@ from tests.workloads.test_own_positions import SPECS
 
 BATCH = 5
 REQUESTS = draw_requests(
-    25, Arrivals(per_second=40.0, variation=2.0), Lengths(mean=9, sigma=0.5), Lengths(mean=4, sigma=0.8), seed=11
+    25, Arrivals(per_second=200.0, variation=2.0), Lengths(mean=9, sigma=0.5), Lengths(mean=4, sigma=0.8), seed=11
 )
 LONGEST = REQUESTS.longest_tokens
 

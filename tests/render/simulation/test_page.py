@@ -16,6 +16,7 @@ from pamprof.pricing.serving.load_study import LoadQuestion, LoadStudy, load_stu
 from pamprof.records.store import read_records
 from pamprof.render.arms import Arm
 from pamprof.render.charts import Chart, CurvePanel, ServingStrip
+from pamprof.render.plots.marks import spread
 from pamprof.render.plots.picture import draw_svg
 from pamprof.render.simulation.charts import load_charts
 from pamprof.render.simulation.page import render_load_html
@@ -100,6 +101,20 @@ def test_a_level_that_nothing_holds_has_reasons_in_place_of_pictures() -> None:
     assert all("infeasible: time to first token" in sentence for sentence in view.differences)
 
 
+def test_requests_that_wait_are_counted_in_whole_numbers(charts: tuple[Chart, ...]) -> None:
+    assert re.match(r"In the busiest minute at most [\d\u202f]+ requests? at once had no first", charts[2].title)
+    for strip in charts[2].panels:
+        assert isinstance(strip, ServingStrip)
+        assert strip.most >= max(*strip.running, *strip.waiting)
+
+
+def test_labels_of_two_lines_keep_clear_of_their_neighbours() -> None:
+    heights = [0.1, 0.2, 0.1]
+    low, middle, high = spread([0.5, 0.5, 0.5], heights, 0.0, 1.0)
+    # Middles are half of both heights apart: 0.15 on either side.
+    assert (middle - low, high - middle) == pytest.approx((0.15, 0.15), rel=0.01)
+
+
 def test_a_strip_of_one_minute_is_drawn_wide_and_narrow() -> None:
     strip = ServingStrip(
         arm=Arm(key="pam/fused", label="PAM", role="kernels", marker="h"),
@@ -109,6 +124,7 @@ def test_a_strip_of_one_minute_is_drawn_wide_and_narrow() -> None:
         decoding=(0.8, 0.25),
         running=(3.0, 8.0),
         waiting=(0.0, 2.0),
+        most=9,
     )
     chart = Chart(
         name="load-minute", kind="gantt", title="T", subtitle="", axis="seconds", caption="", source="", alt="T.",
