@@ -171,9 +171,11 @@ def simulate(
     page = None
     if output_dir is not None:
         from pamprof.render.simulation.charts import load_charts
+        from pamprof.render.simulation.live import live_inputs
         from pamprof.render.simulation.page import write_load_page
 
-        page, *_ = write_load_page(view, cleaned(load_charts(study, records.sessions)), output_dir)
+        charts = cleaned(load_charts(study, records.sessions))
+        page, *_ = write_load_page(view, charts, output_dir, live_inputs(study, money))
     if json:
         print_json(load_export(study, money, seed=seed, unreadable=records.problems, alerts=alerts))
     else:
