@@ -109,6 +109,13 @@ def simulate(
     currency: CurrencyCode = "USD",
     exchange_rate: ExchangeRate = None,
     strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail.")] = False,
+    measured: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Show beside it what was measured of a real server: JSON of vllm bench serve --save-result or of "
+            "aiperf profile. Repeatable; several rates of one model make a curve."
+        ),
+    ] = None,
     skip_damaged: SkipDamaged = False,
     json: Json = False,
     output_dir: Annotated[
@@ -119,6 +126,7 @@ def simulate(
     """Simulate serving under load on measured step times: waiting, the rate a device holds, replicas and bills."""
     from pamprof.analysis.serving.from_records import serving_curves
     from pamprof.analysis.simulation.arm import ServerSettings
+    from pamprof.analysis.simulation.measured_elsewhere import curves_of, read_served_elsewhere
     from pamprof.analysis.simulation.server import MemoryPolicy
     from pamprof.cli.load_options import level_of, prefix_of, profile_of, requests_of
     from pamprof.pricing.rates.hourly_rates import Rate
@@ -166,18 +174,21 @@ def simulate(
     damage = () if records.damage is None else (f"{records.damage}. Any workload may be in them.",)
     billed = [next((rate for rate in found if isinstance(rate, Rate)), None) for found in rates.values()]
     alerts = (*damage, *warn_of_age([rate for rate in billed if rate is not None], strict=strict))
+    percentile = question.level.percentile
+    files = dict.fromkeys(measured or ())
+    elsewhere = curves_of((run for path in files for run in read_served_elsewhere(path, percentile)), percentile)
     study = load_study(curves, question, rates)
-    view = load_view(study, money, alerts=alerts, seed=seed)
+    view = load_view(study, money, alerts=alerts, seed=seed, measured=elsewhere)
     page = None
     if output_dir is not None:
         from pamprof.render.simulation.charts import load_charts
         from pamprof.render.simulation.live import live_inputs
         from pamprof.render.simulation.page import write_load_page
 
-        charts = cleaned(load_charts(study, records.sessions))
+        charts = cleaned(load_charts(study, records.sessions, elsewhere))
         page, *_ = write_load_page(view, charts, output_dir, live_inputs(study, money))
     if json:
-        print_json(load_export(study, money, seed=seed, unreadable=records.problems, alerts=alerts))
+        print_json(load_export(study, money, seed=seed, unreadable=records.problems, alerts=alerts, measured=elsewhere))
     else:
         _show(replace(view, alerts=damage))  # rates' ages were told on standard error
     if page is not None:

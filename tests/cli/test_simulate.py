@@ -269,3 +269,30 @@ def test_bad_input_is_one_sentence(arguments: tuple[str, ...], said: str) -> Non
     given = arguments if "--arrivals" in arguments else ("--arrivals", "poisson:12/s", *arguments)
     result = simulate(*given, files=("1b/pam.jsonl",))
     assert said in one_sentence(result, 1 if "none.csv" in given else 2)
+
+
+SERVED = Path(__file__).parents[1] / "analysis" / "simulation" / "served"
+
+
+def test_what_others_measured_stands_beside_what_is_simulated() -> None:
+    measured = [word for path in sorted(SERVED.glob("*.json")) for word in ("--measured", str(path))]
+    asked = ("--arrivals", "poisson:30/s", "--slo-ttft", "300ms", *measured)
+    result = simulate(*asked, files=("1b/pam.jsonl",))
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "Measured of real servers" in text
+    assert "holds the limits up to 12.0 requests a second, read between measured rates, held back by" in text
+    assert "3 replicas for the requests asked for" in text  # of 12 a second for 30
+    assert "qwen3-0.6b (aiperf): two runs at different rates with percentile 95 make a curve; 1 run here" in text
+    result = simulate(*asked, "--json", files=("1b/pam.jsonl",))
+    rows = json.loads(result.stdout)["measured_elsewhere"]
+    assert [(row["tool"], row["requests_per_second"], row["holds"]) for row in rows] == [
+        ("aiperf", 6.25, True), ("vLLM bench", 4.0, True), ("vLLM bench", 8.0, True), ("vLLM bench", 16.0, False),
+    ]  # fmt: skip
+
+
+def test_a_measured_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text('{"requests": 3}')
+    result = simulate("--arrivals", "poisson:30/s", "--measured", str(path), files=("1b/pam.jsonl",))
+    assert "neither a result of vllm bench serve" in one_sentence(result, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import pairwise
 from math import exp, inf, isfinite, log
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,16 @@ def grid_of(simulated: Sequence[LoadMetrics]) -> RateGrid | None:
         rates=rates,
         first=_line(rates, [metrics.level_seconds_to_first_token or 0.0 for metrics in kept]),
         each=_line(rates, known) if len(known) == len(kept) else None,
+    )
+
+
+def grid_through(rates: Sequence[float], first: Sequence[float], each: Sequence[float] | None) -> RateGrid | None:
+    """The grid of measured rates, rising, and their times; None of fewer than two different ones, or without a time."""
+    values = (*first, *(each or ()))
+    if len(rates) < 2 or min(values, default=0.0) <= 0 or any(high <= low for low, high in pairwise(rates)):
+        return None
+    return RateGrid(
+        rates=tuple(rates), first=_line(rates, first), each=None if each is None else _line(rates, list(each))
     )
 
 

@@ -12,6 +12,7 @@ from pamprof.analysis.simulation.minute import MINUTE_SECONDS, busiest_minute
 from pamprof.records import Interval
 from pamprof.render.arms import Arm, arm_key, assign_arms, layer_titles
 from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Piece, ServingStrip, Spot
+from pamprof.render.simulation.measured_view import measured_curves
 from pamprof.render.text import days, device_label, listed, plural
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pamprof.analysis.simulation.arm import LoadedArm
+    from pamprof.analysis.simulation.measured_elsewhere import MeasuredCurve
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
     from pamprof.records import Session
 
@@ -43,7 +45,9 @@ class DrawnArm:
     basis: Basis
 
 
-def load_charts(study: LoadStudy, sessions: Iterable[Session] = ()) -> tuple[Chart, ...]:
+def load_charts(
+    study: LoadStudy, sessions: Iterable[Session] = (), measured: Sequence[MeasuredCurve] = ()
+) -> tuple[Chart, ...]:
     """All pictures; one without arms says why."""
     runs = [arm.steady.curve.runs[0] for arm in study.arms]
     looks = assign_arms([run.workload for run in runs], layer_titles(sessions))
@@ -59,7 +63,7 @@ def load_charts(study: LoadStudy, sessions: Iterable[Session] = ()) -> tuple[Cha
     ]
     devices = tuple(dict.fromkeys(device_label(run.environment) for run in runs))
     words = f"{listed(devices)} · measured {days(sorted(run.started_at for run in runs))} · simulated"
-    return _distributions(study, drawn, words), _rates(study, drawn, words), _minutes(study, drawn, words)
+    return _distributions(study, drawn, words), _rates(study, drawn, words, measured), _minutes(study, drawn, words)
 
 
 def _chart(name: str, title: str, axis: str, caption: str, words: str, *, kind: str, panels: Sequence[object]) -> Chart:
@@ -164,7 +168,7 @@ def tail_piece(
     return Piece(xs=tuple(xs), values=tuple(values), basis=basis) if len(xs) > 1 else None
 
 
-def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
+def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str, measured: Sequence[MeasuredCurve]) -> Chart:
     level = study.question.level
     percentile = f"p{level.percentile:g}"
     found = []
@@ -173,6 +177,7 @@ def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
         (f"Per output token, {percentile}", EACH_TOKEN, level.limits.seconds_per_output_token),
     ):
         curves = [curve for each in drawn if (curve := _over_rates(each, name)) is not None]
+        curves += measured_curves(measured, first=name == FIRST_TOKEN)
         if curves:
             found.append(
                 CurvePanel(
@@ -197,7 +202,8 @@ def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
         "seconds (logarithmic)",
         f"Time at percentile {level.percentile:g} against the rate of one replica, the same requests at every rate; "
         "the mark is the highest rate that holds both limits. Shades run from all step times at the fast end of their "
-        "intervals to all at the slow end, up to four fifths of that rate.",
+        "intervals to all at the slow end, up to four fifths of that rate."
+        + (" Solid lines were measured of real servers by other tools." if measured else ""),
         words,
         kind="curves",
         panels=found,

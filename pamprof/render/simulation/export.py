@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.simulation.measured_times import End
 from pamprof.analysis.simulation.prefixes import PREFIX_POLICY
 from pamprof.render.formats.csv import Value
+from pamprof.render.simulation.measured_view import measured_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pamprof.analysis.simulation.measured_elsewhere import MeasuredCurve
     from pamprof.analysis.simulation.metrics import LoadMetrics
     from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
@@ -19,7 +21,13 @@ Row = dict[str, Value]
 
 
 def load_export(
-    study: LoadStudy, currency: Currency, *, seed: int, unreadable: Sequence[str] = (), alerts: Sequence[str] = ()
+    study: LoadStudy,
+    currency: Currency,
+    *,
+    seed: int,
+    unreadable: Sequence[str] = (),
+    alerts: Sequence[str] = (),
+    measured: Sequence[MeasuredCurve] = (),
 ) -> dict[str, object]:
     """Everything as JSON values; dollars are US dollars."""
     question = study.question
@@ -48,6 +56,7 @@ def load_export(
             if arm.highest
             for tried in arm.highest[End.MEDIAN].tried
         ],
+        "measured_elsewhere": measured_rows(measured, question),
         "alerts": list(alerts),
         "unreadable_lines": list(unreadable),
     }

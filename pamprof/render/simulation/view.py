@@ -15,11 +15,13 @@ from pamprof.render.formats.table_view import TableView
 from pamprof.render.serving.bill_table import money
 from pamprof.render.simulation.differences import difference
 from pamprof.render.simulation.export import open_end
+from pamprof.render.simulation.measured_view import measured_table
 from pamprof.render.text import cleaned, device_label, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pamprof.analysis.simulation.measured_elsewhere import MeasuredCurve
     from pamprof.analysis.simulation.metrics import Percentiles
     from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
@@ -49,15 +51,23 @@ class LoadView:
     notes: tuple[str, ...]
 
 
-def load_view(study: LoadStudy, currency: Currency, *, alerts: Sequence[str] = (), seed: int) -> LoadView:
-    """The whole answer, clean of acting characters."""
+def load_view(
+    study: LoadStudy,
+    currency: Currency,
+    *,
+    alerts: Sequence[str] = (),
+    seed: int,
+    measured: Sequence[MeasuredCurve] = (),
+) -> LoadView:
+    """The whole answer, beside what was ``measured`` elsewhere, clean of acting characters."""
+    elsewhere = (measured_table(measured, study.question),) if measured else ()
     return cleaned(
         LoadView(
             title="Serving under load (simulated)",
             asked=asked_words(study),
             alerts=tuple(alerts),
             differences=tuple(difference(arm, study.question, currency) for arm in study.arms),
-            tables=(_times(study), _fleets(study, currency)),
+            tables=(_times(study), _fleets(study, currency), *elsewhere),
             notes=_notes(study, currency, seed),
         )
     )

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.analysis.serving.terms import Limits
 from pamprof.analysis.simulation.arm import ServerSettings
+from pamprof.analysis.simulation.measured_elsewhere import curves_of, read_served_elsewhere
 from pamprof.analysis.simulation.metrics import Level
 from pamprof.analysis.simulation.workload import Arrivals, Lengths, draw_requests
 from pamprof.pricing.rates.currency import USD
@@ -133,3 +135,20 @@ def test_a_strip_of_one_minute_is_drawn_wide_and_narrow() -> None:
     wide, narrow = (draw_svg(chart, narrow=narrow) for narrow in (False, True))
     assert "PAM at 12 requests a second" in wide
     assert wide != narrow
+
+
+def test_measured_serving_of_others_is_a_solid_curve_beside_the_simulated_ones() -> None:
+    served = Path(__file__).parents[2] / "analysis" / "simulation" / "served"
+    runs = [run for path in sorted(served.glob("vllm*.json")) for run in read_served_elsewhere(path, 95.0)]
+    measured = curves_of(runs, 95.0)
+    charts = load_charts(study(), measured=measured)
+    (first, each) = (panel for panel in charts[1].panels if isinstance(panel, CurvePanel))
+    for panel, values in ((first, (0.1, 0.2, 0.4)), (each, (0.01, 0.02, 0.04))):
+        (piece,) = panel.curves[-1].pieces
+        assert piece.basis is Basis.MEASURED
+        assert piece.xs == (4.0, 8.0, 16.0)
+        assert [value.median for value in piece.values] == pytest.approx(values)
+    assert "measured of real servers" in charts[1].caption
+    table = load_view(study(), USD, seed=1, measured=measured).tables[-1]
+    assert len(table.rows) == 3
+    assert {len(row) for row in table.rows} == {len(table.columns)}
