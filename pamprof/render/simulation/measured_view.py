@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.simulation.highest_rate import THROUGHPUT
+from pamprof.analysis.simulation.measured_elsewhere import VLLM
 from pamprof.records import Interval
 from pamprof.render.arms import Arm
 from pamprof.render.charts import ArmCurve, Piece
@@ -26,6 +27,7 @@ COLUMNS = (
     "per output token p50", "p95", "p99", "end to end p50", "p95", "p99", "within the limits",
 )  # fmt: skip
 _LOOKS = (("other4", ">"), ("other3", "<"), ("other2", "p"), ("other1", "X"))
+_LABEL_LENGTH = 18
 # Mean lengths that differ by more are another question.
 _ALIKE = 0.1
 # A server that completes less than this share of what was offered has a queue that grows.
@@ -79,9 +81,12 @@ def _sentence(curve: MeasuredCurve, question: LoadQuestion) -> str:
     """The highest rate within the limits and the replicas that it makes."""
     who, grid = f"{curve.model} ({curve.tool})", curve.grid
     if grid is None:
+        percentile = question.level.percentile
+        lacks = curve.tool == VLLM and any(percentile not in run.first for run in curve.runs)
+        remedy = f"; vllm bench serve writes it with --metric-percentiles 50,{percentile:g},99" if lacks else ""
         return (
-            f"{who}: two runs at different rates with percentile {question.level.percentile:g} make a curve; "
-            f"{plural(len(curve.runs), 'run')} here; give vllm bench serve --metric-percentiles 50,95,99"
+            f"{who}: two runs at different rates with percentile {percentile:g} make a curve; "
+            f"{plural(len(curve.runs), 'run')} here{remedy}"
         )
     rate, bound, error = grid.highest_within(question.level.limits)
     if rate is None:
@@ -125,7 +130,9 @@ def measured_curves(curves: Sequence[MeasuredCurve], *, first: bool) -> list[Arm
         line = None if curve.grid is None else curve.grid.first if first else curve.grid.each
         if curve.grid is None or line is None:
             continue
-        label = clean(f"{curve.model}, {curve.tool}")
+        name = curve.model.rpartition("/")[2]
+        short = name if len(name) <= _LABEL_LENGTH else f"{name[: _LABEL_LENGTH - 1]}…"
+        label = clean(f"{short} ({curve.tool})")
         piece = Piece(
             xs=curve.grid.rates, values=tuple(Interval.exact(value) for value in line.values), basis=Basis.MEASURED
         )
