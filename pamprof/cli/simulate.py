@@ -20,9 +20,6 @@ from pamprof.pricing.serving import defaults
 if TYPE_CHECKING:
     from pamprof.render.simulation.view import LoadView
 
-_REQUESTS = 10_000
-_SEED = 0
-
 
 @reporting_errors
 def simulate(
@@ -63,14 +60,16 @@ def simulate(
     ] = f"{defaults.MILLISECONDS_PER_OUTPUT_TOKEN}ms",
     percentile: Annotated[
         float, typer.Option(help="Share of the requests within each limit, percent, above 0 to 100.")
-    ] = 95.0,
+    ] = defaults.PERCENTILE,
     requests: Annotated[
         int,
         typer.Option(help="Requests simulated at each rate; the first fifth fills the server. A trace has its own."),
-    ] = _REQUESTS,
-    seed: Annotated[int, typer.Option(help="Of the random numbers; the same seed gives the same answer.")] = _SEED,
+    ] = defaults.REQUESTS,
+    seed: Annotated[
+        int, typer.Option(help="Of the random numbers; the same seed gives the same answer.")
+    ] = defaults.SEED,
     max_batch: Annotated[
-        int | None, typer.Option(help="Sequences at once. Default: the batch that pamprof cost chooses.")
+        int | None, typer.Option(help="Sequences at once. Default: the batch of pamprof cost --steady.")
     ] = None,
     chunk_tokens: Annotated[
         int | None,

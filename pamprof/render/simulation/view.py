@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isinf
 from typing import TYPE_CHECKING
 
 from pamprof import units
@@ -12,7 +11,7 @@ from pamprof.analysis.simulation.measured_times import End
 from pamprof.analysis.simulation.prefixes import PREFIX_POLICY
 from pamprof.pricing.serving.fleet import CONSTANT_DEMAND
 from pamprof.render.formats.table_view import TableView
-from pamprof.render.serving.bill_table import money
+from pamprof.render.serving.bill_table import OPEN, market_words, money
 from pamprof.render.simulation.differences import difference
 from pamprof.render.simulation.export import open_end
 from pamprof.render.text import cleaned, device_label, plural
@@ -23,18 +22,15 @@ if TYPE_CHECKING:
     from pamprof.analysis.simulation.metrics import Percentiles
     from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
-    from pamprof.records import Interval
 
 TIME_COLUMNS = (
     "arm", "requests/s a replica", "to first token p50", "p95", "p99", "per output token p50", "p95", "p99",
     "end to end p50", "p95", "p99", "good requests/s", "busy", "sequences a step", "preempted", "refused",
 )  # fmt: skip
 FLEET_COLUMNS = (
-    "arm", "highest rate a replica", "held back by", "replicas", "a month", "over the market", "cost: replicas",
-    "cost: a month", "basis",
+    "arm", "highest rate a replica", "held back by", "replicas", "a month", "over the market", "steady: replicas",
+    "steady: a month", "basis",
 )  # fmt: skip
-
-OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +132,8 @@ def _fleets(study: LoadStudy, currency: Currency) -> TableView:
     return TableView(
         title="What one device holds, and what the demand costs",
         summary=(
-            f"{currency.code} for 730 hours, [interval of the step times]; beside it what pamprof cost says of the "
-            "same demand, every device in full use."
+            f"{currency.code} for 730 hours, [interval of the step times]; beside it the same demand in a steady "
+            "batch, every device in full use, as pamprof cost --steady has it."
         ),
         columns=FLEET_COLUMNS,
         right=frozenset({1, 3, 4, 5, 6, 7}),
@@ -150,7 +146,7 @@ def _fleets(study: LoadStudy, currency: Currency) -> TableView:
                 for end in arm.open_ends
             ),
             *(
-                f"{arm.title}: pamprof cost says {arm.steady.point.sentence}; it asks for the request of mean lengths"
+                f"{arm.title}: in a steady batch {arm.steady.point.sentence}; it asks for the request of mean lengths"
                 for arm in study.arms
                 if isinstance(arm.steady.point, Refusal) and not arm.refusal
             ),
@@ -177,10 +173,8 @@ def _fleet_row(arm: ArmUnderLoad, currency: Currency) -> tuple[str, ...]:
         rates,
         arm.highest[End.MEDIAN].bound,
         _replica_words(arm),
-        units.UNKNOWN if usd is None else _money(usd, currency),
-        units.UNKNOWN
-        if market is None
-        else f"{currency.text(market.low)} {'and more' if isinf(market.high) else f'to {currency.text(market.high)}'}",
+        units.UNKNOWN if usd is None else money(usd, currency),
+        units.UNKNOWN if market is None else market_words(market, currency),
         *steady,
         units.UNKNOWN if arm.basis is None else arm.basis.value,
     )
@@ -197,14 +191,6 @@ def _replica_words(arm: ArmUnderLoad) -> str:
     if arm.open_ends:
         return f"{day} [{units.whole(ends[0])}, {OPEN}]"
     return day if ends[0] == ends[-1] else f"{day} [{units.whole(ends[0])}, {units.whole(ends[-1])}]"
-
-
-def _money(interval: Interval, currency: Currency) -> str:
-    """As in other tables, and ``$4 603 [4 603, open]`` where there is no upper end."""
-    if not isinf(interval.high):
-        return money(interval, currency)
-    low = currency.text(interval.low).removeprefix("$").removeprefix(f"{currency.code} ")
-    return f"{currency.text(interval.median)} [{low}, {OPEN}]"
 
 
 def _prefix_words(study: LoadStudy) -> tuple[str, ...]:
