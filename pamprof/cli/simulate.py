@@ -98,6 +98,13 @@ def simulate(
     replicas: Annotated[
         int | None, typer.Option(help="Rent so many, whatever they hold. Default: the fewest that hold the limits.")
     ] = None,
+    crossover: Annotated[
+        bool,
+        typer.Option(
+            help="From which load on a fixed state or a cache needs fewer replicas, also at prompts a quarter, four "
+            "and sixteen times as long; takes about as long as the rest."
+        ),
+    ] = True,
     minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = defaults.MINIMUM_REPLICAS,
     price: UsdPerHour = None,
     prices: PriceFile = None,
@@ -121,6 +128,7 @@ def simulate(
     from pamprof.analysis.simulation.server import MemoryPolicy
     from pamprof.cli.load_options import level_of, prefix_of, profile_of, requests_of
     from pamprof.pricing.rates.hourly_rates import Rate
+    from pamprof.pricing.serving.load_crossings import load_crossings
     from pamprof.pricing.serving.load_study import LoadQuestion, load_study
     from pamprof.records.store import merged
     from pamprof.render.simulation.export import load_export
@@ -166,7 +174,9 @@ def simulate(
     billed = [next((rate for rate in found if isinstance(rate, Rate)), None) for found in rates.values()]
     alerts = (*damage, *warn_of_age([rate for rate in billed if rate is not None], strict=strict))
     study = load_study(curves, question, rates)
-    view = load_view(study, money, alerts=alerts, seed=seed)
+    layers = [facts for session in records.sessions for facts in session.layers]
+    crossings = load_crossings(study, layers) if crossover else ()
+    view = load_view(study, money, alerts=alerts, seed=seed, crossings=crossings)
     page = None
     if output_dir is not None:
         from pamprof.render.simulation.charts import load_charts
@@ -174,7 +184,9 @@ def simulate(
 
         page, *_ = write_load_page(view, cleaned(load_charts(study, records.sessions)), output_dir)
     if json:
-        print_json(load_export(study, money, seed=seed, unreadable=records.problems, alerts=alerts))
+        print_json(
+            load_export(study, money, seed=seed, unreadable=records.problems, alerts=alerts, crossings=crossings)
+        )
     else:
         _show(replace(view, alerts=damage))  # rates' ages were told on standard error
     if page is not None:
@@ -183,6 +195,6 @@ def simulate(
 
 def _show(view: LoadView) -> None:
     typer.echo(f"{view.title}: {view.asked}")
-    for line in (*view.alerts, *view.differences):
+    for line in (*view.alerts, *view.differences, *view.crossings):
         typer.echo(line)
     print_tables(view.tables, view.notes)

@@ -23,7 +23,9 @@ ARMS = ("Llama · compiled + graph", "PAM fused · graph", "PAM fused (bfloat16 
 def simulate(*arguments: str, files: tuple[str, ...] = ("1b/llama.jsonl", "1b/pam.jsonl")) -> Result:
     paths = [str(SWEEP / file) for file in files]
     return CliRunner().invoke(
-        app, ["simulate", *paths, "--price", "2", "--requests", "800", *arguments], env={"COLUMNS": "250"}
+        app,
+        ["simulate", *paths, "--price", "2", "--requests", "800", "--no-crossover", *arguments],
+        env={"COLUMNS": "250"},
     )
 
 
@@ -233,6 +235,20 @@ def test_doubts_about_rates_are_told_once(tmp_path: Path) -> None:
     assert "pamprof: warning: acme" in result.stderr
     assert "days ago" in result.stderr
     assert "days ago" not in result.stdout
+
+
+def test_the_crossover_is_told_in_sentence_table_and_json() -> None:
+    arguments = ("--arrivals", "poisson:150/s", "--requests", "300", "--max-batch", "64", "--crossover")
+    text = simulate(*arguments).stdout
+    assert re.search(r"At prompts of 1.500 tokens Llama · compiled \+ graph needs fewer replicas, and so dollars", text)
+    assert "From which load on replicas differ" in text
+    found = json.loads(simulate(*arguments, "--json").stdout)
+    asked = next(row for row in found["load_crossovers"] if row["mean_input_tokens"] == 1500)
+    assert asked["fewer_replicas"] == ARMS[0]
+    assert asked["first_requests_per_second"] == min(
+        asked["subject_requests_per_second"], asked["rival_requests_per_second"]
+    )
+    assert asked["rival_requests_per_second"] == rows(found)[ARMS[0]]["highest_requests_per_second"]
 
 
 @pytest.mark.parametrize(

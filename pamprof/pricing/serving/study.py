@@ -156,14 +156,14 @@ def study(
     """
     if not curves:
         raise RecordError("the records hold no serving curve; measure with pamprof serve-sweep")
-    facts = _facts_by_layer([*(_layer(curve) for curve in curves), *(known.layer for known in perplexities)], layers)
-    classes = tuple(_size_class(members, request, rates_by_device, facts) for members in _classes(curves))
+    facts = facts_by_layer([*(_layer(curve) for curve in curves), *(known.layer for known in perplexities)], layers)
+    classes = tuple(_size_class(members, request, rates_by_device, facts) for members in classes_of(curves))
     # A perplexity names a layer and no size: with arms of several sizes there is no telling whose training it is.
     known = [run for run in runs if _within(run, classes[0].parameter_counts)] if len(classes) == 1 else []
     return ServingStudy(request=request, classes=classes, quality=quality_rows(perplexities, known, facts))
 
 
-def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
+def classes_of(curves: Sequence[Curve]) -> list[list[Curve]]:
     """Curves of one device and about one size together; a class is as wide as ``_SAME_SIZE`` from its smallest."""
     classes: list[list[Curve]] = []
     for curve in sorted(curves, key=lambda c: (_device(c), c.runs[0].parameter_count)):
@@ -179,7 +179,8 @@ def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
     return classes
 
 
-def _facts_by_layer(names: Iterable[str], layers: Iterable[LayerFacts]) -> dict[str, LayerFacts]:
+def facts_by_layer(names: Iterable[str], layers: Iterable[LayerFacts]) -> dict[str, LayerFacts]:
+    """What each layer declares of itself; a layer without facts is taken as in older records."""
     declared = {facts.layer: facts for facts in layers}
     older = facts_of_older_records((name, name) for name in names if name not in declared)
     return declared | {facts.layer: facts for facts in older}

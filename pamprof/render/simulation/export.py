@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.simulation.measured_times import End
 from pamprof.analysis.simulation.prefixes import PREFIX_POLICY
 from pamprof.render.formats.csv import Value
+from pamprof.render.simulation.crossings import crossing_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pamprof.analysis.simulation.metrics import LoadMetrics
     from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.load_crossings import LoadCrossing
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
 
 Row = dict[str, Value]
 
 
 def load_export(
-    study: LoadStudy, currency: Currency, *, seed: int, unreadable: Sequence[str] = (), alerts: Sequence[str] = ()
+    study: LoadStudy,
+    currency: Currency,
+    *,
+    seed: int,
+    unreadable: Sequence[str] = (),
+    alerts: Sequence[str] = (),
+    crossings: Sequence[LoadCrossing] = (),
 ) -> dict[str, object]:
     """Everything as JSON values; dollars are US dollars."""
     question = study.question
@@ -48,6 +56,7 @@ def load_export(
             if arm.highest
             for tried in arm.highest[End.MEDIAN].tried
         ],
+        **crossing_rows(crossings),
         "alerts": list(alerts),
         "unreadable_lines": list(unreadable),
     }

@@ -12,6 +12,7 @@ from pamprof.analysis.simulation.prefixes import PREFIX_POLICY
 from pamprof.pricing.serving.fleet import CONSTANT_DEMAND
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.serving.bill_table import OPEN, market_words, money
+from pamprof.render.simulation.crossings import crossing_sentences, crossing_table
 from pamprof.render.simulation.differences import difference
 from pamprof.render.simulation.export import open_end
 from pamprof.render.text import cleaned, device_label, plural
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.simulation.metrics import Percentiles
     from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.load_crossings import LoadCrossing
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
 
 TIME_COLUMNS = (
@@ -35,25 +37,35 @@ FLEET_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadView:
-    """What is shown: a heading, what was asked for, doubts, one sentence an arm, the tables, and how it was made."""
+    """What is shown: a heading, what was asked for, doubts, a sentence an arm and a pair, tables, how it was made."""
 
     title: str
     asked: str
     alerts: tuple[str, ...]
     differences: tuple[str, ...]
+    crossings: tuple[str, ...]
     tables: tuple[TableView, ...]
     notes: tuple[str, ...]
 
 
-def load_view(study: LoadStudy, currency: Currency, *, alerts: Sequence[str] = (), seed: int) -> LoadView:
+def load_view(
+    study: LoadStudy,
+    currency: Currency,
+    *,
+    alerts: Sequence[str] = (),
+    seed: int,
+    crossings: Sequence[LoadCrossing] = (),
+) -> LoadView:
     """The whole answer, clean of acting characters."""
+    crossed = crossing_table(crossings)
     return cleaned(
         LoadView(
             title="Serving under load (simulated)",
             asked=asked_words(study),
             alerts=tuple(alerts),
             differences=tuple(difference(arm, study.question, currency) for arm in study.arms),
-            tables=(_times(study), _fleets(study, currency)),
+            crossings=crossing_sentences(study, crossings),
+            tables=(_times(study), _fleets(study, currency), *((crossed,) if crossed is not None else ())),
             notes=_notes(study, currency, seed),
         )
     )
