@@ -20,9 +20,6 @@ from pamprof.pricing.serving import defaults
 if TYPE_CHECKING:
     from pamprof.render.simulation.view import LoadView
 
-_REQUESTS = 10_000
-_SEED = 0
-
 
 @reporting_errors
 def simulate(
@@ -63,14 +60,16 @@ def simulate(
     ] = f"{defaults.MILLISECONDS_PER_OUTPUT_TOKEN}ms",
     percentile: Annotated[
         float, typer.Option(help="Share of the requests within each limit, percent, above 0 to 100.")
-    ] = 95.0,
+    ] = defaults.PERCENTILE,
     requests: Annotated[
         int,
         typer.Option(help="Requests simulated at each rate; the first fifth fills the server. A trace has its own."),
-    ] = _REQUESTS,
-    seed: Annotated[int, typer.Option(help="Of the random numbers; the same seed gives the same answer.")] = _SEED,
+    ] = defaults.REQUESTS,
+    seed: Annotated[
+        int, typer.Option(help="Of the random numbers; the same seed gives the same answer.")
+    ] = defaults.SEED,
     max_batch: Annotated[
-        int | None, typer.Option(help="Sequences at once. Default: the batch that pamprof cost chooses.")
+        int | None, typer.Option(help="Sequences at once. Default: the batch of pamprof cost --steady.")
     ] = None,
     chunk_tokens: Annotated[
         int | None,
@@ -99,6 +98,13 @@ def simulate(
     replicas: Annotated[
         int | None, typer.Option(help="Rent so many, whatever they hold. Default: the fewest that hold the limits.")
     ] = None,
+    crossover: Annotated[
+        bool,
+        typer.Option(
+            help="From which load on a fixed state or a cache needs fewer replicas, also at prompts a quarter, four "
+            "and sixteen times as long; takes about as long as the rest."
+        ),
+    ] = True,
     minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = defaults.MINIMUM_REPLICAS,
     price: UsdPerHour = None,
     prices: PriceFile = None,
@@ -130,6 +136,7 @@ def simulate(
     from pamprof.analysis.simulation.server import MemoryPolicy
     from pamprof.cli.load_options import level_of, prefix_of, profile_of, requests_of
     from pamprof.pricing.rates.hourly_rates import Rate
+    from pamprof.pricing.serving.load_crossings import load_crossings
     from pamprof.pricing.serving.load_study import LoadQuestion, load_study
     from pamprof.records.store import merged
     from pamprof.render.simulation.export import load_export
@@ -178,7 +185,9 @@ def simulate(
     files = dict.fromkeys(measured or ())
     elsewhere = curves_of((run for path in files for run in read_served_elsewhere(path, percentile)), percentile)
     study = load_study(curves, question, rates)
-    view = load_view(study, money, alerts=alerts, seed=seed, measured=elsewhere)
+    layers = [facts for session in records.sessions for facts in session.layers]
+    crossings = load_crossings(study, layers) if crossover else ()
+    view = load_view(study, money, alerts=alerts, seed=seed, crossings=crossings, measured=elsewhere)
     page = None
     if output_dir is not None:
         from pamprof.render.simulation.charts import load_charts
@@ -188,7 +197,17 @@ def simulate(
         charts = cleaned(load_charts(study, records.sessions, elsewhere))
         page, *_ = write_load_page(view, charts, output_dir, live_inputs(study, money))
     if json:
-        print_json(load_export(study, money, seed=seed, unreadable=records.problems, alerts=alerts, measured=elsewhere))
+        print_json(
+            load_export(
+                study,
+                money,
+                seed=seed,
+                unreadable=records.problems,
+                alerts=alerts,
+                crossings=crossings,
+                measured=elsewhere,
+            )
+        )
     else:
         _show(replace(view, alerts=damage))  # rates' ages were told on standard error
     if page is not None:
@@ -197,6 +216,6 @@ def simulate(
 
 def _show(view: LoadView) -> None:
     typer.echo(f"{view.title}: {view.asked}")
-    for line in (*view.alerts, *view.differences):
+    for line in (*view.alerts, *view.differences, *view.crossings):
         typer.echo(line)
     print_tables(view.tables, view.notes)

@@ -23,7 +23,9 @@ ARMS = ("Llama · compiled + graph", "PAM fused · graph", "PAM fused (bfloat16 
 def simulate(*arguments: str, files: tuple[str, ...] = ("1b/llama.jsonl", "1b/pam.jsonl")) -> Result:
     paths = [str(SWEEP / file) for file in files]
     return CliRunner().invoke(
-        app, ["simulate", *paths, "--price", "2", "--requests", "800", *arguments], env={"COLUMNS": "250"}
+        app,
+        ["simulate", *paths, "--price", "2", "--requests", "800", "--no-crossover", *arguments],
+        env={"COLUMNS": "250"},
     )
 
 
@@ -191,17 +193,17 @@ def test_a_level_that_no_arm_holds_is_infeasible_with_its_limit() -> None:
 
 def test_an_arm_is_held_to_the_percentile_and_not_to_its_mean_request() -> None:
     # A prompt of 9,000 tokens takes PAM 68 ms, more than the 50 ms allowed; two fifths of log-normal ones are shorter.
-    arguments = ("--input-tokens", "lognormal:9000:sigma=1", "--slo-ttft", "50ms", "--percentile")
-    found = rows(json.loads(simulate("--arrivals", "poisson:2/s", *arguments, "40", "--json").stdout))
+    arguments = ("--input-tokens", "lognormal:9000:sigma=1", "--slo-ttft", "50ms", "--requests", "300", "--percentile")
+    found = rows(
+        json.loads(simulate("--arrivals", "poisson:2/s", *arguments, "40", "--json", files=("1b/pam.jsonl",)).stdout)
+    )
     for arm in ARMS[1:]:
         assert found[arm]["steady_replica_count"] is None
         assert found[arm]["refusal"] is None
         assert found[arm]["level_seconds_to_first_token"] <= 0.05
         assert found[arm]["replica_count"] == math.ceil(2 / found[arm]["highest_requests_per_second"])
-    told = simulate("--arrivals", "poisson:2/s", *arguments, "40").stdout
+    told = simulate("--arrivals", "poisson:2/s", *arguments, "40", files=("1b/pam.jsonl",)).stdout
     assert "within the limits at percentile 40, although the request of mean lengths is infeasible: time to" in told
-    missed = rows(json.loads(simulate("--arrivals", "poisson:2/s", *arguments, "95", "--json").stdout))
-    assert missed[ARMS[1]]["refusal"].startswith("infeasible: time to first token, missed at every rate tried")
 
 
 def test_an_interval_is_open_where_only_the_slow_end_holds_no_rate() -> None:
@@ -233,6 +235,20 @@ def test_doubts_about_rates_are_told_once(tmp_path: Path) -> None:
     assert "pamprof: warning: acme" in result.stderr
     assert "days ago" in result.stderr
     assert "days ago" not in result.stdout
+
+
+def test_the_crossover_is_told_in_sentence_table_and_json() -> None:
+    arguments = ("--arrivals", "poisson:150/s", "--requests", "300", "--max-batch", "64", "--crossover")
+    text = simulate(*arguments).stdout
+    assert re.search(r"At prompts of 1.500 tokens Llama · compiled \+ graph needs fewer replicas, and so dollars", text)
+    assert "From which load on replicas differ" in text
+    found = json.loads(simulate(*arguments, "--json").stdout)
+    asked = next(row for row in found["load_crossovers"] if row["mean_input_tokens"] == 1500)
+    assert asked["fewer_replicas"] == ARMS[0]
+    assert asked["first_requests_per_second"] == min(
+        asked["subject_requests_per_second"], asked["rival_requests_per_second"]
+    )
+    assert asked["rival_requests_per_second"] == rows(found)[ARMS[0]]["highest_requests_per_second"]
 
 
 @pytest.mark.parametrize(

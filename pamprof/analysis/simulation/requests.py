@@ -65,6 +65,15 @@ class Requests:
             measured_from=counted,
         )
 
+    def with_prompts(self, factor: float) -> Requests:
+        """The same requests with prompts ``factor`` times as long; one no longer than its prefix shares nothing."""
+        import numpy as np
+
+        inputs = np.maximum(np.rint(self.input_tokens * factor), np.minimum(self.input_tokens, 1)).astype(np.int64)
+        longer = inputs > self.prefix_tokens
+        prefixes = None if self.prefixes is None else np.where(longer, self.prefixes, -1)
+        return replace(self, input_tokens=inputs, prefixes=prefixes)
+
     @property
     def mean_input_tokens(self) -> float:
         """Of a prompt."""

@@ -1,4 +1,4 @@
-"""What a demand costs when requests arrive as they do, beside the steady answer of ``pamprof cost``."""
+"""What a demand costs when requests arrive as they do, beside the answer of a steady batch."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class LoadQuestion:
         profile: How the day is spread.
         minimum_replicas: Never fewer.
         replicas: So many, whatever they hold; None for as few as hold the level.
+        asked: The demand of which ``requests`` are the busiest moment, where that is what was asked for.
+        watched: Ends of the step times at which one replica's times are looked at.
     """
 
     requests: Requests
@@ -47,6 +49,8 @@ class LoadQuestion:
     profile: DayProfile = CONSTANT_DEMAND
     minimum_replicas: int = 1
     replicas: int | None = None
+    asked: Demand | None = None
+    watched: tuple[End, ...] = tuple(End)
 
     def __post_init__(self) -> None:
         if self.replicas is not None and self.replicas < 1:
@@ -54,7 +58,9 @@ class LoadQuestion:
 
     @property
     def demand(self) -> Demand:
-        """The same demand as ``pamprof cost`` is asked for it: requests of mean lengths, peak of the busiest hour."""
+        """The same demand for a steady batch: requests of mean lengths, peak of the busiest hour."""
+        if self.asked is not None:
+            return self.asked
         traffic = mean_traffic(self.requests)
         return Demand(
             input_tokens=traffic.input_tokens,
@@ -71,7 +77,7 @@ class ArmUnderLoad:
 
     Attributes:
         title: The arm.
-        steady: The answer of ``pamprof cost`` for the same demand.
+        steady: The answer of a steady batch for the same demand.
         loaded: The arm that was simulated; None where it could not be.
         refusal: Why there is no answer; empty where there is one.
         highest: By end of the step times' intervals.
@@ -173,7 +179,7 @@ def load_study(
     """
     if not curves:
         raise RecordError("the records hold no serving curve; measure with pamprof serve-sweep")
-    arms = [_arm(curve, question, rates_by_device[curve.environment.device_name]) for curve in curves]
+    arms = [arm_under_load(curve, question, rates_by_device[curve.environment.device_name]) for curve in curves]
     return LoadStudy(question=question, arms=tuple(sorted(arms, key=_order)))
 
 
@@ -182,7 +188,8 @@ def _order(arm: ArmUnderLoad) -> tuple[bool, float]:
     return highest is None, 0.0 if highest is None else -highest.median
 
 
-def _arm(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | UnknownRate, ...]) -> ArmUnderLoad:
+def arm_under_load(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | UnknownRate, ...]) -> ArmUnderLoad:
+    """Simulate one arm."""
     steady = deploy(curve, question.demand, question.level.limits, rates)
     rate = next((rate for rate in rates if isinstance(rate, Rate)), None)
     unpaid = "" if rate is not None else next((each.reason for each in rates if isinstance(each, UnknownRate)), "none")
@@ -210,7 +217,7 @@ def _arm(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | Unknow
         fleets = {} if highest[End.MEDIAN].requests_per_second is None else _fleets(question, highest)
         replicas = question.replicas or (fleets[End.MEDIAN].largest if fleets else None)
         share = 0.0 if replicas is None else question.requests.per_second * question.profile.peak_factor / replicas
-        busiest = {end: loaded.metrics(share, end) for end in End} if share else {}
+        busiest = {end: loaded.metrics(share, end) for end in question.watched} if share else {}
     except UnsupportedError as exc:
         return refused(f"unknown: {exc}")
     return ArmUnderLoad(
@@ -249,7 +256,7 @@ def _fleets(question: LoadQuestion, highest: Mapping[End, HighestRate]) -> dict[
         same = Fleet(hourly=(given,) * len(profile.factors), replica_hours_per_day=float(given * len(profile.factors)))
         return dict.fromkeys(End, same)
     return {
-        end: fleet(rate, found.requests_per_second, profile, question.minimum_replicas)
+        end: fleet(rate, found.requests_per_second * question.demand.duty, profile, question.minimum_replicas)
         for end, found in highest.items()
         if found.requests_per_second is not None
     }

@@ -112,7 +112,7 @@ def write_labels(axes: Axes, panel: CurvePanel, height: float, place: Callable[[
     ends = [_end(curve) for curve in panel.curves]
     # The dtype of a state goes on a line of its own: the margin is narrow.
     labels = [curve.label.replace(" (", "\n(") for curve in panel.curves]
-    heights = [_LINE_INCHES * (1 + 0.85 * label.count("\n")) / height for label in labels]
+    heights = [_LINE_INCHES * (1 + label.count("\n")) / height for label in labels]
     placed = spread([place(y) for _, y in ends], heights, 0.03, 0.97)
     for curve, label, (x, y), now in zip(panel.curves, labels, ends, placed, strict=True):
         axes.annotate(
@@ -123,7 +123,7 @@ def write_labels(axes: Axes, panel: CurvePanel, height: float, place: Callable[[
             fontsize=8.5,
             color=LIGHT["ink"],
             va="center",
-            linespacing=0.95,
+            linespacing=1.15,
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",

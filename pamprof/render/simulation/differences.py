@@ -1,4 +1,4 @@
-"""Why a simulation and the steady answer of ``pamprof cost`` differ, in one sentence an arm."""
+"""Why a simulation and a steady batch differ, in one sentence an arm."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _waiting(arm: ArmUnderLoad, question: LoadQuestion) -> str:
     level = f"p{question.level.percentile:g}"
     first = units.seconds(metrics.level_seconds_to_first_token)
     full, found = None if point is None else point.seconds_to_first_token, metrics.level_seconds_to_first_token
-    steady = "" if full is None else f" against {units.seconds(full.median)} that cost models for a device in full use"
+    steady = "" if full is None else f" against {units.seconds(full.median)} modelled for a device in full use"
     if point is not None and full is not None and found is not None:
         full_batch = units.whole(point.batch_size)
         carried = f"a step carries {units.significant(metrics.mean_batch)} sequences in the mean and not {full_batch}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.simulation.measured_times import End
 from pamprof.analysis.simulation.prefixes import PREFIX_POLICY
 from pamprof.render.formats.csv import Value
+from pamprof.render.simulation.crossings import crossing_rows
 from pamprof.render.simulation.measured_view import measured_rows
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.simulation.measured_elsewhere import MeasuredCurve
     from pamprof.analysis.simulation.metrics import LoadMetrics
     from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.load_crossings import LoadCrossing
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
 
 Row = dict[str, Value]
@@ -27,6 +29,7 @@ def load_export(
     seed: int,
     unreadable: Sequence[str] = (),
     alerts: Sequence[str] = (),
+    crossings: Sequence[LoadCrossing] = (),
     measured: Sequence[MeasuredCurve] = (),
 ) -> dict[str, object]:
     """Everything as JSON values; dollars are US dollars."""
@@ -56,6 +59,7 @@ def load_export(
             if arm.highest
             for tried in arm.highest[End.MEDIAN].tried
         ],
+        **crossing_rows(crossings),
         "measured_elsewhere": measured_rows(measured, question),
         "alerts": list(alerts),
         "unreadable_lines": list(unreadable),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isinf
 from typing import TYPE_CHECKING
 
 from pamprof import units
@@ -12,7 +11,8 @@ from pamprof.analysis.simulation.measured_times import End
 from pamprof.analysis.simulation.prefixes import PREFIX_POLICY
 from pamprof.pricing.serving.fleet import CONSTANT_DEMAND
 from pamprof.render.formats.table_view import TableView
-from pamprof.render.serving.bill_table import money
+from pamprof.render.serving.bill_table import OPEN, market_words, money
+from pamprof.render.simulation.crossings import crossing_sentences, crossing_table
 from pamprof.render.simulation.differences import difference
 from pamprof.render.simulation.export import open_end
 from pamprof.render.simulation.measured_view import measured_table
@@ -24,29 +24,28 @@ if TYPE_CHECKING:
     from pamprof.analysis.simulation.measured_elsewhere import MeasuredCurve
     from pamprof.analysis.simulation.metrics import Percentiles
     from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.load_crossings import LoadCrossing
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
-    from pamprof.records import Interval
 
 TIME_COLUMNS = (
     "arm", "requests/s a replica", "to first token p50", "p95", "p99", "per output token p50", "p95", "p99",
     "end to end p50", "p95", "p99", "good requests/s", "busy", "sequences a step", "preempted", "refused",
 )  # fmt: skip
 FLEET_COLUMNS = (
-    "arm", "highest rate a replica", "held back by", "replicas", "a month", "over the market", "cost: replicas",
-    "cost: a month", "basis",
+    "arm", "highest rate a replica", "held back by", "replicas", "a month", "over the market", "steady: replicas",
+    "steady: a month", "basis",
 )  # fmt: skip
-
-OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadView:
-    """What is shown: a heading, what was asked for, doubts, one sentence an arm, the tables, and how it was made."""
+    """What is shown: a heading, what was asked for, doubts, a sentence an arm and a pair, tables, how it was made."""
 
     title: str
     asked: str
     alerts: tuple[str, ...]
     differences: tuple[str, ...]
+    crossings: tuple[str, ...]
     tables: tuple[TableView, ...]
     notes: tuple[str, ...]
 
@@ -57,9 +56,12 @@ def load_view(
     *,
     alerts: Sequence[str] = (),
     seed: int,
+    crossings: Sequence[LoadCrossing] = (),
     measured: Sequence[MeasuredCurve] = (),
 ) -> LoadView:
     """The whole answer, beside what was ``measured`` elsewhere, clean of acting characters."""
+    crossed = crossing_table(crossings)
+    further = () if crossed is None else (crossed,)
     elsewhere = (measured_table(measured, study.question),) if measured else ()
     return cleaned(
         LoadView(
@@ -67,7 +69,8 @@ def load_view(
             asked=asked_words(study),
             alerts=tuple(alerts),
             differences=tuple(difference(arm, study.question, currency) for arm in study.arms),
-            tables=(_times(study), _fleets(study, currency), *elsewhere),
+            crossings=crossing_sentences(study, crossings),
+            tables=(_times(study), _fleets(study, currency), *further, *elsewhere),
             notes=_notes(study, currency, seed),
         )
     )
@@ -146,8 +149,8 @@ def _fleets(study: LoadStudy, currency: Currency) -> TableView:
     return TableView(
         title="What one device holds, and what the demand costs",
         summary=(
-            f"{currency.code} for 730 hours, [interval of the step times]; beside it what pamprof cost says of the "
-            "same demand, every device in full use."
+            f"{currency.code} for 730 hours, [interval of the step times]; beside it the same demand in a steady "
+            "batch, every device in full use, as pamprof cost --steady has it."
         ),
         columns=FLEET_COLUMNS,
         right=frozenset({1, 3, 4, 5, 6, 7}),
@@ -160,7 +163,7 @@ def _fleets(study: LoadStudy, currency: Currency) -> TableView:
                 for end in arm.open_ends
             ),
             *(
-                f"{arm.title}: pamprof cost says {arm.steady.point.sentence}; it asks for the request of mean lengths"
+                f"{arm.title}: in a steady batch {arm.steady.point.sentence}; it asks for the request of mean lengths"
                 for arm in study.arms
                 if isinstance(arm.steady.point, Refusal) and not arm.refusal
             ),
@@ -187,10 +190,8 @@ def _fleet_row(arm: ArmUnderLoad, currency: Currency) -> tuple[str, ...]:
         rates,
         arm.highest[End.MEDIAN].bound,
         _replica_words(arm),
-        units.UNKNOWN if usd is None else _money(usd, currency),
-        units.UNKNOWN
-        if market is None
-        else f"{currency.text(market.low)} {'and more' if isinf(market.high) else f'to {currency.text(market.high)}'}",
+        units.UNKNOWN if usd is None else money(usd, currency),
+        units.UNKNOWN if market is None else market_words(market, currency),
         *steady,
         units.UNKNOWN if arm.basis is None else arm.basis.value,
     )
@@ -207,14 +208,6 @@ def _replica_words(arm: ArmUnderLoad) -> str:
     if arm.open_ends:
         return f"{day} [{units.whole(ends[0])}, {OPEN}]"
     return day if ends[0] == ends[-1] else f"{day} [{units.whole(ends[0])}, {units.whole(ends[-1])}]"
-
-
-def _money(interval: Interval, currency: Currency) -> str:
-    """As in other tables, and ``$4 603 [4 603, open]`` where there is no upper end."""
-    if not isinf(interval.high):
-        return money(interval, currency)
-    low = currency.text(interval.low).removeprefix("$").removeprefix(f"{currency.code} ")
-    return f"{currency.text(interval.median)} [{low}, {OPEN}]"
 
 
 def _prefix_words(study: LoadStudy) -> tuple[str, ...]:
