@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.simulation.prefixes import Prefix
     from pamprof.analysis.simulation.requests import Requests
     from pamprof.analysis.simulation.workload import Arrivals, Lengths
-    from pamprof.api.serve_check import AskedLoad
+    from pamprof.api.serve_request import AskedLoad
     from pamprof.pricing.serving.fleet import DayProfile
 
 FROM_TRACE = "trace"
@@ -135,7 +135,7 @@ def asked_loads(text: str, arrivals: str) -> tuple[AskedLoad, ...]:
     Raises:
         UsageError: None of these, or arrivals that say their own rate.
     """
-    from pamprof.api.serve_check import HALF, OWN_RATE, AskedLoad
+    from pamprof.api.serve_request import HALF, OWN_RATE, AskedLoad
 
     found = []
     for part in text.split(","):

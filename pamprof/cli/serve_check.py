@@ -103,7 +103,8 @@ def serve_check(
     Random weights in the models' own decode and prefill code, continuous batching by the simulation's own decisions.
     """
     from pamprof.analysis.simulation.server import MemoryPolicy
-    from pamprof.api.serve_check import ServeCheckRequest, serve_checks
+    from pamprof.api.serve_check import serve_checks
+    from pamprof.api.serve_request import ServeCheckRequest
     from pamprof.cli.load_options import asked_loads, level_of, load_requests
     from pamprof.hardware.device import resolve_device
     from pamprof.records.store import RECORDS_FILE, read_records
