@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -36,6 +36,7 @@ class VirtualDevice:
         return self.seconds
 
     def wait_until(self, seconds: float) -> None:
+        assert not self.contexts  # nobody waits while there is work
         self.seconds = max(self.seconds, seconds)
 
     def read(self, request: int, start: int, end: int, *, last: bool) -> None:
@@ -120,7 +121,10 @@ def test_what_was_served_before_an_interruption_is_kept():
     assert np.isfinite(served.outcome.finish_seconds).tolist() == [True, True, False]
 
 
-def test_a_request_without_a_prompt_is_refused():
+def test_what_no_model_can_serve_is_refused():
     device = VirtualDevice()
+    shared = replace(requests([0.0, 1.0], [5, 3], [1, 1]), prefixes=np.array([0, -1]), prefix_tokens=2)
+    with pytest.raises(UsageError, match="keeps no prefixes"):
+        serve(shared, server(TIMES), device, device)
     with pytest.raises(UsageError, match="1 or more input tokens"):
         serve(requests([0.0, 1.0], [0, 3], [1, 1]), server(TIMES), device, device)
