@@ -122,7 +122,7 @@ def test_a_trace_brings_its_own_times_and_lengths(tmp_path: Path) -> None:
 
 def test_a_kept_prefix_is_read_once_and_takes_its_bytes() -> None:
     plain, kept = (
-        json.loads(simulate("--arrivals", "poisson:12/s", "--json", *options).stdout)
+        json.loads(simulate("--arrivals", "poisson:12/s", "--max-batch", "64", "--json", *options).stdout)
         for options in ((), ("--shared-prefix", "1200:share=0.5:count=4"))
     )
     assert (kept["prefix_tokens"], kept["prefix_policy"], plain["prefix_policy"]) == (1200, "pinned", None)
@@ -136,8 +136,9 @@ def test_a_kept_prefix_is_read_once_and_takes_its_bytes() -> None:
         assert before[arm]["reused_prompt_ratio"] == 0
         assert after[arm]["highest_requests_per_second"] > 1.02 * before[arm]["highest_requests_per_second"]
     told = simulate(
-        "--arrivals", "poisson:12/s", "--shared-prefix", "1200:share=0.5:count=4", files=("1b/pam.jsonl",)
-    ).stdout
+        "--arrivals", "poisson:12/s", "--shared-prefix", "1200:share=0.5:count=4", "--requests", "300",
+        files=("1b/pam.jsonl",),
+    ).stdout  # fmt: skip
     assert "prompts begin with one of 4 prefixes of 1\u202f200 tokens" in told
     assert re.search(r"as 4\d\s% of the prompts' tokens lie in kept prefixes and are not read", told)
 

@@ -13,9 +13,10 @@ from pamprof.analysis.simulation.measured_times import End
 from pamprof.pricing.serving.bill import STEADY, Held, bill_at
 from pamprof.pricing.serving.defaults import default_limits
 from pamprof.pricing.serving.load_study import ArmUnderLoad, arm_under_load
+from pamprof.pricing.serving.study import Request, study
 from pamprof.pricing.serving.under_load import deployed_under_load, load_question
 from tests.pricing.serving.test_bill import demand, rate
-from tests.render.serving.records import curves, made_study
+from tests.render.serving.records import DEVICE, curves, made_study
 
 RATES = (rate(2.0, low=1.0, high=4.0),)
 BUSY = demand(1e11, peak_factor=3.0)
@@ -97,8 +98,8 @@ def test_what_cannot_be_simulated_keeps_the_steady_answer() -> None:
 
 
 def test_every_number_of_a_page_comes_from_one_count_of_replicas() -> None:
-    study = made_study(percentile=95.0, limits=default_limits())
-    for arm in study.classes[0].arms:
+    request = Request(demand=BUSY, limits=default_limits(), percentile=95.0)
+    for arm in study(curves()[:1], request, {DEVICE: RATES}).classes[0].arms:
         assert arm.load is not None
         assert arm.load.fleet is not None
         assert {bill.served.replica_count for bill in arm.deployment.bills} == {arm.load.fleet.largest}
