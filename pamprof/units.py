@@ -129,4 +129,9 @@ def tokens(value: int) -> str:
     """A context length as people say it: ``2k`` for 2,048, ``16k`` for 16,384, ``1,000`` as it is."""
     if value >= TOKENS_OF_K and value % TOKENS_OF_K == 0:
         return f"{value // TOKENS_OF_K}k"
+    return whole(value)
+
+
+def whole(value: int) -> str:
+    """All digits of a count, thousands set apart as everywhere: ``7 636``."""
     return f"{value:,}".replace(",", THIN_SPACE)

@@ -25,6 +25,7 @@ from pamprof.cli import (
     predict,
     prices,
     report,
+    serve_check,
     serve_sweep,
     simulate,
     trend,
@@ -55,6 +56,7 @@ app.command("doctor", cls=PlainNumbers)(doctor.doctor)
 app.command("cost", cls=ConfiguredCommand)(configurable(cost.cost))
 app.command("simulate", cls=ConfiguredCommand)(configurable(simulate.simulate))
 app.command("predict", cls=ConfiguredCommand)(configurable(predict.predict))
+app.command("serve-check", cls=ConfiguredCommand)(configurable(serve_check.serve_check))
 app.command("validate", cls=PlainNumbers)(validate.validate)
 app.add_typer(prices.app, name="prices")
 

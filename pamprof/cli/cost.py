@@ -56,6 +56,17 @@ def cost(
     slo_ttft: Annotated[
         str, typer.Option(help="Time to the first token allowed, such as 2s.")
     ] = f"{defaults.SECONDS_TO_FIRST_TOKEN}s",
+    percentile: Annotated[
+        float, typer.Option(help="Share of the requests within each limit under load, percent, above 0 to 100.")
+    ] = defaults.PERCENTILE,
+    steady: Annotated[
+        bool,
+        typer.Option(
+            "--steady",
+            help="Replicas and first tokens of a steady batch: every device always full, nobody waits. Default: both "
+            "are simulated, with requests that arrive at random.",
+        ),
+    ] = False,
     price: UsdPerHour = None,
     prices: PriceFile = None,
     provider: Provider = None,
@@ -110,7 +121,7 @@ def cost(
 ) -> None:
     """Work out replicas, monthly bills and the cheaper architecture at a demand, from measured serving curves."""
     from pamprof.analysis.serving.from_records import serving_curves
-    from pamprof.analysis.serving.terms import Limits
+    from pamprof.cli.load_options import level_of
     from pamprof.pricing.serving.arithmetic import Demand
     from pamprof.pricing.serving.study import Request, study
     from pamprof.records.store import merged
@@ -125,10 +136,7 @@ def cost(
         duty=duty,
         minimum_replicas=minimum_replicas,
     )
-    limits = Limits(
-        seconds_per_output_token=duration_seconds(slo_tpot, "--slo-tpot"),
-        seconds_to_first_token=duration_seconds(slo_ttft, "--slo-ttft"),
-    )
+    level = level_of(duration_seconds(slo_tpot, "--slo-tpot"), duration_seconds(slo_ttft, "--slo-ttft"), percentile)
     money = currency_of(currency, exchange_rate)
     api = api_prices(api_price_input, api_price_output)
     records = merged(counted_once(runs, [read_stored(path, skip_damaged=skip_damaged) for path in runs]))
@@ -156,7 +164,14 @@ def cost(
     stored = [figure for session in records.sessions for figure in session.perplexities]
     found = study(
         curves,
-        Request(demand=demand, limits=limits, api_usd_per_million=api, owned=owned, currency=money),
+        Request(
+            demand=demand,
+            limits=level.limits,
+            api_usd_per_million=api,
+            owned=owned,
+            currency=money,
+            percentile=None if steady else level.percentile,
+        ),
         rates,
         perplexities=[*stored, *given],
         runs=records.runs,
@@ -166,7 +181,9 @@ def cost(
     if output_dir is not None:
         offered = _offered(environments.values(), prices)
         page = _write_page(found, curves, offered, records.sessions, alerts, output_dir)
-    _show(found, records.problems, alerts, json=json, csv=csv, markdown=markdown)
+    # On a terminal the age of rates was told on standard error.
+    told = alerts if json or csv or markdown else damage
+    _show(found, records.problems, told, json=json, csv=csv, markdown=markdown)
     if page is not None:
         note_result("done", page)
         typer.echo(f"Page: {page}", err=True)

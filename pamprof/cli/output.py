@@ -76,6 +76,7 @@ def print_records(records: RecordFile) -> None:
         *records.runs,
         *records.skips,
         *records.capacities,
+        *records.serve_checks,
         *records.profiles,
     )
     for encoded in (*map(encode, everything), *map(encode_problem, records.problems)):

@@ -41,7 +41,7 @@ def report(
     """Rebuild the report from records, with another price if you like; needs neither torch nor a GPU.
 
     With a sweep among the records, the report has a section on what serving costs; with a record of pamprof capacity,
-    one on how many associations a memory holds.
+    one on how many associations a memory holds. Records of pamprof serve-check become a page beside it.
     """
     from pamprof.records.store import merged
 
@@ -58,7 +58,15 @@ def report(
             purchase_option=purchase_option,
         )
         _write_capacity(priced, output_dir, earlier=len(records.capacities) - 1, json=json and not records.profiles)
-        if not records.profiles:
+        if not (records.profiles or records.serve_checks):
+            return
+    if records.serve_checks:
+        from pamprof.analysis.simulation.checked import checked_load
+        from pamprof.render.simulation.check_page import write_check_page
+
+        page, *_ = write_check_page([checked_load(check) for check in records.serve_checks], output_dir)
+        typer.echo(f"Page: {page}", err=json)
+        if not (records.runs or records.profiles):
             return
     if not (records.runs or records.profiles):
         raise RecordError("the records hold no run to report; measure with pamprof compare")

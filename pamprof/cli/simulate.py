@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +20,6 @@ from pamprof.pricing.serving import defaults
 
 if TYPE_CHECKING:
     from pamprof.render.simulation.view import LoadView
-
-_REQUESTS = 10_000
-_SEED = 0
 
 
 @reporting_errors
@@ -48,6 +46,13 @@ def simulate(
         str | None,
         typer.Option(help=f"Generated tokens, written likewise. Default: {defaults.OUTPUT_TOKENS}, or the trace's."),
     ] = None,
+    shared_prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompts that begin alike, and whose beginning is kept: 1000, 1000:share=0.5 or "
+            "1000:share=0.5:count=8 (tokens, share of the prompts, how many such beginnings). Default: none."
+        ),
+    ] = None,
     slo_ttft: Annotated[
         str, typer.Option(help="Time to the first token allowed, such as 2s.")
     ] = f"{defaults.SECONDS_TO_FIRST_TOKEN}s",
@@ -56,14 +61,16 @@ def simulate(
     ] = f"{defaults.MILLISECONDS_PER_OUTPUT_TOKEN}ms",
     percentile: Annotated[
         float, typer.Option(help="Share of the requests within each limit, percent, above 0 to 100.")
-    ] = 95.0,
+    ] = defaults.PERCENTILE,
     requests: Annotated[
         int,
         typer.Option(help="Requests simulated at each rate; the first fifth fills the server. A trace has its own."),
-    ] = _REQUESTS,
-    seed: Annotated[int, typer.Option(help="Of the random numbers; the same seed gives the same answer.")] = _SEED,
+    ] = defaults.REQUESTS,
+    seed: Annotated[
+        int, typer.Option(help="Of the random numbers; the same seed gives the same answer.")
+    ] = defaults.SEED,
     max_batch: Annotated[
-        int | None, typer.Option(help="Sequences at once. Default: the batch that pamprof cost chooses.")
+        int | None, typer.Option(help="Sequences at once. Default: the batch of pamprof cost --steady.")
     ] = None,
     chunk_tokens: Annotated[
         int | None,
@@ -92,6 +99,13 @@ def simulate(
     replicas: Annotated[
         int | None, typer.Option(help="Rent so many, whatever they hold. Default: the fewest that hold the limits.")
     ] = None,
+    crossover: Annotated[
+        bool,
+        typer.Option(
+            help="From which load on a fixed state or a cache needs fewer replicas, also at prompts a quarter, four "
+            "and sixteen times as long; takes about as long as the rest."
+        ),
+    ] = True,
     minimum_replicas: Annotated[int, typer.Option(help="Never rent fewer.")] = defaults.MINIMUM_REPLICAS,
     price: UsdPerHour = None,
     prices: PriceFile = None,
@@ -104,6 +118,13 @@ def simulate(
     strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail.")] = False,
     predict: PredictedGpus = None,
     calibration: CalibrationFiles = None,
+    measured: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Show beside it what was measured of a real server: JSON of vllm bench serve --save-result or of "
+            "aiperf profile. Repeatable; several rates of one model make a curve."
+        ),
+    ] = None,
     skip_damaged: SkipDamaged = False,
     json: Json = False,
     output_dir: Annotated[
@@ -114,9 +135,11 @@ def simulate(
     """Simulate serving under load on measured step times: waiting, the rate a device holds, replicas and bills."""
     from pamprof.analysis.serving.from_records import serving_curves
     from pamprof.analysis.simulation.arm import ServerSettings
+    from pamprof.analysis.simulation.measured_elsewhere import curves_of, read_served_elsewhere
     from pamprof.analysis.simulation.server import MemoryPolicy
-    from pamprof.cli.load_options import level_of, profile_of, requests_of
+    from pamprof.cli.load_options import level_of, prefix_of, profile_of, requests_of
     from pamprof.pricing.rates.hourly_rates import Rate
+    from pamprof.pricing.serving.load_crossings import load_crossings
     from pamprof.pricing.serving.load_study import LoadQuestion, load_study
     from pamprof.records.store import merged
     from pamprof.render.simulation.export import load_export
@@ -133,6 +156,7 @@ def simulate(
             default=(defaults.INPUT_TOKENS, defaults.OUTPUT_TOKENS),
             count=requests,
             seed=seed,
+            prefix=prefix_of(shared_prefix),
         ),
         level=level_of(duration_seconds(slo_tpot, "--slo-tpot"), duration_seconds(slo_ttft, "--slo-ttft"), percentile),
         settings=ServerSettings(largest_batch=max_batch, chunk_tokens=chunk_tokens, policy=MemoryPolicy(kv_policy)),
@@ -160,24 +184,41 @@ def simulate(
     damage = () if records.damage is None else (f"{records.damage}. Any workload may be in them.",)
     billed = [next((rate for rate in found if isinstance(rate, Rate)), None) for found in rates.values()]
     alerts = (*damage, *warn_of_age([rate for rate in billed if rate is not None], strict=strict))
+    percentile = question.level.percentile
+    files = dict.fromkeys(measured or ())
+    elsewhere = curves_of((run for path in files for run in read_served_elsewhere(path, percentile)), percentile)
     study = load_study(curves, question, rates)
-    view = load_view(study, money, alerts=alerts, seed=seed)
+    layers = [facts for session in records.sessions for facts in session.layers]
+    crossings = load_crossings(study, layers) if crossover else ()
+    view = load_view(study, money, alerts=alerts, seed=seed, crossings=crossings, measured=elsewhere)
     page = None
     if output_dir is not None:
         from pamprof.render.simulation.charts import load_charts
+        from pamprof.render.simulation.live import live_inputs
         from pamprof.render.simulation.page import write_load_page
 
-        page, *_ = write_load_page(view, cleaned(load_charts(study, records.sessions)), output_dir)
+        charts = cleaned(load_charts(study, records.sessions, elsewhere))
+        page, *_ = write_load_page(view, charts, output_dir, live_inputs(study, money))
     if json:
-        print_json(load_export(study, money, seed=seed, unreadable=records.problems, alerts=alerts))
+        print_json(
+            load_export(
+                study,
+                money,
+                seed=seed,
+                unreadable=records.problems,
+                alerts=alerts,
+                crossings=crossings,
+                measured=elsewhere,
+            )
+        )
     else:
-        _show(view)
+        _show(replace(view, alerts=damage))  # rates' ages were told on standard error
     if page is not None:
         typer.echo(f"Page: {page}", err=True)
 
 
 def _show(view: LoadView) -> None:
     typer.echo(f"{view.title}: {view.asked}")
-    for line in (*view.alerts, *view.differences):
+    for line in (*view.alerts, *view.differences, *view.crossings):
         typer.echo(line)
     print_tables(view.tables, view.notes)

@@ -26,6 +26,7 @@ from pamprof.records.run import (
     Timing,
     Unknown,
 )
+from pamprof.records.serve_check import PredictedLoad, SampledSteps, ServeCheck, ServerPolicy
 from pamprof.records.session import (
     ArmFacts,
     Effort,
@@ -74,14 +75,18 @@ __all__ = [
     "Perplexity",
     "Phase",
     "Point",
+    "PredictedLoad",
     "Price",
     "PriceQuote",
     "ProcessorUse",
     "RefusedClaim",
     "RetrievalScore",
     "Run",
+    "SampledSteps",
     "Scope",
     "Series",
+    "ServeCheck",
+    "ServerPolicy",
     "Session",
     "SessionKind",
     "Skip",

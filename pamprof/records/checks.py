@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.records.capacity import Capacity
 from pamprof.records.run import Ceilings, Run, Skip
+from pamprof.records.serve_check import ServeCheck
 from pamprof.records.session import Session
 from pamprof.records.training import TrainingProfile
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from pamprof.records.workload import LayerSpec, Workload
 
 
-def impossible(record: Session | Run | Skip | Ceilings | TrainingProfile | Capacity) -> str | None:
+_Checked = Session | Run | Skip | Ceilings | TrainingProfile | Capacity | ServeCheck
+
+
+def impossible(record: _Checked) -> str | None:
     """The first value of ``record`` that must be a positive finite number and is not, as ``name is value``."""
     return _first_fault(_positive(record))
 
@@ -60,7 +64,7 @@ def _kernel_use(name: str, use: KernelUse) -> Iterator[tuple[str, float]]:
             yield f"1 + {name}.{field}", 1 + count
 
 
-def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile | Capacity) -> Iterator[tuple[str, float]]:
+def _positive(record: _Checked) -> Iterator[tuple[str, float]]:
     match record:
         case Run():
             yield from _workload("workload", record.workload)
@@ -81,13 +85,19 @@ def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile | Capaci
                 yield "tokens_per_step", record.tokens_per_step
         case Capacity():
             yield from _capacity(record)
+        case ServeCheck():
+            yield from _served(record)
         case Session():
-            yield "sequence_length", record.sequence_length
-            for arm in record.arms:
-                yield from _arm(arm)
-            if record.quote is not None:
-                for name in ("chosen", "low", "high"):
-                    yield from _price(f"quote.{name}", getattr(record.quote, name))
+            yield from _session(record)
+
+
+def _session(record: Session) -> Iterator[tuple[str, float]]:
+    yield "sequence_length", record.sequence_length
+    for arm in record.arms:
+        yield from _arm(arm)
+    if record.quote is not None:
+        for name in ("chosen", "low", "high"):
+            yield from _price(f"quote.{name}", getattr(record.quote, name))
 
 
 def _capacity(record: Capacity) -> Iterator[tuple[str, float]]:
@@ -98,6 +108,20 @@ def _capacity(record: Capacity) -> Iterator[tuple[str, float]]:
         for correct in point.correct:
             yield "1 + points.correct", 1 + correct
             yield "1 + points.associations - correct", 1 + point.associations - correct
+
+
+def _served(record: ServeCheck) -> Iterator[tuple[str, float]]:
+    yield from _workload("workload", record.workload)
+    for name in ("requests_per_second", "limit_seconds_to_first_token", "limit_seconds_per_output_token", "percentile"):
+        yield name, getattr(record, name)
+    count = len(record.arrival_seconds)
+    yield "count of arrival_seconds", count
+    prediction = record.prediction
+    for name in ("input_tokens", "output_tokens", "first_seconds", "finish_seconds"):
+        yield f"{name}, 1 if of every request, else 0,", float(len(getattr(record, name)) == count)
+    for name in ("first_seconds", "finish_seconds"):
+        yield f"prediction.{name}, 1 if of every request, else 0,", float(len(getattr(prediction, name)) == count)
+    yield from (("output_tokens", tokens) for tokens in record.output_tokens)
 
 
 def _price(name: str, price: Price) -> Iterator[tuple[str, float]]:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pamprof.errors import OutputError, RecordError
 from pamprof.records.capacity import Capacity
 from pamprof.records.codec import Record, decode, encode
 from pamprof.records.reading import GZIP_MAGIC, UTF8_MARK, cause_of, is_torn, unpacked
 from pamprof.records.run import Ceilings, Run, Skip
+from pamprof.records.serve_check import ServeCheck
 from pamprof.records.session import Session
 from pamprof.records.training import TrainingProfile
 
 RECORDS_FILE = "runs.jsonl"
 
-_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings, TrainingProfile, Capacity)
+_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings, TrainingProfile, Capacity, ServeCheck)
 _MOST_NAMED = 3
 
 
@@ -36,6 +38,7 @@ class RecordFile:
         ceilings: What devices reached at best, in file order.
         profiles: Profiled training loops, in file order.
         capacities: Measured capacities of memories, in file order.
+        serve_checks: Loads that were predicted and served, in file order.
     """
 
     sessions: tuple[Session, ...]
@@ -45,11 +48,12 @@ class RecordFile:
     ceilings: tuple[Ceilings, ...] = ()
     profiles: tuple[TrainingProfile, ...] = ()
     capacities: tuple[Capacity, ...] = ()
+    serve_checks: tuple[ServeCheck, ...] = ()
 
     @property
     def record_count(self) -> int:
         """Records of every kind."""
-        kinds = self.sessions, self.runs, self.skips, self.ceilings, self.profiles, self.capacities
+        kinds = self.sessions, self.runs, self.skips, self.ceilings, self.profiles, self.capacities, self.serve_checks
         return sum(map(len, kinds))
 
     @property
@@ -160,12 +164,7 @@ def read_records(path: Path) -> RecordFile:
         content, fault = unpacked(path.read_bytes())
     except OSError as exc:
         raise RecordError(f"cannot read {path}: {exc.strerror}") from exc
-    sessions: list[Session] = []
-    runs: list[Run] = []
-    skips: list[Skip] = []
-    ceilings: list[Ceilings] = []
-    profiles: list[TrainingProfile] = []
-    capacities: list[Capacity] = []
+    found: dict[type[Record], list[Any]] = defaultdict(list)
     problems: list[str] = []
     lines = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
@@ -183,31 +182,20 @@ def read_records(path: Path) -> RecordFile:
             )
             problems.append(f"{path.name} line {number}: {problem}")
             continue
-        match record:
-            case Session():
-                sessions.append(record)
-            case Run():
-                runs.append(record)
-            case Skip():
-                skips.append(record)
-            case Ceilings():
-                ceilings.append(record)
-            case TrainingProfile():
-                profiles.append(record)
-            case Capacity():
-                capacities.append(record)
+        found[type(record)].append(record)
     if fault is not None:
         problems.append(f"{path.name} after line {len(lines) - 1}: {fault}")
-    if not (sessions or runs or skips or ceilings or profiles or capacities):
+    if not found:
         raise RecordError(f"{path} holds no readable record: {fault or cause_of(content) or problems[0]}")
     return RecordFile(
-        sessions=tuple(sessions),
-        runs=tuple(runs),
-        skips=tuple(skips),
+        sessions=tuple(found[Session]),
+        runs=tuple(found[Run]),
+        skips=tuple(found[Skip]),
         problems=tuple(problems),
-        ceilings=tuple(ceilings),
-        profiles=tuple(profiles),
-        capacities=tuple(capacities),
+        ceilings=tuple(found[Ceilings]),
+        profiles=tuple(found[TrainingProfile]),
+        capacities=tuple(found[Capacity]),
+        serve_checks=tuple(found[ServeCheck]),
     )
 
 
@@ -222,6 +210,7 @@ def merged(files: Iterable[RecordFile]) -> RecordFile:
         ceilings=tuple(ceilings for file in files for ceilings in file.ceilings),
         profiles=tuple(profile for file in files for profile in file.profiles),
         capacities=tuple(capacity for file in files for capacity in file.capacities),
+        serve_checks=tuple(check for file in files for check in file.serve_checks),
     )
 
 
@@ -247,6 +236,7 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
             ceilings=new(file.ceilings),
             profiles=new(file.profiles),
             capacities=new(file.capacities),
+            serve_checks=new(file.serve_checks),
         )
         # A file that adds no record is one given before, or a copy of it; lines lost only in the copy stay told.
         fresh = tuple(problem for problem in file.problems if kept.record_count or problem not in told)
@@ -267,7 +257,7 @@ def _identity(record: Record) -> tuple[str, ...]:
             return ("skip", record.session_id, record.started_at, record.workload.key)
         case Ceilings():
             return ("ceilings", record.session_id, record.started_at, record.dtype)
-        case TrainingProfile():
-            return ("training", record.session_id, record.started_at)
-        case Capacity():
-            return ("capacity", record.session_id, record.started_at)
+        case TrainingProfile() | Capacity():
+            return (type(record).__name__, record.session_id, record.started_at)
+        case ServeCheck():
+            return ("serve-check", record.session_id, record.started_at, record.workload.key)

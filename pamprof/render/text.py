@@ -84,8 +84,8 @@ def with_brackets(interval: Interval | None, formatter: Formatter = units.signif
 
 
 def plural(count: int, noun: str) -> str:
-    """``1 sample``, ``30 samples``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """``1 sample``, ``30 samples``, ``10 000 samples``."""
+    return f"{count} {noun}" if count == 1 else f"{units.whole(count)} {noun}s"
 
 
 def listed(words: tuple[str, ...]) -> str:

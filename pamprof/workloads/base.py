@@ -132,6 +132,15 @@ class SequenceModel(Protocol):
         ...
 
 
+@runtime_checkable
+class DecodesEach(Protocol):
+    """What a language model may offer besides: a server's sequences are at different positions."""
+
+    def decode_each(self, inputs: torch.Tensor, state: State, positions: torch.Tensor) -> torch.Tensor:
+        """As ``decode``, of ids [B] at positions of their own [B], all below the spec's longest sequence."""
+        ...
+
+
 class LayerDefinition(Protocol):
     """One architecture with its implementations.
 

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import math
 import socket
 from dataclasses import replace
 
@@ -54,6 +55,28 @@ def test_the_decision_comes_first_and_every_table_follows(cost):
     for title in ("Arms", "Monthly bills", "Crossover", "Crossover by bytes", "Cost against speed", "What moves"):
         assert any(line.startswith(title) for line in lines), title
     assert "sessions 5e55104a" in result.stdout
+
+
+def test_replicas_and_first_tokens_are_simulated_unless_a_steady_batch_is_asked_for(tmp_path):
+    sweep = sweep_records()
+    runs = [run for run in sweep.runs if run.workload.spec.layer == "transformer"]
+    (tmp_path / "runs.jsonl").write_bytes(b"".join(map(encode, (*sweep.sessions, *sweep.skips, *runs))))
+    arguments = ["cost", str(tmp_path), "--tokens-per-day", "1e11", "--price", "2"]
+    (loaded,), (steady,) = (
+        json.loads(CliRunner().invoke(app, [*arguments, "--json", *more]).stdout)["bills"]
+        for more in ((), ("--steady",))
+    )
+    assert (loaded["replicas_from"], steady["replicas_from"]) == ("simulated", "steady batch")
+    assert loaded["seconds_to_first_token_basis"] == "simulated"
+    for name in ("replica_count", "usd_per_month", "seconds_to_first_token"):
+        assert loaded[f"steady_{name}"] == steady[f"steady_{name}"] == steady[name]
+    peak = 1e11 / 1800 / 86_400 * 3
+    assert loaded["replica_count"] == math.ceil(peak / loaded["held_requests_per_second"])
+    assert loaded["held_requests_per_second"] < steady["held_requests_per_second"]
+    told = CliRunner().invoke(app, [*arguments, "--markdown"]).stdout
+    assert "## Under load and in a steady batch, 100M parameters on NVIDIA H200" in told
+    assert "| to first token, p95 (simulated) |" in told
+    assert "--percentile 0 is none" in one_sentence(CliRunner().invoke(app, [*arguments, "--percentile", "0"]), 2)
 
 
 def test_json_and_csv_carry_the_same_bills_under_their_focus_names(cost):

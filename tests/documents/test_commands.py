@@ -30,7 +30,7 @@ _MEASURED = {
     "sweep": (_SWEEP / "pam.jsonl", _SWEEP / "llama.jsonl"),
 }
 # Commands that measure for as long as a device needs; their options are parsed.
-_MEASURING = {"serve-sweep", "validate", "doctor"}
+_MEASURING = {"serve-sweep", "serve-check", "validate", "doctor"}
 
 
 def _expanded(words):

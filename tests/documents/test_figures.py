@@ -1,11 +1,15 @@
 """Figures in README and FAQ are those of the committed reports."""
 
 import csv
+import importlib.util
 import re
+import sys
 from functools import cache
 
 import pytest
 
+from pamprof.analysis.serving.from_records import serving_curves
+from pamprof.records.store import merged, read_records
 from tests.documents.documents import PAGES, REPOSITORY, links, text_of
 
 FUSED, QUICK = "2026-11-23-nvidia-h200-fused", "2026-11-28-nvidia-h100-quick"
@@ -81,6 +85,48 @@ def said_in(document):
 def test_a_ratio_in_a_document_is_the_records(document, words, report, arm):
     median, low, high = ratio(report, arm)
     assert words.format(median, low=low, high=high) in said_in(document)
+
+
+def test_the_twenty_demands_of_the_readme_are_those_of_the_table():
+    with (REPOSITORY / "reports" / "twenty-demands" / "demands.csv").open(encoding="utf-8", newline="") as file:
+        demands = list(csv.DictReader(file))
+    assert len(demands) == 20
+    flips = [row for row in demands if row["flips_against_llama"] == "True"]
+    to_equal, to_pam = (
+        [row for row in flips if (row["fewer_against_llama_steady"], row["fewer_against_llama_load"]) == how]
+        for how in (("rival", "equal"), ("equal", "PAM"))
+    )
+    assert all(int(row["pam_steady_replicas"]) - int(row["llama_steady_replicas"]) == 1 for row in to_equal)
+    assert [row["flips_against_transformer"] for row in demands] == ["False"] * 20
+    assert all(row["pam_steady_replicas"] == row["pam_load_replicas"] for row in demands)
+    changes = [
+        (int(row[f"{layer}_load_replicas"]) - int(row[f"{layer}_steady_replicas"]), layer, row)
+        for row in demands
+        for layer in ("pam", "llama", "transformer")
+    ]
+    _, layer, row = max(changes, key=lambda change: change[0])
+    assert layer == "transformer"
+    said = said_in(README)
+    assert f"{len(flips)} decisions between PAM and the Llama-style decoder flip" in said
+    assert f"In {len(to_equal)} of them a steady batch needs one replica fewer with Llama" in said
+    assert f"in {len(to_pam)} PAM then needs fewer" in said
+    assert len(to_equal) + len(to_pam) == len(flips)
+    assert f"from {row['transformer_steady_replicas']} to {row['transformer_load_replicas']} (" in said
+    assert f"| {len(flips)} of 20 |" in said_in("reports/twenty-demands/README.md")
+
+
+@pytest.mark.slow
+def test_the_table_of_twenty_demands_is_what_the_benchmark_computes():
+    spec = importlib.util.spec_from_file_location("twenty_demands", REPOSITORY / "benchmarks" / "twenty_demands.py")
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = made  # its dataclasses look their module up
+    spec.loader.exec_module(made)
+    folder = REPOSITORY / "reports" / "2026-11-23-nvidia-h200-serving" / "100m"
+    records = merged([read_records(path) for path in sorted(folder.glob("*.jsonl"))])
+    found = made.study(serving_curves(records.runs, records.skips), made.KINDS[:2])
+    with (REPOSITORY / "reports" / "twenty-demands" / "demands.csv").open(encoding="utf-8", newline="") as file:
+        stored = list(csv.DictReader(file))[: len(found)]
+    assert [{name: str(value) for name, value in row.items()} for row in found] == stored
 
 
 def answers():

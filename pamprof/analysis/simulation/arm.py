@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.serving.operating_point import (
+    TIME_PER_OUTPUT_TOKEN,
+    TIME_TO_FIRST_TOKEN,
+    OperatingPoint,
+    Refusal,
+    operating_point,
+)
 from pamprof.analysis.serving.terms import Traffic
 from pamprof.analysis.simulation.engine import simulate
 from pamprof.analysis.simulation.highest_rate import HighestRate, highest_rate
 from pamprof.analysis.simulation.measured_times import CurveTable, End, MeasuredTimes, sequence_memory
 from pamprof.analysis.simulation.metrics import measure_load
+from pamprof.analysis.simulation.prefixes import kept_prefix_bytes
 from pamprof.analysis.simulation.server import MemoryPolicy, Server
 
 if TYPE_CHECKING:
     from pamprof.analysis.serving.curve import ServingCurve
-    from pamprof.analysis.serving.operating_point import OperatingPoint
+    from pamprof.analysis.serving.terms import Limits
     from pamprof.analysis.simulation.metrics import Level, LoadMetrics
     from pamprof.analysis.simulation.outcome import Outcome
     from pamprof.analysis.simulation.requests import Requests
@@ -26,6 +34,8 @@ LEAST_CHUNK_TOKENS = 2048
 _FILLS = 10
 # Beyond any rate: all requests are there at once.
 _OVERLOAD_FACTOR = 1e6
+# Of a limit that the request of mean lengths misses, to find a batch: a thousand times is no service.
+_DOUBLINGS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +67,7 @@ class LoadedArm:
 
     Attributes:
         curve: Its measured times.
-        point: Its steady operating point.
+        point: The steady operating point it is run at.
         requests: What arrives, at any rate; every arm and rate gets the same.
         level: What is asked of it.
         largest_batch, chunk_tokens, policy: As it is run.
@@ -79,12 +89,17 @@ class LoadedArm:
         if end not in self._servers:
             self._servers[end] = Server(
                 times=MeasuredTimes(self.table, end),
-                memory=sequence_memory(self.curve),
+                memory=sequence_memory(self.curve, self.prefix_bytes),
                 largest_batch=self.largest_batch,
                 chunk_tokens=self.chunk_tokens,
                 policy=self.policy,
             )
         return self._servers[end]
+
+    @property
+    def prefix_bytes(self) -> float:
+        """Set aside for prefixes that prompts have in common."""
+        return kept_prefix_bytes(self.requests, self.curve.memory.state)
 
     def served(self, per_second: float, end: End = End.MEDIAN, *, timeline: bool = False) -> Outcome:
         """The requests at a rate."""
@@ -104,6 +119,26 @@ class LoadedArm:
             overload_per_second=_OVERLOAD_FACTOR / self.point.device_seconds.median,
             near=near,
         )
+
+
+def server_point(curve: ServingCurve, traffic: Traffic, limits: Limits) -> OperatingPoint | Refusal:
+    """The operating point that a server is run at.
+
+    Where the request of mean lengths misses a limit, a percentile of the requests may still hold it: then the point of
+    the least doubling of that limit, or of half the lengths, as often as it takes.
+    """
+    found = operating_point(curve, traffic, limits)
+    for _ in range(_DOUBLINGS):
+        if isinstance(found, OperatingPoint) or found.limit is None:
+            break
+        if found.limit == TIME_TO_FIRST_TOKEN:
+            limits = replace(limits, seconds_to_first_token=2 * limits.seconds_to_first_token)
+        elif found.limit == TIME_PER_OUTPUT_TOKEN:
+            limits = replace(limits, seconds_per_output_token=2 * limits.seconds_per_output_token)
+        else:
+            traffic = Traffic(input_tokens=traffic.input_tokens // 2, output_tokens=max(1, traffic.output_tokens // 2))
+        found = operating_point(curve, traffic, limits)
+    return found
 
 
 def loaded_arm(

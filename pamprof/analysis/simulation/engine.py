@@ -6,19 +6,21 @@ sequence, one after the other, so that it takes the sum of both times. A prompt 
 its first token.
 
 While nobody joins, leaves or runs out of memory, the batch stays as it is and only contexts grow, by one token a step:
-such steps are taken together, in closed form. So a request costs a handful of events whatever it generates, in place
-of one event a token; a general event queue (simpy) would switch between processes for each of those, and the server,
-the only process here, decides alone what comes next.
+such steps are taken together, in closed form. Requests of equal lengths that follow each other and join at one step are
+served alike until they leave, so that they are one ``Group``. So a request costs a handful of events whatever it
+generates, in place of one event a token; a general event queue (simpy) would switch between processes for each of
+those, and the server, the only process here, decides alone what comes next.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import ceil, floor, inf, sqrt
 from typing import TYPE_CHECKING
 
+from pamprof.analysis.simulation.groups import Group, PromptQueue, ends_of_equal_runs
 from pamprof.analysis.simulation.outcome import Outcome, Stretch
 from pamprof.analysis.simulation.server import ADMISSION_RESERVE_RATIO, MemoryPolicy
 
@@ -29,20 +31,16 @@ if TYPE_CHECKING:
 
 def simulate(requests: Requests, server: Server, *, timeline: bool = False) -> Outcome:
     """Serve all ``requests``; with ``timeline`` the outcome tells what the device did at every moment."""
-    return _Run(requests, server, timeline=timeline).outcome()
+    run = Batching(requests, server, timeline=timeline)
+    run.serve()
+    return run.outcome()
 
 
-@dataclass(slots=True)
-class _Prompt:
-    """A prompt that is being read: the request, its tokens and how many of them are done."""
+class Batching:
+    """The state of one server and all its decisions; sequences are numbers of requests.
 
-    request: int
-    tokens: int
-    done: int = 0
-
-
-class _Run:
-    """The state of one simulation; sequences are numbers of requests."""
+    Time comes from ``_await``, ``_read``, ``_decode`` and ``_decode_steps`` alone: ``live`` has them from a clock.
+    """
 
     def __init__(self, requests: Requests, server: Server, *, timeline: bool) -> None:
         self.requests = requests
@@ -50,26 +48,30 @@ class _Run:
         self.arrivals: list[float] = requests.arrival_seconds.tolist()
         self.inputs: list[int] = requests.input_tokens.tolist()
         self.outputs: list[int] = requests.output_tokens.tolist()
+        self.prefixes: list[int] | None = None if requests.prefixes is None else requests.prefixes.tolist()
+        self.equal_until = ends_of_equal_runs(requests)
         count = len(self.arrivals)
-        self.generated = [0] * count
+        self.generated: dict[int, int] = {}  # of those that lost their place
         self.admitted_seconds = [inf] * count
         self.first_seconds = [inf] * count
         self.finish_seconds = [inf] * count
         self.now = 0.0
         self.arrived = 0
-        self.waiting: deque[int] = deque()
-        self.prompts: deque[_Prompt] = deque()
-        # Of a running sequence: the step that ends it, and its context less the steps taken, which stays as it is.
-        self.ends: list[tuple[int, int]] = []
-        self.end_of = [0] * count
-        self.offset = [0] * count
+        self.waiting: deque[tuple[int, int]] = deque()  # first request and how many of equal lengths
+        self.waiting_count = 0
+        self.prompts = PromptQueue()
+        self.ends: list[tuple[int, int, Group]] = []
         self.running = 0
         self.offset_sum = 0
+        self.shared_sum = 0
         self.step = 0
-        self.fresh: list[int] = []  # running without a first token: requests without a prompt
-        self.admitted: list[int] = []  # for the one admitted last
+        self.turn = 0
+        self.fresh: list[Group] = []  # running without a first token: requests without a prompt
+        self.latest: list[tuple[int, Group]] = []  # running, for the one admitted last
         self.held_bytes = 0.0  # of prompts being read; under RESERVE of all sequences
         self.reserves = server.policy is MemoryPolicy.RESERVE or server.memory.bytes_per_token == 0
+        self.kept: set[int] = set()  # prefixes that were read
+        self.reused_tokens = 0
         self.busy_seconds = 0.0
         self.prompt_seconds = 0.0
         self.decoded = 0
@@ -78,23 +80,27 @@ class _Run:
         self.refused = 0
         self.timeline: list[Stretch] | None = [] if timeline else None
 
-    def outcome(self) -> Outcome:
-        """Serve everything, then tell."""
-        import numpy as np
-
+    def serve(self) -> None:
+        """Serve everything."""
         count = len(self.arrivals)
-        while self.arrived < count or self.waiting or self.prompts or self.running:
+        while self.arrived < count or self.waiting or self.prompts.count or self.running:
+            self._arrive()
             self._admit()
-            if not self.prompts and not self.running:
+            if not self.prompts.count and not self.running:
                 if self.arrived < count:
-                    self.now = max(self.now, self.arrivals[self.arrived])
+                    self._await(self.arrivals[self.arrived])
                 continue
             if not self.reserves:
                 self._make_room()
-            if self.prompts:
+            if self.prompts.count:
                 self._mixed_step()
             else:
                 self._decode_steps()
+
+    def outcome(self) -> Outcome:
+        """What was served so far."""
+        import numpy as np
+
         return Outcome(
             requests=self.requests,
             admitted_seconds=np.array(self.admitted_seconds),
@@ -106,122 +112,150 @@ class _Run:
             decode_steps=self.decode_steps,
             preemptions=self.preemptions,
             refused=self.refused,
+            reused_tokens=self.reused_tokens,
             timeline=tuple(self.timeline or ()),
         )
+
+    def _await(self, seconds: float) -> None:
+        """Let nothing happen until the next arrival."""
+        self.now = max(self.now, seconds)
+
+    def _read(self, group: Group, count: int, end: int) -> float:
+        """Read the prompts of the first ``count`` of a group up to ``end``; the seconds it took."""
+        return count * self.server.times.prompt(group.done, end)
+
+    def _decode(self) -> float:
+        """One token of everyone who runs; the seconds it took."""
+        return self.server.times.decode(self.running, self.offset_sum / self.running + self.step)[0]
 
     def _used_bytes(self) -> float:
         if self.reserves:
             return self.held_bytes
         memory = self.server.memory
-        contexts = self.offset_sum + self.running * (self.step + 1)
-        return self.held_bytes + self.running * memory.bytes_per_sequence + memory.bytes_per_token * contexts
+        own = self.offset_sum + self.running * (self.step + 1) - self.shared_sum
+        return self.held_bytes + self.running * memory.bytes_per_sequence + memory.bytes_per_token * own
 
-    def _needed_bytes(self, request: int) -> float:
-        context = self.inputs[request] + (self.outputs[request] - 1 if self.reserves else self.generated[request])
-        return self.server.memory.kept_bytes(context)
-
-    def _admit(self) -> None:
-        """Take in who has arrived, then those for whom there is a place, in order."""
+    def _arrive(self) -> None:
+        """Put everyone who has come by now into the queue."""
         arrivals, memory = self.arrivals, self.server.memory
         while self.arrived < len(arrivals) and arrivals[self.arrived] <= self.now:
-            request = self.arrived
-            self.arrived += 1
-            if memory.kept_bytes(self.inputs[request] + self.outputs[request] - 1) > memory.room_bytes:
-                self.refused += 1
+            first = self.arrived
+            equal = self.equal_until[first]
+            self.arrived = end = equal if equal == first + 1 else bisect_right(arrivals, self.now, first, equal)
+            if memory.kept_bytes(self.inputs[first] + self.outputs[first] - 1) > memory.room_bytes:
+                self.refused += end - first
             else:
-                self.waiting.append(request)
-        while self.waiting and self.running + len(self.prompts) < self.server.largest_batch:
-            request = self.waiting[0]
-            needed = self._needed_bytes(request)
-            alone = not self.running and not self.prompts
-            spare = 0.0 if self.reserves or alone else ADMISSION_RESERVE_RATIO * memory.room_bytes
-            if self._used_bytes() + needed + spare > memory.room_bytes and not alone:
+                self.waiting.append((first, end - first))
+                self.waiting_count += end - first
+
+    def _admit(self) -> None:
+        """Take in those who wait and for whom there is a place, in order."""
+        memory = self.server.memory
+        while self.waiting:
+            first, count = self.waiting[0]
+            again = self.generated.get(first, 0) if count == 1 else 0
+            prefix = -1 if self.prefixes is None else self.prefixes[first]
+            shared = self.requests.prefix_tokens if prefix in self.kept else 0
+            tokens = self.inputs[first] + again
+            needed = memory.kept_bytes(tokens + (self.outputs[first] - 1 - again if self.reserves else 0) - shared)
+            taken = min(count, self._places(needed))
+            if not taken:
                 return
-            self.waiting.popleft()
-            self.admitted_seconds[request] = min(self.admitted_seconds[request], self.now)
-            if not self.reserves:
-                self.admitted.append(request)
-            tokens = self.inputs[request] + self.generated[request]
-            if tokens:
-                self.held_bytes += needed
-                self.prompts.append(_Prompt(request, tokens))
+            if taken == count:
+                self.waiting.popleft()
             else:
-                self.held_bytes += needed if self.reserves else 0.0
-                self.fresh.append(request)
-                self._run(request, 0)
+                self.waiting[0] = (first + taken, count - taken)
+            self.waiting_count -= taken
+            if count == 1:
+                self.admitted_seconds[first] = min(self.admitted_seconds[first], self.now)
+            else:
+                self.admitted_seconds[first : first + taken] = [self.now] * taken
+            self.turn += taken
+            group = Group(
+                first=first, count=taken, turn=self.turn, tokens=tokens, done=shared, shared=shared, prefix=prefix,
+                generated=again, held_bytes=needed,
+            )  # fmt: skip
+            self.reused_tokens += taken * shared
+            if tokens:
+                self.held_bytes += taken * needed
+                self.prompts.append(group)
+            else:
+                self.held_bytes += taken * needed if self.reserves else 0.0
+                self.fresh.append(group)
+                self._run(group, 0)
 
-    def _run(self, request: int, context: int) -> None:
-        """Let a sequence that holds ``context`` tokens decode from the next step on."""
-        end = self.step + self.outputs[request] - self.generated[request]
-        heappush(self.ends, (end, request))
-        self.end_of[request] = end
-        self.offset[request] = context - self.step
-        self.offset_sum += context - self.step
-        self.running += 1
+    def _places(self, needed: float) -> int:
+        """How many more sequences of ``needed`` bytes batch and memory allow; one at least where there is nobody."""
+        memory, present = self.server.memory, self.running + self.prompts.count
+        spare = 0.0 if self.reserves else ADMISSION_RESERVE_RATIO * memory.room_bytes
+        fits = floor((memory.room_bytes - self._used_bytes() - spare) / needed) if needed > 0 else len(self.arrivals)
+        return min(self.server.largest_batch - present, max(fits, 0 if present else 1, 0))
 
-    def _leave(self, request: int) -> None:
-        self.offset_sum -= self.offset[request]
-        self.running -= 1
-        self.end_of[request] = 0
+    def _run(self, group: Group, context: int) -> None:
+        """Let sequences that hold ``context`` tokens decode from the next step on."""
+        group.end = self.step + self.outputs[group.first] - group.generated
+        heappush(self.ends, (group.end, group.turn, group))
+        group.offset = context - self.step
+        if not self.reserves:
+            heappush(self.latest, (-group.turn, group))
+        self._count(group, group.count)
 
-    def _finish(self, request: int) -> None:
-        self.finish_seconds[request] = self.now
-        self.generated[request] = self.outputs[request]
+    def _count(self, group: Group, change: int) -> None:
+        """More or fewer running sequences of a group."""
+        self.running += change
+        self.offset_sum += change * group.offset
+        self.shared_sum += change * group.shared
+
+    def _finish(self, group: Group) -> None:
+        group.tell(self.finish_seconds, self.now)
         if self.reserves:
-            self.held_bytes -= self._needed_bytes(request)
+            self.held_bytes -= group.count * group.held_bytes
+        group.count = 0
 
     def _make_room(self) -> None:
         """Put back those admitted last until the step that comes fits."""
-        while self.running + len(self.prompts) > 1 and self._used_bytes() > self.server.memory.room_bytes:
-            request = self.admitted.pop()
-            if self.prompts and self.prompts[-1].request == request:
-                self.held_bytes -= self._needed_bytes(request)
-                self.prompts.pop()
-            elif self.end_of[request]:
-                self.generated[request] = self.outputs[request] - (self.end_of[request] - self.step)
-                self._leave(request)
-                if request in self.fresh:
-                    self.fresh.remove(request)
+        while self.running + self.prompts.count > 1 and self._used_bytes() > self.server.memory.room_bytes:
+            while self.latest and not self.latest[0][1].count:  # they have left
+                heappop(self.latest)
+            group = self.prompts.last
+            if group is None or (self.latest and self.latest[0][1].turn > group.turn):
+                group = self.latest[0][1]
+                request = group.drop_last()
+                self.generated[request] = self.outputs[request] - (group.end - self.step)
+                self._count(group, -1)
             else:
-                continue  # it has finished
-            self.preemptions += 1
-            self.waiting.appendleft(request)
+                request = self.prompts.drop_last()
+                self.held_bytes -= group.held_bytes
+            self._put_back(request)
+
+    def _put_back(self, request: int) -> None:
+        """Let one that lost its place wait before all others."""
+        self.preemptions += 1
+        self.waiting.appendleft((request, 1))
+        self.waiting_count += 1
 
     def _mixed_step(self) -> None:
         """Read a chunk of prompts and decode one token of everyone who runs."""
-        left, seconds, tokens, done = self.server.chunk_tokens, 0.0, 0, []
-        for prompt in self.prompts:
-            if not left:
-                break
-            take = min(left, prompt.tokens - prompt.done)
-            seconds += self.server.times.prompt(prompt.done, prompt.done + take)
-            prompt.done += take
-            tokens += take
-            left -= take
-            if prompt.done == prompt.tokens:
-                done.append(prompt.request)
-        self.prompt_seconds += seconds
-        reading, batch = seconds, self.running
-        if batch:
-            seconds += self.server.times.decode(batch, self.offset_sum / batch + self.step)[0]
-        self._pass(seconds, 1 if batch else 0, tokens, reading)
-        for request in done:
-            self.prompts.popleft()
-            context = self.inputs[request] + self.generated[request]
+        present, batch = self.prompts.count, self.running
+        decoding = self._decode() if batch else 0.0
+        reading, tokens, done = self.prompts.read(self.server.chunk_tokens, self._read)
+        self.prompt_seconds += reading
+        self._pass(reading + decoding, 1 if batch else 0, reading=present, prompt_tokens=tokens, prompt_seconds=reading)
+        for group in done:
+            if group.prefix >= 0:
+                self.kept.add(group.prefix)
             if not self.reserves:
-                self.held_bytes -= self._needed_bytes(request)
-            self.generated[request] += 1
-            self.first_seconds[request] = min(self.first_seconds[request], self.now)
-            if self.generated[request] == self.outputs[request]:
-                self._finish(request)
+                self.held_bytes -= group.count * group.held_bytes
+            group.tell(self.first_seconds, self.now)
+            group.generated += 1
+            if group.generated == self.outputs[group.first]:
+                self._finish(group)
             else:
-                self._run(request, context)
+                self._run(group, group.tokens)
 
     def _decode_steps(self) -> None:
-        """As many steps of the batch as it is, until somebody leaves, may join, or the memory is full."""
-        while self.ends[0][0] != self.end_of[self.ends[0][1]]:
-            heappop(self.ends)  # preempted since
-        batch, memory = self.running, self.server.memory
+        """Decode as many steps as the batch stays what it is."""
+        memory, batch = self.server.memory, self.running
         context = self.offset_sum / batch + self.step
         seconds, growth, stretch = self.server.times.decode(batch, context)
         steps = 1 if self.fresh else min(self.ends[0][0] - self.step, max(1, ceil(min(stretch, 1e9))))
@@ -233,35 +267,32 @@ class _Run:
             steps = _steps_until(self.arrivals[self.arrived] - self.now, seconds, growth, steps)
         self._pass(steps * seconds + growth * (steps * (steps - 1) / 2), steps)
 
-    def _pass(self, seconds: float, steps: int, prompt_tokens: int = 0, prompt_seconds: float = 0.0) -> None:
+    def _pass(
+        self, seconds: float, steps: int, *, reading: int = 0, prompt_tokens: int = 0, prompt_seconds: float = 0.0
+    ) -> None:
         """Let time pass, give tokens out and let those leave who have all of theirs."""
         batch = self.running
         if self.timeline is not None:
             self.timeline.append(
                 Stretch(
-                    start_seconds=self.now,
-                    seconds=seconds,
-                    running=batch,
-                    reading=len(self.prompts),
-                    waiting=len(self.waiting),
-                    prompt_tokens=prompt_tokens,
-                    prompt_seconds=prompt_seconds,
+                    start_seconds=self.now, seconds=seconds, running=batch, reading=reading,
+                    waiting=self.waiting_count, prompt_tokens=prompt_tokens, prompt_seconds=prompt_seconds,
                 )
-            )
+            )  # fmt: skip
         self.now += seconds
         self.busy_seconds += seconds
         self.step += steps
         self.decode_steps += steps
         self.decoded += batch * steps
         if steps and self.fresh:
-            for request in self.fresh:
-                self.first_seconds[request] = min(self.first_seconds[request], self.now)
+            for group in self.fresh:
+                group.tell(self.first_seconds, self.now)
             self.fresh.clear()
         while self.ends and self.ends[0][0] <= self.step:
-            end, request = heappop(self.ends)
-            if end == self.end_of[request]:
-                self._leave(request)
-                self._finish(request)
+            group = heappop(self.ends)[2]
+            if group.count:
+                self._count(group, -group.count)
+                self._finish(group)
 
 
 def _steps_until(gap: float, seconds: float, growth: float, most: int) -> int:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.comparison.results import Basis, least_sure
 from pamprof.analysis.simulation.server import SequenceMemory
 from pamprof.errors import UnsupportedError
+from pamprof.units import si
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -196,16 +197,17 @@ class MeasuredTimes:
         return found
 
 
-def sequence_memory(curve: ServingCurve) -> SequenceMemory:
+def sequence_memory(curve: ServingCurve, set_aside_bytes: float = 0.0) -> SequenceMemory:
     """What the curve's device has for sequences, and what each takes.
 
     Raises:
-        UnsupportedError: The weights leave no room.
+        UnsupportedError: The weights, or what is set aside for prefixes, leave no room.
     """
     memory = curve.memory
-    room = memory.capacity_bytes - memory.constant_bytes
+    room = memory.capacity_bytes - memory.constant_bytes - set_aside_bytes
     if room <= 0:
-        raise UnsupportedError(f"the weights of {curve.title} leave no memory for a sequence")
+        taken = f" and {si(set_aside_bytes)}B of kept prefixes" if set_aside_bytes else ""
+        raise UnsupportedError(f"the weights{taken} of {curve.title} leave no memory for a sequence")
     return SequenceMemory(
         room_bytes=room,
         bytes_per_sequence=memory.state.fixed_bytes + memory.step_bytes_per_sequence,

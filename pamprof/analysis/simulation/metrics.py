@@ -50,6 +50,7 @@ class LoadMetrics:
         mean_batch: Sequences that a decode step carried.
         preemptions: How often a sequence lost its cache and was read again.
         refused: Requests too long for the memory.
+        reused_ratio: Share of the prompts' tokens that were not read, because a prefix was kept.
     """
 
     requests_per_second: float
@@ -66,6 +67,7 @@ class LoadMetrics:
     mean_batch: float
     preemptions: int
     refused: int
+    reused_ratio: float
 
 
 def quantile(values: NDArray[np.float64], percentile: float) -> float | None:
@@ -101,6 +103,7 @@ def measure_load(outcome: Outcome, level: Level) -> LoadMetrics:
         mean_batch=outcome.decoded_tokens / outcome.decode_steps if outcome.decode_steps else 0.0,
         preemptions=outcome.preemptions,
         refused=outcome.refused,
+        reused_ratio=outcome.reused_tokens / max(1, int(outcome.requests.input_tokens.sum())),
     )
 
 

@@ -20,6 +20,7 @@ class Minute:
         start_seconds, seconds: Which part of the simulation; all of it where it is shorter than a minute.
         reading, decoding: Share of each slot in which prompts were read and tokens decoded.
         running, waiting: Sequences that decoded and requests without a first token, means over each slot.
+        most_running, most_waiting: The most of them at one moment.
     """
 
     start_seconds: float
@@ -28,6 +29,8 @@ class Minute:
     decoding: tuple[float, ...]
     running: tuple[float, ...]
     waiting: tuple[float, ...]
+    most_running: int
+    most_waiting: int
 
 
 def busiest_minute(outcome: Outcome) -> Minute:
@@ -65,6 +68,7 @@ def busiest_minute(outcome: Outcome) -> Minute:
     def slots(rates: np.ndarray, begins: np.ndarray, spans: np.ndarray) -> tuple[float, ...]:
         return tuple(float(value) for value in np.diff(integral(rates, begins, spans, edges)) / slot)
 
+    within = (starts < start + span) & (starts + lengths > start)
     return Minute(
         start_seconds=start,
         seconds=span,
@@ -72,4 +76,6 @@ def busiest_minute(outcome: Outcome) -> Minute:
         decoding=slots(ones, starts + prompts, lengths - prompts),
         running=slots(running, starts, lengths),
         waiting=slots(waiting, starts, lengths),
+        most_running=int(running[within].max()),
+        most_waiting=int(waiting[within].max()),
     )

@@ -50,6 +50,7 @@ class Outcome:
         preemptions: How often a sequence lost its cache.
         refused: Requests that do not fit the memory alone.
         timeline: What the device did, where it was asked for.
+        reused_tokens: Prompt tokens that were not read, because a prefix was kept.
     """
 
     requests: Requests
@@ -63,6 +64,7 @@ class Outcome:
     preemptions: int
     refused: int
     timeline: tuple[Stretch, ...]
+    reused_tokens: int = 0
 
     @property
     def seconds_to_first_token(self) -> NDArray[np.float64]:

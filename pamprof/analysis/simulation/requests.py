@@ -22,6 +22,8 @@ class Requests:
         output_tokens: 1 or more.
         per_second: Their mean rate.
         measured_from: The first request that metrics count; those before it fill an empty server.
+        prefixes: Which of several common prefixes a prompt begins with, -1 for none; None where no prompts share any.
+        prefix_tokens: Tokens of each common prefix.
     """
 
     arrival_seconds: NDArray[np.float64]
@@ -29,6 +31,8 @@ class Requests:
     output_tokens: NDArray[np.int64]
     per_second: float
     measured_from: int = 0
+    prefixes: NDArray[np.int64] | None = None
+    prefix_tokens: int = 0
 
     def __len__(self) -> int:
         return len(self.arrival_seconds)
@@ -57,8 +61,18 @@ class Requests:
             arrival_seconds=(np.tile(self.arrival_seconds, rounds) + starts)[:count],
             input_tokens=np.tile(self.input_tokens, rounds)[:count],
             output_tokens=np.tile(self.output_tokens, rounds)[:count],
+            prefixes=None if self.prefixes is None else np.tile(self.prefixes, rounds)[:count],
             measured_from=counted,
         )
+
+    def with_prompts(self, factor: float) -> Requests:
+        """The same requests with prompts ``factor`` times as long; one no longer than its prefix shares nothing."""
+        import numpy as np
+
+        inputs = np.maximum(np.rint(self.input_tokens * factor), np.minimum(self.input_tokens, 1)).astype(np.int64)
+        longer = inputs > self.prefix_tokens
+        prefixes = None if self.prefixes is None else np.where(longer, self.prefixes, -1)
+        return replace(self, input_tokens=inputs, prefixes=prefixes)
 
     @property
     def mean_input_tokens(self) -> float:

@@ -72,6 +72,11 @@ def best_execution(implementation: str, *, cuda: bool) -> Execution:
     return Execution.GRAPH if implementation == _HAND_WRITTEN else Execution.COMPILED_GRAPH
 
 
+def served_implementation(arm: PlannedArm, wanted: Sequence[str], *, cuda: bool) -> str:
+    """The one that serves: the first of those asked for that the layer has, else the best of the device."""
+    return _alternatives(arm, wanted, cuda=cuda)[0][0]
+
+
 def with_state_dtypes(arm: PlannedArm, state_dtypes: Sequence[Dtype], *, context: int) -> list[PlannedArm]:
     """The arm once for each dtype of its state; float32 is what an arm that says nothing has.
 

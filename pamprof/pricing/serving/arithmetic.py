@@ -85,7 +85,7 @@ class Served:
 
     Attributes:
         replica_count: Devices rented.
-        busy_ratio: Share of the rented time they work, on average over the day.
+        busy_ratio: Share of the rented time that the demand takes in full batches, on average over the day.
         usd_per_month: Replicas x rate x 730 h, idle time included.
         usage: Dollars of the working time alone.
         allocation: Dollars of the rented time, idle included; equal to usage where ``busy_ratio`` is 1.
@@ -113,11 +113,16 @@ def token_dollars(prefill_seconds: float, decode_seconds: float, usd_per_hour: f
     )
 
 
-def served(prefill_seconds: float, decode_seconds: float, usd_per_hour: float, demand: Demand) -> Served:
-    """Replicas, bill and dollars per million tokens of a demand at a request's device seconds and an hourly rate."""
+def served(
+    prefill_seconds: float, decode_seconds: float, usd_per_hour: float, demand: Demand, held_ratio: float = 1.0
+) -> Served:
+    """Replicas, bill and dollars per million tokens of a demand at a request's device seconds and an hourly rate.
+
+    ``held_ratio`` is the share of a steady batch's rate that one device holds when requests arrive as they do.
+    """
     device_seconds = prefill_seconds + decode_seconds
     peak_tokens_per_second = demand.tokens_per_day / SECONDS_PER_DAY * demand.peak_factor
-    replica_tokens_per_second = demand.tokens_per_request / device_seconds * demand.duty
+    replica_tokens_per_second = demand.tokens_per_request / device_seconds * demand.duty * held_ratio
     count = max(demand.minimum_replicas, ceil(peak_tokens_per_second / replica_tokens_per_second))
     busy = demand.requests_per_day * device_seconds / (count * SECONDS_PER_DAY)
     usage = token_dollars(prefill_seconds, decode_seconds, usd_per_hour, demand)
@@ -130,9 +135,10 @@ def served(prefill_seconds: float, decode_seconds: float, usd_per_hour: float, d
     )
 
 
-def replica_tokens_per_day(device_seconds: float, demand: Demand) -> float:
+def replica_tokens_per_day(device_seconds: float, demand: Demand, held_ratio: float = 1.0) -> float:
     """The largest daily demand one replica carries at the demand's peak and duty, input and output tokens."""
-    return demand.tokens_per_request * demand.duty * SECONDS_PER_DAY / (device_seconds * demand.peak_factor)
+    full = demand.tokens_per_request * demand.duty * SECONDS_PER_DAY / (device_seconds * demand.peak_factor)
+    return full * held_ratio
 
 
 def api_usd_per_token(input_usd_per_million: float, output_usd_per_million: float, demand: Demand) -> float:
@@ -155,7 +161,7 @@ class BreakEven:
 
 
 def api_break_even(
-    device_seconds: float, usd_per_hour: float, usd_per_token: float, demand: Demand
+    device_seconds: float, usd_per_hour: float, usd_per_token: float, demand: Demand, held_ratio: float = 1.0
 ) -> BreakEven | None:
     """When own replicas cost no more than paying ``usd_per_token``; None where they never are.
 
@@ -166,7 +172,7 @@ def api_break_even(
     if usd_per_token <= 0:
         return None
     pays = usd_per_hour * HOURS_PER_DAY / usd_per_token
-    carries = replica_tokens_per_day(device_seconds, demand)
+    carries = replica_tokens_per_day(device_seconds, demand, held_ratio)
     if pays >= carries:
         return None
     last = max(demand.minimum_replicas, ceil(carries / (carries - pays)) - 1)

@@ -7,6 +7,7 @@ lowest comparable rate at the fast end to the highest at the slow end. A modelle
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.serving.operating_point import OperatingPoint, Refusal, operating_point
@@ -31,30 +32,48 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The share of a steady batch's rate that one device holds under load, by end of the step times.
+
+    Attributes:
+        fast, median, slow: All 1 in a steady batch; ``slow`` None where no rate holds the service level there.
+    """
+
+    fast: float = 1.0
+    median: float = 1.0
+    slow: float | None = 1.0
+
+
+STEADY = Held()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
     """A demand met at one rate.
 
     Attributes:
         rate: The way of paying.
         served: At the medians.
-        fast, slow: At the ends of the device time's interval, same rate.
-        cheapest, most_expensive: At the fast end and the market's lowest rate, at the slow end and its highest.
+        fast, slow: At the ends of the device time's interval, same rate; ``slow`` None where nothing serves there.
+        cheapest, most_expensive: At the fast end and the market's lowest rate, at the slow end and its highest; the
+            latter None like ``slow``.
     """
 
     rate: Rate
     served: Served
     fast: Served
-    slow: Served
+    slow: Served | None
     cheapest: Served
-    most_expensive: Served
+    most_expensive: Served | None
 
     def interval(self, of: Callable[[Served], float], confidence: float) -> Interval:
-        """Any number of the bill with the measurement's interval, at the chosen rate."""
-        return _ordered(of(self.fast), of(self.served), of(self.slow), confidence)
+        """Any number of the bill with the measurement's interval, at the chosen rate; infinite above where open."""
+        return _ordered(of(self.fast), of(self.served), inf if self.slow is None else of(self.slow), confidence)
 
     def market(self, of: Callable[[Served], float], confidence: float) -> Interval:
-        """Any number of the bill over measurement and market together."""
-        return _ordered(of(self.cheapest), of(self.served), of(self.most_expensive), confidence)
+        """Any number of the bill over measurement and market together; infinite above where open."""
+        most = inf if self.most_expensive is None else of(self.most_expensive)
+        return _ordered(of(self.cheapest), of(self.served), most, confidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +86,7 @@ class Deployment:
         limits: The service level.
         point: The batch it runs at, or why there is none.
         bills: One for each known rate, on demand (or the user's own) first; empty where infeasible.
+        held: What of a steady batch's rate one device is taken to hold.
     """
 
     curve: Curve
@@ -74,6 +94,7 @@ class Deployment:
     limits: Limits
     point: OperatingPoint | Refusal
     bills: tuple[Bill, ...]
+    held: Held = STEADY
 
     @property
     def feasible(self) -> OperatingPoint | None:
@@ -89,10 +110,16 @@ class Deployment:
     def capacity_tokens_per_day(self) -> float | None:
         """What one replica carries at the demand's peak and duty."""
         point = self.feasible
-        return None if point is None else replica_tokens_per_day(point.device_seconds.median, self.demand)
+        return (
+            None
+            if point is None
+            else replica_tokens_per_day(point.device_seconds.median, self.demand, self.held.median)
+        )
 
 
-def deploy(curve: Curve, demand: Demand, limits: Limits, rates: Sequence[Rate | UnknownRate]) -> Deployment:
+def deploy(
+    curve: Curve, demand: Demand, limits: Limits, rates: Sequence[Rate | UnknownRate], held: Held = STEADY
+) -> Deployment:
     """Put one arm at its best batch within the limits and price the demand at every rate."""
     traffic = Traffic(input_tokens=demand.input_tokens, output_tokens=demand.output_tokens)
     point = operating_point(curve, traffic, limits)
@@ -102,20 +129,25 @@ def deploy(curve: Curve, demand: Demand, limits: Limits, rates: Sequence[Rate | 
         demand=demand,
         limits=limits,
         point=point,
-        bills=tuple(bill_at(point, demand, rate) for rate in known if isinstance(point, OperatingPoint)),
+        bills=tuple(bill_at(point, demand, rate, held) for rate in known if isinstance(point, OperatingPoint)),
+        held=held,
     )
 
 
-def bill_at(point: OperatingPoint, demand: Demand, rate: Rate) -> Bill:
+def bill_at(point: OperatingPoint, demand: Demand, rate: Rate, held: Held = STEADY) -> Bill:
     """The demand's bill at one operating point and one rate."""
     prefill, decode = point.prefill_seconds, point.decode_seconds
+
+    def slowly(usd_per_hour: float) -> Served | None:
+        return None if held.slow is None else served(prefill.high, decode.high, usd_per_hour, demand, held.slow)
+
     return Bill(
         rate=rate,
-        served=served(prefill.median, decode.median, rate.usd_per_hour, demand),
-        fast=served(prefill.low, decode.low, rate.usd_per_hour, demand),
-        slow=served(prefill.high, decode.high, rate.usd_per_hour, demand),
-        cheapest=served(prefill.low, decode.low, rate.low, demand),
-        most_expensive=served(prefill.high, decode.high, rate.high, demand),
+        served=served(prefill.median, decode.median, rate.usd_per_hour, demand, held.median),
+        fast=served(prefill.low, decode.low, rate.usd_per_hour, demand, held.fast),
+        slow=slowly(rate.usd_per_hour),
+        cheapest=served(prefill.low, decode.low, rate.low, demand, held.fast),
+        most_expensive=slowly(rate.high),
     )
 
 
@@ -132,6 +164,7 @@ def break_even_against_api(deployment: Deployment, input_usd: float, output_usd:
         bill.rate.usd_per_hour,
         api_usd_per_token(input_usd, output_usd, deployment.demand),
         deployment.demand,
+        deployment.held.median,
     )
 
 

@@ -20,6 +20,9 @@ DUTY = 1.0
 MINIMUM_REPLICAS = 1
 MILLISECONDS_PER_OUTPUT_TOKEN = 50
 SECONDS_TO_FIRST_TOKEN = 2
+PERCENTILE = 95.0
+REQUESTS = 10_000  # simulated at each rate
+SEED = 0
 
 
 def default_demand() -> Demand:

@@ -1,12 +1,13 @@
-"""What a demand costs when requests arrive as they do, beside the steady answer of ``pamprof cost``."""
+"""What a demand costs when requests arrive as they do, beside the answer of a steady batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.serving.operating_point import OperatingPoint
-from pamprof.analysis.simulation.arm import LoadedArm, loaded_arm, mean_traffic
+from pamprof.analysis.simulation.arm import LoadedArm, loaded_arm, mean_traffic, server_point
 from pamprof.analysis.simulation.measured_times import End
 from pamprof.errors import RecordError, UnsupportedError, UsageError
 from pamprof.pricing.rates.hourly_rates import Rate, UnknownRate
@@ -14,6 +15,7 @@ from pamprof.pricing.serving.arithmetic import SECONDS_PER_DAY, Demand
 from pamprof.pricing.serving.bill import Deployment, deploy
 from pamprof.pricing.serving.fleet import CONSTANT_DEMAND, DayProfile, Fleet, fleet
 from pamprof.records import Interval
+from pamprof.units import significant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +39,8 @@ class LoadQuestion:
         profile: How the day is spread.
         minimum_replicas: Never fewer.
         replicas: So many, whatever they hold; None for as few as hold the level.
+        asked: The demand of which ``requests`` are the busiest moment, where that is what was asked for.
+        watched: Ends of the step times at which one replica's times are looked at.
     """
 
     requests: Requests
@@ -45,6 +49,8 @@ class LoadQuestion:
     profile: DayProfile = CONSTANT_DEMAND
     minimum_replicas: int = 1
     replicas: int | None = None
+    asked: Demand | None = None
+    watched: tuple[End, ...] = tuple(End)
 
     def __post_init__(self) -> None:
         if self.replicas is not None and self.replicas < 1:
@@ -52,7 +58,9 @@ class LoadQuestion:
 
     @property
     def demand(self) -> Demand:
-        """The same demand as ``pamprof cost`` is asked for it: requests of mean lengths, peak of the busiest hour."""
+        """The same demand for a steady batch: requests of mean lengths, peak of the busiest hour."""
+        if self.asked is not None:
+            return self.asked
         traffic = mean_traffic(self.requests)
         return Demand(
             input_tokens=traffic.input_tokens,
@@ -69,11 +77,11 @@ class ArmUnderLoad:
 
     Attributes:
         title: The arm.
-        steady: The answer of ``pamprof cost`` for the same demand.
+        steady: The answer of a steady batch for the same demand.
         loaded: The arm that was simulated; None where it could not be.
         refusal: Why there is no answer; empty where there is one.
         highest: By end of the step times' intervals.
-        fleets: By end; empty where no rate holds the level.
+        fleets: By end; empty where no rate holds the level at the medians, and without an end where none holds there.
         busiest: One replica's times in the busiest hour, by end.
         rate: What replicas are paid with; None where no rate is known.
         rate_refusal: Why none is; empty where one is.
@@ -107,8 +115,12 @@ class ArmUnderLoad:
     @property
     def confidence(self) -> float:
         """Of the intervals: that of the step times."""
-        point = self.steady.feasible
-        return 1.0 if point is None else point.device_seconds.confidence
+        return 1.0 if self.loaded is None else self.loaded.point.device_seconds.confidence
+
+    @property
+    def open_ends(self) -> tuple[End, ...]:
+        """Ends of the step times at which no rate holds the level, although one does at the medians."""
+        return tuple(end for end in self.highest if self.fleets and end not in self.fleets)
 
     @property
     def highest_per_second(self) -> Interval | None:
@@ -120,11 +132,13 @@ class ArmUnderLoad:
 
     @property
     def usd_per_month(self) -> Interval | None:
-        """The bill over the interval of the step times."""
+        """The bill over the interval of the step times; infinite above where no rate holds the level at their end."""
         if self.rate is None or self.fleet is None:
             return None
         hourly = self.rate.usd_per_hour
-        return self._over_ends({end: found.usd_per_month(hourly) for end, found in self.fleets.items()})
+        return self._over_ends(
+            {end: self.fleets[end].usd_per_month(hourly) if end in self.fleets else inf for end in self.highest}
+        )
 
     @property
     def market_usd_per_month(self) -> Interval | None:
@@ -165,7 +179,7 @@ def load_study(
     """
     if not curves:
         raise RecordError("the records hold no serving curve; measure with pamprof serve-sweep")
-    arms = [_arm(curve, question, rates_by_device[curve.environment.device_name]) for curve in curves]
+    arms = [arm_under_load(curve, question, rates_by_device[curve.environment.device_name]) for curve in curves]
     return LoadStudy(question=question, arms=tuple(sorted(arms, key=_order)))
 
 
@@ -174,11 +188,13 @@ def _order(arm: ArmUnderLoad) -> tuple[bool, float]:
     return highest is None, 0.0 if highest is None else -highest.median
 
 
-def _arm(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | UnknownRate, ...]) -> ArmUnderLoad:
+def arm_under_load(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | UnknownRate, ...]) -> ArmUnderLoad:
+    """Simulate one arm."""
     steady = deploy(curve, question.demand, question.level.limits, rates)
     rate = next((rate for rate in rates if isinstance(rate, Rate)), None)
     unpaid = "" if rate is not None else next((each.reason for each in rates if isinstance(each, UnknownRate)), "none")
-    point = steady.point
+    limits = question.level.limits
+    point = server_point(curve, mean_traffic(question.requests), limits) if steady.feasible is None else steady.feasible
 
     def refused(reason: str) -> ArmUnderLoad:
         return ArmUnderLoad(
@@ -201,21 +217,30 @@ def _arm(curve: ServingCurve, question: LoadQuestion, rates: tuple[Rate | Unknow
         fleets = {} if highest[End.MEDIAN].requests_per_second is None else _fleets(question, highest)
         replicas = question.replicas or (fleets[End.MEDIAN].largest if fleets else None)
         share = 0.0 if replicas is None else question.requests.per_second * question.profile.peak_factor / replicas
-        busiest = {end: loaded.metrics(share, end) for end in End} if share else {}
+        busiest = {end: loaded.metrics(share, end) for end in question.watched} if share else {}
     except UnsupportedError as exc:
         return refused(f"unknown: {exc}")
-    median = highest[End.MEDIAN]
     return ArmUnderLoad(
         title=curve.title,
         steady=steady,
         loaded=loaded,
-        refusal="" if fleets else f"infeasible: {median.bound}, missed at every rate tried",
+        refusal="" if fleets else _none_holds(highest),
         highest=highest,
         fleets=fleets,
         busiest=busiest,
         rate=rate,
         rate_refusal=unpaid,
     )
+
+
+def _none_holds(highest: Mapping[End, HighestRate]) -> str:
+    fast = highest[End.FAST].requests_per_second
+    but = (
+        ""
+        if fast is None
+        else f", but for {significant(fast)}/s with all step times at the fast end of their intervals"
+    )
+    return f"infeasible: {highest[End.MEDIAN].bound}, missed at every rate tried{but}"
 
 
 def _highest(loaded: LoadedArm) -> dict[End, HighestRate]:
@@ -231,7 +256,7 @@ def _fleets(question: LoadQuestion, highest: Mapping[End, HighestRate]) -> dict[
         same = Fleet(hourly=(given,) * len(profile.factors), replica_hours_per_day=float(given * len(profile.factors)))
         return dict.fromkeys(End, same)
     return {
-        end: fleet(rate, found.requests_per_second, profile, question.minimum_replicas)
+        end: fleet(rate, found.requests_per_second * question.demand.duty, profile, question.minimum_replicas)
         for end, found in highest.items()
         if found.requests_per_second is not None
     }

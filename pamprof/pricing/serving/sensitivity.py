@@ -1,6 +1,7 @@
 """What moves the monthly bill most: every input a fifth lower and higher, all else equal, the largest swing first.
 
-Replicas come whole, so an input may move the use of the rented time and not the bill; both are kept.
+Replicas come whole, so an input may move the use of the rented time and not the bill; both are kept. Under load a
+device is taken to hold the same share of a steady batch's rate after the change as before it.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def _distances(today: float | None, *others: float | None) -> Iterator[float]:
 
 def _changed_bill(deployment: Deployment, rate: Rate) -> ChangedBill:
     try:
-        changed = deploy(deployment.curve, deployment.demand, deployment.limits, (rate,))
+        changed = deploy(deployment.curve, deployment.demand, deployment.limits, (rate,), deployment.held)
     except UsageError as exc:
         return ChangedBill(usd_per_month=None, usage_usd_per_million_tokens=None, reason=str(exc))
     point = changed.feasible

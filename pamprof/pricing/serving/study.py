@@ -17,6 +17,7 @@ from pamprof.analysis.serving.crossover import (
     lengths_of,
     request_ratio,
 )
+from pamprof.analysis.serving.curve import ServingCurve
 from pamprof.analysis.serving.operating_point import OperatingPoint, pareto
 from pamprof.analysis.serving.terms import Traffic
 from pamprof.errors import RecordError
@@ -24,8 +25,10 @@ from pamprof.pricing.rates.currency import USD, Currency
 from pamprof.pricing.serving.bill import Deployment, break_even_against_api, deploy
 from pamprof.pricing.serving.context_table import CACHE, STATE, ContextRow, context_table, holds
 from pamprof.pricing.serving.decision import Decision, decide
+from pamprof.pricing.serving.load_study import arm_under_load
 from pamprof.pricing.serving.quality import QualityRow, quality_rows
 from pamprof.pricing.serving.sensitivity import Sensitivity, sensitivities
+from pamprof.pricing.serving.under_load import deployed_under_load, load_question
 from pamprof.records import LayerFacts, LayerRole, Phase
 from pamprof.records.layers import facts_of_older_records
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.serving.terms import Curve, Limits
     from pamprof.pricing.rates.hourly_rates import Owned, Rate, UnknownRate
     from pamprof.pricing.serving.arithmetic import BreakEven, Demand
+    from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadQuestion
     from pamprof.records import Environment, Perplexity, Run
 
 _SAME_SIZE = 1.25
@@ -50,6 +54,7 @@ class Request:
         api_usd_per_million: An API's price of input and of output tokens, to break even against; None without one.
         owned: Hardware of one's own; None without it.
         currency: What amounts are shown in.
+        percentile: Share of the requests within the limits under load, percent; None for a steady batch.
     """
 
     demand: Demand
@@ -57,6 +62,7 @@ class Request:
     api_usd_per_million: tuple[float, float] | None = None
     owned: Owned | None = None
     currency: Currency = USD
+    percentile: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,8 @@ class StudyArm:
         front: Batches no other beats in both cost and time per output token, fastest first.
         break_even: Against the API; None where it never pays off, or no API price was given.
         sensitivities: The largest swings of its bill first.
+        load: The simulation that replicas and bills come from; None in a steady batch.
+        question: What was simulated; None in a steady batch.
     """
 
     layer: LayerFacts
@@ -76,6 +84,8 @@ class StudyArm:
     front: tuple[OperatingPoint, ...]
     break_even: BreakEven | None
     sensitivities: tuple[Sensitivity, ...]
+    load: ArmUnderLoad | None = None
+    question: LoadQuestion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,14 +156,14 @@ def study(
     """
     if not curves:
         raise RecordError("the records hold no serving curve; measure with pamprof serve-sweep")
-    facts = _facts_by_layer([*(_layer(curve) for curve in curves), *(known.layer for known in perplexities)], layers)
-    classes = tuple(_size_class(members, request, rates_by_device, facts) for members in _classes(curves))
+    facts = facts_by_layer([*(_layer(curve) for curve in curves), *(known.layer for known in perplexities)], layers)
+    classes = tuple(_size_class(members, request, rates_by_device, facts) for members in classes_of(curves))
     # A perplexity names a layer and no size: with arms of several sizes there is no telling whose training it is.
     known = [run for run in runs if _within(run, classes[0].parameter_counts)] if len(classes) == 1 else []
     return ServingStudy(request=request, classes=classes, quality=quality_rows(perplexities, known, facts))
 
 
-def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
+def classes_of(curves: Sequence[Curve]) -> list[list[Curve]]:
     """Curves of one device and about one size together; a class is as wide as ``_SAME_SIZE`` from its smallest."""
     classes: list[list[Curve]] = []
     for curve in sorted(curves, key=lambda c: (_device(c), c.runs[0].parameter_count)):
@@ -169,7 +179,8 @@ def _classes(curves: Sequence[Curve]) -> list[list[Curve]]:
     return classes
 
 
-def _facts_by_layer(names: Iterable[str], layers: Iterable[LayerFacts]) -> dict[str, LayerFacts]:
+def facts_by_layer(names: Iterable[str], layers: Iterable[LayerFacts]) -> dict[str, LayerFacts]:
+    """What each layer declares of itself; a layer without facts is taken as in older records."""
     declared = {facts.layer: facts for facts in layers}
     older = facts_of_older_records((name, name) for name in names if name not in declared)
     return declared | {facts.layer: facts for facts in older}
@@ -194,7 +205,10 @@ def _size_class(
     layers: Mapping[str, LayerFacts],
 ) -> SizeClass:
     rates = rates_by_device[_device(curves[0])]
-    arms = tuple(sorted((_arm(curve, request, rates, layers[_layer(curve)]) for curve in curves), key=_cost_order))
+    question = None if request.percentile is None else load_question(request.demand, request.limits, request.percentile)
+    arms = tuple(
+        sorted((_arm(curve, request, rates, layers[_layer(curve)], question) for curve in curves), key=_cost_order)
+    )
     states = [arm for arm in arms if holds(arm.deployment.curve) == STATE]
     chosen = next((arm for arm in states if arm.layer.role is LayerRole.SUBJECT), states[0] if states else None)
     subject = None if chosen is None else chosen.deployment
@@ -217,8 +231,19 @@ def _size_class(
     )
 
 
-def _arm(curve: Curve, request: Request, rates: tuple[Rate | UnknownRate, ...], layer: LayerFacts) -> StudyArm:
-    deployment = deploy(curve, request.demand, request.limits, rates)
+def _arm(
+    curve: Curve,
+    request: Request,
+    rates: tuple[Rate | UnknownRate, ...],
+    layer: LayerFacts,
+    question: LoadQuestion | None,
+) -> StudyArm:
+    load = None
+    if question is not None and isinstance(curve, ServingCurve):
+        load = arm_under_load(curve, question, rates)
+        deployment = deployed_under_load(load, rates)
+    else:
+        deployment = deploy(curve, request.demand, request.limits, rates)
     traffic = Traffic(input_tokens=request.demand.input_tokens, output_tokens=request.demand.output_tokens)
     api = request.api_usd_per_million
     return StudyArm(
@@ -227,6 +252,8 @@ def _arm(curve: Curve, request: Request, rates: tuple[Rate | UnknownRate, ...], 
         front=pareto(curve, traffic, request.limits),
         break_even=None if api is None else break_even_against_api(deployment, *api),
         sensitivities=sensitivities(deployment, request.owned),
+        load=load,
+        question=question,
     )
 
 

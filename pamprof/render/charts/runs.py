@@ -72,6 +72,7 @@ class ServingStrip:
         seconds: How long all slots are together.
         reading, decoding: Share of each slot in which prompts were read and tokens decoded, 0 to 1.
         running, waiting: Sequences that decoded and requests without a first token, means of each slot.
+        most: The most at one moment of either.
     """
 
     arm: Arm
@@ -81,3 +82,4 @@ class ServingStrip:
     decoding: tuple[float, ...]
     running: tuple[float, ...]
     waiting: tuple[float, ...]
+    most: int

@@ -112,8 +112,8 @@ def write_labels(axes: Axes, panel: CurvePanel, height: float, place: Callable[[
     ends = [_end(curve) for curve in panel.curves]
     # The dtype of a state goes on a line of its own: the margin is narrow.
     labels = [curve.label.replace(" (", "\n(") for curve in panel.curves]
-    lines = max(label.count("\n") + 1 for label in labels)
-    placed = spread([place(y) for _, y in ends], _LINE_INCHES * (1 + 0.45 * (lines - 1)) / height, 0.03, 0.97)
+    heights = [_LINE_INCHES * (1 + label.count("\n")) / height for label in labels]
+    placed = spread([place(y) for _, y in ends], heights, 0.03, 0.97)
     for curve, label, (x, y), now in zip(panel.curves, labels, ends, placed, strict=True):
         axes.annotate(
             label,
@@ -123,7 +123,7 @@ def write_labels(axes: Axes, panel: CurvePanel, height: float, place: Callable[[
             fontsize=8.5,
             color=LIGHT["ink"],
             va="center",
-            linespacing=0.95,
+            linespacing=1.15,
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",

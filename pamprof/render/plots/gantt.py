@@ -47,10 +47,10 @@ def _draw_device(axes: Axes, strip: ServingStrip) -> None:
 
 
 def _draw_counts(axes: Axes, strip: ServingStrip) -> None:
-    top = max((*strip.running, *strip.waiting, 1.0))
+    top = max(strip.most, 1)
     axes.set_xlim(0, strip.seconds)
     axes.set_ylim(0, top * 1.05)
-    axes.set_yticks([0, top], ["0", units.significant(top)])
+    axes.set_yticks([0, top], ["0", units.whole(top)])
     axes.tick_params(axis="y", labelsize=7)
     axes.axhline(0, color=LIGHT["rule"], linewidth=0.7)
     axes.stairs(strip.waiting, _edges(strip), fill=True, color=LIGHT["unaccounted"], alpha=0.75)

@@ -87,7 +87,7 @@ def _label_ends(axes: Axes, panel: LinePanel, height: float, low: float, high: f
         return log10(min(max(value, low), high) / low) / log10(high / low)
 
     wanted = [place(line.values[-1].median) for line in panel.lines]
-    placed = spread(wanted, 11.5 / 72 / height, 0.02, 0.98)
+    placed = spread(wanted, [11.5 / 72 / height] * len(wanted), 0.02, 0.98)
     for line, was, now in zip(panel.lines, wanted, placed, strict=True):
         axes.annotate(
             line.arm.label,

@@ -10,6 +10,8 @@ from pamprof.analysis.comparison.results import Basis
 from pamprof.render.plots.style import LIGHT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
     from pamprof.records import Interval
@@ -96,13 +98,17 @@ def vertical_mark(axes: Axes, low: float, median: float, high: float, text: str,
     )
 
 
-def spread(positions: list[float], least: float, low: float, high: float) -> list[float]:
-    """``positions`` moved apart to at least ``least`` in their order, inside ``low`` to ``high`` if they fit."""
+def spread(positions: list[float], heights: Sequence[float], low: float, high: float) -> list[float]:
+    """``positions`` moved apart in their order, inside ``low`` to ``high`` if they fit.
+
+    What stands there, of the same number of ``heights`` and in its middle, does not touch its neighbour then.
+    """
     order = sorted(range(len(positions)), key=positions.__getitem__)
     placed = [positions[i] for i in order]
     for _ in range(200):
         moved = False
         for i in range(1, len(placed)):
+            least = (heights[order[i]] + heights[order[i - 1]]) / 2
             lack = least - (placed[i] - placed[i - 1])
             if lack > least * 1e-3:
                 placed[i - 1] -= lack / 2

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _BELOW, _ABOVE = 100.0, 10.0  # how far the axis reaches from the demand asked for
 _STEPS_DRAWN = 40
 _GRID = 200
+_OPEN_DRAWN = 100.0  # an interval without an upper end leaves the picture
 
 
 def bill_chart(material: ChartFacts) -> Chart:
@@ -53,7 +54,8 @@ def bill_chart(material: ChartFacts) -> Chart:
         subtitle=material.subtitle,
         axis=f"{material.unit} a month of 730 hours (logarithmic)",
         caption=(
-            f"Replicas come whole, so bills are steps. {material.demand}, peak {units.ratio(demand.peak_factor)} the "
+            f"Replicas come whole, so bills are steps. {_load_words(material)}{material.demand}, peak "
+            f"{units.ratio(demand.peak_factor)} the "
             f"mean, replicas planned to {units.percent(demand.duty)} at the peak, at least {demand.minimum_replicas}. "
             f"{material.basis} {_api_words(material)}{material.price} {material.samples}."
         ),
@@ -101,6 +103,15 @@ def front_chart(material: ChartFacts) -> Chart:
     )
 
 
+def _load_words(material: ChartFacts) -> str:
+    percentile = material.study.request.percentile
+    if percentile is None:
+        return "In a steady batch. "
+    return (
+        f"Under load: each device holds what keeps {percentile:g} % of random requests within the limits (simulated). "
+    )
+
+
 def _asked(material: ChartFacts) -> float:
     return material.study.request.demand.tokens_per_day
 
@@ -113,10 +124,12 @@ def _bill_curve(material: ChartFacts, arm: StudyArm, point: OperatingPoint, rate
     demand = material.study.request.demand
 
     def bill(tokens_per_day: float) -> Interval:
-        found = bill_at(point, replace(demand, tokens_per_day=tokens_per_day), rate)
-        return found.interval(lambda served: material.shown(served.usd_per_month), point.device_seconds.confidence)
+        found = bill_at(point, replace(demand, tokens_per_day=tokens_per_day), rate, arm.deployment.held)
+        shown = found.interval(lambda served: material.shown(served.usd_per_month), point.device_seconds.confidence)
+        return replace(shown, high=min(shown.high, _OPEN_DRAWN * shown.median))
 
-    xs = _places(_asked(material), replica_tokens_per_day(point.device_seconds.median, demand))
+    carried = replica_tokens_per_day(point.device_seconds.median, demand, arm.deployment.held.median)
+    xs = _places(_asked(material), carried)
     look = material.look(arm)
     return ArmCurve(
         arm=look,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isinf
 from typing import TYPE_CHECKING
 
 from pamprof import units
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pamprof.pricing.serving.bill import Bill, Deployment
     from pamprof.pricing.serving.study import Request, SizeClass, StudyArm
     from pamprof.records import Interval
+
+OPEN = "open"
 
 
 def bill_table(found: SizeClass, request: Request, name: str) -> TableView | None:
@@ -60,7 +63,7 @@ def _bill_row(deployment: Deployment, bill: Bill, currency: Currency) -> tuple[s
         currency.rate_text(bill.rate.usd_per_hour),
         replica_words(bill),
         money(month, currency),
-        f"{currency.text(market.low)} to {currency.text(market.high)}",
+        market_words(market, currency),
         currency.text(bill.served.allocation.blended_usd_per_million_tokens),
         units.UNKNOWN if point is None else point.basis.value,
     )
@@ -80,12 +83,22 @@ def _api_words(arm: StudyArm, api: tuple[float, float], currency: Currency) -> s
 
 def replica_words(bill: Bill) -> str:
     """``45 [44, 46]``, the interval where the measurement leaves one."""
-    low, high = sorted((bill.fast.replica_count, bill.slow.replica_count))
-    count = bill.served.replica_count
-    return str(count) if low == high else f"{count} [{low}, {high}]"
+    count, fast = bill.served.replica_count, bill.fast.replica_count
+    if bill.slow is None:
+        return f"{units.whole(count)} [{units.whole(fast)}, {OPEN}]"
+    low, high = sorted((fast, bill.slow.replica_count))
+    return units.whole(count) if low == high else f"{units.whole(count)} [{units.whole(low)}, {units.whole(high)}]"
 
 
 def money(interval: Interval, currency: Currency) -> str:
-    """``$0.412 [0.410, 0.415]``."""
-    ends = brackets(interval, lambda value: currency.text(value).replace("$", "").replace(f"{currency.code} ", ""))
-    return f"{currency.text(interval.median)} {ends}".rstrip()
+    """``$0.412 [0.410, 0.415]``; ``open`` where the interval has no upper end."""
+
+    def end(value: float) -> str:
+        return OPEN if isinf(value) else currency.text(value).replace("$", "").replace(f"{currency.code} ", "")
+
+    return f"{currency.text(interval.median)} {brackets(interval, end)}".rstrip()
+
+
+def market_words(market: Interval, currency: Currency) -> str:
+    """``$2 596 to $9 672``, or ``and more``."""
+    return f"{currency.text(market.low)} {'and more' if isinf(market.high) else f'to {currency.text(market.high)}'}"

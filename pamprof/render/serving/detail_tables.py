@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.pricing.run_cost import PAPER_RUN_TOKENS
+from pamprof.pricing.serving.bill import STEADY
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.text import with_brackets
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.quality import QualityRow
     from pamprof.pricing.serving.sensitivity import ChangedBill
-    from pamprof.pricing.serving.study import ServingStudy, SizeClass
+    from pamprof.pricing.serving.study import ServingStudy, SizeClass, StudyArm
 
 _TORNADO_ROWS = 10
 
@@ -82,7 +83,7 @@ def front_table(found: SizeClass, currency: Currency, name: str) -> TableView | 
             rows.append(
                 (
                     arm.deployment.curve.title,
-                    str(point.batch_size),
+                    units.whole(point.batch_size),
                     units.seconds(point.seconds_per_output_token.median),
                     currency.text(per_million),
                     point.basis.value,
@@ -107,7 +108,10 @@ def sensitivity_table(found: SizeClass, currency: Currency, name: str) -> TableV
         return None
     return TableView(
         title=f"What moves the bill, {name}",
-        summary=f"{arm.deployment.curve.title}: each input a fifth lower and a fifth higher, all else equal.",
+        summary=(
+            f"{arm.deployment.curve.title}: each input a fifth lower and a fifth higher, all else equal."
+            f"{kept_words(arm)}"
+        ),
         columns=("input", "bill, lower", "bill, higher", "per million, lower", "per million, higher", "basis"),
         right=frozenset({1, 2, 3, 4}),
         rows=tuple(
@@ -129,6 +133,16 @@ def sensitivity_table(found: SizeClass, currency: Currency, name: str) -> TableV
                 if outcome.reason
             )
         ),
+    )
+
+
+def kept_words(arm: StudyArm) -> str:
+    """What is presumed of changed inputs under load; empty in a steady batch."""
+    if arm.deployment.held == STEADY:
+        return ""
+    return (
+        f" Under load a device is taken to hold {units.percent(arm.deployment.held.median, 3)} of a steady batch's "
+        "rate after the change, as before it."
     )
 
 

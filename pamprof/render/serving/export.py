@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import csv
 import io
+from math import isinf
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import Refusal
+from pamprof.pricing.serving.bill import STEADY
 from pamprof.pricing.serving.sensitivity import CHANGE
 from pamprof.render.formats.csv import Value, for_spreadsheets, guard
 from pamprof.units import HOURS_PER_MONTH
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Value]
 Export = dict[str, Value | list[Row] | list[str]]
+SIMULATED = "simulated"
 _DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 
 
@@ -63,6 +66,7 @@ def serving_export(study: ServingStudy, unreadable: Sequence[str] = (), alerts: 
         "peak_factor": demand.peak_factor,
         "duty": demand.duty,
         "minimum_replicas": demand.minimum_replicas,
+        "percentile": study.request.percentile,
         "limit_seconds_per_output_token": limits.seconds_per_output_token,
         "limit_seconds_to_first_token": limits.seconds_to_first_token,
         "BillingCurrency": currency.code,
@@ -83,6 +87,12 @@ def _row(study: ServingStudy, found: SizeClass, arm: StudyArm, bill: Bill | None
     deployment = arm.deployment
     point, demand = deployment.feasible, deployment.demand
     first, idle = (point.seconds_to_first_token, point.idle_seconds_to_first_token) if point else (None, None)
+    load = arm.load
+    metrics = None if load is None else load.metrics
+    steady = deployment if load is None else load.steady
+    steady_point = steady.feasible
+    steady_bill = next((each for each in steady.bills if bill is not None and each.rate == bill.rate), None)
+    modelled = None if steady_point is None else steady_point.seconds_to_first_token
     refusal = deployment.point.sentence if isinstance(deployment.point, Refusal) else None
     tokens_per_month = demand.tokens_per_day * _DAYS_PER_MONTH
     return {
@@ -98,7 +108,9 @@ def _row(study: ServingStudy, found: SizeClass, arm: StudyArm, bill: Bill | None
         "batch_size": point.batch_size if point else None,
         "bound": point.bound if point else None,
         "seconds_per_output_token": point.seconds_per_output_token.median if point else None,
-        "seconds_to_first_token": first.median if first else None,
+        "seconds_to_first_token": (first.median if first else None)
+        if metrics is None
+        else metrics.level_seconds_to_first_token,
         "device_seconds_per_request": point.device_seconds.median if point else None,
         **_dollars(deployment, bill),
         "basis": point.basis.value if point else None,
@@ -106,9 +118,15 @@ def _row(study: ServingStudy, found: SizeClass, arm: StudyArm, bill: Bill | None
         "infeasible": refusal,
         "api_break_even_tokens_per_day": arm.break_even.first_tokens_per_day if arm.break_even else None,
         "api_lasting_break_even_tokens_per_day": arm.break_even.lasting_tokens_per_day if arm.break_even else None,
-        "seconds_to_first_token_basis": Basis.MODELLED.value if first else None,
+        "seconds_to_first_token_basis": SIMULATED if metrics is not None else Basis.MODELLED.value if first else None,
         "idle_seconds_to_first_token": idle.median if idle else None,
         "replica_tokens_per_day": deployment.capacity_tokens_per_day,
+        "replicas_from": SIMULATED if deployment.held != STEADY else "steady batch" if point else None,
+        "held_requests_per_second": deployment.held.median / point.device_seconds.median if point else None,
+        "level_seconds_per_output_token": None if metrics is None else metrics.level_seconds_per_output_token,
+        "steady_replica_count": steady_bill.served.replica_count if steady_bill else None,
+        "steady_usd_per_month": steady_bill.served.usd_per_month if steady_bill else None,
+        "steady_seconds_to_first_token": modelled.median if modelled else None,
     }
 
 
@@ -147,11 +165,17 @@ def _dollars(deployment: Deployment, bill: Bill | None) -> Row:
     market = bill.market(lambda s: s.usd_per_month, confidence)
     usage = bill.interval(lambda s: s.usage.blended_usd_per_million_tokens, confidence)
     values: tuple[Value, ...] = (
-        served.replica_count, served.busy_ratio, month.median, month.low, month.high, market.low, market.high,
+        served.replica_count, served.busy_ratio, month.median, month.low, _closed(month.high), market.low,
+        _closed(market.high),
         served.usage.input_usd_per_million_tokens, served.usage.output_usd_per_million_tokens, usage.median, usage.low,
         usage.high, served.allocation.blended_usd_per_million_tokens,
     )  # fmt: skip
     return dict(zip(names, values, strict=True))
+
+
+def _closed(high: float) -> float | None:
+    """None for an interval without an upper end."""
+    return None if isinf(high) else high
 
 
 def _decision_rows(found: SizeClass) -> list[Row]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.serving.curve import ServingCurve
     from pamprof.analysis.serving.roofline import Fit
     from pamprof.pricing.rates.hourly_rates import Rate
-    from pamprof.pricing.serving.study import ServingStudy
+    from pamprof.pricing.serving.study import Request, ServingStudy
     from pamprof.records import Session, Workload
     from pamprof.render.charts import Chart
 
@@ -47,6 +47,7 @@ class ServingPageView:
         arm_columns: Headings of the table of arms that the script fills.
         left_columns: Places of those that are set left.
         first_token_rule: What the time to first token in that table is.
+        live_rule: What the live inputs are answered for, and how the page's own numbers may differ.
         currency: ISO code amounts are shown in.
         data: What the script computes from, JSON that may stand inside a ``<script>``.
     """
@@ -64,6 +65,7 @@ class ServingPageView:
     arm_columns: tuple[str, ...]
     left_columns: tuple[int, ...]
     first_token_rule: str
+    live_rule: str
     currency: str
     data: str
 
@@ -114,9 +116,21 @@ def serving_page_view(
             arm_columns=ARM_COLUMNS,
             left_columns=LEFT_ARM_COLUMNS,
             first_token_rule=FIRST_TOKEN_RULE,
+            live_rule=_live_rule(study.request),
             currency=study.request.currency.code,
             data=script_json(page_data(study, curves, offered or {}, names)),
         )
+    )
+
+
+def _live_rule(request: Request) -> str:
+    answered = "These inputs are answered for a steady batch: every device is always full, and nobody waits."
+    if request.percentile is None:
+        return answered
+    return (
+        f"{answered} The page's own sentences, tables and pictures are simulated, with requests that arrive at random "
+        f"and {request.percentile:g} % of them within the limits, so that they may need more replicas; the table "
+        "“Under load and in a steady batch” has both, and why they differ."
     )
 
 

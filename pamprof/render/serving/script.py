@@ -22,19 +22,26 @@ from pamprof.render.serving.view import ARM_COLUMNS, LEFT_ARM_COLUMNS, MODELLED_
 from pamprof.render.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
     from pamprof.render.serving.script_data import Json
 
 # In this order: each uses those before it.
-MODULES = ("words", "curves", "points", "study", "form", "page")
+_WORDS = "words"
+MODULES = (_WORDS, "curves", "points", "study", "form", "page")
 
 
 def serving_script(data: str) -> str:
     """The page's arithmetic and form, started on ``data``, JSON that may stand inside a ``<script>``."""
-    shared = f"const costText = {script_json(_texts())};\nconst costConstants = {script_json(_constants())};"
-    modules = (_module(name) for name in MODULES)
-    return "\n".join((shared, *modules, f"const costData = {data};\ncostPage.start(costData);"))
+    modules = (_module(name) for name in MODULES if name != _WORDS)
+    return "\n".join((words_script(_texts()), *modules, f"const costData = {data};\ncostPage.start(costData);"))
+
+
+def words_script(texts: Mapping[str, Json]) -> str:
+    """Numbers as people read them and ``texts`` to be filled, for this script and others."""
+    shared = f"const costText = {script_json(dict(texts))};\nconst costConstants = {script_json(_constants())};"
+    return f"{shared}\n{_module(_WORDS)}"
 
 
 def _module(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.pricing.rates.hourly_rates import Rate
 from pamprof.pricing.rates.price_choice import device_rates, offered_rates, stored_quote
-from pamprof.pricing.serving.defaults import default_demand, default_limits
+from pamprof.pricing.serving.defaults import PERCENTILE, default_demand, default_limits
 from pamprof.pricing.serving.study import Request, study
 from pamprof.records.store import merged
 from pamprof.render.serving.page_view import serving_page_view
@@ -43,7 +43,7 @@ def serving_section(
     offered = {} if choice is None else {name: offered_rates(choice.catalogue, measured[name]) for name in measured}
     found = study(
         curves,
-        Request(demand=default_demand(), limits=default_limits()),
+        Request(demand=default_demand(), limits=default_limits(), percentile=PERCENTILE),
         rates,
         perplexities=[figure for session in together.sessions for figure in session.perplexities],
         runs=together.runs,

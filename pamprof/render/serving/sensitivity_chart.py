@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.render.charts import Chart, TornadoBar, TornadoPanel
+from pamprof.render.serving.detail_tables import kept_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,8 @@ def tornado_chart(material: ChartFacts) -> Chart:
         axis=f"left: {material.unit} a month; right: {material.unit} per million tokens of working time",
         caption=(
             "The line is the demand asked for; a bar shows where one input, changed alone, moves it. Bills move in "
-            f"whole replicas, so a small change may move them not at all. {material.demand}. {material.price} Medians; "
+            f"whole replicas, so a small change may move them not at all.{_kept(material)} {material.demand}. "
+            f"{material.price} Medians; "
             f"the line is dotted where the cost is interpolated, dashed where it is modelled. {material.samples}."
         ),
         source=material.source,
@@ -36,6 +38,10 @@ def tornado_chart(material: ChartFacts) -> Chart:
         panels=tuple(panels),
         reason="" if panels else "no arm serves the demand within the limits at a known rate",
     )
+
+
+def _kept(material: ChartFacts) -> str:
+    return next((words for found in material.study.classes if (words := kept_words(found.arms[0]))), "")
 
 
 def _panels(material: ChartFacts, found: SizeClass) -> list[TornadoPanel]:

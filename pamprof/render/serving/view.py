@@ -9,6 +9,7 @@ from pamprof import units
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.analysis.serving.service_times import FIRST_TOKEN_RULE
+from pamprof.pricing.serving.defaults import SEED
 from pamprof.render.formats.markdown_table import escape, render_table_markdown
 from pamprof.render.formats.table_view import TableView
 from pamprof.render.serving import sentences
@@ -20,12 +21,12 @@ from pamprof.render.serving.detail_tables import (
     quality_table,
     sensitivity_table,
 )
+from pamprof.render.serving.load_table import load_sentence, load_table
 from pamprof.render.text import cleaned, device_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pamprof.pricing.rates.currency import Currency
     from pamprof.pricing.serving.study import Request, ServingStudy, SizeClass, StudyArm
 
 ARM_COLUMNS = (
@@ -70,6 +71,7 @@ def serving_view(study: ServingStudy, alerts: Sequence[str] = ()) -> ServingView
             table
             for table in (
                 _arms(found, request, name),
+                load_table(found, request, name),
                 bill_table(found, request, name),
                 crossover_table(found, name),
                 formula_table(found, name),
@@ -84,7 +86,7 @@ def serving_view(study: ServingStudy, alerts: Sequence[str] = ()) -> ServingView
             title="What serving costs",
             asked=_asked(request),
             alerts=tuple(alerts),
-            decisions=tuple(_decision(found) for found in study.classes),
+            decisions=tuple(_decision(found, request) for found in study.classes),
             tables=(*tables, *((quality,) if quality is not None else ())),
             notes=_notes(study),
         )
@@ -116,10 +118,10 @@ def _class_name(found: SizeClass) -> str:
     return f"{units.si(found.parameter_counts[1], digits=2)} parameters on {device_label(found.environment)}"
 
 
-def _decision(found: SizeClass) -> str:
+def _decision(found: SizeClass, request: Request) -> str:
     if found.decision is None:
         return f"{_class_name(found)}: {sentences.NOTHING_TO_DECIDE}"
-    return f"{_class_name(found)}: {found.decision.sentence}"
+    return f"{_class_name(found)}: {found.decision.sentence}{load_sentence(found, request)}"
 
 
 def _arms(found: SizeClass, request: Request, name: str) -> TableView:
@@ -130,12 +132,12 @@ def _arms(found: SizeClass, request: Request, name: str) -> TableView:
             f"{currency.code} per million tokens of working time, [interval]; with idle time in the column after. "
             "Cheapest first."
         ),
-        columns=ARM_COLUMNS,
+        columns=arm_columns(request),
         right=frozenset(range(len(ARM_COLUMNS))) - frozenset(LEFT_ARM_COLUMNS),
-        rows=tuple(_arm_row(arm, currency) for arm in found.arms),
+        rows=tuple(_arm_row(arm, request) for arm in found.arms),
         modelled=frozenset(MODELLED_ARM_COLUMNS),
         notes=(
-            FIRST_TOKEN_RULE,
+            FIRST_TOKEN_RULE if request.percentile is None else _load_rule(found),
             *(
                 f"{arm.deployment.curve.title}: {arm.deployment.point.sentence}"
                 for arm in found.arms
@@ -145,20 +147,47 @@ def _arms(found: SizeClass, request: Request, name: str) -> TableView:
     )
 
 
-def _arm_row(arm: StudyArm, currency: Currency) -> tuple[str, ...]:
+def arm_columns(request: Request) -> tuple[str, ...]:
+    """The headings: under load the first token is that of the simulation."""
+    if request.percentile is None:
+        return ARM_COLUMNS
+    simulated = f"to first token, p{request.percentile:g} (simulated)"
+    return tuple(simulated if place in MODELLED_ARM_COLUMNS else name for place, name in enumerate(ARM_COLUMNS))
+
+
+def _load_rule(found: SizeClass) -> str:
+    """What is simulated for the replicas and first tokens of these arms."""
+    question = next(arm.question for arm in found.arms if arm.question is not None)
+    requests = question.requests
+    return (
+        f"Replicas, bills and time to first token are simulated: {units.significant(requests.per_second)} requests a "
+        f"second, a Poisson stream at the peak's rate, served with continuous batching and chunked prefill, "
+        f"{units.whole(len(requests))} of them at each rate (seed {SEED}). Batch, time per output token and dollars of "
+        "working time are those of a device in full use; busy is the share of the rented time that full batches would "
+        "take"
+    )
+
+
+def _arm_row(arm: StudyArm, request: Request) -> tuple[str, ...]:
+    currency = request.currency
     deployment = arm.deployment
     point, bill = deployment.feasible, deployment.bill
     if point is None or bill is None:
         why = _short(deployment.point) if isinstance(deployment.point, Refusal) else units.UNKNOWN
         return (deployment.curve.title, units.UNKNOWN, why, *[units.UNKNOWN] * (len(ARM_COLUMNS) - 3))
     served, confidence = bill.served, point.device_seconds.confidence
-    firsts = (point.seconds_to_first_token, point.idle_seconds_to_first_token)
+    modelled, idle = (
+        None if found is None else found.median
+        for found in (point.seconds_to_first_token, point.idle_seconds_to_first_token)
+    )
+    metrics = None if arm.load is None else arm.load.metrics
     return (
         deployment.curve.title,
-        str(point.batch_size),
+        units.whole(point.batch_size),
         point.bound,
         units.seconds(point.seconds_per_output_token.median),
-        *(units.seconds(None if first is None else first.median) for first in firsts),
+        units.seconds(modelled if metrics is None else metrics.level_seconds_to_first_token),
+        units.seconds(idle),
         currency.text(served.usage.input_usd_per_million_tokens),
         currency.text(served.usage.output_usd_per_million_tokens),
         money(bill.interval(lambda s: s.usage.blended_usd_per_million_tokens, confidence), currency),
@@ -213,7 +242,8 @@ def _notes(study: ServingStudy) -> tuple[str, ...]:
         *currency,
         f"Measured {days[0]}{f' to {days[-1]}' if days[-1] != days[0] else ''}, sessions {', '.join(sessions)}",
         "A device in full use prefills the prompts of those that join between decode steps, so the time per output "
-        "token includes prompts of others; prompts are read one at a time, and bursts of requests are in neither limit",
+        "token includes prompts of others; prompts are read one at a time, and bursts of requests are in neither limit "
+        "of a steady batch",
         "Measured: at the very batch and length; interpolated: between measured ones, with an interval that holds both "
         "logarithmic and affine interpolation; modelled: by a formula",
         "Input and output are priced by the device time each takes: input tokens x their rate + output tokens x theirs "

@@ -12,7 +12,8 @@ from pamprof.analysis.simulation.minute import MINUTE_SECONDS, busiest_minute
 from pamprof.records import Interval
 from pamprof.render.arms import Arm, arm_key, assign_arms, layer_titles
 from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Mark, Piece, ServingStrip, Spot
-from pamprof.render.text import days, device_label, listed
+from pamprof.render.simulation.measured_view import measured_curves
+from pamprof.render.text import days, device_label, listed, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pamprof.analysis.simulation.arm import LoadedArm
+    from pamprof.analysis.simulation.measured_elsewhere import MeasuredCurve
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
     from pamprof.records import Session
 
@@ -43,7 +45,9 @@ class DrawnArm:
     basis: Basis
 
 
-def load_charts(study: LoadStudy, sessions: Iterable[Session] = ()) -> tuple[Chart, ...]:
+def load_charts(
+    study: LoadStudy, sessions: Iterable[Session] = (), measured: Sequence[MeasuredCurve] = ()
+) -> tuple[Chart, ...]:
     """All pictures; one without arms says why."""
     runs = [arm.steady.curve.runs[0] for arm in study.arms]
     looks = assign_arms([run.workload for run in runs], layer_titles(sessions))
@@ -59,7 +63,7 @@ def load_charts(study: LoadStudy, sessions: Iterable[Session] = ()) -> tuple[Cha
     ]
     devices = tuple(dict.fromkeys(device_label(run.environment) for run in runs))
     words = f"{listed(devices)} · measured {days(sorted(run.started_at for run in runs))} · simulated"
-    return _distributions(study, drawn, words), _rates(study, drawn, words), _minutes(study, drawn, words)
+    return _distributions(study, drawn, words), _rates(study, drawn, words, measured), _minutes(study, drawn, words)
 
 
 def _chart(name: str, title: str, axis: str, caption: str, words: str, *, kind: str, panels: Sequence[object]) -> Chart:
@@ -129,7 +133,23 @@ def _slower(each: DrawnArm, name: str) -> ArmCurve | None:
     for end in End:
         times = getattr(each.loaded.served(rate, end), name)
         ends[end] = np.sort(times[np.isfinite(times) & (times > 0)])
-    middle = ends[End.MEDIAN]
+    piece = tail_piece(ends[End.MEDIAN], tuple(ends.values()), basis=each.basis, confidence=each.arm.confidence)
+    return None if piece is None else ArmCurve(arm=each.look, label=each.look.label, pieces=(piece,), spots=())
+
+
+def tail_piece(
+    middle: NDArray[np.float64], every: Sequence[NDArray[np.float64]], *, basis: Basis, confidence: float
+) -> Piece | None:
+    """The share of the requests that take longer, over seconds; None of fewer than two times.
+
+    Args:
+        middle: Times that the line is of, sorted.
+        every: Those of the interval around it.
+        basis: What the line is.
+        confidence: Of the interval.
+    """
+    import numpy as np
+
     if len(middle) < 2:
         return None
     shares = np.exp(np.linspace(np.log(0.999), np.log(max(_SLOWEST_SHARE, 1 / len(middle))), _PLACES))
@@ -139,21 +159,16 @@ def _slower(each: DrawnArm, name: str) -> ArmCurve | None:
         x = float(np.quantile(middle, 1 - share, method="inverted_cdf"))
         if xs and x <= xs[-1]:
             continue
-        beyond = [float((found > x).mean()) for found in ends.values()]
+        beyond = [float((found > x).mean()) for found in every]
         median = float((middle > x).mean())
         if median <= 0:
             continue
         xs.append(x)
-        values.append(
-            Interval(low=max(1e-9, min(beyond)), median=median, high=max(beyond), confidence=each.arm.confidence)
-        )
-    if len(xs) < 2:
-        return None
-    piece = Piece(xs=tuple(xs), values=tuple(values), basis=each.basis)
-    return ArmCurve(arm=each.look, label=each.look.label, pieces=(piece,), spots=())
+        values.append(Interval(low=max(1e-9, min(beyond)), median=median, high=max(beyond), confidence=confidence))
+    return Piece(xs=tuple(xs), values=tuple(values), basis=basis) if len(xs) > 1 else None
 
 
-def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
+def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str, measured: Sequence[MeasuredCurve]) -> Chart:
     level = study.question.level
     percentile = f"p{level.percentile:g}"
     found = []
@@ -162,6 +177,7 @@ def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
         (f"Per output token, {percentile}", EACH_TOKEN, level.limits.seconds_per_output_token),
     ):
         curves = [curve for each in drawn if (curve := _over_rates(each, name)) is not None]
+        curves += measured_curves(measured, first=name == FIRST_TOKEN)
         if curves:
             found.append(
                 CurvePanel(
@@ -186,7 +202,8 @@ def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
         "seconds (logarithmic)",
         f"Time at percentile {level.percentile:g} against the rate of one replica, the same requests at every rate; "
         "the mark is the highest rate that holds both limits. Shades run from all step times at the fast end of their "
-        "intervals to all at the slow end, up to four fifths of that rate.",
+        "intervals to all at the slow end, up to four fifths of that rate."
+        + (" Solid lines were measured of real servers by other tools." if measured else ""),
         words,
         kind="curves",
         panels=found,
@@ -221,10 +238,11 @@ def _over_rates(each: DrawnArm, name: str) -> ArmCurve | None:
 
 
 def _minutes(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
-    strips = []
+    strips, waiting = [], []
     for each in drawn:
         rate = each.arm.metrics.requests_per_second if each.arm.metrics else 0.0
         minute = busiest_minute(each.loaded.served(rate, timeline=True))
+        waiting.append((minute.most_waiting, each.look.label))
         strips.append(
             ServingStrip(
                 arm=each.look,
@@ -234,22 +252,23 @@ def _minutes(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> Chart:
                 decoding=minute.decoding,
                 running=minute.running,
                 waiting=minute.waiting,
+                most=max(minute.most_running, minute.most_waiting),
             )
         )
-    most = max(((max(strip.waiting), strip) for strip in strips), key=lambda pair: pair[0], default=None)
+    most = max(waiting, key=lambda pair: pair[0], default=None)
     whole = f" (a run shorter than {MINUTE_SECONDS:g} s is shown whole)"
     title = (
         "No arm serves within the limits"
         if most is None
-        else f"In the busiest minute up to {units.significant(most[0])} requests wait for their first token with "
-        f"{most[1].arm.label}"
+        else f"In the busiest minute at most {plural(most[0], 'request')} at once had no first token, with {most[1]}"
     )
     return _chart(
         "load-minute",
         title,
-        "seconds from the left; above: share of the time, below: number",
-        f"One replica in its busiest minute{whole}. Above: the device decodes (grey) and reads prompts (colour), idle "
-        "where it is blank. Below: sequences that decode (line) and requests that wait for their first token (filled).",
+        "across: seconds; upper band: share of the device's time; lower band: how many sequences",
+        f"One replica in its busiest minute{whole}. Upper band: the device decodes (grey) and reads prompts (colour), "
+        "idle where it is blank. Lower band: sequences that decode (line) and requests that wait for their first token "
+        "(filled), each the mean of a 240th of the time; the number at its top is the most at one moment.",
         words,
         kind="gantt",
         panels=strips,

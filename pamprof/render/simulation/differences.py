@@ -1,10 +1,11 @@
-"""Why a simulation and the steady answer of ``pamprof cost`` differ, in one sentence an arm."""
+"""Why a simulation and a steady batch differ, in one sentence an arm."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.analysis.simulation.arm import mean_traffic
 from pamprof.analysis.simulation.highest_rate import THROUGHPUT
 from pamprof.analysis.simulation.measured_times import End
@@ -20,23 +21,30 @@ _SAME_WITHIN = 0.02
 
 def difference(arm: ArmUnderLoad, question: LoadQuestion, currency: Currency) -> str:
     """What the load changes: the rate a device holds, the replicas and bill, and what users wait."""
-    point, highest, metrics = arm.steady.feasible, arm.highest_per_second, arm.metrics
-    if point is None or highest is None or metrics is None:
+    highest, metrics, steady = arm.highest_per_second, arm.metrics, arm.steady
+    if highest is None or metrics is None:
         return f"{arm.title} is {arm.refusal}"
-    steady = 1 / point.device_seconds.median
-    share = highest.median / steady
-    found = arm.highest[End.MEDIAN]
-    if share >= 1 - _SAME_WITHIN and found.bound == THROUGHPUT:
-        rate = (
-            f"the limits cost next to nothing: one device holds {units.significant(highest.median)} requests a "
-            f"second, {units.percent(share, 3)} of the {units.significant(steady)} of a steady batch of "
-            f"{point.batch_size}"
+    rate = f"one device holds {units.significant(highest.median)} requests a second"
+    if isinstance(steady.point, Refusal):
+        rate += (
+            f" within the limits at percentile {question.level.percentile:g}, although the request of mean lengths is "
+            f"{steady.point.sentence}"
         )
+        return f"{arm.title}: {rate}; {_waiting(arm, question)}."
+    full = 1 / steady.point.device_seconds.median
+    share = highest.median / full
+    rate += (
+        f", {units.percent(share, 3)} of the {units.significant(full)} of a steady batch of "
+        f"{units.whole(steady.point.batch_size)}"
+    )
+    if metrics.reused_ratio and share > 1:
+        rate += (
+            f", as {units.percent(metrics.reused_ratio)} of the prompts' tokens lie in kept prefixes and are not read"
+        )
+    elif share >= 1 - _SAME_WITHIN and arm.highest[End.MEDIAN].bound == THROUGHPUT:
+        rate = f"the limits cost next to nothing: {rate}"
     else:
-        rate = (
-            f"one device holds {units.significant(highest.median)} requests a second, {units.percent(share, 3)} of the "
-            f"{units.significant(steady)} of a steady batch of {point.batch_size}, because {_reason(arm, question)}"
-        )
+        rate += f", because {_reason(arm, question)}"
     return f"{arm.title}: {rate}; {_bill(arm, currency)}; {_waiting(arm, question)}."
 
 
@@ -82,16 +90,15 @@ def _bill(arm: ArmUnderLoad, currency: Currency) -> str:
 
 def _waiting(arm: ArmUnderLoad, question: LoadQuestion) -> str:
     point, metrics = arm.steady.feasible, arm.metrics
-    if point is None or metrics is None:
+    if metrics is None:
         return "waiting unknown"
     level = f"p{question.level.percentile:g}"
     first = units.seconds(metrics.level_seconds_to_first_token)
-    full, found = point.seconds_to_first_token, metrics.level_seconds_to_first_token
-    steady = "" if full is None else f" against {units.seconds(full.median)} that cost models for a device in full use"
-    if full is not None and found is not None:
-        carried = (
-            f"a step carries {units.significant(metrics.mean_batch)} sequences in the mean and not {point.batch_size}"
-        )
+    full, found = None if point is None else point.seconds_to_first_token, metrics.level_seconds_to_first_token
+    steady = "" if full is None else f" against {units.seconds(full.median)} modelled for a device in full use"
+    if point is not None and full is not None and found is not None:
+        full_batch = units.whole(point.batch_size)
+        carried = f"a step carries {units.significant(metrics.mean_batch)} sequences in the mean and not {full_batch}"
         steady += f", as {carried}" if found <= full.median else ", as prompts queue where requests come close together"
     held = "" if metrics.holds else ", which misses the level"
     rate = units.significant(metrics.requests_per_second)

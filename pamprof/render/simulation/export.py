@@ -5,20 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.simulation.measured_times import End
+from pamprof.analysis.simulation.prefixes import PREFIX_POLICY
 from pamprof.render.formats.csv import Value
+from pamprof.render.simulation.crossings import crossing_rows
+from pamprof.render.simulation.measured_view import measured_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pamprof.analysis.simulation.measured_elsewhere import MeasuredCurve
     from pamprof.analysis.simulation.metrics import LoadMetrics
     from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.load_crossings import LoadCrossing
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
 
 Row = dict[str, Value]
 
 
 def load_export(
-    study: LoadStudy, currency: Currency, *, seed: int, unreadable: Sequence[str] = (), alerts: Sequence[str] = ()
+    study: LoadStudy,
+    currency: Currency,
+    *,
+    seed: int,
+    unreadable: Sequence[str] = (),
+    alerts: Sequence[str] = (),
+    crossings: Sequence[LoadCrossing] = (),
+    measured: Sequence[MeasuredCurve] = (),
 ) -> dict[str, object]:
     """Everything as JSON values; dollars are US dollars."""
     question = study.question
@@ -33,6 +45,8 @@ def load_export(
         "percentile": question.level.percentile,
         "limit_seconds_per_output_token": limits.seconds_per_output_token,
         "limit_seconds_to_first_token": limits.seconds_to_first_token,
+        "prefix_tokens": question.requests.prefix_tokens or None,
+        "prefix_policy": None if question.requests.prefixes is None else PREFIX_POLICY,
         "hourly_factors": list(question.profile.factors),
         "start_up_seconds": question.profile.start_up_seconds,
         "minimum_replicas": question.minimum_replicas,
@@ -45,9 +59,17 @@ def load_export(
             if arm.highest
             for tried in arm.highest[End.MEDIAN].tried
         ],
+        **crossing_rows(crossings),
+        "measured_elsewhere": measured_rows(measured, question),
         "alerts": list(alerts),
         "unreadable_lines": list(unreadable),
     }
+
+
+def open_end(arm: ArmUnderLoad, end: End) -> str:
+    """Why an interval is open: no rate holds the level at an end of the step times."""
+    bound = arm.highest[end].bound
+    return f"infeasible: {bound}, missed at every rate tried with all step times at the {end} end of their intervals"
 
 
 def _row(arm: ArmUnderLoad, end: End) -> Row:
@@ -56,11 +78,12 @@ def _row(arm: ArmUnderLoad, end: End) -> Row:
     return {
         "arm": arm.title,
         "step_times": end.value,
-        "refusal": arm.refusal or None,
+        "refusal": arm.refusal or (open_end(arm, end) if end in arm.open_ends else None),
         "basis": None if arm.basis is None else arm.basis.value,
         "largest_batch": None if loaded is None else loaded.largest_batch,
         "chunk_tokens": None if loaded is None else loaded.chunk_tokens,
         "memory_policy": None if loaded is None else loaded.policy.value,
+        "prefix_bytes": None if loaded is None else loaded.prefix_bytes,
         "highest_requests_per_second": None if highest is None else highest.requests_per_second,
         "sustained_requests_per_second": None if highest is None else highest.sustained_per_second,
         "bound": None if highest is None else highest.bound,
@@ -104,6 +127,7 @@ def _times(metrics: LoadMetrics) -> Row:
         "mean_batch": metrics.mean_batch,
         "preemption_count": metrics.preemptions,
         "refused_count": metrics.refused,
+        "reused_prompt_ratio": metrics.reused_ratio,
     }
 
 

@@ -6,18 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.serving.operating_point import Refusal
 from pamprof.analysis.simulation.measured_times import End
+from pamprof.analysis.simulation.prefixes import PREFIX_POLICY
 from pamprof.pricing.serving.fleet import CONSTANT_DEMAND
 from pamprof.render.formats.table_view import TableView
-from pamprof.render.serving.bill_table import money
+from pamprof.render.serving.bill_table import OPEN, market_words, money
+from pamprof.render.simulation.crossings import crossing_sentences, crossing_table
 from pamprof.render.simulation.differences import difference
+from pamprof.render.simulation.export import open_end
+from pamprof.render.simulation.measured_view import measured_table
 from pamprof.render.text import cleaned, device_label, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pamprof.analysis.simulation.measured_elsewhere import MeasuredCurve
     from pamprof.analysis.simulation.metrics import Percentiles
     from pamprof.pricing.rates.currency import Currency
+    from pamprof.pricing.serving.load_crossings import LoadCrossing
     from pamprof.pricing.serving.load_study import ArmUnderLoad, LoadStudy
 
 TIME_COLUMNS = (
@@ -25,32 +32,45 @@ TIME_COLUMNS = (
     "end to end p50", "p95", "p99", "good requests/s", "busy", "sequences a step", "preempted", "refused",
 )  # fmt: skip
 FLEET_COLUMNS = (
-    "arm", "highest rate a replica", "held back by", "replicas", "a month", "over the market", "cost: replicas",
-    "cost: a month", "basis",
+    "arm", "highest rate a replica", "held back by", "replicas", "a month", "over the market", "steady: replicas",
+    "steady: a month", "basis",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadView:
-    """What is shown: a heading, what was asked for, doubts, one sentence an arm, the tables, and how it was made."""
+    """What is shown: a heading, what was asked for, doubts, a sentence an arm and a pair, tables, how it was made."""
 
     title: str
     asked: str
     alerts: tuple[str, ...]
     differences: tuple[str, ...]
+    crossings: tuple[str, ...]
     tables: tuple[TableView, ...]
     notes: tuple[str, ...]
 
 
-def load_view(study: LoadStudy, currency: Currency, *, alerts: Sequence[str] = (), seed: int) -> LoadView:
-    """The whole answer, clean of acting characters."""
+def load_view(
+    study: LoadStudy,
+    currency: Currency,
+    *,
+    alerts: Sequence[str] = (),
+    seed: int,
+    crossings: Sequence[LoadCrossing] = (),
+    measured: Sequence[MeasuredCurve] = (),
+) -> LoadView:
+    """The whole answer, beside what was ``measured`` elsewhere, clean of acting characters."""
+    crossed = crossing_table(crossings)
+    further = () if crossed is None else (crossed,)
+    elsewhere = (measured_table(measured, study.question),) if measured else ()
     return cleaned(
         LoadView(
             title="Serving under load (simulated)",
             asked=asked_words(study),
             alerts=tuple(alerts),
             differences=tuple(difference(arm, study.question, currency) for arm in study.arms),
-            tables=(_times(study), _fleets(study, currency)),
+            crossings=crossing_sentences(study, crossings),
+            tables=(_times(study), _fleets(study, currency), *further, *elsewhere),
             notes=_notes(study, currency, seed),
         )
     )
@@ -102,8 +122,8 @@ def _time_row(arm: ArmUnderLoad) -> tuple[str, ...]:
         units.significant(found.good_requests_per_second),
         units.percent(found.busy_ratio),
         units.significant(found.mean_batch),
-        str(found.preemptions),
-        str(found.refused),
+        units.whole(found.preemptions),
+        units.whole(found.refused),
     )
 
 
@@ -129,22 +149,35 @@ def _fleets(study: LoadStudy, currency: Currency) -> TableView:
     return TableView(
         title="What one device holds, and what the demand costs",
         summary=(
-            f"{currency.code} for 730 hours, [interval of the step times]; beside it what pamprof cost says of the "
-            "same demand, every device in full use."
+            f"{currency.code} for 730 hours, [interval of the step times]; beside it the same demand in a steady "
+            "batch, every device in full use, as pamprof cost --steady has it."
         ),
         columns=FLEET_COLUMNS,
         right=frozenset({1, 3, 4, 5, 6, 7}),
         rows=tuple(_fleet_row(arm, currency) for arm in study.arms),
-        notes=tuple(f"{arm.title}: {arm.refusal}" for arm in study.arms if arm.refusal),
+        notes=(
+            *(f"{arm.title}: {arm.refusal}" for arm in study.arms if arm.refusal),
+            *(
+                f"{arm.title}: {open_end(arm, end)}, so that replicas and bill are open above"
+                for arm in study.arms
+                for end in arm.open_ends
+            ),
+            *(
+                f"{arm.title}: in a steady batch {arm.steady.point.sentence}; it asks for the request of mean lengths"
+                for arm in study.arms
+                if isinstance(arm.steady.point, Refusal) and not arm.refusal
+            ),
+        ),
     )
 
 
 def _fleet_row(arm: ArmUnderLoad, currency: Currency) -> tuple[str, ...]:
     highest, fleet, market, bill = arm.highest_per_second, arm.fleet, arm.market_usd_per_month, arm.steady.bill
+    point = arm.steady.point
     steady = (
-        (units.UNKNOWN, units.UNKNOWN)
+        (point.sentence.partition(":")[0] if isinstance(point, Refusal) else units.UNKNOWN, units.UNKNOWN)
         if bill is None
-        else (str(bill.served.replica_count), currency.text(bill.served.usd_per_month))
+        else (units.whole(bill.served.replica_count), currency.text(bill.served.usd_per_month))
     )
     if highest is None or fleet is None:
         return (arm.title, units.UNKNOWN, arm.refusal.partition(",")[0], *[units.UNKNOWN] * 3, *steady, units.UNKNOWN)
@@ -158,7 +191,7 @@ def _fleet_row(arm: ArmUnderLoad, currency: Currency) -> tuple[str, ...]:
         arm.highest[End.MEDIAN].bound,
         _replica_words(arm),
         units.UNKNOWN if usd is None else money(usd, currency),
-        units.UNKNOWN if market is None else f"{currency.text(market.low)} to {currency.text(market.high)}",
+        units.UNKNOWN if market is None else market_words(market, currency),
         *steady,
         units.UNKNOWN if arm.basis is None else arm.basis.value,
     )
@@ -169,9 +202,32 @@ def _replica_words(arm: ArmUnderLoad) -> str:
     fleet = arm.fleet
     if fleet is None:
         return units.UNKNOWN
-    day = str(fleet.largest) if fleet.smallest == fleet.largest else f"{fleet.smallest} to {fleet.largest}"
+    largest, smallest = units.whole(fleet.largest), units.whole(fleet.smallest)
+    day = largest if smallest == largest else f"{smallest} to {largest}"
     ends = sorted(found.largest for found in arm.fleets.values())
-    return day if ends[0] == ends[-1] else f"{day} [{ends[0]}, {ends[-1]}]"
+    if arm.open_ends:
+        return f"{day} [{units.whole(ends[0])}, {OPEN}]"
+    return day if ends[0] == ends[-1] else f"{day} [{units.whole(ends[0])}, {units.whole(ends[-1])}]"
+
+
+def _prefix_words(study: LoadStudy) -> tuple[str, ...]:
+    """What prompts have in common, how it is kept, and the bytes that takes."""
+    import numpy as np
+
+    requests = study.question.requests
+    if requests.prefixes is None:
+        return ()
+    with_one = requests.prefixes[requests.prefixes >= 0]
+    kept = [
+        f"{arm.title} {units.binary_bytes(arm.loaded.prefix_bytes)}" for arm in study.arms if arm.loaded is not None
+    ]
+    return (
+        f"{units.percent(len(with_one) / len(requests))} of the prompts begin with one of "
+        f"{units.whole(len(np.unique(with_one)))} prefixes of {units.tokens(requests.prefix_tokens)} tokens. Each "
+        f"is read with its first prompt and kept from then on ({PREFIX_POLICY}, never given up), in bytes set aside "
+        f"from the start: {', '.join(kept)}. Caches share a prefix's pages, so that a sequence holds only its own "
+        "tokens; a fixed state is copied, which takes no time here. A decode step reads the whole context as before",
+    )
 
 
 def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
@@ -200,8 +256,9 @@ def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
         *unpaid,
         *([currency.sentence] if currency.sentence else []),
         *servers,
+        *_prefix_words(study),
         f"{plural(len(question.requests), 'request')} at each rate, the same ones for every arm and rate (seed "
-        f"{seed}), the last {units.tokens(counted)} counted; the highest rate is found to 1 %, and lies up to a few "
+        f"{seed}), the last {units.whole(counted)} counted; the highest rate is found to 1 %, and lies up to a few "
         "percent high where few requests fill the batch: give more by --requests",
         "Intervals are those of the step times; another --seed draws other requests, and answers differ a little",
         "A step reads prompts and then decodes, and takes both times, as pamprof cost adds them; a server that "

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.analysis.serving.terms import Limits
+from pamprof.analysis.simulation import engine
 from pamprof.analysis.simulation.engine import simulate
 from pamprof.analysis.simulation.metrics import Level, measure_load
+from pamprof.analysis.simulation.prefixes import Prefix, share_prefix
 from pamprof.analysis.simulation.server import MemoryPolicy, SequenceMemory
 from pamprof.analysis.simulation.workload import Arrivals, Lengths, draw_requests
 from tests.analysis.simulation.servers import LinearTimes, requests, server
@@ -111,6 +113,35 @@ def test_steps_taken_together_are_the_steps_one_by_one(seed: int, room: float, p
     np.testing.assert_allclose(together.finish_seconds, single.finish_seconds, rtol=1e-9)
     np.testing.assert_allclose(together.first_seconds, single.first_seconds, rtol=1e-9)
     assert together.preemptions == single.preemptions
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    room=st.sampled_from([400.0, 1_000.0, 5_000.0]),
+    policy=st.sampled_from(MemoryPolicy),
+    prompt=st.sampled_from([0, 60]),
+    chunk=st.sampled_from([50, 64, 200]),
+)
+def test_equal_requests_served_together_are_the_requests_one_by_one(
+    seed: int, room: float, policy: MemoryPolicy, prompt: int, chunk: int
+) -> None:
+    drawn = draw_requests(80, Arrivals(per_second=150), Lengths(mean=prompt), Lengths(mean=40), seed=seed)
+    if prompt:
+        drawn = share_prefix(drawn, Prefix(tokens=32, share=0.5, count=2), seed=seed)
+    memory = SequenceMemory(room_bytes=room, bytes_per_sequence=3.0, bytes_per_token=1.0)
+    run = server(
+        LinearTimes(base=1e-3, each=1e-4, each_token=1e-6, prompt_token=1e-5),
+        memory=memory, policy=policy, chunk_tokens=chunk,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "ends_of_equal_runs", lambda requests: list(range(1, len(requests) + 1)))
+        single = simulate(drawn, run)
+    together = simulate(drawn, run)
+    for times in ("admitted_seconds", "first_seconds", "finish_seconds"):
+        np.testing.assert_allclose(getattr(together, times), getattr(single, times), rtol=1e-9)
+    assert together.preemptions == single.preemptions
+    assert together.reused_tokens == single.reused_tokens
 
 
 def test_a_request_alone_takes_its_prompt_in_chunks_and_a_step_a_token() -> None:

@@ -24,6 +24,7 @@ def test_a_short_run_is_shown_whole_and_its_slots_add_up() -> None:
     assert found.reading[0] == pytest.approx(1.0)
     assert found.decoding[0] == 0.0
     assert found.running[-1] == pytest.approx(1.0)
+    assert (found.most_running, found.most_waiting) == (1, 1)
 
 
 def test_of_a_long_run_the_minute_with_most_requests_is_shown() -> None:
@@ -36,3 +37,4 @@ def test_of_a_long_run_the_minute_with_most_requests_is_shown() -> None:
     assert found.start_seconds <= burst + 30
     assert found.start_seconds + 60 > burst
     assert max(found.running) > 20
+    assert (found.most_running, found.most_waiting) == (73, 39)

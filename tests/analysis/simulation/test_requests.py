@@ -38,6 +38,15 @@ def test_lengths_have_their_mean_and_spread_and_do_not_depend_on_the_arrivals() 
     assert not np.array_equal(found.input_tokens, drawn(seed=2).input_tokens)
 
 
+def test_the_mean_asked_for_is_served_however_few_requests_are_drawn() -> None:
+    # Without scaling the sample of seed 0 has 308 in the mean.
+    found = draw_requests(
+        10_000, Arrivals(per_second=8), Lengths(mean=1_500, sigma=1), Lengths(mean=300, sigma=1), seed=0
+    )
+    assert found.mean_input_tokens == pytest.approx(1_500, abs=0.1)
+    assert found.mean_output_tokens == pytest.approx(300, abs=0.1)
+
+
 def test_most_tokens_are_decoded_in_long_requests() -> None:
     # Ten tokens at 0 to 9 of context and thirty at 100 to 129.
     found = requests([1.0, 2.0], [0, 100], [10, 30])

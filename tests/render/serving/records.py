@@ -140,11 +140,17 @@ def curves() -> tuple[ServingCurve, ...]:
 
 
 def made_study(
-    *rates: Rate | UnknownRate, limits: Limits | None = None, owned=None, api=None, **demand
+    *rates: Rate | UnknownRate, limits: Limits | None = None, owned=None, api=None, percentile=None, **demand
 ) -> ServingStudy:
-    """A study of the sweep."""
+    """A study of the sweep; in a steady batch unless a percentile is given."""
     asked = Demand(**{"input_tokens": 1500, "output_tokens": 300, "tokens_per_day": 1e11, "peak_factor": 3.0, **demand})
-    request = Request(demand=asked, limits=limits or default_limits(), api_usd_per_million=api, owned=owned)
+    request = Request(
+        demand=asked,
+        limits=limits or default_limits(),
+        api_usd_per_million=api,
+        owned=owned,
+        percentile=percentile,
+    )
     return study(curves(), request, {DEVICE: rates or (rate(3.5, low=2.3, high=6.31),)})
 
 

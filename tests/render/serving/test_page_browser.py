@@ -14,6 +14,7 @@ from pamprof.render.serving.form import FIELDS
 from pamprof.render.serving.page import render_cost_html
 from pamprof.render.serving.page_view import serving_page_view
 from pamprof.render.text import clean
+from pamprof.units import whole
 from tests.pricing.serving.test_bill import rate
 from tests.render.browser import asked, needs_browser
 from tests.render.serving.records import curves, made_study
@@ -71,7 +72,7 @@ def test_the_page_begins_with_the_answer_that_the_command_gave(page, tmp_path):
     decided = made_study().classes[0]
     assert seen["sentence"] == clean(decided.decision.sentence)
     assert [row[0] for row in seen["rows"]] == [clean(arm.deployment.curve.title) for arm in decided.arms]
-    assert seen["rows"][0][1] == str(decided.arms[0].deployment.point.batch_size)
+    assert seen["rows"][0][1] == clean(whole(decided.arms[0].deployment.point.batch_size))
     assert (seen["pay"], seen["price"], seen["owned"], seen["faults"], seen["hash"]) == ("0", "3.5", False, [], "")
     assert [(float(low), float(high)) for low, high, _ in seen["bounds"]] == [(f.least, f.most) for f in FIELDS]
     assert [step for *_, step in seen["bounds"]] == ["1" if field.whole else "any" for field in FIELDS]

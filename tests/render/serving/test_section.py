@@ -77,7 +77,7 @@ def render_data(view):
 def test_it_answers_as_the_command_does_for_the_usual_demand(section):
     demand = default_demand()
     asked = {name: getattr(demand, name) for name in ("tokens_per_day", "input_tokens", "output_tokens", "peak_factor")}
-    told = serving_view(made_study(rate_of(synthetic_quote()), limits=default_limits(), **asked))
+    told = serving_view(made_study(rate_of(synthetic_quote()), limits=default_limits(), percentile=95.0, **asked))
     assert section.decisions == told.decisions
     assert section.asked == told.asked
     assert demand.tokens_per_day == 1e9

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.serving.from_records import serving_curves
 from pamprof.analysis.serving.terms import Limits
 from pamprof.analysis.simulation.arm import ServerSettings
+from pamprof.analysis.simulation.measured_elsewhere import curves_of, read_served_elsewhere
 from pamprof.analysis.simulation.metrics import Level
 from pamprof.analysis.simulation.workload import Arrivals, Lengths, draw_requests
 from pamprof.pricing.rates.currency import USD
@@ -16,6 +18,7 @@ from pamprof.pricing.serving.load_study import LoadQuestion, LoadStudy, load_stu
 from pamprof.records.store import read_records
 from pamprof.render.arms import Arm
 from pamprof.render.charts import Chart, CurvePanel, ServingStrip
+from pamprof.render.plots.marks import spread
 from pamprof.render.plots.picture import draw_svg
 from pamprof.render.simulation.charts import load_charts
 from pamprof.render.simulation.page import render_load_html
@@ -100,6 +103,20 @@ def test_a_level_that_nothing_holds_has_reasons_in_place_of_pictures() -> None:
     assert all("infeasible: time to first token" in sentence for sentence in view.differences)
 
 
+def test_requests_that_wait_are_counted_in_whole_numbers(charts: tuple[Chart, ...]) -> None:
+    assert re.match(r"In the busiest minute at most [\d\u202f]+ requests? at once had no first", charts[2].title)
+    for strip in charts[2].panels:
+        assert isinstance(strip, ServingStrip)
+        assert strip.most >= max(*strip.running, *strip.waiting)
+
+
+def test_labels_of_two_lines_keep_clear_of_their_neighbours() -> None:
+    heights = [0.1, 0.2, 0.1]
+    low, middle, high = spread([0.5, 0.5, 0.5], heights, 0.0, 1.0)
+    # Middles are half of both heights apart: 0.15 on either side.
+    assert (middle - low, high - middle) == pytest.approx((0.15, 0.15), rel=0.01)
+
+
 def test_a_strip_of_one_minute_is_drawn_wide_and_narrow() -> None:
     strip = ServingStrip(
         arm=Arm(key="pam/fused", label="PAM", role="kernels", marker="h"),
@@ -109,6 +126,7 @@ def test_a_strip_of_one_minute_is_drawn_wide_and_narrow() -> None:
         decoding=(0.8, 0.25),
         running=(3.0, 8.0),
         waiting=(0.0, 2.0),
+        most=9,
     )
     chart = Chart(
         name="load-minute", kind="gantt", title="T", subtitle="", axis="seconds", caption="", source="", alt="T.",
@@ -117,3 +135,20 @@ def test_a_strip_of_one_minute_is_drawn_wide_and_narrow() -> None:
     wide, narrow = (draw_svg(chart, narrow=narrow) for narrow in (False, True))
     assert "PAM at 12 requests a second" in wide
     assert wide != narrow
+
+
+def test_measured_serving_of_others_is_a_solid_curve_beside_the_simulated_ones() -> None:
+    served = Path(__file__).parents[2] / "analysis" / "simulation" / "served"
+    runs = [run for path in sorted(served.glob("vllm*.json")) for run in read_served_elsewhere(path, 95.0)]
+    measured = curves_of(runs, 95.0)
+    charts = load_charts(study(), measured=measured)
+    (first, each) = (panel for panel in charts[1].panels if isinstance(panel, CurvePanel))
+    for panel, values in ((first, (0.1, 0.2, 0.4)), (each, (0.01, 0.02, 0.04))):
+        (piece,) = panel.curves[-1].pieces
+        assert piece.basis is Basis.MEASURED
+        assert piece.xs == (4.0, 8.0, 16.0)
+        assert [value.median for value in piece.values] == pytest.approx(values)
+    assert "measured of real servers" in charts[1].caption
+    table = load_view(study(), USD, seed=1, measured=measured).tables[-1]
+    assert len(table.rows) == 3
+    assert {len(row) for row in table.rows} == {len(table.columns)}

@@ -28,11 +28,11 @@ const costPage = (() => {
     const { point, bill } = arm, cash = (value) => w.money(data.currency, value);
     const ends = [bill.fast.replica_count, bill.slow.replica_count].sort((a, b) => a - b);
     return [
-      arm.curve.title, String(point.batch_size), point.bound, w.seconds(point.seconds_per_output_token[1]),
+      arm.curve.title, w.whole(point.batch_size), point.bound, w.seconds(point.seconds_per_output_token[1]),
       ...(point.seconds_to_first_token === null ? [w.UNKNOWN, w.UNKNOWN]
         : [w.seconds(point.seconds_to_first_token[1]), w.seconds(point.prefill_seconds[1])]),
       cash(bill.served.usage[0]), cash(bill.served.usage[1]), money(data, costStudy.interval(bill, (s) => s.usage[2])),
-      cash(bill.served.allocation[2]), bill.served.replica_count + w.brackets(ends[0], ends[1], String),
+      cash(bill.served.allocation[2]), w.whole(bill.served.replica_count) + w.brackets(ends[0], ends[1], w.whole),
       w.percent(bill.served.busy_ratio), money(data, costStudy.interval(bill, (s) => s.usd_per_month)),
       basisWords(point),
     ];

@@ -52,8 +52,9 @@ const costWords = (() => {
     return stepped(value, c.byte_steps);
   }
 
+  const whole = (value) => thousands(String(value));
   const tokens = (value) =>
-    value >= c.tokens_of_k && value % c.tokens_of_k === 0 ? value / c.tokens_of_k + "k" : thousands(String(value));
+    value >= c.tokens_of_k && value % c.tokens_of_k === 0 ? value / c.tokens_of_k + "k" : whole(value);
   const ratio = (value) => known(value) ? significant(value) + "×" : UNKNOWN;
   const percent = (value) => known(value) ? significant(value * 100, c.percent_digits) + SPACE + "%" : UNKNOWN;
 
@@ -84,6 +85,6 @@ const costWords = (() => {
   const brackets = (low, high, word) => low === high ? "" : " [" + word(low) + ", " + word(high) + "]";
 
   return {
-    UNKNOWN, binaryBytes, brackets, fill, hourlyRate, money, percent, ratio, seconds, si, significant, tokens,
+    UNKNOWN, binaryBytes, brackets, fill, hourlyRate, money, percent, ratio, seconds, si, significant, tokens, whole,
   };
 })();

@@ -48,8 +48,8 @@ def _vector(qkv: tl.tensor, channel: tl.tensor, head_dim: tl.tensor, inner: tl.t
 def _memory_kernel(  # noqa: PLR0915 - one program, read from top to bottom
     qkv: tl.tensor, step_logits: tl.tensor, gate_logits: tl.tensor, phase_logits: tl.tensor, offsets: tl.tensor,
     cosine: tl.tensor, sine: tl.tensor, state: tl.tensor, out: tl.tensor, heads: tl.tensor, read_scale: tl.tensor,
-    STATES: tl.constexpr, HEAD_DIM: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr,
-    AHEAD: tl.constexpr,
+    turn_step: tl.tensor, STATES: tl.constexpr, HEAD_DIM: tl.constexpr, VALUES: tl.constexpr, BLOCK: tl.constexpr,
+    OVERLAPS: tl.constexpr, AHEAD: tl.constexpr,
 ) -> None:  # fmt: skip
     launch_next(OVERLAPS)
     program = tl.program_id(0)
@@ -73,8 +73,9 @@ def _memory_kernel(  # noqa: PLR0915 - one program, read from top to bottom
         await_results(OVERLAPS)
     inner = heads * HEAD_DIM
     first = qkv + sequence * (6 * inner) + head * HEAD_DIM
-    turn_real = tl.load(cosine + key, mask=key < HEAD_DIM, other=0.0).to(tl.float32)
-    turn_imag = tl.load(sine + key, mask=key < HEAD_DIM, other=0.0).to(tl.float32)
+    turn = sequence * turn_step + key
+    turn_real = tl.load(cosine + turn, mask=key < HEAD_DIM, other=0.0).to(tl.float32)
+    turn_imag = tl.load(sine + turn, mask=key < HEAD_DIM, other=0.0).to(tl.float32)
     q_real, q_imag = _vector(first, key, HEAD_DIM, inner)
     k_real, k_imag = _vector(first + inner, key, HEAD_DIM, inner)
     v_real, v_imag = _vector(first + 2 * inner, value, HEAD_DIM, inner)
@@ -190,7 +191,7 @@ def memory_step(
         qkv: Planes [B, 1, 2, 3 I] of the joint map.
         logits: Of step and protect gate, float32 [2, B, H, 1], contiguous; with phases of several states
             [2 + K, B, H, 1].
-        cosine: Of the position's angles, float32 [1, d], contiguous.
+        cosine: Of the position's angles, float32 [1, d], contiguous; [B, 1, d] where each sequence has its own.
         sine: Likewise.
         state: [B, H, d_k, 2 d_v] or [B, H, K, d_k, 2 d_v], S^T as planes, contiguous; float32 or bfloat16.
         ahead: Whether the state may be read while the kernel before still runs. It may where that is ``product`` or
@@ -213,6 +214,7 @@ def memory_step(
         out,
         heads,
         1 / sqrt(head_dim),
+        head_dim if cosine.ndim > 2 else 0,
         STATES=1 if offsets is None else len(offsets),
         HEAD_DIM=head_dim,
         VALUES=tiles.values,

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.workloads.attention.backends import attention, by_torch
+from pamprof.workloads.attention.own_positions import attend_each
 from pamprof.workloads.layers.llama.formulas import key_value_heads
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def rotary_table(length: int, head_dim: int, *, dtype: torch.dtype, device: torc
 
 
 def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
-    """``heads`` [B, T, n, d] turned by ``rotation`` [2, T, d/2]; channel i pairs with channel i + d/2."""
-    cosine, sine = rotation[:, :, None].unbind(0)
+    """``heads`` [B, T, n, d] turned by ``rotation`` [2, T, d/2] or [2, B, T, d/2]; channel i pairs with i + d/2."""
+    cosine, sine = rotation.unsqueeze(-2).unbind(0)
     first, second = heads.chunk(2, -1)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1)
 
@@ -62,20 +63,22 @@ class LlamaBlock(nn.Module):
         self.gate_up = nn.Linear(width, 2 * spec.hidden_dim, bias=False)
         self.down = nn.Linear(spec.hidden_dim, width, bias=False)
 
-    def forward(self, hidden: Tensor, rotation: Tensor, cache: Tensor | None = None, position: int = 0) -> Tensor:
+    def forward(
+        self, hidden: Tensor, rotation: Tensor, cache: Tensor | None = None, position: int | Tensor = 0
+    ) -> Tensor:
         """The block on ``hidden`` [B, T, D].
 
         Args:
             hidden: Residual stream.
             rotation: Cosines and sines [2, T, d/2] of the positions; cast to the dtype of the products under autocast.
             cache: Keys and values [2, B, K, M, d], written at ``position`` and attended to; None keeps nothing.
-            position: Where ``hidden`` starts.
+            position: Where ``hidden`` starts; of single tokens, where each is [B].
         """
         hidden = hidden + self._drop(self._attend(self.attention_norm(hidden), rotation, cache, position))
         gate, up = self.gate_up(self.feed_forward_norm(hidden)).chunk(2, -1)
         return hidden + self._drop(self.down(functional.silu(gate) * up))
 
-    def _attend(self, hidden: Tensor, rotation: Tensor, cache: Tensor | None, position: int) -> Tensor:
+    def _attend(self, hidden: Tensor, rotation: Tensor, cache: Tensor | None, position: int | Tensor) -> Tensor:
         batch, time, _ = hidden.shape
         projected: Tensor = self.query_key_value(hidden)
         heads = projected.view(batch, time, -1, self.head_dim)
@@ -83,6 +86,11 @@ class LlamaBlock(nn.Module):
         turned = rotate(turned, rotation.to(turned.dtype))
         query, key = torch.split(turned, [self.heads, self.key_value_heads], 2)
         query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+        if cache is not None and isinstance(position, Tensor):
+            attended = attend_each(query, torch.stack((key, value)), cache, position)
+            single: Tensor = self.attention_output(attended.transpose(1, 2).reshape(batch, time, -1))
+            return single
+        assert isinstance(position, int)
         if cache is not None:
             end = position + time
             # In one assignment: for two, the compiler copies the whole cache at every token.

@@ -42,7 +42,7 @@ class _LlamaBlocks(nn.Module):
         shape = (batch_size, key_value_heads(self.spec), maximum_length, self.spec.head_dim)
         return KeyValueCache(depth=len(self.blocks), shape=shape, dtype=weight.dtype, device=weight.device)
 
-    def _run_blocks(self, hidden: Tensor, state: State | None, position: int) -> Tensor:
+    def _run_blocks(self, hidden: Tensor, state: State | None, position: int | Tensor) -> Tensor:
         rotation = self._rotations(hidden, position)
         if state is None:
             for block in self.blocks:
@@ -54,8 +54,15 @@ class _LlamaBlocks(nn.Module):
             hidden = block(hidden, rotation, cache, position)
         return hidden
 
-    def _rotations(self, hidden: Tensor, position: int) -> Tensor:
-        """Rotations of the positions of ``hidden`` [B, T, D] from ``position``, out of a table that grows."""
+    def _rotations(self, hidden: Tensor, position: int | Tensor) -> Tensor:
+        """Rotations of the positions of ``hidden`` [B, T, D] from ``position``, out of a table that grows.
+
+        Of single tokens at positions of their own [B], [2, B, 1, d/2].
+        """
+        if isinstance(position, Tensor):
+            self._rotations(hidden, 0)
+            assert self._rotation is not None
+            return self._rotation[:, position].unsqueeze(2)
         end = position + hidden.shape[1]
         table = self._rotation
         if table is None or table.shape[1] < end or table.dtype != hidden.dtype or table.device != hidden.device:
@@ -127,6 +134,10 @@ class LlamaLanguageModel(_LlamaBlocks):
     def decode(self, inputs: Tensor, state: State, position: int) -> Tensor:
         """Logits [B, V] for one id per sequence [B] at ``position``."""
         return self._logits(self._run_blocks(self._embed(inputs.unsqueeze(1)), state, position).squeeze(1))
+
+    def decode_each(self, inputs: Tensor, state: State, positions: Tensor) -> Tensor:
+        """Logits [B, V] for one id per sequence [B], each at a position of its own [B] below the spec's longest."""
+        return self._logits(self._run_blocks(self._embed(inputs.unsqueeze(1)), state, positions).squeeze(1))
 
     def prepare_inference(self, dtype: Dtype) -> None:
         """Cast the weights and pad the tied embedding once, embedding and head still sharing one storage."""

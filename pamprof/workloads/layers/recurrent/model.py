@@ -120,7 +120,7 @@ class RecurrentModel(nn.Module):
                 "torch has no bfloat16 complex numbers; measure the complex implementation in float32"
             )
 
-    def _run_blocks(self, hidden: Tensor, state: State | None, position: int) -> Tensor:
+    def _run_blocks(self, hidden: Tensor, state: State | None, position: int | Tensor) -> Tensor:
         self._refuse(torch.is_autocast_enabled(hidden.device.type))
         rotation = self._rotations(hidden, position)
         if state is None:
@@ -130,11 +130,18 @@ class RecurrentModel(nn.Module):
         if not isinstance(state, RecurrentState):
             raise TypeError(f"this model needs the state of its own new_state, not a {type(state).__name__}")
         for block, of_block in zip(self.blocks, state.tensors, strict=True):
-            hidden = block(hidden, rotation, of_block, position == 0)
+            hidden = block(hidden, rotation, of_block, isinstance(position, int) and position == 0)
         return hidden
 
-    def _rotations(self, hidden: Tensor, position: int) -> Tensor:
-        """Rotations of the positions of ``hidden`` [B, T, ...] that starts at ``position``, from a table that grows."""
+    def _rotations(self, hidden: Tensor, position: int | Tensor) -> Tensor:
+        """Rotations of the positions of ``hidden`` [B, T, ...] that starts at ``position``, from a table that grows.
+
+        Of single tokens at positions of their own [B], planes of rotations [2, B, 1, ...].
+        """
+        if isinstance(position, Tensor):
+            self._rotations(hidden, 0)
+            assert self._rotation is not None
+            return self._rotation[:, position].unsqueeze(2)
         end = position + hidden.shape[1]
         kind = hidden.dtype, compute_dtype(hidden), hidden.device
         if self._rotation is None or self._rotation_kind != kind or self._rotation_length < end:
@@ -209,6 +216,19 @@ class RecurrentLanguageModel(RecurrentModel):
         """Logits [B, V] for one id per sequence [B] at ``position``; updates ``state``."""
         return self._finish(self._hidden(inputs.unsqueeze(1), state, position)).squeeze(1)
 
+    def decode_each(self, inputs: Tensor, state: State, positions: Tensor) -> Tensor:
+        """Logits [B, V] for one id per sequence [B], each at a position of its own [B] below the longest of the spec.
+
+        Raises:
+            UnsupportedError: An implementation that does not keep rotations in planes.
+        """
+        if self.arithmetic.name in ("complex", "published"):
+            raise UnsupportedError(
+                f"{self.spec.layer} {self.arithmetic.name} decodes all its sequences at one position; serve planar or "
+                "fused"
+            )
+        return self._finish(self._hidden(inputs.unsqueeze(1), state, positions)).squeeze(1)
+
     def compiled_regions(self) -> tuple[nn.Module, ...]:
         """Modules outside ``blocks`` to compile as well: the head with its loss."""
         return (self.head,)
@@ -219,7 +239,7 @@ class RecurrentLanguageModel(RecurrentModel):
     def _projection(self) -> nn.Module:
         raise NotImplementedError
 
-    def _hidden(self, ids: Tensor, state: State | None, position: int) -> Tensor:
+    def _hidden(self, ids: Tensor, state: State | None, position: int | Tensor) -> Tensor:
         if ids.ndim != 2 or ids.shape[1] < 1:
             raise SpecError(f"token ids have shape {tuple(ids.shape)}; give at least one token as [batch, time]")
         hidden = self.arithmetic.embed(ids, self._tables())

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.workloads.attention.backends import attention, by_torch
+from pamprof.workloads.attention.own_positions import attend_each
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -39,6 +40,13 @@ class KeyValueCache:
         self, *, depth: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
     ) -> None:
         self.blocks = tuple(torch.zeros((2, *shape), dtype=dtype, device=device) for _ in range(depth))
+
+    @classmethod
+    def of(cls, blocks: tuple[Tensor, ...]) -> KeyValueCache:
+        """The cache that these tensors [2, B, H, M, d] are."""
+        made = cls.__new__(cls)
+        made.blocks = blocks
+        return made
 
     def byte_count(self) -> int:
         """Bytes of all keys and values."""
@@ -66,17 +74,25 @@ class TransformerBlock(nn.Module):
         self.up = nn.Linear(width, spec.hidden_dim)
         self.down = nn.Linear(spec.hidden_dim, width)
 
-    def forward(self, hidden: Tensor, cache: Tensor | None = None, position: int = 0) -> Tensor:
-        """The block on ``hidden`` [B, T, D]; a cache [2, B, H, M, d] is written at ``position`` and attended to."""
+    def forward(self, hidden: Tensor, cache: Tensor | None = None, position: int | Tensor = 0) -> Tensor:
+        """The block on ``hidden`` [B, T, D]; a cache [2, B, H, M, d] is written at ``position`` and attended to.
+
+        Single tokens may each have a position of their own [B].
+        """
         hidden = hidden + self._drop(self._attend(self.attention_norm(hidden), cache, position))
         activation = functional.gelu(self.up(self.feed_forward_norm(hidden)))
         return hidden + self._drop(self.down(activation))
 
-    def _attend(self, hidden: Tensor, cache: Tensor | None, position: int) -> Tensor:
+    def _attend(self, hidden: Tensor, cache: Tensor | None, position: int | Tensor) -> Tensor:
         batch, time, width = hidden.shape
         projected: Tensor = self.query_key_value(hidden)
         parts = projected.view(batch, time, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         query, key, value = parts
+        if cache is not None and isinstance(position, Tensor):
+            attended = attend_each(query, parts[1:], cache, position)
+            single: Tensor = self.attention_output(attended.transpose(1, 2).reshape(batch, time, width))
+            return single
+        assert isinstance(position, int)
         if cache is not None:
             end = position + time
             cache[:, :, :, position:end] = parts[1:]

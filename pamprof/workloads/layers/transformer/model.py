@@ -130,6 +130,11 @@ class TransformerLanguageModel(nn.Module):
         hidden = self._embed(inputs.unsqueeze(1), position)
         return self._logits(_run_blocks(self.blocks, hidden, state, position).squeeze(1))
 
+    def decode_each(self, inputs: Tensor, state: State, positions: Tensor) -> Tensor:
+        """Logits [B, V] for one id per sequence [B], each at a position of its own [B] below the spec's longest."""
+        hidden = self._embed(inputs.unsqueeze(1), positions)
+        return self._logits(_run_blocks(self.blocks, hidden, state, positions).squeeze(1))
+
     def prepare_inference(self, dtype: Dtype) -> None:
         """Cast the weights and pad the tied embedding once, embedding and head still sharing one storage."""
         self.requires_grad_(False).to(TORCH_DTYPES[dtype])
@@ -137,8 +142,11 @@ class TransformerLanguageModel(nn.Module):
         self._padded_embedding = padded
         self.token_embedding = nn.Parameter(padded[: self.spec.vocabulary_size], requires_grad=False)
 
-    def _embed(self, ids: Tensor, position: int = 0) -> Tensor:
-        positions = self.position_embedding[position : position + ids.shape[1]]
+    def _embed(self, ids: Tensor, position: int | Tensor = 0) -> Tensor:
+        if isinstance(position, Tensor):
+            positions = self.position_embedding[position].unsqueeze(1)
+        else:
+            positions = self.position_embedding[position : position + ids.shape[1]]
         hidden = functional.embedding(ids, self.token_embedding) + positions
         return functional.dropout(hidden, self.spec.dropout, self.training) if self.spec.dropout > 0 else hidden
 
@@ -182,7 +190,7 @@ def _new_cache(
     return KeyValueCache(depth=depth, shape=shape, dtype=weight.dtype, device=weight.device)
 
 
-def _run_blocks(blocks: nn.ModuleList, hidden: Tensor, state: State, position: int) -> Tensor:
+def _run_blocks(blocks: nn.ModuleList, hidden: Tensor, state: State, position: int | Tensor) -> Tensor:
     if not isinstance(state, KeyValueCache):
         raise TypeError(f"a transformer needs the cache of its own new_state, not a {type(state).__name__}")
     for block, cache in zip(blocks, state.blocks, strict=True):
