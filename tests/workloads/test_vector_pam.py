@@ -10,8 +10,8 @@ import torch
 
 from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.layers.pam.definition import DEFINITION as PAM
+from pamprof.workloads.layers.pam.planar import block
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
-from pamprof.workloads.layers.vector_pam import block
 from pamprof.workloads.layers.vector_pam.block import decayed_sums
 from pamprof.workloads.layers.vector_pam.definition import DEFINITION
 from pamprof.workloads.layers.vector_pam.oracle import convolved, correlated
