@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from math import log
+from math import log, sqrt
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +26,7 @@ from pamprof.workloads.layers.pam.recurrence import log_chunked_pam
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
 from pamprof.workloads.layers.recurrent.model import RecurrentLayer
-from pamprof.workloads.layers.recurrent.parameters import initialise
+from pamprof.workloads.layers.recurrent.parameters import DecayParameters, initialise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +52,9 @@ def initial_decays(states: int) -> tuple[float, ...]:
     layer = RecurrentLayer(spec, arithmetic("planar"))
     initialise(layer, 0)
     silence = torch.zeros(1, 1, 2, spec.model_dim)
+    (gates,) = (module for module in layer.modules() if isinstance(module, DecayParameters))
     with torch.no_grad():
-        log_decay, _ = log_decay_and_write(layer.blocks[0].pam, silence.flatten(2), silence[:, :, 0])
+        log_decay, _ = log_decay_and_write(gates, silence.flatten(2), silence[:, :, 0])
     return tuple(log_decay[0, 0, 0].double().exp().reshape(states).tolist())
 
 
@@ -92,7 +93,7 @@ def read_states(states: Tensor, queries: Tensor, phases: tuple[float, ...]) -> T
     kept = (1.0,) * len(phases)
     pieces = ((q, torch.zeros_like(q)) for q in queries.split(_PIECE, 1))
     read = [_remembered(q, nothing, nothing, kept, phases, states)[0] for q, nothing in pieces]
-    return torch.cat(read, 1) * (queries.shape[2] ** 0.5 / len(phases))
+    return torch.cat(read, 1) * (sqrt(queries.shape[2]) / len(phases))
 
 
 def _remembered(  # noqa: PLR0917 - as the recurrence has them
