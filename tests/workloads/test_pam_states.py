@@ -114,6 +114,29 @@ def test_the_hand_written_backward_of_the_plane_core_is_that_of_the_recurrence(l
         torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("length", [5, 20])
+def test_the_core_of_the_real_twin_and_its_gradients_are_those_of_the_recurrence(length: int) -> None:
+    found, wanted = [], []
+    for results in (found, wanted):
+        given = random_inputs(length)
+        leaves = [(x.real if x.is_complex() else x).clone().requires_grad_(True) for x in given]
+        q, k, v, decay, shares, held = leaves
+        if results is found:
+            core = *(x.unflatten(2, (-1, 5)) for x in (q, k, v)), decay.log().unflatten(-1, (-1, 5))
+            c, before = shares.unsqueeze(-1).unflatten(3, (-1, 5)), held.mT
+            output, _, written, _ = core_forward(*core, planes=1, initial_state=before, coefficients=c)
+            state = final_state(written, *core[1:], planes=1, initial_state=before).mT
+            output = output.flatten(2, 3)
+        else:
+            c = shares.to(torch.complex128)
+            output, state = recurrence(*(x.to(torch.complex128) for x in (q, k, v)), decay, c, held.to(c.dtype))
+            output, state = output.real, state.real
+        weight = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view(output.shape)
+        results += [output, state, *torch.autograd.grad((output * weight).sum() + 2 * state.sum(), leaves)]
+    for left, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+
+
 def test_a_decay_of_zero_in_one_state_forgets_in_that_state_alone() -> None:
     q, k, v, decay, phases, held = random_inputs(9)
     decay[:, :, 1, 4] = 0.0
@@ -248,7 +271,7 @@ def test_a_v11_state_dict_gives_the_logits_and_gradients_of_its_formulas(
     model = PamLanguageModel.from_qllm2_state_dict(state_dict, implementation=implementation)
     assert (model.spec.state_count, model.spec.depth, model.spec.heads) == (STATES, LAYERS, H)
     found = model(IDS)
-    torch.testing.assert_close(found, logits, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(found, logits, rtol=1e-12, atol=1e-12)
     weighted(found).backward()
     for name, parameter in model.named_parameters():
         scale = float(gradients[name].abs().max())
@@ -268,10 +291,10 @@ def test_pieces_then_decode_equal_the_whole(
     with torch.no_grad():
         for start, stop in pairwise((0, 3, 70, 72)):
             found = model.prefill(IDS[:, start:stop], state, start)
-            torch.testing.assert_close(found, logits[:, stop - 1], rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(found, logits[:, stop - 1], rtol=1e-12, atol=1e-12)
         for position in range(72, 75):
             found = model.decode(IDS[:, position], state, position)
-            torch.testing.assert_close(found, logits[:, position], rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(found, logits[:, position], rtol=1e-12, atol=1e-12)
 
 
 def test_a_layer_reads_its_part_of_a_v11_state_dict_in_every_form() -> None:
