@@ -8,8 +8,8 @@ on the rest of the text, decode the first ``--tokens`` bytes. A block's maps run
 runs token by token, with the planar block's own step, so that errors go through all layers as in decode:
 
 - ``float32`` is the reference,
-- ``once`` keeps a bfloat16 state and computes in float32 in between, as the fused decode kernel does,
-- ``thrice`` computes in bfloat16, as the planar block does, which rounds after the decay and after two writes.
+- ``once`` keeps a bfloat16 state and computes in float32 in between, as all our code does,
+- ``thrice`` computes in bfloat16, so that the state is rounded after the decay and after each of two writes.
 
 Errors are root mean squares of the difference over those of the reference, over the last half of the text. Apart from
 the models' own decays, every head's queries, keys and values run once more with decays that are held constant
@@ -133,13 +133,30 @@ class SteppedBlock(PlanarBlock):
 
 
 def stepped(given: MemoryInputs, state: Tensor, rounds: str) -> Tensor:
-    """One token; of ``once`` the state is float32 until it is kept."""
-    if rounds != "once":
-        return plane_memory_step(given, state)
-    held = state.float()
-    read = plane_memory_step(given, held)
-    state.copy_(held)
-    return read
+    """One token."""
+    return in_bfloat16(given, state) if rounds == "thrice" else plane_memory_step(given, state)
+
+
+def in_bfloat16(given: MemoryInputs, state: Tensor) -> Tensor:
+    """``plane_memory_step`` as torch computes it where everything is bfloat16."""
+    queries, keys, values, log_decay, coefficients = given
+    if coefficients is not None:
+        keys, values = ((re.unsqueeze(-2), im.unsqueeze(-2)) for re, im in (keys, values))
+    key_real, key_imag = (plane.squeeze(1).to(state.dtype).unsqueeze(-1) for plane in keys)
+    value_real, value_imag = (plane.squeeze(1).to(state.dtype) for plane in values)
+    state.mul_(log_decay.squeeze(1).exp()[..., None, None])
+    state.addcmul_(key_real, torch.cat((value_real, value_imag), -1).unsqueeze(-2))
+    state.addcmul_(key_imag, torch.cat((-value_imag, value_real), -1).unsqueeze(-2), value=-1)
+    query = torch.cat(queries, 1).transpose(1, 2)  # [B, H, 2, d]
+    if coefficients is not None:
+        c, turned = coefficients.squeeze(1).unsqueeze(-1), query.unsqueeze(2)
+        (cosine, sine), (real, imag) = c.unbind(-2), turned.unbind(-2)
+        turned = torch.stack((cosine * real - sine * imag, cosine * imag + sine * real), -2)
+        query = turned.transpose(2, 3).flatten(3)
+    query = query.to(state.dtype) / state.shape[-2] ** 0.5
+    rows = torch.unflatten(query @ (state if coefficients is None else state.flatten(2, 3)), -1, (2, -1))
+    planes = torch.stack((rows[..., 0, 0, :] - rows[..., 1, 1, :], rows[..., 0, 1, :] + rows[..., 1, 0, :]), -2)
+    return planes.transpose(1, 2).flatten(2).unsqueeze(1).to(queries[0].dtype)
 
 
 def tokens_of(given: MemoryInputs) -> Iterator[MemoryInputs]:

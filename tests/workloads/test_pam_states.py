@@ -344,6 +344,34 @@ def test_a_bfloat16_state_halves_the_bytes_of_all_states_and_rounds_them_alone(l
     assert 1e-4 < error < 1e-2
 
 
+@pytest.mark.parametrize("states", [1, 3])
+@pytest.mark.parametrize(
+    ("layer", "implementation"),
+    [("pam", "planar"), ("pam", "gauss"), ("pam", "published"), ("real_pam", "planar"), ("vector_pam", "planar")],
+)
+def test_a_bfloat16_state_is_rounded_once_a_token(layer: str, implementation: str, states: int) -> None:
+    found = definition(layer)
+    if states > 1 and layer == "vector_pam":
+        pytest.skip("a vector state is one")
+    spec = replace(found.preset("tiny"), state_count=states)
+    x = torch.randn(2, 1, *found.position_shape(spec), generator=torch.Generator().manual_seed(3))
+    kept = []
+    for dtype in (None, Dtype.BFLOAT16):
+        own = replace(spec, state_dtype=dtype)
+        block = found.build(own, implementation=implementation, scope=Scope.LAYER, device=CPU, seed=0).eval()
+        state = block.new_state(2, 9)
+        before = torch.randn(state.tensors[0].shape, generator=torch.Generator().manual_seed(4)).bfloat16()
+        state.tensors[0].copy_(before)
+        with torch.no_grad():
+            read = block.decode(x, state, 5)
+        kept.append((read, state.tensors[0]))
+    (read, exact), (rounded_read, rounded) = kept
+    assert rounded.dtype == torch.bfloat16
+    assert not torch.equal(exact, exact.bfloat16().float())
+    assert torch.equal(rounded, exact.bfloat16())
+    torch.testing.assert_close(rounded_read, read)
+
+
 def test_states_start_apart_in_decay_and_equal_in_phase() -> None:
     spec = replace(DEFINITION.preset("tiny"), state_count=3)
     parameters = dict(PamLanguageModel(spec).named_parameters())

@@ -27,6 +27,7 @@ from torch.nn import functional
 from pamprof.workloads.layers.pam.planar.block import PlanarBlock
 from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE
 from pamprof.workloads.layers.recurrent.chunks.decay import summed_up_to
+from pamprof.workloads.layers.recurrent.precision import in_float32, keep
 from pamprof.workloads.layers.vector_pam.transforms import (
     FastTransform,
     ProductTransform,
@@ -56,8 +57,9 @@ class VectorBlock(PlanarBlock):
         (q_real, k_real, v_real), (q_imag, k_imag, v_imag) = (plane.unbind(0) for plane in spectra.unbind(0))
         bound = torch.stack((k_real * v_real - k_imag * v_imag, k_real * v_imag + k_imag * v_real), -2)
         if state is not None and x.shape[1] == 1 and not begins:
-            state.mul_(log_decay.squeeze(1).exp()[..., None, None]).add_(bound.squeeze(1))
-            held = state.unsqueeze(1).to(bound.dtype)
+            after = in_float32(state).mul_(log_decay.squeeze(1).exp()[..., None, None]).add_(bound.squeeze(1))
+            keep(state, after)
+            held = after.unsqueeze(1).to(bound.dtype)
         else:
             held = _all_chunks(bound, log_decay, state=state, begins=begins)
         s_real, s_imag = held.unbind(-2)  # [B, T, H, d]

@@ -31,7 +31,7 @@ from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE, ChunkCore
 from pamprof.workloads.layers.recurrent.chunks.decay import states_in_chunks
 from pamprof.workloads.layers.recurrent.chunks.planes import product
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write, read_phases
-from pamprof.workloads.layers.recurrent.precision import compute_dtype
+from pamprof.workloads.layers.recurrent.precision import compute_dtype, in_float32, keep
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -177,24 +177,26 @@ def plane_memory_step(given: MemoryInputs, state: Tensor) -> Tensor:
 
     The state is S^T as planes [B, H, d_k, 2 d_v]: a query row times it needs no transpose. Several states
     [B, H, K, d_k, 2 d_v] are read by one row too, the query once for each, times its coefficient. A bfloat16 state is
-    rounded after the decay and after each of the two writes; it cannot forget by less than one part in 512 a token.
+    rounded once a token.
     """
     queries, keys, values, log_decay, coefficients = given
+    held = in_float32(state)
     if coefficients is not None:
         keys = keys[0].unsqueeze(-2), keys[1].unsqueeze(-2)
         values = values[0].unsqueeze(-2), values[1].unsqueeze(-2)
-    key_real, key_imag = (plane.squeeze(1).to(state.dtype).unsqueeze(-1) for plane in keys)
-    value_real, value_imag = (plane.squeeze(1).to(state.dtype) for plane in values)
+    key_real, key_imag = (plane.squeeze(1).to(held.dtype).unsqueeze(-1) for plane in keys)
+    value_real, value_imag = (plane.squeeze(1).to(held.dtype) for plane in values)
     value = torch.cat((value_real, value_imag), -1).unsqueeze(-2)
     turned_value = torch.cat((-value_imag, value_real), -1).unsqueeze(-2)
-    state.mul_(log_decay.squeeze(1).exp()[..., None, None])
-    state.addcmul_(key_real, value).addcmul_(key_imag, turned_value, value=-1)
+    held.mul_(log_decay.squeeze(1).exp()[..., None, None])
+    held.addcmul_(key_real, value).addcmul_(key_imag, turned_value, value=-1)
+    keep(state, held)
     query = torch.cat(queries, 1).transpose(1, 2)  # [B, H, 2, d]
     if coefficients is not None:
         turned = product(coefficients.squeeze(1).unsqueeze(-1), query.unsqueeze(2))  # [B, H, K, 2, d]
         query = turned.transpose(2, 3).flatten(3)
-    query = query.to(state.dtype) / sqrt(state.shape[-2])
-    with torch.autocast(state.device.type, enabled=False):
-        rows = query @ (state if coefficients is None else state.flatten(2, 3))
+    query = query.to(held.dtype) / sqrt(held.shape[-2])
+    with torch.autocast(held.device.type, enabled=False):
+        rows = query @ (held if coefficients is None else held.flatten(2, 3))
     planes = turned_sum(torch.unflatten(rows, -1, (2, -1)))  # [B, H, 2, d]
     return planes.transpose(1, 2).flatten(2).unsqueeze(1).to(queries[0].dtype)
