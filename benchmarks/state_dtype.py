@@ -11,6 +11,8 @@ runs token by token, with the planar block's own step, so that errors go through
 - ``once`` keeps a bfloat16 state and computes in float32 in between, as all our code does,
 - ``thrice`` computes in bfloat16, so that the state is rounded after the decay and after each of two writes.
 
+``--checkpoint FILE`` does the same with weights of your own (``--ids`` gives their tokens) and trains nothing.
+
 Errors are root mean squares of the difference over those of the reference, over the last half of the text. Apart from
 the models' own decays, every head's queries, keys and values run once more with decays that are held constant
 (``decays.csv``): what is forgotten a token, 1 - decay, decides. Writes ``layers.csv``, ``decays.csv`` and
@@ -40,6 +42,9 @@ from pamprof.errors import PamprofError
 from pamprof.hardware.environment import own_commit
 from pamprof.measure.session.runner import utc_now
 from pamprof.records import LayerSpec
+from pamprof.workloads.checkpoints.files import identity, read_weights
+from pamprof.workloads.checkpoints.weights import load_exactly
+from pamprof.workloads.layers.pam.definition import PamDefinition
 from pamprof.workloads.layers.pam.model import PamLanguageModel
 from pamprof.workloads.layers.pam.planar.arithmetic import Planar
 from pamprof.workloads.layers.pam.planar.block import MemoryInputs, PlanarBlock, plane_memory_step
@@ -296,19 +301,75 @@ def language_reference() -> bytes:
 
 
 def write_rows(path: Path, rows: Sequence[HeadRow] | Sequence[DecayRow] | Sequence[ModelRow]) -> None:
-    """One line a row, numbers to four digits."""
+    """One line a row, errors to four digits, losses to nine."""
+
+    def written(name: str, value: object) -> object:
+        return f"{value:.{9 if name.endswith('_loss') else 4}g}" if isinstance(value, float) else value
+
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(field.name for field in dataclasses.fields(rows[0]))
-        for row in rows:
-            table.writerow(f"{x:.4g}" if isinstance(x, float) else x for x in dataclasses.astuple(row))
+        table.writerows([written(name, value) for name, value in dataclasses.asdict(row).items()] for row in rows)
+
+
+def stored(path: Path) -> PamLanguageModel:
+    """The model of a file of weights, in the layouts that ``pamprof compare --checkpoint pam=FILE`` reads.
+
+    Raises:
+        PamprofError: It is no such file.
+    """
+    name = identity(path)  # says best what is wrong with a path
+    pam = PamDefinition()
+    spec, tensors = pam.stored_model(read_weights(path), pam.preset("tiny"))
+    model = PamLanguageModel(spec, own=Planar("planar", PlanarBlock, FourProducts()))
+    load_exactly(model, tensors)
+    print(f"{name}: {spec.depth} layers of {spec.heads} heads x {spec.head_dim}, K = {spec.state_count}", flush=True)
+    return model
+
+
+def text_of(options: argparse.Namespace) -> bytes:
+    """What is decoded, and behind it what is trained on.
+
+    Raises:
+        PamprofError: It cannot be read, or is too short.
+    """
+    try:
+        text = language_reference() if options.text is None else options.text.read_bytes()
+    except OSError as exc:
+        raise PamprofError(f"{options.text} cannot be read: {exc.strerror}; give a file of text") from exc
+    rest = 0 if options.checkpoint else TRAIN_LENGTH + 2
+    if not 64 <= options.tokens < len(text) - rest:
+        raise PamprofError(
+            f"--tokens {options.tokens} of a text of {len(text):,} bytes; give 64 or more, and more text"
+        )
+    return text
+
+
+def ids_of(options: argparse.Namespace, text: bytes, vocabulary_size: int) -> Tensor:
+    """Ids [1, T + 1]: the bytes of the text, or of ``--ids``.
+
+    Raises:
+        PamprofError: They are too few, or none of the model.
+    """
+    wanted = options.tokens + 1
+    if options.ids is None:
+        return torch.frombuffer(bytearray(text[:wanted]), dtype=torch.uint8).long()[None]
+    try:
+        ids = [int(word) for word in options.ids.read_text(encoding="utf-8").split()]
+    except (OSError, ValueError) as exc:
+        raise PamprofError(f"{options.ids} holds no ids: {exc}; give whole numbers between spaces") from exc
+    if len(ids) < wanted or not 0 <= min(ids) <= max(ids) < vocabulary_size:
+        raise PamprofError(f"{options.ids} needs {wanted:,} ids below {vocabulary_size:,}; it has {len(ids):,}")
+    return torch.tensor(ids[:wanted])[None]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, decode, print, write; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--text", type=Path, help="a file, read as bytes (default: the reference of the language)")
-    parser.add_argument("--tokens", type=int, default=65_536, help="bytes decoded (default 65,536)")
+    parser.add_argument("--checkpoint", type=Path, help="weights of a PAM of your own, in place of the small models")
+    parser.add_argument("--ids", type=Path, help="its token ids, between spaces, in place of the bytes of the text")
+    parser.add_argument("--tokens", type=int, default=65_536, help="tokens decoded (default 65,536)")
     parser.add_argument("--head-dims", default="64", help="channels a head, with commas (default 64)")
     parser.add_argument("--states", default="1,3", help="states a head, with commas (default 1,3)")
     parser.add_argument("--depth", type=int, default=2, help="layers (default 2)")
@@ -317,57 +378,56 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
     try:
-        text = language_reference() if options.text is None else options.text.read_bytes()
-    except OSError as exc:
-        print(f"{options.text} cannot be read: {exc.strerror}; give a file of text", file=sys.stderr)
+        measure(options, " ".join(arguments or sys.argv[1:]))
+    except PamprofError as exc:
+        print(exc, file=sys.stderr)
         return 1
-    tokens = options.tokens
-    if tokens < 64 or len(text) <= tokens + TRAIN_LENGTH + 1:
-        print(
-            f"--tokens {tokens} of a text of {len(text):,} bytes leaves nothing to train on; give 64 to "
-            f"{len(text) - TRAIN_LENGTH - 2:,}",
-            file=sys.stderr,
-        )
-        return 1
-    ids = torch.frombuffer(bytearray(text[: tokens + 1]), dtype=torch.uint8).long()[None]
-    options.output_dir.mkdir(parents=True, exist_ok=True)
+    return 0
+
+
+def measure(options: argparse.Namespace, given: str) -> None:
+    """Everything that is asked for, written as it comes."""
+    text, folder = text_of(options), options.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
     models: list[ModelRow] = []
     heads: list[HeadRow] = []
     decays: list[DecayRow] = []
     begun = perf_counter()
-    for head_dim in map(int, options.head_dims.split(",")):
+
+    def decode(model: PamLanguageModel, weights: str) -> list[MemoryInputs]:
+        row, of_heads, inputs = decoded(model, ids_of(options, text, model.spec.vocabulary_size), weights)
+        models.append(row)
+        heads.extend(of_heads)
+        print(row, f"{perf_counter() - begun:.0f} s", flush=True)
+        write_rows(folder / "models.csv", models)
+        write_rows(folder / "layers.csv", heads)
+        return inputs
+
+    if options.checkpoint is not None:
+        decode(stored(options.checkpoint), identity(options.checkpoint))
+    for head_dim in map(int, options.head_dims.split(",") if options.checkpoint is None else ()):
         for states in map(int, options.states.split(",")):
             model = model_of(head_dim, states, options.depth)
-            for weights in ("initial", "trained") if options.steps else ("initial",):
-                if weights == "trained":
-                    loss = train(model, text[tokens + 1 :], options.steps)
-                    print(f"trained {options.steps} steps to {loss:.2f} nats a byte", flush=True)
-                try:
-                    row, of_heads, inputs = decoded(model, ids, weights)
-                except PamprofError as exc:
-                    print(exc, file=sys.stderr)
-                    return 1
-                models.append(row)
-                heads += of_heads
-                print(row, f"{perf_counter() - begun:.0f} s", flush=True)
-                write_rows(options.output_dir / "models.csv", models)
-                write_rows(options.output_dir / "layers.csv", heads)
+            inputs = decode(model, "initial")
+            if options.steps:
+                loss = train(model, text[options.tokens + 1 :], options.steps)
+                print(f"trained {options.steps} steps to {loss:.2f} nats a byte", flush=True)
+                inputs = decode(model, "trained")
             if states == 1:
                 decays += with_constant_decays(inputs, head_dim)
-                write_rows(options.output_dir / "decays.csv", decays)
+                write_rows(folder / "decays.csv", decays)
     about = {
-        "command": "python benchmarks/state_dtype.py " + " ".join(arguments or sys.argv[1:]),
+        "command": f"python benchmarks/state_dtype.py {given}",
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": own_commit().value,
         "written_at": utc_now(),
         "text": "pydoc_data.topics" if options.text is None else options.text.name,
         "text_sha256": hashlib.sha256(text).hexdigest(),
-        "tokens": tokens,
+        "tokens": options.tokens,
         "seconds": round(perf_counter() - begun, 1),
     }
-    (options.output_dir / "state-dtype.json").write_text(json.dumps(about, indent=1) + "\n")
-    return 0
+    (folder / "state-dtype.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":
