@@ -145,9 +145,10 @@ def _notes(environments: Sequence[ReportInputs], found: Family) -> tuple[str, ..
         "over the baseline's at the same point, and the effort it was measured with. Numbers of one column compare; "
         "those of unequal effort only within their intervals, which the table of every workload has."
     ]
-    if len(environments) > 1:
+    others = len({row.environment for row in found.rows})
+    if others > 1:
         notes.append(
-            f"{plural(len(environments), 'environment')} of driver, CUDA and torch: the ratios of a row that names its "
+            f"{plural(others, 'environment')} of driver, CUDA and torch: the ratios of a row that names its "
             "torch are against the baseline of that environment, and its absolute numbers are those of that software."
         )
     if any(effort_label(environments[row.environment], s) == _OLDER for row in found.rows for s in row.workloads):
