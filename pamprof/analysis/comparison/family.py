@@ -1,7 +1,8 @@
 """All layers of a device model in one table: a row a layer, a column a workload, and why a cell is empty.
 
-Every cell is the layer's fastest arm at its column's point, out of an analysis as it is; nothing is computed anew. A
-layer of another environment (driver, CUDA, torch) has its ratios against the baseline of that environment.
+Every cell is the layer's fastest arm at its column's point, of those measured there with the greatest effort, out of an
+analysis as it is; nothing is computed anew. A layer of another environment (driver, CUDA, torch) has its ratios against
+the baseline of that environment.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pamprof.records import Phase, SkipKind
+from pamprof.records import Effort, Phase, SkipKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ LEAST_ROWS = 3  # two layers are the rest of a report
 _LENGTHS = {Phase.TRAIN: (2_048, 8_192, 32_768), Phase.PREFILL: (2_048, 16_384)}
 _BATCHES = (1, 64)  # of decode
 _CONTEXT = 2_048
+_EFFORTS = (Effort.REFERENCE, Effort.STANDARD, None, Effort.QUICK)  # None: every arm, before there was a choice
 
 Member = tuple[str, int]  # a layer and how many states its heads have
 
@@ -163,7 +165,10 @@ def _cell(
     point = next((each for each in points if each.point == column), None)
     own = [s for s in point.summaries if _member(s.workload.spec) == member] if point is not None else []
     if own:
-        return FamilyCell(point=point, summary=min(own, key=lambda s: s.step_seconds.median))
+        efforts = {session.session_id: session.effort for session in environment[0].sessions}
+        ranked = {summary.workload: _EFFORTS.index(efforts.get(summary.run.session_id)) for summary in own}
+        best = min(own, key=lambda s: (ranked[s.workload], s.step_seconds.median))
+        return FamilyCell(point=point, summary=best)
     short, reason = _why_not(member, column, *environment)
     return FamilyCell(short=short, reason=reason)
 

@@ -141,9 +141,9 @@ def _notes(environments: Sequence[ReportInputs], found: Family) -> tuple[str, ..
     environment = environments[0].environment
     name = environments[0].device if environment is None else device_label(environment)
     notes = [
-        f"One device model, {name}. A cell is the fastest arm of its layer there: tokens a second, its time per token "
-        "over the baseline's at the same point, and the effort it was measured with. Numbers of one column compare; "
-        "those of unequal effort only within their intervals, which the table of every workload has."
+        f"One device model, {name}. A cell is the fastest arm of its layer there, of those measured with the greatest "
+        "effort: tokens a second, its time per token over the baseline's at the same point, and the effort. Numbers of "
+        "one column compare, those of unequal effort only within their intervals; the table of every workload has them."
     ]
     others = len({row.environment for row in found.rows})
     if others > 1:
