@@ -63,14 +63,14 @@ class FamilyRow:
     cells: tuple[FamilyCell, ...]
 
     @property
-    def workloads(self) -> tuple[Summary, ...]:
+    def summaries(self) -> tuple[Summary, ...]:
         """What was measured of it."""
         return tuple(cell.summary for cell in self.cells if cell.summary is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The table: ``columns`` are points, of which ``missing`` have no number of any layer."""
+    """The table: a point a column, each measured for at least one layer."""
 
     columns: tuple[Point, ...]
     rows: tuple[FamilyRow, ...]

@@ -131,7 +131,7 @@ def _name(inputs: ReportInputs, row: FamilyRow) -> str:
 
 def _remark(inputs: ReportInputs, row: FamilyRow) -> str:
     """Which code is behind the row's numbers."""
-    codes = tuple(dict.fromkeys(inputs.full_label(summary.workload) for summary in row.workloads))
+    codes = tuple(dict.fromkeys(inputs.full_label(summary.workload) for summary in row.summaries))
     torch = f"torch {inputs.environment.torch_version}" if row.environment and inputs.environment else ""
     return "; ".join(part for part in (listed(codes) if codes else "no number", torch) if part)
 
@@ -151,7 +151,7 @@ def _notes(environments: Sequence[ReportInputs], found: Family) -> tuple[str, ..
             f"{plural(others, 'environment')} of driver, CUDA and torch: the ratios of a row that names its "
             "torch are against the baseline of that environment, and its absolute numbers are those of that software."
         )
-    if any(effort_label(environments[row.environment], s) == _OLDER for row in found.rows for s in row.workloads):
+    if any(effort_label(environments[row.environment], s) == _OLDER for row in found.rows for s in row.summaries):
         notes.append(f"“{_OLDER}” is from records of before there were efforts to choose from.")
     absent = [PHASE_NAMES[phase].lower() for phase in Phase if found.first(phase) is None]
     if absent:
