@@ -90,18 +90,20 @@ def test_bad_input_is_one_sentence(study, given, said, tmp_path, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_the_committed_rule_is_what_was_measured():
-    """At a hundred-and-twenty-eighth a token the error is 1 %, at a five-hundred-and-twelfth no error to live with."""
-    rows = rows_of(REPOSITORY / "reports" / "state-dtype" / "d64-k1" / "decays.csv")
-    rows = [row for row in rows if row["tokens"] == "65536"]
+@pytest.mark.parametrize("run", ["d64-k1", "d64-k3", "d32-k1"])
+def test_the_committed_rule_is_what_was_measured(run):
+    """About 1 % where a 128th is forgotten a token, more where less is, and nothing to live with at a 512th."""
+    folder = REPOSITORY / "reports" / "state-dtype" / run
+    for row in rows_of(folder / "layers.csv"):
+        assert (float(row["once"]) <= 0.011) is (float(row["forgets"]) >= 1 / 128), row
+    if run == "d64-k3":
+        return  # decays are held constant with one state
+    rows = [row for row in rows_of(folder / "decays.csv") if row["tokens"] == "65536"]
     whole = {float(row["forgets"]): (float(row["once"]), float(row["thrice"])) for row in rows}
     once, thrice = whole[0.007812]
-    assert once == pytest.approx(0.01, abs=1e-3)
+    assert 0.009 <= once <= 0.0115
     assert thrice > 0.05
     assert whole[0.001953][0] > 0.1
     assert whole[0.001953][1] > 1
     law = 1e-3 / (1 - (1 - 0.01562) ** 2) ** 0.5
-    assert whole[0.01562][0] == pytest.approx(law, rel=0.15)
-    for states in ("k1", "k3"):
-        for row in rows_of(REPOSITORY / "reports" / "state-dtype" / f"d64-{states}" / "layers.csv"):
-            assert (float(row["once"]) <= 0.011) is (float(row["forgets"]) >= 1 / 128), row
+    assert whole[0.01562][0] == pytest.approx(law, rel=0.25)
