@@ -37,6 +37,11 @@ class MemoryRent:
         """None where it cannot be known."""
         return None if self.usd_per_hour is None or self.memory_gib is None else self.usd_per_hour / self.memory_gib
 
+    @property
+    def usd_per_byte_hour(self) -> float | None:
+        """Of a byte of state; None likewise."""
+        return None if self.usd_per_gib_hour is None else self.usd_per_gib_hour / GIB
+
     def associations_per_usd_hour(self, associations: int | None, state_bytes: int) -> float | None:
         """How many associations one dollar holds for an hour; None where that is unknown."""
         if self.usd_per_gib_hour is None or associations is None:

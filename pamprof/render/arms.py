@@ -20,7 +20,7 @@ class Arm:
     """One implementation of one layer, with what it keeps its state in, whatever its execution.
 
     Attributes:
-        key: ``layer/implementation``, and the state's dtype where the arm names one.
+        key: See ``arm_key``.
         label: Name for people, such as ``PAM planar``.
         role: Colour role of ``style.LIGHT``; also the name of the CSS variable.
         marker: matplotlib's marker letter.
@@ -47,8 +47,10 @@ _READING_ORDER = (LayerRole.REFERENCE, LayerRole.TWIN, LayerRole.SUBJECT)
 
 
 def arm_key(workload: Workload) -> str:
-    """``layer/implementation``, and the state's dtype where the arm names one: ``pam/planar/bfloat16``."""
-    parts = (workload.spec.layer, workload.implementation, str(workload.spec.state_dtype or ""))
+    """``layer/implementation``, and of several states or a dtype of their own these: ``pam/planar/k3/bfloat16``."""
+    spec = workload.spec
+    states = f"k{spec.state_count}" if spec.state_count > 1 else ""
+    parts = (spec.layer, workload.implementation, states, str(spec.state_dtype or ""))
     return "/".join(part for part in parts if part)
 
 
@@ -116,7 +118,7 @@ def _look(workload: Workload, facts: Mapping[str, LayerFacts]) -> tuple[str, str
             return _PLAIN[place] if place < len(_PLAIN) else None
 
 
-def _place(workload: Workload, facts: Mapping[str, LayerFacts]) -> tuple[int, int, str, int, str]:
+def _place(workload: Workload, facts: Mapping[str, LayerFacts]) -> tuple[int, int, str, int, int, str]:
     layer = workload.spec.layer
     known = facts[layer]
     order = [i.name for i in known.implementations]
@@ -125,5 +127,6 @@ def _place(workload: Workload, facts: Mapping[str, LayerFacts]) -> tuple[int, in
         list(facts).index(layer),
         layer,
         order.index(workload.implementation),
+        workload.spec.state_count,
         str(workload.spec.state_dtype or ""),
     )

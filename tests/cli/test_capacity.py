@@ -10,6 +10,7 @@ from pamprof.cli import app
 from pamprof.records.codec import encode
 from pamprof.records.store import read_records
 from pamprof.render.capacity.view import capacity_view
+from pamprof.units import significant
 from tests.analysis.capacity.records import capacity_record
 from tests.cli.answers import one_sentence
 from tests.synthetic import synthetic_records
@@ -49,6 +50,9 @@ def test_csv_has_the_same_rows_and_a_rate_gives_dollars(run):
     assert [row["associations"] for row in rows if row["state"] == "kv-cache"] == ["4", "16"]
     told = run("capacity", *few, "--price", "2").stdout
     assert "your own rate" in told
+    summary = json.loads(run("capacity", *few, "--price", "2", "--json").stdout)["summary"]
+    assert summary["usd_per_state_byte_hour"] == summary["usd_per_gib_hour"] / 2**30
+    assert f"${significant(1e9 * summary['usd_per_state_byte_hour'])} for a billion bytes of state" in told
     assert "per dollar-hour" in told
 
 
@@ -108,6 +112,9 @@ def test_records_of_capacity_alone_become_their_own_page_at_the_rate_asked_for(r
     assert page.count("<svg") == 2 * 2  # two pictures, wide and narrow
     assert "your own rate" in page
     assert "http" not in page.replace("http-equiv", "")
+    assert page.count("<table") == page.count('<table class="reflow"')  # on a phone a row is a card, and nothing is cut
+    assert 'data-label="per dollar-hour"' in page
+    assert 'data-label="associations">16</th>' in page
 
 
 def test_the_view_says_that_k_states_without_forgetting_hold_the_same():

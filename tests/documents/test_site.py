@@ -19,7 +19,7 @@ def _module(name):
     return module
 
 
-site_tables, check_site = _module("site_tables"), _module("check_site")
+site_tables, check_site, readme_table = _module("site_tables"), _module("check_site"), _module("readme_table")
 
 
 def test_the_columns_are_those_of_the_report():
@@ -96,3 +96,10 @@ def test_a_dead_link_and_a_foreign_fetch_are_found(site, html, fault):
 def test_a_style_sheet_that_fetches_is_found(site):
     (site / "x.css").write_text("@font-face { src: url('https://fonts.example/y.woff') }")
     assert check_site.faults(site) == ["x.css: loads https://fonts.example/y.woff from another host"]
+
+
+def test_the_table_of_all_layers_in_the_readme_is_that_of_the_committed_records():
+    readme = text_of(REPOSITORY / "README.md")
+    made = readme_table.with_table(readme.replace("| PAM | ", "| PAM | typed over "))
+    assert made == readme, "run python docs/readme_table.py"
+    assert "| Llama | 562k (baseline, reference) |" in made

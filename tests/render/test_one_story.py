@@ -198,6 +198,7 @@ def check(records):
     for point in analysis.points:
         holds_its_own_interval(point, view)
         agree_on_the_processes(point, table)
+    agree_on_the_family(view, {session.session_id: session.effort for session in records.sessions}, analysis)
     if story.roles.layers.get("mamba"):
         assert "PAM" not in " ".join((view.title, *view.sentences, *(tile.subject for tile in view.tiles)))
 
@@ -301,6 +302,46 @@ def agree_on_the_processes(point, table):
             assert float(ratios[found.quoted]) == pytest.approx(shown_ratio, rel=1e-9)
         assert found.power_coupled or found.quoted is QuotedRatio.PAIRED
         assert (found.spread_ratio is None) is (written["process_spread_ratio"] == "")
+
+
+def agree_on_the_family(view, efforts, analysis):
+    """Every figure of the table of all layers stands in the row of its arm, and a layer without one has no such row."""
+    if view.family is None:
+        assert len({row.arm.layer for row in view.rows}) < 3
+        return
+    assert {row.layer for row in view.family.rows} >= {row.arm.layer for row in view.rows}
+    speeds = [column for column in view.family.columns if column.heading.split()[0] in PHASE_NAMES.values()]
+    for layer in view.family.rows:
+        measured = {}
+        for column, cell in zip(speeds, layer.cells, strict=False):
+            phase, batch, length = column.name.split("-")
+            rows = [
+                row
+                for row in view.rows
+                if (row.arm.layer, row.phase, row.batch_size, row.sequence_length)
+                == (layer.layer, PHASE_NAMES[Phase(phase)], int(batch), int(length))
+            ]
+            if cell.reason:
+                assert not rows
+                assert cell.text == units.UNKNOWN
+                assert cell.detail
+                continue
+            order = [Effort.REFERENCE, Effort.STANDARD, None, Effort.QUICK]
+            rank = {
+                s.tokens_per_second.median: order.index(efforts.get(s.run.session_id))
+                for point in analysis.points
+                for s in point.summaries
+            }
+            best = min(rows, key=lambda row: (rank[speed := row.cell("tokens_per_second").sort], -speed))
+            measured.setdefault(phase, []).append(best)
+            assert cell.text == best.cell("tokens_per_second").text
+            ratio, effort = cell.detail.split(", ")
+            assert ratio == ("baseline" if best.is_baseline else best.cell("cost").text)
+            assert effort in {"older", *Effort}
+        for column, cell in zip(view.family.columns[len(speeds) :], layer.cells[len(speeds) :], strict=True):
+            name, phase = column.name.split("-")
+            if not cell.reason and name != "state":
+                assert cell.text in {row.cell(name).text for row in measured[phase]}
 
 
 def number(text):

@@ -29,6 +29,7 @@ from pamprof.workloads.registry import definition
 
 SIZES = {
     "pam": {"model_dim": 12, "heads": 2, "head_dim": 4, "depth": 2, "hidden_dim": 20, "activation": "modrelu"},
+    "vector_pam": {"model_dim": 12, "heads": 2, "head_dim": 4, "depth": 3, "hidden_dim": 20, "activation": "modswish"},
     "real_pam": {"model_dim": 12, "heads": 3, "head_dim": 2, "depth": 2, "hidden_dim": 20, "activation": "relu"},
     "transformer": {"model_dim": 24, "heads": 3, "head_dim": 8, "depth": 2, "hidden_dim": 40},
     "llama": {"model_dim": 24, "heads": 4, "head_dim": 6, "depth": 2, "hidden_dim": 40, "key_value_heads": 2},
@@ -135,7 +136,7 @@ def unchanged(tensors):
 @pytest.mark.parametrize(
     ("layer", "layout"),
     [
-        ("pam", unchanged), ("pam", in_v6), ("real_pam", unchanged), ("llama", unchanged),
+        ("pam", unchanged), ("pam", in_v6), ("real_pam", unchanged), ("vector_pam", unchanged), ("llama", unchanged),
         ("transformer", unchanged), ("transformer", in_gpt2), ("transformer", in_published),
     ],
 )  # fmt: skip

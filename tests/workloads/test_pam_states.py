@@ -114,6 +114,29 @@ def test_the_hand_written_backward_of_the_plane_core_is_that_of_the_recurrence(l
         torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("length", [5, 20])
+def test_the_core_of_the_real_twin_and_its_gradients_are_those_of_the_recurrence(length: int) -> None:
+    found, wanted = [], []
+    for results in (found, wanted):
+        given = random_inputs(length)
+        leaves = [(x.real if x.is_complex() else x).clone().requires_grad_(True) for x in given]
+        q, k, v, decay, shares, held = leaves
+        if results is found:
+            core = *(x.unflatten(2, (-1, 5)) for x in (q, k, v)), decay.log().unflatten(-1, (-1, 5))
+            c, before = shares.unsqueeze(-1).unflatten(3, (-1, 5)), held.mT
+            output, _, written, _ = core_forward(*core, planes=1, initial_state=before, coefficients=c)
+            state = final_state(written, *core[1:], planes=1, initial_state=before).mT
+            output = output.flatten(2, 3)
+        else:
+            c = shares.to(torch.complex128)
+            output, state = recurrence(*(x.to(torch.complex128) for x in (q, k, v)), decay, c, held.to(c.dtype))
+            output, state = output.real, state.real
+        weight = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view(output.shape)
+        results += [output, state, *torch.autograd.grad((output * weight).sum() + 2 * state.sum(), leaves)]
+    for left, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+
+
 def test_a_decay_of_zero_in_one_state_forgets_in_that_state_alone() -> None:
     q, k, v, decay, phases, held = random_inputs(9)
     decay[:, :, 1, 4] = 0.0
@@ -248,7 +271,7 @@ def test_a_v11_state_dict_gives_the_logits_and_gradients_of_its_formulas(
     model = PamLanguageModel.from_qllm2_state_dict(state_dict, implementation=implementation)
     assert (model.spec.state_count, model.spec.depth, model.spec.heads) == (STATES, LAYERS, H)
     found = model(IDS)
-    torch.testing.assert_close(found, logits, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(found, logits, rtol=1e-12, atol=1e-12)
     weighted(found).backward()
     for name, parameter in model.named_parameters():
         scale = float(gradients[name].abs().max())
@@ -268,10 +291,10 @@ def test_pieces_then_decode_equal_the_whole(
     with torch.no_grad():
         for start, stop in pairwise((0, 3, 70, 72)):
             found = model.prefill(IDS[:, start:stop], state, start)
-            torch.testing.assert_close(found, logits[:, stop - 1], rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(found, logits[:, stop - 1], rtol=1e-12, atol=1e-12)
         for position in range(72, 75):
             found = model.decode(IDS[:, position], state, position)
-            torch.testing.assert_close(found, logits[:, position], rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(found, logits[:, position], rtol=1e-12, atol=1e-12)
 
 
 def test_a_layer_reads_its_part_of_a_v11_state_dict_in_every_form() -> None:
@@ -319,6 +342,34 @@ def test_a_bfloat16_state_halves_the_bytes_of_all_states_and_rounds_them_alone(l
         kept, implementation="planar", phase=Phase.DECODE, device=CPU, dtype=Dtype.FLOAT32, seed=0
     )
     assert 1e-4 < error < 1e-2
+
+
+@pytest.mark.parametrize("states", [1, 3])
+@pytest.mark.parametrize(
+    ("layer", "implementation"),
+    [("pam", "planar"), ("pam", "gauss"), ("pam", "published"), ("real_pam", "planar"), ("vector_pam", "planar")],
+)
+def test_a_bfloat16_state_is_rounded_once_a_token(layer: str, implementation: str, states: int) -> None:
+    found = definition(layer)
+    if states > 1 and layer == "vector_pam":
+        pytest.skip("a vector state is one")
+    spec = replace(found.preset("tiny"), state_count=states)
+    x = torch.randn(2, 1, *found.position_shape(spec), generator=torch.Generator().manual_seed(3))
+    kept = []
+    for dtype in (None, Dtype.BFLOAT16):
+        own = replace(spec, state_dtype=dtype)
+        block = found.build(own, implementation=implementation, scope=Scope.LAYER, device=CPU, seed=0).eval()
+        state = block.new_state(2, 9)
+        before = torch.randn(state.tensors[0].shape, generator=torch.Generator().manual_seed(4)).bfloat16()
+        state.tensors[0].copy_(before)
+        with torch.no_grad():
+            read = block.decode(x, state, 5)
+        kept.append((read, state.tensors[0]))
+    (read, exact), (rounded_read, rounded) = kept
+    assert rounded.dtype == torch.bfloat16
+    assert not torch.equal(exact, exact.bfloat16().float())
+    assert torch.equal(rounded, exact.bfloat16())
+    torch.testing.assert_close(rounded_read, read)
 
 
 def test_states_start_apart_in_decay_and_equal_in_phase() -> None:

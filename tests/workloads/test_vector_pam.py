@@ -10,8 +10,8 @@ import torch
 
 from pamprof.records import Dtype, Phase, Scope
 from pamprof.workloads.layers.pam.definition import DEFINITION as PAM
+from pamprof.workloads.layers.pam.planar import block
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
-from pamprof.workloads.layers.vector_pam import block
 from pamprof.workloads.layers.vector_pam.block import decayed_sums
 from pamprof.workloads.layers.vector_pam.definition import DEFINITION
 from pamprof.workloads.layers.vector_pam.oracle import convolved, correlated
@@ -142,6 +142,17 @@ def test_flops_of_a_block_in_training_by_hand() -> None:
     for implementation, work in core.items():
         found = DEFINITION.implementation_flop_count(spec, implementation=implementation, sequence_length=128, **point)
         assert found.matrix_flop_count == 2 * (linear + 3 * work)
+
+
+def test_flops_of_a_decoded_token_by_hand() -> None:
+    # Of 3 heads of 16 numbers each: decay 2; k v 4 products and 2 sums, and 2 sums into the state; q* s 4 and 2.
+    spec, point = DEFINITION.preset("tiny"), {"phase": Phase.DECODE, "scope": Scope.LAYER, "batch_size": 5}
+    linear = 2 * (4 * (4 * 48 * 48 + 3 * 144 * 48) + 3 * 48 * 3)
+    found = DEFINITION.flop_count(spec, sequence_length=128, **point).matrix_flop_count
+    assert found == 5 * (linear + 3 * 16 * (2 + (6 + 2) + 6))
+    for implementation, transforms in (("fft", 0), ("planar", 2 * 3 * 4 * 4 * 16 * 16)):
+        found = DEFINITION.implementation_flop_count(spec, implementation=implementation, sequence_length=128, **point)
+        assert found.matrix_flop_count == 5 * (linear + transforms)
 
 
 @pytest.mark.gpu

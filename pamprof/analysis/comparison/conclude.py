@@ -21,6 +21,7 @@ from pamprof.analysis.comparison.doubts import (
 )
 from pamprof.analysis.comparison.joined import has_windows, join_windows, processes_of, takes_precedence
 from pamprof.analysis.comparison.ladder import build_ladder
+from pamprof.analysis.comparison.machines import machine_name, machine_of
 from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.analysis.comparison.pairing import is_reference
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import DecodeFloor, Doubt, Summary
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
-    from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Session, Skip
+    from pamprof.records import Ceilings, LayerSpec, Point, Run, Session, Skip
 
 _PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
 _DTYPES = (Dtype.BFLOAT16, Dtype.FLOAT32)
@@ -116,12 +117,12 @@ def _references_at(points: Iterable[PointAnalysis], roles: Roles) -> set[str]:
 
 def _roofs(measured: Sequence[Ceilings], runs: Sequence[Run]) -> dict[Dtype, Roof]:
     """The roof of each dtype of ``runs``, in their order, from the latest ceilings of their machine."""
-    latest = {(_machine(found.environment), found.dtype): found for found in measured}
+    latest = {(machine_of(found.environment), found.dtype): found for found in measured}
     roofs: dict[Dtype, Roof] = {}
     for run in runs:
         environment, dtype = run.environment, run.workload.dtype
         if dtype not in roofs:
-            roofs[dtype] = roof_of(environment, dtype, latest.get((_machine(environment), dtype)))
+            roofs[dtype] = roof_of(environment, dtype, latest.get((machine_of(environment), dtype)))
     return roofs
 
 
@@ -213,17 +214,17 @@ def _usable(runs: Sequence[Run], sessions: Sequence[Session], problems: list[str
     newest = max(enumerate(runs), key=lambda item: (item[1].started_at, item[0]))[1]
     by_machine: dict[tuple[str | None, ...], list[Run]] = {}
     for run in runs:
-        by_machine.setdefault(_machine(run.environment), []).append(run)
-    here = by_machine.pop(_machine(newest.environment))
+        by_machine.setdefault(machine_of(run.environment), []).append(run)
+    here = by_machine.pop(machine_of(newest.environment))
     sources = [here, *_from_elsewhere(here, list(by_machine.values()), sessions, problems)]
     joining = {id(run) for source in sources for run in source}
     for others in by_machine.values():
         count = sum(id(run) not in joining for run in others)
         if count:
             problems.append(
-                f"{count} run{'s' if count > 1 else ''} measured on {_machine_name(others[0].environment)} "
+                f"{count} run{'s' if count > 1 else ''} measured on {machine_name(others[0].environment)} "
                 f"{'are' if count > 1 else 'is'} left out, because the latest run was on "
-                f"{_machine_name(newest.environment)}; report them by themselves"
+                f"{machine_name(newest.environment)}; report them by themselves"
             )
     chosen: dict[str, tuple[Run, list[Run]]] = {}
     for source in sources:
@@ -267,9 +268,9 @@ def _from_elsewhere(
         missing -= set(layers)
         found.append(joining)
         problems.append(
-            f"{' and '.join(layers)} {'were' if len(layers) > 1 else 'was'} measured on {_machine_name(environment)} "
+            f"{' and '.join(layers)} {'were' if len(layers) > 1 else 'was'} measured on {machine_name(environment)} "
             f"alone: ratios are to the reference measured there, times are those ratios times the reference's here, on "
-            f"{_machine_name(here[0].environment)}"
+            f"{machine_name(here[0].environment)}"
         )
     return found
 
@@ -312,21 +313,6 @@ def _size(spec: LayerSpec) -> tuple[int | str, ...]:
         spec.vocabulary_size,
         spec.activation,
     )
-
-
-def _machine(environment: Environment) -> tuple[str | None, ...]:
-    return (
-        environment.device_kind,
-        environment.device_name,
-        environment.driver_version,
-        environment.cuda_version,
-        environment.torch_version,
-    )
-
-
-def _machine_name(environment: Environment) -> str:
-    driver = f", driver {environment.driver_version}" if environment.driver_version else ""
-    return f"{environment.device_name} with torch {environment.torch_version}{driver}"
 
 
 def _point_order(point: Point) -> tuple[int, int, int, str, int]:

@@ -197,10 +197,10 @@ class Story:
 
     def best_arms(self, point: PointAnalysis) -> tuple[Summary, ...]:
         """The fastest execution of every implementation at a point, in the order they were measured."""
-        fastest: dict[tuple[str, str, str | None], Summary] = {}
+        fastest: dict[tuple[str, str, int, str | None], Summary] = {}
         for summary in point.summaries:
-            workload = summary.workload
-            arm = (workload.spec.layer, workload.implementation, workload.spec.state_dtype)
+            spec, implementation = summary.workload.spec, summary.workload.implementation
+            arm = (spec.layer, implementation, spec.state_count, spec.state_dtype)
             if arm not in fastest or summary.step_seconds.median < fastest[arm].step_seconds.median:
                 fastest[arm] = summary
         return tuple(fastest.values())

@@ -3,14 +3,17 @@
 Axes: S seeds, n pairs, d head_dim, K states. Keys and values are complex [S, n, d] and have length 1; a real matrix and
 a KV cache take their real parts, brought to length 1 again.
 
-K states of one head (v11 of the published code) each hold all pairs and differ in their decays alone: S^(k) = sum over
-s of decay_k^(n-1-s) v_s ⊗ conj(k_s), read as the sum over k of c_k S^(k) q with c_k = exp(i phi_k) / K. The phases
-phi_k are 0 where training begins.
+PAM's matrices are written and read by the layer's own recurrence. K states of one head (v11 of the published code)
+each hold all pairs and differ in their decays alone: S^(k) = sum over s of decay_k^(n-1-s) v_s ⊗ conj(k_s), read as
+the sum over k of exp(i phi_k) S^(k) q / sqrt(d). The phases phi_k are 0 where training begins. Readings are brought to
+the length of the values again: times sqrt(d) / K.
 """
 
 from __future__ import annotations
 
-from math import exp, log1p
+from dataclasses import replace
+from functools import cache
+from math import log, sqrt
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,13 +21,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from pamprof.records import AssociativeMemory, RetrievalScore
-from pamprof.workloads.layers.recurrent.parameters import INITIAL_DT_BIAS, INITIAL_PROTECT_BIAS
+from pamprof.workloads.layers.pam.implementations import arithmetic
+from pamprof.workloads.layers.pam.recurrence import log_chunked_pam
+from pamprof.workloads.layers.presets import preset
+from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.recurrent.model import RecurrentLayer
+from pamprof.workloads.layers.recurrent.parameters import DecayParameters, initialise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_STATE_OFFSETS = {1: (0.0,), 3: (-2.0, 0.0, 2.0)}  # of dt, from linspace(-2, 2, K), where training begins
-
+_PIECE = 512  # tokens of the recurrence at a time: it keeps a state for each of its chunks
+_SMALLEST = "tiny"  # preset whose first head says what decays training begins with; its sizes do not matter
 
 ELEMENTS_AT_ONCE = 1 << 22  # scores held at once: 32 MiB of complex64
 
@@ -37,11 +45,17 @@ def random_pairs(seeds: range, associations: int, head_dim: int) -> tuple[Tensor
     return keys, values
 
 
+@cache
 def initial_decays(states: int) -> tuple[float, ...]:
-    """The decay of each of K states of a head before training, its input zero: exp(-dt)(1 - p) + p."""
-    protect = 1 / (1 + exp(-INITIAL_PROTECT_BIAS))
-    steps = (log1p(exp(INITIAL_DT_BIAS + offset)) for offset in _STATE_OFFSETS[states])
-    return tuple(exp(-step) * (1 - protect) + protect for step in steps)
+    """The decay of each of K states of a head of the layer before training, its input zero."""
+    spec = replace(preset("pam", _SMALLEST), state_count=states)
+    layer = RecurrentLayer(spec, arithmetic("planar"))
+    initialise(layer, 0)
+    silence = torch.zeros(1, 1, 2, spec.model_dim)
+    (gates,) = (module for module in layer.modules() if isinstance(module, DecayParameters))
+    with torch.no_grad():
+        log_decay, _ = log_decay_and_write(gates, silence.flatten(2), silence[:, :, 0])
+    return tuple(log_decay[0, 0, 0].double().exp().reshape(states).tolist())
 
 
 def read_back(memory: AssociativeMemory, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,22 +80,40 @@ def vector_memory(keys: Tensor, values: Tensor) -> Tensor:
 
 
 def write_states(keys: Tensor, values: Tensor, decays: tuple[float, ...]) -> Tensor:
-    """The K states after all pairs, [K, S, d_v, d_k]."""
-    age = torch.arange(keys.shape[1] - 1, -1, -1, device=keys.device, dtype=torch.float64)
-    weights = torch.stack([torch.full_like(age, decay) ** age for decay in decays]).to(keys.real.dtype)
-    return (values * weights[:, None, :, None]).mT @ keys.conj()
+    """The K states after all pairs, [S, 1, K, d_v, d_k], from keys and values [S, n, d]."""
+    states = None
+    for k, v in zip(keys.split(_PIECE, 1), values.split(_PIECE, 1), strict=True):
+        _, states = _remembered(k, k, v, decays, (0.0,) * len(decays), states)
+    assert states is not None
+    return states
 
 
 def read_states(states: Tensor, queries: Tensor, phases: tuple[float, ...]) -> Tensor:
-    """The sum over states of exp(i phase) S q / K: [S, n, d] from [K, S, d_v, d_k] and queries [S, n, d]."""
-    shares = torch.tensor([1 / len(phases)] * len(phases), device=states.device)
-    turns = torch.polar(shares, torch.tensor(phases, device=states.device)).to(states.dtype)
-    return queries @ (turns[:, None, None, None] * states).sum(0).mT
+    """What queries [S, n, d] read from ``states``, which tokens that write nothing and keep everything leave alone."""
+    kept = (1.0,) * len(phases)
+    pieces = ((q, torch.zeros_like(q)) for q in queries.split(_PIECE, 1))
+    read = [_remembered(q, nothing, nothing, kept, phases, states)[0] for q, nothing in pieces]
+    return torch.cat(read, 1) * (sqrt(queries.shape[2]) / len(phases))
 
 
-def _matrix(decays: tuple[float, ...]) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _remembered(  # noqa: PLR0917 - as the recurrence has them
+    q: Tensor, k: Tensor, v: Tensor, decays: tuple[float, ...], phases: tuple[float, ...], states: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The layer's recurrence of one head on a piece [S, T, d] that goes on from ``states``."""
+    log_decay, angles = (
+        torch.tensor(values, device=q.device, dtype=q.real.dtype)[:, None].expand(len(q), 1, -1, q.shape[1])
+        for values in ([log(decay) for decay in decays], phases)
+    )
+    coefficients = torch.polar(torch.ones_like(angles), angles)
+    q, k, v = (x.unsqueeze(1) for x in (q, k, v))
+    read, states = log_chunked_pam(q, k, v, log_decay, states, coefficients=coefficients)
+    return read.squeeze(1), states
+
+
+def _matrix(states: int, *, forgets: bool = False) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     def read(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        return read_states(write_states(keys, values, decays), keys, (0.0,) * len(decays)), values
+        decays = initial_decays(states) if forgets else (1.0,) * states
+        return read_states(write_states(keys, values, decays), keys, (0.0,) * states), values
 
     return read
 
@@ -115,10 +147,10 @@ def _real(numbers: Tensor) -> Tensor:
 
 _READERS: dict[AssociativeMemory, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     AssociativeMemory.VECTOR: _vector,
-    AssociativeMemory.PAM_K1: _matrix((1.0,)),
-    AssociativeMemory.PAM_K3: _matrix((1.0,) * 3),
+    AssociativeMemory.PAM_K1: _matrix(1),
+    AssociativeMemory.PAM_K3: _matrix(3),
     AssociativeMemory.REAL_MATRIX: _real_matrix,
     AssociativeMemory.KV_CACHE: _kv_cache,
-    AssociativeMemory.PAM_K1_FORGETTING: _matrix(initial_decays(1)),
-    AssociativeMemory.PAM_K3_FORGETTING: _matrix(initial_decays(3)),
+    AssociativeMemory.PAM_K1_FORGETTING: _matrix(1, forgets=True),
+    AssociativeMemory.PAM_K3_FORGETTING: _matrix(3, forgets=True),
 }

@@ -49,6 +49,7 @@ class CapacitySummary:
     laws: tuple[InterferenceLaw, ...]
     published: tuple[PublishedPoint, ...]
     usd_per_gib_hour: float | None
+    usd_per_state_byte_hour: float | None
     memory_rent: MemoryRent
     quote: PriceQuote | None
 
@@ -80,6 +81,7 @@ def capacity_export(record: Capacity) -> CapacityExport:
             laws=findings.laws,
             published=findings.published,
             usd_per_gib_hour=rent.usd_per_gib_hour,
+            usd_per_state_byte_hour=rent.usd_per_byte_hour,
             memory_rent=rent,
             quote=record.quote,
         ),

@@ -108,15 +108,16 @@ def capacity_view(record: Capacity) -> CapacityView:
 
 
 def _price(record: Capacity, rent: MemoryRent) -> str:
-    if rent.usd_per_gib_hour is None or record.quote is None:
+    if rent.usd_per_gib_hour is None or rent.usd_per_byte_hour is None or record.quote is None:
         return f"No dollars: {rent.reason}."
     price = record.quote.chosen
     whole = "device" if record.environment.device_kind == "cuda" else "machine"
     dated = f", read {price.observed_text}" if price.observed_text else ", of unknown date"
     where = "your own rate" if price.provider == USER else f"{price.provider}, {machine(price)}{dated}"
     return (
-        f"Memory at {units.usd(rent.usd_per_gib_hour)} per GiB and hour: {units.usd_rate(rent.usd_per_hour)} per hour "
-        f"of one {whole} ({where}), shared out over {units.significant(rent.memory_gib)} GiB."
+        f"Memory at {units.usd(rent.usd_per_gib_hour)} per GiB and hour, "
+        f"{units.usd(1e9 * rent.usd_per_byte_hour)} for a billion bytes of state: {units.usd_rate(rent.usd_per_hour)} "
+        f"per hour of one {whole} ({where}), shared out over {units.significant(rent.memory_gib)} GiB."
     )
 
 

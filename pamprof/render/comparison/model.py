@@ -178,6 +178,27 @@ class CostTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyTableRow:
+    """One layer: its name, which code is behind its numbers, and a cell a column."""
+
+    layer: str
+    state_count: int
+    name: str
+    remark: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyTable:
+    """All layers of one device model, and what is not comparable in it."""
+
+    heading: str
+    columns: tuple[Column, ...]
+    rows: tuple[FamilyTableRow, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """A name and its value, as a line of a list of facts."""
 
@@ -238,6 +259,7 @@ class ReportView:
         capacity: How many associations a memory holds; None where that was not measured.
         loops: Profiled training loops among the records.
         kernel_table: Kernels by class; None where no records of a phase's own arms have them.
+        family: All layers of the device model; None of fewer than three.
     """
 
     title: str
@@ -266,6 +288,7 @@ class ReportView:
     capacity: CapacityView | None = None
     loops: tuple[TrainingView, ...] = ()
     kernel_table: TableView | None = None
+    family: FamilyTable | None = None
 
     @property
     def every_chart(self) -> tuple[Chart, ...]:

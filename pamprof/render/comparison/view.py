@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis import analyse
+from pamprof.analysis.comparison.machines import other_environments
 from pamprof.analysis.comparison.narrative import effort_sentence, headline
 from pamprof.pricing.rates.rate_words import USER, machine, rate_per_hour, standing
 from pamprof.render.arms import arm_key
@@ -20,6 +21,7 @@ from pamprof.render.comparison.charts.throughput import throughput_chart
 from pamprof.render.comparison.charts.utilisation import strip_chart
 from pamprof.render.comparison.cost_table import cost_table
 from pamprof.render.comparison.fairness import fairness
+from pamprof.render.comparison.family import family_table
 from pamprof.render.comparison.inputs import ReportInputs, gather
 from pamprof.render.comparison.kernel_table import kernel_table
 from pamprof.render.comparison.method import method, noise, roof_shares
@@ -105,8 +107,17 @@ def build_view(
             ),
             loops=training_views(records.profiles),
             kernel_table=kernel_table(inputs),
+            family=family_table([inputs, *_other_environments(inputs)]),
         )
     )
+
+
+def _other_environments(inputs: ReportInputs) -> list[ReportInputs]:
+    """What was measured on the same device model with another driver, CUDA or torch, at the report's price."""
+    return [
+        gather(part, analyse(part), quote=inputs.quote, quote_reason=inputs.quote_reason or None)
+        for part in other_environments(inputs.records)
+    ]
 
 
 def _title(inputs: ReportInputs) -> str:

@@ -10,7 +10,7 @@ from pamprof.render.formats.markdown_table import escape, markdown_row, render_t
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.render.comparison.model import Cell, ReportView
+    from pamprof.render.comparison.model import Cell, FamilyTable, ReportView
     from pamprof.render.training.figures import TrainingView
 
 
@@ -35,6 +35,8 @@ def render_markdown(view: ReportView) -> str:
         ),
     )
     lines += ["![Where the cost comes from](ladder.png)", ""] if view.chart("ladder").panels else []
+    if view.family is not None:
+        lines += [f"## {escape(view.family.heading)}", "", *family_markdown(view.family)]
     lines += ["## Every workload", ""]
     headings = ("arm", "execution", "phase", "batch", "tokens", "type")
     lines += _table(
@@ -94,6 +96,20 @@ def training_markdown(loops: Iterable[TrainingView]) -> list[str]:
         lines += [markdown_row((figure.heading, figure.text, figure.detail)) for figure in view.figures]
         lines.append("")
     return lines
+
+
+def family_markdown(table: FamilyTable, *, brief: bool = False) -> list[str]:
+    """Lines: the table of all layers and its notes; ``brief`` says in a few words why a cell is empty."""
+    headings = ("layer", *(_joined(column.heading, column.unit, " ") for column in table.columns), "code")
+    rows = tuple(
+        (
+            row.name,
+            *(f"{cell.text} ({cell.detail if brief else cell.reason or cell.detail})" for cell in row.cells),
+            row.remark,
+        )
+        for row in table.rows
+    )
+    return [*_table(headings, rows), *(line for note in table.notes for line in (escape(note), ""))]
 
 
 def _table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> list[str]:

@@ -19,6 +19,7 @@ from pamprof.measure.capacity.memories import (
 )
 from pamprof.measure.capacity.probe import CapacityRequest, measure_capacity
 from pamprof.records import AssociativeMemory, RetrievalScore
+from pamprof.workloads.layers.vector_pam.oracle import convolved, correlated
 
 KEEPING = [state for state in AssociativeMemory if not state.endswith("forgetting")]
 
@@ -98,7 +99,17 @@ def test_vector_memory_is_circular_convolution_and_correlation() -> None:
     torch.testing.assert_close(vector_memory(keys, values)[0], expected)
 
 
-def test_k_states_are_the_recurrence_read_with_their_phases() -> None:
+def test_vector_memory_is_that_of_the_layer_but_for_its_scale() -> None:
+    keys, values = random_pairs(range(2), 3, 8)
+    state = sum(convolved(values[:, None, n], keys[:, None, n]) for n in range(3))
+    for n in range(3):
+        read = 8 * correlated(state, keys[:, None, n])  # the layer divides by sqrt(d) when it binds and when it reads
+        torch.testing.assert_close(vector_memory(keys, values)[:, n], read[:, 0])
+
+
+@pytest.mark.parametrize("piece", [512, 4])
+def test_k_states_are_the_recurrence_read_with_their_phases(piece, monkeypatch) -> None:
+    monkeypatch.setattr("pamprof.measure.capacity.memories._PIECE", piece)
     keys, values = random_pairs(range(1), 6, 4)
     decays, phases = (0.9, 0.5, 1.0), (0.0, 1.0, -2.0)
     expected = 0

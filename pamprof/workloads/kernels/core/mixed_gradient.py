@@ -40,16 +40,24 @@ def _load_held(
 
 
 @triton.jit
-def _add_conjugate_pair(
-    total: tl.tensor, other: tl.tensor, left_real: tl.tensor, left_imag: tl.tensor, right_real: tl.tensor,
-    right_imag: tl.tensor, PRECISION: tl.constexpr,
+def _through_state(
+    rows: tl.tensor, time: tl.tensor, plane: tl.tensor, start: tl.tensor, length: tl.tensor, state: tl.tensor,
+    here: tl.tensor, dtype: tl.constexpr, HEAD_DIM: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
-    """Total + left @ conj(right)^T, both planes."""
-    total = add_product(total, left_real, tl.trans(right_real), PRECISION)
-    total = add_product(total, left_imag, tl.trans(right_imag), PRECISION)
-    other = -add_product(-other, left_real, tl.trans(right_imag), PRECISION)
-    other = add_product(other, left_imag, tl.trans(right_real), PRECISION)
-    return total, other
+    """Rows @ conj(state)^T, both planes: the block ``here`` of keys' channels of what values pull from a state."""
+    blocks: tl.constexpr = (HEAD_DIM + BLOCK - 1) // BLOCK
+    real = tl.zeros([CHUNK, BLOCK], tl.float32)
+    imag = tl.zeros([CHUNK, BLOCK], tl.float32)
+    for other in range(blocks):
+        there = other * BLOCK
+        row_real, row_imag = load_planes(rows, start, length, time, plane, there, HEAD_DIM, CHUNK, BLOCK)
+        held_real, held_imag = _load_held(state, here, there, dtype, HEAD_DIM, BLOCK)
+        real = add_product(real, row_real, tl.trans(held_real), PRECISION)
+        real = add_product(real, row_imag, tl.trans(held_imag), PRECISION)
+        imag = -add_product(-imag, row_real, tl.trans(held_imag), PRECISION)
+        imag = add_product(imag, row_imag, tl.trans(held_real), PRECISION)
+    return real, imag
 
 
 @triton.jit(do_not_specialize=["length"])
@@ -207,18 +215,10 @@ def mixed_gradient_kernel(  # noqa: PLR0912, PLR0915 - one program, read from to
         imag = tl.zeros([CHUNK, BLOCK], tl.float32)
         if HAS_AFTER:
             for k in range(STATES):
-                own_real = tl.zeros([CHUNK, BLOCK], tl.float32)
-                own_imag = tl.zeros([CHUNK, BLOCK], tl.float32)
-                for other in range(blocks):
-                    there = other * BLOCK
-                    v_real, v_imag = load_planes(
-                        values, start, length, qkv_time, qkv_plane, there, HEAD_DIM, CHUNK, BLOCK
-                    )
-                    held = after + ((row + k) * chunks + chunk) * state_size
-                    held_real, held_imag = _load_held(held, here, there, dtype, HEAD_DIM, BLOCK)
-                    own_real, own_imag = _add_conjugate_pair(
-                        own_real, own_imag, v_real, v_imag, held_real, held_imag, PRECISION
-                    )
+                held = after + ((row + k) * chunks + chunk) * state_size
+                own_real, own_imag = _through_state(
+                    values, qkv_time, qkv_plane, start, length, held, here, dtype, HEAD_DIM, CHUNK, BLOCK, PRECISION
+                )
                 to_end = tl.load(to_ends + ((row + k) * chunks + chunk) * CHUNK + within)[:, None]
                 own_real *= to_end
                 own_imag *= to_end
@@ -244,18 +244,11 @@ def mixed_gradient_kernel(  # noqa: PLR0912, PLR0915 - one program, read from to
         imag = tl.zeros([CHUNK, BLOCK], tl.float32)
         if HAS_KEPT:
             for k in range(STATES):
-                own_real = tl.zeros([CHUNK, BLOCK], tl.float32)
-                own_imag = tl.zeros([CHUNK, BLOCK], tl.float32)
-                for other in range(blocks):
-                    there = other * BLOCK
-                    y_real, y_imag = load_planes(
-                        output_gradient, start, length, 2 * width, width, there, HEAD_DIM, CHUNK, BLOCK
-                    )
-                    begin = kept + ((row + k) * chunks + chunk) * state_size
-                    begin_real, begin_imag = _load_held(begin, here, there, dtype, HEAD_DIM, BLOCK)
-                    own_real, own_imag = _add_conjugate_pair(
-                        own_real, own_imag, y_real, y_imag, begin_real, begin_imag, PRECISION
-                    )
+                begin = kept + ((row + k) * chunks + chunk) * state_size
+                own_real, own_imag = _through_state(
+                    output_gradient, 2 * width, width, start, length, begin, here, dtype, HEAD_DIM, CHUNK, BLOCK,
+                    PRECISION,
+                )  # fmt: skip
                 from_start = tl.load(from_starts + ((row + k) * chunks + chunk) * CHUNK + within) * scale
                 turn_real, turn_imag = load_coefficient(cosine, sine, row + k, start, length, CHUNK)
                 by_real, by_imag = (from_start * turn_real)[:, None], (from_start * turn_imag)[:, None]

@@ -21,9 +21,6 @@ from pamprof.workloads.layers.pam.model import PamLanguageModel, model_sizes
 from pamprof.workloads.layers.pam.oracle import ORACLE_NAME, naive_block
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.recurrent.definition import RecurrentDefinition
-from pamprof.workloads.layers.recurrent.model import RecurrentLayer
-from pamprof.workloads.layers.recurrent.oracle import ORACLE_CHUNK_SIZE, ORACLE_DECODE_BATCH_SIZES, block_error
-from pamprof.workloads.layers.recurrent.parameters import initialise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     from pamprof.records import Workload
     from pamprof.workloads.base import ClosedForm, LayerDefinition, SequenceModel
     from pamprof.workloads.checkpoints.files import StoredModel
+    from pamprof.workloads.layers.recurrent.arithmetic import Arithmetic
 
 
 class PamDefinition(RecurrentDefinition):
@@ -44,6 +42,8 @@ class PamDefinition(RecurrentDefinition):
     implementations: tuple[str, ...] = ("published", "planar", "gauss", "complex", "fused")
     activations = ACTIVATIONS
     complex_valued = True
+    naive_block = staticmethod(naive_block)
+    oracle_name = ORACLE_NAME
     implementation_kinds: ClassVar = {"published": ImplementationKind.PUBLISHED, "fused": ImplementationKind.KERNELS}
 
     def preset(self, name: str) -> LayerSpec:
@@ -76,26 +76,16 @@ class PamDefinition(RecurrentDefinition):
     def build(
         self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
     ) -> SequenceModel:
-        """A block or language model with float32 parameters drawn from ``seed``, equal for every implementation.
+        """As every recurrent layer.
 
         Raises:
             UnsupportedError: The implementation cannot run on ``device``.
         """
-        self.check_implementation(implementation)
-        self.check(spec)
         reason = unavailable_reason(device) if implementation == "fused" else None
         if reason is not None:
+            self.check(spec)
             raise UnsupportedError(reason)
-        model: PamLanguageModel | RecurrentLayer
-        with device:
-            if scope is Scope.MODEL:
-                model = PamLanguageModel(spec, implementation=implementation, seed=seed)
-            else:
-                model = RecurrentLayer(spec, arithmetic(implementation))
-        if scope is Scope.LAYER:
-            initialise(model, seed)
-        self.load_weights(model, spec)
-        return model
+        return super().build(spec, implementation=implementation, scope=scope, device=device, seed=seed)
 
     def stored_model(self, model: StoredModel, spec: LayerSpec) -> tuple[LayerSpec, Mapping[str, Tensor]]:
         """In the published layouts of v6, v7 and v11; the last two are this package's own."""
@@ -114,28 +104,24 @@ class PamDefinition(RecurrentDefinition):
             raise UnsupportedError(
                 "torch has no bfloat16 complex numbers; measure the complex implementation in float32"
             )
-        quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
-        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
-        assert isinstance(layer, RecurrentLayer)
-        batch_sizes: tuple[int, ...] = ORACLE_DECODE_BATCH_SIZES
-        if implementation == "fused" and phase is Phase.DECODE:
-            from pamprof.workloads.layers.pam.fused.decode import (
-                step_batch_sizes,  # Triton, which a CPU machine may lack
-            )
-
-            batch_sizes = step_batch_sizes(spec, TORCH_DTYPES[dtype], device)
-        error = block_error(
-            layer,
-            quiet,
-            naive_block,
-            phase=phase,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-            shape=self.position_shape(spec),
-            decode_batch_sizes=batch_sizes,
+        return super().oracle_error(
+            spec, implementation=implementation, phase=phase, device=device, dtype=dtype, seed=seed
         )
-        return error, ORACLE_NAME
+
+    def _arithmetic(self, implementation: str) -> Arithmetic:
+        return arithmetic(implementation)
+
+    def _language_model(self, spec: LayerSpec, implementation: str, seed: int) -> PamLanguageModel:
+        return PamLanguageModel(spec, implementation=implementation, seed=seed)
+
+    def _decode_batch_sizes(
+        self, spec: LayerSpec, implementation: str, phase: Phase, dtype: Dtype, device: torch.device
+    ) -> tuple[int, ...]:
+        if implementation != "fused" or phase is not Phase.DECODE:
+            return super()._decode_batch_sizes(spec, implementation, phase, dtype, device)
+        from pamprof.workloads.layers.pam.fused.decode import step_batch_sizes  # Triton, which a CPU machine may lack
+
+        return step_batch_sizes(spec, TORCH_DTYPES[dtype], device)
 
     def kernel_notes(self, workload: Workload, device: torch.device) -> KernelNotes:
         """How the recurrence was launched for ``workload``; nothing but ``fused`` has kernels to say it of."""

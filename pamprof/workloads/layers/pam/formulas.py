@@ -72,5 +72,5 @@ def implementation_flop_count(
         sequence_length=sequence_length,
         work=work,
         products=3 if implementation == "gauss" else None,
-        reads_by_product=implementation != "published",
+        decode_products=0 if implementation == "published" else None,
     )

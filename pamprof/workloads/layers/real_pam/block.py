@@ -30,7 +30,7 @@ from pamprof.workloads.layers.recurrent.parameters import (
     MatrixParameters,
     NormParameters,
 )
-from pamprof.workloads.layers.recurrent.precision import compute_dtype
+from pamprof.workloads.layers.recurrent.precision import compute_dtype, in_float32, keep
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -219,15 +219,20 @@ def _all_chunks(
 def _step(
     query: Tensor, key: Tensor, value: Tensor, log_decay: Tensor, *, coefficients: Tensor | None, state: Tensor
 ) -> Tensor:
-    """One token of the recurrence: [B, 1, H d] from [B, 1, H, d]; updates ``state`` [B, H, (K,) d_k, d_v] in place."""
+    """One token of the recurrence: [B, 1, H d] from [B, 1, H, d]; updates ``state`` [B, H, (K,) d_k, d_v] in place.
+
+    A bfloat16 state is rounded once.
+    """
     if coefficients is not None:
         key, value = key.unsqueeze(-2), value.unsqueeze(-2)
-    state.mul_(log_decay.squeeze(1).exp()[..., None, None])
-    state.addcmul_(key.squeeze(1).to(state.dtype).unsqueeze(-1), value.squeeze(1).to(state.dtype).unsqueeze(-2))
+    held = in_float32(state)
+    held.mul_(log_decay.squeeze(1).exp()[..., None, None])
+    held.addcmul_(key.squeeze(1).to(held.dtype).unsqueeze(-1), value.squeeze(1).to(held.dtype).unsqueeze(-2))
+    keep(state, held)
     row = query.transpose(1, 2)  # [B, H, 1, d]
     if coefficients is not None:
         row = (coefficients.squeeze(1).unsqueeze(-1) * row).flatten(2).unsqueeze(2)  # [B, H, 1, K d]
-    row = row.to(state.dtype) / sqrt(state.shape[-2])
-    with torch.autocast(state.device.type, enabled=False):
-        read = row @ (state if coefficients is None else state.flatten(2, 3))
+    row = row.to(held.dtype) / sqrt(held.shape[-2])
+    with torch.autocast(held.device.type, enabled=False):
+        read = row @ (held if coefficients is None else held.flatten(2, 3))
     return read.transpose(1, 2).flatten(2).to(query.dtype)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError
-from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
+from pamprof.records import LayerRole, LayerSpec
 from pamprof.workloads.checkpoints.weights import block_count, table_shape
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.real_pam.arithmetic import REAL
@@ -14,18 +14,15 @@ from pamprof.workloads.layers.real_pam.model import RealPamLanguageModel
 from pamprof.workloads.layers.real_pam.oracle import ORACLE_NAME, naive_block
 from pamprof.workloads.layers.real_pam.twin import twin
 from pamprof.workloads.layers.recurrent.definition import RecurrentDefinition
-from pamprof.workloads.layers.recurrent.model import RecurrentLayer
-from pamprof.workloads.layers.recurrent.oracle import ORACLE_CHUNK_SIZE, block_error
-from pamprof.workloads.layers.recurrent.parameters import initialise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
     from torch import Tensor
 
-    from pamprof.workloads.base import LayerDefinition, SequenceModel
+    from pamprof.workloads.base import LayerDefinition
     from pamprof.workloads.checkpoints.files import StoredModel
+    from pamprof.workloads.layers.recurrent.arithmetic import Arithmetic
 
 
 class RealPamDefinition(RecurrentDefinition):
@@ -36,6 +33,8 @@ class RealPamDefinition(RecurrentDefinition):
     implementations: tuple[str, ...] = ("planar",)
     activations = ("swish", "relu")
     complex_valued = False
+    naive_block = staticmethod(naive_block)
+    oracle_name = ORACLE_NAME
     role = LayerRole.TWIN
     twin_of = "pam"
 
@@ -48,19 +47,6 @@ class RealPamDefinition(RecurrentDefinition):
         super().check(spec)
         if spec.head_dim % 2:
             raise SpecError(f"real_pam head_dim is {spec.head_dim}; positions rotate pairs of channels, make it even")
-
-    def build(
-        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
-    ) -> SequenceModel:
-        """A block or language model with float32 parameters drawn from ``seed``."""
-        self.check_implementation(implementation)
-        self.check(spec)
-        with device:
-            model = RealPamLanguageModel(spec, seed=seed) if scope is Scope.MODEL else RecurrentLayer(spec, REAL)
-        if scope is Scope.LAYER:
-            initialise(model, seed)
-        self.load_weights(model, spec)
-        return model
 
     def stored_model(self, model: StoredModel, spec: LayerSpec) -> tuple[LayerSpec, Mapping[str, Tensor]]:
         """In the layout of this package."""
@@ -82,24 +68,13 @@ class RealPamDefinition(RecurrentDefinition):
         )
         return sized, tensors
 
-    def oracle_error(
-        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
-    ) -> tuple[float, str]:
-        """Relative rms error of one block without dropout against the naive recurrence, and the oracle's name."""
-        quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
-        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
-        assert isinstance(layer, RecurrentLayer)
-        error = block_error(
-            layer,
-            quiet,
-            naive_block,
-            phase=phase,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-            shape=self.position_shape(spec),
-        )
-        return error, ORACLE_NAME
+    def _arithmetic(self, implementation: str) -> Arithmetic:
+        del implementation
+        return REAL
+
+    def _language_model(self, spec: LayerSpec, implementation: str, seed: int) -> RealPamLanguageModel:
+        del implementation
+        return RealPamLanguageModel(spec, seed=seed)
 
 
 DEFINITION: LayerDefinition = RealPamDefinition()

@@ -1,23 +1,39 @@
-"""What the layer definitions of PAM and its real twin share: checks, formulas, inputs."""
+"""What the layer definitions of PAM, its real twin and vector-state memory share: checks, formulas, build, oracle."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.recurrent import formulas
+from pamprof.workloads.layers.recurrent.model import RecurrentLayer
+from pamprof.workloads.layers.recurrent.oracle import (
+    ORACLE_CHUNK_SIZE,
+    ORACLE_DECODE_BATCH_SIZES,
+    NaiveBlock,
+    block_error,
+)
+from pamprof.workloads.layers.recurrent.parameters import initialise
 from pamprof.workloads.layers.recurrent.resize import resize
 
 if TYPE_CHECKING:
-    from pamprof.workloads.base import ClosedForm
+    import torch
+
+    from pamprof.workloads.base import ClosedForm, SequenceModel
+    from pamprof.workloads.layers.recurrent.arithmetic import Arithmetic
+    from pamprof.workloads.layers.recurrent.model import RecurrentLanguageModel
 
 
 class RecurrentDefinition(BaseDefinition):
-    """The part of a ``LayerDefinition`` that follows from a spec alone."""
+    """A ``LayerDefinition`` but for its presets, its model and its naive block."""
 
     activations: tuple[str, ...]
+    naive_block: NaiveBlock  # a static method
+    oracle_name: str
     fixed_state = True
     has_states = True
 
@@ -77,3 +93,53 @@ class RecurrentDefinition(BaseDefinition):
     def position_shape(self, spec: LayerSpec) -> tuple[int, ...]:
         """Shape of one position of a hidden sequence."""
         return (2, spec.model_dim) if formulas.planes_of(spec) == 2 else (spec.model_dim,)
+
+    def build(
+        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
+    ) -> SequenceModel:
+        """A block or language model with float32 parameters drawn from ``seed``, equal for every implementation."""
+        self.check_implementation(implementation)
+        self.check(spec)
+        model: RecurrentLanguageModel | RecurrentLayer
+        with device:
+            if scope is Scope.MODEL:
+                model = self._language_model(spec, implementation, seed)
+            else:
+                model = RecurrentLayer(spec, self._arithmetic(implementation))
+        if scope is Scope.LAYER:
+            initialise(model, seed)
+        self.load_weights(model, spec)
+        return model
+
+    def oracle_error(
+        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
+    ) -> tuple[float, str]:
+        """Relative rms error of one block without dropout against the naive recurrence, and the oracle's name."""
+        quiet = replace(spec, dropout=0.0, chunk_size=ORACLE_CHUNK_SIZE)
+        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
+        assert isinstance(layer, RecurrentLayer)
+        error = block_error(
+            layer,
+            quiet,
+            self.naive_block,
+            phase=phase,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            shape=self.position_shape(spec),
+            decode_batch_sizes=self._decode_batch_sizes(spec, implementation, phase, dtype, device),
+        )
+        return error, self.oracle_name
+
+    @abstractmethod
+    def _arithmetic(self, implementation: str) -> Arithmetic: ...
+
+    @abstractmethod
+    def _language_model(self, spec: LayerSpec, implementation: str, seed: int) -> RecurrentLanguageModel: ...
+
+    def _decode_batch_sizes(
+        self, spec: LayerSpec, implementation: str, phase: Phase, dtype: Dtype, device: torch.device
+    ) -> tuple[int, ...]:
+        """Batch sizes at which a decoded step is checked."""
+        del spec, implementation, phase, dtype, device
+        return ORACLE_DECODE_BATCH_SIZES

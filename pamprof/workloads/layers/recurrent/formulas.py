@@ -16,6 +16,8 @@ from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
 from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pamprof.records import LayerSpec
 
 PUBLISHED_CHUNK_SIZE = 256
@@ -28,6 +30,9 @@ class Work:
 
     forward: int
     backward: int
+
+
+_NO_WORK = Work(forward=0, backward=0)  # of decode, which has FLOPs of its own
 
 
 def planes_of(spec: LayerSpec) -> int:
@@ -135,7 +140,14 @@ def decode_state_flop_count(spec: LayerSpec) -> int:
 
 
 def architecture_flop_count(
-    spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
+    spec: LayerSpec,
+    *,
+    phase: Phase,
+    scope: Scope,
+    batch_size: int,
+    sequence_length: int,
+    work: Callable[[LayerSpec, int, int], Work] = loop_work,
+    decode_state_flop: Callable[[LayerSpec], int] = decode_state_flop_count,
 ) -> ClosedForm:
     """FLOP of one step as the architecture defines it, chunks of ``spec.chunk_size``, no padding.
 
@@ -144,8 +156,7 @@ def architecture_flop_count(
     Products inside a chunk are counted whole: the half above the diagonal cannot be skipped, so causal and dense counts
     agree.
     """
-    chunk = min(spec.chunk_size or PUBLISHED_CHUNK_SIZE, sequence_length) if phase is not Phase.DECODE else 1
-    work = loop_work(spec, sequence_length if phase is not Phase.DECODE else 1, chunk)
+    chunk = min(spec.chunk_size or PUBLISHED_CHUNK_SIZE, sequence_length)
     return step_flop_count(
         spec,
         phase=phase,
@@ -154,8 +165,8 @@ def architecture_flop_count(
         sequence_length=sequence_length,
         linear=linear_multiply_adds(spec),
         head=head_multiply_adds(spec, spec.vocabulary_size),
-        work=work,
-        decode_state_flop=decode_state_flop_count(spec),
+        work=_NO_WORK if phase is Phase.DECODE else work(spec, sequence_length, chunk),
+        decode_state_flop=decode_state_flop(spec),
     )
 
 
@@ -168,7 +179,7 @@ def executed_flop_count(
     sequence_length: int,
     work: Work | None = None,
     products: int | None = None,
-    reads_by_product: bool = True,
+    decode_products: int | None = None,
 ) -> ClosedForm:
     """FLOP in matrix products that an implementation executes in one step, to the unit.
 
@@ -183,10 +194,13 @@ def executed_flop_count(
         sequence_length: Tokens of each.
         work: Of the recurrence over one sequence; None for that of ``chunks.core``. Decode has none.
         products: Real products of one complex product; None for m².
-        reads_by_product: Whether decode reads the state with a matrix product.
+        decode_products: Multiply-adds in products of one block's recurrence for one decoded token; None for the reads
+            of its states.
     """
+    if decode_products is None:
+        decode_products = planes_of(spec) ** 2 * spec.state_count * spec.heads * spec.head_dim**2
     if phase is Phase.DECODE:
-        work = Work(forward=0, backward=0)
+        work = _NO_WORK
     elif work is None:
         work = core_work(spec, sequence_length, final_state=phase is Phase.PREFILL)
     return step_flop_count(
@@ -198,9 +212,7 @@ def executed_flop_count(
         linear=linear_multiply_adds(spec, products),
         head=head_multiply_adds(spec, padded_vocabulary_size(spec.vocabulary_size), products),
         work=work,
-        decode_state_flop=(
-            2 * planes_of(spec) ** 2 * spec.state_count * spec.heads * spec.head_dim**2 if reads_by_product else 0
-        ),
+        decode_state_flop=2 * decode_products,
     )
 
 

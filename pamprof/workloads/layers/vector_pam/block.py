@@ -25,10 +25,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pamprof.workloads.layers.pam.planar.block import PlanarBlock
-from pamprof.workloads.layers.pam.planar.stages import plane_magnitude
 from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE
 from pamprof.workloads.layers.recurrent.chunks.decay import summed_up_to
-from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write
+from pamprof.workloads.layers.recurrent.precision import in_float32, keep
 from pamprof.workloads.layers.vector_pam.transforms import (
     FastTransform,
     ProductTransform,
@@ -52,20 +51,15 @@ class VectorBlock(PlanarBlock):
 
     def _remember(self, x: Tensor, rotation: Tensor, state: Tensor | None, begins: bool) -> Tensor:
         """Retrieved planes [B, T, 2, H d] for normed planes ``x``; ``state`` is the spectrum of s, [B, H, 2, d]."""
-        projected = self._linear(x, self.fused_qkv, self.pam.qkv_proj)
-        projected = torch.unflatten(projected, -1, (3, self.heads, self.head_dim))  # [B, T, 2, 3, H, d]
-        (q_real, k_real, v_real), (q_imag, k_imag, v_imag) = (plane.unbind(-3) for plane in projected.unbind(2))
-        cosine, sine = rotation[:, :, None].unbind(0)
-        log_decay, write = log_decay_and_write(self.pam, x.flatten(-2), plane_magnitude(x))
-        write = write.to(x.dtype).unsqueeze(-1)
-        real = (q_real * cosine - q_imag * sine, k_real * cosine - k_imag * sine, v_real * write)
-        imag = (q_real * sine + q_imag * cosine, k_real * sine + k_imag * cosine, v_imag * write)
-        spectra = self.transform.forward(torch.stack((torch.stack(real), torch.stack(imag))), self.fourier)
+        queries, keys, values, log_decay, _ = self._memory_inputs(x, rotation)
+        planes = torch.stack([torch.stack(plane) for plane in zip(queries, keys, values, strict=True)])
+        spectra = self.transform.forward(planes, self.fourier)
         (q_real, k_real, v_real), (q_imag, k_imag, v_imag) = (plane.unbind(0) for plane in spectra.unbind(0))
         bound = torch.stack((k_real * v_real - k_imag * v_imag, k_real * v_imag + k_imag * v_real), -2)
         if state is not None and x.shape[1] == 1 and not begins:
-            state.mul_(log_decay.squeeze(1).exp()[..., None, None]).add_(bound.squeeze(1))
-            held = state.unsqueeze(1).to(bound.dtype)
+            after = in_float32(state).mul_(log_decay.squeeze(1).exp()[..., None, None]).add_(bound.squeeze(1))
+            keep(state, after)
+            held = after.unsqueeze(1).to(bound.dtype)
         else:
             held = _all_chunks(bound, log_decay, state=state, begins=begins)
         s_real, s_imag = held.unbind(-2)  # [B, T, H, d]

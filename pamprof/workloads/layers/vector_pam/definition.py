@@ -9,22 +9,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pamprof.records import Dtype, LayerSpec, Phase, Scope
 from pamprof.workloads.layers.pam.complex.stages import ACTIVATIONS
+from pamprof.workloads.layers.pam.definition import PamDefinition
 from pamprof.workloads.layers.pam.model import PamLanguageModel
 from pamprof.workloads.layers.presets import preset
 from pamprof.workloads.layers.recurrent.definition import RecurrentDefinition
-from pamprof.workloads.layers.recurrent.model import RecurrentLayer
-from pamprof.workloads.layers.recurrent.oracle import block_error
-from pamprof.workloads.layers.recurrent.parameters import initialise
+from pamprof.workloads.layers.recurrent.formulas import architecture_flop_count, executed_flop_count
 from pamprof.workloads.layers.vector_pam import formulas
 from pamprof.workloads.layers.vector_pam.arithmetic import ARITHMETICS
 from pamprof.workloads.layers.vector_pam.oracle import ORACLE_NAME, naive_block
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Mapping
 
-    from pamprof.workloads.base import ClosedForm, LayerDefinition, SequenceModel
+    from torch import Tensor
+
+    from pamprof.records import Dtype, LayerSpec, Phase, Scope
+    from pamprof.workloads.base import ClosedForm, LayerDefinition
+    from pamprof.workloads.checkpoints.files import StoredModel
+    from pamprof.workloads.layers.recurrent.arithmetic import Arithmetic
 
 
 class VectorPamDefinition(RecurrentDefinition):
@@ -35,6 +38,8 @@ class VectorPamDefinition(RecurrentDefinition):
     implementations: tuple[str, ...] = tuple(ARITHMETICS)
     activations = ACTIVATIONS
     complex_valued = True
+    naive_block = staticmethod(naive_block)
+    oracle_name = ORACLE_NAME
     has_states = False
 
     def preset(self, name: str) -> LayerSpec:
@@ -44,9 +49,15 @@ class VectorPamDefinition(RecurrentDefinition):
     def flop_count(
         self, spec: LayerSpec, *, phase: Phase, scope: Scope, batch_size: int, sequence_length: int
     ) -> ClosedForm:
-        """Closed form of one step; see ``formulas.architecture_flop_count`` for every term."""
-        return formulas.architecture_flop_count(
-            spec, phase=phase, scope=scope, batch_size=batch_size, sequence_length=sequence_length
+        """Closed form of one step: that of PAM around ``formulas.loop_work`` and ``decode_state_flop_count``."""
+        return architecture_flop_count(
+            spec,
+            phase=phase,
+            scope=scope,
+            batch_size=batch_size,
+            sequence_length=sequence_length,
+            work=formulas.loop_work,
+            decode_state_flop=formulas.decode_state_flop_count,
         )
 
     def implementation_flop_count(
@@ -60,54 +71,35 @@ class VectorPamDefinition(RecurrentDefinition):
         sequence_length: int,
         dtype: Dtype | None = None,
     ) -> ClosedForm:
-        """What ``implementation`` executes in matrix products; see ``formulas.executed_flop_count``."""
+        """What ``implementation`` executes in matrix products; see ``formulas.executed_work``."""
         del dtype
         self.check_implementation(implementation)
-        return formulas.executed_flop_count(
+        transforms = formulas.transform_multiply_adds(spec) if implementation == "planar" else 0
+        return executed_flop_count(
             spec,
-            transforms_by_product=implementation == "planar",
             phase=phase,
             scope=scope,
             batch_size=batch_size,
             sequence_length=sequence_length,
+            work=formulas.executed_work(spec, sequence_length, transforms=transforms),
+            decode_products=spec.heads * transforms,
         )
 
     def state_byte_count(self, spec: LayerSpec, *, scope: Scope, batch_size: int, context: int, dtype: Dtype) -> int:
-        """Bytes of the states that ``new_state`` allocates: the same for every context and dtype policy."""
-        return formulas.state_byte_count(spec, scope=scope, batch_size=batch_size)
+        """Of d complex numbers a head, where a matrix state has d²."""
+        matrix = super().state_byte_count(spec, scope=scope, batch_size=batch_size, context=context, dtype=dtype)
+        return matrix // spec.head_dim
 
-    def build(
-        self, spec: LayerSpec, *, implementation: str, scope: Scope, device: torch.device, seed: int
-    ) -> SequenceModel:
-        """A block or language model with float32 parameters drawn from ``seed``: those of PAM at the same sizes."""
-        self.check_implementation(implementation)
-        self.check(spec)
-        own = ARITHMETICS[implementation]
-        with device:
-            if scope is Scope.MODEL:
-                return PamLanguageModel(spec, seed=seed, own=own)
-            layer = RecurrentLayer(spec, own)
-        initialise(layer, seed)
-        return layer
+    def stored_model(self, model: StoredModel, spec: LayerSpec) -> tuple[LayerSpec, Mapping[str, Tensor]]:
+        """In the layout of PAM, whose parameters these are."""
+        sizes, tensors = PamDefinition().stored_model(model, spec)
+        return replace(sizes, layer=self.name), tensors
 
-    def oracle_error(
-        self, spec: LayerSpec, *, implementation: str, phase: Phase, device: torch.device, dtype: Dtype, seed: int
-    ) -> tuple[float, str]:
-        """Relative rms error of one block without dropout against the naive recurrence, and the oracle's name."""
-        quiet = replace(spec, dropout=0.0)
-        layer = self.build(quiet, implementation=implementation, scope=Scope.LAYER, device=device, seed=seed)
-        assert isinstance(layer, RecurrentLayer)
-        error = block_error(
-            layer,
-            quiet,
-            naive_block,
-            phase=phase,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-            shape=self.position_shape(spec),
-        )
-        return error, ORACLE_NAME
+    def _arithmetic(self, implementation: str) -> Arithmetic:
+        return ARITHMETICS[implementation]
+
+    def _language_model(self, spec: LayerSpec, implementation: str, seed: int) -> PamLanguageModel:
+        return PamLanguageModel(spec, seed=seed, own=self._arithmetic(implementation))
 
 
 DEFINITION: LayerDefinition = VectorPamDefinition()

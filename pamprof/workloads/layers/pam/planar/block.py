@@ -11,7 +11,7 @@ Axes: B batch, T time, D model_dim, H heads, K states, d head_dim, N chunks, C c
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,10 +31,23 @@ from pamprof.workloads.layers.recurrent.chunks.core import CHUNK_SIZE, ChunkCore
 from pamprof.workloads.layers.recurrent.chunks.decay import states_in_chunks
 from pamprof.workloads.layers.recurrent.chunks.planes import product
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write, read_phases
-from pamprof.workloads.layers.recurrent.precision import compute_dtype
+from pamprof.workloads.layers.recurrent.precision import compute_dtype, in_float32, keep
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
+
+
+class MemoryInputs(NamedTuple):
+    """What the recurrence takes: planes [B, T, H, d], log decays [B, T, H], of several states [B, T, H, K].
+
+    Several states have coefficients of their reads as planes [B, T, H, K, 2], one has none.
+    """
+
+    queries: tuple[Tensor, Tensor]
+    keys: tuple[Tensor, Tensor]
+    values: tuple[Tensor, Tensor]
+    log_decay: Tensor
+    coefficients: Tensor | None
 
 
 class PlanarBlock(PamBlockParameters):
@@ -98,6 +111,13 @@ class PlanarBlock(PamBlockParameters):
 
     def _remember(self, x: Tensor, rotation: Tensor, state: Tensor | None, begins: bool) -> Tensor:
         """Retrieved planes [B, T, 2, H d] for normed planes ``x``."""
+        given = self._memory_inputs(x, rotation)
+        if state is not None and x.shape[1] == 1 and not begins:
+            return plane_memory_step(given, state)
+        return _all_chunks(given, state=state, begins=begins)
+
+    def _memory_inputs(self, x: Tensor, rotation: Tensor) -> MemoryInputs:
+        """What the recurrence takes for normed planes ``x`` [B, T, 2, D]."""
         projected = self._linear(x, self.fused_qkv, self.pam.qkv_proj)
         projected = torch.unflatten(projected, -1, (3, self.heads, self.head_dim))  # [B, T, 2, 3, H, d]
         (q_real, k_real, v_real), (q_imag, k_imag, v_imag) = (plane.unbind(-3) for plane in projected.unbind(2))
@@ -105,14 +125,14 @@ class PlanarBlock(PamBlockParameters):
         size = plane_magnitude(x)
         log_decay, write = log_decay_and_write(self.pam, x.flatten(-2), size)
         phases = read_phases(self.pam, size)
-        coefficients = None if phases is None else torch.stack((phases.cos(), phases.sin()), -1)
         write = write.to(x.dtype).unsqueeze(-1)
-        queries = (q_real * cosine - q_imag * sine, q_real * sine + q_imag * cosine)
-        keys = (k_real * cosine - k_imag * sine, k_real * sine + k_imag * cosine)
-        values = (v_real * write, v_imag * write)
-        if state is not None and x.shape[1] == 1 and not begins:
-            return _step(queries, keys, values, log_decay, coefficients=coefficients, state=state)
-        return _all_chunks(queries, keys, values, log_decay, coefficients, state=state, begins=begins)
+        return MemoryInputs(
+            queries=(q_real * cosine - q_imag * sine, q_real * sine + q_imag * cosine),
+            keys=(k_real * cosine - k_imag * sine, k_real * sine + k_imag * cosine),
+            values=(v_real * write, v_imag * write),
+            log_decay=log_decay,
+            coefficients=None if phases is None else torch.stack((phases.cos(), phases.sin()), -1),
+        )
 
 
 class GaussBlock(PlanarBlock):
@@ -121,20 +141,9 @@ class GaussBlock(PlanarBlock):
     product: ComplexProduct = ThreeProducts()
 
 
-def _all_chunks(
-    queries: tuple[Tensor, Tensor],
-    keys: tuple[Tensor, Tensor],
-    values: tuple[Tensor, Tensor],
-    log_decay: Tensor,
-    coefficients: Tensor | None,
-    *,
-    state: Tensor | None,
-    begins: bool,
-) -> Tensor:
-    """Planes [B, T, 2, H d] read by the queries, all given as planes [B, T, H, d]; updates ``state``.
-
-    Log decays are [B, T, H], or [B, T, H, K] with coefficients of the reads as planes [B, T, H, K, 2].
-    """
+def _all_chunks(given: MemoryInputs, *, state: Tensor | None, begins: bool) -> Tensor:
+    """Planes [B, T, 2, H d] read by the queries; updates ``state``."""
+    queries, keys, values, log_decay, coefficients = given
     length, head_dim = log_decay.shape[1], queries[0].shape[-1]
     chunk = min(CHUNK_SIZE, length)
     chunks = -(-length // chunk)
@@ -163,36 +172,31 @@ def _all_chunks(
     return planes.flatten(1, 2)[:, :length].flatten(3)
 
 
-def _step(
-    queries: tuple[Tensor, Tensor],
-    keys: tuple[Tensor, Tensor],
-    values: tuple[Tensor, Tensor],
-    log_decay: Tensor,
-    *,
-    coefficients: Tensor | None,
-    state: Tensor,
-) -> Tensor:
-    """One token of the recurrence: planes [B, 1, 2, H d] from planes [B, 1, H, d]; updates ``state`` in place.
+def plane_memory_step(given: MemoryInputs, state: Tensor) -> Tensor:
+    """One token of the recurrence: planes [B, 1, 2, H d] read by its query; updates ``state`` in place.
 
     The state is S^T as planes [B, H, d_k, 2 d_v]: a query row times it needs no transpose. Several states
     [B, H, K, d_k, 2 d_v] are read by one row too, the query once for each, times its coefficient. A bfloat16 state is
-    rounded after the decay and after each of the two writes; it cannot forget by less than one part in 512 a token.
+    rounded once a token.
     """
+    queries, keys, values, log_decay, coefficients = given
+    held = in_float32(state)
     if coefficients is not None:
         keys = keys[0].unsqueeze(-2), keys[1].unsqueeze(-2)
         values = values[0].unsqueeze(-2), values[1].unsqueeze(-2)
-    key_real, key_imag = (plane.squeeze(1).to(state.dtype).unsqueeze(-1) for plane in keys)
-    value_real, value_imag = (plane.squeeze(1).to(state.dtype) for plane in values)
+    key_real, key_imag = (plane.squeeze(1).to(held.dtype).unsqueeze(-1) for plane in keys)
+    value_real, value_imag = (plane.squeeze(1).to(held.dtype) for plane in values)
     value = torch.cat((value_real, value_imag), -1).unsqueeze(-2)
     turned_value = torch.cat((-value_imag, value_real), -1).unsqueeze(-2)
-    state.mul_(log_decay.squeeze(1).exp()[..., None, None])
-    state.addcmul_(key_real, value).addcmul_(key_imag, turned_value, value=-1)
+    held.mul_(log_decay.squeeze(1).exp()[..., None, None])
+    held.addcmul_(key_real, value).addcmul_(key_imag, turned_value, value=-1)
+    keep(state, held)
     query = torch.cat(queries, 1).transpose(1, 2)  # [B, H, 2, d]
     if coefficients is not None:
         turned = product(coefficients.squeeze(1).unsqueeze(-1), query.unsqueeze(2))  # [B, H, K, 2, d]
         query = turned.transpose(2, 3).flatten(3)
-    query = query.to(state.dtype) / sqrt(state.shape[-2])
-    with torch.autocast(state.device.type, enabled=False):
-        rows = query @ (state if coefficients is None else state.flatten(2, 3))
+    query = query.to(held.dtype) / sqrt(held.shape[-2])
+    with torch.autocast(held.device.type, enabled=False):
+        rows = query @ (held if coefficients is None else held.flatten(2, 3))
     planes = turned_sum(torch.unflatten(rows, -1, (2, -1)))  # [B, H, 2, d]
     return planes.transpose(1, 2).flatten(2).unsqueeze(1).to(queries[0].dtype)

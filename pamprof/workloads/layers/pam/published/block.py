@@ -28,7 +28,7 @@ from pamprof.workloads.layers.pam.parameters import (
 from pamprof.workloads.layers.pam.published.stages import activation, decay_matrix, gate, modulus, norm, product
 from pamprof.workloads.layers.recurrent.decay_gates import read_phases
 from pamprof.workloads.layers.recurrent.formulas import PUBLISHED_CHUNK_SIZE
-from pamprof.workloads.layers.recurrent.precision import precise
+from pamprof.workloads.layers.recurrent.precision import in_float32, precise
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -225,12 +225,13 @@ def step(
     q: Tensor, k: Tensor, v: Tensor, decay: Tensor, *, state: Tensor, coefficients: Tensor | None = None
 ) -> Tensor:
     """One token [B, H, 1, d, 2]: decay the state, write an outer product, read; ``state`` updated in place."""
-    q_now, k_now, v_now = (x[:, :, 0].to(state.dtype) for x in (q, k, v))
+    held = in_float32(state)  # rounded once, where it is stored
+    q_now, k_now, v_now = (x[:, :, 0].to(held.dtype) for x in (q, k, v))
     conjugate = torch.stack((k_now[..., 0], -k_now[..., 1]), dim=-1)
     written = product(v_now.unsqueeze(-2), conjugate.unsqueeze(-3))
     if coefficients is not None:
         written, q_now = written.unsqueeze(2), q_now.unsqueeze(2)
-    updated = state * decay[..., 0, None, None, None] + written
+    updated = held * decay[..., 0, None, None, None] + written
     state.copy_(updated)
     read = product(updated, q_now.unsqueeze(-3)).sum(dim=-2)
     if coefficients is not None:

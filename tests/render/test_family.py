@@ -1,0 +1,172 @@
+"""The table of all layers: a row a layer, why a cell is empty, and several environments of one device model."""
+
+from dataclasses import replace
+
+import pytest
+
+from pamprof import units
+from pamprof.analysis import analyse
+from pamprof.records import Effort, Phase, SkipKind, UnplannedLayer
+from pamprof.records.store import RecordFile
+from pamprof.render.arms import arm_key
+from pamprof.render.comparison.view import build_view
+from pamprof.render.formats.markdown import family_markdown
+from tests.synthetic import synthetic_records
+
+
+def three_states(runs):
+    """The PAM runs again, twice as slow and with three states a head."""
+    for run in runs:
+        if run.workload.spec.layer == "pam":
+            samples = tuple(2 * sample for sample in run.timing.wall_time_seconds)
+            yield replace(
+                run,
+                workload=replace(run.workload, spec=replace(run.workload.spec, state_count=3)),
+                timing=replace(run.timing, wall_time_seconds=samples),
+            )
+
+
+def changed(**fields) -> RecordFile:
+    return replace(synthetic_records("cuda"), **fields)
+
+
+def table_of(records):
+    return build_view(records).family
+
+
+def row_of(table, layer, state_count=1):
+    return next(row for row in table.rows if (row.layer, row.state_count) == (layer, state_count))
+
+
+def cell_of(table, layer, column, state_count=1):
+    place = [each.name for each in table.columns].index(column)
+    return row_of(table, layer, state_count).cells[place]
+
+
+def test_columns_are_the_standard_places_that_were_measured_with_the_batch_of_most_layers():
+    table = table_of(synthetic_records("cuda"))
+    speeds = [(column.heading, column.unit) for column in table.columns[:-4]]
+    assert speeds[0] == ("Training 2k", "tokens/s, batch 18")
+    assert ("Decode 2k", "tokens/s, batch 1") in speeds
+    assert ("Decode 2k", "tokens/s, batch 64") in speeds
+    assert [column.heading for column in table.columns[-4:]] == ["Memory", "State", "$/M", "$/M"]
+    assert [row.name for row in table.rows] == ["real twin", "PAM", "transformer"]
+
+
+def test_effort_stands_beside_every_number_and_older_records_are_called_so():
+    for effort, word in ((Effort.STANDARD, "standard"), (None, "older")):
+        records = synthetic_records("cuda")
+        table = table_of(
+            replace(records, sessions=tuple(replace(session, effort=effort) for session in records.sessions))
+        )
+        cells = [cell for row in table.rows for cell in row.cells if not cell.reason]
+        assert cells
+        assert all(cell.detail.endswith(word) for cell in cells)
+        assert any(note.startswith("“older”") for note in table.notes) is (effort is None)
+
+
+def test_one_and_three_states_are_rows_of_their_own_and_arms_of_their_own_name():
+    records = synthetic_records("cuda")
+    both = replace(records, runs=(*records.runs, *three_states(records.runs)))
+    table = table_of(both)
+    assert [row.name for row in table.rows if row.layer == "pam"] == ["PAM", "PAM, 3 states"]
+    one, three = (cell_of(table, "pam", "train-18-2048", count) for count in (1, 3))
+    assert one.sort / three.sort == pytest.approx(2, rel=0.05)
+    planar = [run.workload for run in both.runs if run.workload.implementation == "planar"]
+    assert {"pam/planar", "pam/planar/k3"} <= {arm_key(workload) for workload in planar}
+    view = build_view(both)
+    labels = [arm.label for arm in view.arms]
+    assert len(set(labels)) == len(labels)
+    point = next(p for p in analyse(both).points if p.point.phase is Phase.TRAIN)
+    best = analyse(both).story.best_arms(point)
+    assert {s.workload.spec.state_count for s in best if s.workload.spec.layer == "pam"} == {1, 3}
+
+
+def test_an_empty_cell_says_out_of_memory_no_decode_refused_or_not_run():
+    records = synthetic_records("cuda")
+    (session,) = records.sessions
+    gone = [run for run in records.runs if run.workload.spec.layer == "real_pam"]
+    lost = next(run for run in gone if run.workload.phase is Phase.TRAIN and run.workload.batch_size == 18)
+    skip = replace(
+        records.skips[0] if records.skips else None,
+        workload=lost.workload,
+        kind=SkipKind.OUT_OF_MEMORY,
+        reason="CUDA out of memory: 150 GiB of 140",
+    )
+    facts = tuple(
+        replace(each, no_decode_reason="it has no step") if each.layer == "real_pam" else each
+        for each in session.layers
+    )
+    refused = UnplannedLayer(layer="mamba", reason="mamba-ssm is not installed")
+    made = RecordFile(
+        sessions=(replace(session, layers=facts, unplanned_layers=(refused,)),),
+        runs=tuple(
+            run
+            for run in records.runs
+            if not (
+                run.workload.spec.layer == "real_pam"
+                and (run.workload.point == lost.workload.point or run.workload.phase is Phase.DECODE)
+            )
+        ),
+        skips=(skip,),
+        problems=(),
+    )
+    table = table_of(made)
+    column = f"train-{lost.workload.batch_size}-{lost.workload.sequence_length}"
+    cell = cell_of(table, "real_pam", column)
+    assert (cell.text, cell.detail, cell.reason) == (units.UNKNOWN, "out of memory", skip.reason)
+    cell = cell_of(table, "real_pam", "decode-1-2048")
+    assert (cell.detail, cell.reason) == ("no decode", "no decode: it has no step")
+    assert {(cell.detail, cell.reason) for cell in row_of(table, "mamba").cells} == {
+        ("refused", "mamba-ssm is not installed")
+    }
+    assert row_of(table, "mamba").remark == "no number"
+    without = [run for run in records.runs if run.workload.spec.layer != "pam" or run.workload.batch_size != 64]
+    cell = cell_of(table_of(replace(records, runs=tuple(without))), "pam", "decode-64-2048")
+    assert cell.detail == "not run"
+    assert "not run here, but at 1 × 2,048 tokens" in cell.reason
+
+
+def test_a_layer_of_another_environment_joins_with_its_own_baseline_and_one_of_another_device_does_not():
+    records = synthetic_records("cuda")
+    (session,) = records.sessions
+    peer = {"session_id": "peers", "started_at": "2026-11-20T12:00:00+00:00"}
+    runs = []
+    for run in records.runs:
+        if run.workload.spec.layer == "real_pam":
+            continue
+        layer = run.workload.spec.layer if run.workload.spec.layer == "transformer" else "gla"
+        workload = replace(run.workload, spec=replace(run.workload.spec, layer=layer))
+        environment = replace(run.environment, torch_version="2.13.0")
+        times = (run.timing.wall_time_seconds, run.timing.reference_wall_time_seconds)
+        samples, beside = (tuple(1.7 * sample for sample in each) for each in times)
+        timing = replace(run.timing, wall_time_seconds=samples, reference_wall_time_seconds=beside)
+        runs.append(replace(run, workload=workload, environment=environment, timing=timing, **peer))
+    other = replace(session, arms=(), **peer)
+    merged = replace(records, sessions=(*records.sessions, other), runs=(*records.runs, *runs))
+    table = table_of(merged)
+    assert [row.layer for row in table.rows] == ["real_pam", "pam", "transformer", "gla"]
+    assert row_of(table, "gla").remark.endswith("torch 2.13.0")
+    here, there = (cell_of(table, layer, "train-18-2048") for layer in ("pam", "gla"))
+    assert here.sort / there.sort == pytest.approx(1.7, rel=0.05)
+    assert here.detail == there.detail  # the ratio holds within each environment
+    assert any(note.startswith("2 environments") for note in table.notes)
+    elsewhere = tuple(replace(run, environment=replace(run.environment, device_name="NVIDIA L4")) for run in runs)
+    table = table_of(replace(merged, runs=(*records.runs, *elsewhere)))
+    assert [row.layer for row in table.rows] == ["real_pam", "pam", "transformer"]
+
+
+def test_two_layers_have_no_table():
+    records = synthetic_records("cuda")
+    (session,) = records.sessions
+    kept = replace(session, arms=tuple(arm for arm in session.arms if arm.spec.layer != "real_pam"))
+    runs = tuple(run for run in records.runs if run.workload.spec.layer != "real_pam")
+    skips = tuple(skip for skip in records.skips if skip.workload.spec.layer != "real_pam")
+    assert table_of(replace(records, sessions=(kept,), runs=runs, skips=skips)) is None
+
+
+def test_markdown_has_every_cell_with_its_reason():
+    table = table_of(synthetic_records("cuda"))
+    lines = family_markdown(table)
+    assert len([line for line in lines if line.startswith("|")]) == 2 + len(table.rows)
+    assert table.rows[0].cells[0].text in lines[2]
