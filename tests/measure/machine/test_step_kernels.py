@@ -80,7 +80,7 @@ def test_a_kernel_belongs_to_the_operator_in_whose_time_the_host_launched_it():
     assert product.matrix_flop_count == 16
     assert product.byte_count is None
     assert (rows["aten::add"].seconds, rows["aten::add"].byte_count) == (pytest.approx(150e-9), 48)
-    assert rows["Memset "].kernel_class is KernelClass.COPY
+    assert rows["Memset"].kernel_class is KernelClass.COPY
     assert rows["lost"].kernel_class is KernelClass.OTHER
     assert found.busy_seconds == pytest.approx(920e-9)  # two overlapped for 50 ns
     assert launched_kernels([], marks, Execution.EAGER) == "the profiler saw no kernel on the device"
@@ -187,6 +187,7 @@ PRODUCT, POINTWISE = (
         ("aten::_scaled_dot_product_flash_attention_backward", PRODUCT, 8, KernelClass.ATTENTION),
         ("pamprof::flex_decoding_attention", PRODUCT, 8, KernelClass.ATTENTION),
         ("pamprof::fused_norm_backward", POINTWISE, 8, KernelClass.REDUCTION),
+        ("pamprof::fused_add_norm_gates", PRODUCT, 8, KernelClass.REDUCTION),
         ("aten::_softmax", POINTWISE, 8, KernelClass.REDUCTION),
         ("aten::cumsum", POINTWISE, 8, KernelClass.REDUCTION),
         ("pamprof::fused_gate_unit", POINTWISE, 8, KernelClass.ELEMENTWISE),
@@ -207,6 +208,8 @@ def test_an_operator_has_a_class(name, work, moved, expected):
         ("void cutlass::device_kernel<flash::FlashAttnFwdSm90>", KernelClass.ATTENTION),
         ("triton_per_fused_add_mean_1", KernelClass.REDUCTION),
         ("triton_poi_fused_mul_0", KernelClass.ELEMENTWISE),
+        ("triton_poi_fused__scaled_dot_product_cudnn_attention_cat_1", KernelClass.ELEMENTWISE),
+        ("void at::native::(anonymous namespace)::vectorized_layer_norm_kernel<float>", KernelClass.REDUCTION),
         ("Memcpy DtoD (Device -> Device)", KernelClass.COPY),
         ("void at::native::vectorized_elementwise_kernel<4, x>", KernelClass.ELEMENTWISE),
         ("a_kernel_of_somebody", KernelClass.OTHER),
