@@ -171,6 +171,23 @@ def test_a_compiled_steps_operators_have_the_work_of_their_eager_twins():
     assert fused.matrix_flop_count is None
 
 
+def test_a_compiled_kernel_that_writes_a_row_of_a_cache_does_not_move_the_cache():
+    row, cache = (16, 1152), (2, 16, 3, 2049, 64)
+    spans = [
+        Span(
+            name=f"triton_poi_fused_{name}_1",
+            start=start,
+            end=start + 1,
+            shapes=(row, cache),
+            dtypes=("float", "float"),
+        )
+        for start, name in ((0, "cat_copy_slice"), (10, "add"))
+    ]
+    (_, _, written), (_, _, added) = compiled_calls(spans, ())
+    assert written.byte_count == 2 * 4 * 16 * 1152
+    assert added.byte_count == 4 * (16 * 1152 + 2 * 16 * 3 * 2049 * 64)
+
+
 PRODUCT, POINTWISE = (
     OperatorWork(matrix_flop_count=2, matrix_dense_flop_count=2), OperatorWork(elementwise_flop_count=1),
 )  # fmt: skip
