@@ -80,7 +80,7 @@ def test_a_kernel_belongs_to_the_operator_in_whose_time_the_host_launched_it():
     assert product.matrix_flop_count == 16
     assert product.byte_count is None
     assert (rows["aten::add"].seconds, rows["aten::add"].byte_count) == (pytest.approx(150e-9), 48)
-    assert rows["Memset "].kernel_class is KernelClass.COPY
+    assert rows["Memset"].kernel_class is KernelClass.COPY
     assert rows["lost"].kernel_class is KernelClass.OTHER
     assert found.busy_seconds == pytest.approx(920e-9)  # two overlapped for 50 ns
     assert launched_kernels([], marks, Execution.EAGER) == "the profiler saw no kernel on the device"
@@ -171,6 +171,23 @@ def test_a_compiled_steps_operators_have_the_work_of_their_eager_twins():
     assert fused.matrix_flop_count is None
 
 
+def test_a_compiled_kernel_that_writes_a_row_of_a_cache_does_not_move_the_cache():
+    row, cache = (16, 1152), (2, 16, 3, 2049, 64)
+    spans = [
+        Span(
+            name=f"triton_poi_fused_{name}_1",
+            start=start,
+            end=start + 1,
+            shapes=(row, cache),
+            dtypes=("float", "float"),
+        )
+        for start, name in ((0, "cat_copy_slice"), (10, "add"))
+    ]
+    (_, _, written), (_, _, added) = compiled_calls(spans, ())
+    assert written.byte_count == 2 * 4 * 16 * 1152
+    assert added.byte_count == 4 * (16 * 1152 + 2 * 16 * 3 * 2049 * 64)
+
+
 PRODUCT, POINTWISE = (
     OperatorWork(matrix_flop_count=2, matrix_dense_flop_count=2), OperatorWork(elementwise_flop_count=1),
 )  # fmt: skip
@@ -187,6 +204,7 @@ PRODUCT, POINTWISE = (
         ("aten::_scaled_dot_product_flash_attention_backward", PRODUCT, 8, KernelClass.ATTENTION),
         ("pamprof::flex_decoding_attention", PRODUCT, 8, KernelClass.ATTENTION),
         ("pamprof::fused_norm_backward", POINTWISE, 8, KernelClass.REDUCTION),
+        ("pamprof::fused_add_norm_gates", PRODUCT, 8, KernelClass.REDUCTION),
         ("aten::_softmax", POINTWISE, 8, KernelClass.REDUCTION),
         ("aten::cumsum", POINTWISE, 8, KernelClass.REDUCTION),
         ("pamprof::fused_gate_unit", POINTWISE, 8, KernelClass.ELEMENTWISE),
@@ -207,6 +225,8 @@ def test_an_operator_has_a_class(name, work, moved, expected):
         ("void cutlass::device_kernel<flash::FlashAttnFwdSm90>", KernelClass.ATTENTION),
         ("triton_per_fused_add_mean_1", KernelClass.REDUCTION),
         ("triton_poi_fused_mul_0", KernelClass.ELEMENTWISE),
+        ("triton_poi_fused__scaled_dot_product_cudnn_attention_cat_1", KernelClass.ELEMENTWISE),
+        ("void at::native::(anonymous namespace)::vectorized_layer_norm_kernel<float>", KernelClass.REDUCTION),
         ("Memcpy DtoD (Device -> Device)", KernelClass.COPY),
         ("void at::native::vectorized_elementwise_kernel<4, x>", KernelClass.ELEMENTWISE),
         ("a_kernel_of_somebody", KernelClass.OTHER),

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from pamprof.measure.machine.kernels.profile import short_name
 from pamprof.measure.machine.step_trace import readable, trace_file, trace_step
 from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
 from pamprof.measure.session.settings import Settings
@@ -41,6 +42,19 @@ def test_kernels_have_names_that_can_be_read_and_keep_their_whole_ones():
         "vectorized_elementwise_kernel", "triton_mm", "aten::add<x>", "process_name",
     ]  # fmt: skip
     assert found[0]["args"] == {"grid": [1, 1, 1], "whole name": long}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "short"),
+    [
+        ("void at::native::(anonymous namespace)::vectorized_layer_norm<float>(int)", "vectorized_layer_norm"),
+        ("void (anonymous namespace)::softmax_warp_forward<c10::BFloat16>(x)", "softmax_warp_forward"),
+        ("Memcpy DtoD (Device -> Device)", "Memcpy DtoD"),
+        ("nvjet_sm90_tst_64x8", "nvjet_sm90_tst_64x8"),
+    ],
+)  # fmt: skip
+def test_a_short_name_is_that_of_the_function(kernel, short):
+    assert short_name(kernel) == short
 
 
 def test_the_files_name_cannot_leave_its_folder():

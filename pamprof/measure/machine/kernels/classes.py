@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 _OWN_PRODUCTS = re.compile(
     r"pamprof::fused_(add_product|decode_(partial_products|product|gate_product|project|gate_unit|memory_inputs))$"
 )
-_ROWS = re.compile(r"norm|softmax|cross_entropy|nll_loss|reduc|sum|mean|_fft|triton_(red|per)_", re.IGNORECASE)
+_ROWS = re.compile(r"norm|softmax|cross_entropy|nll_loss|reduc|sum|mean|_fft", re.IGNORECASE)
 
 # By what torch, cuBLAS, cuDNN, Inductor and Triton call their kernels; the first that fits.
 _KERNEL_NAMES = (
+    (re.compile(r"^triton_poi_"), KernelClass.ELEMENTWISE),  # whatever is fused into it stands in its name
+    (re.compile(r"^triton_(red|per)_"), KernelClass.REDUCTION),
     (re.compile(r"flash|fmha|attention|sdpa", re.IGNORECASE), KernelClass.ATTENTION),
     (
         re.compile(r"gemm|gemv|cutlass|xmma|nvjet|cublas|splitK|triton_(tem|mm)", re.IGNORECASE),
@@ -28,7 +30,7 @@ _KERNEL_NAMES = (
     ),
     (re.compile(r"memcpy|memset|copy|index|gather|scatter|fill", re.IGNORECASE), KernelClass.COPY),
     (_ROWS, KernelClass.REDUCTION),
-    (re.compile(r"elementwise|triton_poi_|multi_tensor|foreach", re.IGNORECASE), KernelClass.ELEMENTWISE),
+    (re.compile(r"elementwise|multi_tensor|foreach", re.IGNORECASE), KernelClass.ELEMENTWISE),
 )
 
 
@@ -46,6 +48,8 @@ def operator_class(name: str, work: OperatorWork | None, moved_bytes: int | None
     if name.removesuffix("_") in ATTENTION_OPERATORS or "attention" in name:
         return KernelClass.ATTENTION
     own = not name.startswith("aten::")
+    if own and "norm" in name:
+        return KernelClass.REDUCTION  # also with a small product fused in
     if work is not None and work.matrix_dense_flop_count:
         return KernelClass.MEMORY_CORE if own and not _OWN_PRODUCTS.match(name) else KernelClass.MATRIX_PRODUCT
     if (own and _ROWS.search(name)) or (not own and is_reduction(name)):

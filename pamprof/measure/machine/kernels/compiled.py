@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from math import prod
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pamprof.measure.machine.kernels.profile import Span
 
 # Of a compiled arm: products, by where their two operands stand among the arguments.
+_OF_ROWS = re.compile(r"copy|index|scatter|gather|embedding|slice|select")
 _OF_LISTS = ("aten::_foreach_", "aten::_fused_adam", "aten::_amp_foreach")
 _OPERANDS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1, "aten::_scaled_mm": 0}
 
@@ -74,5 +76,11 @@ def _seen_call(span: Span) -> Call:
         kernel_class=kernel_name_class(span.name),
         shapes=tuple(shape for shape, _, _ in known),
         dtype=next((name for _, name, _ in known if name is not None), None),
-        byte_count=sum(prod(shape) * size for shape, _, size in known) or None,
+        byte_count=_least_bytes(span.name, [prod(shape) * size for shape, _, size in known]) or None,
     )
+
+
+def _least_bytes(name: str, sizes: list[int]) -> int:
+    """Every argument once; of the largest at most what the others have where rows of it are taken or overwritten."""
+    total, largest = sum(sizes), max(sizes, default=0)
+    return total - largest + min(largest, total - largest) if _OF_ROWS.search(name) else total

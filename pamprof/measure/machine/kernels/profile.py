@@ -155,7 +155,8 @@ def _events(profiler: profile | autograd.profile) -> list[_KinetoEvent]:
 
 def short_name(kernel: str) -> str:
     """A kernel's name without return type, template arguments and parameters."""
-    bare = re.sub(r"^(void|std::\w+)\s+", "", kernel).split("<")[0].split("(")[0]
+    named = kernel.replace("(anonymous namespace)::", "")
+    bare = re.sub(r"^(void|std::\w+)\s+", "", named).split("<")[0].split("(")[0].strip()
     return bare.replace("at::native::", "")[:_LONGEST_NAME] or kernel[:_LONGEST_NAME]
 
 
