@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pamprof.hardware.host import processor_use
+from pamprof.measure.session.groups import GroupsTask, measure_groups
 from pamprof.measure.session.pace import Pace
-from pamprof.measure.session.paced import PacedRunner
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.request import MATCHED_LENGTH, IdentifiedDevice, MeasuringRequest, identify_device
 from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, utc_now
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pamprof.measure.session.further import FurtherPoints
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.request import PriceLookup
-    from pamprof.measure.session.runner import SessionArguments
     from pamprof.measure.session.settings import Settings
     from pamprof.records import (
         Dtype,
@@ -163,35 +162,31 @@ def run_session(
         remarks = plan.remarks if pace is None else (*plan.remarks, what_to_expect(plan, pace, quote))
         for remark in remarks:
             reporter.message(remark)
-        session: SessionArguments = {
-            "session_id": session_id,
-            "device": "cpu" if kind == "cpu" else f"cuda:{ordinal}",
-            "settings": plan.settings,
-            "store": store,
-            "reporter": reporter,
-            "first_worker": worker,
-            "spawn": planner.spawn,
-            "checkpoints": {
-                arm.spec.checkpoint: str(request.checkpoints[arm.spec.layer].resolve())
-                for arm in plan.arms
-                if arm.spec.checkpoint is not None
-            },
-        }
+        task = groups_task(request, plan, session_id=session_id, device="cpu" if kind == "cpu" else f"cuda:{ordinal}")
         budget = plan.time_budget_seconds
         if pace is None:
             begun = time.perf_counter()
-            runner = SessionRunner(**session, time_budget_seconds=budget)
+            outcome = SessionRunner(
+                session_id=session_id,
+                device=task.device,
+                settings=task.settings,
+                store=store,
+                reporter=reporter,
+                first_worker=worker,
+                spawn=planner.spawn,
+                checkpoints=task.checkpoints,
+                time_budget_seconds=budget,
+            ).run(plan.groups, plan.done)
         else:
-            runner = PacedRunner(
-                **session,
+            outcome = measure_groups(
+                task,
+                store=store,
+                reporter=reporter,
                 pace=pace,
-                references=plan.references,
-                monitor_seconds=plan.monitor_seconds,
-                compiled_ahead=plan.compiled_ahead,
-                fresh_processes=plan.fresh_processes,
+                first_worker=worker,
+                spawn=planner.spawn,
                 further=plan.further,
             )
-        outcome = runner.run(plan.groups, plan.done)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
             count = outcome.left_out
             missing = f", {count} planned point{'s are' if count > 1 else ' is'} not measured" if count else ""
@@ -214,6 +209,27 @@ def plan_session(
     device = identify_device(request.device)
     plan = _planned(request, planner, device.kind, earlier)
     return plan, pace_of(plan, begun), _priced(price, device)[0]
+
+
+def groups_task(request: MeasuringRequest, plan: SessionPlan, *, session_id: str, device: str) -> GroupsTask:
+    """Everything that ``plan`` measures, as data."""
+    return GroupsTask(
+        session_id=session_id,
+        device=device,
+        groups=plan.groups,
+        done=tuple(plan.done),
+        settings=plan.settings,
+        expected_seconds=dict(plan.expected_seconds or {}),
+        monitor_seconds=dict(plan.monitor_seconds),
+        references=tuple(plan.references.values()),
+        fresh_processes=plan.fresh_processes,
+        compiled_ahead=plan.compiled_ahead,
+        checkpoints={
+            arm.spec.checkpoint: str(request.checkpoints[arm.spec.layer].resolve())
+            for arm in plan.arms
+            if arm.spec.checkpoint is not None
+        },
+    )
 
 
 def _planned(request: Request, planner: Planner[Request], kind: str, earlier: RecordFile | None) -> SessionPlan:
