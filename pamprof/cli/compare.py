@@ -112,6 +112,13 @@ def compare(
         ),
     ] = "quick",
     time_budget: TimeBudget = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Run the groups (a point and its arms) on a fleet: ray[:HOST:PORT] or slurm[:PARTITION]; slurm:local "
+            "starts jobs on this machine. Default: this machine, one after the other."
+        ),
+    ] = None,
     repeat: Annotated[
         int | None,
         typer.Option(min=1, max=100, help="Fresh processes for each point. Default: 3 with reference, else 1."),
@@ -147,6 +154,7 @@ def compare(
 ) -> None:
     """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
     from pamprof.measure.comparison.request import COMPARISON
+    from pamprof.measure.fleet.run import run_fleet
 
     folder = output_dir or Path(f"pamprof-report-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     request = compare_request(
@@ -180,6 +188,7 @@ def compare(
         effort=effort,
         time_budget=time_budget,
         repeat=repeat,
+        on=on,
         time_limit=time_limit,
         half_width=half_width,
         monitor=monitor,
@@ -197,9 +206,9 @@ def compare(
         purchase_option=purchase_option,
     )
     if dry_run:
-        show_plan(request, COMPARISON, look_up, json=json)
+        show_plan(request, look_up, gpu=gpu, json=json)
         return
-    measured = measure(request, COMPARISON, look_up)
+    measured = measure(request, COMPARISON, look_up, run=None if on is None else run_fleet)
     write_and_show(measured.records, folder, quote=None, json=json)
     if measured.outcome.interrupted:
         points = len({run.workload.key for run in measured.records.runs})
