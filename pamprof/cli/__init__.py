@@ -21,6 +21,7 @@ from pamprof.cli import (
     doctor,
     flops,
     layers,
+    merge,
     prices,
     report,
     serve_sweep,
@@ -46,6 +47,7 @@ app.command("capacity", cls=ConfiguredCommand)(configurable(capacity.capacity))
 app.command("report", cls=PlainNumbers)(report.report)
 app.command("diff", cls=PlainNumbers)(diff.diff)
 app.command("trend", cls=PlainNumbers)(trend.trend)
+app.command("merge", cls=PlainNumbers)(merge.merge)
 app.command("layers", cls=PlainNumbers)(layers.layers)
 app.command("flops", cls=ConfiguredCommand)(configurable(flops.flops))
 app.command("doctor", cls=PlainNumbers)(doctor.doctor)

@@ -21,6 +21,7 @@ from pamprof.analysis.comparison.doubts import (
 )
 from pamprof.analysis.comparison.joined import has_windows, join_windows, processes_of, takes_precedence
 from pamprof.analysis.comparison.ladder import build_ladder
+from pamprof.analysis.comparison.machines import machine_name, machine_of, told_of
 from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.analysis.comparison.pairing import is_reference
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.comparison.results import DecodeFloor, Doubt, Summary
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
-    from pamprof.records import Ceilings, Environment, LayerSpec, Point, Run, Session, Skip
+    from pamprof.records import Ceilings, LayerSpec, Point, Run, Session, Skip
 
 _PHASES = (Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
 _DTYPES = (Dtype.BFLOAT16, Dtype.FLOAT32)
@@ -49,12 +50,13 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
 
     A workload measured more than once counts with its latest run, as after a resumed session; one measured in windows
     by fresh processes counts with all of them joined, whatever else was measured of it. Runs of another device, driver
-    or torch than the latest run's, and of other sizes of a layer than its latest run's, are left out with a sentence in
-    ``problems``: what was not measured on one machine at one size is not compared silently.
+    or torch than the latest run's (in a fleet, than most runs'), and of other sizes of a layer than its latest run's,
+    are left out with a sentence in ``problems``: what was not measured on one machine at one size is not compared
+    silently.
     """
     files = (records,) if isinstance(records, RecordFile) else tuple(records)
     problems = [problem for file in files for problem in file.problems]
-    runs = _usable([run for file in files for run in file.runs], problems)
+    runs = _usable([run for file in files for run in file.runs], [s for file in files for s in file.sessions], problems)
     efforts = {s.session_id: s.effort for file in files for s in file.sessions}
     sessions = sorted(
         (session for file in files for session in file.sessions), key=lambda s: s.started_at, reverse=True
@@ -115,12 +117,12 @@ def _references_at(points: Iterable[PointAnalysis], roles: Roles) -> set[str]:
 
 def _roofs(measured: Sequence[Ceilings], runs: Sequence[Run]) -> dict[Dtype, Roof]:
     """The roof of each dtype of ``runs``, in their order, from the latest ceilings of their machine."""
-    latest = {(_machine(found.environment), found.dtype): found for found in measured}
+    latest = {(machine_of(found.environment), found.dtype): found for found in measured}
     roofs: dict[Dtype, Roof] = {}
     for run in runs:
         environment, dtype = run.environment, run.workload.dtype
         if dtype not in roofs:
-            roofs[dtype] = roof_of(environment, dtype, latest.get((_machine(environment), dtype)))
+            roofs[dtype] = roof_of(environment, dtype, latest.get((machine_of(environment), dtype)))
     return roofs
 
 
@@ -201,31 +203,37 @@ def _doubts_of_reference(run: Run, reference: Run | None) -> tuple[Doubt, ...]:
     return tuple(doubt for doubt in found if doubt is not None)
 
 
-def _usable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
-    """One run of each workload on the latest run's machine, in the order the workloads first appear.
+def _usable(runs: Sequence[Run], sessions: Sequence[Session], problems: list[str]) -> list[Run]:
+    """One run of each workload on the machine that is told of, in the order the workloads first appear.
 
     It is the latest, or where fresh processes measured windows the latest of those, which stands for all.
     """
     if not runs:
         return []
-    newest = max(enumerate(runs), key=lambda item: (item[1].started_at, item[0]))[1]
-    machine = _machine(newest.environment)
+    newest = told_of(runs, sessions)
+    machine = machine_of(newest.environment)
     others: dict[str, int] = {}
     chosen: dict[str, Run] = {}
     here: list[Run] = []
     for run in runs:
-        if _machine(run.environment) != machine:
-            name = _machine_name(run.environment)
+        if machine_of(run.environment) != machine:
+            name = machine_name(run.environment)
             others[name] = others.get(name, 0) + 1
             continue
         here.append(run)
         known = chosen.get(run.workload.key)
         if known is None or takes_precedence(run, known):
             chosen[run.workload.key] = run
+    in_fleet = any(s.fleet is not None and s.session_id == newest.session_id for s in sessions)
+    why, remedy = (
+        ("most of the fleet's runs were", "they are in the table by machine")
+        if in_fleet
+        else ("the latest run was", "report them by themselves")
+    )
     for name, count in others.items():
         problems.append(
             f"{count} run{'s' if count > 1 else ''} measured on {name} {'are' if count > 1 else 'is'} left out, "
-            f"because the latest run was on {_machine_name(newest.environment)}; report them by themselves"
+            f"because {why} on {machine_name(newest.environment)}; {remedy}"
         )
     one_size = _one_size_a_layer(list(chosen.values()), problems)
     joined = [join_windows(run, here, problems) if has_windows(run) else run for run in one_size]
@@ -276,21 +284,6 @@ def _size(spec: LayerSpec) -> tuple[int | str, ...]:
         spec.vocabulary_size,
         spec.activation,
     )
-
-
-def _machine(environment: Environment) -> tuple[str | None, ...]:
-    return (
-        environment.device_kind,
-        environment.device_name,
-        environment.driver_version,
-        environment.cuda_version,
-        environment.torch_version,
-    )
-
-
-def _machine_name(environment: Environment) -> str:
-    driver = f", driver {environment.driver_version}" if environment.driver_version else ""
-    return f"{environment.device_name} with torch {environment.torch_version}{driver}"
 
 
 def _point_order(point: Point) -> tuple[int, int, int, str, int]:

@@ -177,6 +177,23 @@ class CostTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineTable:
+    """What the subject costs on each machine, where records are of several; never one machine against another.
+
+    Attributes:
+        title: The heading.
+        machines: Columns.
+        rows: Points, with a cell a machine.
+        note: What a cell is.
+    """
+
+    title: str
+    machines: tuple[str, ...]
+    rows: tuple[CostRow, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """A name and its value, as a line of a list of facts."""
 
@@ -236,6 +253,7 @@ class ReportView:
         serving: What serving costs; None where no sweep was measured.
         capacity: How many associations a memory holds; None where that was not measured.
         loops: Profiled training loops among the records.
+        machines: The subject's cost by machine; None where all was measured on one.
     """
 
     title: str
@@ -263,6 +281,7 @@ class ReportView:
     serving: ServingPageView | None = None
     capacity: CapacityView | None = None
     loops: tuple[TrainingView, ...] = ()
+    machines: MachineTable | None = None
 
     @property
     def every_chart(self) -> tuple[Chart, ...]:

@@ -21,6 +21,7 @@ from pamprof.render.comparison.charts.utilisation import strip_chart
 from pamprof.render.comparison.cost_table import cost_table
 from pamprof.render.comparison.fairness import fairness
 from pamprof.render.comparison.inputs import ReportInputs, gather
+from pamprof.render.comparison.machine_table import machine_table
 from pamprof.render.comparison.method import method, noise, roof_shares
 from pamprof.render.comparison.metrics import columns
 from pamprof.render.comparison.model import ReportView
@@ -103,6 +104,7 @@ def build_view(
                 device_name=None if inputs.environment is None else inputs.environment.device_name,
             ),
             loops=training_views(records.profiles),
+            machines=machine_table(records),
         )
     )
 

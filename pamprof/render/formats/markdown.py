@@ -35,6 +35,13 @@ def render_markdown(view: ReportView) -> str:
         ),
     )
     lines += ["![Where the cost comes from](ladder.png)", ""] if view.chart("ladder").panels else []
+    if view.machines is not None:
+        lines += [f"## {view.machines.title}", ""]
+        lines += _table(
+            ("point", *view.machines.machines),
+            tuple((row.point, *(_text(cell) for cell in row.cells)) for row in view.machines.rows),
+        )
+        lines += [view.machines.note, ""]
     lines += ["## Every workload", ""]
     headings = ("arm", "execution", "phase", "batch", "tokens", "type")
     lines += _table(

@@ -22,7 +22,7 @@ def main(folder, *options):
                 time.sleep(0.05)
             cluster.remove_node(nodes[1], allow_graceful=False)
             said, _ = comparison.communicate()
-        print("SAID", said)
+        sys.stdout.write(said)
         return comparison.returncode
     finally:
         cluster.shutdown()
