@@ -94,6 +94,8 @@ def _measure(given: FleetTask, send: Send, node: str) -> None:
             reporter=_ProgressToHead(send),
             pace=Pace(given.task.expected_seconds, budget_seconds=given.time_budget_seconds, begun=begun),
         )
+    if outcome.interrupted:
+        raise DeviceError("the machine was told to end")
     send(encode_message(NodeMessage(said=Said.ENDED, left_out=outcome.left_out)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pamprof.errors import DeviceError, UsageError
 from pamprof.measure.fleet.engine import FleetCapacity, News
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 LOCAL = "local"
 _POLL_SECONDS = 0.5
@@ -34,7 +35,6 @@ class _Job:
     lines: Path
     read_bytes: int = 0
     ended_at: float | None = None
-    looked_at: float = 0.0
 
 
 class SlurmQueue:
@@ -66,6 +66,7 @@ class SlurmQueue:
         self._jobs: dict[str, _Job] = {}
         self._cuda = False
         self._slots: int | None = None
+        self._looked_at = 0.0
 
     def capacity(self, device: str) -> FleetCapacity:
         """See ``Engine``."""
@@ -130,6 +131,7 @@ class SlurmQueue:
         """See ``Engine``."""
         end = time.monotonic() + timeout_seconds
         while True:
+            self._note_ends()
             found = [news for attempt, job in list(self._jobs.items()) for news in self._of(attempt, job)]
             if found or time.monotonic() >= end:
                 return found
@@ -150,15 +152,23 @@ class SlurmQueue:
             del self._jobs[attempt]
             yield News(attempt=attempt)
             return
-        now = time.monotonic()
-        if job.ended_at is None:
-            if now - job.looked_at >= _STATE_SECONDS or self._is_local:
-                job.looked_at = now
-                job.ended_at = now if job.job.done() else None
+        if job.ended_at is None or lines:
             return
-        if not lines and (self._is_local or now - job.ended_at > _LATEST_LINES_SECONDS):
+        if self._is_local or time.monotonic() - job.ended_at > _LATEST_LINES_SECONDS:
             del self._jobs[attempt]
             yield News(attempt=attempt, fault=self._fault(job))
+
+    def _note_ends(self) -> None:
+        """Note which jobs have ended. submitit would ask sacct, which a cluster without accounting does not answer."""
+        now = time.monotonic()
+        running = [job for job in self._jobs.values() if job.ended_at is None]
+        if not running or (not self._is_local and now - self._looked_at < _STATE_SECONDS):
+            return
+        self._looked_at = now
+        queued = None if self._is_local else _queued([job.job.job_id for job in running])
+        for job in running:
+            ended = job.job.done() if self._is_local else queued is not None and job.job.job_id not in queued
+            job.ended_at = now if ended else None
 
     @staticmethod
     def _new_lines(job: _Job) -> list[bytes]:
@@ -172,22 +182,41 @@ class SlurmQueue:
         job.read_bytes += len(whole)
         return whole.splitlines(keepends=True)
 
-    @staticmethod
-    def _fault(job: _Job) -> str:
-        state = str(job.job.state).lower()
+    def _fault(self, job: _Job) -> str:
+        state = str(job.job.state).lower() if self._is_local else _state(job.job.job_id)
         stderr = (job.job.stderr() or "").strip().splitlines()
         return f"its job ended ({state})" + (f": {stderr[-1].strip()}" if stderr else "")
 
     def _gpu_types(self) -> tuple[str, ...] | None:
         """Types of GPU that Slurm schedules, as its gres call them; None where it has none."""
-        words = ["sinfo", "--noheader", "--format=%G", *(["--partition", self._partition] if self._partition else [])]
-        try:
-            found = subprocess.run(words, capture_output=True, text=True, timeout=_QUESTION_SECONDS, check=True).stdout
-        except (OSError, subprocess.SubprocessError) as exc:
-            raise DeviceError(f"Slurm does not answer: {_last_line(exc)}; check sinfo on this machine") from exc
-        gres = [entry.split("(")[0].split(":") for entry in found.replace("\n", ",").split(",")]
+        partition = (f"--partition={self._partition}",) if self._partition else ()
+        found = _asked("sinfo", "--noheader", "--format=%G", *partition)
+        if found.returncode:
+            raise DeviceError(f"Slurm does not answer: {found.stderr.strip()}; check sinfo on this machine")
+        gres = [entry.split("(")[0].split(":") for entry in found.stdout.replace("\n", ",").split(",")]
         gpus = [entry for entry in gres if entry[0].strip() == "gpu"]
         return tuple(dict.fromkeys(entry[1] for entry in gpus if len(entry) > 2)) if gpus else None
+
+
+def _queued(job_ids: Sequence[str]) -> set[str] | None:
+    """Which of these wait or run; None where Slurm does not answer for the moment."""
+    found = _asked("squeue", "--noheader", "--format=%A", f"--jobs={','.join(job_ids)}")
+    if found.returncode and "Invalid job id" not in found.stderr:
+        return None
+    return set(found.stdout.split())
+
+
+def _state(job_id: str) -> str:
+    """How a job ended, in Slurm's word, such as ``node_fail``."""
+    found = re.search(r"JobState=(\S+)", _asked("scontrol", "--oneliner", "show", "job", job_id).stdout)
+    return "forgotten by Slurm" if found is None else found[1].lower()
+
+
+def _asked(*words: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=_QUESTION_SECONDS, check=False)
+    except (OSError, subprocess.SubprocessError) as exc:
+        return subprocess.CompletedProcess(words, 1, "", str(exc))
 
 
 def _write_lines(task: str, lines: str) -> None:

@@ -296,6 +296,8 @@ class SessionRunner:
         if workload.key in finished:
             self._reporter.message(f"the worker ended after {describe(workload)} ({last_line or f'status {status}'})")
             return
+        if status == -signal.SIGTERM:  # nobody ends a worker so who does not end its job or its machine as well
+            raise KeyboardInterrupt
         if waited is not None:
             kind, reason = self._hung_reason(waited)
         elif status == -signal.SIGKILL:
