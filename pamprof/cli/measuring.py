@@ -93,9 +93,11 @@ def show_plan(request: CompareRequest, price: PriceLookup, *, gpu: str | None, j
     if request.on is not None:
         forecast = forecast_fleet(request, price)
         plan, pace, quotes, sentence = forecast.plan, forecast.pace, forecast.quotes, forecast.sentence
+        whole = forecast.whole
     else:
         plan, own_pace, quote = plan_session(request, COMPARISON, price, gpu=gpu)
         assert own_pace is not None
+        whole = own_pace.whole(plan.pending)
         pace, quotes, sentence = own_pace, () if quote is None else (quote,), what_to_expect(plan, own_pace, quote)
     for remark in plan.remarks:
         typer.echo(clean(f"pamprof: {remark}"), err=True)
@@ -114,7 +116,6 @@ def show_plan(request: CompareRequest, price: PriceLookup, *, gpu: str | None, j
             }
             for workload in pending
         ]
-        whole = pace.whole(pending)
         expected = {"expected_seconds": whole.seconds, "low_seconds": whole.low, "high_seconds": whole.high}
         rate = max((float(quote.chosen.usd_per_device_hour) for quote in quotes), default=None)
         usd = None if rate is None else whole.seconds / 3600 * rate

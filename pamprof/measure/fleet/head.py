@@ -254,7 +254,7 @@ class FleetRunner:
                 session_id=session.session_id,
                 started_at=utc_now(),
                 workload=workload,
-                kind=SkipKind.CRASHED,
+                kind=SkipKind.INTERRUPTED,  # going on tries again
                 reason=f"its machine was lost {_ATTEMPTS} times, the last time because {why}",
             )
             self._store.append(skip)

@@ -15,7 +15,7 @@ from pamprof.measure.comparison.request import COMPARISON
 from pamprof.measure.fleet.engine import counted, open_engine
 from pamprof.measure.fleet.head import FleetRunner
 from pamprof.measure.fleet.messages import Machine
-from pamprof.measure.session.pace import Pace
+from pamprof.measure.session.pace import ExpectedTime, Pace
 from pamprof.measure.session.run import closing, groups_task, header_of, planned
 from pamprof.records.store import RunStore
 from pamprof.units import rough_seconds, usd, usd_rate
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pamprof.measure.session.runner import Reporter, SessionOutcome
     from pamprof.records import PriceQuote, Session
 
+# A group's process and worker import torch one after the other; measured on two busy cores, November 2026.
+_START_SECONDS = 8.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetForecast:
@@ -39,6 +42,7 @@ class FleetForecast:
         plan: Its groups are whole points.
         pace: Expected times.
         device_kind: ``cpu`` or ``cuda``.
+        whole: Seconds of devices in all, the start of each group included.
         quotes: What an hour of each kind of device costs, as far as it is known before anything runs.
         sentence: Points, groups, time and dollars.
     """
@@ -46,6 +50,7 @@ class FleetForecast:
     plan: SessionPlan
     pace: Pace
     device_kind: str
+    whole: ExpectedTime
     quotes: tuple[PriceQuote, ...]
     sentence: str
 
@@ -130,8 +135,16 @@ def _forecast(request: CompareRequest, capacity: FleetCapacity, price: PriceLook
     processor = processor_use() if kind == "cpu" and capacity.devices else None  # then it is this machine
     machines = [Machine(node="", device_kind=kind, device_name=name, processor=processor) for name in names]
     quotes = tuple(quote for machine in machines if (quote := _priced(price, machine)[0]) is not None)
-    sentence = _sentence(plan, pace, capacity, quotes)
-    return FleetForecast(plan=plan, pace=pace, device_kind=kind, quotes=quotes, sentence=sentence)
+    points, starts = pace.whole(plan.pending), _START_SECONDS * len(plan.groups)
+    whole = ExpectedTime(low=points.low + starts, seconds=points.seconds + starts, high=points.high + starts)
+    return FleetForecast(
+        plan=plan,
+        pace=pace,
+        device_kind=kind,
+        whole=whole,
+        quotes=quotes,
+        sentence=_sentence(plan, pace, capacity, quotes, whole),
+    )
 
 
 def _priced(price: PriceLookup, machine: Machine) -> tuple[PriceQuote | None, str | None]:
@@ -141,10 +154,11 @@ def _priced(price: PriceLookup, machine: Machine) -> tuple[PriceQuote | None, st
         return None, str(exc)
 
 
-def _sentence(plan: SessionPlan, pace: Pace, capacity: FleetCapacity, quotes: Sequence[PriceQuote]) -> str:
+def _sentence(
+    plan: SessionPlan, pace: Pace, capacity: FleetCapacity, quotes: Sequence[PriceQuote], whole: ExpectedTime
+) -> str:
     """What a plan still has to measure, in time of devices, by the clock and in dollars."""
     pending = plan.pending
-    whole = pace.whole(pending)
     device = "GPU" if capacity.device_kind == "cuda" else "node"
     text = f"{counted(len(pending), 'point')} in {counted(len(plan.groups), 'group')} on {capacity.name}"
     if capacity.devices:
@@ -177,5 +191,5 @@ def _clock_seconds(plan: SessionPlan, pace: Pace, slots: int) -> float:
     """When the last group ends, each begun as soon as a slot is free."""
     free = [0.0] * min(slots, max(1, len(plan.groups)))
     for group in plan.groups:
-        heapq.heapreplace(free, free[0] + pace.needed(group))
+        heapq.heapreplace(free, free[0] + _START_SECONDS + pace.needed(group))
     return max(free)

@@ -147,3 +147,16 @@ def test_a_twin_whose_other_is_not_compared_says_so(monkeypatch, others, said):
     remark = "mine declares itself the twin of pam, which is not compared; name it, too"
     assert (remark in found.remarks) is said
     assert [arm.definition.name for arm in found.arms] == ["transformer", "mine", *others]
+
+
+def test_a_fleet_is_handed_whole_points_without_end_and_goes_on_with_those_that_lack_something():
+    lengths = {None: (64, 128)}
+    whole = plan(on="ray", sequence_lengths=lengths)
+    assert {workload.key for group in whole.groups for workload in group} == set(whole.planned)
+    assert [len({workload.point for workload in group}) for group in whole.groups] == [1, 1]
+    assert (whole.time_budget_seconds, whole.compiled_ahead) == (None, ())
+    assert plan(on="ray", time_budget_seconds=60.0).time_budget_seconds == 60.0
+    first, second = whole.groups
+    lost = synthetic_skip(second[1], SkipKind.INTERRUPTED, "its machine was lost")
+    earlier = records(dict.fromkeys((*first, second[0], *second[2:]), 0.005), skips=[replace(lost, session_id="first")])
+    assert plan(on="ray", sequence_lengths=lengths, earlier=earlier).groups == ((second[0], second[1]),)

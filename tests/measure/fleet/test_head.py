@@ -185,7 +185,7 @@ def test_a_group_that_was_lost_three_times_is_skipped_and_may_be_tried_again(tmp
     outcome, _, records, _ = measure(tmp_path, engine, (group(128, "a"), group(64, "a", "b")))
     assert (outcome.measured, outcome.skipped) == (3, 1)
     (skip,) = records.skips
-    assert (skip.workload.implementation, skip.kind, skip.session_id) == ("b", SkipKind.CRASHED, "session-H100")
+    assert (skip.workload.implementation, skip.kind, skip.session_id) == ("b", SkipKind.INTERRUPTED, "session-H100")
     assert skip.kind.worth_another_try
     assert "lost 3 times" in skip.reason
 
