@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pamprof.errors import DeviceError, UsageError
@@ -46,6 +47,7 @@ class RayCluster:
         self._task = ray.remote(max_retries=0, num_returns="streaming")(_task)
         self._running: dict[str, tuple[Any, str]] = {}
         self._begun = 0
+        self._begun_on: Counter[str] = Counter()
         self._cuda = False
 
     def capacity(self, device: str) -> FleetCapacity:
@@ -80,12 +82,13 @@ class RayCluster:
         del expected_seconds  # a task of Ray has no limit of time
         options: dict[str, Any]
         if self._cuda:
-            node, options = "", {"num_gpus": 1, "num_cpus": 1}
+            node, options = "", {"num_gpus": 1, "num_cpus": 1, "scheduling_strategy": "SPREAD"}
         else:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
             idle = self._idle_nodes()[0]
             node = idle["NodeID"]
+            self._begun_on[node] += 1
             # The whole node: another group on its cores would be measured into this one.
             options = {
                 "num_cpus": idle["Resources"]["CPU"],
@@ -138,7 +141,8 @@ class RayCluster:
 
     def _idle_nodes(self) -> list[dict[str, Any]]:
         busy = {node for _, node in self._running.values()}
-        return [node for node in self._nodes() if node["NodeID"] not in busy]
+        idle = [node for node in self._nodes() if node["NodeID"] not in busy]
+        return sorted(idle, key=lambda node: self._begun_on[node["NodeID"]])  # one that fails at once takes its turn
 
 
 def _connect(ray: Any, address: str | None) -> None:

@@ -55,7 +55,8 @@ def _cell(inputs: ReportInputs, point: PointAnalysis) -> Cell:
     if best is None:
         return Cell(text=units.UNKNOWN, reason="the subject has no number on this machine")
     summary = point.summary_of(best.subject)
-    cost = f"{written(inputs, value_of(inputs, summary).median)} {unit_of(inputs)}"
+    unit = "per million tokens" if inputs.quote is not None else unit_of(inputs)  # dollars have their sign
+    cost = f"{written(inputs, value_of(inputs, summary).median)} {unit}"
     return Cell(
         text=f"{units.ratio(best.time_ratio.median)} {brackets(best.time_ratio)}".rstrip(),
         detail=f"{inputs.full_label(best.subject)}; {cost}",
