@@ -154,7 +154,6 @@ def compare(
 ) -> None:
     """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
     from pamprof.measure.comparison.request import COMPARISON
-    from pamprof.measure.fleet.run import run_fleet
 
     folder = output_dir or Path(f"pamprof-report-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     request = compare_request(
@@ -208,7 +207,7 @@ def compare(
     if dry_run:
         show_plan(request, look_up, gpu=gpu, json=json)
         return
-    measured = measure(request, COMPARISON, look_up, run=None if on is None else run_fleet)
+    measured = measure(request, COMPARISON, look_up)
     write_and_show(measured.records, folder, quote=None, json=json)
     if measured.outcome.interrupted:
         points = len({run.workload.key for run in measured.records.runs})

@@ -15,8 +15,6 @@ from pamprof.cli.stored_files import read_stored
 from pamprof.errors import PamprofError, StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pamprof.measure.comparison.request import CompareRequest
     from pamprof.measure.session.request import MeasuringRequest, PriceLookup
     from pamprof.measure.session.run import Planner
@@ -41,10 +39,8 @@ class Measured:
     go_on: str
 
 
-def measure(
-    request: Request, planner: Planner[Request], price: PriceLookup, *, run: Callable[..., SessionOutcome] | None = None
-) -> Measured:
-    """Run one session, or what ``run`` makes of the request on other machines, and read its records.
+def measure(request: Request, planner: Planner[Request], price: PriceLookup) -> Measured:
+    """Run one session, here or on the fleet that a comparison names, and read its records.
 
     ``SIGTERM``, and a terminal that hangs up, interrupt it as Ctrl-C does.
 
@@ -53,6 +49,8 @@ def measure(
     """
     from rich.console import Console
 
+    from pamprof.measure.comparison.request import CompareRequest
+    from pamprof.measure.fleet.run import run_fleet
     from pamprof.measure.session.run import run_session
     from pamprof.render.formats.progress import ProgressReporter
 
@@ -60,10 +58,10 @@ def measure(
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which nohup asks for
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     reporter = ProgressReporter(Console(stderr=True))
-    if run is None:
-        outcome = run_session(request, planner, reporter=reporter, price=price)
+    if isinstance(request, CompareRequest) and request.on is not None:
+        outcome = run_fleet(request, reporter=reporter, price=price)
     else:
-        outcome = run(request, reporter=reporter, price=price)
+        outcome = run_session(request, planner, reporter=reporter, price=price)
     records = read_stored(request.path)
     go_on = f"go on with --output-dir {shlex.quote(str(folder_to_resume(request.output_dir)))} --resume"
     if outcome.interrupted and not records.runs:

@@ -132,7 +132,7 @@ def test_the_report_of_a_result_is_whole(result, tmp_path):
 def test_the_recorded_command_asks_for_the_same(result, monkeypatch, tmp_path):
     requests = []
 
-    def keep(request, planner, price, **_):
+    def keep(request, planner, price):
         requests.append(request)
         raise UsageError("not measured")
 
