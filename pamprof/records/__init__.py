@@ -9,6 +9,7 @@ from pamprof.records.monitor import Energy, Monitor, Series
 from pamprof.records.price import BoardShare, MachineChoice, Price, PriceQuote
 from pamprof.records.run import (
     Ceilings,
+    ExecutionStage,
     FlopCount,
     Gate,
     GraphBreaks,
@@ -48,6 +49,7 @@ __all__ = [
     "Energy",
     "Environment",
     "Execution",
+    "ExecutionStage",
     "FlopCount",
     "Gate",
     "GraphBreaks",

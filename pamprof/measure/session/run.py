@@ -74,6 +74,7 @@ class SessionPlan:
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
         further: Of a comparison: decides about points to add.
+        substitutes: Of a comparison: whether a step that cannot be compiled or captured is measured without that.
         unplanned_count: Of a comparison: workloads that a standard one would plan besides.
         unplanned_layers: Layers that failed while they were planned.
         remarks: Sentences for the reporter before the first group.
@@ -98,6 +99,7 @@ class SessionPlan:
     compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
     further: FurtherPoints | None = None
+    substitutes: bool = False
     unplanned_count: int | None = None
     unplanned_layers: tuple[UnplannedLayer, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -187,6 +189,7 @@ def run_session(
                 first_worker=worker,
                 spawn=planner.spawn,
                 further=plan.further,
+                substitutes=plan.substitutes,
             )
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
             count = outcome.left_out
