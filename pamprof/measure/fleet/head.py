@@ -205,6 +205,8 @@ class FleetRunner:
                 return
             self._with_ceilings.add(device)
         self._store.append(record)
+        if isinstance(record, Run | Skip) and record.workload not in turn.group:
+            self._reporter.points_added(1)  # in the place of one that could not be compiled or captured
         if isinstance(record, Run):
             turn.finished.add(record.workload.key)
             self._measured += 1

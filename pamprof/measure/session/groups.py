@@ -36,6 +36,7 @@ class GroupsTask:
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         checkpoints: Files of weights, by what the arms' sizes call them.
         ceilings: Whether the device's ceilings are measured first.
+        substitutes: Whether a step that cannot be compiled or captured is measured in an execution without that.
     """
 
     session_id: str
@@ -50,6 +51,7 @@ class GroupsTask:
     compiled_ahead: tuple[Workload, ...] = ()
     checkpoints: dict[str, str] = field(default_factory=dict)
     ceilings: bool = True
+    substitutes: bool = False
 
 
 def measure_groups(
@@ -89,5 +91,6 @@ def measure_groups(
         compiled_ahead=task.compiled_ahead,
         fresh_processes=task.fresh_processes,
         further=further,
+        substitutes=task.substitutes,
     )
     return runner.run(task.groups, frozenset(task.done))

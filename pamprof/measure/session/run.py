@@ -189,7 +189,6 @@ def run_session(
                 first_worker=worker,
                 spawn=planner.spawn,
                 further=plan.further,
-                substitutes=plan.substitutes,
             )
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
             count = outcome.left_out
@@ -239,6 +238,7 @@ def groups_task(request: MeasuringRequest, plan: SessionPlan, *, session_id: str
         references=tuple(plan.references.values()),
         fresh_processes=plan.fresh_processes,
         compiled_ahead=plan.compiled_ahead,
+        substitutes=plan.substitutes,
         checkpoints={
             arm.spec.checkpoint: str(request.checkpoints[arm.spec.layer].resolve())
             for arm in plan.arms

@@ -2,19 +2,29 @@
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from typer.testing import CliRunner
 
 from pamprof.cli import app
 from pamprof.errors import DeviceError, UsageError
+from pamprof.measure.comparison.efforts import effort_rules
 from pamprof.measure.fleet import slurm
 from pamprof.measure.fleet.engine import open_engine
-from pamprof.measure.fleet.messages import FleetTask, Said, Versions, decode_message, encode_task, own_versions
+from pamprof.measure.fleet.messages import (
+    FleetTask,
+    Said,
+    Versions,
+    decode_message,
+    decode_task,
+    encode_task,
+    own_versions,
+)
 from pamprof.measure.fleet.node import lines_of_task
 from pamprof.measure.session.groups import GroupsTask
 from pamprof.measure.session.settings import Settings
+from pamprof.records import Effort
 from pamprof.version import __version__
 from tests.cli.answers import one_sentence
 from tests.synthetic import synthetic_workload
@@ -156,3 +166,17 @@ def test_options_that_do_not_fit_a_fleet_are_refused(options, said, tmp_path):
     words = ["compare", "--on", "ray", "--preset", "tiny", *options, "-o", str(tmp_path / "out")]
     assert said in one_sentence(CliRunner().invoke(app, words), 2)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_group_travels_with_everything_that_measuring_it_takes():
+    workload = synthetic_workload()
+    given = GroupsTask(
+        session_id="s", device="cuda", groups=((workload, replace(workload, batch_size=7)),), done=("k",),
+        settings=effort_rules(Effort.REFERENCE, "cuda").settings, expected_seconds={"k": 1.5},
+        monitor_seconds={"k": 0.3}, references=(workload,), fresh_processes=1, compiled_ahead=(workload,),
+        checkpoints={"pam@abc": "weights"}, ceilings=False, substitutes=True,
+    )  # fmt: skip
+    sent = FleetTask(head=own_versions(), task=given, time_budget_seconds=9.0)
+    assert decode_task(encode_task(sent)) == sent
+    default = {field.name: field.default for field in fields(GroupsTask)}
+    assert not [name for name, value in default.items() if getattr(given, name) == value]  # each was told apart
