@@ -44,6 +44,7 @@ class FleetForecast:
         device_kind: ``cpu`` or ``cuda``.
         whole: Seconds of devices in all, the start of each group included.
         quotes: What an hour of each kind of device costs, as far as it is known before anything runs.
+        fleet: Identifier of its sessions; that of the comparison that it goes on with.
         sentence: Points, groups, time and dollars.
     """
 
@@ -52,6 +53,7 @@ class FleetForecast:
     device_kind: str
     whole: ExpectedTime
     quotes: tuple[PriceQuote, ...]
+    fleet: str
     sentence: str
 
 
@@ -65,7 +67,7 @@ def run_fleet(request: CompareRequest, *, reporter: Reporter, price: PriceLookup
     """
     with _opened(request) as engine:
         forecast = _forecast(request, engine.capacity(request.device), price)
-        plan, fleet = forecast.plan, uuid.uuid4().hex[:12]
+        plan = forecast.plan
         fresh = not request.path.exists()
         store = RunStore(request.path)
 
@@ -78,7 +80,7 @@ def run_fleet(request: CompareRequest, *, reporter: Reporter, price: PriceLookup
                 session_id=uuid.uuid4().hex[:12],
                 quote=quote,
                 quote_unknown_reason=reason,
-                fleet=fleet,
+                fleet=forecast.fleet,
             )
             store.append(header)
             reporter.recorded(header)
@@ -87,7 +89,7 @@ def run_fleet(request: CompareRequest, *, reporter: Reporter, price: PriceLookup
         with closing(store, None, fresh=fresh):
             for remark in (*plan.remarks, forecast.sentence):
                 reporter.message(remark)
-            task = groups_task(request, plan, session_id=fleet, device=forecast.device_kind)
+            task = groups_task(request, plan, session_id=forecast.fleet, device=forecast.device_kind)
             runner = FleetRunner(
                 engine=engine,
                 task=replace(task, groups=(), references=(), fresh_processes=1),
@@ -127,7 +129,10 @@ def _opened(request: CompareRequest) -> Iterator[Engine]:
 
 def _forecast(request: CompareRequest, capacity: FleetCapacity, price: PriceLookup) -> FleetForecast:
     begun = time.perf_counter()
-    plan = planned(request, COMPARISON, capacity.device_kind, request.earlier_records(COMPARISON.kind))
+    earlier = request.earlier_records(COMPARISON.kind)
+    plan = planned(request, COMPARISON, capacity.device_kind, earlier)
+    sessions = () if earlier is None else earlier.sessions
+    fleets = [session.fleet for session in sessions if session.fleet is not None]
     pace = Pace(plan.expected_seconds or {}, budget_seconds=plan.time_budget_seconds, begun=begun)
     # A device whose name nobody tells before a group runs is priced where the price alone says what it is.
     names = capacity.devices or ("",)
@@ -143,6 +148,7 @@ def _forecast(request: CompareRequest, capacity: FleetCapacity, price: PriceLook
         device_kind=kind,
         whole=whole,
         quotes=quotes,
+        fleet=fleets[-1] if fleets else uuid.uuid4().hex[:12],
         sentence=_sentence(plan, pace, capacity, quotes, whole),
     )
 

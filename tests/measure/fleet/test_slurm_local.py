@@ -42,4 +42,5 @@ def test_jobs_give_one_file_which_going_on_completes_with_what_is_missing(tmp_pa
     added = both.runs[len(first.runs) :]
     assert {run.workload.sequence_length for run in added} == {128}
     assert {run.workload.key for run in both.runs} == set(both.sessions[1].planned)
-    assert both.sessions[0].fleet != both.sessions[1].fleet
+    assert both.sessions[0].session_id != both.sessions[1].session_id
+    assert both.sessions[0].fleet == both.sessions[1].fleet is not None
