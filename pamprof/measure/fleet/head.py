@@ -148,7 +148,7 @@ class FleetRunner:
                     key: self._task.monitor_seconds[key] for key in keys & set(self._task.monitor_seconds)
                 },
                 compiled_ahead=tuple(workload for workload in self._task.compiled_ahead if workload.key in keys),
-                ceilings=not self._sessions or not self._with_ceilings.issuperset(self._sessions),
+                ceilings=len(self._with_ceilings) < max(1, len(self._sessions)),
             )
             line = encode_task(FleetTask(head=own_versions(), task=task, time_budget_seconds=self._pace.budget_left))
             self._running[self._engine.begin(line, expected_seconds=needed)] = turn
@@ -200,10 +200,9 @@ class FleetRunner:
             return
         record = replace(record, session_id=turn.session.session_id)
         if isinstance(record, Ceilings):
-            device = record.environment.device_name
-            if device in self._with_ceilings:
+            if record.session_id in self._with_ceilings:
                 return
-            self._with_ceilings.add(device)
+            self._with_ceilings.add(record.session_id)
         self._store.append(record)
         if isinstance(record, Run | Skip) and record.workload not in turn.group:
             self._reporter.points_added(1)  # in the place of one that could not be compiled or captured
