@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pamprof.api.prices import ON_DEMAND, price_lookup
 from pamprof.api.request import CompareOptions, compare_request
 from pamprof.api.result import Result
-from pamprof.api.texts import file_name_alone
+from pamprof.api.texts import engine_alone, file_name_alone
 from pamprof.errors import PamprofError, UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def compare(
     resume: bool = False,
     effort: str = "quick",
     time_budget: float | str | None = None,
+    on: str | None = None,
     repeat: int | None = None,
     time_limit: float | str | None = None,
     half_width: float | None = None,
@@ -133,6 +134,8 @@ def compare(
         resume: Measure only what ``output_dir`` does not hold yet.
         effort: ``quick``, ``standard`` or ``reference``.
         time_budget: After this no further point begins. Default: that of the effort.
+        on: Run the groups (a point and its arms) on a fleet: ``ray``, ``ray:HOST:PORT``, ``slurm`` or
+            ``slurm:PARTITION``. Default: this machine.
         repeat: Fresh processes for each point. Default: 3 with effort reference, else 1.
         time_limit: Sampling time of one point. Default: that of the effort.
         half_width: Relative half width of the ratio's interval at which sampling stops. Default: that of the effort.
@@ -176,6 +179,7 @@ def compare(
         "perplexity": None if perplexity is None else [f"{layer}={value}" for layer, value in perplexity.items()],
         "effort": effort,
         "time_budget": _duration(time_budget),
+        "on": on,
         "repeat": repeat,
         "time_limit": _duration(time_limit),
         "half_width": half_width,
@@ -216,12 +220,17 @@ def _measured(request: CompareRequest, price: PriceLookup, *, progress: bool) ->
     from rich.console import Console
 
     from pamprof.measure.comparison.request import COMPARISON
+    from pamprof.measure.fleet.run import run_fleet
     from pamprof.measure.session.run import run_session
     from pamprof.records.store import read_records
     from pamprof.render.formats.progress import ProgressReporter
 
     console = Console(stderr=True, force_jupyter=False, quiet=not progress)
-    outcome = run_session(request, COMPARISON, reporter=ProgressReporter(console), price=price)
+    reporter = ProgressReporter(console)
+    if request.on is None:
+        outcome = run_session(request, COMPARISON, reporter=reporter, price=price)
+    else:
+        outcome = run_fleet(request, reporter=reporter, price=price)
     records = read_records(request.path)
     if not records.runs:
         reason = f"; the first reason: {records.skips[0].reason}" if records.skips else ""
@@ -243,7 +252,7 @@ def command_of(options: CompareOptions) -> str:
             given = [file_name_alone(each) for each in value] if name == "checkpoint" else value
             words += [word for each in given for word in (option, str(each))]
         else:
-            words += [option, str(value)]
+            words += [option, engine_alone(str(value)) if name == "on" else str(value)]
     return shlex.join(words)
 
 

@@ -54,6 +54,7 @@ class CompareOptions(TypedDict):
     effort: str
     time_budget: str | None
     repeat: int | None
+    on: str | None
     time_limit: str | None
     half_width: float | None
     monitor: str | None
@@ -123,4 +124,5 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
         effort=choice(Effort, given["effort"], "--effort"),
         time_budget_seconds=duration(given["time_budget"], "--time-budget"),
         repeat=given["repeat"],
+        on=given["on"],
     )

@@ -126,6 +126,12 @@ def file_name_alone(text: str) -> str:
     return f"{name}{equals}{Path(file).name}"
 
 
+def engine_alone(text: str) -> str:
+    """``ray`` of ``ray:10.0.0.1:6379``: what records may say of it. A partition of Slurm stays."""
+    name, _, _ = text.partition(":")
+    return name if name == "ray" else text
+
+
 def choice(kind: type[Choice], text: str, option: str) -> Choice:
     """The member called ``text``.
 

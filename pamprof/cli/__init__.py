@@ -22,6 +22,7 @@ from pamprof.cli import (
     doctor,
     flops,
     layers,
+    merge,
     predict,
     prices,
     report,
@@ -50,6 +51,7 @@ app.command("calibrate", cls=PlainNumbers)(calibrate.calibrate)
 app.command("report", cls=PlainNumbers)(report.report)
 app.command("diff", cls=PlainNumbers)(diff.diff)
 app.command("trend", cls=PlainNumbers)(trend.trend)
+app.command("merge", cls=PlainNumbers)(merge.merge)
 app.command("layers", cls=PlainNumbers)(layers.layers)
 app.command("flops", cls=ConfiguredCommand)(configurable(flops.flops))
 app.command("doctor", cls=PlainNumbers)(doctor.doctor)

@@ -105,6 +105,13 @@ def compare(
         ),
     ] = "quick",
     time_budget: TimeBudget = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Run the groups (a point and its arms) on a fleet: ray[:HOST:PORT] or slurm[:PARTITION]; slurm:local "
+            "starts jobs on this machine. Default: this machine, one after the other."
+        ),
+    ] = None,
     repeat: Annotated[
         int | None,
         typer.Option(min=1, max=100, help="Fresh processes for each point. Default: 3 with reference, else 1."),
@@ -173,6 +180,7 @@ def compare(
         effort=effort,
         time_budget=time_budget,
         repeat=repeat,
+        on=on,
         time_limit=time_limit,
         half_width=half_width,
         monitor=monitor,
@@ -190,7 +198,7 @@ def compare(
         purchase_option=purchase_option,
     )
     if dry_run:
-        show_plan(request, COMPARISON, look_up, json=json)
+        show_plan(request, look_up, gpu=gpu, json=json)
         return
     measured = measure(request, COMPARISON, look_up)
     write_and_show(measured.records, folder, quote=None, json=json)

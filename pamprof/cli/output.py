@@ -68,18 +68,9 @@ def _write_and_show_loops(records: RecordFile, folder: Path, *, json: bool) -> N
 
 def print_records(records: RecordFile) -> None:
     """Print the records' JSON lines, and one for each line that could not be read."""
-    from pamprof.records.codec import Record, encode, encode_problem
+    from pamprof.records.codec import encode, encode_problem
 
-    everything: tuple[Record, ...] = (
-        *records.sessions,
-        *records.ceilings,
-        *records.runs,
-        *records.skips,
-        *records.capacities,
-        *records.serve_checks,
-        *records.profiles,
-    )
-    for encoded in (*map(encode, everything), *map(encode_problem, records.problems)):
+    for encoded in (*map(encode, records.records), *map(encode_problem, records.problems)):
         line = encoded.decode()  # with its checksum, so that a file of it reads again
         typer.echo(inert(line) if sys.stdout.isatty() else line, nl=False)
 

@@ -107,6 +107,8 @@ class Session:
         unplanned_count: Points that a standard comparison would have planned besides; None likewise.
         time_budget_seconds: After which no further point was begun; None where there was no end.
         unplanned_layers: Layers without an arm, because planning them failed.
+        fleet: Identifier that the sessions of one comparison on several machines share, one for each kind of device;
+            None where a session measured on its own machine.
     """
 
     session_id: str
@@ -130,3 +132,4 @@ class Session:
     time_budget_seconds: float | None = None
     unplanned_count: int | None = None
     unplanned_layers: tuple[UnplannedLayer, ...] = ()
+    fleet: str | None = None

@@ -51,10 +51,22 @@ class RecordFile:
     serve_checks: tuple[ServeCheck, ...] = ()
 
     @property
+    def records(self) -> tuple[Record, ...]:
+        """Records of every kind, headers first."""
+        return (
+            *self.sessions,
+            *self.ceilings,
+            *self.runs,
+            *self.skips,
+            *self.capacities,
+            *self.serve_checks,
+            *self.profiles,
+        )
+
+    @property
     def record_count(self) -> int:
-        """Records of every kind."""
-        kinds = self.sessions, self.runs, self.skips, self.ceilings, self.profiles, self.capacities, self.serve_checks
-        return sum(map(len, kinds))
+        """How many there are of all kinds."""
+        return len(self.records)
 
     @property
     def damage(self) -> str | None:
@@ -222,7 +234,7 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
     def new(records: tuple[_Kind, ...]) -> tuple[_Kind, ...]:
         kept = []
         for record in records:
-            if (identity := _identity(record)) not in seen:
+            if (identity := identity_of(record)) not in seen:
                 seen.add(identity)
                 kept.append(record)
         return tuple(kept)
@@ -246,7 +258,7 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
     return tuple(distinct(file) for file in files)
 
 
-def _identity(record: Record) -> tuple[str, ...]:
+def identity_of(record: Record) -> tuple[str, ...]:
     """What no two records share: kind, session, worker, moment, and what was measured."""
     match record:
         case Session():

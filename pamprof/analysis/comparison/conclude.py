@@ -21,7 +21,7 @@ from pamprof.analysis.comparison.doubts import (
 )
 from pamprof.analysis.comparison.joined import has_windows, join_windows, processes_of, takes_precedence
 from pamprof.analysis.comparison.ladder import build_ladder
-from pamprof.analysis.comparison.machines import machine_name, machine_of
+from pamprof.analysis.comparison.machines import machine_name, machine_of, told_of
 from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.analysis.comparison.pairing import is_reference
@@ -36,6 +36,7 @@ from pamprof.records.store import RecordFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pamprof.analysis.comparison.machines import MachineKey
     from pamprof.analysis.comparison.results import DecodeFloor, Doubt, Summary
     from pamprof.analysis.comparison.roles import Roles
     from pamprof.analysis.comparison.roofline import Roof
@@ -50,9 +51,10 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
 
     A workload measured more than once counts with its latest run, as after a resumed session; one measured in windows
     by fresh processes counts with all of them joined, whatever else was measured of it. Runs of another device, driver
-    or torch than the latest run's, and of other sizes of a layer than its latest run's, are left out with a sentence in
-    ``problems``: what was not measured on one machine at one size is not compared silently. A layer that was measured
-    in another environment alone, on the same kind of device beside the same reference, joins with a sentence there.
+    or torch than the latest run's (in a fleet, than most runs'), and of other sizes of a layer than its latest run's,
+    are left out with a sentence in ``problems``: what was not measured on one machine at one size is not compared
+    silently. A layer that was measured in another environment alone, on the same kind of device beside the same
+    reference, joins with a sentence there.
     """
     files = (records,) if isinstance(records, RecordFile) else tuple(records)
     problems = [problem for file in files for problem in file.problems]
@@ -204,27 +206,33 @@ def _doubts_of_reference(run: Run, reference: Run | None) -> tuple[Doubt, ...]:
 
 
 def _usable(runs: Sequence[Run], sessions: Sequence[Session], problems: list[str]) -> list[Run]:
-    """One run of each workload on the latest run's machine, in the order the workloads first appear.
+    """One run of each workload on the machine that is told of, in the order the workloads first appear.
 
     It is the latest, or where fresh processes measured windows the latest of those, which stands for all. Layers that
     were measured in another environment alone follow (``_from_elsewhere``).
     """
     if not runs:
         return []
-    newest = max(enumerate(runs), key=lambda item: (item[1].started_at, item[0]))[1]
-    by_machine: dict[tuple[str | None, ...], list[Run]] = {}
+    newest = told_of(runs, sessions)
+    machines: dict[MachineKey, list[Run]] = {}
     for run in runs:
-        by_machine.setdefault(machine_of(run.environment), []).append(run)
-    here = by_machine.pop(machine_of(newest.environment))
-    sources = [here, *_from_elsewhere(here, list(by_machine.values()), sessions, problems)]
+        machines.setdefault(machine_of(run.environment), []).append(run)
+    here = machines.pop(machine_of(newest.environment))
+    sources = [here, *_from_elsewhere(here, list(machines.values()), sessions, problems)]
+    in_fleet = any(s.fleet is not None and s.session_id == newest.session_id for s in sessions)
+    why, remedy = (
+        ("most of the fleet's runs were", "they are in the table by machine")
+        if in_fleet
+        else ("the latest run was", "report them by themselves")
+    )
     joining = {id(run) for source in sources for run in source}
-    for others in by_machine.values():
+    for others in machines.values():
         count = sum(id(run) not in joining for run in others)
         if count:
             problems.append(
                 f"{count} run{'s' if count > 1 else ''} measured on {machine_name(others[0].environment)} "
-                f"{'are' if count > 1 else 'is'} left out, because the latest run was on "
-                f"{machine_name(newest.environment)}; report them by themselves"
+                f"{'are' if count > 1 else 'is'} left out, because {why} on "
+                f"{machine_name(newest.environment)}; {remedy}"
             )
     chosen: dict[str, tuple[Run, list[Run]]] = {}
     for source in sources:

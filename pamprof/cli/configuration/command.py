@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
-from pamprof.api.texts import file_name_alone
+from pamprof.api.texts import engine_alone, file_name_alone
 from pamprof.cli.configuration.files import FileSweep, file_of, read_file, read_sweeps
 from pamprof.cli.configuration.invocation import Invocation, running
 from pamprof.cli.configuration.sweeps import run_all
@@ -39,6 +39,8 @@ _OPTIONS = {
 
 # How a run is made, not what it measures; or a path of this machine.
 _UNRECORDED = frozenset({"output_dir", "prices", "resume", "dry_run"})
+# Options whose values are recorded without what is of this machine or network.
+_SHORTENED = {"checkpoint": file_name_alone, "on": engine_alone}
 # A configuration that held these would ask for less than the run that it was saved from.
 _UNSAVED = frozenset({"resume", "dry_run"})
 
@@ -132,7 +134,8 @@ class ConfiguredCommand(PlainNumbers):
             value = ctx.params.get(option.name)
             if option.name not in _UNRECORDED and not option.is_default(value):
                 found = words_of(option, value)
-                words += [file_name_alone(word) for word in found] if option.name == "checkpoint" else found
+                shortened = _SHORTENED.get(option.name)
+                words += found if shortened is None else [shortened(word) for word in found]
         return tuple(words)
 
     def _save(self, ctx: typer.Context, runs: list[tuple[Invocation, typer.Context]]) -> None:

@@ -51,6 +51,7 @@ class CompareRequest(MeasuringRequest):
         sources: Layers that no package registers, by name: the function that makes each (see ``LayerSpec.source``).
         time_budget_seconds: Of the whole comparison; None for that of the effort.
         repeat: Fresh processes for each point; None for as many as the effort has.
+        on: What runs the groups, such as ``ray:10.0.0.1:6379``; None for this machine.
     """
 
     sizes: Mapping[str, int | float | str]
@@ -65,6 +66,7 @@ class CompareRequest(MeasuringRequest):
     time_budget_seconds: float | None
     repeat: int | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    on: str | None = None
 
 
 def _finished_keys(records: RecordFile | None) -> frozenset[str]:
@@ -157,7 +159,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     windows = {workload.key: window_of[worth] for worth in Worth for workload in ranked[worth]}
     crossover_window = window_of[Worth.CROSSOVER]
     processes = request.repeat or rules.processes
-    fresh_workers = processes > 1 or settings.windows is not None
+    fresh_workers = processes > 1 or settings.windows is not None or request.on is not None
     compiles_ahead = cuda and rules.compiles_ahead and not fresh_workers
 
     def expect(workload: Workload, worth: Worth, *, compiled_ahead: bool) -> float:
@@ -199,6 +201,8 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         done = _finished_keys(earlier) - set(coarse)
         visited = tuple((workload,) for workload in visits)
     budget = request.time_budget_seconds
+    if budget is None and request.on is None:  # a queue and machines side by side make the effort's own meaningless
+        budget = rules.time_budget_seconds
     return SessionPlan(
         arms=arms,
         groups=visited,
@@ -213,7 +217,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         further=further,
         substitutes=not asked,
         unplanned_count=sum(len(found) for found in ranked.values()) - len(visits),
-        time_budget_seconds=rules.time_budget_seconds if budget is None else budget,
+        time_budget_seconds=budget,
         preset=None if request.sizes or request.checkpoints else preset,
         match_axis=request.match_axis,
         phases=request.phases,

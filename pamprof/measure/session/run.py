@@ -8,9 +8,10 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from pamprof.errors import DeviceError
 from pamprof.hardware.host import processor_use
+from pamprof.measure.session.groups import GroupsTask, measure_groups
 from pamprof.measure.session.pace import Pace
-from pamprof.measure.session.paced import PacedRunner
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.request import MATCHED_LENGTH, IdentifiedDevice, MeasuringRequest, identify_device
 from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, utc_now
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pamprof.measure.session.further import FurtherPoints
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.request import PriceLookup
-    from pamprof.measure.session.runner import SessionArguments
     from pamprof.measure.session.settings import Settings
     from pamprof.records import (
         Dtype,
@@ -150,13 +150,13 @@ def run_session(
     fresh = not request.path.exists()
     store = RunStore(request.path)
     worker = planner.spawn()  # imports torch while this process plans
-    with _closing(store, worker, fresh=fresh):
+    with closing(store, worker, fresh=fresh):
         device = identify_device(request.device)
         kind, ordinal = device.kind, device.ordinal
-        plan = _planned(request, planner, kind, earlier)
+        plan = planned(request, planner, kind, earlier)
         session_id = uuid.uuid4().hex[:12]
         quote, unknown_reason = _priced(price, device)
-        header = _header(
+        header = header_of(
             request, planner.kind, plan, session_id=session_id, quote=quote, quote_unknown_reason=unknown_reason
         )
         store.append(header)
@@ -165,36 +165,31 @@ def run_session(
         remarks = plan.remarks if pace is None else (*plan.remarks, what_to_expect(plan, pace, quote))
         for remark in remarks:
             reporter.message(remark)
-        session: SessionArguments = {
-            "session_id": session_id,
-            "device": "cpu" if kind == "cpu" else f"cuda:{ordinal}",
-            "settings": plan.settings,
-            "store": store,
-            "reporter": reporter,
-            "first_worker": worker,
-            "spawn": planner.spawn,
-            "checkpoints": {
-                arm.spec.checkpoint: str(request.checkpoints[arm.spec.layer].resolve())
-                for arm in plan.arms
-                if arm.spec.checkpoint is not None
-            },
-        }
+        task = groups_task(request, plan, session_id=session_id, device="cpu" if kind == "cpu" else f"cuda:{ordinal}")
         budget = plan.time_budget_seconds
         if pace is None:
             begun = time.perf_counter()
-            runner = SessionRunner(**session, time_budget_seconds=budget)
+            outcome = SessionRunner(
+                session_id=session_id,
+                device=task.device,
+                settings=task.settings,
+                store=store,
+                reporter=reporter,
+                first_worker=worker,
+                spawn=planner.spawn,
+                checkpoints=task.checkpoints,
+                time_budget_seconds=budget,
+            ).run(plan.groups, plan.done)
         else:
-            runner = PacedRunner(
-                **session,
+            outcome = measure_groups(
+                task,
+                store=store,
+                reporter=reporter,
                 pace=pace,
-                references=plan.references,
-                monitor_seconds=plan.monitor_seconds,
-                compiled_ahead=plan.compiled_ahead,
-                fresh_processes=plan.fresh_processes,
+                first_worker=worker,
+                spawn=planner.spawn,
                 further=plan.further,
-                substitutes=plan.substitutes,
             )
-        outcome = runner.run(plan.groups, plan.done)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
             count = outcome.left_out
             missing = f", {count} planned point{'s are' if count > 1 else ' is'} not measured" if count else ""
@@ -205,21 +200,54 @@ def run_session(
 
 
 def plan_session(
-    request: Request, planner: Planner[Request], price: PriceLookup
+    request: Request, planner: Planner[Request], price: PriceLookup, *, gpu: str | None = None
 ) -> tuple[SessionPlan, Pace | None, PriceQuote | None]:
     """What ``run_session`` would do, without a worker and without touching the disk.
+
+    Args:
+        request: What to measure.
+        planner: Of the kind of session that ``request`` asks for.
+        price: Finds the price of the device.
+        gpu: The GPU that a request for one is planned for where this machine has none.
 
     Raises:
         UsageError, DeviceError: As ``run_session``.
     """
     begun = time.perf_counter()
     earlier = request.earlier_records(planner.kind)
-    device = identify_device(request.device)
-    plan = _planned(request, planner, device.kind, earlier)
+    try:
+        device = identify_device(request.device)
+    except DeviceError as exc:
+        if gpu is None:
+            raise DeviceError(f"{exc}; or name the GPU that is to be planned for with --gpu") from exc
+        device = IdentifiedDevice(kind="cuda", ordinal=0, name=gpu)
+    plan = planned(request, planner, device.kind, earlier)
     return plan, pace_of(plan, begun), _priced(price, device)[0]
 
 
-def _planned(request: Request, planner: Planner[Request], kind: str, earlier: RecordFile | None) -> SessionPlan:
+def groups_task(request: MeasuringRequest, plan: SessionPlan, *, session_id: str, device: str) -> GroupsTask:
+    """Everything that ``plan`` measures, as data."""
+    return GroupsTask(
+        session_id=session_id,
+        device=device,
+        groups=plan.groups,
+        done=tuple(plan.done),
+        settings=plan.settings,
+        expected_seconds=dict(plan.expected_seconds or {}),
+        monitor_seconds=dict(plan.monitor_seconds),
+        references=tuple(plan.references.values()),
+        fresh_processes=plan.fresh_processes,
+        compiled_ahead=plan.compiled_ahead,
+        substitutes=plan.substitutes,
+        checkpoints={
+            arm.spec.checkpoint: str(request.checkpoints[arm.spec.layer].resolve())
+            for arm in plan.arms
+            if arm.spec.checkpoint is not None
+        },
+    )
+
+
+def planned(request: Request, planner: Planner[Request], kind: str, earlier: RecordFile | None) -> SessionPlan:
     """The plan, whose first remark names what could not be read of the earlier records."""
     from pamprof.measure.any_layer.registration import end_probe
 
@@ -274,7 +302,7 @@ def what_to_expect(plan: SessionPlan, pace: Pace, quote: PriceQuote | None) -> s
     return text
 
 
-def _header(
+def header_of(
     request: MeasuringRequest,
     kind: SessionKind,
     plan: SessionPlan,
@@ -282,7 +310,9 @@ def _header(
     session_id: str,
     quote: PriceQuote | None,
     quote_unknown_reason: str | None,
+    fleet: str | None = None,
 ) -> Session:
+    """The header of a session that carries out ``plan``."""
     return Session(
         session_id=session_id,
         started_at=utc_now(),
@@ -305,25 +335,27 @@ def _header(
         unplanned_count=plan.unplanned_count,
         time_budget_seconds=plan.time_budget_seconds,
         unplanned_layers=plan.unplanned_layers,
+        fleet=fleet,
     )
 
 
 @contextlib.contextmanager
-def _closing(store: RunStore, worker: WorkerProcess, *, fresh: bool) -> Iterator[None]:
+def closing(store: RunStore, worker: WorkerProcess | None, *, fresh: bool) -> Iterator[None]:
     """Close ``store`` at the end; after an error, end ``worker`` and remove a file of records that is still empty.
 
     Args:
         store: Where outcomes go.
-        worker: Started early, while this process was still planning.
+        worker: Started early, while this process was still planning, if any.
         fresh: Whether the file of ``store`` was made for it.
     """
     path = store.path
     try:
         yield
     except BaseException:
-        worker.kill()
-        if not worker.is_closed:
-            worker.close()
+        if worker is not None:
+            worker.kill()
+            if not worker.is_closed:
+                worker.close()
         if fresh and path.stat().st_size == 0:
             path.unlink()
             with contextlib.suppress(OSError):  # the folder held something before

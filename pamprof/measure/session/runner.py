@@ -7,7 +7,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict
 
 from pamprof.errors import RecordError
 from pamprof.measure.session.process import WorkerHung, WorkerProcess
@@ -19,9 +19,23 @@ from pamprof.units import ratio, seconds, significant, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from pamprof.measure.session.settings import Settings
-    from pamprof.records.store import RunStore
+    from pamprof.records.codec import Record
+
+
+class RecordSink(Protocol):
+    """Where a session's outcomes go: the file of records, or from another machine whoever sent the groups."""
+
+    @property
+    def path(self) -> Path:
+        """File of the records; traces lie beside it."""
+        ...
+
+    def append(self, record: Record) -> None:
+        """Keep one record."""
+        ...
 
 
 class Reporter(Protocol):
@@ -89,11 +103,12 @@ class SessionArguments(TypedDict):
     session_id: str
     device: str
     settings: Settings
-    store: RunStore
+    store: RecordSink
     reporter: Reporter
-    first_worker: WorkerProcess | None
-    spawn: Callable[[], WorkerProcess]
-    checkpoints: Mapping[str, str]
+    first_worker: NotRequired[WorkerProcess | None]
+    spawn: NotRequired[Callable[[], WorkerProcess]]
+    checkpoints: NotRequired[Mapping[str, str]]
+    ceilings: NotRequired[bool]
 
 
 class SessionRunner:
@@ -108,6 +123,7 @@ class SessionRunner:
         first_worker: A worker started early, while the parent was still planning; used for the first group.
         spawn: Starts a worker.
         checkpoints: Files of weights, by what the arms' sizes call them.
+        ceilings: Whether the device's ceilings are measured before the first arm.
         time_budget_seconds: Of all groups together, shared equally among those still to come. None for no end.
         keeps_worker: Whether a worker goes on with the next group; else each has one of its own.
     """
@@ -118,11 +134,12 @@ class SessionRunner:
         session_id: str,
         device: str,
         settings: Settings,
-        store: RunStore,
+        store: RecordSink,
         reporter: Reporter,
         first_worker: WorkerProcess | None = None,
         spawn: Callable[[], WorkerProcess] = WorkerProcess,
         checkpoints: Mapping[str, str] | None = None,
+        ceilings: bool = True,
         time_budget_seconds: float | None = None,
         keeps_worker: bool = False,
     ) -> None:
@@ -143,7 +160,7 @@ class SessionRunner:
         self._references: dict[Point, Workload] = {}
         self._measured = 0
         self._skipped = 0
-        self._asked_for_ceilings = False
+        self._asked_for_ceilings = not ceilings
 
     def run(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> SessionOutcome:
         """Measure every group; ``done`` are keys that have an outcome from an earlier session in the same file."""
@@ -269,7 +286,7 @@ class SessionRunner:
                 self._references.setdefault(record.workload.point, record.workload)
             finished.add(record.workload.key)
             self._measured += 1
-            self._reporter.point_finished(describe(record.workload), _outcome(record))
+            self._reporter.point_finished(describe(record.workload), outcome_text(record))
         elif isinstance(record, Skip):
             self._count_skip(record, finished)
 
@@ -279,6 +296,8 @@ class SessionRunner:
         if workload.key in finished:
             self._reporter.message(f"the worker ended after {describe(workload)} ({last_line or f'status {status}'})")
             return
+        if status == -signal.SIGTERM:  # nobody ends a worker so who does not end its job or its machine as well
+            raise KeyboardInterrupt
         if waited is not None:
             kind, reason = self._hung_reason(waited)
         elif status == -signal.SIGKILL:
@@ -315,7 +334,8 @@ class SessionRunner:
             self._worker, self._group_id = None, ""
 
 
-def _outcome(run: Run) -> str:
+def outcome_text(run: Run) -> str:
+    """A run's step time and its ratio in a few words, for a line of progress."""
     step = median_interval(run.timing.wall_time_seconds)
     text = f"{seconds(step.median)} per step"
     if run.workload.key == run.reference.key:

@@ -199,6 +199,23 @@ class FamilyTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineTable:
+    """What the subject costs on each machine, where records are of several; never one machine against another.
+
+    Attributes:
+        title: The heading.
+        machines: Columns.
+        rows: Points, with a cell a machine.
+        note: What a cell is.
+    """
+
+    title: str
+    machines: tuple[str, ...]
+    rows: tuple[CostRow, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """A name and its value, as a line of a list of facts."""
 
@@ -260,6 +277,7 @@ class ReportView:
         loops: Profiled training loops among the records.
         kernel_table: Kernels by class; None where no records of a phase's own arms have them.
         family: All layers of the device model; None of fewer than three.
+        machines: The subject's cost by machine; None where all was measured on one.
     """
 
     title: str
@@ -289,6 +307,7 @@ class ReportView:
     loops: tuple[TrainingView, ...] = ()
     kernel_table: TableView | None = None
     family: FamilyTable | None = None
+    machines: MachineTable | None = None
 
     @property
     def every_chart(self) -> tuple[Chart, ...]:

@@ -24,6 +24,7 @@ from pamprof.render.comparison.fairness import fairness
 from pamprof.render.comparison.family import family_table
 from pamprof.render.comparison.inputs import ReportInputs, gather
 from pamprof.render.comparison.kernel_table import kernel_table
+from pamprof.render.comparison.machine_table import machine_table
 from pamprof.render.comparison.method import method, noise, roof_shares
 from pamprof.render.comparison.metrics import columns
 from pamprof.render.comparison.model import ReportView
@@ -108,6 +109,7 @@ def build_view(
             loops=training_views(records.profiles),
             kernel_table=kernel_table(inputs),
             family=family_table([inputs, *_other_environments(inputs)]),
+            machines=machine_table(records),
         )
     )
 

@@ -1,5 +1,7 @@
 """``measurements.csv``: one row a run, units in the column names, FOCUS names for the price columns.
 
+Rows of other machines than the one a report tells of come after its own, each with the ratios of its machine.
+
 Billing columns are named after the FinOps Open Cost and Usage Specification (FOCUS 1.x, focus.finops.org):
 BillingCurrency, ProviderName, ResourceType, RegionId, PricingCategory, PricingUnit, ListUnitPrice, EffectiveCost. Here
 EffectiveCost is per million tokens, as ``effective_cost_unit`` says.
@@ -9,7 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pamprof.analysis import analyse
 from pamprof.analysis.comparison.joined import processes_of
+from pamprof.analysis.comparison.machines import by_machine, machine_of
 from pamprof.pricing.rates.hourly_rates import pricing_category
 from pamprof.render.comparison.inputs import gather
 from pamprof.render.comparison.metrics import csv_values
@@ -79,10 +83,17 @@ def _rows(
     *,
     text: Callable[[str], str],
 ) -> list[dict[str, Value]]:
-    inputs = gather(records, analysis, quote=quote, quote_reason=quote_unknown_reason)
+    told = gather(records, analysis, quote=quote, quote_reason=quote_unknown_reason)
+    machine = None if told.environment is None else machine_of(told.environment)
+    others = (
+        gather(part, analyse(part), quote=None, quote_reason=None)
+        for part in by_machine(records).values()
+        if machine_of(part.runs[0].environment) != machine
+    )
     return [
         {name: text(value) if isinstance(value, str) else value for name, value in _row(inputs, point, s).items()}
-        for point in analysis.points
+        for inputs in (told, *others)
+        for point in inputs.analysis.points
         for s in point.summaries
     ]
 

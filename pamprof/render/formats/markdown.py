@@ -35,8 +35,7 @@ def render_markdown(view: ReportView) -> str:
         ),
     )
     lines += ["![Where the cost comes from](ladder.png)", ""] if view.chart("ladder").panels else []
-    if view.family is not None:
-        lines += [f"## {escape(view.family.heading)}", "", *family_markdown(view.family)]
+    lines += _across(view)
     lines += ["## Every workload", ""]
     headings = ("arm", "execution", "phase", "batch", "tokens", "type")
     lines += _table(
@@ -86,6 +85,21 @@ def render_markdown(view: ReportView) -> str:
         fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", view.command)), default=0))
         lines += [fence, view.command, fence, ""]
     return "\n".join(lines)
+
+
+def _across(view: ReportView) -> list[str]:
+    """Lines: tables over all layers and over all machines, where there are several."""
+    lines: list[str] = []
+    if view.family is not None:
+        lines += [f"## {escape(view.family.heading)}", "", *family_markdown(view.family)]
+    if view.machines is not None:
+        lines += [f"## {view.machines.title}", ""]
+        lines += _table(
+            ("point", *view.machines.machines),
+            tuple((row.point, *(_text(cell) for cell in row.cells)) for row in view.machines.rows),
+        )
+        lines += [view.machines.note, ""]
+    return lines
 
 
 def training_markdown(loops: Iterable[TrainingView]) -> list[str]:

@@ -165,3 +165,16 @@ def test_the_plan_includes_the_profiled_step_of_the_arms_whose_kernels_are_recor
     more = expected(settings) - expected(replace(settings, kernels=False))
     assert 0.1 < more < 0.05 * 30  # of the 30 seconds of a quick comparison
     assert expected(settings) - expected(settings.with_window(0.1)) == pytest.approx(more + 0.2)
+
+
+def test_a_fleet_is_handed_whole_points_without_end_and_goes_on_with_those_that_lack_something():
+    lengths = {None: (64, 128)}
+    whole = plan(on="ray", sequence_lengths=lengths)
+    assert {workload.key for group in whole.groups for workload in group} == set(whole.planned)
+    assert [len({workload.point for workload in group}) for group in whole.groups] == [1, 1]
+    assert (whole.time_budget_seconds, whole.compiled_ahead) == (None, ())
+    assert plan(on="ray", time_budget_seconds=60.0).time_budget_seconds == 60.0
+    first, second = whole.groups
+    lost = synthetic_skip(second[1], SkipKind.INTERRUPTED, "its machine was lost")
+    earlier = records(dict.fromkeys((*first, second[0], *second[2:]), 0.005), skips=[replace(lost, session_id="first")])
+    assert plan(on="ray", sequence_lengths=lengths, earlier=earlier).groups == ((second[0], second[1]),)

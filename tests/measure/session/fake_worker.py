@@ -38,6 +38,9 @@ def play(request, descriptor):
             continue
         os.write(descriptor, encode_event(Event(event="started", key=workload.key)))
         match workload.implementation:
+            case "terminated":
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
             case "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "crashing":

@@ -3,12 +3,13 @@
 import os
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from pamprof.measure.session import pace as pace_module
 from pamprof.measure.session.further import AddedPoint
+from pamprof.measure.session.groups import GroupsTask, measure_groups
 from pamprof.measure.session.pace import Pace
-from pamprof.measure.session.paced import PacedRunner
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.ruled_out import RuledOut
 from pamprof.measure.session.settings import Settings
@@ -63,18 +64,18 @@ def measure(
         spawned.append(WorkerProcess("tests.measure.session.fake_worker"))
         return spawned[-1]
 
-    runner = PacedRunner(
-        session_id="s", device="cpu", settings=Settings(), store=store, reporter=listener, spawn=spawn,
-        pace=Pace(seconds, budget_seconds=budget, begun=0.0, clock=lambda: 0.0),
-        references={workload.point: workload for workload in references},
-        monitor_seconds={},
+    task = GroupsTask(
+        session_id="s", device="cpu", settings=Settings(), expected_seconds=seconds,
+        groups=tuple(workload if isinstance(workload, tuple) else (workload,) for workload in visits),
+        done=tuple(workload.key for workload in done),
+        references=tuple(references),
         compiled_ahead=tuple(compiled_ahead),
-        further=further,
         fresh_processes=processes,
         substitutes=substitutes,
     )  # fmt: skip
-    groups = tuple(workload if isinstance(workload, tuple) else (workload,) for workload in visits)
-    outcome = runner.run(groups, frozenset(w.key for w in done))
+    pace = Pace(seconds, budget_seconds=budget, begun=0.0, clock=lambda: 0.0)
+    sent = msgspec.json.decode(msgspec.json.encode(task), type=GroupsTask)  # as another machine gets it
+    outcome = measure_groups(sent, store=store, reporter=listener, pace=pace, spawn=spawn, further=further)
     store.close()
     return outcome, listener, read_records(tmp_path / "runs.jsonl"), len(spawned)
 

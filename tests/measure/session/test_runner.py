@@ -178,3 +178,12 @@ def test_a_reference_that_dies_leaves_the_rest_measured(tmp_path, worker):
     records = read_records(tmp_path / "runs.jsonl")
     assert names(records) == ["a", "b"]
     assert len(records.skips) == 1
+
+
+def test_a_worker_that_is_told_to_end_ends_the_session_and_says_nothing_of_its_point(tmp_path):
+    outcome, listener = measure(tmp_path, group("a", "terminated", "b"))
+    assert (outcome.measured, outcome.skipped, outcome.interrupted) == (1, 0, True)
+    records = read_records(tmp_path / "runs.jsonl")
+    assert names(records) == ["a"]
+    assert not records.skips
+    assert listener.ended
