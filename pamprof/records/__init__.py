@@ -7,6 +7,15 @@ from pamprof.records.layers import ImplementationFacts, ImplementationKind, Laye
 from pamprof.records.memory import Memory
 from pamprof.records.monitor import Energy, Monitor, Series
 from pamprof.records.price import BoardShare, MachineChoice, Price, PriceQuote
+from pamprof.records.ranks import (
+    Agreement,
+    Collective,
+    Communication,
+    DeviceLink,
+    RankedRun,
+    RankFacts,
+    Topology,
+)
 from pamprof.records.run import (
     Ceilings,
     FlopCount,
@@ -33,16 +42,31 @@ from pamprof.records.session import (
     UnplannedLayer,
 )
 from pamprof.records.training import TrainingProfile
-from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
+from pamprof.records.workload import (
+    PRECISION_POLICY,
+    Dtype,
+    Execution,
+    LayerSpec,
+    Parallel,
+    Phase,
+    Point,
+    RankLayout,
+    Scope,
+    Workload,
+)
 
 __all__ = [
     "PRECISION_POLICY",
+    "Agreement",
     "ArmFacts",
     "AssociativeMemory",
     "BoardShare",
     "Capacity",
     "CapacityPoint",
     "Ceilings",
+    "Collective",
+    "Communication",
+    "DeviceLink",
     "Dtype",
     "Effort",
     "Energy",
@@ -63,12 +87,16 @@ __all__ = [
     "Memory",
     "Monitor",
     "OperatorCount",
+    "Parallel",
     "Perplexity",
     "Phase",
     "Point",
     "Price",
     "PriceQuote",
     "ProcessorUse",
+    "RankFacts",
+    "RankLayout",
+    "RankedRun",
     "RefusedClaim",
     "RetrievalScore",
     "Run",
@@ -81,6 +109,7 @@ __all__ = [
     "StepTrace",
     "StopReason",
     "Timing",
+    "Topology",
     "TrainingProfile",
     "Unknown",
     "UnplannedLayer",

@@ -2,7 +2,8 @@
 
 Schema history (newest first):
 
-1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records, later ``training`` and ``capacity`` too;
+1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records, later ``training``,
+   ``capacity`` and ``ranked-run`` too;
    ``crc32`` over the record's own bytes, so that a line damaged on disk is refused instead of read as another number.
 
 Records outlive the code that wrote them, so every version stays readable:
@@ -28,6 +29,7 @@ from pamprof.records.capacity import Capacity
 from pamprof.records.checks import impossible, impossible_arm
 from pamprof.records.magnitudes import outsized
 from pamprof.records.older import completed_run, completed_session
+from pamprof.records.ranks import RankedRun
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import ArmFacts, Session, UnplannedLayer
 from pamprof.records.training import TrainingProfile
@@ -37,7 +39,7 @@ SCHEMA_VERSION = 1
 # Every line of every schema begins so, whole or torn.
 LINE_BEGINNING = b'{"schema_version":'
 
-Record = Session | Run | Skip | Ceilings | TrainingProfile | Capacity
+Record = Session | Run | Skip | Ceilings | TrainingProfile | Capacity | RankedRun
 
 _TYPES: dict[str, type[Record]] = {
     "session": Session,
@@ -46,6 +48,7 @@ _TYPES: dict[str, type[Record]] = {
     "ceilings": Ceilings,
     "training": TrainingProfile,
     "capacity": Capacity,
+    "ranked-run": RankedRun,
 }
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 _UNREADABLE = "unreadable"

@@ -13,6 +13,7 @@ from typing import TypeVar
 from pamprof.errors import OutputError, RecordError
 from pamprof.records.capacity import Capacity
 from pamprof.records.codec import Record, decode, encode
+from pamprof.records.ranks import RankedRun
 from pamprof.records.reading import GZIP_MAGIC, UTF8_MARK, cause_of, is_torn, unpacked
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import Session
@@ -20,7 +21,7 @@ from pamprof.records.training import TrainingProfile
 
 RECORDS_FILE = "runs.jsonl"
 
-_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings, TrainingProfile, Capacity)
+_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings, TrainingProfile, Capacity, RankedRun)
 _MOST_NAMED = 3
 
 
@@ -36,6 +37,7 @@ class RecordFile:
         ceilings: What devices reached at best, in file order.
         profiles: Profiled training loops, in file order.
         capacities: Measured capacities of memories, in file order.
+        ranked: Points that several ranks measured together, in file order.
     """
 
     sessions: tuple[Session, ...]
@@ -45,11 +47,12 @@ class RecordFile:
     ceilings: tuple[Ceilings, ...] = ()
     profiles: tuple[TrainingProfile, ...] = ()
     capacities: tuple[Capacity, ...] = ()
+    ranked: tuple[RankedRun, ...] = ()
 
     @property
     def record_count(self) -> int:
         """Records of every kind."""
-        kinds = self.sessions, self.runs, self.skips, self.ceilings, self.profiles, self.capacities
+        kinds = self.sessions, self.runs, self.skips, self.ceilings, self.profiles, self.capacities, self.ranked
         return sum(map(len, kinds))
 
     @property
@@ -148,7 +151,7 @@ def stored_path(path: Path) -> Path:
     return packed if packed.exists() and not plain.exists() else plain
 
 
-def read_records(path: Path) -> RecordFile:
+def read_records(path: Path) -> RecordFile:  # noqa: PLR0912 - a list a kind
     """Read every readable record of ``path``; a line that cannot be read becomes a sentence in ``problems``.
 
     The file may be packed by gzip, and lines may begin with a byte order mark and end with a carriage return.
@@ -166,6 +169,7 @@ def read_records(path: Path) -> RecordFile:
     ceilings: list[Ceilings] = []
     profiles: list[TrainingProfile] = []
     capacities: list[Capacity] = []
+    ranked: list[RankedRun] = []
     problems: list[str] = []
     lines = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
@@ -196,9 +200,11 @@ def read_records(path: Path) -> RecordFile:
                 profiles.append(record)
             case Capacity():
                 capacities.append(record)
+            case RankedRun():
+                ranked.append(record)
     if fault is not None:
         problems.append(f"{path.name} after line {len(lines) - 1}: {fault}")
-    if not (sessions or runs or skips or ceilings or profiles or capacities):
+    if not (sessions or runs or skips or ceilings or profiles or capacities or ranked):
         raise RecordError(f"{path} holds no readable record: {fault or cause_of(content) or problems[0]}")
     return RecordFile(
         sessions=tuple(sessions),
@@ -208,6 +214,7 @@ def read_records(path: Path) -> RecordFile:
         ceilings=tuple(ceilings),
         profiles=tuple(profiles),
         capacities=tuple(capacities),
+        ranked=tuple(ranked),
     )
 
 
@@ -222,6 +229,7 @@ def merged(files: Iterable[RecordFile]) -> RecordFile:
         ceilings=tuple(ceilings for file in files for ceilings in file.ceilings),
         profiles=tuple(profile for file in files for profile in file.profiles),
         capacities=tuple(capacity for file in files for capacity in file.capacities),
+        ranked=tuple(run for file in files for run in file.ranked),
     )
 
 
@@ -247,6 +255,7 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
             ceilings=new(file.ceilings),
             profiles=new(file.profiles),
             capacities=new(file.capacities),
+            ranked=new(file.ranked),
         )
         # A file that adds no record is one given before, or a copy of it; lines lost only in the copy stay told.
         fresh = tuple(problem for problem in file.problems if kept.record_count or problem not in told)
@@ -256,7 +265,7 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
     return tuple(distinct(file) for file in files)
 
 
-def _identity(record: Record) -> tuple[str, ...]:
+def _identity(record: Record) -> tuple[str, ...]:  # noqa: PLR0911 - one a kind
     """What no two records share: kind, session, worker, moment, and what was measured."""
     match record:
         case Session():
@@ -271,3 +280,5 @@ def _identity(record: Record) -> tuple[str, ...]:
             return ("training", record.session_id, record.started_at)
         case Capacity():
             return ("capacity", record.session_id, record.started_at)
+        case RankedRun():
+            return ("ranked-run", record.session_id, record.group_id, record.started_at, record.workload.key)

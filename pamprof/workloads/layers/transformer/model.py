@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
+from pamprof.workloads.layers.recurrent.precision import precise
 from pamprof.workloads.layers.transformer.block import KeyValueCache, TransformerBlock
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class LanguageHead(nn.Module):
         logits = functional.linear(self.norm(hidden), weight, self.padding_bias)
         if targets is None:
             return logits[..., : self.vocabulary_size]
-        return functional.cross_entropy(logits.flatten(0, -2).float(), targets.flatten())
+        return functional.cross_entropy(precise(logits.flatten(0, -2)), targets.flatten())
 
 
 class TransformerLayer(nn.Module):
