@@ -79,6 +79,9 @@ def compare(
     effort: str = "quick",
     time_budget: float | str | None = None,
     repeat: int | None = None,
+    ranks: int = 1,
+    parallel: str = "ddp",
+    activation_checkpointing: bool = False,
     time_limit: float | str | None = None,
     half_width: float | None = None,
     monitor: float | str | None = None,
@@ -134,6 +137,9 @@ def compare(
         effort: ``quick``, ``standard`` or ``reference``.
         time_budget: After this no further point begins. Default: that of the effort.
         repeat: Fresh processes for each point. Default: 3 with effort reference, else 1.
+        ranks: Devices of this machine that share every arm's step once one has measured it.
+        parallel: How they share it: ``ddp``, ``fsdp`` or ``tp``.
+        activation_checkpointing: With ranks: training keeps each block's input alone and computes the rest again.
         time_limit: Sampling time of one point. Default: that of the effort.
         half_width: Relative half width of the ratio's interval at which sampling stops. Default: that of the effort.
         monitor: Window of a point for utilisation and energy; 0: none. Default: that of the effort.
@@ -177,6 +183,9 @@ def compare(
         "effort": effort,
         "time_budget": _duration(time_budget),
         "repeat": repeat,
+        "ranks": ranks,
+        "parallel": parallel,
+        "activation_checkpointing": activation_checkpointing,
         "time_limit": _duration(time_limit),
         "half_width": half_width,
         "monitor": _duration(monitor),

@@ -14,7 +14,8 @@ from pamprof.api.texts import (
     perplexity,
     some_names,
 )
-from pamprof.records import Dtype, Effort, Execution, Phase, Scope
+from pamprof.errors import UsageError
+from pamprof.records import Dtype, Effort, Execution, Parallel, Phase, RankLayout, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,9 @@ class CompareOptions(TypedDict):
     effort: str
     time_budget: str | None
     repeat: int | None
+    ranks: int
+    parallel: str
+    activation_checkpointing: bool
     time_limit: str | None
     half_width: float | None
     monitor: str | None
@@ -123,4 +127,15 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
         effort=choice(Effort, given["effort"], "--effort"),
         time_budget_seconds=duration(given["time_budget"], "--time-budget"),
         repeat=given["repeat"],
+        layout=_layout(given["ranks"], given["parallel"], checkpoints=given["activation_checkpointing"]),
     )
+
+
+def _layout(ranks: int, parallel: str, *, checkpoints: bool) -> RankLayout | None:
+    """Which ranks share a step; None for one device alone."""
+    way = choice(Parallel, parallel, "--parallel")
+    if ranks == 1:
+        if checkpoints:
+            raise UsageError("--activation-checkpointing is measured by several ranks; add --ranks 2")
+        return None
+    return RankLayout(parallel=way, ranks=ranks, checkpoints_activations=checkpoints)

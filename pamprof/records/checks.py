@@ -6,6 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from pamprof.records.capacity import Capacity
+from pamprof.records.ranks import RankedRun
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.session import Session
 from pamprof.records.training import TrainingProfile
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pamprof.records.workload import LayerSpec, Workload
 
 
-def impossible(record: Session | Run | Skip | Ceilings | TrainingProfile | Capacity) -> str | None:
+def impossible(record: Session | Run | Skip | Ceilings | TrainingProfile | Capacity | RankedRun) -> str | None:
     """The first value of ``record`` that must be a positive finite number and is not, as ``name is value``."""
     return _first_fault(_positive(record))
 
@@ -33,7 +34,9 @@ def _first_fault(values: Iterator[tuple[str, float]]) -> str | None:
     return next(found, None)
 
 
-def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile | Capacity) -> Iterator[tuple[str, float]]:
+def _positive(  # noqa: PLR0912 - one a kind
+    record: Session | Run | Skip | Ceilings | TrainingProfile | Capacity | RankedRun,
+) -> Iterator[tuple[str, float]]:
     match record:
         case Run():
             yield from _workload("workload", record.workload)
@@ -54,6 +57,8 @@ def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile | Capaci
                 yield "tokens_per_step", record.tokens_per_step
         case Capacity():
             yield from _capacity(record)
+        case RankedRun():
+            yield from _ranked(record)
         case Session():
             yield "sequence_length", record.sequence_length
             for arm in record.arms:
@@ -61,6 +66,20 @@ def _positive(record: Session | Run | Skip | Ceilings | TrainingProfile | Capaci
             if record.quote is not None:
                 for name in ("chosen", "low", "high"):
                     yield from _price(f"quote.{name}", getattr(record.quote, name))
+
+
+def _ranked(record: RankedRun) -> Iterator[tuple[str, float]]:
+    yield from _workload("workload", record.workload)
+    yield from _workload("alone", record.alone)
+    yield "count of ranks", len(record.ranks)
+    for name in ("wall_time_seconds", "alone_wall_time_seconds"):
+        samples: tuple[float, ...] = getattr(record, name)
+        yield f"count of {name}", len(samples)
+        yield from ((name, sample) for sample in samples)
+    yield (
+        "1 + difference of sample counts",
+        1 - abs(len(record.wall_time_seconds) - len(record.alone_wall_time_seconds)),
+    )
 
 
 def _capacity(record: Capacity) -> Iterator[tuple[str, float]]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pamprof.hardware.host import processor_use
+from pamprof.measure.ranks.session import run_shared
 from pamprof.measure.session.pace import Pace
 from pamprof.measure.session.paced import PacedRunner
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.request import MATCHED_LENGTH, IdentifiedDevice, MeasuringRequest, identify_device
-from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, utc_now
+from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, together, utc_now
 from pamprof.records import Session
 from pamprof.records.store import RunStore
 from pamprof.units import rough_seconds, seconds, usd, usd_rate
@@ -23,6 +24,7 @@ from pamprof.workloads.standard_output import talk_to_stderr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pamprof.measure.ranks.plan import RankPlan
     from pamprof.measure.session.further import FurtherPoints
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.request import PriceLookup
@@ -76,6 +78,7 @@ class SessionPlan:
         further: Of a comparison: decides about points to add.
         unplanned_count: Of a comparison: workloads that a standard one would plan besides.
         unplanned_layers: Layers that failed while they were planned.
+        shared: Of a comparison: ranks that measure every arm once more together, after one device; None for none.
         remarks: Sentences for the reporter before the first group.
     """
 
@@ -100,6 +103,7 @@ class SessionPlan:
     further: FurtherPoints | None = None
     unplanned_count: int | None = None
     unplanned_layers: tuple[UnplannedLayer, ...] = ()
+    shared: RankPlan | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -192,6 +196,8 @@ def run_session(
                 further=plan.further,
             )
         outcome = runner.run(plan.groups, plan.done)
+        if plan.shared is not None and not outcome.interrupted:
+            outcome = together(outcome, run_shared(plan.shared, session, path=request.path, time_budget_seconds=budget))
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
             count = outcome.left_out
             missing = f", {count} planned point{'s are' if count > 1 else ' is'} not measured" if count else ""

@@ -110,7 +110,7 @@ class RankStep(PreparedStep):
         return workload if self._own_inputs else replace(workload, batch_size=workload.batch_size // ranks)
 
     def _updated_together(self, parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
-        kinds = [p for p in parameters if isinstance(p, DTensor)], [p for p in parameters if not isinstance(p, DTensor)]
+        kinds = ([p for p in parameters if isinstance(p, DTensor) is divided] for divided in (True, False))
         return [kind for kind in kinds if kind]
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ class RankStep(PreparedStep):
 def recompute_blocks(model: SequenceModel) -> None:
     """Keep the input of each block alone for the backward pass, and compute the rest again there."""
     for block in model.blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign, assignment]
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def optimizer_byte_count(optimizer: torch.optim.Optimizer | None) -> int:

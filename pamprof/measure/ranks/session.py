@@ -1,0 +1,48 @@
+"""The second part of a comparison's session: what one device measured, once more by all ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pamprof.errors import RecordError
+from pamprof.measure.ranks.plan import ranked_groups
+from pamprof.measure.session.process import WorkerProcess
+from pamprof.measure.session.runner import SessionOutcome, SessionRunner
+from pamprof.records.store import read_records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pamprof.measure.ranks.plan import RankPlan
+    from pamprof.measure.session.runner import SessionArguments
+
+_WORKER = "pamprof.measure.ranks.worker"
+
+
+def run_shared(
+    plan: RankPlan, session: SessionArguments, *, path: Path, time_budget_seconds: float | None
+) -> SessionOutcome:
+    """Measure every arm that one device has measured with all ranks.
+
+    Args:
+        plan: Who shares a step, and how.
+        session: Of the first part.
+        path: File of the records, which hold that part.
+        time_budget_seconds: Of this part, shared equally among its arms and points; None for no end.
+    """
+    try:
+        records = read_records(path)
+    except RecordError:
+        return SessionOutcome(measured=0, skipped=0, interrupted=False)
+    groups = ranked_groups(records.runs, plan)
+    done = {run.workload.key for run in records.ranked}
+    done |= {skip.workload.key for skip in records.skips if not skip.kind.worth_another_try}
+    done |= {group[0].key for group in groups}  # measured by one device, or beside the ranks
+    left = tuple(group for group in groups if any(workload.key not in done for workload in group))
+    if not left:
+        return SessionOutcome(measured=0, skipped=0, interrupted=False)
+    layout = plan.layout
+    session["reporter"].message(f"{layout.ranks} ranks share every arm by {layout.parallel}, in turn with one device")
+    arguments: SessionArguments = {**session, "first_worker": None, "spawn": lambda: WorkerProcess(_WORKER)}
+    runner = SessionRunner(**arguments, time_budget_seconds=time_budget_seconds, keeps_worker=True)
+    return runner.run(left, frozenset(done))
