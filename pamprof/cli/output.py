@@ -77,6 +77,7 @@ def print_records(records: RecordFile) -> None:
         *records.skips,
         *records.capacities,
         *records.profiles,
+        *records.ranked,
     )
     for encoded in (*map(encode, everything), *map(encode_problem, records.problems)):
         line = encoded.decode()  # with its checksum, so that a file of it reads again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 Value = TypeVar("Value")
+
+
+_TOGETHER_SECONDS = 5e-4  # longer than gloo takes to tell all of a moment
 
 
 class RankTeam:
@@ -29,8 +33,10 @@ class RankTeam:
         self.size = distributed.get_world_size(control)
 
     def line_up(self) -> None:
-        """Wait until all are here."""
-        distributed.barrier(group=self._control)
+        """Wait until all are here, and a moment on the clock that they share, so that none begins before another."""
+        (moment,) = self.slowest(perf_counter())
+        while perf_counter() < moment + _TOGETHER_SECONDS:
+            pass
 
     def slowest(self, *seconds: float) -> tuple[float, ...]:
         """The largest that any rank has of each."""

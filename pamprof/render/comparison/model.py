@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pamprof.render.arms import Arm
     from pamprof.render.capacity.view import CapacityView
     from pamprof.render.charts import Chart
+    from pamprof.render.scaling.view import ScalingView
     from pamprof.render.serving.page_view import ServingPageView
     from pamprof.render.training.figures import TrainingView
 
@@ -236,6 +237,7 @@ class ReportView:
         serving: What serving costs; None where no sweep was measured.
         capacity: How many associations a memory holds; None where that was not measured.
         loops: Profiled training loops among the records.
+        scaling: What several ranks gain; None where none shared a point.
     """
 
     title: str
@@ -263,6 +265,7 @@ class ReportView:
     serving: ServingPageView | None = None
     capacity: CapacityView | None = None
     loops: tuple[TrainingView, ...] = ()
+    scaling: ScalingView | None = None
 
     @property
     def every_chart(self) -> tuple[Chart, ...]:

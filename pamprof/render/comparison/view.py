@@ -26,6 +26,7 @@ from pamprof.render.comparison.metrics import columns
 from pamprof.render.comparison.model import ReportView
 from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped, trace_links
 from pamprof.render.comparison.tiles import tiles
+from pamprof.render.scaling.view import scaling_view
 from pamprof.render.text import cleaned, listed, plural
 from pamprof.render.training.report import training_views
 
@@ -103,6 +104,7 @@ def build_view(
                 device_name=None if inputs.environment is None else inputs.environment.device_name,
             ),
             loops=training_views(records.profiles),
+            scaling=scaling_view(records.ranked, inputs.story.names, quote=inputs.quote),
         )
     )
 

@@ -74,6 +74,12 @@ def render_markdown(view: ReportView) -> str:
     if view.capacity is not None:
         lines += [f"## {view.capacity.heading}", ""]
         lines += [*(line for said in (*view.capacity.alerts, *view.capacity.sentences) for line in (escape(said), ""))]
+    if view.scaling is not None:
+        lines += [f"## {view.scaling.heading}", ""]
+        lines += [*(line for said in view.scaling.sentences for line in (escape(said), ""))]
+        for table in view.scaling.tables:
+            lines += [f"### {table.title}", "", escape(table.summary), "", *_table(table.columns, table.rows)]
+        lines += [*(f"- {escape(note)}" for note in view.scaling.notes), ""]
     lines += training_markdown(view.loops)
     lines += ["## Fairness", "", escape(view.fairness.matched), ""]
     lines += [*(f"- {escape(o)}" for o in view.fairness.objections), ""]
