@@ -10,7 +10,7 @@ from pamprof.analysis.scaling.conclude import scaling_points
 from pamprof.pricing.run_cost import cost_per_million_tokens
 from pamprof.records import Phase
 from pamprof.render.formats.table_view import TableView
-from pamprof.render.text import cleaned, listed, plural, point_label, with_brackets
+from pamprof.render.text import PHASE_NAMES, cleaned, listed, plural, with_brackets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,11 @@ def scaling_view(runs: Sequence[RankedRun], names: Names, *, quote: PriceQuote |
     )
 
 
+def _where(point: ScalingPoint) -> str:
+    workload = point.run.workload
+    return f"{PHASE_NAMES[workload.phase]} {workload.batch_size} × {units.tokens(workload.sequence_length)}"
+
+
 def _how(point: ScalingPoint) -> str:
     layout = point.run.workload.layout
     assert layout is not None
@@ -76,9 +81,9 @@ def _sentence(point: ScalingPoint, names: Names) -> str:
     run = point.run
     what = "as many tokens a rank as one device has alone" if run.scales_weakly else "the step of one device"
     text = (
-        f"{names.in_sentence(run.workload)}, {point_label(run.workload.point).lower()}, {_how(point)}: "
-        f"{plural(point.ranks, 'rank')} with {what} process {with_brackets(point.speed_up, units.ratio)} its tokens per "
-        f"second, an efficiency of {units.percent(point.efficiency.median)}"
+        f"{names.in_sentence(run.workload)}, {_where(point).lower()}, {_how(point)}: {plural(point.ranks, 'rank')} with "
+        f"{what} process {with_brackets(point.speed_up, units.ratio)} its tokens per second, an efficiency of "
+        f"{units.percent(point.efficiency.median)}"
     )
     if point.sent_bytes is not None:
         text += f"; each sends {units.binary_bytes(point.sent_bytes)} a step"
@@ -95,8 +100,8 @@ def _scaling_table(points: Sequence[ScalingPoint], names: Names, quote: PriceQuo
     return TableView(
         title="Scaling",
         summary=(
-            "All ranks beside one device that ran in turn with them; the slowest rank counts. Weak: every rank does what "
-            "one device does alone. Strong: they share its step. Dollars and joules are those of all devices."
+            "All ranks beside one device that ran in turn with them; the slowest rank counts. Weak: every rank does "
+            "what one device does alone. Strong: they share its step. Dollars and joules are those of all devices."
         ),
         columns=("arm", "point", "ranks", "step", "one device", "tokens/s", "speed-up", "efficiency", "$/M tokens",
                  "J/token", "busy"),
@@ -121,7 +126,7 @@ def _scaling_row(point: ScalingPoint, names: Names, quote: PriceQuote | None) ->
     busy = [units.percent(value) for value in point.busy_ratios if value is not None]
     return (
         names.arm(run.workload),
-        point_label(run.workload.point),
+        _where(point),
         _how(point),
         with_brackets(point.step_seconds, units.seconds),
         units.seconds(point.alone_seconds.median),
@@ -142,7 +147,7 @@ def _message_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
         rows.append(
             (
                 names.arm(point.run.workload),
-                point_label(point.run.workload.point),
+                _where(point),
                 _how(point),
                 ", ".join(f"{each.count} {each.operation} of {units.binary_bytes(each.bytes)}" for each in kinds)
                 or "none",
@@ -157,8 +162,8 @@ def _message_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
     return TableView(
         title="What communication costs",
         summary=(
-            "One profiled step of rank 0. A message is under way while its kernel runs, waiting for other ranks included; "
-            "exposed is the time in which nothing else runs. Sent is what a ring of ranks passes on."
+            "One profiled step of rank 0. A message is under way while its kernel runs, waiting for other ranks "
+            "included; exposed is the time in which nothing else runs. Sent is what a ring of ranks passes on."
         ),
         columns=("arm", "point", "ranks", "messages", "sent", "under way", "exposed", "of the step", "sent/s",
                  "slowest rank"),
@@ -177,7 +182,7 @@ def _memory_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
         rows.append(
             (
                 names.arm(run.workload),
-                point_label(run.workload.point),
+                _where(point),
                 _how(point),
                 _beside(max(rank.weight_bytes for rank in ranks), run.alone_weight_bytes),
                 units.binary_bytes(max(rank.optimizer_bytes for rank in ranks))
@@ -208,8 +213,8 @@ def _notes(points: Sequence[ScalingPoint]) -> tuple[str, ...]:
     notes = [
         f"Ranks are processes under torchrun's launcher that talk through {listed(backends)}.",
         "Every sample of all ranks was taken next to one of one device, which rank 0 ran while the others waited.",
-        f"Before the timing the first steps were compared: loss or logits, and the norm of all gradients where both saw "
-        f"the same tokens, differ by at most {worst:.1e} relative.",
+        "Before the timing the first steps were compared: loss or logits, and the norm of all gradients where both "
+        f"saw the same tokens, differ by at most {worst:.1e} relative.",
     ]
     topologies = tuple(dict.fromkeys(run.topology for run in runs if run.topology is not None))
     notes += [_joined(topology) for topology in topologies]
