@@ -40,6 +40,8 @@ def main() -> None:
     if not first:
         return
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the last line printed is the reason
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if sys.platform == "linux" else ():
+        os.environ.setdefault(name, "lo")  # all ranks are here; the machine's own name may lead nowhere
     ranks = layout_of(decode_request(first)).ranks
     token, fill = os.pipe()
     os.write(fill, b"!")

@@ -81,8 +81,8 @@ def _sentence(point: ScalingPoint, names: Names) -> str:
     run = point.run
     what = "as many tokens a rank as one device has alone" if run.scales_weakly else "the step of one device"
     text = (
-        f"{names.in_sentence(run.workload)}, {_where(point).lower()}, {_how(point)}: {plural(point.ranks, 'rank')} with "
-        f"{what} process {with_brackets(point.speed_up, units.ratio)} its tokens per second, an efficiency of "
+        f"{names.in_sentence(run.workload)}, {_where(point).lower()}, {_how(point)}: {plural(point.ranks, 'rank')} "
+        f"with {what} process {with_brackets(point.speed_up, units.ratio)} its tokens per second, an efficiency of "
         f"{units.percent(point.efficiency.median)}"
     )
     if point.sent_bytes is not None:
