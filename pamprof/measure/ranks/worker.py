@@ -19,6 +19,8 @@ from pamprof.measure.session.answering import end_with_parent
 from pamprof.measure.session.wire import decode_request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 _MONITOR_SECONDS = 0.1
@@ -32,7 +34,6 @@ def main() -> None:
     with never_collected():  # loaded while the parent is still planning
         import torch._dynamo  # noqa: F401 - every count of operators brings it
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
-        from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
         from pamprof.measure.ranks.rank import RankLines, run_rank
 
@@ -40,14 +41,29 @@ def main() -> None:
     if not first:
         return
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the last line printed is the reason
-    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if sys.platform == "linux" else ():
-        os.environ.setdefault(name, "lo")  # all ranks are here; the machine's own name may lead nowhere
     ranks = layout_of(decode_request(first)).ranks
     token, fill = os.pipe()
     os.write(fill, b"!")
     os.set_blocking(token, False)
     # A rank's standard input is closed by multiprocessing; the copy stays.
     lines = RankLines(answers=answers, requests=os.dup(sys.stdin.fileno()), token=token)
+    try:
+        launch(record(run_rank), ranks, first, lines)
+    except ChildFailedError as exc:
+        print(_sentence(exc, ranks), file=sys.stderr, flush=True)  # noqa: T201 - the session reads the last line
+        sys.exit(1)
+
+
+def launch(entry: Callable[..., None], ranks: int, *arguments: object) -> None:
+    """Call ``entry`` in ``ranks`` processes of this machine, forked from this one, and wait for them.
+
+    Raises:
+        ChildFailedError: One of them failed; the others were ended.
+    """
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if sys.platform == "linux" else ():
+        os.environ.setdefault(name, "lo")  # all ranks are here; the machine's own name may lead nowhere
     configuration = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -60,11 +76,7 @@ def main() -> None:
         monitor_interval=_MONITOR_SECONDS,
         start_method="fork",
     )
-    try:
-        elastic_launch(configuration, record(run_rank))(first, lines)
-    except ChildFailedError as exc:
-        print(_sentence(exc, ranks), file=sys.stderr, flush=True)  # noqa: T201 - the session reads the last line
-        sys.exit(1)
+    elastic_launch(configuration, entry)(*arguments)
 
 
 def _first_line() -> bytes:
