@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pamprof.devices.names import find_device
 from pamprof.records import (
-    Agreement,
     ArmFacts,
     Ceilings,
     Collective,
@@ -41,6 +40,7 @@ from pamprof.records import (
     Point,
     Price,
     PriceQuote,
+    RankAgreement,
     RankedRun,
     RankFacts,
     RankLayout,
@@ -814,7 +814,7 @@ def ranked_run(
         alone_monitor=run.monitor,
         communication=Communication(collectives=(collective,), seconds=under_way, exposed_seconds=exposed),
         topology=Topology(links=(link,), pcie_generations=(5, 5), pcie_widths=(16, 16), numa_nodes=(0, None)),
-        agreement=Agreement(output_difference=1e-7, gradient_norm_difference=None, tolerance=1e-4),
+        agreement=RankAgreement(output_difference=1e-7, gradient_norm_difference=None, tolerance=1e-4),
         backend="nccl 2.28.9",
         unknowns=(),
         notes=(),

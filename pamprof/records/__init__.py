@@ -8,10 +8,10 @@ from pamprof.records.memory import Memory
 from pamprof.records.monitor import Energy, Monitor, Series
 from pamprof.records.price import BoardShare, MachineChoice, Price, PriceQuote
 from pamprof.records.ranks import (
-    Agreement,
     Collective,
     Communication,
     DeviceLink,
+    RankAgreement,
     RankedRun,
     RankFacts,
     Topology,
@@ -57,7 +57,6 @@ from pamprof.records.workload import (
 
 __all__ = [
     "PRECISION_POLICY",
-    "Agreement",
     "ArmFacts",
     "AssociativeMemory",
     "BoardShare",
@@ -94,6 +93,7 @@ __all__ = [
     "Price",
     "PriceQuote",
     "ProcessorUse",
+    "RankAgreement",
     "RankFacts",
     "RankLayout",
     "RankedRun",

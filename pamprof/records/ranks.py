@@ -108,7 +108,7 @@ class RankFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class RankAgreement:
     """How far the shared step is from the one of a single device, checked before anything is timed.
 
     Attributes:
@@ -177,7 +177,7 @@ class RankedRun:
     alone_monitor: Monitor | None
     communication: Communication | None
     topology: Topology | None
-    agreement: Agreement
+    agreement: RankAgreement
     backend: str
     unknowns: tuple[Unknown, ...]
     notes: tuple[str, ...]

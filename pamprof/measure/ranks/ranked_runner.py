@@ -25,12 +25,12 @@ from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.sampling import sample_pairs, warm_up
 from pamprof.measure.session.team import ALONE
 from pamprof.records import (
-    Agreement,
     Communication,
     Dtype,
     Monitor,
     Parallel,
     Phase,
+    RankAgreement,
     RankedRun,
     RankFacts,
     Topology,
@@ -233,7 +233,7 @@ class RankedRunner:
             steps_per_sample=steps_per_sample,
         )
 
-    def _agreement(self, workload: Workload, shared: _Ready, alone: _Ready, *, weakly: bool) -> Agreement:
+    def _agreement(self, workload: Workload, shared: _Ready, alone: _Ready, *, weakly: bool) -> RankAgreement:
         """Compare the first steps; the same verdict on all ranks."""
         tolerance = _TOLERANCE[workload.dtype]
         assert shared.output is not None
@@ -241,11 +241,11 @@ class RankedRunner:
         layout = workload.layout
         if workload.phase is Phase.TRAIN and not weakly and layout is not None and layout.parallel is not Parallel.TP:
             output = torch.tensor(self._team.mean(float(output)), dtype=torch.float64)
-        found: Agreement | None = None
+        found: RankAgreement | None = None
         if alone.output is not None:
             expected, got = alone.output.double().cpu(), output.double().cpu()
             norms = (None, None) if weakly else (shared.gradient_norm, alone.gradient_norm)
-            found = Agreement(
+            found = RankAgreement(
                 output_difference=float((got - expected).norm() / expected.norm().clamp_min(1e-30)),
                 gradient_norm_difference=None
                 if norms[0] is None or norms[1] is None

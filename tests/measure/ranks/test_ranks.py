@@ -204,7 +204,7 @@ def test_a_comparison_by_ranks_is_recorded_reported_and_resumed(tmp_path):
     options = {
         "preset": "tiny", "device": "cpu", "phases": ["train", "decode"], "batch_size": 2, "sequence_length": 16,
         "implementations": "planar", "layers": ["transformer", "pam"], "heads": 4, "time_limit": 0.1, "ranks": 2,
-        "parallel": "tp", "output_dir": tmp_path, "progress": False, "price": 2.0,
+        "parallel": "tp", "output_dir": tmp_path, "progress": False, "price": 2.0, "time_budget": "5m",
     }  # fmt: skip
     first = compare(**options)
     shared = {run.workload.phase: run for run in first.records.ranked if run.workload.spec.layer == "pam"}
