@@ -47,14 +47,28 @@ class RankLines:
     """Descriptors that every rank of a launch has from its launcher.
 
     Attributes:
+        launcher: Its process, whose descriptors a rank opens that did not inherit them; None where it did.
         answers: To the session; rank 0 writes it, and the first rank that fails.
         requests: Groups after the first, a line each.
         token: Holds one byte, for the first rank that fails: whoever takes it tells the session.
     """
 
+    launcher: int | None
     answers: int
     requests: int
     token: int
+
+    def opened(self) -> RankLines:
+        """The same lines as descriptors of this process."""
+        if self.launcher is None:
+            return self
+        folder = f"/proc/{self.launcher}/fd"
+        return RankLines(
+            launcher=None,
+            answers=os.open(f"{folder}/{self.answers}", os.O_WRONLY),
+            requests=os.open(f"{folder}/{self.requests}", os.O_RDONLY),
+            token=os.open(f"{folder}/{self.token}", os.O_RDONLY | os.O_NONBLOCK),
+        )
 
 
 def run_rank(first: bytes, lines: RankLines) -> None:
@@ -62,7 +76,7 @@ def run_rank(first: bytes, lines: RankLines) -> None:
 
     Every rank of a launch calls this; ``RANK`` and ``WORLD_SIZE`` are in its environment.
     """
-    request = decode_request(first)
+    lines, request = lines.opened(), decode_request(first)
     patience = max(_SHORTEST_PATIENCE_SECONDS, _PATIENCE_SHARE * request.settings.point_timeout_seconds)
     on_cuda = request.device != "cpu"
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

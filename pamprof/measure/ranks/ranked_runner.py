@@ -7,7 +7,7 @@ A rank decides nothing by its own clock (see ``team``), so that all take the sam
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,8 @@ class _Ready:
         output: Loss or logits of the first step; None likewise.
         gradient_norm: Of the first step of training.
         peak_bytes: Most that one step holds beyond what was there before; None on a CPU.
+        steps_per_sample: That fill a sample.
+        watched: Its monitored window, once it was taken.
     """
 
     step: PreparedStep | None
@@ -79,6 +81,7 @@ class _Ready:
     gradient_norm: float | None
     peak_bytes: int | None
     steps_per_sample: int
+    watched: list[Monitor | None] = field(default_factory=list)
 
 
 class RankedRunner:
@@ -149,7 +152,8 @@ class RankedRunner:
         )
         communication = profile_communication(step, ranks=self._team.size, on_cuda=self.device.kind == "cuda")
         own_monitor, reasons = self._watched(request, shared, all_of_them=True)
-        alone_monitor, _ = self._watched(request, alone, all_of_them=False)
+        if not alone.watched:
+            alone.watched.append(self._watched(request, alone, all_of_them=False)[0])
         facts = self._team.gathered(
             RankFacts(
                 rank=self._team.rank,
@@ -180,7 +184,7 @@ class RankedRunner:
             alone_peak_bytes=alone.peak_bytes,
             alone_weight_bytes=0 if single is None else _parameter_bytes(single),
             alone_state_bytes=0 if single is None or single.state is None else single.state.byte_count(),
-            alone_monitor=alone_monitor,
+            alone_monitor=alone.watched[0],
             communication=communication,
             topology=self._topology,
             agreement=agreement,

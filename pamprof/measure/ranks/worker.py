@@ -1,7 +1,8 @@
 """The worker of points that ranks share: torchrun's launcher around as many processes as the first group asks for.
 
 The session talks to it as to any worker. Ranks are forked from this process once torch is loaded, which spares each
-the import; they inherit the lines to the session. A rank that dies ends the others, and this process says which it was.
+the import; they inherit the lines to the session. Where something that was loaded has asked CUDA, which no fork
+survives, they are fresh processes. A rank that dies ends the others, and this process says which it was.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> None:
     sys.path.append(os.getcwd())
     with never_collected():  # loaded while the parent is still planning
         import torch._dynamo  # noqa: F401 - every count of operators brings it
-        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
         from pamprof.measure.ranks.rank import RankLines, run_rank
 
@@ -46,16 +47,27 @@ def main() -> None:
     os.write(fill, b"!")
     os.set_blocking(token, False)
     # A rank's standard input is closed by multiprocessing; the copy stays.
-    lines = RankLines(answers=answers, requests=os.dup(sys.stdin.fileno()), token=token)
+    requests = os.dup(sys.stdin.fileno())
+    launcher = None if can_fork() else os.getpid()
+    lines = RankLines(launcher=launcher, answers=answers, requests=requests, token=token)
     try:
-        launch(record(run_rank), ranks, first, lines)
+        launch(run_rank, ranks, first, lines)
     except ChildFailedError as exc:
         print(_sentence(exc, ranks), file=sys.stderr, flush=True)  # noqa: T201 - the session reads the last line
         sys.exit(1)
 
 
+def can_fork() -> bool:
+    """Whether a fork of this process could use CUDA, which one finds out that does nothing else."""
+    import torch
+
+    if (child := os.fork()) == 0:
+        os._exit(int(torch.cuda._is_in_bad_fork()))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def launch(entry: Callable[..., None], ranks: int, *arguments: object) -> None:
-    """Call ``entry`` in ``ranks`` processes of this machine, forked from this one, and wait for them.
+    """Call ``entry`` in ``ranks`` processes of this machine and wait for them.
 
     Raises:
         ChildFailedError: One of them failed; the others were ended.
@@ -74,7 +86,7 @@ def launch(entry: Callable[..., None], ranks: int, *arguments: object) -> None:
         local_addr="localhost",
         max_restarts=0,
         monitor_interval=_MONITOR_SECONDS,
-        start_method="fork",
+        start_method="fork" if can_fork() else "spawn",
     )
     elastic_launch(configuration, entry)(*arguments)
 
