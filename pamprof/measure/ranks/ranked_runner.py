@@ -26,7 +26,6 @@ from pamprof.measure.session.sampling import sample_pairs, warm_up
 from pamprof.measure.session.team import ALONE
 from pamprof.records import (
     Communication,
-    Dtype,
     Monitor,
     Parallel,
     Phase,
@@ -39,7 +38,7 @@ from pamprof.records import (
 from pamprof.units import binary_bytes
 from pamprof.workloads.parallel.step import RankStep, optimizer_byte_count, recompute_blocks
 from pamprof.workloads.registry import definition
-from pamprof.workloads.steps import PreparedStep
+from pamprof.workloads.steps import EXECUTION_TOLERANCE, PreparedStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
     from pamprof.measure.ranks.rank_team import RankTeam
     from pamprof.measure.session.wire import GroupRequest
     from pamprof.records import Workload
-
-# Reordered sums and other roundings; what is wrong rather than rounded is off by far more.
-_TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 4e-2}
 
 _SHORTEST_SAMPLING_SECONDS = 0.05  # of a point begun before its deadline
 _SHARED_PROCESSOR = "the ranks share a processor, whose energy and load are not one rank's"
@@ -239,7 +235,7 @@ class RankedRunner:
 
     def _agreement(self, workload: Workload, shared: _Ready, alone: _Ready, *, weakly: bool) -> RankAgreement:
         """Compare the first steps; the same verdict on all ranks."""
-        tolerance = _TOLERANCE[workload.dtype]
+        tolerance = EXECUTION_TOLERANCE[workload.dtype]
         assert shared.output is not None
         output = shared.output
         layout = workload.layout
