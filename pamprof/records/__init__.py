@@ -18,6 +18,7 @@ from pamprof.records.ranks import (
 )
 from pamprof.records.run import (
     Ceilings,
+    ExecutionStage,
     FlopCount,
     Gate,
     GraphBreaks,
@@ -71,6 +72,7 @@ __all__ = [
     "Energy",
     "Environment",
     "Execution",
+    "ExecutionStage",
     "FlopCount",
     "Gate",
     "GraphBreaks",

@@ -276,6 +276,13 @@ class SkipKind(StrEnum):
         return self in (SkipKind.TIMEOUT, SkipKind.CRASHED, SkipKind.INTERRUPTED)
 
 
+class ExecutionStage(StrEnum):
+    """What another execution of the same step does without."""
+
+    COMPILE = "compile"
+    CAPTURE = "capture"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
     """What the device reached at best, once per session: the roof over every measured point.
@@ -317,8 +324,15 @@ class Ceilings:
 class Skip:
     """A planned workload without a number, and the reason in one sentence.
 
-    ``traceback`` is that of the error, shortened in its middle where it is long; None where there was none, and in
-    older records.
+    Attributes:
+        session_id: The session it belongs to.
+        started_at: UTC, ISO 8601.
+        workload: What was planned.
+        kind: Why it has no number.
+        reason: The same in a sentence.
+        traceback: That of the error, shortened in its middle where it is long; None where there was none, and in older
+            records.
+        failed_stage: Where the compiler or the capture failed and not the step itself; None else, and in older records.
     """
 
     session_id: str
@@ -327,3 +341,4 @@ class Skip:
     kind: SkipKind
     reason: str
     traceback: str | None = None
+    failed_stage: ExecutionStage | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from pamprof.errors import UnsupportedError
-from pamprof.records import Execution
+from pamprof.records import Execution, ExecutionStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,19 @@ _CAPTURE_WARM_UP_STEPS = 3
 # One process holds several compiled arms at several points; the default limits (8 and 256) would silently fall back
 # to eager, and an arm labelled "compiled" would not be.
 _RECOMPILE_LIMIT = 512
+
+
+class ExecutionError(UnsupportedError):
+    """The step itself runs, but not in the execution asked for.
+
+    Args:
+        stage: What failed.
+        message: One sentence.
+    """
+
+    def __init__(self, stage: ExecutionStage, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
 
 
 def check_execution(execution: Execution, device: torch.device) -> None:
@@ -99,7 +112,7 @@ def capture_graph(step: Callable[[], Captured]) -> Callable[[], Captured]:
     """Capture ``step`` into a CUDA graph; the returned callable replays it and returns the step's static output.
 
     Raises:
-        UnsupportedError: The step does something a graph cannot hold, such as waiting for the device.
+        ExecutionError: The step does something a graph cannot hold, such as waiting for the device.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -117,7 +130,9 @@ def capture_graph(step: Callable[[], Captured]) -> Callable[[], Captured]:
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as exc:
-        raise UnsupportedError(f"the step cannot be captured into a CUDA graph: {first_line(exc)}") from exc
+        raise ExecutionError(
+            ExecutionStage.CAPTURE, f"the step cannot be captured into a CUDA graph: {first_line(exc)}"
+        ) from exc
 
     def replay() -> Captured:
         graph.replay()

@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from pamprof.errors import PamprofError, UnsupportedError
-from pamprof.records import Dtype, Execution, Phase, Scope
+from pamprof.errors import PamprofError
+from pamprof.records import Dtype, Execution, ExecutionStage, Phase, Scope
 from pamprof.workloads.base import ChoosesKernels
-from pamprof.workloads.execution import capture_graph, check_execution, compile_regions, compiler_fault, timed
+from pamprof.workloads.execution import (
+    ExecutionError,
+    capture_graph,
+    check_execution,
+    compile_regions,
+    compiler_fault,
+    timed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,22 +214,22 @@ class PreparedStep:
         """Compile, where the workload's execution does, and check that the result still computes the same.
 
         Raises:
-            UnsupportedError: The compiler fails, or the compiled step computes something else.
+            ExecutionError: The compiler fails, or the compiled step computes something else.
         """
         if self.workload.execution in (Execution.COMPILED, Execution.COMPILED_GRAPH):
-            self._change(self._compile)
+            self._change(self._compile, ExecutionStage.COMPILE)
 
     def capture(self) -> None:
         """Capture the step into a CUDA graph, where the workload's execution does, and check that it computes the same.
 
         Raises:
-            UnsupportedError: A graph cannot hold the step, or its replay computes something else.
+            ExecutionError: A graph cannot hold the step, or its replay computes something else.
         """
         if self.workload.execution in (Execution.GRAPH, Execution.COMPILED_GRAPH):
-            self._change(self._capture)
+            self._change(self._capture, ExecutionStage.CAPTURE)
 
-    def _change(self, action: Callable[[], torch.Tensor]) -> None:
-        """Let ``action`` change how the step runs; its output before and after must agree."""
+    def _change(self, action: Callable[[], torch.Tensor], stage: ExecutionStage) -> None:
+        """Let ``action``, which is ``stage``, change how the step runs; its output before and after must agree."""
         trained = () if self.optimizer is None else tuple(self.module.parameters())
         values = [parameter.detach().clone() for parameter in trained]
         self.reset()
@@ -239,9 +246,10 @@ class PreparedStep:
         error = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
         tolerance = EXECUTION_TOLERANCE[self.workload.dtype]
         if not error <= tolerance:
-            raise UnsupportedError(
+            raise ExecutionError(
+                stage,
                 f"the {self.workload.execution} step differs from the eager one by {error:.1e} relative, "
-                f"more than {tolerance:.0e}; it is not timed"
+                f"more than {tolerance:.0e}; it is not timed",
             )
 
     def _compile(self) -> torch.Tensor:
@@ -251,8 +259,8 @@ class PreparedStep:
         except torch.OutOfMemoryError:
             raise
         except Exception as exc:  # the compiler's own errors share no base class
-            raise UnsupportedError(
-                f"torch.compile fails with torch {torch.__version__}: {compiler_fault(exc)}"
+            raise ExecutionError(
+                ExecutionStage.COMPILE, f"torch.compile fails with torch {torch.__version__}: {compiler_fault(exc)}"
             ) from exc
 
     def _capture(self) -> torch.Tensor:

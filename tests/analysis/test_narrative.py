@@ -96,6 +96,13 @@ def test_open_comparison_concludes_nothing() -> None:
     assert "wide interval" in sentences[1]
 
 
+@pytest.mark.parametrize(("factor", "side"), [(0.99, "less"), (1.01, "more")])
+def test_a_difference_at_the_edge_of_the_band_is_no_open_sign(factor: float, side: str) -> None:
+    sentences = sentences_of(reference_run(), synthetic_run(PUBLISHED, step_seconds=0.085 * factor, sigma=0.001))
+    assert f"PAM as published (eager) costs a little {side} per token than the transformer (eager)" in sentences[0]
+    assert "which leaves open whether by more than 1.0 %" in sentences[0]
+
+
 def test_equal_cost_is_called_equal() -> None:
     sentences = sentences_of(reference_run(), synthetic_run(PUBLISHED, step_seconds=0.085, sigma=0.001))
     assert "costs the same per token as the transformer (eager)" in sentences[0]

@@ -32,6 +32,7 @@ CLAIMS = (
         STEADY,
         "pam fused graph train 18 2048",
     ),
+    (README, "{:.3f} [{low:.3f}, {high:.3f}] at 8k", STEADY, "pam fused graph train 4 8192"),
     (README, "{:.3f} [{low:.3f}, {high:.3f}] at 32k", STEADY, "pam fused graph train 1 32768"),
     (README, "{:.3f} [{low:.3f}, {high:.3f}] for a prompt of 16k", STEADY, "pam fused graph prefill 1 16384"),
     (README, "{:.3f} [{low:.3f}, {high:.3f}] in decode at batch 64 and 2k", STEADY, "pam fused graph decode 64 2048"),

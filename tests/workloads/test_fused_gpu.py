@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -74,9 +74,10 @@ def test_a_state_read_ahead_is_the_one_that_was_written(batch_size):
     ends: list[tuple[Tensor, RecurrentState]] = []
     memory_step = pam_fused.memory_step
 
-    def waiting(*given: Tensor, ahead: bool = False) -> Tensor:
+    def waiting(*given: Any) -> Tensor:
+        *others, ahead, offset = given
         assert ahead  # else both are the same
-        return memory_step(*given)
+        return memory_step(*others, False, offset)
 
     for step in (memory_step, waiting):
         with mock.patch.object(pam_fused, "memory_step", step):

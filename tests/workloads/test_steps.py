@@ -6,8 +6,8 @@ import torch
 
 from pamprof.errors import UnsupportedError
 from pamprof.measure.flops.counter import count_flops
-from pamprof.records import Dtype, Execution, Phase, Scope, Workload
-from pamprof.workloads.execution import compile_regions, plain_regions
+from pamprof.records import Dtype, Execution, ExecutionStage, Phase, Scope, Workload
+from pamprof.workloads.execution import ExecutionError, compile_regions, plain_regions
 from pamprof.workloads.registry import definition
 from pamprof.workloads.steps import PreparedStep, with_room_for
 
@@ -73,15 +73,17 @@ def test_an_execution_that_changes_the_result_is_refused():
         step.run = lambda: torch.zeros(2, 70)
         return step.run()
 
-    with pytest.raises(UnsupportedError, match="it is not timed"):
-        step._change(corrupt)
+    with pytest.raises(ExecutionError, match="it is not timed") as refused:
+        step._change(corrupt, ExecutionStage.CAPTURE)
+    assert refused.value.stage is ExecutionStage.CAPTURE
 
 
 def test_a_compiler_that_fails_is_unsupported_with_torchs_version(monkeypatch):
     step = prepare(phase=Phase.PREFILL, execution=Execution.COMPILED)
     monkeypatch.setattr("pamprof.workloads.steps.compile_regions", lambda model: 1 / 0)
-    with pytest.raises(UnsupportedError, match=re.escape(torch.__version__)):
+    with pytest.raises(ExecutionError, match=re.escape(torch.__version__)) as failed:
         step.compile()
+    assert failed.value.stage is ExecutionStage.COMPILE
 
 
 def test_regions_marked_for_a_compiler_can_be_made_plain_again():

@@ -89,6 +89,11 @@ def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:
         how = f"{best.subject.implementation}, {how}"
     who = f"the best {story.subject_title} code ({how})" if several else story.names.in_sentence(best.subject)
     match best.verdict:
+        case Verdict.INCONCLUSIVE if (side := _side(best.time_ratio)) is not None:
+            return (
+                f"{place}: {who} costs a little {side} per token than {other} on {device}: {value}, which leaves open "
+                f"whether by more than {percent(EQUIVALENCE_BAND)}{pairing}."
+            )
         case Verdict.INCONCLUSIVE:
             return (
                 f"{place}: nothing can be concluded about {who} against {other} on {device}; the cost ratio per "
@@ -103,6 +108,13 @@ def _finding(story: Story, told: PhaseStory, best: Comparison) -> str:
             return f"{place}: {who} costs only {value} of {other} per token on {device}{pairing}."
         case Verdict.SLOWER:
             return f"{place}: {who} costs {value} {other} per token on {device}{pairing}."
+
+
+def _side(ratio: Interval) -> str | None:
+    """``less`` or ``more`` where the whole interval lies on one side of 1."""
+    if ratio.confidence <= 0 or ratio.low <= 1 <= ratio.high:
+        return None
+    return "less" if ratio.high < 1 else "more"
 
 
 def _own_reference(story: Story, told: PhaseStory) -> tuple[str, ...]:

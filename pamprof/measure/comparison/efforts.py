@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _ALL = tuple(Worth)
-_BEST_ARMS = (Worth.BEST, Worth.REFERENCES, Worth.CROSSOVER, Worth.REFERENCES_ELSEWHERE)
+_BEST_ARMS = (
+    Worth.BEST,
+    Worth.REFERENCES,
+    Worth.UNCOMPILED,
+    Worth.CROSSOVER,
+    Worth.UNCOMPILED_ELSEWHERE,
+    Worth.REFERENCES_ELSEWHERE,
+)
 _REFERENCE_PROCESSES = 3
 
 

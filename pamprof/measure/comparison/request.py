@@ -220,6 +220,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         compiled_ahead=worth_compiling_ahead(visits, facts) if compiles_ahead else (),
         effort=request.effort,
         further=further,
+        substitutes=not asked,
         unplanned_count=sum(len(found) for found in ranked.values()) - len(visits),
         time_budget_seconds=rules.time_budget_seconds if budget is None else budget,
         preset=None if request.sizes or request.checkpoints else preset,

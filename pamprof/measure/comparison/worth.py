@@ -23,13 +23,24 @@ class Worth(IntEnum):
 
     BEST = 0  # the likely fastest way of the session's reference and of the subjects, where a phase is summed up
     REFERENCES = 1  # the other references there
-    PUBLISHED = 2  # the subject's published code there, as the reference is executed and eager
-    CROSSOVER = 3  # the best arms at the other lengths and batches
-    TWIN = 4  # the real twin where a phase is summed up
-    LADDER = 5  # every other implementation there, in its best execution
-    REFERENCES_ELSEWHERE = 6  # the other references at the other lengths and batches
-    PUBLISHED_ELSEWHERE = 7  # published code there
-    REST = 8  # everything else
+    UNCOMPILED = 2  # layers that a factory makes, without the compiler: it unrolls a loop that a library keeps fused
+    PUBLISHED = 3  # the subject's published code there, as the reference is executed and eager
+    CROSSOVER = 4  # the best arms at the other lengths and batches
+    UNCOMPILED_ELSEWHERE = 5  # layers of factories there, without the compiler
+    TWIN = 6  # the real twin where a phase is summed up
+    LADDER = 7  # every other implementation there, in its best execution
+    REFERENCES_ELSEWHERE = 8  # the other references at the other lengths and batches
+    PUBLISHED_ELSEWHERE = 9  # published code there
+    REST = 10  # everything else
+
+
+_ELSEWHERE = {
+    Worth.BEST: Worth.CROSSOVER,
+    Worth.REFERENCES: Worth.REFERENCES_ELSEWHERE,
+    Worth.UNCOMPILED: Worth.UNCOMPILED_ELSEWHERE,
+    Worth.PUBLISHED: Worth.PUBLISHED_ELSEWHERE,
+}
+_UNCOMPILED = {Execution.COMPILED_GRAPH: Execution.GRAPH, Execution.COMPILED: Execution.EAGER}
 
 
 def rank_by_worth(
@@ -53,10 +64,10 @@ def rank_by_worth(
     for group in groups:
         best = _best_ways(group, facts, has_kernels=has_kernels)
         for workload in group:
-            worth = _worth(workload, best, facts, first=group[0].spec.layer, main=workload.point in main)
+            worth = _worth(workload, best, facts, first=group[0].spec.layer)
             if workload is group[0]:
-                worth = Worth.BEST if workload.point in main else Worth.CROSSOVER
-            found[worth].append(workload)
+                worth = Worth.BEST
+            found[worth if workload.point in main else _ELSEWHERE.get(worth, Worth.REST)].append(workload)
     return {
         worth: tuple(sorted(workloads, key=lambda workload: order[workload.point]))
         for worth, workloads in found.items()
@@ -131,24 +142,20 @@ def _best_ways(group: Sequence[Workload], facts: Mapping[str, LayerFacts], *, ha
     return best
 
 
-def _worth(
-    workload: Workload, best: Mapping[str, Workload], facts: Mapping[str, LayerFacts], *, first: str, main: bool
-) -> Worth:
+def _worth(workload: Workload, best: Mapping[str, Workload], facts: Mapping[str, LayerFacts], *, first: str) -> Worth:
+    """What a workload is for where a phase is summed up."""
     layer = facts[workload.spec.layer]
-    is_best = best[workload.spec.layer] is workload
+    of_layer = best[workload.spec.layer]
+    is_best = of_layer is workload
     if is_best and layer.role is LayerRole.REFERENCE and layer.layer != first:
-        return Worth.REFERENCES if main else Worth.REFERENCES_ELSEWHERE
-    if is_best and layer.role is not LayerRole.TWIN:
-        return Worth.BEST if main else Worth.CROSSOVER
-    steadiest = min((other.execution for other in best.values()), key=STEADIEST_EXECUTIONS.index)
-    if layer.kind_of(workload.implementation) is ImplementationKind.PUBLISHED and workload.execution in (
-        steadiest,
-        Execution.EAGER,
-    ):
-        return Worth.PUBLISHED if main else Worth.PUBLISHED_ELSEWHERE
-    if not main:
-        return Worth.REST
+        return Worth.REFERENCES
     if is_best:
-        return Worth.TWIN
-    best_of_kernels = best[workload.spec.layer].implementation == workload.implementation
-    return Worth.LADDER if workload.execution is steadiest and not best_of_kernels else Worth.REST
+        return Worth.TWIN if layer.role is LayerRole.TWIN else Worth.BEST
+    if layer.carrier is not None and workload.execution is _UNCOMPILED.get(of_layer.execution):
+        return Worth.UNCOMPILED
+    steadiest = min((other.execution for other in best.values()), key=STEADIEST_EXECUTIONS.index)
+    published = layer.kind_of(workload.implementation) is ImplementationKind.PUBLISHED
+    if published and workload.execution in (steadiest, Execution.EAGER):
+        return Worth.PUBLISHED
+    is_rung = workload.execution is steadiest and of_layer.implementation != workload.implementation
+    return Worth.LADDER if is_rung else Worth.REST

@@ -106,6 +106,10 @@ class Pace:
             self._all.add(seconds, expected)
             self._kinds.setdefault(_kind(workload), _Spent()).add(seconds, expected)
 
+    def estimate(self, workload: Workload) -> float:
+        """Seconds that a point was expected to take before anything was measured."""
+        return self._expected[workload.key]
+
     def expected(self, workload: Workload) -> float:
         """Seconds that a point will take, by its estimate and by what points like it took."""
         overall = _factor(self._all, 1.0, self._weight)

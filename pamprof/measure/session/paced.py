@@ -12,7 +12,7 @@ from pamprof.errors import RecordError
 from pamprof.measure.session.compile_ahead import CompileAhead
 from pamprof.measure.session.ruled_out import RuledOut
 from pamprof.measure.session.runner import SessionRunner, describe, utc_now
-from pamprof.records import Run, Skip, SkipKind
+from pamprof.records import Execution, ExecutionStage, Run, Skip, SkipKind
 from pamprof.records.codec import decode
 from pamprof.units import seconds
 
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 # After these the worker's process may be unusable.
 _SUSPECT = (SkipKind.OUT_OF_MEMORY, SkipKind.CRASHED)
 
+# What is tried in the place of an execution in which a step could not be compiled, or not be captured.
+_WITHOUT = {
+    (Execution.COMPILED_GRAPH, ExecutionStage.COMPILE): Execution.GRAPH,
+    (Execution.COMPILED_GRAPH, ExecutionStage.CAPTURE): Execution.COMPILED,
+    (Execution.COMPILED, ExecutionStage.COMPILE): Execution.EAGER,
+    (Execution.GRAPH, ExecutionStage.CAPTURE): Execution.EAGER,
+}
+
 
 class PacedRunner(SessionRunner):
     """Visits single workloads in the order given; all at a point are paired with the first that was measured there.
@@ -44,6 +52,7 @@ class PacedRunner(SessionRunner):
         fresh_processes: How many workers of its own measure each point, which is then a whole group and comes as often;
             None where one worker visits single workloads.
         further: Decides, after each outcome, about points to add.
+        substitutes: Whether a step that cannot be compiled or captured is measured in an execution without that.
         session: As ``SessionRunner``.
     """
 
@@ -56,6 +65,7 @@ class PacedRunner(SessionRunner):
         compiled_ahead: tuple[Workload, ...] = (),
         fresh_processes: int | None = None,
         further: FurtherPoints | None = None,
+        substitutes: bool = False,
         **session: Unpack[SessionArguments],
     ) -> None:
         super().__init__(**session, keeps_worker=True)
@@ -65,6 +75,8 @@ class PacedRunner(SessionRunner):
         self._compiled_ahead = compiled_ahead
         self._fresh_processes = fresh_processes
         self._further = further
+        self._substitutes = substitutes
+        self._last_skip: Skip | None = None
         self._runs: list[Run] = []
         self._has_measured = False
         self._is_suspect = self._had_company = False
@@ -101,13 +113,18 @@ class PacedRunner(SessionRunner):
             finished: set[str] = set()
             point = group[0].point
             self._references.pop(point, None)
-            for workload in group:
+            members = list(group)
+            while members:
+                workload = members.pop(0)
                 if self._pace.patience == 0:
                     left_out += 1
                     continue
                 begun = perf_counter()
                 self._visit(workload, finished, ())
                 self._pace.learn(workload, perf_counter() - begun)
+                if other := self._substitute(workload, (*finished, *(member.key for member in members))):
+                    members.insert(0, other)
+                    pending = [_with_other(each, workload, other) for each in pending]
             self._end_worker()
             self._has_measured = False
             for added in self._added():
@@ -134,9 +151,30 @@ class PacedRunner(SessionRunner):
             self._visit(workload, finished, pending)
             pending = [other for other in pending if other.key not in finished]
             self._pace.learn(workload, perf_counter() - begun)
+            if other := self._substitute(workload, (*finished, *(planned.key for planned in pending))):
+                pending.insert(0, other)
             pending = self._with_added(pending, finished)
             self._reporter.time_left(self._pace.left((workload,) for workload in pending))
         return len(pending)
+
+    def _substitute(self, workload: Workload, known: Collection[str]) -> Workload | None:
+        """What is measured in the place of ``workload``, where its execution failed and the step may run without it.
+
+        A compiler that never ends has failed, too. None where the keys of ``known`` hold it already.
+        """
+        skip = self._last_skip
+        if not self._substitutes or skip is None or skip.workload.key != workload.key:
+            return None
+        stage = ExecutionStage.COMPILE if skip.kind is SkipKind.TIMEOUT else skip.failed_stage
+        execution = None if stage is None else _WITHOUT.get((workload.execution, stage))
+        other = None if execution is None else replace(workload, execution=execution)
+        if other is None or other.key in known:
+            return None
+        self._pace.expect({other.key: self._pace.estimate(workload)})
+        if workload.key in self._monitor_seconds:
+            self._monitor_seconds[other.key] = self._monitor_seconds[workload.key]
+        self._reporter.points_added(1)
+        return other
 
     def _added(self) -> list[tuple[Workload, ...]]:
         """Points that what was measured asks for, each once, expected from now on."""
@@ -199,6 +237,7 @@ class PacedRunner(SessionRunner):
             skip = Skip(session_id=self._session_id, started_at=now, workload=workload, kind=kind, reason=reason)
             self._store_skip(skip, finished)
             return
+        self._last_skip = None
         self._is_suspect, self._had_company = False, bool(self._companions()) or self._has_measured
         self._visit_once(workload, finished)
         self._has_measured = True
@@ -214,6 +253,10 @@ class PacedRunner(SessionRunner):
             self._begin_compiling(pending)
         elif self._ahead is not None:
             self._ahead.go_on()
+
+    def _count_skip(self, skip: Skip, finished: set[str]) -> None:
+        self._last_skip = skip
+        super()._count_skip(skip, finished)
 
     def _is_paired(self, workload: Workload) -> bool:
         reference = self._references.get(workload.point)
@@ -257,3 +300,10 @@ class PacedRunner(SessionRunner):
             f"no result within the time budget of {seconds(self._pace.budget_seconds)}; raise --time-budget or go on "
             "with --resume",
         )
+
+
+def _with_other(group: tuple[Workload, ...], failed: Workload, other: Workload) -> tuple[Workload, ...]:
+    """``group`` with ``other`` in the place of ``failed``."""
+    if other in group:
+        return tuple(member for member in group if member != failed)
+    return tuple(other if member == failed else member for member in group)

@@ -76,6 +76,7 @@ class SessionPlan:
         compiled_ahead: Workloads that other processes compile while earlier ones are measured.
         effort: Of a comparison.
         further: Of a comparison: decides about points to add.
+        substitutes: Of a comparison: whether a step that cannot be compiled or captured is measured without that.
         unplanned_count: Of a comparison: workloads that a standard one would plan besides.
         unplanned_layers: Layers that failed while they were planned.
         shared: Of a comparison: ranks that measure every arm once more together, after one device; None for none.
@@ -101,6 +102,7 @@ class SessionPlan:
     compiled_ahead: tuple[Workload, ...] = ()
     effort: Effort | None = None
     further: FurtherPoints | None = None
+    substitutes: bool = False
     unplanned_count: int | None = None
     unplanned_layers: tuple[UnplannedLayer, ...] = ()
     shared: RankPlan | None = None
@@ -194,6 +196,7 @@ def run_session(
                 compiled_ahead=plan.compiled_ahead,
                 fresh_processes=plan.fresh_processes,
                 further=plan.further,
+                substitutes=plan.substitutes,
             )
         outcome = runner.run(plan.groups, plan.done)
         if plan.shared is not None and not outcome.interrupted:

@@ -122,9 +122,10 @@ def attempt_with(
     """
     from pamprof.measure.session.layer_fault import fault_sentence, fault_traceback, place_of
     from pamprof.measure.session.torch_state import restore_torch, torch_state
+    from pamprof.workloads.execution import ExecutionError
 
     layer, implementation = workload.spec.layer, workload.implementation
-    before, trace = torch_state(), None
+    before, trace, stage = torch_state(), None, None
     try:
         definition(layer)
         restore_torch(before)
@@ -139,6 +140,7 @@ def attempt_with(
     except PamprofError as exc:
         kind = SkipKind.UNSUPPORTED if isinstance(exc, UnsupportedError | UsageError) else SkipKind.INCORRECT
         reason = str(exc)
+        stage = exc.stage if isinstance(exc, ExecutionError) else None
         if exc.__cause__ is not None:
             place, trace = place_of(layer, exc), fault_traceback(exc)
             reason = reason if place in reason else f"{reason}{place}"
@@ -158,6 +160,7 @@ def attempt_with(
         kind=kind,
         reason=reason,
         traceback=trace,
+        failed_stage=stage,
     )
 
 

@@ -22,7 +22,9 @@ VERDICTS = {
     Verdict.FASTER: Word(text="cheaper", meaning="cheaper than the baseline beyond the equivalence band"),
     Verdict.SLOWER: Word(text="more expensive", meaning="more expensive than the baseline beyond the equivalence band"),
     Verdict.EQUIVALENT: Word(text="equivalent", meaning="within the equivalence band of the baseline"),
-    Verdict.INCONCLUSIVE: Word(text="inconclusive", meaning="the interval is too wide to say"),
+    Verdict.INCONCLUSIVE: Word(
+        text="inconclusive", meaning="the interval leaves open whether they differ by more than 1 %"
+    ),
 }
 
 

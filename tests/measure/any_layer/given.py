@@ -13,6 +13,18 @@ def gru(width, **options):
     return nn.GRU(width, width, batch_first=True, **options)
 
 
+class CudnnGRU(nn.GRU):
+    """As strict as cuDNN: no gradients outside training mode."""
+
+    def __init__(self, width, **options):
+        super().__init__(width, width, batch_first=True, **options)
+
+    def forward(self, x):
+        if torch.is_grad_enabled() and not self.training:
+            raise RuntimeError("cudnn RNN backward can only be called in training mode")
+        return super().forward(x)
+
+
 def linear(width, returns="tensor"):
     return Linear(width, returns)
 

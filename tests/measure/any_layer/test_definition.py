@@ -124,6 +124,14 @@ def test_complex_weights_keep_their_imaginary_part(phase, dtype, tolerance):
     assert 0 < error < tolerance
 
 
+def test_a_recurrence_is_checked_in_training_mode_without_its_dropout():
+    made = layer("given", "CudnnGRU", "(num_layers=2,dropout=0.5)")
+    error, _ = made.oracle_error(
+        spec_of(made), implementation="module", phase=Phase.TRAIN, device=CPU, dtype=Dtype.FLOAT32, seed=0
+    )
+    assert error < 1e-5
+
+
 def test_a_match_keeps_the_depth_and_steps_over_widths_that_the_factory_refuses():
     pam = definition("pam").preset("25m")
     register(layer("attention_of_24", "LinearAttention"))

@@ -147,3 +147,19 @@ def test_of_the_phases_the_cheapest_is_visited_first_and_only_what_was_asked_for
     arms = ("transformer sdpa compiled-graph", "pam fused compiled-graph")
     assert [told(w) for w in visits[:6]] == [f"{place} {arm}" for place in places for arm in arms]
     assert [told(w) for w in visits[6:]] == [f"{place} real_pam planar compiled-graph" for place in places[:2]]
+
+
+def test_a_layer_of_a_factory_is_measured_without_the_compiler_too():
+    facts = FACTS | {"gru": LayerFacts(layer="gru", title="gru", carrier="mixer")}
+    points = ((Phase.DECODE, 64, 2048), (Phase.DECODE, 64, 16384))
+    groups = [
+        (*base[:4], *(replace(_of_layer(workload, "gru"), implementation="module") for workload in base[:4]))
+        for base in (group(*point) for point in points)
+    ]
+    found = ranked(groups, facts=facts)
+    arms = ("transformer sdpa compiled-graph", "gru module compiled-graph")
+    assert found[Worth.BEST] == [f"decode 64x2048 {arm}" for arm in arms]
+    assert found[Worth.UNCOMPILED] == ["decode 64x2048 gru module graph"]
+    assert found[Worth.UNCOMPILED_ELSEWHERE] == ["decode 64x16384 gru module graph"]
+    eager = ranked([(base[0], *base[4:]) for base in groups], facts=facts)
+    assert eager[Worth.UNCOMPILED] == ["decode 64x2048 gru module graph"]

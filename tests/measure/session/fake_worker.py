@@ -9,7 +9,7 @@ from dataclasses import replace
 from pamprof.measure.session.answering import end_with_parent
 from pamprof.measure.session.runner import utc_now
 from pamprof.measure.session.wire import Event, decode_request, encode_event
-from pamprof.records import Skip, SkipKind
+from pamprof.records import ExecutionStage, Skip, SkipKind
 from pamprof.records.codec import encode
 from tests.synthetic import synthetic_run
 
@@ -21,10 +21,11 @@ def main():
         play(decode_request(line), descriptor)
 
 
-def skip(request, workload, kind):
+def skip(request, workload, kind, stage=None):
     return Skip(
-        session_id=request.session_id, started_at=utc_now(), workload=workload, kind=kind, reason="it does not fit"
-    )
+        session_id=request.session_id, started_at=utc_now(), workload=workload, kind=kind, reason="it does not fit",
+        failed_stage=stage,
+    )  # fmt: skip
 
 
 def play(request, descriptor):
@@ -56,6 +57,15 @@ def play(request, descriptor):
                 os._exit(7)
             case "refused":
                 os.write(descriptor, encode(skip(request, workload, SkipKind.UNSUPPORTED)))
+                continue
+            case "uncompilable" if workload.execution.startswith("compiled"):
+                os.write(descriptor, encode(skip(request, workload, SkipKind.UNSUPPORTED, ExecutionStage.COMPILE)))
+                continue
+            case "uncapturable" if workload.execution.endswith("graph"):
+                os.write(descriptor, encode(skip(request, workload, SkipKind.UNSUPPORTED, ExecutionStage.CAPTURE)))
+                continue
+            case "endless" if workload.execution.startswith("compiled"):
+                os.write(descriptor, encode(skip(request, workload, SkipKind.TIMEOUT)))
                 continue
             case "large" if request.companions:
                 os.write(descriptor, encode(skip(request, workload, SkipKind.OUT_OF_MEMORY)))

@@ -50,7 +50,7 @@ def companions(monkeypatch):
 
 def measure(
     tmp_path, visits, *, expected=(), budget=None, references=(), done=(), compiled_ahead=(), listener=None,
-    further=None, processes=None,
+    further=None, processes=None, substitutes=True,
 ):  # fmt: skip
     """Run a session on a clock that stands still."""
     store = RunStore(tmp_path / "runs.jsonl")
@@ -71,6 +71,7 @@ def measure(
         compiled_ahead=tuple(compiled_ahead),
         further=further,
         fresh_processes=processes,
+        substitutes=substitutes,
     )  # fmt: skip
     groups = tuple(workload if isinstance(workload, tuple) else (workload,) for workload in visits)
     outcome = runner.run(groups, frozenset(w.key for w in done))
@@ -283,3 +284,44 @@ def test_with_fresh_processes_an_added_point_is_measured_in_as_many(tmp_path):
     assert sorted(pairs(records)) == sorted([("a", "a"), ("b", "a"), ("x", "x"), ("y", "x")] * 2)
     assert len({run.group_id for run in records.runs}) == 4
     assert listener.total == 8
+
+
+CG, G, C, E = Execution.COMPILED_GRAPH, Execution.GRAPH, Execution.COMPILED, Execution.EAGER
+
+
+def executed(name, execution, length=2048):
+    return replace(arm(name, length), execution=execution)
+
+
+def ways(records):
+    return [(run.workload.implementation, run.workload.execution) for run in records.runs]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "measured"),
+    [
+        ("uncapturable", CG, [C]), ("uncapturable", G, [E]), ("uncompilable", CG, [G]), ("uncompilable", C, [E]),
+        ("endless", CG, [G]), ("endless", C, [E]), ("refused", CG, []), ("refused", G, []), ("too-large", G, []),
+    ],
+)  # fmt: skip
+def test_a_step_that_cannot_be_compiled_or_captured_is_measured_without_that(tmp_path, name, asked, measured):
+    visits = (executed("a", CG), executed(name, asked), executed("b", CG))
+    outcome, listener, records, _ = measure(tmp_path, visits)
+    assert ways(records) == [("a", CG), *((name, execution) for execution in measured), ("b", CG)]
+    assert {run.reference.implementation for run in records.runs} == {"a"}
+    assert listener.total == outcome.measured + outcome.skipped == 3 + len(measured)
+
+
+def test_an_execution_that_is_planned_anyway_or_was_asked_for_is_not_put_in_the_place_of_another(tmp_path):
+    visits = (executed("uncapturable", CG), executed("uncapturable", C))
+    assert ways(measure(tmp_path / "planned", visits)[2]) == [("uncapturable", C)]
+    assert ways(measure(tmp_path / "asked", visits[:1], substitutes=False)[2]) == []
+
+
+def test_with_fresh_processes_a_substitute_takes_the_place_in_all_that_follow(tmp_path):
+    point = (executed("a", CG), executed("uncapturable", CG))
+    _, listener, records, _ = measure(tmp_path, (point,) * 3, processes=3)
+    assert ways(records) == [("a", CG), ("uncapturable", C)] * 3
+    assert len({run.group_id for run in records.runs}) == 3
+    assert [skip.workload.execution for skip in records.skips] == [CG]
+    assert listener.total == 7

@@ -10,8 +10,9 @@ from pamprof.measure.session.answering import Pipe
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest, decode_event
 from pamprof.measure.session.worker import GroupWorker
-from pamprof.records import Run, SkipKind
+from pamprof.records import ExecutionStage, Run, SkipKind
 from pamprof.records.codec import decode
+from pamprof.workloads.execution import ExecutionError
 from tests.synthetic import synthetic_run, synthetic_workload
 
 
@@ -48,6 +49,8 @@ class FakeRunner:
         match workload.implementation:
             case "unsupported":
                 raise UnsupportedError("this compiler version fails")
+            case "uncapturable":
+                raise ExecutionError(ExecutionStage.CAPTURE, "the step cannot be captured")
             case "wrong":
                 raise PamprofError("differs from the oracle")
             case "large":
@@ -97,13 +100,15 @@ def test_only_the_reference_outlives_its_turn(measured):
 
 
 def test_whatever_goes_wrong_becomes_a_skip_with_its_kind(measured):
-    records = measured("a", "unsupported", "wrong", "large", "broken", "b")
+    records = measured("a", "unsupported", "wrong", "large", "broken", "b", "uncapturable")
     kinds = [None if isinstance(record, Run) else record.kind for record in records]
     assert kinds == [
         None, SkipKind.UNSUPPORTED, SkipKind.INCORRECT, SkipKind.OUT_OF_MEMORY, SkipKind.CRASHED, None,
+        SkipKind.UNSUPPORTED,
     ]  # fmt: skip
+    assert [records[place].failed_stage for place in (1, 6)] == [None, ExecutionStage.CAPTURE]
     assert records[4].reason.startswith("pam broken: ValueError: first line second line (tests/measure/session/test_w")
-    assert records[4].reason.endswith("test_worker.py, line 56)")
+    assert records[4].reason.endswith("test_worker.py, line 59)")
     assert records[4].traceback.startswith("Traceback")
     assert records[4].traceback.endswith("ValueError: first line\nsecond line\n")
 

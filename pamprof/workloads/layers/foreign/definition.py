@@ -34,7 +34,7 @@ from pamprof.workloads.layers.foreign.carrier import (
     declaration,
 )
 from pamprof.workloads.layers.foreign.language_model import GivenLanguageModel, language_model
-from pamprof.workloads.layers.foreign.oracle import in_float64, observed, right_by
+from pamprof.workloads.layers.foreign.oracle import in_float64, observed, right_by, train_recurrences
 from pamprof.workloads.layers.presets import preset as preset_of
 from pamprof.workloads.layers.transformer.model import LanguageHead, initialise
 
@@ -382,6 +382,8 @@ class ForeignDefinition(BaseDefinition):
         layer = self.build(quiet, implementation=implementation, scope=scope, device=device, seed=seed)
         assert isinstance(layer, (CarrierLayer, GivenLanguageModel))
         layer.eval()
+        if phase is Phase.TRAIN:
+            train_recurrences(layer)
         generator = torch.Generator().manual_seed(seed)
         shape = (_BATCH_SIZE, _SEQUENCE_LENGTH)
         ids = torch.randint(0, spec.vocabulary_size, shape, generator=generator) if whole else None

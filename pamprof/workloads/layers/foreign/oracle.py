@@ -35,6 +35,17 @@ def in_float64(layer: CarrierLayer | GivenLanguageModel) -> CarrierLayer | Given
     return wide
 
 
+def train_recurrences(layer: nn.Module) -> None:
+    """Let torch's recurrent modules keep what their backward pass needs: cuDNN's has none outside training mode.
+
+    They lose their dropout, with which no two passes would agree.
+    """
+    for part in layer.modules():
+        if isinstance(part, nn.RNNBase):
+            part.dropout = 0.0
+            part.train()
+
+
 def observed(
     layer: CarrierLayer | GivenLanguageModel, inputs: Tensor, along: Tensor, phase: Phase
 ) -> tuple[Tensor, ...]:
