@@ -106,7 +106,9 @@ def _sentence(error: ChildFailedError, ranks: int) -> str:
     """Which rank ended first, and how."""
     rank, failure = error.get_first_failure()
     if failure.exitcode < 0:
-        how = f"was ended by signal {signal.Signals(-failure.exitcode).name}"
+        name = signal.Signals(-failure.exitcode)
+        how = f"was ended by signal {name.name}"
+        how += ", as NCCL does when another rank's message does not come" if name is signal.SIGABRT else ""
     else:
         told: object = failure.message  # torch declares a text and gives what the rank's error file holds
         lines = str(told.get("message", "") if isinstance(told, dict) else told).splitlines()

@@ -1,6 +1,10 @@
 """The section on several ranks: what it says in every format, and that it is there only where ranks measured."""
 
+import csv
+import io
 from dataclasses import replace
+
+import pytest
 
 from pamprof.analysis.comparison.names import names_of
 from pamprof.records.codec import decode, encode
@@ -8,6 +12,7 @@ from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.html import render_html
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.terminal import terminal_text
+from pamprof.render.scaling.export import scaling_csv
 from pamprof.render.scaling.view import scaling_view
 from tests.synthetic import ranked_run, synthetic_quote, synthetic_records
 
@@ -65,6 +70,14 @@ class TestReport:
         view = build_view(synthetic_records())
         assert view.scaling is None
         assert "scaling-section" not in render_html(view)
+
+
+def test_the_table_for_programs_has_a_row_a_point():
+    text = scaling_csv([ranked_run(seconds=0.0125, alone_seconds=0.010)], quote=QUOTE)
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["parallel"], row["ranks"], row["scaling"], row["message_bytes"]) == ("ddp", "2", "weak", "400000000")
+    assert float(row["efficiency"]) == pytest.approx(0.8)
+    assert float(row["exposed_communication_seconds"]) == 0.0005
 
 
 def test_a_record_of_ranks_is_read_as_it_was_written():
