@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import pamprof
+from pamprof.records import Dtype, Scope
 from pamprof.workloads.base import TensorSplit
-from pamprof.workloads.parallel.tensor_parallel import own_part, rank_spec, split_refusal
+from pamprof.workloads.parallel.tensor_parallel import keep_own_part, own_part, rank_spec, split_refusal
 from pamprof.workloads.registry import definition
 from tests.workloads.interpreted import measured
 
@@ -70,6 +72,32 @@ class TestParts:
         spec = replace(definition("pam").preset("tiny"), heads=4, hidden_dim=7)
         assert [rank_spec(spec, 2, rank).hidden_dim for rank in (0, 1)] == [4, 3]
         assert rank_spec(spec, 2, 1).heads == 2
+
+
+class TestEightRanks:
+    """Without processes: what one of eight keeps of the 1b models, built without data."""
+
+    @pytest.mark.parametrize(
+        ("layer", "whole"),
+        [
+            ("pam", 24 * 16 * 72 * 2 * 72 * 4),  # blocks, heads, complex 72 x 72 in float32
+            ("llama", 16 * 2 * 8 * 1024 * 64 * 2),  # blocks, keys and values, heads of them, tokens, width in bfloat16
+        ],
+    )
+    def test_a_rank_holds_an_eighth_of_state_or_cache_to_the_byte(self, layer, whole):
+        known = definition(layer)
+        spec, implementation = known.preset("1b"), "planar" if layer == "pam" else "sdpa"
+        meta = torch.device("meta")
+        group = SimpleNamespace(size=lambda: 8)
+        found = []
+        for ranks in (1, 8):
+            model = known.build(spec, implementation=implementation, scope=Scope.MODEL, device=meta, seed=0)
+            if ranks > 1:
+                divided = keep_own_part(model, known, spec, rank=3, group=group)
+                assert len(divided) >= 4 * spec.depth
+            model.prepare_inference(Dtype.BFLOAT16)
+            found.append(model.new_state(1, 1024).byte_count())
+        assert found == [whole, whole // 8]
 
 
 class TestRefusals:
