@@ -19,6 +19,9 @@ from pamprof.devices.names import find_device
 from pamprof.records import (
     ArmFacts,
     Ceilings,
+    Collective,
+    Communication,
+    DeviceLink,
     Dtype,
     Energy,
     Environment,
@@ -31,11 +34,16 @@ from pamprof.records import (
     LayerSpec,
     Memory,
     Monitor,
+    Parallel,
     Perplexity,
     Phase,
     Point,
     Price,
     PriceQuote,
+    RankAgreement,
+    RankedRun,
+    RankFacts,
+    RankLayout,
     Run,
     Scope,
     Series,
@@ -44,6 +52,7 @@ from pamprof.records import (
     SkipKind,
     StopReason,
     Timing,
+    Topology,
     TrainingProfile,
     Unknown,
     Workload,
@@ -752,4 +761,62 @@ def training_profile(records: RecordFile) -> TrainingProfile:
         quote=session.quote,
         quote_unknown_reason=session.quote_unknown_reason,
         unknowns=(),
+    )
+
+
+def ranked_run(
+    *,
+    seconds: float = 1.0,
+    alone_seconds: float = 1.0,
+    batch_size: int = 6,
+    alone_batch_size: int = 3,
+    message_bytes: int = 400_000_000,
+    under_way: float | None = 0.001,
+    exposed: float | None = 0.0005,
+    device: DeviceKind = "cuda",
+) -> RankedRun:
+    """A training step of PAM that two ranks share by DDP, without noise."""
+    run = synthetic_run(synthetic_workload(batch_size=alone_batch_size), device=device)
+    layout = RankLayout(parallel=Parallel.DDP, ranks=2)
+    weights = 4 * parameter_count(run.workload.spec)
+    ranks = tuple(
+        RankFacts(
+            rank=rank,
+            wall_time_seconds=(seconds,) * 8,
+            weight_bytes=weights,
+            optimizer_bytes=2 * weights,
+            state_bytes=0,
+            peak_bytes=8 * weights,
+            monitor=run.monitor,
+        )
+        for rank in range(2)
+    )
+    collective = Collective(operation="all-reduce", count=9, bytes=message_bytes, seconds=under_way)
+    link = DeviceLink(first=0, second=1, nvlink_count=18, common_ancestor="system")
+    return RankedRun(
+        session_id=SESSION_ID,
+        group_id="ranks-0",
+        started_at=STARTED_AT,
+        workload=replace(run.workload, batch_size=batch_size, layout=layout),
+        alone=run.workload,
+        environment=run.environment,
+        parameter_count=run.parameter_count,
+        wall_time_seconds=(seconds,) * 8,
+        alone_wall_time_seconds=(alone_seconds,) * 8,
+        steps_per_sample=1,
+        alone_steps_per_sample=1,
+        stop_reason=StopReason.PRECISION,
+        half_width=0.01,
+        ranks=ranks,
+        alone_peak_bytes=8 * weights,
+        alone_weight_bytes=weights,
+        alone_state_bytes=0,
+        alone_monitor=run.monitor,
+        communication=Communication(collectives=(collective,), seconds=under_way, exposed_seconds=exposed),
+        topology=Topology(links=(link,), pcie_generations=(5, 5), pcie_widths=(16, 16), numa_nodes=(0, None)),
+        agreement=RankAgreement(output_difference=1e-7, gradient_norm_difference=None, tolerance=1e-4),
+        backend="nccl 2.28.9",
+        unknowns=(),
+        notes=(),
+        elapsed_seconds=12.0,
     )

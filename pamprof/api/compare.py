@@ -80,6 +80,9 @@ def compare(
     time_budget: float | str | None = None,
     on: str | None = None,
     repeat: int | None = None,
+    ranks: int = 1,
+    parallel: str = "ddp",
+    activation_checkpointing: bool = False,
     time_limit: float | str | None = None,
     half_width: float | None = None,
     monitor: float | str | None = None,
@@ -137,6 +140,9 @@ def compare(
         on: Run the groups (a point and its arms) on a fleet: ``ray``, ``ray:HOST:PORT``, ``slurm`` or
             ``slurm:PARTITION``. Default: this machine.
         repeat: Fresh processes for each point. Default: 3 with effort reference, else 1.
+        ranks: Devices of this machine that share every arm's step once one has measured it.
+        parallel: How they share it: ``ddp``, ``fsdp`` or ``tp``.
+        activation_checkpointing: With ranks: training keeps each block's input alone and computes the rest again.
         time_limit: Sampling time of one point. Default: that of the effort.
         half_width: Relative half width of the ratio's interval at which sampling stops. Default: that of the effort.
         monitor: Window of a point for utilisation and energy; 0: none. Default: that of the effort.
@@ -181,6 +187,9 @@ def compare(
         "time_budget": _duration(time_budget),
         "on": on,
         "repeat": repeat,
+        "ranks": ranks,
+        "parallel": parallel,
+        "activation_checkpointing": activation_checkpointing,
         "time_limit": _duration(time_limit),
         "half_width": half_width,
         "monitor": _duration(monitor),

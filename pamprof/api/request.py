@@ -14,7 +14,8 @@ from pamprof.api.texts import (
     perplexity,
     some_names,
 )
-from pamprof.records import Dtype, Effort, Execution, Phase, Scope
+from pamprof.errors import UsageError
+from pamprof.records import Dtype, Effort, Execution, Parallel, Phase, RankLayout, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,9 @@ class CompareOptions(TypedDict):
     time_budget: str | None
     repeat: int | None
     on: str | None
+    ranks: int
+    parallel: str
+    activation_checkpointing: bool
     time_limit: str | None
     half_width: float | None
     monitor: str | None
@@ -125,4 +129,19 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
         time_budget_seconds=duration(given["time_budget"], "--time-budget"),
         repeat=given["repeat"],
         on=given["on"],
+        layout=_layout(
+            given["ranks"], given["parallel"], checkpoints=given["activation_checkpointing"], on=given["on"]
+        ),
     )
+
+
+def _layout(ranks: int, parallel: str, *, checkpoints: bool, on: str | None) -> RankLayout | None:
+    """Which ranks share a step; None for one device alone."""
+    way = choice(Parallel, parallel, "--parallel")
+    if ranks > 1 and on is not None:
+        raise UsageError("--ranks shares a step on one machine and --on hands points to several; leave one of them out")
+    if ranks == 1:
+        if checkpoints:
+            raise UsageError("--activation-checkpointing is measured by several ranks; add --ranks 2")
+        return None
+    return RankLayout(parallel=way, ranks=ranks, checkpoints_activations=checkpoints)

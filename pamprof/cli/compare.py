@@ -116,6 +116,29 @@ def compare(
         int | None,
         typer.Option(min=1, max=100, help="Fresh processes for each point. Default: 3 with reference, else 1."),
     ] = None,
+    ranks: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Devices of this machine that share every arm's step once one has measured it: a GPU each, or "
+            "processes with --device cpu.",
+        ),
+    ] = 1,
+    parallel: Annotated[
+        str,
+        typer.Option(
+            help="How ranks share a step: ddp (parts of the batch), fsdp (weights in parts, too) or tp (heads and "
+            "channels; training and serving)."
+        ),
+    ] = "ddp",
+    activation_checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--activation-checkpointing",
+            help="With ranks: training keeps each block's input alone and computes the rest again.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, how long it takes and what it costs; measure nothing.")
     ] = False,
@@ -181,6 +204,9 @@ def compare(
         time_budget=time_budget,
         repeat=repeat,
         on=on,
+        ranks=ranks,
+        parallel=parallel,
+        activation_checkpointing=activation_checkpointing,
         time_limit=time_limit,
         half_width=half_width,
         monitor=monitor,

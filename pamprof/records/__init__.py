@@ -9,6 +9,15 @@ from pamprof.records.layers import ImplementationFacts, ImplementationKind, Laye
 from pamprof.records.memory import Memory
 from pamprof.records.monitor import Energy, Monitor, Series
 from pamprof.records.price import BoardShare, MachineChoice, Price, PriceQuote
+from pamprof.records.ranks import (
+    Collective,
+    Communication,
+    DeviceLink,
+    RankAgreement,
+    RankedRun,
+    RankFacts,
+    Topology,
+)
 from pamprof.records.run import (
     Ceilings,
     ExecutionStage,
@@ -37,7 +46,18 @@ from pamprof.records.session import (
     UnplannedLayer,
 )
 from pamprof.records.training import TrainingProfile
-from pamprof.records.workload import PRECISION_POLICY, Dtype, Execution, LayerSpec, Phase, Point, Scope, Workload
+from pamprof.records.workload import (
+    PRECISION_POLICY,
+    Dtype,
+    Execution,
+    LayerSpec,
+    Parallel,
+    Phase,
+    Point,
+    RankLayout,
+    Scope,
+    Workload,
+)
 
 __all__ = [
     "CALIBRATION_VERSION",
@@ -49,6 +69,9 @@ __all__ = [
     "Capacity",
     "CapacityPoint",
     "Ceilings",
+    "Collective",
+    "Communication",
+    "DeviceLink",
     "Dtype",
     "Effort",
     "Energy",
@@ -72,6 +95,7 @@ __all__ = [
     "Memory",
     "Monitor",
     "OperatorCount",
+    "Parallel",
     "Perplexity",
     "Phase",
     "Point",
@@ -79,6 +103,10 @@ __all__ = [
     "Price",
     "PriceQuote",
     "ProcessorUse",
+    "RankAgreement",
+    "RankFacts",
+    "RankLayout",
+    "RankedRun",
     "RefusedClaim",
     "RetrievalScore",
     "Run",
@@ -95,6 +123,7 @@ __all__ = [
     "StepTrace",
     "StopReason",
     "Timing",
+    "Topology",
     "TrainingProfile",
     "Unknown",
     "UnplannedLayer",

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from pamprof.records.capacity import Capacity
+from pamprof.records.ranks import RankedRun
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.serve_check import ServeCheck
 from pamprof.records.session import Session
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pamprof.records.workload import LayerSpec, Workload
 
 
-_Checked = Session | Run | Skip | Ceilings | TrainingProfile | Capacity | ServeCheck
+_Checked = Session | Run | Skip | Ceilings | TrainingProfile | Capacity | ServeCheck | RankedRun
 
 
 def impossible(record: _Checked) -> str | None:
@@ -87,6 +88,8 @@ def _positive(record: _Checked) -> Iterator[tuple[str, float]]:
             yield from _capacity(record)
         case ServeCheck():
             yield from _served(record)
+        case RankedRun():
+            yield from _ranked(record)
         case Session():
             yield from _session(record)
 
@@ -98,6 +101,20 @@ def _session(record: Session) -> Iterator[tuple[str, float]]:
     if record.quote is not None:
         for name in ("chosen", "low", "high"):
             yield from _price(f"quote.{name}", getattr(record.quote, name))
+
+
+def _ranked(record: RankedRun) -> Iterator[tuple[str, float]]:
+    yield from _workload("workload", record.workload)
+    yield from _workload("alone", record.alone)
+    yield "count of ranks", len(record.ranks)
+    for name in ("wall_time_seconds", "alone_wall_time_seconds"):
+        samples: tuple[float, ...] = getattr(record, name)
+        yield f"count of {name}", len(samples)
+        yield from ((name, sample) for sample in samples)
+    yield (
+        "1 + difference of sample counts",
+        1 - abs(len(record.wall_time_seconds) - len(record.alone_wall_time_seconds)),
+    )
 
 
 def _capacity(record: Capacity) -> Iterator[tuple[str, float]]:

@@ -2,9 +2,9 @@
 
 Schema history (newest first):
 
-1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records, later ``training``, ``capacity`` and
-   ``serve-check`` too; ``crc32`` over the record's own bytes, so that a line damaged on disk is refused instead of read
-   as another number.
+1  First version: ``session``, ``run``, ``skip`` and ``ceilings`` records, later ``training``, ``capacity``,
+   ``serve-check`` and ``ranked-run`` too; ``crc32`` over the record's own bytes, so that a line damaged on disk is
+   refused instead of read as another number.
 
 Records outlive the code that wrote them, so every version stays readable:
 
@@ -29,6 +29,7 @@ from pamprof.records.capacity import Capacity
 from pamprof.records.checks import impossible, impossible_arm
 from pamprof.records.magnitudes import outsized
 from pamprof.records.older import completed_run, completed_session
+from pamprof.records.ranks import RankedRun
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.serve_check import ServeCheck
 from pamprof.records.session import ArmFacts, Session, UnplannedLayer
@@ -39,7 +40,7 @@ SCHEMA_VERSION = 1
 # Every line of every schema begins so, whole or torn.
 LINE_BEGINNING = b'{"schema_version":'
 
-Record = Session | Run | Skip | Ceilings | TrainingProfile | Capacity | ServeCheck
+Record = Session | Run | Skip | Ceilings | TrainingProfile | Capacity | ServeCheck | RankedRun
 
 _TYPES: dict[str, type[Record]] = {
     "session": Session,
@@ -49,6 +50,7 @@ _TYPES: dict[str, type[Record]] = {
     "training": TrainingProfile,
     "capacity": Capacity,
     "serve-check": ServeCheck,
+    "ranked-run": RankedRun,
 }
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 _UNREADABLE = "unreadable"

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pamprof.errors import OutputError, RecordError
 from pamprof.records.capacity import Capacity
 from pamprof.records.codec import Record, decode, encode
+from pamprof.records.ranks import RankedRun
 from pamprof.records.reading import GZIP_MAGIC, UTF8_MARK, cause_of, is_torn, unpacked
 from pamprof.records.run import Ceilings, Run, Skip
 from pamprof.records.serve_check import ServeCheck
@@ -22,7 +23,7 @@ from pamprof.records.training import TrainingProfile
 
 RECORDS_FILE = "runs.jsonl"
 
-_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings, TrainingProfile, Capacity, ServeCheck)
+_Kind = TypeVar("_Kind", Session, Run, Skip, Ceilings, TrainingProfile, Capacity, ServeCheck, RankedRun)
 _MOST_NAMED = 3
 
 
@@ -39,6 +40,7 @@ class RecordFile:
         profiles: Profiled training loops, in file order.
         capacities: Measured capacities of memories, in file order.
         serve_checks: Loads that were predicted and served, in file order.
+        ranked: Points that several ranks measured together, in file order.
     """
 
     sessions: tuple[Session, ...]
@@ -49,6 +51,7 @@ class RecordFile:
     profiles: tuple[TrainingProfile, ...] = ()
     capacities: tuple[Capacity, ...] = ()
     serve_checks: tuple[ServeCheck, ...] = ()
+    ranked: tuple[RankedRun, ...] = ()
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -60,6 +63,7 @@ class RecordFile:
             *self.skips,
             *self.capacities,
             *self.serve_checks,
+            *self.ranked,
             *self.profiles,
         )
 
@@ -208,6 +212,7 @@ def read_records(path: Path) -> RecordFile:
         profiles=tuple(found[TrainingProfile]),
         capacities=tuple(found[Capacity]),
         serve_checks=tuple(found[ServeCheck]),
+        ranked=tuple(found[RankedRun]),
     )
 
 
@@ -223,6 +228,7 @@ def merged(files: Iterable[RecordFile]) -> RecordFile:
         profiles=tuple(profile for file in files for profile in file.profiles),
         capacities=tuple(capacity for file in files for capacity in file.capacities),
         serve_checks=tuple(check for file in files for check in file.serve_checks),
+        ranked=tuple(run for file in files for run in file.ranked),
     )
 
 
@@ -249,6 +255,7 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
             profiles=new(file.profiles),
             capacities=new(file.capacities),
             serve_checks=new(file.serve_checks),
+            ranked=new(file.ranked),
         )
         # A file that adds no record is one given before, or a copy of it; lines lost only in the copy stay told.
         fresh = tuple(problem for problem in file.problems if kept.record_count or problem not in told)
@@ -260,16 +267,13 @@ def without_repeated(files: Iterable[RecordFile]) -> tuple[RecordFile, ...]:
 
 def identity_of(record: Record) -> tuple[str, ...]:
     """What no two records share: kind, session, worker, moment, and what was measured."""
+    kind = type(record).__name__.lower()
     match record:
-        case Session():
-            return ("session", record.session_id, record.started_at)
-        case Run():
-            return ("run", record.session_id, record.group_id, record.started_at, record.workload.key)
-        case Skip():
-            return ("skip", record.session_id, record.started_at, record.workload.key)
+        case Run() | RankedRun():
+            return (kind, record.session_id, record.group_id, record.started_at, record.workload.key)
+        case Skip() | ServeCheck():
+            return (kind, record.session_id, record.started_at, record.workload.key)
         case Ceilings():
-            return ("ceilings", record.session_id, record.started_at, record.dtype)
-        case TrainingProfile() | Capacity():
-            return (type(record).__name__, record.session_id, record.started_at)
-        case ServeCheck():
-            return ("serve-check", record.session_id, record.started_at, record.workload.key)
+            return (kind, record.session_id, record.started_at, record.dtype)
+        case Session() | TrainingProfile() | Capacity():
+            return (kind, record.session_id, record.started_at)

@@ -107,6 +107,29 @@ class Point:
     dtype: Dtype
 
 
+class Parallel(StrEnum):
+    """How one step is shared by several ranks."""
+
+    DDP = "ddp"  # every rank has the whole model and a part of the batch; gradients are averaged
+    FSDP = "fsdp"  # the same, but weights, gradients and optimizer state lie in parts and are gathered for each block
+    TP = "tp"  # every rank has some heads and channels of each block, and the whole batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankLayout:
+    """Which ranks take part in a step, and how.
+
+    Attributes:
+        parallel: How they share it.
+        ranks: How many, a device each.
+        checkpoints_activations: Whether training keeps the input of each block alone and computes the rest again.
+    """
+
+    parallel: Parallel
+    ranks: int
+    checkpoints_activations: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One measurable arm at one point.
@@ -121,6 +144,7 @@ class Workload:
         sequence_length: Tokens per sequence in a step of ``train`` and ``prefill``; in ``decode``, tokens of context
             already held in the state or cache, to which a step adds one.
         dtype: Precision policy.
+        layout: Ranks that share a step, whose ``batch_size`` is that of all; None for one device.
     """
 
     spec: LayerSpec
@@ -131,6 +155,7 @@ class Workload:
     batch_size: int
     sequence_length: int
     dtype: Dtype
+    layout: RankLayout | None = None
 
     @property
     def point(self) -> Point:
@@ -160,9 +185,12 @@ class Workload:
         state += states + (" parts-gate" if s.gate_reads_parts else "")
         source = "" if s.source is None else f" {s.source}"
         weights = "" if s.checkpoint is None else f" {s.checkpoint}"
+        ranks = "" if self.layout is None else f" {self.layout.parallel}{self.layout.ranks}"
+        ranks += " recomputed" if self.layout is not None and self.layout.checkpoints_activations else ""
         return (
             f"{s.layer}/{self.implementation}/{self.execution} {self.phase}/{self.scope} "
             f"B{self.batch_size} T{self.sequence_length} {self.dtype} "
             f"D{s.model_dim} H{s.heads}x{s.head_dim} L{s.depth} h{s.hidden_dim} V{s.vocabulary_size} "
-            f"M{s.maximum_sequence_length} {s.activation} C{chunk} p{s.dropout:g}{groups}{state}{source}{weights}"
+            f"M{s.maximum_sequence_length} {s.activation} C{chunk} p{s.dropout:g}{groups}{state}{source}"
+            f"{weights}{ranks}"
         )

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from pamprof.records import ImplementationFacts, ImplementationKind, LayerFacts, LayerRole, Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from pamprof.records import Dtype, LayerSpec, Scope, Workload
@@ -69,6 +71,33 @@ class ChoosesKernels(Protocol):
 
     def chosen_oracle_error(self, workload: Workload, device: torch.device, seed: int) -> tuple[float, str]:
         """``oracle_error`` of the workload's block with the kernels chosen for it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSplit:
+    """Which parameters of a block tensor parallelism divides, by the end of their module's name; others stay whole.
+
+    Attributes:
+        rows: Output rows of a map, and what belongs to them, such as a bias: the relative sizes of its sections, each
+            of which is divided.
+        columns: Input columns of a map, whose output the ranks add up.
+    """
+
+    rows: Mapping[str, tuple[int, ...]]
+    columns: tuple[str, ...]
+
+
+@runtime_checkable
+class SplitsTensors(Protocol):
+    """What a definition may offer besides, where ranks can share its heads and channels.
+
+    Its blocks have ``group``, ``heads`` and, where some gradients of whole parameters are parts of a sum,
+    ``partial_gradients``.
+    """
+
+    def tensor_split(self, spec: LayerSpec) -> TensorSplit:
+        """How its blocks are divided."""
         ...
 
 

@@ -122,8 +122,10 @@ def capture_graph(step: Callable[[], Captured]) -> Callable[[], Captured]:
     torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
+    # With ranks a thread of NCCL's looks after earlier messages meanwhile, which a capture need not forbid.
+    has_ranks = torch.distributed.is_available() and torch.distributed.is_initialized()
     try:
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local" if has_ranks else "global"):
             output = step()
     except torch.cuda.OutOfMemoryError:
         raise

@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 # Small enough that repeated steps on one batch do not drift into infinities, large enough that no update is zero.
 _LEARNING_RATE = 1e-5
-_CLIP_NORM = 1.0
+CLIP_NORM = 1.0
 
 _OBSERVED_SEQUENCES = 64
 
 # Executed and eager outputs of the same step may differ by reordered sums and by where they are rounded. In bfloat16 a
 # decode step of the 100M Llama lies 1.9 % from the same step in float32 when eager and 1.7 % when compiled, and the two
 # 2.1 % from each other; what is wrong rather than rounded is off by far more.
-_EXECUTION_TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 4e-2}
+EXECUTION_TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 4e-2}
 
 
 class PreparedStep:
@@ -60,6 +60,7 @@ class PreparedStep:
         inputs: Tensors the step reads.
         run: Executes one step; asynchronous on CUDA.
         compile_seconds: Time spent compiling and capturing.
+        gradient_norm: Of all gradients in the latest step of training, before they were clipped.
         notes: What is done otherwise than for every arm, a sentence each.
     """
 
@@ -82,15 +83,14 @@ class PreparedStep:
         self.state: State | None = None
         self._seed = seed
         self._targets: torch.Tensor | None = None
+        self.gradient_norm: torch.Tensor | None = None
         spec = with_room_for(workload.spec, workload.sequence_length + (workload.phase is Phase.DECODE))
-        self.model: SequenceModel = model or definition.build(
-            spec, implementation=workload.implementation, scope=workload.scope, device=device, seed=seed
-        )
-        generator = torch.Generator(device="cpu").manual_seed(seed + 1)
+        self.model: SequenceModel = model or self._built(definition, spec)
+        generator = torch.Generator(device="cpu").manual_seed(self._input_seed())
         length = 1 if workload.phase is Phase.DECODE else workload.sequence_length
         training = workload.phase is Phase.TRAIN
         bfloat16 = workload.dtype is Dtype.BFLOAT16
-        self.inputs = definition.example_inputs(
+        drawn = definition.example_inputs(
             spec,
             scope=workload.scope,
             batch_size=workload.batch_size,
@@ -99,10 +99,11 @@ class PreparedStep:
             dtype=torch.bfloat16 if bfloat16 and not training else torch.float32,
             generator=generator,
         )
+        self.inputs = self._own(drawn)
         module = self.module
         if training:
             module.train()
-            self._prepare_training(spec, generator)
+            self._prepare_training(spec, tuple(drawn.shape), generator)
             self.eager: Callable[[], torch.Tensor] = self._train
         else:
             self.notes = tuple(getattr(module, "inference_notes", ()))
@@ -116,8 +117,27 @@ class PreparedStep:
             self.eager = self._decode if workload.phase is Phase.DECODE else self._prefill
         if isinstance(definition, ChoosesKernels):
             self.reset()
-            definition.choose_kernels(self.model, workload, device, self.state)
+            definition.choose_kernels(self.model, self._computed(spec), device, self.state)
         self.run = self.eager
+
+    def _built(self, definition: LayerDefinition, spec: LayerSpec) -> SequenceModel:
+        """The model."""
+        workload, seed = self.workload, self._seed
+        return definition.build(
+            spec, implementation=workload.implementation, scope=workload.scope, device=self.device, seed=seed
+        )
+
+    def _input_seed(self) -> int:
+        return self._seed + 1
+
+    def _own(self, drawn: torch.Tensor) -> torch.Tensor:
+        """What of the inputs, or targets, of all ranks this one computes."""
+        return drawn
+
+    def _computed(self, spec: LayerSpec) -> Workload:
+        """The workload as this rank computes it."""
+        del spec
+        return self.workload
 
     @property
     def module(self) -> nn.Module:
@@ -131,18 +151,18 @@ class PreparedStep:
         """Tensors outside model, optimizer and state that live as long as the step: inputs and targets."""
         return (self.inputs,) if self._targets is None else (self.inputs, self._targets)
 
-    def _prepare_training(self, spec: LayerSpec, generator: torch.Generator) -> None:
+    def _prepare_training(self, spec: LayerSpec, shape: tuple[int, ...], generator: torch.Generator) -> None:
         if self.workload.scope is Scope.MODEL:
-            self._targets = torch.randint(0, spec.vocabulary_size, tuple(self.inputs.shape), generator=generator).to(
-                self.device
-            )
+            targets = torch.randint(0, spec.vocabulary_size, shape, generator=generator)
         else:
             self.inputs.requires_grad_(True)
-            self._targets = torch.randn(tuple(self.inputs.shape), generator=generator).to(self.device)
+            targets = torch.randn(shape, generator=generator)
+        self._targets = self._own(targets).to(self.device)
         parameters = list(self.module.parameters())
         in_complex = [parameter for parameter in parameters if parameter.is_complex()]
         groups: list[dict[str, object]] = [
-            {"params": [parameter for parameter in parameters if not parameter.is_complex()], "fused": True}
+            {"params": [parameter for parameter in alike if not parameter.is_complex()], "fused": True}
+            for alike in self._updated_together(parameters)
         ]
         if in_complex:
             groups.append({"params": in_complex, "foreach": True})
@@ -158,11 +178,22 @@ class PreparedStep:
         self.optimizer.zero_grad(set_to_none=True)
         self.inputs.grad = None
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.workload.dtype is Dtype.BFLOAT16):
-            loss = self.model.loss(self.inputs, self._targets)
+            loss = self._loss(self.inputs, self._targets)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.module.parameters(), _CLIP_NORM)
+        self.gradient_norm = self._clip()
         self.optimizer.step()
         return loss.detach()
+
+    def _updated_together(self, parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
+        """Parameters in groups whose tensors one kernel can update."""
+        return [parameters]
+
+    def _loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self.model.loss(inputs, targets)
+
+    def _clip(self) -> torch.Tensor:
+        """Scale all gradients down to the largest norm allowed; the norm they had."""
+        return nn.utils.clip_grad_norm_(self.module.parameters(), CLIP_NORM)
 
     @torch.no_grad()
     def _prefill(self) -> torch.Tensor:
@@ -213,7 +244,7 @@ class PreparedStep:
         if self.workload.spec.dropout > 0:
             return  # masks differ from step to step; the gate has checked the arithmetic without them
         error = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
-        tolerance = _EXECUTION_TOLERANCE[self.workload.dtype]
+        tolerance = EXECUTION_TOLERANCE[self.workload.dtype]
         if not error <= tolerance:
             raise ExecutionError(
                 stage,

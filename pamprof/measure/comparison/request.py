@@ -14,6 +14,7 @@ from pamprof.measure.comparison.plan import plan_groups
 from pamprof.measure.comparison.points import default_points, points
 from pamprof.measure.comparison.repetitions import missing_repetitions
 from pamprof.measure.comparison.worth import Worth, in_order, rank_by_worth
+from pamprof.measure.ranks.plan import rank_plan
 from pamprof.measure.session.compile_ahead import worth_compiling_ahead
 from pamprof.measure.session.matched_arms import planned_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.settings import Settings
-    from pamprof.records import Dtype, Point, Run, UnplannedLayer, Workload
+    from pamprof.records import Dtype, Point, RankLayout, Run, UnplannedLayer, Workload
     from pamprof.records.store import RecordFile
 
 DEFAULT_LAYERS = ("transformer", "real_pam", "pam")
@@ -52,6 +53,7 @@ class CompareRequest(MeasuringRequest):
         time_budget_seconds: Of the whole comparison; None for that of the effort.
         repeat: Fresh processes for each point; None for as many as the effort has.
         on: What runs the groups, such as ``ray:10.0.0.1:6379``; None for this machine.
+        layout: Ranks that measure every arm once more together; None for one device alone.
     """
 
     sizes: Mapping[str, int | float | str]
@@ -65,6 +67,7 @@ class CompareRequest(MeasuringRequest):
     effort: Effort
     time_budget_seconds: float | None
     repeat: int | None = None
+    layout: RankLayout | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     on: str | None = None
 
@@ -203,6 +206,12 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     budget = request.time_budget_seconds
     if budget is None and request.on is None:  # a queue and machines side by side make the effort's own meaningless
         budget = rules.time_budget_seconds
+    shared = None
+    if request.layout is not None:
+        shared = rank_plan(arms, request.layout, request.phases, device=request.device, device_kind=device_kind)
+        ranks = f"{request.layout.ranks} ranks share every arm by {request.layout.parallel}"
+        remarks = (*remarks, f"{ranks} once one device has measured it, which comes to the time and dollars told here")
+        remarks = (*remarks, *(f"not shared by ranks: {reason}" for reason in shared.refusals.values()))
     return SessionPlan(
         arms=arms,
         groups=visited,
@@ -226,6 +235,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         perplexities=request.perplexities
         or _published_perplexities(preset, is_changed=bool(request.sizes or request.checkpoints)),
         settings=settings,
+        shared=shared,
         unplanned_layers=unplanned,
         remarks=(*remarks, *(f"{failed.layer} is left out: {failed.reason}" for failed in unplanned)),
     )

@@ -17,12 +17,14 @@ from pamprof.hardware.nvml.probe import NvmlProbe
 from pamprof.hardware.probe import Observation, Probe, Sample
 from pamprof.hardware.rapl import RaplProbe
 from pamprof.measure.machine.energy import window_energy
+from pamprof.measure.session.team import ALONE
 from pamprof.records import Monitor, Series, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pamprof.hardware.device import Device
+    from pamprof.measure.session.team import Team
 
 MOST_POINTS_PER_SERIES = 200
 LONGEST_QUEUE_SECONDS = 0.05
@@ -46,6 +48,7 @@ def monitor(
     origin: float,
     clock: Callable[[], float] = time.perf_counter,
     background: bool = True,
+    team: Team = ALONE,
 ) -> tuple[Monitor, tuple[Unknown, ...]]:
     """Run ``step`` back to back for at least ``minimum_seconds`` while the probes are sampled.
 
@@ -61,15 +64,19 @@ def monitor(
         clock: Monotonic seconds; the probes' samples must come from the same clock.
         background: Sample from a thread. False samples between batches of steps instead, for a clock that is not real
             time, such as a recording's.
+        team: Who runs the step together.
 
     Returns:
         The window, and the reason for every field of it that is None or signal that is missing.
     """
     synchronise()
+    team.line_up()
     window = OpenWindow(probes, origin=origin, clock=clock, background=background)
     between: Callable[[], None] = _nothing if background else window.poll_due
+    agreed: Callable[[], float] = lambda: team.slowest(clock())[0]  # noqa: E731
     try:
-        steps = _run_steps(step, synchronise, between, clock, window.start + minimum_seconds)
+        (until,) = team.slowest(window.start + minimum_seconds)
+        steps = _run_steps(step, synchronise, between, agreed, until)
         end = clock()
     finally:
         window.close()

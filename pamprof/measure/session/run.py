@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pamprof.errors import DeviceError
 from pamprof.hardware.host import processor_use
+from pamprof.measure.ranks.session import run_shared
 from pamprof.measure.session.groups import GroupsTask, measure_groups
 from pamprof.measure.session.pace import Pace
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.request import MATCHED_LENGTH, IdentifiedDevice, MeasuringRequest, identify_device
-from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, utc_now
+from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, together, utc_now
 from pamprof.records import Session
 from pamprof.records.store import RunStore
 from pamprof.units import rough_seconds, seconds, usd, usd_rate
@@ -24,6 +25,7 @@ from pamprof.workloads.standard_output import talk_to_stderr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pamprof.measure.ranks.plan import RankPlan
     from pamprof.measure.session.further import FurtherPoints
     from pamprof.measure.session.matched_arms import PlannedArm
     from pamprof.measure.session.request import PriceLookup
@@ -77,6 +79,7 @@ class SessionPlan:
         substitutes: Of a comparison: whether a step that cannot be compiled or captured is measured without that.
         unplanned_count: Of a comparison: workloads that a standard one would plan besides.
         unplanned_layers: Layers that failed while they were planned.
+        shared: Of a comparison: ranks that measure every arm once more together, after one device; None for none.
         remarks: Sentences for the reporter before the first group.
     """
 
@@ -102,6 +105,7 @@ class SessionPlan:
     substitutes: bool = False
     unplanned_count: int | None = None
     unplanned_layers: tuple[UnplannedLayer, ...] = ()
+    shared: RankPlan | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -190,6 +194,11 @@ def run_session(
                 spawn=planner.spawn,
                 further=plan.further,
             )
+        if plan.shared is not None and not outcome.interrupted:
+            shared = run_shared(
+                plan.shared, task, store=store, reporter=reporter, path=request.path, time_budget_seconds=budget
+            )
+            outcome = together(outcome, shared)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
             count = outcome.left_out
             missing = f", {count} planned point{'s are' if count > 1 else ' is'} not measured" if count else ""

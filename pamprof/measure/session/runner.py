@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict
 from pamprof.errors import RecordError
 from pamprof.measure.session.process import WorkerHung, WorkerProcess
 from pamprof.measure.session.wire import GroupRequest, decode_event
-from pamprof.records import Point, Run, Session, Skip, SkipKind, Workload
+from pamprof.records import Point, RankedRun, Run, Session, Skip, SkipKind, Workload
 from pamprof.records.codec import decode
 from pamprof.statistics import median_interval, ratio_interval
 from pamprof.units import ratio, seconds, significant, tokens
@@ -84,6 +84,16 @@ class SessionOutcome:
     left_out: int = 0
 
 
+def together(first: SessionOutcome, second: SessionOutcome) -> SessionOutcome:
+    """Both parts of one session."""
+    return SessionOutcome(
+        measured=first.measured + second.measured,
+        skipped=first.skipped + second.skipped,
+        interrupted=first.interrupted or second.interrupted,
+        left_out=first.left_out + second.left_out,
+    )
+
+
 def utc_now() -> str:
     """This moment in UTC, ISO 8601 with seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -93,8 +103,13 @@ def describe(workload: Workload) -> str:
     """A workload in a few words, for a line of progress."""
     return (
         f"{workload.phase} {workload.batch_size} × {tokens(workload.sequence_length)} "
-        f"{workload.spec.layer} {workload.implementation} {workload.execution}"
+        f"{workload.spec.layer} {workload.implementation} {workload.execution}{_ranks(workload)}"
     )
+
+
+def _ranks(workload: Workload) -> str:
+    layout = workload.layout
+    return "" if layout is None else f" {layout.parallel} × {layout.ranks}"
 
 
 class SessionArguments(TypedDict):
@@ -287,6 +302,10 @@ class SessionRunner:
             finished.add(record.workload.key)
             self._measured += 1
             self._reporter.point_finished(describe(record.workload), outcome_text(record))
+        elif isinstance(record, RankedRun):
+            finished.add(record.workload.key)
+            self._measured += 1
+            self._reporter.point_finished(describe(record.workload), _ranked_outcome(record))
         elif isinstance(record, Skip):
             self._count_skip(record, finished)
 
@@ -342,3 +361,10 @@ def outcome_text(run: Run) -> str:
         return f"{text} (reference)"
     against = ratio_interval(run.timing.wall_time_seconds, run.timing.reference_wall_time_seconds)
     return f"{text}, {ratio(against.median)} [{significant(against.low)}, {significant(against.high)}] the reference"
+
+
+def _ranked_outcome(run: RankedRun) -> str:
+    step = median_interval(run.wall_time_seconds)
+    against = ratio_interval(run.wall_time_seconds, run.alone_wall_time_seconds)
+    width = f"[{significant(against.low)}, {significant(against.high)}]"
+    return f"{seconds(step.median)} per step, {ratio(against.median)} {width} one device"

@@ -11,6 +11,7 @@ from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
+from pamprof.measure.session.team import ALONE
 from pamprof.records import StopReason
 from pamprof.statistics import half_width, ratio_interval, should_stop
 from pamprof.workloads.execution import compiler_counts
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pamprof.measure.session.settings import Settings
+    from pamprof.measure.session.team import Team
 
 _WARM_UP_AGREEMENT = 0.05
 _LONG_STEP_SECONDS = 0.25  # two agreeing steps of this length are warm-up enough
@@ -47,13 +49,17 @@ class Stopwatch(Protocol):
 
 @dataclass(slots=True)
 class Samples:
-    """Samples of one side, in order, seconds per step; ``recompiled`` are those in which torch.compile worked."""
+    """Samples of one side, in order, seconds per step; ``recompiled`` are those in which torch.compile worked.
+
+    ``own_wall_time_seconds`` are those of this process, where several ranks take samples together.
+    """
 
     wall_time_seconds: list[float] = field(default_factory=list)
     device_time_seconds: list[float] = field(default_factory=list)
     host_time_seconds: list[float] = field(default_factory=list)
     steps_per_sample: int = 1
     recompiled: list[int] = field(default_factory=list)
+    own_wall_time_seconds: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +72,14 @@ class PairedSamples:
     half_width: float | None
 
 
-def take_sample(step: Callable[[], object], watch: Stopwatch, samples: Samples, *, cold_cache: bool) -> None:
-    """Time ``samples.steps_per_sample`` steps and append the times per step."""
+def take_sample(
+    step: Callable[[], object], watch: Stopwatch, samples: Samples, *, cold_cache: bool, team: Team = ALONE
+) -> None:
+    """Time ``samples.steps_per_sample`` steps and append the times per step, those of the slowest of a ``team``."""
     if cold_cache:
         watch.flush_cache()
     watch.synchronise()
+    team.line_up()
     count, compiled = samples.steps_per_sample, compiler_counts()
     begin = perf_counter()
     started = watch.start_timer()
@@ -82,14 +91,21 @@ def take_sample(step: Callable[[], object], watch: Stopwatch, samples: Samples, 
     end = perf_counter()
     if compiler_counts() != compiled:
         samples.recompiled.append(len(samples.wall_time_seconds))
-    samples.wall_time_seconds.append((end - begin) / count)
-    samples.host_time_seconds.append((returned - begin) / count)
+    wall, host = team.slowest((end - begin) / count, (returned - begin) / count)
+    samples.wall_time_seconds.append(wall)
+    samples.host_time_seconds.append(host)
+    samples.own_wall_time_seconds.append((end - begin) / count)
     if elapsed is not None:
         samples.device_time_seconds.append(elapsed() / count)
 
 
 def warm_up(
-    step: Callable[[], object], watch: Stopwatch, sample_seconds: float, *, longest_seconds: float = 3.0
+    step: Callable[[], object],
+    watch: Stopwatch,
+    sample_seconds: float,
+    *,
+    longest_seconds: float = 3.0,
+    team: Team = ALONE,
 ) -> tuple[int, int]:
     """Run steps until the two halves of the warm-up agree, or ``longest_seconds`` are over.
 
@@ -98,14 +114,15 @@ def warm_up(
     """
     steps = 0
     times: list[float] = []
-    begin = perf_counter()
+    team.line_up()
+    (begin,) = team.slowest(perf_counter())
     batch = 1
     while True:
         start = perf_counter()
         for _ in range(batch):
             step()
         watch.synchronise()
-        now = perf_counter()
+        now, start = team.slowest(perf_counter(), start)  # one clock serves all processes of a machine
         steps += batch
         times.append((now - start) / batch)
         batch = min(_MOST_STEPS_PER_SAMPLE, max(batch, ceil(sample_seconds / 4 / max(times[-1], 1e-9))))
@@ -132,6 +149,7 @@ def sample_pairs(
     *,
     arm_steps: int,
     reference_steps: int,
+    team: Team = ALONE,
 ) -> PairedSamples:
     """Sample arm and reference in turn until a stopping rule fires.
 
@@ -142,14 +160,15 @@ def sample_pairs(
         settings: Stopping rules.
         arm_steps: Steps in one sample of the arm.
         reference_steps: Steps in one sample of the reference.
+        team: Whose slowest member's times count.
     """
     mine, theirs = Samples(steps_per_sample=arm_steps), Samples(steps_per_sample=reference_steps)
-    begin = perf_counter()
+    (begin,) = team.slowest(perf_counter())
     reason: StopReason | None = None
     while reason is None:
         sides = ((reference, theirs), (arm, mine))
         for step, samples in sides if len(mine.wall_time_seconds) % 2 == 0 else reversed(sides):
-            take_sample(step, watch, samples, cold_cache=settings.cold_cache)
+            take_sample(step, watch, samples, cold_cache=settings.cold_cache, team=team)
         reason = should_stop(
             mine.wall_time_seconds,
             theirs.wall_time_seconds,
@@ -158,7 +177,8 @@ def sample_pairs(
             maximum_samples=settings.maximum_samples,
         )
         enough = len(mine.wall_time_seconds) >= settings.minimum_samples
-        if reason is None and enough and perf_counter() - begin >= settings.time_limit_seconds:
+        (now,) = team.slowest(perf_counter())
+        if reason is None and enough and now - begin >= settings.time_limit_seconds:
             reason = StopReason.TIMEOUT
     width = half_width(ratio_interval(mine.wall_time_seconds, theirs.wall_time_seconds))
     return PairedSamples(arm=mine, reference=theirs, stop_reason=reason, half_width=width)

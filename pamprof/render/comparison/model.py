@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pamprof.render.capacity.view import CapacityView
     from pamprof.render.charts import Chart
     from pamprof.render.formats.table_view import TableView
+    from pamprof.render.scaling.view import ScalingView
     from pamprof.render.serving.page_view import ServingPageView
     from pamprof.render.training.figures import TrainingView
 
@@ -278,6 +279,7 @@ class ReportView:
         kernel_table: Kernels by class; None where no records of a phase's own arms have them.
         family: All layers of the device model; None of fewer than three.
         machines: The subject's cost by machine; None where all was measured on one.
+        scaling: What several ranks gain; None where none shared a point.
     """
 
     title: str
@@ -308,6 +310,7 @@ class ReportView:
     kernel_table: TableView | None = None
     family: FamilyTable | None = None
     machines: MachineTable | None = None
+    scaling: ScalingView | None = None
 
     @property
     def every_chart(self) -> tuple[Chart, ...]:

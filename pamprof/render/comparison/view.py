@@ -30,6 +30,7 @@ from pamprof.render.comparison.metrics import columns
 from pamprof.render.comparison.model import ReportView
 from pamprof.render.comparison.rows import doubt_words, kernel_words, launch_words, rows, skipped, trace_links
 from pamprof.render.comparison.tiles import tiles
+from pamprof.render.scaling.view import scaling_view
 from pamprof.render.text import cleaned, listed, plural
 from pamprof.render.training.report import training_views
 
@@ -110,6 +111,7 @@ def build_view(
             kernel_table=kernel_table(inputs),
             family=family_table([inputs, *_other_environments(inputs)]),
             machines=machine_table(records),
+            scaling=scaling_view(records.ranked, inputs.story.names, quote=inputs.quote),
         )
     )
 

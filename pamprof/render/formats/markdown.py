@@ -88,7 +88,7 @@ def render_markdown(view: ReportView) -> str:
 
 
 def _across(view: ReportView) -> list[str]:
-    """Lines: tables over all layers and over all machines, where there are several."""
+    """Lines: tables over all layers, all machines and all ranks, where there are several."""
     lines: list[str] = []
     if view.family is not None:
         lines += [f"## {escape(view.family.heading)}", "", *family_markdown(view.family)]
@@ -99,6 +99,12 @@ def _across(view: ReportView) -> list[str]:
             tuple((row.point, *(_text(cell) for cell in row.cells)) for row in view.machines.rows),
         )
         lines += [view.machines.note, ""]
+    if view.scaling is not None:
+        lines += [f"## {view.scaling.heading}", ""]
+        lines += [*(line for said in view.scaling.sentences for line in (escape(said), ""))]
+        for table in view.scaling.tables:
+            lines += [f"### {table.title}", "", escape(table.summary), "", *_table(table.columns, table.rows)]
+        lines += [*(f"- {escape(note)}" for note in view.scaling.notes), ""]
     return lines
 
 

@@ -23,7 +23,7 @@ _WIDTH = 100
 
 
 def render_terminal(view: ReportView, console: Console, *, report: Path | None = None) -> None:
-    """Print the view in at most 25 lines at 100 columns, more where alerts need them, and training loops after it.
+    """Print the view in at most 25 lines at 100 columns, more where alerts need them, then ranks and training loops.
 
     Colour only where it may be.
 
@@ -51,6 +51,9 @@ def render_terminal(view: ReportView, console: Console, *, report: Path | None =
             console.print(
                 _line(f"{left_out} more rows in the report, which has every interval and doubt.", "dim"), soft_wrap=True
             )
+    for sentence in () if view.scaling is None else view.scaling.sentences:
+        for line in _wrapped(sentence, console, width, "", 4):
+            console.print(line, soft_wrap=True)
     for loop in view.loops:
         console.print(Text(f"\n{training_text(loop)}"), soft_wrap=True)
     for line in tail:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.analysis import analyse
 from pamprof.records.sweeps import split_sweeps
+from pamprof.render.comparison.inputs import gather
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.csv import measurements_csv
 from pamprof.render.formats.files import write_files
@@ -15,6 +16,7 @@ from pamprof.render.formats.kernels import KERNELS_FILE, kernels_csv
 from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.training import TRAINING_FILE, training_csv
 from pamprof.render.plots.picture import draw_png
+from pamprof.render.scaling.export import SCALING_FILE, scaling_csv
 from pamprof.render.serving.section import serving_section
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ def write_report(
     """Write ``report.html``, one PNG a picture, ``summary.md`` and ``measurements.csv`` into ``output_dir``.
 
     Serving sweeps among the records become the section on serving; profiled training loops a section, and
-    ``training.csv``; everything else is made of the other sessions. Records with kernels add ``kernels.csv``.
+    ``training.csv``; points that ranks shared a section, and ``scaling.csv``; the rest is made of the other sessions.
+    Records with kernels add ``kernels.csv``.
     Equal records and prices give equal bytes. A file is replaced as a whole, so a failure leaves the old one.
 
     Args:
@@ -79,6 +82,9 @@ def write_report(
         contents.append((KERNELS_FILE, kernels_csv(comparison.runs, analysis.roofs).encode()))
     if records.profiles:
         contents.append((TRAINING_FILE, training_csv(records.profiles).encode()))
+    if records.ranked:
+        inputs = gather(comparison, analysis, quote=quote, quote_reason=quote_unknown_reason)
+        contents.append((SCALING_FILE, scaling_csv(records.ranked, quote=inputs.quote).encode()))
     paths = write_files(output_dir, contents)
     return WrittenReport(html=paths[0], paths=paths, view=view)
 

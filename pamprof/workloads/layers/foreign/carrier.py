@@ -333,7 +333,7 @@ class CarrierLanguageModel(nn.Module):
         return self._logits(self._hidden(inputs))
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in float32 of ids [B, T] against the next ids [B, T]."""
+        """Mean cross-entropy, in float32 or wider, of ids [B, T] against the next ids [B, T]."""
         loss: Tensor = self.head(self._hidden(inputs), self.token_embedding, targets)
         return loss
 

@@ -79,7 +79,7 @@ class GivenLanguageModel(nn.Module):
         )
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in float32 of ids [B, T] against the next ids [B, T]."""
+        """Mean cross-entropy, in float32 or wider, of ids [B, T] against the next ids [B, T]."""
         loss: Tensor = self.token_loss(self(inputs), targets)
         return loss
 

@@ -23,8 +23,12 @@ from torch.nn import functional
 from pamprof.workloads.attention.backends import attention, by_torch
 from pamprof.workloads.attention.own_positions import attend_each
 from pamprof.workloads.layers.llama.formulas import key_value_heads
+from pamprof.workloads.layers.transformer.block import shared_linear
+from pamprof.workloads.parallel.sums import entering
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from pamprof.records import LayerSpec
     from pamprof.workloads.attention.backends import Attend
 
@@ -47,7 +51,12 @@ def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
 
 
 class LlamaBlock(nn.Module):
-    """x + attention(norm(x)), then x + down(silu(gate(norm(x))) * up(norm(x)))."""
+    """x + attention(norm(x)), then x + down(silu(gate(norm(x))) * up(norm(x))).
+
+    ``group`` are the ranks that share its heads and channels; None for one device that has all.
+    """
+
+    group: ProcessGroup | None = None
 
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()
@@ -74,9 +83,10 @@ class LlamaBlock(nn.Module):
             cache: Keys and values [2, B, K, M, d], written at ``position`` and attended to; None keeps nothing.
             position: Where ``hidden`` starts; of single tokens, where each is [B].
         """
-        hidden = hidden + self._drop(self._attend(self.attention_norm(hidden), rotation, cache, position))
-        gate, up = self.gate_up(self.feed_forward_norm(hidden)).chunk(2, -1)
-        return hidden + self._drop(self.down(functional.silu(gate) * up))
+        normed = entering(self.attention_norm(hidden), self.group)
+        hidden = hidden + self._drop(self._attend(normed, rotation, cache, position))
+        gate, up = self.gate_up(entering(self.feed_forward_norm(hidden), self.group)).chunk(2, -1)
+        return hidden + self._drop(shared_linear(self.down, functional.silu(gate) * up, self.group))
 
     def _attend(self, hidden: Tensor, rotation: Tensor, cache: Tensor | None, position: int | Tensor) -> Tensor:
         batch, time, _ = hidden.shape
@@ -88,8 +98,7 @@ class LlamaBlock(nn.Module):
         query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         if cache is not None and isinstance(position, Tensor):
             attended = attend_each(query, torch.stack((key, value)), cache, position)
-            single: Tensor = self.attention_output(attended.transpose(1, 2).reshape(batch, time, -1))
-            return single
+            return shared_linear(self.attention_output, attended.transpose(1, 2).reshape(batch, time, -1), self.group)
         assert isinstance(position, int)
         if cache is not None:
             end = position + time
@@ -99,8 +108,7 @@ class LlamaBlock(nn.Module):
                 key, value = cache[:, :, :, :end]
         dropout = self.dropout if self.training else 0.0
         attended = attention(query, key, value, dropout=dropout, attend=self.attend)
-        output: Tensor = self.attention_output(attended.transpose(1, 2).reshape(batch, time, -1))
-        return output
+        return shared_linear(self.attention_output, attended.transpose(1, 2).reshape(batch, time, -1), self.group)
 
     def _drop(self, hidden: Tensor) -> Tensor:
         return functional.dropout(hidden, self.dropout, self.training) if self.dropout > 0 else hidden

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.workloads.base import TensorSplit
 from pamprof.workloads.checkpoints.weights import block_count, table_shape
 from pamprof.workloads.layers.llama import formulas
 from pamprof.workloads.layers.llama.model import LlamaLanguageModel, LlamaLayer
@@ -93,6 +94,12 @@ class LlamaDefinition(TransformerDefinition):
         rows, _ = table_shape(model.tensors, "blocks.0.query_key_value.weight")
         groups = max(1, (rows - width) // (2 * head_dim))
         return replace(sized, heads=heads, head_dim=head_dim, key_value_heads=groups), model.tensors
+
+    def tensor_split(self, spec: LayerSpec) -> TensorSplit:
+        """Heads with their shared keys and values, and channels of the gate unit; the others stay whole."""
+        groups = formulas.key_value_heads(spec)
+        rows = {"query_key_value": (spec.heads, groups, groups), "gate_up": (1, 1)}
+        return TensorSplit(rows=rows, columns=("attention_output", "down"))
 
     def _block_error(
         self, layer: SequenceModel, spec: LayerSpec, *, phase: Phase, device: torch.device, dtype: Dtype, seed: int

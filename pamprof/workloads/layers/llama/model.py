@@ -118,7 +118,7 @@ class LlamaLanguageModel(_LlamaBlocks):
         return self._logits(self._run_blocks(self._embed(inputs), None, 0))
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in float32 of ids [B, T] against the next ids [B, T]."""
+        """Mean cross-entropy, in float32 or wider, of ids [B, T] against the next ids [B, T]."""
         hidden = self._run_blocks(self._embed(inputs), None, 0)
         loss: Tensor = self.head(hidden, self.token_embedding, targets)
         return loss

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from pamprof.workloads.layers.recurrent.parameters import ActivationParameters, DecayParameters, NormParameters
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from pamprof.records import LayerSpec
 
 
@@ -55,7 +57,12 @@ class RecurrentParameters(DecayParameters):
 
 
 class PamBlockParameters(nn.Module):
-    """One block: norm1 and cgu with cgu_scale, norm2 and pam with pam_scale."""
+    """One block: norm1 and cgu with cgu_scale, norm2 and pam with pam_scale.
+
+    ``group`` are the ranks that share its heads and channels; None for one device that has all.
+    """
+
+    group: ProcessGroup | None = None
 
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()

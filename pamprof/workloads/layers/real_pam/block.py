@@ -31,8 +31,11 @@ from pamprof.workloads.layers.recurrent.parameters import (
     NormParameters,
 )
 from pamprof.workloads.layers.recurrent.precision import compute_dtype, in_float32, keep
+from pamprof.workloads.parallel.sums import entering, summed
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from pamprof.records import LayerSpec
 
 
@@ -64,7 +67,13 @@ def real_norm(hidden: Tensor, scale: Tensor) -> Tensor:
 
 
 class RealBlock(nn.Module):
-    """One block: norm1 and gate_unit with cgu_scale, norm2 and memory with pam_scale."""
+    """One block: norm1 and gate_unit with cgu_scale, norm2 and memory with pam_scale.
+
+    ``group`` are the ranks that share its heads and channels; None for one device that has all.
+    """
+
+    group: ProcessGroup | None = None
+    partial_gradients = ("cgu_scale", "pam_scale")  # which training multiplies into weights
 
     fused_gate_up: Tensor | None
 
@@ -95,21 +104,22 @@ class RealBlock(nn.Module):
             state: S^T, [B, H, d_k, d_v], replaced in place by the state after the last token; None keeps nothing.
             begins: Whether the sequence begins here, so that what ``state`` held is ignored.
         """
-        normed = real_norm(hidden, self.norm1.scale)
+        normed = entering(real_norm(hidden, self.norm1.scale), self.group)
         weight = self.fused_gate_up
         if weight is None:
             dtype = compute_dtype(normed)
             weight = torch.cat((self.gate_unit.gate_proj.weight.to(dtype), self.gate_unit.up_proj.weight.to(dtype)))
         gated = real_gate(functional.linear(normed, weight), self.gate_unit.act.bias, self.gate_unit.act.beta)
         hidden = self._add(hidden, gated, self.gate_unit.down_proj.weight, self.cgu_scale)
-        retrieved = self._remember(real_norm(hidden, self.norm2.scale), rotation, state, begins)
+        normed = entering(real_norm(hidden, self.norm2.scale), self.group)
+        retrieved = self._remember(normed, rotation, state, begins)
         return self._add(hidden, retrieved, self.memory.o_proj.weight, self.pam_scale)
 
     def _add(self, hidden: Tensor, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         """Hidden + scale · W x; in training the scale goes into the weight, as in planar PAM."""
         if not torch.is_grad_enabled():
-            return hidden + scale * functional.linear(x, weight.to(x.dtype))
-        output = functional.linear(x, (scale * weight).to(x.dtype))
+            return hidden + scale * summed(functional.linear(x, weight.to(x.dtype)), self.group)
+        output = summed(functional.linear(x, (scale * weight).to(x.dtype)), self.group)
         if self.dropout > 0:
             output = functional.dropout(output, self.dropout, self.training)
         return hidden + output

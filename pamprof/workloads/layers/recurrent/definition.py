@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerSpec, Phase, Scope
+from pamprof.workloads.base import TensorSplit
 from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.recurrent import formulas
 from pamprof.workloads.layers.recurrent.model import RecurrentLayer
@@ -36,6 +37,13 @@ class RecurrentDefinition(BaseDefinition):
     oracle_name: str
     fixed_state = True
     has_states = True
+
+    def tensor_split(self, spec: LayerSpec) -> TensorSplit:
+        """Heads with their decays and states, and channels of the gate unit; norms, embedding and head stay whole."""
+        del spec
+        whole = (1,)
+        rows = ("gate_proj", "up_proj", "act", "dt_proj", "protect_gate", "phase_proj", "dt_bias")
+        return TensorSplit(rows={**dict.fromkeys(rows, whole), "qkv_proj": (1, 1, 1)}, columns=("down_proj", "o_proj"))
 
     def supports(self, implementation: str, dtype: Dtype) -> bool:
         """Whether ``implementation`` can follow the precision policy ``dtype``."""

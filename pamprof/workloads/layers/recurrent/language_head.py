@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pamprof.workloads.layers.common.vocabulary import VOCABULARY_MULTIPLE, padded_vocabulary_size
-from pamprof.workloads.layers.recurrent.precision import compute_dtype
+from pamprof.workloads.layers.recurrent.precision import compute_dtype, precise
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -60,7 +60,7 @@ class ProjectedLanguageHead(nn.Module):
         logits = self.arithmetic.logits(hidden, table, bias)
         if targets is None:
             return logits[..., : self.vocabulary_size]
-        return functional.cross_entropy(logits.flatten(0, -2).float(), targets.flatten())
+        return functional.cross_entropy(precise(logits.flatten(0, -2)), targets.flatten())
 
 
 def joint_table(tables: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:

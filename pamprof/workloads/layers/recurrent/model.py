@@ -200,7 +200,7 @@ class RecurrentLanguageModel(RecurrentModel):
         return self._finish(self._hidden(inputs, None, 0))
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in float32 of ids [B, T] against the next ids [B, T]."""
+        """Mean cross-entropy, in float32 or wider, of ids [B, T] against the next ids [B, T]."""
         return self._finish(self._hidden(inputs, None, 0), targets)
 
     def prefill(self, inputs: Tensor, state: State, position: int = 0) -> Tensor:

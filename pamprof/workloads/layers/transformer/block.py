@@ -21,8 +21,11 @@ from torch.nn import functional
 
 from pamprof.workloads.attention.backends import attention, by_torch
 from pamprof.workloads.attention.own_positions import attend_each
+from pamprof.workloads.parallel.sums import entering, summed
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from pamprof.records import LayerSpec
     from pamprof.workloads.attention.backends import Attend
 
@@ -58,13 +61,27 @@ class KeyValueCache:
             tensor.normal_(generator=generator)
 
 
+def shared_linear(linear: nn.Linear, x: Tensor, group: ProcessGroup | None) -> Tensor:
+    """``linear`` of ``x``, whose columns the ranks of ``group`` share; the bias, which each has, is added once."""
+    if group is None:
+        output: Tensor = linear(x)
+        return output
+    output = summed(functional.linear(x, linear.weight), group)
+    return output if linear.bias is None else output + linear.bias.to(output.dtype)
+
+
 class TransformerBlock(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)); every linear map and norm has a bias, as in GPT-2."""
+    """x + attention(norm(x)), then x + feed_forward(norm(x)); every linear map and norm has a bias, as in GPT-2.
+
+    ``group`` are the ranks that share its heads and channels; None for one device that has all.
+    """
+
+    group: ProcessGroup | None = None
 
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()
         width = spec.model_dim
-        self.heads = spec.heads
+        self.heads, self.head_dim = spec.heads, spec.head_dim
         self.dropout = spec.dropout
         self.attend: Attend = by_torch
         self.attention_norm = nn.LayerNorm(width)
@@ -79,19 +96,18 @@ class TransformerBlock(nn.Module):
 
         Single tokens may each have a position of their own [B].
         """
-        hidden = hidden + self._drop(self._attend(self.attention_norm(hidden), cache, position))
-        activation = functional.gelu(self.up(self.feed_forward_norm(hidden)))
-        return hidden + self._drop(self.down(activation))
+        hidden = hidden + self._drop(self._attend(entering(self.attention_norm(hidden), self.group), cache, position))
+        activation = functional.gelu(self.up(entering(self.feed_forward_norm(hidden), self.group)))
+        return hidden + self._drop(shared_linear(self.down, activation, self.group))
 
     def _attend(self, hidden: Tensor, cache: Tensor | None, position: int | Tensor) -> Tensor:
-        batch, time, width = hidden.shape
+        batch, time, _ = hidden.shape
         projected: Tensor = self.query_key_value(hidden)
-        parts = projected.view(batch, time, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        parts = projected.view(batch, time, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         query, key, value = parts
         if cache is not None and isinstance(position, Tensor):
             attended = attend_each(query, parts[1:], cache, position)
-            single: Tensor = self.attention_output(attended.transpose(1, 2).reshape(batch, time, width))
-            return single
+            return shared_linear(self.attention_output, attended.transpose(1, 2).reshape(batch, time, -1), self.group)
         assert isinstance(position, int)
         if cache is not None:
             end = position + time
@@ -100,8 +116,7 @@ class TransformerBlock(nn.Module):
                 key, value = cache[:, :, :, :end]
         dropout = self.dropout if self.training else 0.0
         attended = attention(query, key, value, dropout=dropout, attend=self.attend)
-        output: Tensor = self.attention_output(attended.transpose(1, 2).reshape(batch, time, width))
-        return output
+        return shared_linear(self.attention_output, attended.transpose(1, 2).reshape(batch, time, -1), self.group)
 
     def _drop(self, hidden: Tensor) -> Tensor:
         return functional.dropout(hidden, self.dropout, self.training) if self.dropout > 0 else hidden

@@ -17,7 +17,7 @@ from pamprof.errors import SpecError
 from pamprof.records import Dtype, LayerRole, LayerSpec, Phase, Scope
 from pamprof.workloads.attention.backends import by_torch
 from pamprof.workloads.attention.choice import attention_choice
-from pamprof.workloads.base import KernelNotes
+from pamprof.workloads.base import KernelNotes, TensorSplit
 from pamprof.workloads.layers.common.definition import BaseDefinition
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
@@ -200,6 +200,11 @@ class TransformerDefinition(BaseDefinition):
         """Which attention kernels were tried for ``workload``, with their times, and which were refused."""
         choice = attention_choice(workload, device)
         return KernelNotes() if choice is None else choice.notes()
+
+    def tensor_split(self, spec: LayerSpec) -> TensorSplit:
+        """Heads, and channels of the feed-forward unit; norms, embeddings and head stay whole."""
+        del spec
+        return TensorSplit(rows={"query_key_value": (1, 1, 1), "up": (1,)}, columns=("attention_output", "down"))
 
     def _block_error(
         self, layer: SequenceModel, spec: LayerSpec, *, phase: Phase, device: torch.device, dtype: Dtype, seed: int

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from pamprof.workloads.layers.common.dtypes import TORCH_DTYPES
 from pamprof.workloads.layers.common.vocabulary import padded_vocabulary_size
+from pamprof.workloads.layers.recurrent.precision import precise
 from pamprof.workloads.layers.transformer.block import KeyValueCache, TransformerBlock
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class LanguageHead(nn.Module):
         logits = functional.linear(self.norm(hidden), weight, self.padding_bias)
         if targets is None:
             return logits[..., : self.vocabulary_size]
-        return functional.cross_entropy(logits.flatten(0, -2).float(), targets.flatten())
+        return functional.cross_entropy(precise(logits.flatten(0, -2)), targets.flatten())
 
 
 class TransformerLayer(nn.Module):
@@ -109,7 +110,7 @@ class TransformerLanguageModel(nn.Module):
         return self._logits(self._hidden(inputs))
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in float32 of ids [B, T] against the next ids [B, T]."""
+        """Mean cross-entropy, in float32 or wider, of ids [B, T] against the next ids [B, T]."""
         loss: Tensor = self.head(self._hidden(inputs), self.token_embedding, targets)
         return loss
 

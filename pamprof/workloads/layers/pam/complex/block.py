@@ -31,6 +31,7 @@ from pamprof.workloads.layers.pam.recurrence import (
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write, read_phases
 from pamprof.workloads.layers.recurrent.parameters import initialise
 from pamprof.workloads.layers.recurrent.rotation import rotation_angles
+from pamprof.workloads.parallel.sums import entering, summed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,11 +141,12 @@ class ComplexBlock(PamBlockParameters):
         ``state`` [B, H, d_v, d_k] or [B, H, K, d_v, d_k] is replaced in place; what it held is ignored where the
         sequence ``begins``.
         """
-        normed = complex_norm(hidden, self.norm1.scale)
+        normed = entering(complex_norm(hidden, self.norm1.scale), self.group)
         raised = activate(linear(normed, self.cgu.up_proj), self.cgu.act.bias, self.cgu.act.beta)
         gated = linear(gate(linear(normed, self.cgu.gate_proj), raised), self.cgu.down_proj)
-        hidden = hidden + self._drop(gated) * self.cgu_scale
-        remembered = self._remember(complex_norm(hidden, self.norm2.scale), rotation, state, begins)
+        hidden = hidden + self._drop(summed(gated, self.group)) * self.cgu_scale
+        normed = entering(complex_norm(hidden, self.norm2.scale), self.group)
+        remembered = summed(self._remember(normed, rotation, state, begins), self.group)
         return hidden + self._drop(remembered) * self.pam_scale
 
     def _remember(self, x: Tensor, rotation: Tensor, state: Tensor | None, begins: bool) -> Tensor:

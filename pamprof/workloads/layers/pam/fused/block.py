@@ -31,6 +31,7 @@ from pamprof.workloads.layers.pam.fused.training import FusedBlockFunction, Fuse
 from pamprof.workloads.layers.pam.planar.block import PlanarBlock
 from pamprof.workloads.layers.pam.planar.products import fuse_once
 from pamprof.workloads.layers.recurrent.precision import compute_dtype
+from pamprof.workloads.parallel.sums import summed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,12 +78,13 @@ class FusedBlock(PlanarBlock):
             dropout = self.dropout if self.training else 0.0
             parameters = block_parameters(self)
             total, remembered = FusedBlockFunction.apply(
-                stream.contiguous(), branch, cosine, sine, self.heads, dropout, dtype, *parameters
+                stream.contiguous(), branch, cosine, sine, self.heads, dropout, dtype, self.group, *parameters
             )
-            return total, remembered
+            return total, summed(remembered, self.group)
         if stream.shape[1] > 1 or begins:
             return self._consume(joined(hidden), rotation, state, begins)
-        if self.fused_qkv is not None and few_sequences(stream.shape[0], stream.shape[-1]):
+        few = self.group is None and few_sequences(stream.shape[0], stream.shape[-1])  # these add up to the sum at once
+        if self.fused_qkv is not None and few:
             return self._step(joined(hidden), rotation, state)
         return self._wide_step(stream, branch, rotation, state)
 
@@ -93,7 +95,7 @@ class FusedBlock(PlanarBlock):
         normed = norm(hidden, self.norm1.scale, dtype)
         gate_up = rows(normed) @ self._gate_up(dtype).mT
         gated = gate_unit(gate_up.view(batch, length, 2, 2, -1), self.cgu.act.bias, self.cgu.act.beta)
-        added = (rows(gated) @ self._down(dtype).mT).view(hidden.shape)
+        added = summed((rows(gated) @ self._down(dtype).mT).view(hidden.shape), self.group)
         total, normed, logits = add_norm_gates(hidden, added, self.cgu_scale, self.norm2.scale, self._gates(), dtype)
         qkv = (rows(normed) @ self._qkv(dtype).mT).view(batch, length, 2, 3, self.heads, self.head_dim)
         cosine, sine = rotation.unbind(0)
@@ -111,6 +113,9 @@ class FusedBlock(PlanarBlock):
         )
         assert after is not None
         state.copy_(after)
+        if self.group is not None:
+            part = (rows(retrieved) @ self._output(dtype).mT).view(total.shape)
+            return total + summed(part, self.group).to(total.dtype)
         add_product_(total, retrieved, self._output(dtype))  # nobody else holds the sum
         return total
 
@@ -138,19 +143,27 @@ class FusedBlock(PlanarBlock):
         some = some_sequences(stream.shape[0], stream.shape[-1], dtype)
         if some:
             gated = gate_product(normed, self._gate_up(dtype), activation.bias, activation.beta)
-            added = partial_products(gated, self._down(dtype))
+            added = self._whole(partial_products(gated, self._down(dtype)))
         else:
             gate_up = (rows(normed) @ self._gate_up(dtype).mT).view(*stream.shape[:2], 2, 2, -1)
             gated = gate_unit(gate_up, activation.bias, activation.beta)
-            added = (rows(gated) @ self._down(dtype).mT).view(stream.shape)
+            added = self._whole((rows(gated) @ self._down(dtype).mT).view(stream.shape))
         total, normed, logits = add_norm_gates(total, added, self.cgu_scale, self.norm2.scale, self._gates(), dtype)
         if some:
             qkv = product(normed, self._qkv(dtype))
             retrieved = self._memory_step(qkv, logits, rotation, state, ahead=True)
-            return total, partial_products(retrieved, self._output(dtype))
+            return total, self._whole(partial_products(retrieved, self._output(dtype)))
         qkv = (rows(normed) @ self._qkv(dtype).mT).view(*stream.shape[:2], 2, -1)
         retrieved = self._memory_step(qkv, logits, rotation, state, ahead=False)
-        return total, (rows(retrieved) @ self._output(dtype).mT).view(stream.shape)
+        return total, self._whole((rows(retrieved) @ self._output(dtype).mT).view(stream.shape))
+
+    def _whole(self, product: Tensor) -> Tensor:
+        """The sum over ranks of a product, [B, 1, 2, D], or of its parts [n, B, 1, 2, D]."""
+        if self.group is None:
+            return product
+        parts = product.ndim > 4
+        total = summed(product.sum(0) if parts else product, self.group)
+        return total.unsqueeze(0) if parts else total
 
     def _memory_step(self, qkv: Tensor, logits: Tensor, rotation: Tensor, state: Tensor, *, ahead: bool) -> Tensor:
         return memory_step(qkv, logits, rotation[0], rotation[1], state, ahead, self.pam.state_dt_offset)

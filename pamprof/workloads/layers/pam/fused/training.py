@@ -24,8 +24,11 @@ from pamprof.workloads.kernels.block.norm_gates import add_norm_gates
 from pamprof.workloads.kernels.block.prepare import prepare, prepare_backward
 from pamprof.workloads.kernels.block.weights import block_weight, fold_gradient
 from pamprof.workloads.kernels.core.interface import coefficients_of, packed_backward, packed_forward
+from pamprof.workloads.parallel.sums import all_summed
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from pamprof.workloads.layers.pam.parameters import PamBlockParameters
 
 
@@ -78,6 +81,7 @@ class FusedBlockFunction(Function):
         heads: int,
         dropout: float,
         dtype: torch.dtype,
+        group: ProcessGroup | None,
         *parameters: Any,
     ) -> tuple[Tensor, Tensor]:
         """Both [B, T, 2, D], the residual stream as precise as ``hidden``, the branch in ``dtype``.
@@ -91,6 +95,8 @@ class FusedBlockFunction(Function):
             heads: H.
             dropout: Probability that an element of a branch is dropped; 0 outside training.
             dtype: Of the products.
+            group: Ranks that share heads and channels, so that products are parts of sums; None for one device. The
+                returned branch is a part, too.
             parameters: As ``block_parameters`` orders them.
         """
         (scale1, gate_real, gate_imag, up_real, up_imag, bias, beta, down_real, down_imag, gate_unit_scale, scale2,
@@ -105,7 +111,8 @@ class FusedBlockFunction(Function):
         gate_up = (rows(normed) @ to_gate_up.mT).view(batch, length, 2, 2, -1)
         gated = gate_unit(gate_up, bias, beta)
         to_hidden = block_weight([down_real], [down_imag], gate_unit_scale, dtype)
-        added, gate_mask = _drop((rows(gated) @ to_hidden.mT).view(hidden.shape), dropout)
+        added = (rows(gated) @ to_hidden.mT).view(hidden.shape)
+        added, gate_mask = _drop(added if group is None else all_summed(added, group), dropout)
         gates = [step_weight, step_bias, dt_bias, protect_weight, protect_bias]
         gates += [] if offsets is None else [phase_weight, phase_bias]
         second_total, second_normed, logits = add_norm_gates(total, added, None, scale2, gates, dtype)
@@ -120,7 +127,7 @@ class FusedBlockFunction(Function):
             total, normed, to_gate_up, gate_up, gated, to_hidden, gate_mask, second_total, second_normed, logits,
             log_decay, coefficients, to_qkv, qkv, retrieved, kept, to_output, pam_mask, cosine, sine, *parameters
         )  # fmt: skip
-        ctx.dropout = dropout
+        ctx.dropout, ctx.group = dropout, group
         ctx.has_branch = branch is not None
         return second_total, remembered
 
@@ -145,10 +152,15 @@ class FusedBlockFunction(Function):
         logits_gradient, state_gradient = logits_gradient[: 2 + states], logits_gradient[2 + states :]
         along = rows(qkv_gradient)
         joint_gradient = along.mT @ rows(second_normed)
+        if ctx.group is not None:  # each rank has a part of the normed row's gradient, and takes its share of the sum's
+            total_gradient = total_gradient / ctx.group.size()
         total_gradient, added_gradient, scale2_gradient, sizes = gated_norm_backward(
             second_total, scale2, (along @ to_qkv).view(second_normed.shape), total_gradient, logits_gradient,
             step_weight, protect_weight, phase_weight, dtype
         )  # fmt: skip
+        if ctx.group is not None:
+            total_gradient = all_summed(total_gradient, ctx.group)
+            added_gradient, scale2_gradient = total_gradient.to(dtype), all_summed(scale2_gradient, ctx.group)
         step_logits, gate_logits = logits_gradient[:2].to(dtype).unbind(0)
         step_gradient = (step_logits @ rows(second_normed)).to(step_weight.dtype)
         gate_input = rows(second_normed) if protect_weight.shape[1] > sizes.shape[1] else sizes
@@ -167,8 +179,11 @@ class FusedBlockFunction(Function):
         )
         along = rows(gate_up_gradient)
         gate_up_weight_gradient = along.mT @ rows(normed)
+        normed_gradient = (along @ to_gate_up).view(normed.shape)
+        if ctx.group is not None:
+            normed_gradient = all_summed(normed_gradient, ctx.group)
         hidden_gradient, branch_gradient, scale1_gradient = norm_backward(
-            total, scale1, (along @ to_gate_up).view(normed.shape), total_gradient, dtype if ctx.has_branch else None
+            total, scale1, normed_gradient, total_gradient, dtype if ctx.has_branch else None
         )
 
         gate_parts = fold_gradient(gate_up_weight_gradient, gate_real, gate_imag, None, 0)
@@ -177,7 +192,7 @@ class FusedBlockFunction(Function):
         qkv_parts = fold_gradient(joint_gradient, qkv_real, qkv_imag, None, 0)
         output_parts = fold_gradient(output_gradient, output_real, output_imag, pam_scale, 0)
         return (
-            hidden_gradient, branch_gradient if ctx.has_branch else None, None, None, None, None, None,
+            hidden_gradient, branch_gradient if ctx.has_branch else None, None, None, None, None, None, None,
             scale1_gradient, *gate_parts[:2], *up_parts[:2], bias_gradient, None if beta is None else beta_gradient,
             *down_parts, scale2_gradient, *qkv_parts[:2], step_gradient, step_bias_gradient, step_bias_gradient.clone(),
             protect_gradient, protect_bias_gradient, *of_states, *output_parts

@@ -32,6 +32,7 @@ from pamprof.workloads.layers.recurrent.chunks.decay import states_in_chunks
 from pamprof.workloads.layers.recurrent.chunks.planes import product
 from pamprof.workloads.layers.recurrent.decay_gates import log_decay_and_write, read_phases
 from pamprof.workloads.layers.recurrent.precision import compute_dtype, in_float32, keep
+from pamprof.workloads.parallel.sums import entering, summed
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -54,6 +55,7 @@ class PlanarBlock(PamBlockParameters):
     """One block over planes; ``product`` says how its complex linear maps are computed."""
 
     product: ComplexProduct = FourProducts()
+    partial_gradients = ("cgu_scale", "pam_scale")  # which training multiplies into weights
     fused_gate_up: Tensor | None
     fused_down: Tensor | None
     fused_qkv: Tensor | None
@@ -82,11 +84,11 @@ class PlanarBlock(PamBlockParameters):
                 last. None keeps nothing, the differentiable case.
             begins: Whether the sequence begins here, so that what ``state`` held is ignored.
         """
-        normed = plane_norm(hidden, self.norm1.scale)
+        normed = entering(plane_norm(hidden, self.norm1.scale), self.group)
         gate_up = self._linear(normed, self.fused_gate_up, self.cgu.gate_proj, self.cgu.up_proj)
         gated = plane_gate(torch.unflatten(gate_up, -1, (2, -1)), self.cgu.act.bias, self.cgu.act.beta)
         hidden = self._add(hidden, gated, self.cgu.down_proj, self.fused_down, self.cgu_scale)
-        normed = plane_norm(hidden, self.norm2.scale)
+        normed = entering(plane_norm(hidden, self.norm2.scale), self.group)
         retrieved = self._remember(normed, rotation, state, begins)
         return self._add(hidden, retrieved, self.pam.o_proj, self.fused_output, self.pam_scale)
 
@@ -103,8 +105,9 @@ class PlanarBlock(PamBlockParameters):
         A scale on the activations would cost another pass over both of them in backward.
         """
         if fused is not None:
-            return hidden + scale * self.product.apply(x, fused)
+            return hidden + scale * summed(self.product.apply(x, fused), self.group)
         output = self.product.apply(x, self.product.fuse(*joint_weights((linear,), compute_dtype(x), scale)))
+        output = summed(output, self.group)
         if self.dropout > 0:
             output = functional.dropout(output, self.dropout, self.training)
         return hidden + output

@@ -29,6 +29,7 @@ from pamprof.workloads.layers.pam.published.stages import activation, decay_matr
 from pamprof.workloads.layers.recurrent.decay_gates import read_phases
 from pamprof.workloads.layers.recurrent.formulas import PUBLISHED_CHUNK_SIZE
 from pamprof.workloads.layers.recurrent.precision import in_float32, precise
+from pamprof.workloads.parallel.sums import entering, summed
 
 if TYPE_CHECKING:
     from pamprof.records import LayerSpec
@@ -81,9 +82,10 @@ class PublishedBlock(PamBlockParameters):
 
         ``state`` [B, H, (K,) d_v, d_k, 2] is replaced in place; what it held is ignored where the sequence ``begins``.
         """
-        gated = gate_unit(norm(hidden, self.norm1.scale), self.cgu)
+        gated = summed(gate_unit(entering(norm(hidden, self.norm1.scale), self.group), self.cgu), self.group)
         hidden = hidden + self._drop(gated) * self.cgu_scale
-        remembered = self._remember(norm(hidden, self.norm2.scale), rotation, state, begins)
+        normed = entering(norm(hidden, self.norm2.scale), self.group)
+        remembered = summed(self._remember(normed, rotation, state, begins), self.group)
         return hidden + self._drop(remembered) * self.pam_scale
 
     def _drop(self, x: Tensor) -> Tensor:

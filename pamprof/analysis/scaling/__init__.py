@@ -1,0 +1,1 @@
+"""What several ranks gain over one device, and what their messages cost."""

@@ -1,0 +1,239 @@
+"""Points that several ranks shared, in words and tables: scaling, what communication costs, bytes of each rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pamprof import units
+from pamprof.analysis.scaling.conclude import scaling_points
+from pamprof.pricing.run_cost import cost_per_million_tokens
+from pamprof.records import Phase
+from pamprof.render.formats.table_view import TableView
+from pamprof.render.text import PHASE_NAMES, cleaned, listed, plural, with_brackets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pamprof.analysis.comparison.names import Names
+    from pamprof.analysis.scaling.conclude import ScalingPoint
+    from pamprof.records import PriceQuote, RankedRun, Topology
+
+_WAYS = {"ddp": "data parallel", "fsdp": "fully sharded", "tp": "tensor parallel"}
+_HEADING = "Several GPUs of one machine"
+_HEADING_CPU = "Several ranks of one machine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingView:
+    """Everything shown of points that ranks shared.
+
+    Attributes:
+        heading: What, in short.
+        sentences: What ranks gain, and what their messages cost.
+        tables: Scaling, communication, memory.
+        notes: How it was measured, and where the devices sit.
+    """
+
+    heading: str
+    sentences: tuple[str, ...]
+    tables: tuple[TableView, ...]
+    notes: tuple[str, ...]
+
+
+def scaling_view(runs: Sequence[RankedRun], names: Names, *, quote: PriceQuote | None) -> ScalingView | None:
+    """The section; None where no ranks shared a point.
+
+    Args:
+        runs: Of the records.
+        names: Of their layers.
+        quote: Rate of one device.
+    """
+    points = scaling_points(runs)
+    if not points:
+        return None
+    on_cpu = all(point.run.environment.device_kind == "cpu" for point in points)
+    return cleaned(
+        ScalingView(
+            heading=_HEADING_CPU if on_cpu else _HEADING,
+            sentences=tuple(_sentence(point, names) for point in points),
+            tables=(_scaling_table(points, names, quote), _message_table(points, names), _memory_table(points, names)),
+            notes=_notes(points),
+        )
+    )
+
+
+def _where(point: ScalingPoint) -> str:
+    workload = point.run.workload
+    return f"{PHASE_NAMES[workload.phase]} {workload.batch_size} × {units.tokens(workload.sequence_length)}"
+
+
+def _how(point: ScalingPoint) -> str:
+    layout = point.run.workload.layout
+    assert layout is not None
+    scaling = "weak" if point.run.scales_weakly else "strong"
+    recomputed = ", activations recomputed" if layout.checkpoints_activations else ""
+    return f"{_WAYS[layout.parallel]} × {layout.ranks}, {scaling}{recomputed}"
+
+
+def _sentence(point: ScalingPoint, names: Names) -> str:
+    """Speed-up and efficiency of one point, explained by its messages."""
+    run = point.run
+    what = "as many tokens a rank as one device has alone" if run.scales_weakly else "the step of one device"
+    text = (
+        f"{names.in_sentence(run.workload)}, {_where(point).lower()}, {_how(point)}: {plural(point.ranks, 'rank')} "
+        f"with {what} process {with_brackets(point.speed_up, units.ratio)} its tokens per second, an efficiency of "
+        f"{units.percent(point.efficiency.median)}"
+    )
+    if point.sent_bytes is not None:
+        text += f"; each sends {units.binary_bytes(point.sent_bytes)} a step"
+        if point.sent_bytes_per_second is not None and point.communication_ratio is not None:
+            text += (
+                f" at {units.si(point.sent_bytes_per_second, 'B/s')}, {units.percent(point.communication_ratio)} of it"
+            )
+        if point.exposed_ratio is not None:
+            text += f", and nothing else runs during {units.percent(point.exposed_ratio)}"
+    return f"{text}."
+
+
+def _scaling_table(points: Sequence[ScalingPoint], names: Names, quote: PriceQuote | None) -> TableView:
+    return TableView(
+        title="Scaling",
+        summary=(
+            "All ranks beside one device that ran in turn with them; the slowest rank counts. Weak: every rank does "
+            "what one device does alone. Strong: they share its step. Dollars and joules are those of all devices."
+        ),
+        columns=("arm", "point", "ranks", "step", "one device", "tokens/s", "speed-up", "efficiency", "$/M tokens",
+                 "J/token", "busy"),
+        right=frozenset(range(3, 11)),
+        rows=tuple(_scaling_row(point, names, quote) for point in points),
+        notes=tuple(
+            dict.fromkeys(
+                f"No energy of {names.arm(point.run.workload)} ({_how(point)}): {point.energy_reason}."
+                for point in points
+                if point.energy_reason is not None
+            )
+        ),
+    )  # fmt: skip
+
+
+def _scaling_row(point: ScalingPoint, names: Names, quote: PriceQuote | None) -> tuple[str, ...]:
+    run = point.run
+    price = units.UNKNOWN
+    if quote is not None:
+        by_device = point.tokens_per_second.scaled(1 / point.device_count)
+        price = units.usd(cost_per_million_tokens(quote, by_device).usd_per_million_tokens.median)
+    busy = [units.percent(value) for value in point.busy_ratios if value is not None]
+    return (
+        names.arm(run.workload),
+        _where(point),
+        _how(point),
+        with_brackets(point.step_seconds, units.seconds),
+        units.seconds(point.alone_seconds.median),
+        units.si(point.tokens_per_second.median),
+        with_brackets(point.speed_up, units.ratio),
+        units.percent(point.efficiency.median),
+        price,
+        units.UNKNOWN if point.joules_per_token is None else units.si(point.joules_per_token, "J"),
+        " · ".join(busy) or units.UNKNOWN,
+    )
+
+
+def _message_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
+    rows = []
+    for point in points:
+        messages = point.run.communication
+        kinds = () if messages is None else messages.collectives
+        rows.append(
+            (
+                names.arm(point.run.workload),
+                _where(point),
+                _how(point),
+                ", ".join(f"{each.count} {each.operation} of {units.binary_bytes(each.bytes)}" for each in kinds)
+                or "none",
+                units.UNKNOWN if point.sent_bytes is None else units.binary_bytes(point.sent_bytes),
+                units.seconds(None if messages is None else messages.seconds),
+                units.seconds(None if messages is None else messages.exposed_seconds),
+                units.UNKNOWN if point.exposed_ratio is None else units.percent(point.exposed_ratio),
+                units.UNKNOWN if point.sent_bytes_per_second is None else units.si(point.sent_bytes_per_second, "B/s"),
+                units.ratio(point.imbalance),
+            )
+        )
+    return TableView(
+        title="What communication costs",
+        summary=(
+            "One profiled step of rank 0. A message is under way while its kernel runs, waiting for other ranks "
+            "included; exposed is the time in which nothing else runs. Sent is what a ring of ranks passes on."
+        ),
+        columns=("arm", "point", "ranks", "messages", "sent", "under way", "exposed", "of the step", "sent/s",
+                 "slowest rank"),
+        right=frozenset(range(4, 10)),
+        rows=tuple(rows),
+        notes=("Slowest rank: its median step over that of the fastest.",),
+    )  # fmt: skip
+
+
+def _memory_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
+    rows = []
+    for point in points:
+        run, ranks = point.run, point.run.ranks
+        peaks = [rank.peak_bytes for rank in ranks if rank.peak_bytes is not None]
+        state = max(rank.state_bytes for rank in ranks)
+        rows.append(
+            (
+                names.arm(run.workload),
+                _where(point),
+                _how(point),
+                _beside(max(rank.weight_bytes for rank in ranks), run.alone_weight_bytes),
+                units.binary_bytes(max(rank.optimizer_bytes for rank in ranks))
+                if run.workload.phase is Phase.TRAIN
+                else units.UNKNOWN,
+                units.UNKNOWN if run.workload.phase is Phase.TRAIN else _beside(state, run.alone_state_bytes),
+                units.UNKNOWN if not peaks else _beside(max(peaks), run.alone_peak_bytes),
+            )
+        )
+    return TableView(
+        title="Bytes of each rank",
+        summary="The rank that holds most; in brackets one device by itself. A state or cache lies by heads.",
+        columns=("arm", "point", "ranks", "weights", "optimizer", "state or cache", "peak of a step"),
+        right=frozenset(range(3, 7)),
+        rows=tuple(rows),
+        notes=(),
+    )
+
+
+def _beside(value: int, alone: int | None) -> str:
+    return units.binary_bytes(value) + ("" if alone is None else f" [{units.binary_bytes(alone)}]")
+
+
+def _notes(points: Sequence[ScalingPoint]) -> tuple[str, ...]:
+    runs = [point.run for point in points]
+    backends = tuple(dict.fromkeys(run.backend for run in runs))
+    worst = max(max(run.agreement.output_difference, run.agreement.gradient_norm_difference or 0.0) for run in runs)
+    notes = [
+        f"Ranks are processes under torchrun's launcher that talk through {listed(backends)}.",
+        "Every sample of all ranks was taken next to one of one device, which rank 0 ran while the others waited.",
+        "Before the timing the first steps were compared: loss or logits, and the norm of all gradients where both "
+        f"saw the same tokens, differ by at most {worst:.1e} relative.",
+    ]
+    topologies = tuple(dict.fromkeys(run.topology for run in runs if run.topology is not None))
+    notes += [_joined(topology) for topology in topologies]
+    if not topologies:
+        reasons = dict.fromkeys(u.reason for run in runs for u in run.unknowns if u.field == "topology")
+        notes += [f"No topology: {reason}." for reason in reasons]
+    return tuple(notes)
+
+
+def _joined(topology: Topology) -> str:
+    """Where the devices sit, in one sentence."""
+    pairs = []
+    for link in topology.links:
+        nvlink = {None: "NVLinks unknown", 0: "no NVLink"}.get(link.nvlink_count, f"{link.nvlink_count} NVLinks")
+        over = "" if link.common_ancestor is None else f", PCIe meets at {link.common_ancestor}"
+        pairs.append(f"ranks {link.first} and {link.second}: {nvlink}{over}")
+    lanes = dict.fromkeys(
+        f"PCIe {generation or '?'} × {width or '?'}"
+        for generation, width in zip(topology.pcie_generations, topology.pcie_widths, strict=True)
+    )
+    nodes = ", ".join("unknown" if node is None else str(node) for node in topology.numa_nodes)
+    return f"{'; '.join(pairs)}; {', '.join(lanes)}; NUMA nodes by rank: {nodes}."

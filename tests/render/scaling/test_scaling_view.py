@@ -1,0 +1,90 @@
+"""The section on several ranks: what it says in every format, and that it is there only where ranks measured."""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from pamprof.analysis.comparison.names import names_of
+from pamprof.records.codec import decode, encode
+from pamprof.render.comparison.view import build_view
+from pamprof.render.formats.html import render_html
+from pamprof.render.formats.markdown import render_markdown
+from pamprof.render.formats.terminal import terminal_text
+from pamprof.render.scaling.export import scaling_csv
+from pamprof.render.scaling.view import scaling_view
+from tests.synthetic import ranked_run, synthetic_quote, synthetic_records
+
+QUOTE = synthetic_quote()
+
+
+def view_of(*runs):
+    return scaling_view(runs, names_of((), [run.workload for run in runs]), quote=QUOTE)
+
+
+class TestSentence:
+    def test_gain_and_what_messages_cost(self):
+        (sentence,) = view_of(ranked_run(seconds=0.0125, alone_seconds=0.010)).sentences
+        sentence = sentence.replace("\u202f", " ")
+        assert "data parallel × 2, weak" in sentence
+        assert "process 1.60× its tokens per second, an efficiency of 80 %" in sentence
+        assert "each sends 381 MiB a step at 400 GB/s, 8.0 % of it, and nothing else runs during 4.0 %." in sentence
+
+    def test_without_a_time_line_nothing_is_said_of_exposure(self):
+        (sentence,) = view_of(ranked_run(under_way=None, exposed=None)).sentences
+        assert sentence.endswith("each sends 381 MiB a step.")
+
+
+class TestTables:
+    def test_dollars_are_those_of_all_devices(self):
+        # 6 x 2,048 tokens in 1 s on two devices at the quoted rate.
+        (row,) = view_of(ranked_run(seconds=1.0)).tables[0].rows
+        dollars = 2 * float(QUOTE.chosen.usd_per_device_hour) / 3600 / (6 * 2048) * 1e6
+        assert row[8] == f"${dollars:.3g}"
+
+    def test_ranks_of_a_cpu_are_one_machine(self):
+        (row,) = view_of(ranked_run(seconds=1.0, device="cpu")).tables[0].rows
+        dollars = float(QUOTE.chosen.usd_per_device_hour) / 3600 / (6 * 2048) * 1e6
+        assert row[8] == f"${dollars:.3g}"
+
+    def test_bytes_stand_beside_those_of_one_device(self):
+        run = ranked_run()
+        halves = tuple(replace(rank, weight_bytes=2**29) for rank in run.ranks)
+        (row,) = view_of(replace(run, ranks=halves, alone_weight_bytes=2**30)).tables[2].rows
+        assert row[3] == "512 MiB [1.00 GiB]"
+
+    def test_where_the_devices_sit(self):
+        assert any("18 NVLinks, PCIe meets at system; PCIe 5 × 16" in note for note in view_of(ranked_run()).notes)
+
+
+class TestReport:
+    def test_every_format_has_the_section_where_ranks_measured(self, undrawn):
+        records = replace(synthetic_records(), ranked=(ranked_run(),))
+        view = build_view(records)
+        assert "Several GPUs of one machine" in render_markdown(view)
+        assert 'id="scaling-section"' in render_html(view)
+        assert "data parallel × 2" in terminal_text(view)
+
+    def test_no_format_has_it_otherwise(self, undrawn):
+        view = build_view(synthetic_records())
+        assert view.scaling is None
+        assert "scaling-section" not in render_html(view)
+
+
+def test_the_table_for_programs_has_a_row_a_point():
+    text = scaling_csv([ranked_run(seconds=0.0125, alone_seconds=0.010)], quote=QUOTE)
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["parallel"], row["ranks"], row["scaling"], row["message_bytes"]) == ("ddp", "2", "weak", "400000000")
+    assert float(row["efficiency"]) == pytest.approx(0.8)
+    assert float(row["exposed_communication_seconds"]) == 0.0005
+
+
+def test_a_record_of_ranks_is_read_as_it_was_written():
+    run = ranked_run()
+    assert decode(encode(run)) == run
+
+
+def test_a_layout_is_part_of_a_workloads_key():
+    run = ranked_run()
+    assert run.workload.key == replace(run.workload, layout=None).key + " ddp2"
