@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pamprof.api.prices import price_lookup
-from pamprof.api.texts import checkpoints, choice, duration, names, some_names
+from pamprof.api.texts import checkpoints, choice, duration, layers_with_sources, names, some_names
 from pamprof.cli.configuration.invocation import note_result, recorded_command
 from pamprof.cli.measuring import measure
 from pamprof.cli.options import (
@@ -20,6 +20,7 @@ from pamprof.cli.options import (
     Gpu,
     Instance,
     Json,
+    LayerArguments,
     Preset,
     PriceFile,
     Provider,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pamprof.analysis.serving.points import ServingPoint
     from pamprof.records.store import RecordFile
 
+_LAYERS = ("transformer,llama,pam",)
 _COLUMNS = (
     "arm",
     "context",
@@ -59,8 +61,14 @@ _COLUMNS = (
 def serve_sweep(
     preset: Preset = None,
     layer: Annotated[
-        str, typer.Option(help="Arms, comma-separated registry names, matched to PAM on parameters.")
-    ] = "transformer,llama,pam",
+        list[str] | None,
+        typer.Option(
+            help="Arms, comma-separated, matched to PAM on parameters: registry names, or your own as "
+            "NAME=module:factory or NAME=file.py:factory, swept where they decode. Repeatable. Default: "
+            "transformer,llama,pam."
+        ),
+    ] = None,
+    layer_arg: LayerArguments = None,
     checkpoint: Checkpoint = None,
     implementation: Annotated[
         str,
@@ -123,6 +131,7 @@ def serve_sweep(
     """Measure decode over batch and context and prompts over length, until throughput is flat and memory ends."""
     from pamprof.measure.serving.request import SWEEP, SweepRequest
 
+    layers, sources = layers_with_sources(layer or _LAYERS, layer_arg or ())
     folder = output_dir or Path(f"pamprof-sweep-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     contexts = () if context is None else _lengths(context, "--context")
     settings: dict[str, int | float | bool] = {"seed": seed}
@@ -135,7 +144,8 @@ def serve_sweep(
         resume=resume,
         device=device,
         preset=preset,
-        layers=some_names(layer, "--layer"),
+        layers=layers,
+        sources=sources,
         implementations=names(implementation),
         state_dtypes=tuple(choice(Dtype, name, "--state-dtype") for name in some_names(state_dtype, "--state-dtype")),
         execution=None if execution is None else choice(Execution, execution, "--execution"),

@@ -151,3 +151,21 @@ def test_a_folder_with_records_is_not_overwritten(swept):
     result = pamprof_command(*SMALL, "-o", "out", cwd=swept[0])
     assert result.returncode == 2
     assert "holds records of an earlier sweep" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_layer_of_ones_own_is_swept_where_it_decodes(tmp_path):
+    result = pamprof_command(
+        "serve-sweep", "--device", "cpu", "--layer", "mine=tests.measure.any_layer.given:LinearAttention",
+        "--layer", "gru=tests.measure.any_layer.given:gru", "--layer-arg", "gru.num_layers=2", "--context", "16,64",
+        "--prompt", "16", "--largest-batch", "2", "--monitor", "0.1", "--time-budget", "60s", "-o", "out",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    records = read_records(tmp_path / "out" / "runs.jsonl")
+    mine = [run.workload for run in records.runs if run.workload.spec.layer == "mine"]
+    assert {(w.phase, w.sequence_length) for w in mine} >= {(Phase.DECODE, 16), (Phase.PREFILL, 16)}
+    assert {w.spec.state_dtype for w in mine} == {None}
+    of_gru = {run.workload.phase for run in records.runs if run.workload.spec.layer == "gru"}
+    assert of_gru == {Phase.PREFILL}
+    assert any("no state to decode with" in skip.reason for skip in records.skips)

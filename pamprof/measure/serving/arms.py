@@ -85,7 +85,7 @@ def with_state_dtypes(arm: PlannedArm, state_dtypes: Sequence[Dtype], *, context
         state_dtypes: What to keep it in.
         context: Tokens the state bytes of the arm's facts refer to.
     """
-    if not arm.definition.fixed_state:
+    if not arm.definition.fixed_state or arm.spec.source is not None:  # somebody's module keeps what it keeps
         return [arm]
     found = []
     for dtype in dict.fromkeys(state_dtypes):

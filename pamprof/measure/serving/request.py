@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pamprof.measure.any_layer.registration import register_named
 from pamprof.measure.serving.arms import sweep_groups, with_state_dtypes
 from pamprof.measure.serving.plan import SweepAxes, alternatives_of
 from pamprof.measure.serving.resume import finished_keys
@@ -15,6 +16,8 @@ from pamprof.measure.session.settings import Settings
 from pamprof.records import Dtype, Execution, Phase, Scope, SessionKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pamprof.records import Workload
     from pamprof.records.store import RecordFile
 
@@ -45,6 +48,7 @@ class SweepRequest(MeasuringRequest):
     """What was asked for; None and empty mean the default of the device.
 
     Attributes:
+        sources: Layers that no package registers, by name: the function that makes each (see ``LayerSpec.source``).
         state_dtypes: Of arms with a fixed state, each an arm of its own.
         execution: Of every arm; by default the fastest known way of each.
         contexts, prompts: Tokens.
@@ -52,6 +56,7 @@ class SweepRequest(MeasuringRequest):
         time_budget_seconds: Of the whole sweep, after which no further point is begun.
     """
 
+    sources: Mapping[str, str] = field(default_factory=dict)
     state_dtypes: tuple[Dtype, ...]
     execution: Execution | None
     contexts: tuple[int, ...]
@@ -77,6 +82,7 @@ def _plan(request: SweepRequest, device_kind: str, earlier: RecordFile | None) -
         prompts=request.prompts or default.prompts,
         largest_batch=request.largest_batch or default.largest_batch,
     )
+    register_named(request.sources)
     request.check_checkpoints(request.layers)
     planned, unplanned = planned_arms(
         preset=preset,

@@ -43,7 +43,10 @@ _LIMIT_STEP = 0.85
 
 def run_sweep(request: GroupRequest, pipe: Pipe) -> None:
     """Visit what tells something of the group's one arm, in the first implementation that can be built."""
+    from pamprof.measure.any_layer.registration import register_workloads
+
     runner = ArmRunner(request)
+    register_workloads(request.workloads)
     if request.ceilings:
         send_ceilings(runner, request, pipe)
     for workloads in alternatives_of(request.workloads):
