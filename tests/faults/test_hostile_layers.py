@@ -20,8 +20,8 @@ import torch
 from pamprof.analysis.comparison.doubts import doubts_of
 from pamprof.analysis.comparison.results import DoubtKind
 from pamprof.errors import LayerError, UsageError
-from pamprof.measure.session import arm_runner
 from pamprof.measure.session.answering import Pipe
+from pamprof.measure.session.arm import checks as arm_checks, memory as arm_memory, runner as arm_runner
 from pamprof.measure.session.layer_fault import LONGEST_TRACEBACK, fault_traceback
 from pamprof.measure.session.matched_arms import planned_arms
 from pamprof.measure.session.settings import Settings
@@ -247,7 +247,7 @@ def test_a_tracker_that_fails_costs_the_memory_and_not_the_time(measured, monkey
     def failing(*arguments, **keywords):
         raise RuntimeError("a tensor without storage")
 
-    monkeypatch.setattr(arm_runner, "decompose", failing)
+    monkeypatch.setattr(arm_memory, "decompose", failing)
     (run,) = outcomes(workload("transformer")).values()
     good = measured["transformer"]
     assert len(run.timing.wall_time_seconds) >= 5
@@ -262,7 +262,7 @@ def test_a_counter_that_fails_costs_the_count_and_not_the_time(monkeypatch):
     def failing(*arguments, **keywords):
         raise RuntimeError("an operator without a name")
 
-    monkeypatch.setattr(arm_runner, "count_flops", failing)
+    monkeypatch.setattr(arm_checks, "count_flops", failing)
     (run,) = outcomes(workload("transformer")).values()
     assert len(run.timing.wall_time_seconds) >= 5
     assert not run.flops.complete

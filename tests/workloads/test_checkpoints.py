@@ -16,7 +16,7 @@ from pamprof.measure.any_layer.inspection import LocalInspector
 from pamprof.measure.flops.target.known import registered
 from pamprof.measure.flops.target.request import CountedPhase, CountRequest
 from pamprof.measure.serving.request import SWEEP, SweepRequest
-from pamprof.measure.session.arm_runner import ArmRunner
+from pamprof.measure.session.arm.runner import ArmRunner
 from pamprof.measure.session.matched_arms import planned_arms
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.stored_sizes import stored_spec

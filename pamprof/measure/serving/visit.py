@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from pamprof.measure.serving.memory_limit import MemoryLimit
     from pamprof.measure.session.answering import Pipe
-    from pamprof.measure.session.arm_runner import ArmRunner, KeptModel
+    from pamprof.measure.session.arm.ready import KeptModel
+    from pamprof.measure.session.arm.runner import ArmRunner
     from pamprof.measure.session.sampling import PairedSamples
     from pamprof.measure.session.wire import GroupRequest
     from pamprof.records import Workload

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from pamprof.measure.serving.memory_limit import MemoryLimit
 from pamprof.measure.serving.plan import SLOWEST_STEP_SECONDS, alternatives_of, is_flat, lines_of
 from pamprof.measure.serving.visit import COMPILED, Visitor
-from pamprof.measure.session.arm_runner import ArmRunner, KeptModel
+from pamprof.measure.session.arm.ready import KeptModel
+from pamprof.measure.session.arm.runner import ArmRunner
 from pamprof.measure.session.wire import Event, encode_event
 from pamprof.measure.session.worker import attempt_with, main, send_ceilings
 from pamprof.records import Phase, Run, Skip, SkipKind

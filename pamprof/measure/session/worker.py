@@ -23,7 +23,8 @@ from pamprof.workloads.registry import definition
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
+    from pamprof.measure.session.arm.ready import ReadyArm
+    from pamprof.measure.session.arm.runner import ArmRunner
 
 Measured = TypeVar("Measured")
 
@@ -61,7 +62,7 @@ class GroupWorker:
         pipe.send(encode_event(Event(event="finished")))
 
     def _runner_for(self, request: GroupRequest) -> ArmRunner:
-        from pamprof.measure.session.arm_runner import ArmRunner
+        from pamprof.measure.session.arm.runner import ArmRunner
 
         if self._runner is None:
             self._runner = ArmRunner(request)
@@ -167,7 +168,7 @@ def attempt_with(
 def main(measure: Callable[[GroupRequest, Pipe], None]) -> None:
     """Measure groups until standard input ends, and write records to the descriptor named on the command line."""
     with never_collected():  # loaded while the parent is still planning
-        import pamprof.measure.session.arm_runner  # noqa: F401
+        import pamprof.measure.session.arm.runner  # noqa: F401
 
     answer_lines(lambda line, pipe: measure(decode_request(line), pipe))
 

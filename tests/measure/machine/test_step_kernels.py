@@ -8,6 +8,7 @@ import torch
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, record_function
 
+from pamprof.hardware.device import open_device
 from pamprof.measure.flops.counter import count_flops, counting
 from pamprof.measure.flops.operator_bytes import least_bytes
 from pamprof.measure.machine.kernels.classes import kernel_name_class, operator_class
@@ -15,7 +16,8 @@ from pamprof.measure.machine.kernels.compiled import compiled_calls
 from pamprof.measure.machine.kernels.profile import Span, device_spans, host_spans, profiling
 from pamprof.measure.machine.kernels.rows import Call, launched_kernels
 from pamprof.measure.machine.kernels.step import in_order, profile_operators
-from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
+from pamprof.measure.session.arm.profile import ArmProfile
+from pamprof.measure.session.arm.ready import ReadyArm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest
 from pamprof.records import Dtype, Execution, KernelClass, Phase, Scope
@@ -296,20 +298,20 @@ def test_an_arm_without_kernels_says_why(changes, expected, tmp_path):
         session_id="s", group_id="g", origin_seconds=0.0, device="cpu", workloads=(workload,), done=(),
         settings=Settings(), ceilings=False, folder=str(tmp_path),
     )  # fmt: skip
-    runner = ArmRunner(replace(request, **changes))
+    arms = ArmProfile(open_device("cpu"), replace(request, **changes))
     matrix = torch.ones(64, 64)
     step = SimpleNamespace(
         workload=workload, eager=lambda: matrix @ matrix, run=None, reset=lambda: None, optimizer=None
     )
     arm = ReadyArm(step=step, steps_per_sample=1, step_seconds=0.1)
-    found = runner._step_kernels(arm, in_sweep=False, is_reference=False)
+    found = arms.kernels(arm, in_sweep=False, is_reference=False)
     if expected is None:
         assert found.uses[0].matrix_flop_count == 2 * 64**3
     else:
         assert found.startswith(expected)
     if not changes.get("settings", Settings()).kernels:
-        assert runner._step_kernels(arm, in_sweep=False, is_reference=True).uses  # of the reference in any case
-    assert runner._step_kernels(arm, in_sweep=True, is_reference=True).startswith("a sweep records no")
+        assert arms.kernels(arm, in_sweep=False, is_reference=True).uses  # of the reference in any case
+    assert arms.kernels(arm, in_sweep=True, is_reference=True).startswith("a sweep records no")
 
 
 def test_a_step_that_fails_under_the_profiler_costs_its_kernels_alone():
@@ -320,7 +322,7 @@ def test_a_step_that_fails_under_the_profiler_costs_its_kernels_alone():
     step = SimpleNamespace(
         workload=synthetic_workload(), eager=lambda: 1 / 0, run=None, reset=lambda: None, optimizer=None
     )
-    found = ArmRunner(request)._step_kernels(
+    found = ArmProfile(open_device("cpu"), request).kernels(
         ReadyArm(step=step, steps_per_sample=1, step_seconds=0.1), in_sweep=False, is_reference=True
     )
     assert found.startswith("the profiled step failed: ")

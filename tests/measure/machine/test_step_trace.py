@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from pamprof.hardware.device import open_device
 from pamprof.measure.machine.kernels.profile import short_name
 from pamprof.measure.machine.step_trace import readable, trace_file, trace_step
-from pamprof.measure.session.arm_runner import ArmRunner, ReadyArm
+from pamprof.measure.session.arm.profile import ArmProfile
+from pamprof.measure.session.arm.ready import ReadyArm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest
 from pamprof.records import StepTrace
@@ -72,11 +74,11 @@ def profile(tmp_path):
         session_id="s", group_id="g", origin_seconds=0.0, device="cpu", workloads=(WORKLOAD,), done=(),
         settings=Settings(trace=True), ceilings=False, folder=str(tmp_path),
     )  # fmt: skip
-    runner = ArmRunner(request)
+    arms = ArmProfile(open_device("cpu"), request)
 
     def profiled(step):
         arm = ReadyArm(step=SimpleNamespace(run=step, workload=WORKLOAD), steps_per_sample=1, step_seconds=0.1)
-        return runner._profile(arm, watched=True)
+        return arms.profile(arm, watched=True)
 
     return profiled
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pamprof.errors import PamprofError, UnsupportedError
-from pamprof.measure.session import arm_runner as arm
 from pamprof.measure.session.answering import Pipe
+from pamprof.measure.session.arm import runner as arm
 from pamprof.measure.session.settings import Settings
 from pamprof.measure.session.wire import GroupRequest, decode_event
 from pamprof.measure.session.worker import GroupWorker

@@ -8,33 +8,25 @@ monitored window last, alone.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from pamprof.errors import PamprofError
 from pamprof.hardware.device import open_device
 from pamprof.hardware.environment import read_environment
 from pamprof.hardware.nvml.lookup import open_nvml
-from pamprof.hardware.probe import unknown
-from pamprof.measure.flops.counter import count_flops
 from pamprof.measure.machine.ceilings import measure_ceilings
-from pamprof.measure.machine.kernels.profile import KernelProfile, profile_kernels
-from pamprof.measure.machine.kernels.step import profile_compiled, profile_operators
 from pamprof.measure.machine.monitor import monitor, probes_for
 from pamprof.measure.machine.sensors import NvmlSensors
-from pamprof.measure.machine.step_trace import trace_file, trace_step
 from pamprof.measure.memory.breakdown import (
-    decompose,
     forget_process_peak,
-    memory_unknowns,
-    parts_without_peak,
 )
+from pamprof.measure.session.arm.checks import ArmChecks
+from pamprof.measure.session.arm.memory import memory_of
+from pamprof.measure.session.arm.profile import NOT_WATCHED, ArmProfile
+from pamprof.measure.session.arm.ready import KeptModel, ReadyArm
 from pamprof.measure.session.claims import (
     checked_parameter_count,
-    claimed_matrix_flop_count,
-    flop_refusal,
     state_refusal,
 )
 from pamprof.measure.session.compile_ahead import standing_still
@@ -52,73 +44,29 @@ from pamprof.measure.session.windows import WindowSamples, sample_windows
 from pamprof.records import (
     Ceilings,
     Dtype,
-    Execution,
-    FlopCount,
-    Gate,
-    GraphBreaks,
-    Memory,
     Monitor,
-    OperatorCount,
-    Phase,
-    RefusedClaim,
     Run,
-    StepKernels,
-    StepTrace,
     Timing,
     Unknown,
     Workload,
 )
-from pamprof.units import binary_bytes, seconds
-from pamprof.workloads.base import ChoosesKernels
+from pamprof.units import binary_bytes
 from pamprof.workloads.checkpoints.weights import know_checkpoints
-from pamprof.workloads.execution import compiler_counts, first_graph_break, graph_break_reason_count
+from pamprof.workloads.execution import compiler_counts, graph_break_reason_count
 from pamprof.workloads.registry import definition
-from pamprof.workloads.steps import PreparedStep, check_output
+from pamprof.workloads.steps import PreparedStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pamprof.measure.machine.kernels.profile import KernelProfile
     from pamprof.measure.session.wire import GroupRequest
     from pamprof.workloads.base import SequenceModel
-
-# Relative rms error against the float64 oracle; above it an implementation is wrong, not imprecise.
-_GATE_TOLERANCE = {Dtype.FLOAT32: 1e-5, Dtype.BFLOAT16: 2e-2}
 
 # Of a point begun before its deadline: its fewest samples are taken, however late it is.
 _SHORTEST_SAMPLING_SECONDS = 0.05
 
-_COMPILED = (Execution.COMPILED, Execution.COMPILED_GRAPH)
-
-# Of a step whose tensors could not be followed.
-_FOLLOWED = tuple(f"memory.{name}" for name in ("peak_bytes", "short_lived_bytes", "saved_activation_bytes"))
-
 _NO_WINDOWS = "single steps or short runs of them were sampled, not windows of back-to-back steps"
-_NOT_PROFILED = "a quick comparison records the kernels of the best arms and the reference; raise --effort"
-_NO_KERNELS_IN_SWEEP = "a sweep records no kernels; pamprof compare does"
-_NOT_WATCHED = "a sweep watches the energy of one sequence and of the batch that ends each context alone"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptModel:
-    """An inference model that serves several points, and what the allocator held before it was built."""
-
-    model: SequenceModel
-    allocated_before_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadyArm:
-    """An arm that is warm: the one measured, or the one kept alive as the reference of its group.
-
-    Attributes:
-        step: Built, compiled and captured.
-        steps_per_sample: That fill a sample.
-        step_seconds: About how long one takes.
-    """
-
-    step: PreparedStep
-    steps_per_sample: int
-    step_seconds: float
 
 
 class ArmRunner:
@@ -129,9 +77,7 @@ class ArmRunner:
         self.device = open_device(request.device)
         self._nvml = open_nvml(self.device.uuid)
         self._environment, self._environment_unknowns = read_environment(self.device, self._nvml)
-        self._gates: dict[tuple[str, ...], Gate] = {}
-        self._flops: dict[str, tuple[FlopCount, RefusedClaim | None]] = {}
-        self._breaks: dict[tuple[str, str, Phase], GraphBreaks] = {}
+        self._checks = ArmChecks(self.device, seed=self._settings.seed)
 
     def begin(self, request: GroupRequest) -> None:
         """Go on with another group of the same device."""
@@ -177,16 +123,18 @@ class ArmRunner:
         self.device.empty_cache()
         before = (self.device.memory().allocated_bytes or 0) if kept is None else kept.allocated_before_bytes
         step = self._build(workload, None if kept is None else kept.model)
-        gate = self._check(workload)
-        flops, flop_claim = self._count(workload, step)
+        gate = self._checks.gate(workload)
+        flops, flop_claim = self._checks.flops(workload, step)
         known_breaks = compiler_counts()
         known_reasons = graph_break_reason_count()
         step.compile()
-        memory, unknowns = self._memory(step, before)
+        memory, unknowns = memory_of(
+            step, before, device=self.device, nvml=self._nvml, has_companions=bool(self._request.companions)
+        )
         step.capture()
         step.reset()
         warm_up_steps, ready = self._warm(step)
-        graph_breaks = self._graph_breaks(workload, known_breaks, known_reasons)
+        graph_breaks = self._checks.graph_breaks(workload, known_breaks, known_reasons)
         with standing_still(self._request.companions):
             compiled = compiler_counts()
             paired_with = reference or ready
@@ -197,8 +145,9 @@ class ArmRunner:
             grown = HeldBytes.now(step, paired_with.step, self.device).growth_of_arm(held)
             recompilations, breaks = (now - before for now, before in zip(compiler_counts(), compiled, strict=True))
             watched = watch is None or watch(pairs)
-            kernels, trace, trace_unknowns = self._profile(ready, watched=watched)
-            used = self._step_kernels(ready, in_sweep=watch is not None, is_reference=reference is None)
+            profile = ArmProfile(self.device, self._request)
+            kernels, trace, trace_unknowns = profile.profile(ready, watched=watched)
+            used = profile.kernels(ready, in_sweep=watch is not None, is_reference=reference is None)
             timing, timing_unknowns = self._timing(step, pairs, kernels, warm_up_steps)
             timing = replace(
                 timing,
@@ -216,7 +165,7 @@ class ArmRunner:
                     settled=windows.settled,
                 )
             window, window_unknowns = (
-                self._monitor(step) if watched else (None, (Unknown(field="monitor", reason=_NOT_WATCHED),))
+                self._monitor(step) if watched else (None, (Unknown(field="monitor", reason=NOT_WATCHED),))
             )
         layer = definition(workload.spec.layer)
         launched = kernel_notes(workload, self.device.torch_device)
@@ -265,7 +214,7 @@ class ArmRunner:
             PamprofError: The implementation does not compute what it should.
         """
         step = self._build(workload)
-        self._check(workload)
+        self._checks.gate(workload)
         step.compile()
         step.capture()
         step.reset()
@@ -299,108 +248,6 @@ class ArmRunner:
             f"into {binary_bytes(total)}; choose a smaller batch or length"
         )
 
-    def _check(self, workload: Workload) -> Gate:
-        """The gate of an implementation, once per worker.
-
-        The oracle sees the block with dropout off; dropout is a random mask that no oracle can share.
-        """
-        dtype = workload.dtype if workload.spec.state_dtype is None else workload.spec.state_dtype
-        key: tuple[str, ...] = (workload.spec.layer, workload.implementation, workload.phase, workload.dtype, dtype)
-        layer = definition(workload.spec.layer)
-        if isinstance(layer, ChoosesKernels) and self.device.kind != "cpu":
-            key = (*key, workload.key)
-        if key not in self._gates:
-            if isinstance(layer, ChoosesKernels):
-                error, oracle = layer.chosen_oracle_error(workload, self.device.torch_device, self._settings.seed)
-            else:
-                error, oracle = layer.oracle_error(
-                    workload.spec,
-                    implementation=workload.implementation,
-                    phase=workload.phase,
-                    device=self.device.torch_device,
-                    dtype=workload.dtype,
-                    seed=self._settings.seed,
-                )
-            self._gates[key] = Gate(relative_error=error, tolerance=_gate_tolerance(workload), oracle=oracle)
-        gate = self._gates[key]
-        if not gate.relative_error <= gate.tolerance:
-            raise PamprofError(
-                f"{workload.spec.layer} {workload.implementation} differs from {gate.oracle} by "
-                f"{gate.relative_error:.1e} relative, more than {gate.tolerance:.0e}; a wrong result is not timed"
-            )
-        return gate
-
-    def _count(self, workload: Workload, step: PreparedStep) -> tuple[FlopCount, RefusedClaim | None]:
-        """FLOPs of the plain step, once per worker: how a step is executed does not change what it computes."""
-        key = replace(workload, execution=Execution.EAGER).key
-        if key not in self._flops:
-            claimed = claimed_matrix_flop_count(workload, definition(workload.spec.layer))
-            step.reset()
-            formula = claimed if isinstance(claimed, int) else None
-            try:
-                flops = count_flops(step.eager, closed_form_matrix_flop_count=formula)
-            except Exception as exc:
-                if self.device.is_out_of_memory(exc):
-                    raise
-                # What the counter cannot follow costs the count, not the times.
-                flops = FlopCount(
-                    matrix_flop_count=0,
-                    matrix_dense_flop_count=0,
-                    elementwise_flop_count=0,
-                    closed_form_matrix_flop_count=formula,
-                    operator_count=0,
-                    uncounted_operators=(OperatorCount(operator=fault_sentence(workload.spec.layer, exc), count=1),),
-                    complete=False,
-                )
-            self._flops[key] = flops, flop_refusal(claimed, flops)
-        return self._flops[key]
-
-    def _graph_breaks(self, workload: Workload, known: tuple[int, int], known_reasons: int) -> GraphBreaks | None:
-        """Those that compiling this arm met; where all its code was compiled before, those that were met then."""
-        if workload.execution not in _COMPILED:
-            return None
-        frames, breaks = (now - before for now, before in zip(compiler_counts(), known, strict=True))
-        key = (workload.spec.layer, workload.implementation, workload.phase)
-        if frames:
-            reason = first_graph_break(known_reasons) if breaks else None
-            self._breaks[key] = GraphBreaks(count=breaks, first_reason=reason)
-        return self._breaks.get(key)
-
-    def _memory(self, step: PreparedStep, before: int) -> tuple[Memory, tuple[Unknown, ...]]:
-        """Memory of the plain or compiled step: a replay allocates nothing, its pool was filled by the same step."""
-        step.reset()
-        check_output(step)  # optimizer state and workspaces are made by the first step
-        used = self._nvml.memory_used_bytes()
-        if self._request.companions:
-            used = unknown("processes that compiled for arms to come held memory on the device")
-        device = self.device.torch_device
-        try:
-            memory = decompose(
-                step.eager,
-                device=device,
-                module=step.module,
-                optimizer=step.optimizer,
-                state=step.state,
-                inputs=step.kept_tensors,
-                allocated_before_bytes=before,
-                device_used_bytes=used.value,
-                compiled=step.workload.execution in _COMPILED,
-            )
-        except Exception as exc:  # a tracker that a layer's own code does not go with costs the memory alone
-            if self.device.is_out_of_memory(exc):
-                raise
-            reason = f"could not be followed: {fault_sentence(step.workload.spec.layer, exc)}"
-            memory = parts_without_peak(
-                module=step.module,
-                optimizer=step.optimizer,
-                state=step.state,
-                inputs=step.kept_tensors,
-                device_used_bytes=used.value,
-            )
-            unknowns = memory_unknowns(memory, device, device_used_reason=used.reason or "")
-            return memory, tuple(replace(each, reason=reason) if each.field in _FOLLOWED else each for each in unknowns)
-        return memory, memory_unknowns(memory, device, device_used_reason=used.reason or "")
-
     def _sample(self, arm: ReadyArm, reference: ReadyArm) -> tuple[PairedSamples, WindowSamples | None]:
         """Samples until the interval is narrow, or windows where the settings ask for them."""
         arm.step.reset()
@@ -430,63 +277,6 @@ class ArmRunner:
             reference_steps=reference.steps_per_sample,
         )
         return pairs, None
-
-    def _profile(
-        self, arm: ReadyArm, *, watched: bool
-    ) -> tuple[KernelProfile | str, StepTrace | None, tuple[Unknown, ...]]:
-        """The kernels of one step and its trace, of the same step where both are wanted; a trace costs itself alone."""
-        folder, file = Path(self._request.folder), trace_file(arm.step.workload)
-        unknowns: tuple[Unknown, ...] = ()
-        if self._settings.trace and not (folder / file).exists():
-            try:
-                kernels, trace = trace_step(arm.step.run, folder, file, on_cuda=self.device.kind == "cuda")
-            except Exception as exc:  # noqa: BLE001 - the times are taken
-                reason = f"it could not be written: {fault_sentence(arm.step.workload.spec.layer, exc)}"
-                unknowns = (Unknown(field="trace", reason=reason),)
-            else:
-                return self._kernels(arm) if kernels is None else kernels, trace, ()
-        return self._kernels(arm) if watched else _NOT_WATCHED, None, unknowns
-
-    def _kernels(self, arm: ReadyArm) -> KernelProfile | str:
-        if self.device.kind != "cuda":
-            return "a CPU runs its operators itself and has no kernels"
-        if too_long := self._too_long(arm):
-            return too_long
-        try:
-            return profile_kernels(arm.step.run)
-        except Exception as exc:  # noqa: BLE001 - the times are taken
-            return f"the profiled step failed: {fault_sentence(arm.step.workload.spec.layer, exc)}"
-
-    def _too_long(self, arm: ReadyArm) -> str | None:
-        longest = self._settings.longest_profiled_step_seconds
-        if longest is None or arm.step_seconds <= longest:
-            return None
-        return f"with this effort no step of more than {seconds(longest)} is profiled; raise --effort"
-
-    def _step_kernels(self, arm: ReadyArm, *, in_sweep: bool, is_reference: bool) -> StepKernels | str:
-        """The kernels of one step as data; the reason where there are none."""
-        step, deadline = arm.step, self._request.deadline_seconds
-        compiled, cuda = step.workload.execution in _COMPILED, self.device.kind == "cuda"
-        reasons = {
-            _NO_KERNELS_IN_SWEEP: in_sweep,
-            _NOT_PROFILED: not (self._settings.kernels or is_reference),
-            self._too_long(arm): self._too_long(arm) is not None,
-            "the time budget had ended": deadline is not None and perf_counter() > deadline,
-            "the profiler does not see the kernels that torch.compile makes for a CPU": compiled and not cuda,
-        }
-        reason = next((reason for reason, holds in reasons.items() if holds), None)
-        if reason is not None:
-            return reason
-        step.reset()
-        try:
-            if compiled:
-                return profile_compiled(step.eager)
-            return profile_operators(step.eager, on_cuda=cuda)
-        except Exception as exc:  # noqa: BLE001 - the times are taken
-            return f"the profiled step failed: {fault_sentence(step.workload.spec.layer, exc)}"
-        finally:
-            if step.optimizer is not None and step.run is not step.eager:
-                step.optimizer.zero_grad(set_to_none=True)  # a replay has gradients of its own
 
     def _timing(
         self, step: PreparedStep, pairs: PairedSamples, kernels: KernelProfile | str, warm_up_steps: int
@@ -554,9 +344,3 @@ def _notes(device_kind: str) -> tuple[str, ...]:
     if device_kind == "cpu" and os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
         return ("OpenMP threads sleep while they wait for one another (OMP_WAIT_POLICY=passive)",)
     return ()
-
-
-def _gate_tolerance(workload: Workload) -> float:
-    """That of the coarser of the two: the precision policy, or the dtype the state is kept in between steps."""
-    kept = workload.spec.state_dtype
-    return max(_GATE_TOLERANCE[workload.dtype], 0.0 if kept is None else _GATE_TOLERANCE[kept])
