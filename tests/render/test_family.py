@@ -6,12 +6,14 @@ import pytest
 
 from pamprof import units
 from pamprof.analysis import analyse
-from pamprof.records import Effort, Phase, SkipKind, UnplannedLayer
+from pamprof.records import Effort, Parallel, Phase, RankLayout, SkipKind, UnplannedLayer
 from pamprof.records.store import RecordFile
 from pamprof.render.arms import arm_key
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.markdown import family_markdown
-from tests.synthetic import synthetic_records
+from tests.synthetic import synthetic_records, synthetic_skip
+
+PEERS = "2.13.0"  # the torch of layers that could not be installed beside the others
 
 
 def three_states(runs):
@@ -127,33 +129,98 @@ def test_an_empty_cell_says_out_of_memory_no_decode_refused_or_not_run():
     assert "not run here, but at 1 × 2,048 tokens" in cell.reason
 
 
-def test_a_layer_of_another_environment_joins_with_its_own_baseline_and_one_of_another_device_does_not():
-    records = synthetic_records("cuda")
+def with_peers(records: RecordFile) -> RecordFile:
+    """The records, and GLA with the times of PAM, in a torch where that and the transformer take 1.7 times as long."""
     (session,) = records.sessions
-    peer = {"session_id": "peers", "started_at": "2026-11-20T12:00:00+00:00"}
+    named = {"session_id": "peers", "started_at": "2026-11-20T12:00:00+00:00"}
     runs = []
     for run in records.runs:
         if run.workload.spec.layer == "real_pam":
             continue
         layer = run.workload.spec.layer if run.workload.spec.layer == "transformer" else "gla"
         workload = replace(run.workload, spec=replace(run.workload.spec, layer=layer))
-        environment = replace(run.environment, torch_version="2.13.0")
+        environment = replace(run.environment, torch_version=PEERS)
         times = (run.timing.wall_time_seconds, run.timing.reference_wall_time_seconds)
         samples, beside = (tuple(1.7 * sample for sample in each) for each in times)
         timing = replace(run.timing, wall_time_seconds=samples, reference_wall_time_seconds=beside)
-        runs.append(replace(run, workload=workload, environment=environment, timing=timing, **peer))
-    other = replace(session, arms=(), **peer)
-    merged = replace(records, sessions=(*records.sessions, other), runs=(*records.runs, *runs))
+        runs.append(replace(run, workload=workload, environment=environment, timing=timing, **named))
+    arms = tuple(
+        replace(arm, spec=replace(arm.spec, layer="gla")) if arm.spec.layer == "pam" else arm
+        for arm in session.arms
+        if arm.spec.layer != "real_pam"
+    )
+    facts = {each.layer: each for each in session.layers}
+    layers = (replace(facts["pam"], layer="gla", title="GLA"), facts["transformer"])
+    other = replace(session, arms=arms, layers=layers, planned=(), **named)
+    return replace(records, sessions=(*records.sessions, other), runs=(*records.runs, *runs))
+
+
+def test_a_layer_of_another_environment_is_a_row_of_its_own_there_and_one_of_another_device_is_none():
+    records = synthetic_records("cuda")
+    merged = with_peers(records)
     table = table_of(merged)
     assert [row.layer for row in table.rows] == ["real_pam", "pam", "transformer", "gla"]
-    assert row_of(table, "gla").remark.endswith("torch 2.13.0")
+    assert row_of(table, "gla").remark.endswith(f"torch {PEERS}")
+    assert not row_of(table, "pam").remark.endswith(records.runs[0].environment.torch_version)
     here, there = (cell_of(table, layer, "train-18-2048") for layer in ("pam", "gla"))
-    assert here.sort / there.sort == pytest.approx(1.7, rel=0.05)
+    assert here.sort / there.sort == pytest.approx(1.7, rel=0.05)  # its own time, not the ratio times the time here
     assert here.detail == there.detail  # the ratio holds within each environment
     assert any(note.startswith("2 environments") for note in table.notes)
-    elsewhere = tuple(replace(run, environment=replace(run.environment, device_name="NVIDIA L4")) for run in runs)
-    table = table_of(replace(merged, runs=(*records.runs, *elsewhere)))
+    elsewhere = tuple(
+        replace(run, environment=replace(run.environment, device_name="NVIDIA L4"))
+        if run.session_id == "peers"
+        else run
+        for run in merged.runs
+    )
+    table = table_of(replace(merged, runs=elsewhere))
     assert [row.layer for row in table.rows] == ["real_pam", "pam", "transformer"]
+
+
+def test_a_layer_refused_here_and_measured_in_another_environment_is_a_row_of_that_one():
+    records = with_peers(synthetic_records("cuda"))
+    here, there = records.sessions
+    refused = UnplannedLayer(layer="gla", reason="fla is not installed")
+    table = table_of(replace(records, sessions=(replace(here, unplanned_layers=(refused,)), there)))
+    assert not cell_of(table, "gla", "train-18-2048").reason
+    assert row_of(table, "gla").remark.endswith(f"torch {PEERS}")
+
+
+def test_an_equal_torch_names_the_driver_that_differs():
+    records = with_peers(synthetic_records("cuda"))
+    version = records.runs[0].environment.torch_version
+    runs = tuple(
+        replace(r, environment=replace(r.environment, torch_version=version, driver_version="600.1"))
+        if r.session_id == "peers"
+        else r
+        for r in records.runs
+    )
+    remark = row_of(table_of(replace(records, runs=runs)), "gla").remark
+    assert remark.endswith(f"torch {version}, driver 600.1")
+
+
+def test_an_empty_cell_has_no_reason_of_another_machine_or_environment_or_of_ranks():
+    records = synthetic_records("cuda")
+    runs = [run for run in records.runs if run.workload.phase is not Phase.TRAIN or run.workload.batch_size == 18]
+    twins = [r for r in runs if r.workload.spec.layer == "real_pam" and r.workload.phase is Phase.TRAIN]
+    kept, lost = tuple(run for run in runs if run not in twins), twins[0].workload
+    column, skip = "train-18-2048", synthetic_skip(lost, SkipKind.OUT_OF_MEMORY, "24 GiB")
+    assert cell_of(table_of(replace(records, runs=kept, skips=(skip,))), "real_pam", column).detail == "out of memory"
+    ranks = replace(skip, workload=replace(lost, layout=RankLayout(parallel=Parallel.DDP, ranks=2)))
+    assert cell_of(table_of(replace(records, runs=kept, skips=(ranks,))), "real_pam", column).detail == "not run"
+    (session,) = records.sessions
+    small = replace(
+        kept[0],
+        session_id="small",
+        started_at="2026-01-01T00:00:00+00:00",
+        environment=replace(kept[0].environment, device_name="NVIDIA L4"),
+    )
+    mixed = replace(
+        records,
+        sessions=(session, replace(session, session_id="small", started_at=small.started_at)),
+        runs=(*kept, small),
+        skips=(replace(skip, session_id="small"),),
+    )
+    assert cell_of(table_of(mixed), "real_pam", column).detail == "not run"
 
 
 def test_two_layers_have_no_table():

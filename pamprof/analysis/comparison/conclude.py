@@ -21,7 +21,7 @@ from pamprof.analysis.comparison.doubts import (
 )
 from pamprof.analysis.comparison.joined import has_windows, join_windows, processes_of, takes_precedence
 from pamprof.analysis.comparison.ladder import build_ladder
-from pamprof.analysis.comparison.machines import machine_name, machine_of, told_of
+from pamprof.analysis.comparison.machines import joining_layers, machine_name, machine_of, told_of, told_part
 from pamprof.analysis.comparison.names import unique_labels
 from pamprof.analysis.comparison.noise_floor import noise_floor
 from pamprof.analysis.comparison.pairing import is_reference
@@ -30,7 +30,7 @@ from pamprof.analysis.comparison.roles import roles_of
 from pamprof.analysis.comparison.roofline import roof_of
 from pamprof.analysis.comparison.story import Analysis, headline_point, tell
 from pamprof.analysis.comparison.summaries import summarise
-from pamprof.records import Dtype, Effort, ImplementationKind, LayerRole, Phase
+from pamprof.records import Dtype, Effort, ImplementationKind, Phase
 from pamprof.records.store import RecordFile
 
 if TYPE_CHECKING:
@@ -67,9 +67,17 @@ def analyse(records: RecordFile | Iterable[RecordFile]) -> Analysis:
     runs_by_point: dict[Point, list[Run]] = {}
     for run in runs:
         runs_by_point.setdefault(run.workload.point, []).append(run)
-    skips = [skip for file in files for skip in file.skips]
-    measured = [run.workload for file in files for run in file.runs]
-    roles = roles_of(sessions, runs, [*measured, *(skip.workload for skip in skips)])
+    together = RecordFile(
+        sessions=tuple(sessions),
+        runs=tuple(run for file in files for run in file.runs),
+        skips=tuple(skip for file in files for skip in file.skips),
+        ranked=tuple(run for file in files for run in file.ranked),
+        problems=(),
+    )
+    roles = roles_of(
+        sessions, runs, [*(run.workload for run in together.runs), *(skip.workload for skip in together.skips)]
+    )
+    skips = told_part(together, joined=True).skips
     ordered = sorted(runs_by_point, key=_point_order)
     roofs = _roofs([found for file in files for found in file.ceilings], [runs_by_point[point][0] for point in ordered])
     points = tuple(
@@ -220,19 +228,15 @@ def _usable(runs: Sequence[Run], sessions: Sequence[Session], problems: list[str
     here = machines.pop(machine_of(newest.environment))
     sources = [here, *_from_elsewhere(here, list(machines.values()), sessions, problems)]
     in_fleet = any(s.fleet is not None and s.session_id == newest.session_id for s in sessions)
-    why, remedy = (
-        ("most of the fleet's runs were", "they are in the table by machine")
-        if in_fleet
-        else ("the latest run was", "report them by themselves")
-    )
+    why = "most of the fleet's runs were" if in_fleet else "the latest run was"
     joining = {id(run) for source in sources for run in source}
     for others in machines.values():
         count = sum(id(run) not in joining for run in others)
         if count:
             problems.append(
                 f"{count} run{'s' if count > 1 else ''} measured on {machine_name(others[0].environment)} "
-                f"{'are' if count > 1 else 'is'} left out, because {why} on "
-                f"{machine_name(newest.environment)}; {remedy}"
+                f"{'are' if count > 1 else 'is'} left out, because {why} on {machine_name(newest.environment)}; "
+                f"{'they are' if count > 1 else 'it is'} in the table by machine"
             )
     chosen: dict[str, tuple[Run, list[Run]]] = {}
     for source in sources:
@@ -258,11 +262,9 @@ def _from_elsewhere(
 
     Libraries whose layers are compared cannot always be installed together. Such a run counts with its ratio to the
     reference beside it there, which must have been measured here, too; its time is that ratio times the time here.
-    References and twins are not taken: what everything is compared with is measured in one environment.
     """
     device = (here[0].environment.device_kind, here[0].environment.device_name)
-    missing = {facts.layer for session in sessions for facts in session.layers if facts.role is LayerRole.SUBJECT}
-    missing -= {run.workload.spec.layer for run in here}
+    missing = joining_layers(here, sessions)
     measured = {run.workload.key for run in here}
     found = []
     for runs in sorted(others, key=lambda runs: max(run.started_at for run in runs), reverse=True):

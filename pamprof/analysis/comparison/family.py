@@ -1,8 +1,9 @@
 """All layers of a device model in one table: a row a layer, a column a workload, and why a cell is empty.
 
 Every cell is the layer's fastest arm at its column's point, of those measured there with the greatest effort, out of an
-analysis as it is; nothing is computed anew. A layer of another environment (driver, CUDA, torch) has its ratios against
-the baseline of that environment.
+analysis as it is; nothing is computed anew. A layer that only another environment (driver, CUDA, torch) has measured is
+a row of that environment, with its own times and its ratios against the baseline there; where else a report shows such
+a layer, it joins by its ratio (``conclude``).
 """
 
 from __future__ import annotations
@@ -83,6 +84,9 @@ class Family:
 def family(environments: Sequence[tuple[RecordFile, Analysis]]) -> Family | None:
     """The table of all layers, those of the first environment first; None of fewer than ``LEAST_ROWS``.
 
+    Each environment has the records of its own machine. A layer is a row of the first that measured it, or where none
+    did, of the first that knows it.
+
     Columns are training at 2k, 8k and 32k, prompts of 2k and 16k, and decode at batch 1 and 64, each as far as a layer
     was measured there, and at the batch size (the context) at which most layers were. A phase without any of
     them has its shortest and its longest length, or smallest and largest batch.
@@ -101,6 +105,8 @@ def family(environments: Sequence[tuple[RecordFile, Analysis]]) -> Family | None
             found.setdefault(member, number)
     if len(found) < LEAST_ROWS:
         return None
+    for number, points in reversed(tuple(enumerate(shown))):
+        found |= dict.fromkeys((_member(s.workload.spec) for point in points for s in point.summaries), number)
     skipped = [skip.workload for records, _ in environments for skip in records.skips]
     columns = _columns([point for points in shown for point in points], skipped)
     rows = tuple(
@@ -110,7 +116,7 @@ def family(environments: Sequence[tuple[RecordFile, Analysis]]) -> Family | None
             environment=number,
             cells=tuple(_cell(member, column, environments[number], shown[number]) for column in columns),
         )
-        for member, number in found.items()
+        for member, number in sorted(found.items(), key=lambda item: item[1])
     )
     return Family(columns=columns, rows=rows)
 

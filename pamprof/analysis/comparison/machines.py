@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pamprof.records import LayerRole
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from pamprof.records import Environment, Run, Session
     from pamprof.records.store import RecordFile
@@ -63,6 +65,52 @@ def by_machine(records: RecordFile) -> dict[str, RecordFile]:
     return found
 
 
+def joining_layers(here: Iterable[Run], sessions: Iterable[Session]) -> set[str]:
+    """Subjects of ``sessions`` without a run ``here``, on the machine that is told of: another environment's stand in.
+
+    References and twins are not among them: what everything is compared with is measured in one environment.
+    """
+    subjects = {facts.layer for session in sessions for facts in session.layers if facts.role is LayerRole.SUBJECT}
+    return subjects - {run.workload.spec.layer for run in here}
+
+
+def told_part(records: RecordFile, *, joined: bool = False) -> RecordFile:
+    """What belongs to the machine that is told of, where each step ran on one device.
+
+    A session or a skip names no machine, the runs of its session do; without any run it counts as this machine's. Skips
+    of steps that ranks share are in the section on scaling.
+
+    Args:
+        records: Of any machines.
+        joined: With the ``joining_layers`` as the same device model measured or skipped them in another environment.
+    """
+    skips = tuple(skip for skip in records.skips if skip.workload.layout is None)
+    if not records.runs:
+        return replace(records, skips=skips, problems=())
+    here = machine_of(told_of(records.runs, records.sessions).environment)
+    part = _of_machine(records, here)
+    joining = joining_layers(part.runs, records.sessions) if joined else set()
+    machines: dict[str, set[MachineKey]] = defaultdict(set)
+    for run in records.runs:
+        machines[run.session_id].add(machine_of(run.environment))
+    for ranked in records.ranked:
+        machines[ranked.session_id].add(machine_of(ranked.environment))
+
+    def belongs(found: Collection[MachineKey], *, joins: bool) -> bool:
+        return not found or here in found or (joins and any(key[:2] == here[:2] for key in found))
+
+    return replace(
+        part,
+        sessions=tuple(s for s in records.sessions if belongs(machines[s.session_id], joins=joined)),
+        runs=tuple(
+            run
+            for run in records.runs
+            if belongs((machine_of(run.environment),), joins=run.workload.spec.layer in joining)
+        ),
+        skips=tuple(s for s in skips if belongs(machines[s.session_id], joins=s.workload.spec.layer in joining)),
+    )
+
+
 def other_environments(records: RecordFile) -> tuple[RecordFile, ...]:
     """What was measured on the device model that is told of with another driver, CUDA or torch, latest first.
 
@@ -83,7 +131,7 @@ def _of_machine(records: RecordFile, key: MachineKey) -> RecordFile:
         records,
         runs=runs,
         sessions=tuple(session for session in records.sessions if session.session_id in sessions),
-        skips=tuple(skip for skip in records.skips if skip.session_id in sessions),
+        skips=tuple(s for s in records.skips if s.session_id in sessions and s.workload.layout is None),
         ceilings=tuple(each for each in records.ceilings if machine_of(each.environment) == key),
         problems=(),
     )

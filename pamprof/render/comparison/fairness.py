@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.machines import told_part
 from pamprof.records import PRECISION_POLICY, Phase, Scope
 from pamprof.render.arms import arm_key, execution_label
 from pamprof.render.comparison.model import Fairness
@@ -187,7 +188,7 @@ def _objections(inputs: ReportInputs) -> tuple[str, ...]:
         if had != everything
     )
     if short:
-        skipped = {arm_key(skip.workload) for skip in inputs.records.skips}
+        skipped = {arm_key(skip.workload) for skip in told_part(inputs.records, joined=True).skips}
         why = (
             "; see the skipped points" if any(executions[k] != everything and k in skipped for k in executions) else ""
         )

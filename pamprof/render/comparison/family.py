@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.comparison.family import Family, FamilyCell, FamilyRow
     from pamprof.analysis.comparison.results import Summary
-    from pamprof.records import Point
+    from pamprof.records import Environment, Point
     from pamprof.render.comparison.inputs import ReportInputs
 
 HEADING = "All layers in one table"
@@ -52,7 +52,7 @@ def family_table(environments: Sequence[ReportInputs]) -> FamilyTable | None:
                 layer=row.layer,
                 state_count=row.state_count,
                 name=_name(inputs, row),
-                remark=_remark(inputs, row),
+                remark=_remark(inputs, row, first),
                 cells=tuple(cells),
             )
         )
@@ -129,11 +129,22 @@ def _name(inputs: ReportInputs, row: FamilyRow) -> str:
     return f"{title}, {row.state_count} states" if row.state_count > 1 else title
 
 
-def _remark(inputs: ReportInputs, row: FamilyRow) -> str:
-    """Which code is behind the row's numbers."""
+def _remark(inputs: ReportInputs, row: FamilyRow, first: ReportInputs) -> str:
+    """Which code is behind the row's numbers, and which software where it is not the report's."""
     codes = tuple(dict.fromkeys(inputs.full_label(summary.workload) for summary in row.summaries))
-    torch = f"torch {inputs.environment.torch_version}" if row.environment and inputs.environment else ""
-    return "; ".join(part for part in (listed(codes) if codes else "no number", torch) if part)
+    software = _software(inputs.environment, first.environment) if row.environment else ""
+    return "; ".join(part for part in (listed(codes) if codes else "no number", software) if part)
+
+
+def _software(there: Environment | None, here: Environment | None) -> str:
+    """The torch of another environment; with an equal one, the CUDA or the driver that differs."""
+    if there is None or here is None:
+        return ""
+    if there.torch_version != here.torch_version:
+        return f"torch {there.torch_version}"
+    if there.cuda_version != here.cuda_version:
+        return f"torch {there.torch_version}, CUDA {there.cuda_version}"
+    return f"torch {there.torch_version}, driver {there.driver_version}"
 
 
 def _notes(environments: Sequence[ReportInputs], found: Family) -> tuple[str, ...]:
@@ -149,7 +160,8 @@ def _notes(environments: Sequence[ReportInputs], found: Family) -> tuple[str, ..
     if others > 1:
         notes.append(
             f"{plural(others, 'environment')} of driver, CUDA and torch: the ratios of a row that names its "
-            "torch are against the baseline of that environment, and its absolute numbers are those of that software."
+            "torch are against the baseline of that environment, and its absolute numbers are those of that software. "
+            "Other tables have such a row's ratios times the reference's time in the first environment."
         )
     if any(effort_label(environments[row.environment], s) == _OLDER for row in found.rows for s in row.summaries):
         notes.append(f"“{_OLDER}” is from records of before there were efforts to choose from.")

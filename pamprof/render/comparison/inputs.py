@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pamprof.analysis import analyse
 from pamprof.pricing.rates.price_choice import quote_as_measured
+from pamprof.pricing.rates.rate_words import USER
 from pamprof.pricing.run_cost import Cost, cost_per_million_tokens
 from pamprof.render.arms import Arm, arm_key, assign_arms, execution_label
 from pamprof.render.text import days, device_label
@@ -106,3 +108,21 @@ def gather(
         quote_reason="" if quote else reason or "no price was given; give one with --price",
         arms=assign_arms(workloads, layers=analysis.story.roles.layers, beside=beside),
     )
+
+
+def gather_machine(
+    part: RecordFile, told: Environment | None, *, quote: PriceQuote | None, quote_reason: str | None
+) -> ReportInputs:
+    """The inputs of one machine of a report, concluded from its own runs and priced by its own session.
+
+    A quote of the caller's replaces that price on the device model it was looked up for, ``told``; a rate that the user
+    named, on every device of the same kind.
+    """
+    there = part.runs[0].environment
+    holds = (
+        quote is not None
+        and told is not None
+        and there.device_kind == told.device_kind
+        and (there.device_name == told.device_name or quote.chosen.provider == USER)
+    )
+    return gather(part, analyse(part), quote=quote if holds else None, quote_reason=quote_reason)

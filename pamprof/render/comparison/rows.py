@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pamprof import units
+from pamprof.analysis.comparison.machines import told_part
 from pamprof.records import Phase
 from pamprof.render.arms import execution_label
 from pamprof.render.comparison.metrics import cells
@@ -76,13 +77,17 @@ def _verdict(point: PointAnalysis, summary: Summary) -> Cell:
 
 
 def skipped(inputs: ReportInputs) -> tuple[Skipped, ...]:
-    """Planned points without a number, with the reason; one that was measured later is left out."""
-    done = {run.workload.key for run in inputs.records.runs}
-    latest = {skip.workload.key: skip for skip in inputs.records.skips if skip.workload.key not in done}
-    measured = {run.workload.spec.layer for run in inputs.records.runs}
+    """Points planned for one device of the report's machine without a number, with the reason.
+
+    One that was measured later is left out.
+    """
+    told = told_part(inputs.records, joined=True)
+    done = {run.workload.key for run in told.runs}
+    latest = {skip.workload.key: skip for skip in told.skips if skip.workload.key not in done}
+    measured = {run.workload.spec.layer for run in told.runs}
     unplanned = {
         failed.layer: failed.reason
-        for session in inputs.records.sessions
+        for session in told.sessions
         for failed in session.unplanned_layers
         if failed.layer not in measured
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pamprof import units
 from pamprof.analysis import analyse
-from pamprof.analysis.comparison.machines import other_environments
+from pamprof.analysis.comparison.machines import other_environments, told_part
 from pamprof.analysis.comparison.narrative import effort_sentence, headline
 from pamprof.pricing.rates.rate_words import USER, machine, rate_per_hour, standing
 from pamprof.render.arms import arm_key
@@ -109,18 +110,21 @@ def build_view(
             ),
             loops=training_views(records.profiles),
             kernel_table=kernel_table(inputs),
-            family=family_table([inputs, *_other_environments(inputs)]),
-            machines=machine_table(records),
-            scaling=scaling_view(records.ranked, inputs.story.names, quote=inputs.quote),
+            family=family_table(_environments(inputs)),
+            machines=machine_table(records, inputs.environment, quote=quote, quote_reason=quote_unknown_reason),
+            scaling=scaling_view(records.ranked, records.skips, inputs.story.names, quote=inputs.quote),
         )
     )
 
 
-def _other_environments(inputs: ReportInputs) -> list[ReportInputs]:
-    """What was measured on the same device model with another driver, CUDA or torch, at the report's price."""
+def _environments(inputs: ReportInputs) -> list[ReportInputs]:
+    """The report's machine, then the same device model with another driver, CUDA or torch; at the report's price."""
+    told = told_part(inputs.records)
+    if len(told.runs) == len(inputs.records.runs):
+        return [replace(inputs, records=told)]
     return [
         gather(part, analyse(part), quote=inputs.quote, quote_reason=inputs.quote_reason or None)
-        for part in other_environments(inputs.records)
+        for part in (told, *other_environments(inputs.records))
     ]
 
 

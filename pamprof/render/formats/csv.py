@@ -1,6 +1,7 @@
 """``measurements.csv``: one row a run, units in the column names, FOCUS names for the price columns.
 
-Rows of other machines than the one a report tells of come after its own, each with the ratios of its machine.
+Rows of other machines than the one a report tells of come after its own, each with the ratios of its machine. A run of
+another environment that joins the report's machine by its ratio is one row, among those of that machine.
 
 Billing columns are named after the FinOps Open Cost and Usage Specification (FOCUS 1.x, focus.finops.org):
 BillingCurrency, ProviderName, ResourceType, RegionId, PricingCategory, PricingUnit, ListUnitPrice, EffectiveCost. Here
@@ -11,11 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pamprof.analysis import analyse
 from pamprof.analysis.comparison.joined import processes_of
 from pamprof.analysis.comparison.machines import by_machine, machine_of
 from pamprof.pricing.rates.hourly_rates import pricing_category
-from pamprof.render.comparison.inputs import gather
+from pamprof.render.comparison.inputs import gather, gather_machine
 from pamprof.render.comparison.metrics import csv_values
 from pamprof.render.text import clean
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
+    from pamprof.analysis.comparison.machines import MachineKey
     from pamprof.analysis.comparison.results import Comparison, PointAnalysis, RoofPlace, Summary
     from pamprof.analysis.comparison.story import Analysis
     from pamprof.records import Interval, PriceQuote
@@ -86,15 +87,19 @@ def _rows(
     told = gather(records, analysis, quote=quote, quote_reason=quote_unknown_reason)
     machine = None if told.environment is None else machine_of(told.environment)
     others = (
-        gather(part, analyse(part), quote=None, quote_reason=None)
+        gather_machine(part, told.environment, quote=quote, quote_reason=quote_unknown_reason)
         for part in by_machine(records).values()
         if machine_of(part.runs[0].environment) != machine
     )
+    rows: dict[tuple[MachineKey, str], dict[str, Value]] = {}  # what joined the machine told of has its row there
+    for inputs in (told, *others):
+        for point in inputs.analysis.points:
+            for s in point.summaries:
+                measured = machine_of(s.run.environment), s.workload.key
+                if measured not in rows:
+                    rows[measured] = _row(inputs, point, s)
     return [
-        {name: text(value) if isinstance(value, str) else value for name, value in _row(inputs, point, s).items()}
-        for inputs in (told, *others)
-        for point in inputs.analysis.points
-        for s in point.summaries
+        {name: text(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows.values()
     ]
 
 

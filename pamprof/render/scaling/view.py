@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pamprof.analysis.comparison.names import Names
     from pamprof.analysis.scaling.conclude import ScalingPoint
-    from pamprof.records import PriceQuote, RankedRun, Topology
+    from pamprof.records import PriceQuote, RankedRun, Skip, Topology, Workload
 
 _WAYS = {"ddp": "data parallel", "fsdp": "fully sharded", "tp": "tensor parallel"}
 _HEADING = "Several GPUs of one machine"
@@ -41,39 +41,51 @@ class ScalingView:
     notes: tuple[str, ...]
 
 
-def scaling_view(runs: Sequence[RankedRun], names: Names, *, quote: PriceQuote | None) -> ScalingView | None:
-    """The section; None where no ranks shared a point.
+def scaling_view(
+    runs: Sequence[RankedRun], skips: Sequence[Skip], names: Names, *, quote: PriceQuote | None
+) -> ScalingView | None:
+    """The section; None where ranks were to share no point.
 
     Args:
         runs: Of the records.
+        skips: Of the records; those of steps on one device are left to other sections.
         names: Of their layers.
         quote: Rate of one device.
     """
     points = scaling_points(runs)
-    if not points:
+    done = {run.workload.key for run in runs}
+    skipped = {s.workload.key: s for s in skips if s.workload.layout is not None and s.workload.key not in done}
+    if not (points or skipped):
         return None
+    # Without a point no record says which device it was.
     on_cpu = all(point.run.environment.device_kind == "cpu" for point in points)
+    tables = (_scaling_table(points, names, quote), _message_table(points, names), _memory_table(points, names))
     return cleaned(
         ScalingView(
             heading=_HEADING_CPU if on_cpu else _HEADING,
             sentences=tuple(_sentence(point, names) for point in points),
-            tables=(_scaling_table(points, names, quote), _message_table(points, names), _memory_table(points, names)),
-            notes=_notes(points),
+            tables=(
+                *(tables if points else ()),
+                *((_skipped_table(tuple(skipped.values()), names),) if skipped else ()),
+            ),
+            notes=_notes(points) if points else (),
         )
     )
 
 
-def _where(point: ScalingPoint) -> str:
-    workload = point.run.workload
+def _where(workload: Workload) -> str:
     return f"{PHASE_NAMES[workload.phase]} {workload.batch_size} × {units.tokens(workload.sequence_length)}"
 
 
 def _how(point: ScalingPoint) -> str:
-    layout = point.run.workload.layout
+    return _shared(point.run.workload, ", weak" if point.run.scales_weakly else ", strong")
+
+
+def _shared(workload: Workload, scaling: str = "") -> str:
+    layout = workload.layout
     assert layout is not None
-    scaling = "weak" if point.run.scales_weakly else "strong"
     recomputed = ", activations recomputed" if layout.checkpoints_activations else ""
-    return f"{_WAYS[layout.parallel]} × {layout.ranks}, {scaling}{recomputed}"
+    return f"{_WAYS[layout.parallel]} × {layout.ranks}{scaling}{recomputed}"
 
 
 def _sentence(point: ScalingPoint, names: Names) -> str:
@@ -81,9 +93,9 @@ def _sentence(point: ScalingPoint, names: Names) -> str:
     run = point.run
     what = "as many tokens a rank as one device has alone" if run.scales_weakly else "the step of one device"
     text = (
-        f"{names.in_sentence(run.workload)}, {_where(point).lower()}, {_how(point)}: {plural(point.ranks, 'rank')} "
-        f"with {what} process {with_brackets(point.speed_up, units.ratio)} its tokens per second, an efficiency of "
-        f"{units.percent(point.efficiency.median)}"
+        f"{names.in_sentence(run.workload)}, {_where(run.workload).lower()}, {_how(point)}: "
+        f"{plural(point.ranks, 'rank')} with {what} process {with_brackets(point.speed_up, units.ratio)} its tokens "
+        f"per second, an efficiency of {units.percent(point.efficiency.median)}"
     )
     if point.sent_bytes is not None:
         text += f"; each sends {units.binary_bytes(point.sent_bytes)} a step"
@@ -126,7 +138,7 @@ def _scaling_row(point: ScalingPoint, names: Names, quote: PriceQuote | None) ->
     busy = [units.percent(value) for value in point.busy_ratios if value is not None]
     return (
         names.arm(run.workload),
-        _where(point),
+        _where(run.workload),
         _how(point),
         with_brackets(point.step_seconds, units.seconds),
         units.seconds(point.alone_seconds.median),
@@ -147,7 +159,7 @@ def _message_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
         rows.append(
             (
                 names.arm(point.run.workload),
-                _where(point),
+                _where(point.run.workload),
                 _how(point),
                 ", ".join(f"{each.count} {each.operation} of {units.binary_bytes(each.bytes)}" for each in kinds)
                 or "none",
@@ -182,7 +194,7 @@ def _memory_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
         rows.append(
             (
                 names.arm(run.workload),
-                _where(point),
+                _where(point.run.workload),
                 _how(point),
                 _beside(max(rank.weight_bytes for rank in ranks), run.alone_weight_bytes),
                 units.binary_bytes(max(rank.optimizer_bytes for rank in ranks))
@@ -198,6 +210,26 @@ def _memory_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
         columns=("arm", "point", "ranks", "weights", "optimizer", "state or cache", "peak of a step"),
         right=frozenset(range(3, 7)),
         rows=tuple(rows),
+        notes=(),
+    )
+
+
+def _skipped_table(skips: Sequence[Skip], names: Names) -> TableView:
+    return TableView(
+        title="Planned for several ranks, but without a number",
+        summary="Steps on one device are unaffected; the list of planned points has theirs.",
+        columns=("arm", "point", "ranks", "kind", "reason"),
+        right=frozenset(),
+        rows=tuple(
+            (
+                names.arm(skip.workload),
+                _where(skip.workload),
+                _shared(skip.workload),
+                str(skip.kind).replace("-", " "),
+                skip.reason,
+            )
+            for skip in skips
+        ),
         notes=(),
     )
 

@@ -19,8 +19,8 @@ from tests.synthetic import ranked_run, synthetic_quote, synthetic_records
 QUOTE = synthetic_quote()
 
 
-def view_of(*runs):
-    return scaling_view(runs, names_of((), [run.workload for run in runs]), quote=QUOTE)
+def view_of(*runs, skips=()):
+    return scaling_view(runs, skips, names_of((), [each.workload for each in (*runs, *skips)]), quote=QUOTE)
 
 
 class TestSentence:
