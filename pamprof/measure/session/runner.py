@@ -227,7 +227,8 @@ class SessionRunner:
             self._group_id = uuid.uuid4().hex[:12]
         self._worker = worker
         by_key = {workload.key: workload for workload in workloads}
-        current = workloads[0]
+        # Of one that says nothing before it dies: the first workload that still needs an outcome.
+        current = next((workload for workload in workloads if workload.key not in finished), workloads[0])
         ended_well, hung, patience = False, False, self._patience_seconds()
         worker.send(
             GroupRequest(
