@@ -106,7 +106,12 @@ def _session(record: Session) -> Iterator[tuple[str, float]]:
 def _ranked(record: RankedRun) -> Iterator[tuple[str, float]]:
     yield from _workload("workload", record.workload)
     yield from _workload("alone", record.alone)
+    layout, own = record.workload.layout, record.alone.layout
+    yield "workload.layout, 1 if known, else 0,", float(layout is not None)
     yield "count of ranks", len(record.ranks)
+    if layout is not None:
+        yield "count of ranks, 1 if layout.ranks, else 0,", float(layout.ranks == len(record.ranks))
+    yield "alone, 1 if of one device, else 0,", float(own is None or own.ranks == 1)
     for name in ("wall_time_seconds", "alone_wall_time_seconds"):
         samples: tuple[float, ...] = getattr(record, name)
         yield f"count of {name}", len(samples)
@@ -115,6 +120,19 @@ def _ranked(record: RankedRun) -> Iterator[tuple[str, float]]:
         "1 + difference of sample counts",
         1 - abs(len(record.wall_time_seconds) - len(record.alone_wall_time_seconds)),
     )
+    for rank in record.ranks:
+        name = "ranks.wall_time_seconds"
+        count = len(rank.wall_time_seconds)
+        yield f"{name}, 1 if one of every sample, else 0,", float(count == len(record.wall_time_seconds))
+        yield from ((name, sample) for sample in rank.wall_time_seconds)
+        for field in ("weight_bytes", "optimizer_bytes", "state_bytes"):
+            yield f"1 + ranks.{field}", 1 + getattr(rank, field)
+    yield "steps_per_sample", record.steps_per_sample
+    yield "alone_steps_per_sample", record.alone_steps_per_sample
+    yield "parameter_count", record.parameter_count
+    if record.topology is not None:
+        lanes = len(record.topology.pcie_widths) == len(record.topology.pcie_generations)
+        yield "topology, 1 if generation and width of every rank, else 0,", float(lanes)
 
 
 def _capacity(record: Capacity) -> Iterator[tuple[str, float]]:

@@ -33,7 +33,7 @@ class Communication:
 
     Attributes:
         collectives: By kind, the one with the most bytes first.
-        seconds: Time in which any was under way; None where no time line shows it.
+        seconds: Time in which any was under way; 0 of a step that sends none, None where no time line shows it.
         exposed_seconds: Of it, the time in which the device did nothing else; None likewise.
     """
 
@@ -148,7 +148,7 @@ class RankedRun:
         alone_peak_bytes: As ``RankFacts.peak_bytes``, of one device.
         alone_weight_bytes, alone_state_bytes: As of ``RankFacts``, of one device.
         alone_monitor: The window of one device.
-        communication: Messages of one step; None where the profiled step failed.
+        communication: Messages of one step; None where the profiled step failed on any rank.
         topology: None on a CPU, and where NVML cannot say it.
         agreement: The check that precedes the timing.
         backend: ``nccl`` or ``gloo``, with its version where it has one.

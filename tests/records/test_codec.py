@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from pamprof.errors import RecordError
 from pamprof.records import Execution, KernelClass, KernelUse, Run, Session, StepKernels
 from pamprof.records.codec import SCHEMA_VERSION, decode, encode
-from tests.synthetic import synthetic_records
+from tests.synthetic import ranked_run, synthetic_records
 
 
 def every_record():
@@ -48,6 +48,35 @@ def test_kernels_survive_the_round_trip_and_older_runs_have_none():
 def test_a_kernel_that_cannot_have_run_is_refused(changes, fault):
     with pytest.raises(RecordError, match=fault):
         decode(encode(with_kernels(**changes)))
+
+
+def with_rank(**changes):
+    run = ranked_run()
+    return replace(run, ranks=(run.ranks[0], replace(run.ranks[1], **changes)))
+
+
+def alike(**changes):
+    run = ranked_run()
+    return replace(run, **{name: replace(getattr(run, name), **change) for name, change in changes.items()})
+
+
+@pytest.mark.parametrize(
+    ("record", "fault"),
+    [
+        (alike(workload={"layout": None}), "workload.layout, 1 if known, else 0, is 0"),
+        (alike(alone={"layout": ranked_run().workload.layout}), "alone, 1 if of one device, else 0, is 0"),
+        (replace(ranked_run(), ranks=ranked_run().ranks[:1]), "count of ranks, 1 if layout.ranks, else 0, is 0"),
+        (with_rank(wall_time_seconds=()), "ranks.wall_time_seconds, 1 if one of every sample, else 0, is 0"),
+        (with_rank(wall_time_seconds=(0.0,) * 8), "ranks.wall_time_seconds is 0.0"),
+        (with_rank(weight_bytes=-1), "1 . ranks.weight_bytes is 0"),
+        (replace(ranked_run(), steps_per_sample=0), "steps_per_sample is 0"),
+        (alike(topology={"pcie_widths": (16,)}), "topology, 1 if generation and width of every rank, else 0, is 0"),
+    ],
+)
+def test_what_ranks_cannot_have_measured_is_refused(record, fault):
+    assert decode(encode(ranked_run())) == ranked_run()
+    with pytest.raises(RecordError, match=fault):
+        decode(encode(record))
 
 
 def test_a_changed_digit_is_refused_instead_of_read_as_another_number():

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from torch.profiler import profile
+
     from pamprof.records import Workload
 
 TRACES = "traces"
@@ -47,23 +49,29 @@ def trace_step(
     Returns:
         What ran on the device, None without one; and the file.
     """
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
-    with profiling(*activities, record_shapes=True) as profiler:
-        step()
-        if on_cuda:
-            torch.cuda.synchronize()
+    profiler, exported = traced(step, on_cuda=on_cuda)
     kernels = kernels_of(profiler) if on_cuda else None
-    with tempfile.TemporaryDirectory(prefix="pamprof-trace-") as scratch:
-        exported = os.path.join(scratch, "trace.json")
-        profiler.export_chrome_trace(exported)
-        with open(exported, "rb") as stream:
-            packed = gzip.compress(readable(stream.read()), mtime=0)
+    packed = gzip.compress(readable(exported), mtime=0)
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.part")
     unfinished.write_bytes(packed)
     unfinished.replace(path)
     return kernels, StepTrace(file=file, byte_count=len(packed))
+
+
+def traced(step: Callable[[], object], *, on_cuda: bool) -> tuple[profile, bytes]:
+    """One step under the profiler, of the host with shapes and on the current CUDA device, and its Chrome trace."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
+    with profiling(*activities, record_shapes=True) as profiler:
+        step()
+        if on_cuda:
+            torch.cuda.synchronize()
+    with tempfile.TemporaryDirectory(prefix="pamprof-trace-") as scratch:
+        exported = os.path.join(scratch, "trace.json")
+        profiler.export_chrome_trace(exported)
+        with open(exported, "rb") as stream:
+            return profiler, stream.read()
 
 
 def readable(trace: bytes) -> bytes:

@@ -7,22 +7,23 @@ come from the same step run eagerly.
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections import defaultdict
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
-from torch.profiler import ProfilerActivity, profile
 
-from pamprof.measure.machine.kernels.profile import union_length
+from pamprof.errors import UnsupportedError
+from pamprof.measure.machine.kernels.profile import PROFILED_DTYPES, union_length
+from pamprof.measure.machine.step_trace import traced
 from pamprof.records import Collective, Communication
+from pamprof.workloads.execution import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from pamprof.measure.ranks.rank_team import RankTeam
     from pamprof.workloads.steps import PreparedStep
 
 Span = tuple[float, float]
@@ -35,18 +36,29 @@ _OPERATIONS = {
     "broadcast": "broadcast",
     "alltoall": "all-to-all",
 }
+# What NCCL's calls, which name torch's scalar types, and gloo's have besides the words of operators.
 _ITEM_BYTES = {
-    "double": 8, "float": 4, "bfloat16": 2, "half": 2, "long": 8, "long int": 8, "int": 4, "byte": 1, "bool": 1,
-    "c10::bfloat16": 2, "c10::half": 2, "unsigned char": 1, "c10::complex<double>": 16, "c10::complex<float>": 8,
-}  # fmt: skip
+    **{word: size for word, (_, size) in PROFILED_DTYPES.items()},
+    **{"Byte": 1, "Char": 1, "ComplexFloat": 8, "ComplexDouble": 16, "unsigned char": 1, "signed char": 1, "short": 2},
+}
 _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
-def profile_communication(step: PreparedStep, *, ranks: int, on_cuda: bool) -> Communication:
-    """The messages of a step, whose ranks all run it here."""
-    events = _traced(step.run, on_cuda=on_cuda)
-    called = events if step.run is step.eager else _traced(step.eager, on_cuda=on_cuda)
-    return communication_of(events, called, ranks=ranks, on_cuda=on_cuda)
+def profile_communication(step: PreparedStep, team: RankTeam, *, on_cuda: bool) -> Communication | str:
+    """The messages of a step, whose ranks all run it here; the reason as a sentence where that failed on one of them.
+
+    The samples were taken by now: what fails here costs the messages alone, on all ranks alike.
+    """
+    found: Communication | None = None
+    fault: str | None = None
+    try:
+        events = _events(step.run, on_cuda=on_cuda)
+        called = events if step.run is step.eager else _events(step.eager, on_cuda=on_cuda)
+        found = communication_of(events, called, ranks=team.size, on_cuda=on_cuda)
+    except Exception as exc:  # noqa: BLE001 - the profiler, a full disk, the layer
+        fault = f"the profiled step failed on rank {team.rank}: {type(exc).__name__}: {first_line(exc)}"
+    faults = [told for told in team.gathered(fault) if told is not None]
+    return faults[0] if faults or found is None else found
 
 
 def communication_of(
@@ -69,8 +81,9 @@ def communication_of(
         elif not on_cuda and event.get("name", "").startswith("gloo:"):
             spans[_operation(event["name"])].append(span)
     every = sorted(span for found in spans.values() for span in found)
+    unseen = bool(counts) and not every
     exposed = None
-    if on_cuda:
+    if on_cuda and not unseen:
         together = sorted([*every, *others])
         exposed = (_covered(together) - _covered(sorted(others))) * 1e-6
     return Communication(
@@ -83,21 +96,14 @@ def communication_of(
             )
             for operation in sorted(counts, key=lambda operation: -sizes[operation])
         ),
-        seconds=_covered(every) * 1e-6,
+        seconds=None if unseen else _covered(every) * 1e-6,
         exposed_seconds=exposed,
     )
 
 
-def _traced(step: Callable[[], object], *, on_cuda: bool) -> list[dict[str, Any]]:
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        with profile(activities=activities, record_shapes=True) as profiler:
-            step()
-            if on_cuda:
-                torch.cuda.synchronize()
-        profiler.export_chrome_trace(str(path))
-        events: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8", errors="replace"))["traceEvents"]
+def _events(step: Callable[[], object], *, on_cuda: bool) -> list[dict[str, Any]]:
+    trace = traced(step, on_cuda=on_cuda)[1].decode("utf-8", errors="replace")
+    events: list[dict[str, Any]] = msgspec.json.decode(trace, strict=False)["traceEvents"]
     return events
 
 
@@ -105,24 +111,37 @@ def _call(event: dict[str, Any], *, ranks: int) -> tuple[str, int] | None:
     """What a call does and its bytes; None where the event is no call."""
     name, arguments = event.get("name", ""), event.get("args", {})
     if name == "record_param_comms" and "In msg nelems" in arguments:
-        kind = str(arguments.get("dtype", "")).lower()
         operation = _operation(str(arguments.get("Collective name", "")))
         if operation not in _OPERATIONS.values():  # waits and barriers are told, too
             return None
         numbers = max(int(arguments["In msg nelems"]), int(arguments.get("Out msg nelems", 0)))
-        return operation, numbers * _ITEM_BYTES.get(kind, 4)
+        return operation, numbers * _item_bytes(str(arguments.get("dtype", "")))
     if name.startswith("gloo:"):
         operation = _operation(name)
         if operation not in _OPERATIONS.values():
             return None
         kinds = arguments.get("Input type", ())
         given = sum(
-            prod(shape) * _ITEM_BYTES.get(str(kind).lower(), 4)
+            prod(shape) * _item_bytes(str(kind))
             for shape, kind in zip(arguments.get("Input Dims", ()), kinds, strict=False)
             if shape
         )
         return operation, given * (ranks if operation == "all-gather" else 1)
     return None
+
+
+def _item_bytes(word: str) -> int:
+    """Bytes of a number of a dtype in the profiler's words.
+
+    Raises:
+        UnsupportedError: Nobody knows the word.
+    """
+    if word in _ITEM_BYTES:
+        return _ITEM_BYTES[word]
+    dtype = getattr(torch, word.lower(), None)  # as "BFloat16" and "Float8_e4m3fn" have it
+    if not isinstance(dtype, torch.dtype):
+        raise UnsupportedError(f"messages of dtype {word!r} have a size that is not known here; add it to {__name__}")
+    return dtype.itemsize
 
 
 def _operation(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pamprof.errors import DeviceError, UsageError
+from pamprof.errors import DeviceError, PamprofError, UsageError
 from pamprof.records import Execution, LayerRole, Parallel, Phase, RankLayout
 from pamprof.statistics import median_interval
 from pamprof.workloads.base import layer_facts
@@ -45,6 +45,21 @@ def layout_of(request: GroupRequest) -> RankLayout:
     layout = request.workloads[-1].layout
     assert layout is not None
     return layout
+
+
+def one_device_of(request: GroupRequest) -> Workload:
+    """The first workload of a group, which one device runs in turn with all ranks.
+
+    Raises:
+        PamprofError: It is one of all ranks, which would be taken for what a single device does.
+    """
+    first = request.workloads[0]
+    if first.layout is not None and first.layout.ranks > 1:
+        raise PamprofError(
+            f"a group of ranks begins with a workload of {first.layout.ranks} ranks; it has to begin with that of one "
+            "device"
+        )
+    return first
 
 
 def rank_plan(

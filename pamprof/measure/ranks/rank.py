@@ -14,6 +14,7 @@ from torch import distributed
 
 from pamprof.errors import PamprofError, UnsupportedError, UsageError
 from pamprof.measure.any_layer.registration import register_workloads
+from pamprof.measure.ranks.plan import one_device_of
 from pamprof.measure.ranks.rank_team import RankTeam, check_alike
 from pamprof.measure.ranks.ranked_runner import DisagreementError, RankedRunner
 from pamprof.measure.session.answering import Pipe
@@ -124,10 +125,10 @@ class _Groups:
 
     def run(self, request: GroupRequest) -> None:
         """Measure every workload of the group that ranks share, in turn with the group's first, that of one device."""
+        alone_workload = one_device_of(request)
         know_checkpoints(request.checkpoints)
         register_workloads(request.workloads)
-        alone_workload, *others = request.workloads
-        pending = [workload for workload in others if workload.key not in request.done]
+        pending = [workload for workload in request.workloads[1:] if workload.key not in request.done]
         if not pending:
             return self._answer(encode_event(Event(event="finished")))
         self._answer(encode_event(Event(event="started", key=pending[0].key)))

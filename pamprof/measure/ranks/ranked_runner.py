@@ -51,6 +51,7 @@ _SHORTEST_SAMPLING_SECONDS = 0.05  # of a point begun before its deadline
 _SHARED_PROCESSOR = "the ranks share a processor, whose energy and load are not one rank's"
 _SWITCHED_OFF = "the monitored window was switched off"
 _NO_PEAK = "a CPU has no allocator that counts one rank's bytes"
+_UNSEEN_MESSAGES = "the profiler saw the calls of the messages, and none of them on the time line"
 _NO_EXPOSURE = "a CPU has no time line on which to see what gloo's threads hid behind"
 
 
@@ -146,7 +147,7 @@ class RankedRunner:
             reference_steps=alone.steps_per_sample,
             team=self._team,
         )
-        communication = profile_communication(step, ranks=self._team.size, on_cuda=self.device.kind == "cuda")
+        messages = profile_communication(step, self._team, on_cuda=self.device.kind == "cuda")
         own_monitor, reasons = self._watched(request, shared, all_of_them=True)
         if not alone.watched:
             alone.watched.append(self._watched(request, alone, all_of_them=False)[0])
@@ -181,11 +182,11 @@ class RankedRunner:
             alone_weight_bytes=0 if single is None else _parameter_bytes(single),
             alone_state_bytes=0 if single is None or single.state is None else single.state.byte_count(),
             alone_monitor=alone.watched[0],
-            communication=communication,
+            communication=None if isinstance(messages, str) else messages,
             topology=self._topology,
             agreement=agreement,
             backend=self._backend,
-            unknowns=(*self._environment_unknowns, *self._unknowns(communication, reasons)),
+            unknowns=(*self._environment_unknowns, *self._unknowns(messages, reasons)),
             notes=step.notes,
             elapsed_seconds=perf_counter() - begun,
         )
@@ -285,7 +286,7 @@ class RankedRunner:
             self._team.line_up()
         return window, unknowns
 
-    def _unknowns(self, communication: Communication, reasons: tuple[Unknown, ...]) -> list[Unknown]:
+    def _unknowns(self, messages: Communication | str, reasons: tuple[Unknown, ...]) -> list[Unknown]:
         """The reason for every None of the record, as rank 0 knows it."""
         cpu = self.device.kind == "cpu"
         found = [replace(each, field=f"ranks.{each.field}") for each in reasons]
@@ -296,7 +297,12 @@ class RankedRunner:
         if cpu or not reasons:
             reason = _SHARED_PROCESSOR if cpu else _SWITCHED_OFF
             found += [Unknown(field=name, reason=reason) for name in ("ranks.monitor", "alone_monitor")]
-        if communication.exposed_seconds is None:
+        if isinstance(messages, str):
+            found.append(Unknown(field="communication", reason=messages))
+        elif messages.seconds is None:
+            unseen = ("communication.seconds", "communication.exposed_seconds")
+            found += [Unknown(field=name, reason=_UNSEEN_MESSAGES) for name in unseen]
+        elif messages.exposed_seconds is None:
             found.append(Unknown(field="communication.exposed_seconds", reason=_NO_EXPOSURE))
         return found
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from pamprof.errors import RecordError
 from pamprof.measure.ranks.plan import ranked_groups
 from pamprof.measure.session.process import WorkerProcess
-from pamprof.measure.session.runner import SessionOutcome, SessionRunner
+from pamprof.measure.session.runner import SessionOutcome, SessionRunner, utc_now
+from pamprof.records import Skip, SkipKind
 from pamprof.records.store import read_records
 
 if TYPE_CHECKING:
@@ -32,13 +33,16 @@ def run_shared(
 ) -> SessionOutcome:
     """Measure every arm that one device has measured with all ranks.
 
+    What an interruption or the budget's end leaves out is recorded as interrupted: no header plans these points, which
+    depend on what the first part found fastest.
+
     Args:
         plan: Who shares a step, and how.
         task: Of the first part.
         store: Where outcomes go.
         reporter: Who hears of progress.
         path: File of the records, which hold that part.
-        time_budget_seconds: Of this part, shared equally among its arms and points; None for no end.
+        time_budget_seconds: Left for this part, shared equally among its arms and points; None for no end.
     """
     try:
         records = read_records(path)
@@ -64,4 +68,20 @@ def run_shared(
         time_budget_seconds=time_budget_seconds,
         keeps_worker=True,
     )
-    return runner.run(left, frozenset(done))
+    outcome = runner.run(left, frozenset(done))
+    if outcome.interrupted or outcome.left_out:
+        records = read_records(path)
+        done |= {run.workload.key for run in records.ranked}
+        done |= {skip.workload.key for skip in records.skips if skip.session_id == task.session_id}
+        why = "Ctrl-C came" if outcome.interrupted else "the time budget ended"
+        for workload in (workload for group in left for workload in group if workload.key not in done):
+            store.append(
+                Skip(
+                    session_id=task.session_id,
+                    started_at=utc_now(),
+                    workload=workload,
+                    kind=SkipKind.INTERRUPTED,
+                    reason=f"{why} before ranks measured it; go on with --resume",
+                )
+            )
+    return outcome

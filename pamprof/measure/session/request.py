@@ -44,6 +44,7 @@ class MeasuringRequest:
         dtype: Precision policy.
         settings: Changes to the device's default sampling rules, by ``Settings`` field.
         checkpoints: Files of weights, by layer.
+        time_budget_seconds: Of the whole session; None where none was named.
     """
 
     command: str
@@ -56,6 +57,7 @@ class MeasuringRequest:
     dtype: Dtype | None
     settings: Mapping[str, int | float | bool]
     checkpoints: Mapping[str, Path] = field(default_factory=dict)
+    time_budget_seconds: float | None = None
 
     def check_checkpoints(self, layers: Collection[str]) -> None:
         """Raise ``UsageError`` where weights are given for none of ``layers``."""

@@ -195,12 +195,14 @@ def run_session(
                 further=plan.further,
             )
         if plan.shared is not None and not outcome.interrupted:
+            # An effort's own budget is that of the first part.
+            left = None if pace is None or request.time_budget_seconds is None else pace.budget_left
             shared = run_shared(
-                plan.shared, task, store=store, reporter=reporter, path=request.path, time_budget_seconds=budget
+                plan.shared, task, store=store, reporter=reporter, path=request.path, time_budget_seconds=left
             )
             outcome = together(outcome, shared)
         if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
-            count = outcome.left_out
+            count = 0 if pace is None else outcome.left_out  # a sweep finds its points itself
             missing = f", {count} planned point{'s are' if count > 1 else ' is'} not measured" if count else ""
             reporter.message(
                 f"the time budget of {seconds(budget)} is used up{missing}; --resume measures what is missing"

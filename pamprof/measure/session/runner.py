@@ -193,9 +193,11 @@ class SessionRunner:
         )
 
     def _run_all(self, groups: Sequence[tuple[Workload, ...]], done: frozenset[str]) -> int:
-        """Measure every group; the number of workloads that were left out for lack of time, as far as that is known."""
+        """Measure every group, none after the budget's end; how many workloads were left out by then."""
         for number, group in enumerate(groups):
             self._deadline = self._share_of_budget(len(groups) - number)
+            if self._deadline is not None and self._deadline <= time.perf_counter():
+                return sum(workload.key not in done for missing in groups[number:] for workload in missing)
             if any(workload.key not in done for workload in group):
                 self._run_group(group, done)
         return 0
@@ -225,7 +227,8 @@ class SessionRunner:
             self._group_id = uuid.uuid4().hex[:12]
         self._worker = worker
         by_key = {workload.key: workload for workload in workloads}
-        current = workloads[0]
+        # Of one that says nothing before it dies: the first workload that still needs an outcome.
+        current = next((workload for workload in workloads if workload.key not in finished), workloads[0])
         ended_well, hung, patience = False, False, self._patience_seconds()
         worker.send(
             GroupRequest(

@@ -10,6 +10,7 @@ from pamprof.analysis import analyse
 from pamprof.analysis.comparison.machines import other_environments, told_part
 from pamprof.analysis.comparison.narrative import effort_sentence, headline
 from pamprof.pricing.rates.rate_words import USER, machine, rate_per_hour, standing
+from pamprof.records import SkipKind
 from pamprof.render.arms import arm_key
 from pamprof.render.capacity.view import latest_capacity
 from pamprof.render.comparison.charts.context import context_chart
@@ -171,8 +172,13 @@ def _go_on(inputs: ReportInputs) -> str:
 
 def _alerts(inputs: ReportInputs) -> tuple[str, ...]:
     records = inputs.records
-    done = {run.workload.key for run in records.runs} | {skip.workload.key for skip in records.skips}
-    planned = dict.fromkeys(key for session in records.sessions for key in session.planned)
+    # No header plans what ranks share, which follows from what one device measured; skips tell what was not reached.
+    by_ranks = [skip for skip in records.skips if skip.workload.layout is not None]
+    cut = [skip for skip in by_ranks if skip.kind is SkipKind.INTERRUPTED]
+    done = {run.workload.key for run in records.runs} | {run.workload.key for run in records.ranked}
+    done |= {skip.workload.key for skip in records.skips if skip not in cut}
+    shared = [run.workload.key for run in records.ranked] + [skip.workload.key for skip in by_ranks]
+    planned = dict.fromkeys([*(key for session in records.sessions for key in session.planned), *shared])
     open_points = tuple(key for key in planned if key not in done)
     alerts = []
     if open_points:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pamprof.records import PriceQuote, RankedRun, Skip, Topology, Workload
 
 _WAYS = {"ddp": "data parallel", "fsdp": "fully sharded", "tp": "tensor parallel"}
+_MESSAGE_FIELDS = ("communication", "communication.seconds")
 _HEADING = "Several GPUs of one machine"
 _HEADING_CPU = "Several ranks of one machine"
 
@@ -161,7 +162,9 @@ def _message_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
                 names.arm(point.run.workload),
                 _where(point.run.workload),
                 _how(point),
-                ", ".join(f"{each.count} {each.operation} of {units.binary_bytes(each.bytes)}" for each in kinds)
+                units.UNKNOWN
+                if messages is None
+                else ", ".join(f"{each.count} {each.operation} of {units.binary_bytes(each.bytes)}" for each in kinds)
                 or "none",
                 units.UNKNOWN if point.sent_bytes is None else units.binary_bytes(point.sent_bytes),
                 units.seconds(None if messages is None else messages.seconds),
@@ -248,6 +251,8 @@ def _notes(points: Sequence[ScalingPoint]) -> tuple[str, ...]:
         "Before the timing the first steps were compared: loss or logits, and the norm of all gradients where both "
         f"saw the same tokens, differ by at most {worst:.1e} relative.",
     ]
+    unseen = dict.fromkeys(u.reason for run in runs for u in run.unknowns if u.field in _MESSAGE_FIELDS)
+    notes += [f"Messages are not known of every point: {reason}." for reason in unseen]
     topologies = tuple(dict.fromkeys(run.topology for run in runs if run.topology is not None))
     notes += [_joined(topology) for topology in topologies]
     if not topologies:

@@ -1,17 +1,19 @@
 """Ranks that measure together: what is refused, which points they share, what messages they send, and who dies."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from pamprof.api.compare import compare
-from pamprof.errors import DeviceError, PamprofError, UsageError
-from pamprof.measure.ranks.communication import communication_of
+from pamprof.errors import DeviceError, PamprofError, UnsupportedError, UsageError
+from pamprof.measure.ranks.communication import communication_of, profile_communication
 from pamprof.measure.ranks.plan import RankPlan, rank_plan, ranked_groups
 from pamprof.measure.ranks.rank_team import check_alike
+from pamprof.measure.ranks.ranked_runner import RankedRunner
 from pamprof.measure.session.matched_arms import planned_arms
-from pamprof.records import Dtype, Execution, Parallel, Phase, RankLayout, SkipKind
-from tests.synthetic import synthetic_run, synthetic_workload
+from pamprof.records import Dtype, Execution, Parallel, Phase, RankLayout, SkipKind, Unknown
+from tests.synthetic import ranked_run, synthetic_run, synthetic_workload
 
 PHASES = (Phase.TRAIN, Phase.DECODE)
 
@@ -149,6 +151,47 @@ class TestMessages:
         found = communication_of(events, events, ranks=2, on_cuda=False)
         assert (found.exposed_seconds, found.bytes) == (None, 96)
 
+    def test_calls_that_no_time_line_shows_have_no_time(self):
+        found = communication_of([], [call("allreduce", 10, 10, "Float")], ranks=2, on_cuda=True)
+        assert (found.seconds, found.exposed_seconds, found.bytes) == (None, None, 40)
+
+    def test_a_step_without_messages_spends_no_time_on_them(self):
+        found = communication_of([kernel("gemm", 0, 10)], [], ranks=2, on_cuda=True)
+        assert (found.seconds, found.exposed_seconds, found.collectives) == (0.0, 0.0, ())
+
+    @pytest.mark.parametrize(
+        ("dtype", "size"), [("Float8_e4m3fn", 1), ("ComplexFloat", 8), ("Short", 2), ("c10::BFloat16", 2)]
+    )
+    def test_bytes_go_by_the_dtype(self, dtype, size):
+        assert communication_of([], [call("allreduce", 10, 10, dtype)], ranks=2, on_cuda=True).bytes == 10 * size
+
+    def test_a_dtype_that_nobody_knows_has_no_size(self):
+        with pytest.raises(UnsupportedError, match="messages of dtype 'Quaternion' have a size that is not known"):
+            communication_of([], [call("allreduce", 10, 10, "Quaternion")], ranks=2, on_cuda=True)
+
+
+def failing_step():
+    raise OSError("no space left on device")
+
+
+class TestAFailedProfile:
+    def messages(self, step, *told_by_others):
+        team = SimpleNamespace(rank=0, size=2, gathered=lambda value: [value, *told_by_others])
+        return profile_communication(SimpleNamespace(run=step, eager=step), team, on_cuda=False)
+
+    def test_costs_the_messages_alone(self):
+        reason = self.messages(failing_step, None)
+        assert reason == "the profiled step failed on rank 0: OSError: no space left on device"
+        runner = SimpleNamespace(device=SimpleNamespace(kind="cuda"), _topology=ranked_run().topology)
+        assert RankedRunner._unknowns(runner, reason, ())[-1] == Unknown(field="communication", reason=reason)
+
+    def test_on_another_rank_is_told_by_all_alike(self):
+        assert self.messages(lambda: None, "the profiled step failed on rank 1: …").endswith("rank 1: …")
+
+    def test_is_not_said_of_a_step_that_ran(self):
+        found = self.messages(lambda: None, None)
+        assert (found.collectives, found.seconds) == ((), 0.0)
+
 
 ODD_LAYERS = """
 import os, signal, time
@@ -186,7 +229,7 @@ def test_a_rank_that_dies_hangs_or_raises_costs_its_point_and_nothing_else(tmp_p
     result = compare(
         layers=["transformer", *(f"{name}={file}:{name}" for name in ("dies", "hangs", "raises"))],
         preset="tiny", device="cpu", phases="train", batch_size=1, sequence_length=16, time_limit=0.1, point_timeout=20,
-        ranks=2, output_dir=tmp_path / "out", progress=False,
+        time_budget="10m", ranks=2, output_dir=tmp_path / "out", progress=False,
     )  # fmt: skip
     assert len(result.records.runs) == 4
     (shared,) = result.records.ranked

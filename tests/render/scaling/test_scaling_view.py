@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pamprof.analysis.comparison.names import names_of
+from pamprof.records import SkipKind, Unknown
 from pamprof.records.codec import decode, encode
 from pamprof.render.comparison.view import build_view
 from pamprof.render.formats.html import render_html
@@ -14,7 +15,8 @@ from pamprof.render.formats.markdown import render_markdown
 from pamprof.render.formats.terminal import terminal_text
 from pamprof.render.scaling.export import scaling_csv
 from pamprof.render.scaling.view import scaling_view
-from tests.synthetic import ranked_run, synthetic_quote, synthetic_records
+from pamprof.units import UNKNOWN
+from tests.synthetic import ranked_run, synthetic_quote, synthetic_records, synthetic_skip
 
 QUOTE = synthetic_quote()
 
@@ -65,6 +67,24 @@ class TestReport:
         assert "Several GPUs of one machine" in render_markdown(view)
         assert 'id="scaling-section"' in render_html(view)
         assert "data parallel × 2" in terminal_text(view)
+
+    def test_points_that_ranks_did_not_reach_are_said_until_they_are_measured(self, undrawn):
+        strong, weak = ranked_run(batch_size=4, alone_batch_size=4), ranked_run(batch_size=8, alone_batch_size=4)
+        cut = synthetic_skip(weak.workload, SkipKind.INTERRUPTED, "the time budget ended before ranks measured it")
+        records = replace(synthetic_records(), ranked=(strong,))
+        planned = len({key for session in records.sessions for key in session.planned})
+        alerts = build_view(replace(records, skips=(*records.skips, cut))).alerts
+        assert alerts[0].startswith(f"Incomplete: 1 of {planned + 2} planned points were not reached")
+        measured = replace(records, skips=(*records.skips, cut), ranked=(strong, weak))
+        assert build_view(measured).alerts == build_view(records).alerts == ()
+
+    def test_without_messages_their_cells_and_a_note_say_so(self):
+        reason = "the profiled step failed on rank 1: OSError: no space left"
+        run = replace(ranked_run(), communication=None, unknowns=(Unknown(field="communication", reason=reason),))
+        view = view_of(run)
+        (row,) = view.tables[1].rows
+        assert row[3:9] == (UNKNOWN,) * 6
+        assert f"Messages are not known of every point: {reason}." in view.notes
 
     def test_no_format_has_it_otherwise(self, undrawn):
         view = build_view(synthetic_records())

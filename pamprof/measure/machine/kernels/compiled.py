@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from pamprof.measure.machine.kernels.classes import kernel_name_class
+from pamprof.measure.machine.kernels.profile import PROFILED_DTYPES
 from pamprof.measure.machine.kernels.rows import Call
 
 if TYPE_CHECKING:
@@ -19,20 +20,6 @@ if TYPE_CHECKING:
 _OF_ROWS = re.compile(r"copy|index|scatter|gather|embedding|slice|select")
 _OF_LISTS = ("aten::_foreach_", "aten::_fused_adam", "aten::_amp_foreach")
 _OPERANDS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1, "aten::_scaled_mm": 0}
-
-# Torch's words in a profile: the word in a record, and bytes an element.
-_PROFILED_DTYPES = {
-    "c10::BFloat16": ("bfloat16", 2),
-    "c10::Half": ("float16", 2),
-    "float": ("float32", 4),
-    "double": ("float64", 8),
-    "c10::complex<float>": ("complex64", 8),
-    "c10::complex<double>": ("complex128", 16),
-    "long int": (None, 8),
-    "long": (None, 8),
-    "int": (None, 4),
-    "bool": (None, 1),
-}
 
 
 def compiled_calls(hosts: Iterable[Span], counted: Iterable[Call]) -> list[tuple[int, int, Call]]:
@@ -69,8 +56,8 @@ def compiled_calls(hosts: Iterable[Span], counted: Iterable[Call]) -> list[tuple
 
 def _seen_call(span: Span) -> Call:
     """A compiler's kernel, or an operator that the eager step does not have, from what the profiler says of it."""
-    known = [(shape, *_PROFILED_DTYPES[kind]) for shape, kind in zip(span.shapes, span.dtypes, strict=False)
-             if kind in _PROFILED_DTYPES and shape]  # fmt: skip
+    known = [(shape, *PROFILED_DTYPES[kind]) for shape, kind in zip(span.shapes, span.dtypes, strict=False)
+             if kind in PROFILED_DTYPES and shape]  # fmt: skip
     return Call(
         operator=span.name,
         kernel_class=kernel_name_class(span.name),

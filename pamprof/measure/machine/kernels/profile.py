@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 _NAMED_KERNELS = 3
 _LONGEST_NAME = 60
 
+# Torch's words in a profile: the word in a record, and bytes an element.
+PROFILED_DTYPES = {
+    "c10::BFloat16": ("bfloat16", 2),
+    "c10::Half": ("float16", 2),
+    "float": ("float32", 4),
+    "double": ("float64", 8),
+    "c10::complex<float>": ("complex64", 8),
+    "c10::complex<double>": ("complex128", 16),
+    "long int": (None, 8),
+    "long": (None, 8),
+    "int": (None, 4),
+    "bool": (None, 1),
+}
+
 # Calls of CUDA's runtime and driver, as ``cudaLaunchKernel`` and ``cuLaunchKernelEx``.
 _LAUNCH = re.compile(r"cu(da)?[A-Z]")
 
