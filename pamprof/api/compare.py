@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import shutil
 import sys
@@ -31,15 +32,8 @@ Sizes = int | str | Iterable[int | str] | Mapping[str, int | str | Iterable[int 
 Factory = Callable[..., object]
 Layers = Iterable[str | Factory] | str | Factory
 
-# What the recorded command leaves out.
-_DEFAULTS: Mapping[str, object] = {
-    "phase": "train,prefill,decode",
-    "scope": "model",
-    "device": "auto",
-    "match": "parameters",
-    "effort": "quick",
-    "point_timeout": "10m",
-}
+# What the command calls arguments that hold several.
+_SINGULAR = {"layers": "layer", "phases": "phase", "implementations": "implementation", "executions": "execution"}
 
 
 def compare(
@@ -251,9 +245,13 @@ def _measured(request: CompareRequest, price: PriceLookup, *, progress: bool) ->
 def command_of(options: CompareOptions) -> str:
     """The shell command that measures the same; like that of the command line it names no path of this machine."""
     words = ["pamprof", "compare"]
+    defaults = {
+        _SINGULAR.get(name, name): ",".join(given.default) if isinstance(given.default, tuple) else given.default
+        for name, given in inspect.signature(compare).parameters.items()
+    }
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
-        if value in (None, "", 0, False) or value == _DEFAULTS.get(name):
+        if value in (None, "", 0, False) or value == defaults[name]:
             continue
         if value is True:
             words.append(option)

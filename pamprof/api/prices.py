@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pamprof.devices.parts import BoardPart
     from pamprof.measure.session.request import PriceLookup
     from pamprof.pricing.rates.price_choice import PriceChoice
-    from pamprof.records import Capacity, Environment, PriceQuote, ProcessorUse
+    from pamprof.records import Environment, PriceQuote, ProcessorUse
     from pamprof.records.store import RecordFile
 
 ON_DEMAND = "on-demand"
@@ -105,8 +105,8 @@ def paid_with(
     """How records are priced where another price than their own is asked for.
 
     Returns:
-        The records, their training loops at the price asked for; the quote that replaces that of their comparisons, if
-        one was asked for; and what their sweeps may be paid with.
+        The records, their training loops at the price asked for, and where nothing was compared capacities, too; the
+        quote that replaces that of their comparisons, if one was asked for; and what their sweeps may be paid with.
 
     Raises:
         PriceError: The price that was asked for cannot be had.
@@ -119,6 +119,10 @@ def paid_with(
     look_up = price_lookup(**options)
     loops = tuple(replace(each, quote=_of_measured(look_up, each.environment)) for each in records.profiles)
     records = replace(records, profiles=loops)
+    if not records.runs:
+        held = [(each, _of_measured(look_up, each.environment)) for each in records.capacities]
+        priced = tuple(replace(each, quote=rate, quote_unknown_reason=None) for each, rate in held)
+        records = replace(records, capacities=priced)
     quote = _of_measured(look_up, comparison.runs[-1].environment) if comparison.runs else None
     swept = {run.environment.device_name: run.environment for run in sweep.runs}
     if not swept:
@@ -132,18 +136,6 @@ def paid_with(
 
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
-
-
-def capacity_paid_with(record: Capacity, **options: Unpack[PriceOptions]) -> Capacity:
-    """``record`` with the price that was asked for; itself where none was.
-
-    Raises:
-        PriceError: The price that was asked for cannot be had.
-    """
-    if not is_asked(options):
-        return record
-    quote = _of_measured(price_lookup(**options), record.environment)
-    return replace(record, quote=quote, quote_unknown_reason=None)
 
 
 def _of_measured(look_up: PriceLookup, measured: Environment) -> PriceQuote | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from pamprof.measure.comparison.request import CompareRequest
 
+MOST_RANKS = 64
+
 
 class CompareOptions(TypedDict):
     """Options of ``pamprof compare`` by their names, each as its text is on the command line; None: not given."""
@@ -138,6 +140,8 @@ def compare_request(*, command: str, output_dir: Path, resume: bool, **given: Un
 def _layout(ranks: int, parallel: str, *, checkpoints: bool, on: str | None) -> RankLayout | None:
     """Which ranks share a step; None for one device alone."""
     way = choice(Parallel, parallel, "--parallel")
+    if not 1 <= ranks <= MOST_RANKS:
+        raise UsageError(f"--ranks {ranks} is no number of devices of one machine; give 1 to {MOST_RANKS}")
     if ranks > 1 and on is not None:
         raise UsageError("--ranks shares a step on one machine and --on hands points to several; leave one of them out")
     if ranks == 1:

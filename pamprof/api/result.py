@@ -92,6 +92,19 @@ class Result:
 
         return training_frame(self.records.profiles)
 
+    def scaling_frame(self) -> DataFrame:
+        """One row a point that several ranks shared, with the columns of ``scaling.csv``; an unknown value is ``NA``.
+
+        Empty where nothing was measured with ``ranks``.
+        """
+        from pamprof.render.comparison.inputs import gather
+        from pamprof.render.scaling.export import scaling_frame
+
+        quote = self._quote
+        if self.records.runs:
+            quote = gather(self._comparison, self._analysis, quote=quote, quote_reason=None).quote
+        return scaling_frame(self.records.ranked, quote=quote)
+
     def to_csv(self, path: str | Path) -> Path:
         """Write the frame as the report has it, text that a spreadsheet would run made inert.
 
@@ -129,14 +142,16 @@ class Result:
         return target
 
     def report(self, folder: str | Path) -> Path:
-        """Write the report as ``pamprof report`` does; the path of its page.
+        """Write the report as ``pamprof report`` does, and the pages beside it; the path of its page.
 
         Raises:
             OutputError: The folder cannot be made or a file in it not written.
         """
+        from pamprof.api.other_pages import write_other_pages
         from pamprof.render.formats.training import write_training_report
         from pamprof.render.formats.write import write_report
 
+        write_other_pages(self.records, Path(folder))
         if not self.records.runs:
             return write_training_report(self.records, Path(folder))
         return write_report(self.records, Path(folder), quote=self._quote, choice=self._choice).html

@@ -62,6 +62,17 @@ def some_names(text: str, option: str) -> tuple[str, ...]:
     return found
 
 
+def counts(text: str, option: str) -> tuple[int, ...]:
+    """The whole numbers of a comma-separated list, such as ``512,2k``, in order, each once.
+
+    Raises:
+        UsageError: One that is no whole number above 0.
+    """
+    from pamprof.measure.comparison.points import parse_positive
+
+    return tuple(dict.fromkeys(parse_positive(part, option=option) for part in text.split(",")))
+
+
 def layers_with_sources(texts: Sequence[str], arguments: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """Names of ``--layer``, and of those that no package registers where they come from, with their ``--layer-arg``.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pamprof.api.prices import price_lookup
-from pamprof.api.texts import choice, duration, some_names
+from pamprof.api.texts import choice, counts, duration, some_names
 from pamprof.cli.configuration.invocation import recorded_command
 from pamprof.cli.options import (
     DeviceName,
@@ -78,8 +78,8 @@ def capacity(
         command=recorded_command(),
         device=device,
         states=tuple(choice(AssociativeMemory, name, "--state") for name in some_names(state, "--state")),
-        head_dims=_sizes(head_dim, "--head-dim"),
-        associations=() if associations is None else _sizes(associations, "--associations"),
+        head_dims=counts(head_dim, "--head-dim"),
+        associations=() if associations is None else counts(associations, "--associations"),
         score=choice(RetrievalScore, score, "--score"),
         seeds=seeds,
         first_seed=seed,
@@ -117,9 +117,3 @@ def capacity(
         print_tables(view.tables, view.notes)
     if page is not None:
         typer.echo(f"Page: {page}", err=True)
-
-
-def _sizes(text: str, option: str) -> tuple[int, ...]:
-    from pamprof.measure.comparison.points import parse_positive
-
-    return tuple(dict.fromkeys(parse_positive(part, option=option) for part in text.split(",")))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pamprof.api.prices import price_lookup
-from pamprof.api.request import compare_request
+from pamprof.api.request import MOST_RANKS, compare_request
 from pamprof.cli.configuration.invocation import recorded_command
 from pamprof.cli.measuring import measure, show_plan
 from pamprof.cli.options import (
@@ -120,7 +120,7 @@ def compare(
         int,
         typer.Option(
             min=1,
-            max=64,
+            max=MOST_RANKS,
             help="Devices of this machine that share every arm's step once one has measured it: a GPU each, or "
             "processes with --device cpu.",
         ),

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from pamprof.api.other_pages import bring_traces
 from pamprof.cli.options import reporting_errors
-from pamprof.cli.stored_files import SkipDamaged, bring_traces, read_stored
+from pamprof.cli.stored_files import SkipDamaged, read_stored
 from pamprof.errors import OutputError, UsageError
 
 

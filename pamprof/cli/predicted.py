@@ -50,21 +50,25 @@ def supported(words: Sequence[str], *, dtype: str | None = None) -> tuple[list[G
 def with_predicted(
     curves: Sequence[ServingCurve], records: RecordFile, words: str | None, calibration: Sequence[Path] | None
 ) -> tuple[ServingCurve, ...]:
-    """``curves`` and those of the GPUs in ``words``; standard error names what is refused.
+    """``curves`` and those of the GPUs in ``words``; standard error names what is refused, and what was measured.
 
     Raises:
         PredictionError: Not one of the GPUs is supported, or no curve can be carried.
     """
-    from pamprof.analysis.prediction.serving import carried_curves
-    from pamprof.render.text import clean
-
     if words is None:
         return tuple(curves)
+    from pamprof.analysis.prediction.serving import carried_curves, curves_by_gpu
+    from pamprof.render.text import clean
+
     gpus, refused = supported(some_names(words, "--predict"))
     if not gpus:
         raise PredictionError("; ".join(refused))
     for sentence in refused:
         typer.echo(clean(f"pamprof: {sentence}"), err=True)
+    swept = curves_by_gpu(curves)
+    for gpu in gpus:
+        if gpu.name in swept:
+            typer.echo(f"pamprof: --predict {gpu.name}: measured already, so nothing is predicted of it", err=True)
     measured = [curve.environment.device_name for curve in curves]
     calibrations = read_calibrations(calibration or (), gpus, measured)
     return (*curves, *carried_curves(curves, records, gpus, calibrations))

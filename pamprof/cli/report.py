@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pamprof.api.prices import capacity_paid_with, paid_with
+from pamprof.api.other_pages import bring_traces, latest_capacity, write_other_pages
+from pamprof.api.prices import paid_with
 from pamprof.cli.options import (
     Gpu,
     Instance,
@@ -18,12 +19,12 @@ from pamprof.cli.options import (
     UsdPerHour,
     reporting_errors,
 )
-from pamprof.cli.output import print_json, write_and_show
-from pamprof.cli.stored_files import bring_traces, counted_once, read_stored
+from pamprof.cli.output import print_json, print_records, write_and_show
+from pamprof.cli.stored_files import counted_once, read_stored
 from pamprof.errors import RecordError
 
 if TYPE_CHECKING:
-    from pamprof.records import Capacity
+    from pamprof.records.store import RecordFile
 
 
 @reporting_errors
@@ -44,31 +45,10 @@ def report(
     one on how many associations a memory holds. Records of pamprof serve-check become a page beside it.
     """
     from pamprof.records.store import merged
+    from pamprof.render.text import plural
 
     records = merged(counted_once(runs, [read_stored(path) for path in runs]))
-    if records.capacities and not records.runs:
-        latest = max(records.capacities, key=lambda record: record.started_at)
-        priced = capacity_paid_with(
-            latest,
-            price=price,
-            prices=prices,
-            gpu=gpu,
-            provider=provider,
-            instance=instance,
-            purchase_option=purchase_option,
-        )
-        _write_capacity(priced, output_dir, earlier=len(records.capacities) - 1, json=json and not records.profiles)
-        if not (records.profiles or records.serve_checks):
-            return
-    if records.serve_checks:
-        from pamprof.analysis.simulation.checked import checked_load
-        from pamprof.render.simulation.check_page import write_check_page
-
-        page, *_ = write_check_page([checked_load(check) for check in records.serve_checks], output_dir)
-        typer.echo(f"Page: {page}", err=json)
-        if not (records.runs or records.profiles):
-            return
-    if not (records.runs or records.profiles):
+    if not (records.runs or records.profiles or records.capacities or records.serve_checks):
         raise RecordError("the records hold no run to report; measure with pamprof compare")
     records, quote, choice = paid_with(
         records,
@@ -79,20 +59,24 @@ def report(
         instance=instance,
         purchase_option=purchase_option,
     )
-    write_and_show(records, output_dir, quote=quote, json=json, choice=choice)
-    bring_traces(runs, records, output_dir)
+    pages = write_other_pages(records, output_dir)
+    if latest_capacity(records) is not None and len(records.capacities) > 1:
+        typer.echo(f"pamprof: {plural(len(records.capacities) - 1, 'earlier record')} of capacity not shown", err=True)
+    if records.runs or records.profiles:
+        write_and_show(records, output_dir, quote=quote, json=json, choice=choice)
+        bring_traces(runs, records, output_dir)
+    elif json:
+        _print_without_runs(records)
+    for page in pages:
+        typer.echo(f"Page: {page}", err=json)
 
 
-def _write_capacity(record: Capacity, folder: Path, *, earlier: int, json: bool) -> None:
-    """A record of capacity without a comparison becomes a page of its own."""
-    from pamprof.render.capacity.page import write_capacity
-    from pamprof.render.text import plural
+def _print_without_runs(records: RecordFile) -> None:
+    """The lines of the records; of a capacity alone what ``pamprof capacity --json`` prints of it."""
+    capacity = latest_capacity(records)
+    if capacity is None or records.serve_checks:
+        print_records(records)
+        return
+    from pamprof.render.capacity.export import capacity_export
 
-    page, *_ = write_capacity(record, folder)
-    if earlier:
-        typer.echo(f"pamprof: {plural(earlier, 'earlier record')} of capacity not shown", err=True)
-    if json:
-        from pamprof.render.capacity.export import capacity_export
-
-        print_json(capacity_export(record))
-    typer.echo(f"Page: {page}", err=json)
+    print_json(capacity_export(capacity))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pamprof.api.prices import price_lookup
-from pamprof.api.texts import checkpoints, choice, duration, layers_with_sources, names, some_names
+from pamprof.api.texts import checkpoints, choice, counts, duration, layers_with_sources, names, some_names
 from pamprof.cli.configuration.invocation import note_result, recorded_command
 from pamprof.cli.measuring import measure
 from pamprof.cli.options import (
@@ -133,7 +133,7 @@ def serve_sweep(
 
     layers, sources = layers_with_sources(layer or _LAYERS, layer_arg or ())
     folder = output_dir or Path(f"pamprof-sweep-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    contexts = () if context is None else _lengths(context, "--context")
+    contexts = () if context is None else counts(context, "--context")
     settings: dict[str, int | float | bool] = {"seed": seed}
     window = duration(monitor, "--monitor", zero=True)
     if window is not None:
@@ -151,7 +151,7 @@ def serve_sweep(
         execution=None if execution is None else choice(Execution, execution, "--execution"),
         dtype=None if dtype is None else choice(Dtype, dtype, "--dtype"),
         contexts=contexts,
-        prompts=contexts if prompt is None else _lengths(prompt, "--prompt"),
+        prompts=contexts if prompt is None else counts(prompt, "--prompt"),
         largest_batch=largest_batch,
         time_budget_seconds=duration(time_budget, "--time-budget"),
         settings=settings,
@@ -177,12 +177,6 @@ def serve_sweep(
         typer.echo(f"or show them in a comparison's report: pamprof report COMPARISON {name} --output-dir REPORT")
     if measured.outcome.interrupted:
         raise StoppedError(f"interrupted; {len(measured.records.runs)} points are kept, {measured.go_on}")
-
-
-def _lengths(text: str, option: str) -> tuple[int, ...]:
-    from pamprof.measure.comparison.points import parse_positive
-
-    return tuple(dict.fromkeys(parse_positive(part, option=option) for part in text.split(",")))
 
 
 def _show(records: RecordFile, *, every: bool) -> None:

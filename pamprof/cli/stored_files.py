@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -89,17 +88,6 @@ def counted_once(paths: Sequence[Path], files: Sequence[RecordFile]) -> tuple[Re
         if repeated:
             typer.echo(clean(f"pamprof: {path} repeats {plural(repeated, 'record')}; counted once"), err=True)
     return distinct
-
-
-def bring_traces(paths: Sequence[Path], records: RecordFile, folder: Path) -> None:
-    """Copy the traces that lie beside the files at ``paths`` into ``folder``, whose report links to them."""
-    for path in paths:
-        source = path if path.is_dir() else path.parent
-        for trace in {run.trace for run in records.runs if run.trace is not None and run.trace.is_beside_records}:
-            found, wanted = source / trace.file, folder / trace.file
-            if found.is_file() and not wanted.exists():
-                wanted.parent.mkdir(exist_ok=True)
-                shutil.copyfile(found, wanted)
 
 
 def ratio_of_percent(text: str, option: str) -> float:

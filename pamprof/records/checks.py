@@ -149,6 +149,7 @@ def _served(record: ServeCheck) -> Iterator[tuple[str, float]]:
     yield from _workload("workload", record.workload)
     for name in ("requests_per_second", "limit_seconds_to_first_token", "limit_seconds_per_output_token", "percentile"):
         yield name, getattr(record, name)
+    yield "percentile, 1 if at most 100, else 0,", float(record.percentile <= 100)
     count = len(record.arrival_seconds)
     yield "count of arrival_seconds", count
     prediction = record.prediction

@@ -271,8 +271,10 @@ def identity_of(record: Record) -> tuple[str, ...]:
     match record:
         case Run() | RankedRun():
             return (kind, record.session_id, record.group_id, record.started_at, record.workload.key)
-        case Skip() | ServeCheck():
+        case Skip():
             return (kind, record.session_id, record.started_at, record.workload.key)
+        case ServeCheck():  # a short load is over within the second in which the next begins
+            return (kind, record.session_id, record.started_at, record.workload.key, record.load, record.arrivals)
         case Ceilings():
             return (kind, record.session_id, record.started_at, record.dtype)
         case Session() | TrainingProfile() | Capacity():

@@ -168,6 +168,11 @@ def test_lists_by_phase_and_names_become_the_options_of_the_command(asked):
     ]  # fmt: skip
 
 
+def test_several_ranks_are_in_the_command_and_one_is_not(asked, tmp_path):
+    compare(output_dir=tmp_path, progress=False, seed=0, ranks=2, parallel="tp")
+    assert asked[0].command == "pamprof compare --ranks 2 --parallel tp"
+
+
 def test_an_interrupted_comparison_returns_what_was_measured(asked, tmp_path):
     found = compare(output_dir=tmp_path, progress=False)
     assert asked[0].path == tmp_path / "runs.jsonl"
@@ -214,6 +219,8 @@ def test_every_option_of_the_command_has_its_default_here():
         ({"batch_size": 0}, "--batch-size"),
         ({"time_budget": "soon"}, "--time-budget"),
         ({"resume": True}, "output_dir"),
+        ({"ranks": 0}, "--ranks 0 is no number of devices of one machine; give 1 to 64"),
+        ({"ranks": 65}, "--ranks 65"),
         ({"effort": "heroic"}, "heroic"),
     ],
 )

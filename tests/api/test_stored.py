@@ -11,8 +11,11 @@ from torch import nn
 
 import pamprof
 from pamprof.errors import PriceError, RecordError
+from pamprof.records import StepTrace
+from pamprof.records.codec import encode
 from pamprof.records.store import RunStore
-from tests.synthetic import synthetic_records
+from tests.analysis.capacity.records import capacity_record
+from tests.synthetic import ranked_run, serve_check, synthetic_records
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,45 @@ def test_the_report_is_written_from_the_file_alone(folder, tmp_path, undrawn_fil
 def undrawn_files(monkeypatch):
     """Reports without their pictures, which take seconds."""
     monkeypatch.setattr("pamprof.render.formats.html.draw_svg", lambda chart, narrow: "")
-    monkeypatch.setattr("pamprof.render.formats.write.draw_png", lambda chart: b"")
+    for module in ("formats.write", "capacity.page", "simulation.check_page"):
+        monkeypatch.setattr(f"pamprof.render.{module}.draw_png", lambda chart: b"")
+
+
+def test_served_loads_are_a_page_of_their_own_alone_and_beside_runs(folder, tmp_path, undrawn_files):
+    (tmp_path / "checks.jsonl").write_bytes(encode(serve_check("half")) + encode(serve_check("trace")))
+    page = pamprof.report(tmp_path / "checks.jsonl", tmp_path / "alone")
+    assert page == tmp_path / "alone" / "serve-check.html"
+    both = pamprof.load([folder, tmp_path / "checks.jsonl"]).report(tmp_path / "both")
+    assert both.name == "report.html"
+    assert (tmp_path / "both" / "serve-check.html").read_bytes() == page.read_bytes()
+    with pytest.raises(RecordError, match=r"checks.jsonl holds no run to report; write its page with pamprof\.report"):
+        pamprof.load(tmp_path / "checks.jsonl")
+
+
+def test_a_capacity_alone_is_a_page_at_the_price_asked_for(tmp_path, undrawn_files):
+    (tmp_path / "runs.jsonl").write_bytes(encode(capacity_record()))
+    page = pamprof.report(tmp_path, tmp_path / "out", price=8)
+    assert page == tmp_path / "out" / "capacity.html"
+    assert "your own rate" in page.read_text(encoding="utf-8")
+
+
+def test_traces_come_along_with_a_report(tmp_path, undrawn_files):
+    records = synthetic_records("cpu")
+    traced = replace(records.runs[0], trace=StepTrace(file="traces/a.json.gz", byte_count=5))
+    (tmp_path / "runs.jsonl").write_bytes(b"".join(map(encode, (*records.sessions, traced, *records.runs[1:4]))))
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "a.json.gz").write_bytes(b"trace")
+    pamprof.report(tmp_path, tmp_path / "out")
+    assert (tmp_path / "out" / "traces" / "a.json.gz").read_bytes() == b"trace"
+
+
+def test_points_of_several_ranks_are_a_frame(folder, tmp_path):
+    (tmp_path / "ranked.jsonl").write_bytes(encode(ranked_run(seconds=0.0125, alone_seconds=0.010)))
+    frame = pamprof.load([folder, tmp_path / "ranked.jsonl"], price=3.6).scaling_frame()
+    assert frame["ranks"].to_list() == [2]
+    assert frame["speed_up"].to_list() == pytest.approx([2 * 0.010 / 0.0125])
+    assert frame["usd_per_million_tokens"].notna().all()
+    assert len(pamprof.load(folder).scaling_frame()) == 0
 
 
 def test_records_without_a_run_are_refused(folder, tmp_path):

@@ -20,7 +20,6 @@ COMPARE = {option.name: option for option in option_keys(COMMANDS["compare"])}
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 VALUES = {
     bool: st.booleans(),
-    int: st.integers(1, 100),
     float: st.floats(0, 1e300),
     Path: TEXT.map(Path),
     str: TEXT,
@@ -39,16 +38,17 @@ def parameters(command, words, folder):
 def asked(draw, command):
     """Some options of a command with values, as the command line would give them."""
     found = {}
+    highest = {param.name: getattr(param, "max", None) or 100 for param in COMMANDS[command].params}
     for option in option_keys(COMMANDS[command]):
         required = option.name in ("runs", "tokens_per_day", "arrivals")
         if required or draw(st.booleans()):
-            value = VALUES[option.kind]
+            value = VALUES[option.kind] if option.kind is not int else st.integers(1, highest[option.name])
             found[option.name] = draw(st.lists(value, min_size=1, max_size=3) if option.repeatable else value)
     return found
 
 
 @pytest.mark.parametrize("command", ["compare", "serve-sweep", "cost", "simulate"])
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_what_is_saved_asks_for_the_same(tmp_path_factory, command, data):
     from pamprof.cli.configuration.files import file_of

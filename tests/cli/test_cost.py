@@ -334,9 +334,11 @@ def test_a_predicted_gpu_is_one_more_device_and_marked_as_modelled(tmp_path):
     path = tmp_path / "runs.jsonl"
     path.write_bytes(b"".join(map(encode, (*records.sessions, *records.runs))))
     result = CliRunner().invoke(
-        app, ["cost", str(path), "--tokens-per-day", "1e9", "--price", "2", "--predict", "L40S", "--json"]
+        app, ["cost", str(path), "--tokens-per-day", "1e9", "--price", "2", "--predict", "L40S,H200", "--json"]
     )
     assert result.exit_code == 0, result.output
+    assert "pamprof: --predict H200: measured already, so nothing is predicted of it\n" in result.stderr
+    assert "--predict L40S" not in result.stderr
     found = json.loads(result.stdout)
     bills = {bill["arm"]: bill["device_name"] for bill in found["bills"]}
     assert set(bills.values()) == {"NVIDIA H200", "NVIDIA L40S"}

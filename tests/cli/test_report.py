@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from pamprof.cli import app
 from pamprof.records import StepTrace, Unknown
 from pamprof.records.codec import decode, encode
+from tests.analysis.capacity.records import capacity_record
 from tests.cli.answers import damage_last_line
 from tests.render.serving.records import sweep_records
 from tests.render.serving.test_page import data_of
-from tests.synthetic import synthetic_records, training_profile
+from tests.synthetic import serve_check, synthetic_records, training_profile
 
 FEW = 6
 
@@ -260,3 +261,23 @@ def test_training_loops_are_reported_and_priced_and_neither_compared_nor_gated(r
         refused = CliRunner().invoke(app, [command, "loops.jsonl", "a"])
         assert refused.exit_code == 2
         assert "its training loops are shown by pamprof report" in refused.stderr
+
+
+def test_served_loads_alone_are_printed_as_they_are_stored(report, tmp_path, monkeypatch):
+    monkeypatch.setattr("pamprof.render.simulation.check_page.draw_png", lambda chart: b"")
+    content = encode(serve_check("half")) + encode(serve_check("trace"))
+    (tmp_path / "checks.jsonl").write_bytes(content)
+    found = report("checks.jsonl", "--json")
+    assert found.exit_code == 0, found.stderr
+    assert found.stdout.encode() == content
+    assert found.stderr == "Page: out/serve-check.html\n"
+    assert report("checks.jsonl").stdout == "Page: out/serve-check.html\n"
+
+
+def test_served_loads_beside_a_capacity_and_beside_runs_are_printed_once(report, tmp_path, monkeypatch):
+    for page in ("simulation.check_page", "capacity.page"):
+        monkeypatch.setattr(f"pamprof.render.{page}.draw_png", lambda chart: b"")
+    (tmp_path / "more-kinds.jsonl").write_bytes(encode(capacity_record()) + encode(serve_check()))
+    lines = (tmp_path / "more-kinds.jsonl").read_text().splitlines()
+    assert report("more-kinds.jsonl", "--json").stdout.splitlines() == lines
+    assert set(lines) < set(report("a", "more-kinds.jsonl", "--json").stdout.splitlines())

@@ -8,7 +8,7 @@ from pamprof.records import AssociativeMemory
 from pamprof.records.codec import decode, encode
 from pamprof.records.store import RecordFile, RunStore, merged, read_records, without_repeated
 from tests.analysis.capacity.records import capacity_record, point
-from tests.synthetic import synthetic_records
+from tests.synthetic import serve_check, synthetic_records
 
 
 @pytest.fixture
@@ -36,6 +36,19 @@ def test_a_capacity_is_read_back_and_counted_once(tmp_path):
 def test_a_capacity_that_retrieved_more_than_was_written_is_refused():
     with pytest.raises(RecordError, match=r"capacity record cannot be true: 1 \+ points.associations - correct is -1"):
         decode(encode(capacity_record([point(AssociativeMemory.VECTOR, 4, 6)])))
+
+
+def test_two_loads_that_began_in_the_same_second_are_two_records():
+    checks = (serve_check("half"), serve_check("trace"), serve_check("half"))
+    (once,) = without_repeated([RecordFile(sessions=(), runs=(), skips=(), problems=(), serve_checks=checks)])
+    assert once.serve_checks == checks[:2]
+
+
+@pytest.mark.parametrize("percentile", [100.1, 400])
+def test_a_served_load_judged_at_a_percentile_above_100_is_refused(percentile):
+    assert decode(encode(replace(serve_check(), percentile=100.0))).percentile == 100
+    with pytest.raises(RecordError, match="serve-check record cannot be true: percentile, 1 if at most 100"):
+        decode(encode(replace(serve_check(), percentile=percentile)))
 
 
 def test_a_torn_last_line_hides_neither_the_lines_before_nor_those_after(tmp_path, runs):

@@ -37,7 +37,7 @@ class Gpu:
 
     Attributes:
         device: Its row of the table of devices, with peaks.
-        rates: MeasuredDevices ceilings; None where nobody measured them.
+        rates: Measured ceilings; None where nobody measured them.
         calibration: What ``pamprof calibrate`` measured of it; None where there is no file.
     """
 

@@ -32,7 +32,7 @@ class Prediction:
         gpu: Canonical name.
         workload: What runs.
         reference: What it is compared to.
-        basis: MeasuredDevices on this very GPU, or modelled.
+        basis: Measured on this very GPU, or modelled.
         basis_words: Where the time comes from and what its interval rests on, one clause.
         step_seconds: None where it does not fit.
         source: The GPU it was carried from; its own where it was measured.

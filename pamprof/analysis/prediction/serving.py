@@ -39,11 +39,7 @@ def carried_curves(
     """
     devices, _ = devices_of(records.runs, records.ceilings, calibrations)
     errors = left_out_errors(devices)
-    by_device: dict[str, list[ServingCurve]] = {}
-    for curve in curves:
-        here = measured_gpu(curve.environment, ())
-        if here is not None:
-            by_device.setdefault(here.name, []).append(curve)
+    by_device = curves_by_gpu(curves)
     if not by_device:
         raise PredictionError("no curve is of a whole GPU with listed peaks, so its times cannot be carried to another")
     found = []
@@ -62,6 +58,16 @@ def carried_curves(
             )
         found += fitting
     return tuple(found)
+
+
+def curves_by_gpu(curves: Sequence[ServingCurve]) -> dict[str, list[ServingCurve]]:
+    """Curves that can be carried, by the canonical name of the GPU that was swept."""
+    found: dict[str, list[ServingCurve]] = {}
+    for curve in curves:
+        here = measured_gpu(curve.environment, ())
+        if here is not None:
+            found.setdefault(here.name, []).append(curve)
+    return found
 
 
 def _carried(

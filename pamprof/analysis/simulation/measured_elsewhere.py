@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from pamprof.analysis.simulation.metrics import quantile
 from pamprof.analysis.simulation.rate_grid import RateGrid, grid_through
 from pamprof.errors import RecordError
 
@@ -165,6 +166,8 @@ class _Reader:
 
 
 def _vllm(reader: _Reader, percentiles: Sequence[float]) -> ServedElsewhere:
+    import numpy as np
+
     document = reader.document
     completed = int(reader.number("completed", document.get("completed"), 1e12, least=1))
     achieved = reader.rate("request_throughput", document.get("request_throughput"))
@@ -180,8 +183,9 @@ def _vllm(reader: _Reader, percentiles: Sequence[float]) -> ServedElsewhere:
             value = document.get(key, value)
             if value is not None:
                 found[percentile] = reader.number(key, value, _LONGEST_SECONDS * 1e3) / 1e3
-            if detailed.get(name):  # every request says more than a summary
-                found[percentile] = _quantile(detailed[name], percentile)
+            of_all = quantile(np.array(detailed.get(name, ())), percentile)
+            if of_all is not None:  # every request says more than a summary
+                found[percentile] = of_all
         return reader.rising(name, found)
 
     def mean_tokens(name: str) -> float | None:
@@ -219,13 +223,6 @@ def _details(reader: _Reader) -> dict[str, list[float]]:
         if rest:
             found["tpot"].append(sum(rest) / len(rest))
     return found
-
-
-def _quantile(values: Sequence[float], percentile: float) -> float:
-    """The smallest value that ``percentile`` per cent of them do not exceed."""
-    import numpy as np
-
-    return float(np.percentile(np.array(values), percentile, method="inverted_cdf"))
 
 
 def _aiperf(reader: _Reader, percentiles: Sequence[float]) -> ServedElsewhere:
