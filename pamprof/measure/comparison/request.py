@@ -228,8 +228,13 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     visits = in_order(ranked, expected, worths=tuple(Worth) if asked else rules.worths)
     visited_count = len(visits)
     if earlier is not None and not asked:
-        effort = request.effort if fresh_workers else None
-        visits = _with_substitutes(visits, earlier, settings, only_effort=effort, like_failed=(expected, windows))
+        visits = _with_substitutes(
+            visits,
+            earlier,
+            settings,
+            only_effort=request.effort if fresh_workers else None,
+            like_failed=(expected, windows),
+        )
     if fresh_workers:
         done: frozenset[str] = frozenset()
         visited = missing_repetitions(visits, earlier, processes=processes, effort=request.effort, seed=settings.seed)
