@@ -76,11 +76,13 @@ def _remarks(files: Mapping[str, RecordFile], distinct: Sequence[RecordFile], wh
         if repeated:
             yield f"{name} repeats {_count(repeated, 'record')}; counted once"
     headed = {session.session_id for session in whole.sessions}
-    lost = [
-        record
-        for record in (*whole.runs, *whole.skips, *whole.ceilings, *whole.ranked)
-        if record.session_id not in headed
-    ]
+    with_header: tuple[Run | Skip | Ceilings | RankedRun, ...] = (
+        *whole.runs,
+        *whole.skips,
+        *whole.ceilings,
+        *whole.ranked,
+    )
+    lost = [record for record in with_header if record.session_id not in headed]
     if lost:
         yield f"{counted_kinds(lost)} of sessions without a header: what was planned and priced there is unknown"
     superseded = _superseded(whole.runs)
@@ -89,7 +91,13 @@ def _remarks(files: Mapping[str, RecordFile], distinct: Sequence[RecordFile], wh
             f"{_count(superseded, 'run')} superseded by a later one of the same workload on the same device; all are "
             "kept, and reports take the later ones"
         )
-    measured = (*whole.runs, *whole.ranked, *whole.serve_checks, *whole.capacities, *whole.profiles)
+    measured: tuple[Run | RankedRun | ServeCheck | Capacity | TrainingProfile, ...] = (
+        *whole.runs,
+        *whole.ranked,
+        *whole.serve_checks,
+        *whole.capacities,
+        *whole.profiles,
+    )
     for package, versions in _versions([record.environment for record in measured]).items():
         if len(versions) > 1:
             yield (
