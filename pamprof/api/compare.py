@@ -127,7 +127,8 @@ def compare(
         instance: Price it as on this machine of the price list, such as ``c7i.2xlarge``.
         purchase_option: ``on-demand``, ``spot``, or a committed option of the price list.
         perplexity: Quality beside the cost, such as ``{"pam": 30.0}``.
-        output_dir: Folder of the records. Default: a temporary one, which is removed with the result.
+        output_dir: Folder of the records. Default: a temporary one, which is removed with the result; jobs of Slurm
+            need one that all machines see.
         resume: Measure only what ``output_dir`` does not hold yet.
         effort: ``quick``, ``standard`` or ``reference``.
         time_budget: After this no further point begins. Default: that of the effort.
@@ -202,6 +203,10 @@ def compare(
     )
     if resume and output_dir is None:
         raise UsageError("resume=True needs the output_dir of an earlier comparison")
+    if output_dir is None and on is not None and on.partition(":")[0] == "slurm" and on != "slurm:local":
+        raise UsageError(
+            f"on={on!r} needs an output_dir that every machine sees, such as one in your home, for what jobs write"
+        )
     folder = Path(tempfile.mkdtemp(prefix="pamprof-") if output_dir is None else output_dir)
     try:
         options["layer"] = _layers(layers, folder)

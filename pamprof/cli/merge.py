@@ -28,7 +28,7 @@ def merge(
     Standard error names what is repeated, superseded, or of other versions or devices.
     """
     from pamprof.records.codec import encode
-    from pamprof.records.joining import joined
+    from pamprof.records.joining import counted_kinds, joined
     from pamprof.records.store import RECORDS_FILE, stored_path
     from pamprof.render.formats.files import write_files
     from pamprof.render.text import clean
@@ -44,5 +44,4 @@ def merge(
         typer.echo(clean(f"pamprof: {remark}"), err=True)
     write_files(target.parent, [(target.name, b"".join(map(encode, records.records)))])
     bring_traces(files, records, target.parent)
-    counts = f"{len(records.sessions)} sessions, {len(records.runs)} runs, {len(records.skips)} skips"
-    typer.echo(f"{target}: {counts}")
+    typer.echo(f"{target}: {counted_kinds(records.records)}")

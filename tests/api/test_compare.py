@@ -48,6 +48,7 @@ def asked(monkeypatch):
         return SessionOutcome(measured=2, skipped=0, interrupted=True)
 
     monkeypatch.setattr("pamprof.measure.session.run.run_session", record)
+    monkeypatch.setattr("pamprof.measure.fleet.run.run_fleet", lambda request, **given: record(request, None, **given))
     return requests
 
 
@@ -222,11 +223,20 @@ def test_every_option_of_the_command_has_its_default_here():
         ({"ranks": 0}, "--ranks 0 is no number of devices of one machine; give 1 to 64"),
         ({"ranks": 65}, "--ranks 65"),
         ({"effort": "heroic"}, "heroic"),
+        ({"on": "slurm"}, "on='slurm' needs an output_dir that every machine sees"),
+        ({"on": "slurm:gpu", "layers": "pam"}, "on='slurm:gpu' needs an output_dir"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(given, said):
     with pytest.raises(UsageError, match=said):
         compare(**given)
+
+
+@pytest.mark.parametrize(("on", "options"), [("slurm:local", {}), ("ray", {}), ("slurm:gpu", {"output_dir": "run"})])
+def test_a_folder_that_all_machines_see_is_asked_for_where_jobs_write_there(on, options, asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    compare(on=on, progress=False, **options)
+    assert asked[0].on == on
 
 
 def test_a_price_that_cannot_be_is_refused():

@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 from pamprof.cli import app
 from pamprof.records.codec import encode
 from pamprof.records.store import read_records
+from tests.analysis.capacity.records import capacity_record
 from tests.analysis.test_machines import OTHER, slower
 from tests.cli.answers import damage_last_line, one_sentence
-from tests.synthetic import synthetic_records
+from tests.synthetic import ranked_run, synthetic_records
 
 FIRST = synthetic_records("cpu")
 SECOND = slower(FIRST, device=OTHER, session_id="b", factor=2.0)
@@ -64,6 +65,25 @@ def test_what_is_superseded_and_what_another_version_measured_is_named(merge, tm
     assert f"{len(again.runs)} runs superseded by a later one" in answer.stderr
     assert f"measured with torch {FIRST.runs[0].environment.torch_version} and 9.9" in answer.stderr
     assert len(read_records(tmp_path / "all.jsonl").runs) == len(FIRST.runs) + len(again.runs)
+
+
+def test_records_of_every_kind_are_counted_and_their_devices_told(merge, tmp_path):
+    here = capacity_record()
+    elsewhere = replace(here, session_id="b", environment=replace(here.environment, device_name=OTHER))
+    for name, each in (("here", here), ("elsewhere", elsewhere)):
+        (tmp_path / f"{name}.jsonl").write_bytes(encode(each))
+    answer = merge("here.jsonl", "elsewhere.jsonl", "-o", "all.jsonl")
+    assert answer.stdout == "all.jsonl: 2 capacities\n"
+    assert f"measured on {here.environment.device_name} (1 capacity), {OTHER} (1 capacity): " in answer.stderr
+    answer = merge("first", "here.jsonl", "-o", "both.jsonl")
+    assert answer.stdout.startswith(f"both.jsonl: 1 session, {len(FIRST.runs)} runs, ")
+    assert answer.stdout.endswith(", 1 capacity\n")
+
+
+def test_records_of_ranks_without_a_header_are_told(merge, tmp_path):
+    (tmp_path / "ranked.jsonl").write_bytes(encode(replace(ranked_run(), session_id="lost")))
+    answer = merge("ranked.jsonl", "-o", "all")
+    assert "1 run of ranks of sessions without a header" in answer.stderr
 
 
 def test_what_does_not_go_together_is_refused_and_nothing_written(merge, tmp_path):

@@ -1,8 +1,9 @@
 """Two measurements of the same workloads, HEAD over BASE: ratios with intervals, verdicts, and a gate on the interval.
 
-Runs are matched by their full workload key. Where both were sampled beside the same reference, the ratio is
-(head / its reference) / (base / its reference), in which a machine that slowed down between the two files cancels. A
-change of the reference itself cancels too; it is therefore compared separately, unpaired.
+Runs are matched by their full workload key, and by their device where a file has several. Where both were sampled
+beside the same reference, the ratio is (head / its reference) / (base / its reference), in which a machine that slowed
+down between the two files cancels. A change of the reference itself cancels too; it is therefore compared separately,
+unpaired.
 
 Samples of one process do not show what the next process would measure. Every interval of times therefore holds the
 spread between fresh processes, measured where the files hold several, presumed otherwise (``process_spread``).
@@ -10,7 +11,7 @@ spread between fresh processes, measured where the files hold several, presumed 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
@@ -24,15 +25,22 @@ from pamprof.analysis.history.process_spread import (
     repeats_until_decided,
 )
 from pamprof.analysis.history.reference_drift import moved_references, reference_times
-from pamprof.analysis.history.stored_runs import file_notes, is_ratio, latest_runs
+from pamprof.analysis.history.stored_runs import (
+    device_key,
+    file_notes,
+    has_several_devices,
+    is_ratio,
+    latest_runs,
+    skip_reasons,
+)
 from pamprof.errors import RecordError
 from pamprof.records import Interval
 from pamprof.statistics import CONFIDENCE, compare_processes, paired_estimate, unpaired_estimate, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from pamprof.records import Run, Skip, Workload
+    from pamprof.records import Run, Workload
     from pamprof.records.store import RecordFile
     from pamprof.statistics import ProcessComparison
     from pamprof.statistics.log_estimate import LogEstimate
@@ -78,7 +86,7 @@ class Difference:
     """One workload in both files.
 
     Attributes:
-        key: Its full key.
+        key: Its full key, with the device where one file has several.
         workload: What was measured.
         base_value: Median seconds per step, or peak bytes, of BASE; None where unknown.
         head_value: The same of HEAD.
@@ -94,6 +102,7 @@ class Difference:
         process_spread_measured: Whether these processes showed it; otherwise it is presumed.
         repeats_to_settle: Where the verdict, or with a gate its outcome, is inconclusive: processes of each side that
             would decide it if the ratio stays; None where a hundred would not.
+        device_name: The device on both sides, where one file has several; None elsewhere.
     """
 
     key: str
@@ -110,6 +119,7 @@ class Difference:
     process_spread_ratio: float | None = None
     process_spread_measured: bool = False
     repeats_to_settle: int | None = None
+    device_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +175,8 @@ def difference_between(
 
     Mixed environments are compared unpaired and listed in ``differing``; the caller may refuse them.
     """
-    before, after = latest_runs(base.runs), latest_runs(head.runs)
+    by_device = has_several_devices((base, head))
+    before, after = (latest_runs(file.runs, by_device=by_device) for file in (base, head))
     pairs = [(run, after[key]) for key, run in before.items() if key in after]
     timed = metric is ComparedMetric.TIME
     base_runs, head_runs = (
@@ -178,14 +189,23 @@ def difference_between(
         notes.extend(moved_references(pairs, base_runs, head_runs))
     else:
         differences = [_memory_difference(mine, theirs, fail_above) for mine, theirs in pairs]
+    if by_device:
+        differences = [
+            replace(
+                difference,
+                key=device_key(difference.key, mine.environment.device_name),
+                device_name=mine.environment.device_name,
+            )
+            for difference, (mine, _) in zip(differences, pairs, strict=True)
+        ]
     return FileDifference(
         base=base_name,
         head=head_name,
         metric=metric,
         fail_above=fail_above,
         differences=tuple(differences),
-        only_in_base=_unmatched(before, after, head.skips),
-        only_in_head=_unmatched(after, before, base.skips),
+        only_in_base=_unmatched(before, after, skip_reasons(head, by_device=by_device)),
+        only_in_head=_unmatched(after, before, skip_reasons(base, by_device=by_device)),
         differing=differing_conditions(pairs),
         notes=tuple(notes),
     )
@@ -329,8 +349,7 @@ def _outcome(ratio: Interval | None, change: Change, fail_above: float | None) -
     return GateOutcome.WITHIN if ratio.high <= 1 + fail_above else GateOutcome.INCONCLUSIVE
 
 
-def _unmatched(runs: dict[str, Run], others: dict[str, Run], skips: Iterable[Skip]) -> tuple[Unmatched, ...]:
-    reasons = {skip.workload.key: f"{skip.kind}: {skip.reason}" for skip in skips}
+def _unmatched(runs: dict[str, Run], others: dict[str, Run], reasons: dict[str, str]) -> tuple[Unmatched, ...]:
     return tuple(
         Unmatched(key=key, workload=run.workload, reason=reasons.get(key))
         for key, run in runs.items()

@@ -43,20 +43,22 @@ def moved_references(
     pairs: Sequence[tuple[Run, Run]], base_runs: Sequence[Run], head_runs: Sequence[Run]
 ) -> tuple[str, ...]:
     """One sentence for each common reference whose own time changed beyond the equivalence band."""
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    several = len({base.environment.device_name for base, _ in pairs}) > 1
     sentences: list[str] = []
     for base, head in pairs:
         key = base.reference.key
-        if key in seen or key != head.reference.key or conditions(base) != conditions(head):
+        device = base.environment.device_name
+        if (key, device) in seen or key != head.reference.key or conditions(base) != conditions(head):
             continue
-        seen.add(key)
+        seen.add((key, device))
         try:
             ratio = unpaired_ratio_interval(reference_times(head, head_runs), reference_times(base, base_runs))
         except (RecordError, OverflowError):
             continue  # the row of the reference, or of a workload paired with it, names the invalid sample
         if verdict(ratio) in {Verdict.FASTER, Verdict.SLOWER}:
             sentences.append(
-                f"the reference {key} itself took {ratio_text(ratio.median)} "
+                f"the reference {key}{f' on {device}' if several else ''} itself took {ratio_text(ratio.median)} "
                 f"[{ratio_text(ratio.low)}, {ratio_text(ratio.high)}] of its time in BASE: the machine drifted or the "
                 "reference's own code changed; ratios through it leave that out"
             )

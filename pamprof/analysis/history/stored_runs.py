@@ -17,24 +17,53 @@ if TYPE_CHECKING:
 _WIDEST_RATIO = 1e12
 
 
-def latest_runs(runs: Iterable[Run]) -> dict[str, Run]:
+def has_several_devices(files: Iterable[RecordFile]) -> bool:
+    """Whether one of ``files`` has runs on more than one kind of device, each of which is then compared by itself."""
+    return any(len({run.environment.device_name for run in file.runs}) > 1 for file in files)
+
+
+def latest_runs(runs: Iterable[Run], *, by_device: bool = False) -> dict[str, Run]:
     """The run of each workload that started last, by its key, in the order the workloads first appear.
 
     Runs of windows come before others of the same workload.
+
+    Args:
+        runs: Of one file.
+        by_device: Tell devices apart, and name them in the keys.
     """
     latest: dict[str, Run] = {}
     for run in runs:
-        known = latest.get(run.workload.key)
+        key = device_key(run.workload.key, run.environment.device_name if by_device else None)
+        known = latest.get(key)
         if known is None or takes_precedence(run, known):
-            latest[run.workload.key] = run
+            latest[key] = run
     return latest
 
 
-def joined_runs(runs: Sequence[Run]) -> dict[str, Run]:
+def joined_runs(runs: Sequence[Run], *, by_device: bool = False) -> dict[str, Run]:
     """As ``latest_runs``; those of windows stand for all processes that measured the workload in the same way."""
-    latest = latest_runs(runs)
+    latest = latest_runs(runs, by_device=by_device)
     alike = [repeat for run in latest.values() if has_windows(run) for repeat in repeats_of(run, runs)]
     return {key: join_windows(run, alike, []) if has_windows(run) else run for key, run in latest.items()}
+
+
+def device_key(key: str, device_name: str | None) -> str:
+    """A workload's key, with the device where devices are told apart."""
+    return key if device_name is None else f"{key} on {device_name}"
+
+
+def skip_reasons(file: RecordFile, *, by_device: bool) -> dict[str, str]:
+    """Why workloads of ``file`` have no number, by keys as those of ``latest_runs``.
+
+    A skip is of the device of its session; where that measured nothing, of every device of the file.
+    """
+    devices = {run.session_id: run.environment.device_name for run in file.runs}
+    reasons = {}
+    for skip in file.skips:
+        of_skip = {devices[skip.session_id]} if skip.session_id in devices else set(devices.values())
+        for device in of_skip if by_device else (None,):
+            reasons[device_key(skip.workload.key, device)] = f"{skip.kind}: {skip.reason}"
+    return reasons
 
 
 def is_ratio(interval: Interval) -> bool:

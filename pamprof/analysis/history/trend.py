@@ -7,6 +7,7 @@ all processes together that measured it in windows.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.comparison.doubts import ratio_half_width
@@ -14,7 +15,7 @@ from pamprof.analysis.comparison.joined import processes_of
 from pamprof.analysis.comparison.pairing import is_reference, reference_ratio
 from pamprof.analysis.history.conditions import DifferingCondition, conditions, differing_conditions
 from pamprof.analysis.history.reference_drift import moved_references
-from pamprof.analysis.history.stored_runs import file_notes, is_ratio, joined_runs
+from pamprof.analysis.history.stored_runs import file_notes, has_several_devices, is_ratio, joined_runs, skip_reasons
 from pamprof.analysis.history.trend_results import RunAgreement, Trend, TrendRun, TrendSeries, TrendValue
 from pamprof.errors import RecordError
 from pamprof.statistics import half_width
@@ -33,14 +34,16 @@ def trend_of(files: Sequence[tuple[str, RecordFile]], *, within: float | None = 
         files: Name and records of each run.
         within: How far the median ratios of a workload may lie apart, largest over smallest minus 1.
     """
-    dated = [(name, file, joined_runs(file.runs)) for name, file in files]
+    by_device = has_several_devices(file for _, file in files)
+    dated = [(name, file, joined_runs(file.runs, by_device=by_device)) for name, file in files]
     dated.sort(key=lambda one: _started_at(one[2].values()))
     tables = [latest for _, _, latest in dated]
-    skips = [{skip.workload.key: f"{skip.kind}: {skip.reason}" for skip in file.skips} for _, file, _ in dated]
-    series = tuple(
+    skips = [skip_reasons(file, by_device=by_device) for _, file, _ in dated]
+    found = (
         _series(key, [table.get(key) for table in tables], [skipped.get(key) for skipped in skips], tables, within)
         for key in _in_order_of_points(tables)
     )
+    series = tuple(replace(one, device_name=_device_of(one.key, tables)) if by_device else one for one in found)
     runs = tuple(
         _trend_run(name, latest, [one.values[number].changes for one in series])
         for number, (name, _, latest) in enumerate(dated)
@@ -52,6 +55,10 @@ def trend_of(files: Sequence[tuple[str, RecordFile]], *, within: float | None = 
         moved = moved_references(pairs, _measured(first), _measured(latest))
         notes += [f"{name} over {first_name} as BASE: {sentence}" for sentence in moved]
     return Trend(runs=runs, series=series, within=within, notes=tuple(notes))
+
+
+def _device_of(key: str, tables: Sequence[dict[str, Run]]) -> str:
+    return next(table[key].environment.device_name for table in tables if key in table)
 
 
 def _measured(table: dict[str, Run]) -> tuple[Run, ...]:

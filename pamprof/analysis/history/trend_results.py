@@ -66,13 +66,14 @@ class TrendSeries:
     """One workload over all runs.
 
     Attributes:
-        key: Its full key.
+        key: Its full key, with the device where a run has several.
         workload: What was measured.
         values: One for each run, in order.
         spread: Largest median ratio over the smallest, minus 1; None with fewer than two, or different references.
         widest_half_width: The largest relative half width of the intervals; None without any.
         agreement: Against the limit; None without a limit.
         reason: Why the spread does not cover all runs; None where it does.
+        device_name: Where a run has several devices, the one of this series; None elsewhere.
     """
 
     key: str
@@ -82,6 +83,7 @@ class TrendSeries:
     widest_half_width: float | None
     agreement: RunAgreement | None
     reason: str | None
+    device_name: str | None = None
 
     @property
     def noise_half_width(self) -> float | None:

@@ -19,14 +19,15 @@ from pamprof.measure.session.compile_ahead import worth_compiling_ahead
 from pamprof.measure.session.matched_arms import planned_arms
 from pamprof.measure.session.request import MATCHED_LENGTH, MeasuringRequest
 from pamprof.measure.session.run import Planner, SessionPlan
-from pamprof.records import Effort, Execution, LayerRole, Perplexity, Phase, Scope, SessionKind
+from pamprof.measure.session.settings import Settings
+from pamprof.measure.session.substitutes import stored_substitutes, with_substitute
+from pamprof.records import Effort, Execution, LayerRole, Perplexity, Phase, Scope, SessionKind, SkipKind
 from pamprof.workloads.base import layer_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pamprof.measure.session.matched_arms import PlannedArm
-    from pamprof.measure.session.settings import Settings
     from pamprof.records import Dtype, Point, RankLayout, Run, UnplannedLayer, Workload
     from pamprof.records.store import RecordFile
 
@@ -125,6 +126,37 @@ def _references(records: RecordFile | None, visits: Sequence[Workload]) -> dict[
     return found
 
 
+def _with_substitutes(
+    visits: Sequence[Workload],
+    records: RecordFile,
+    settings: Settings,
+    *,
+    only_effort: Effort | None,
+    like_failed: tuple[dict[str, float], ...],
+) -> tuple[Workload, ...]:
+    """``visits``, in the place of each whose execution failed before what a session measures then.
+
+    Args:
+        visits: In order.
+        records: Earlier ones.
+        settings: A compiler that did not end gets another chance where they wait longer than by default.
+        only_effort: Failures of this effort count; None for those of all.
+        like_failed: Seconds by key that a new workload takes over from the failed one.
+    """
+    counted = {session.session_id for session in records.sessions if only_effort in (None, session.effort)}
+    patient = settings.point_timeout_seconds > Settings().point_timeout_seconds
+    skips = [
+        skip for skip in records.skips if skip.session_id in counted and not (patient and skip.kind is SkipKind.TIMEOUT)
+    ]
+    changed = tuple(visits)
+    for failed, other in stored_substitutes(visits, records.runs, skips):
+        for values in like_failed if other not in changed else ():
+            if failed.key in values:
+                values[other.key] = values[failed.key]
+        changed = with_substitute(changed, failed, other)
+    return changed
+
+
 def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None) -> SessionPlan:
     cuda = device_kind == "cuda"
     dtype, preset = request.dtype_on(cuda=cuda), request.preset_on(cuda=cuda)
@@ -194,6 +226,15 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         windows.update(added.monitor_seconds)
     asked = bool(request.implementations or request.executions)
     visits = in_order(ranked, expected, worths=tuple(Worth) if asked else rules.worths)
+    visited_count = len(visits)
+    if earlier is not None and not asked:
+        visits = _with_substitutes(
+            visits,
+            earlier,
+            settings,
+            only_effort=request.effort if fresh_workers else None,
+            like_failed=(expected, windows),
+        )
     if fresh_workers:
         done: frozenset[str] = frozenset()
         visited = missing_repetitions(visits, earlier, processes=processes, effort=request.effort, seed=settings.seed)
@@ -225,7 +266,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         effort=request.effort,
         further=further,
         substitutes=not asked,
-        unplanned_count=sum(len(found) for found in ranked.values()) - len(visits),
+        unplanned_count=sum(len(found) for found in ranked.values()) - visited_count,
         time_budget_seconds=budget,
         preset=None if request.sizes or request.checkpoints else preset,
         match_axis=request.match_axis,

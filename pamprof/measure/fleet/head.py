@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from pamprof.errors import DeviceError, RecordError
 from pamprof.measure.fleet.messages import FleetTask, Said, decode_message, encode_task, own_versions
+from pamprof.measure.session.pace import used_up
 from pamprof.measure.session.runner import SessionOutcome, describe, outcome_text, utc_now
+from pamprof.measure.session.substitutes import substitute_of, with_substitute
 from pamprof.records import Ceilings, Run, Session, Skip, SkipKind, Workload
 from pamprof.records.codec import decode
 
@@ -35,7 +37,7 @@ class _Turn:
     """A group that waits or runs.
 
     Attributes:
-        group: The first workload is what the others are paired with.
+        group: The first workload is what the others are paired with; a substitute in the place of what failed.
         number: Of the attempt, from 1.
         finished: Keys with an outcome from this attempt.
         session: Whose records these are; None until the machine says what it is.
@@ -131,6 +133,9 @@ class FleetRunner:
             elif self._waiting and time.monotonic() - last_seen > _MACHINE_SECONDS:
                 self._leave_out_the_rest()
                 self._reporter.message("no machine is left; --resume measures what is missing")
+                return
+        if self._left_out and self._pace.budget_seconds is not None:
+            self._reporter.message(used_up(self._pace.budget_seconds, self._left_out))
 
     def _begin_groups(self) -> None:
         for _ in range(min(self._engine.free(), len(self._waiting))):
@@ -148,10 +153,16 @@ class FleetRunner:
                     key: self._task.monitor_seconds[key] for key in keys & set(self._task.monitor_seconds)
                 },
                 compiled_ahead=tuple(workload for workload in self._task.compiled_ahead if workload.key in keys),
-                ceilings=len(self._with_ceilings) < max(1, len(self._sessions)),
             )
-            line = encode_task(FleetTask(head=own_versions(), task=task, time_budget_seconds=self._pace.budget_left))
-            self._running[self._engine.begin(line, expected_seconds=needed)] = turn
+            given = FleetTask(
+                head=own_versions(),
+                task=task,
+                time_budget_seconds=self._pace.budget_left,
+                with_ceilings=tuple(
+                    name for name, session in self._sessions.items() if session.session_id in self._with_ceilings
+                ),
+            )
+            self._running[self._engine.begin(encode_task(given), expected_seconds=needed)] = turn
 
     def _leave_out_the_rest(self) -> None:
         self._left_out += sum(len(turn.missing) for turn in self._waiting)
@@ -204,8 +215,6 @@ class FleetRunner:
                 return
             self._with_ceilings.add(record.session_id)
         self._store.append(record)
-        if isinstance(record, Run | Skip) and record.workload not in turn.group:
-            self._reporter.points_added(1)  # in the place of one that could not be compiled or captured
         if isinstance(record, Run):
             turn.finished.add(record.workload.key)
             self._measured += 1
@@ -216,12 +225,29 @@ class FleetRunner:
             self._add_points(record)
         elif isinstance(record, Skip):
             self._count(record, turn)
+            self._substitute(record, turn)
         self._reporter.time_left(self._seconds_left())
 
     def _count(self, skip: Skip, turn: _Turn) -> None:
         turn.finished.add(skip.workload.key)
         self._skipped += 1
         self._reporter.point_finished(describe(skip.workload), f"skipped, {skip.kind}: {skip.reason}")
+
+    def _substitute(self, skip: Skip, turn: _Turn) -> None:
+        """Plan what the machine measures in the place of a failed execution, for whoever takes over from it, too.
+
+        Groups that wait begin with it, unless another kind of device, which may compile the step, measures as well.
+        """
+        other = substitute_of(skip) if self._task.substitutes else None
+        if other is None:
+            return
+        if other not in turn.group:
+            self._reporter.points_added(1)
+            self._pace.expect({other.key: self._pace.estimate(skip.workload)})
+            if skip.workload.key in self._task.monitor_seconds:
+                self._task.monitor_seconds[other.key] = self._task.monitor_seconds[skip.workload.key]
+        for each in (turn, *(self._waiting if len(self._sessions) == 1 else ())):
+            each.group = with_substitute(each.group, skip.workload, other)
 
     def _add_points(self, run: Run) -> None:
         """Points that what was measured on one kind of device asks for, before those still to come."""

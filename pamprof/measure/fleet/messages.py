@@ -54,11 +54,13 @@ class FleetTask:
         head: Versions of whoever sends it.
         task: The group.
         time_budget_seconds: After which no further workload is begun; None for no end.
+        with_ceilings: Names of devices whose ceilings are known; only the machine itself can say whether it is one.
     """
 
     head: Versions
     task: GroupsTask
     time_budget_seconds: float | None = None
+    with_ceilings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,11 @@ def _measure(given: FleetTask, send: Send, node: str) -> None:
     send(encode_message(NodeMessage(said=Said.MACHINE, machine=machine)))
     with tempfile.TemporaryDirectory(prefix="pamprof-") as folder:
         outcome = measure_groups(
-            replace(given.task, device="cpu" if cpu else f"cuda:{device.ordinal}"),
+            replace(
+                given.task,
+                device="cpu" if cpu else f"cuda:{device.ordinal}",
+                ceilings=device.name not in given.with_ceilings,
+            ),
             store=_ToHead(Path(folder) / RECORDS_FILE, send),
             reporter=_ProgressToHead(send),
             pace=Pace(given.task.expected_seconds, budget_seconds=given.time_budget_seconds, begun=begun),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from pamprof.units import seconds as seconds_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -151,6 +153,12 @@ class Pace:
 
     def _within_budget(self, seconds: float) -> float:
         return seconds if self.budget_left is None else min(seconds, self.budget_left)
+
+
+def used_up(budget_seconds: float, left_out: int) -> str:
+    """A sentence without a full stop for a session whose budget ended before its ``left_out`` last points."""
+    missing = f", {left_out} planned point{'s are' if left_out > 1 else ' is'} not measured" if left_out else ""
+    return f"the time budget of {seconds_text(budget_seconds)} is used up{missing}; --resume measures what is missing"
 
 
 def _kind(workload: Workload) -> tuple[str, str]:

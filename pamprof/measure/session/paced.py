@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -12,7 +11,8 @@ from pamprof.errors import RecordError
 from pamprof.measure.session.compile_ahead import CompileAhead
 from pamprof.measure.session.ruled_out import RuledOut
 from pamprof.measure.session.runner import SessionRunner, describe, utc_now
-from pamprof.records import Execution, ExecutionStage, Run, Skip, SkipKind
+from pamprof.measure.session.substitutes import substitute_of, with_substitute
+from pamprof.records import Run, Skip, SkipKind
 from pamprof.records.codec import decode
 from pamprof.units import seconds
 
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 
 # After these the worker's process may be unusable.
 _SUSPECT = (SkipKind.OUT_OF_MEMORY, SkipKind.CRASHED)
-
-# What is tried in the place of an execution in which a step could not be compiled, or not be captured.
-_WITHOUT = {
-    (Execution.COMPILED_GRAPH, ExecutionStage.COMPILE): Execution.GRAPH,
-    (Execution.COMPILED_GRAPH, ExecutionStage.CAPTURE): Execution.COMPILED,
-    (Execution.COMPILED, ExecutionStage.COMPILE): Execution.EAGER,
-    (Execution.GRAPH, ExecutionStage.CAPTURE): Execution.EAGER,
-}
 
 
 class PacedRunner(SessionRunner):
@@ -124,7 +116,7 @@ class PacedRunner(SessionRunner):
                 self._pace.learn(workload, perf_counter() - begun)
                 if other := self._substitute(workload, (*finished, *(member.key for member in members))):
                     members.insert(0, other)
-                    pending = [_with_other(each, workload, other) for each in pending]
+                    pending = [with_substitute(each, workload, other) for each in pending]
             self._end_worker()
             self._has_measured = False
             for added in self._added():
@@ -160,14 +152,12 @@ class PacedRunner(SessionRunner):
     def _substitute(self, workload: Workload, known: Collection[str]) -> Workload | None:
         """What is measured in the place of ``workload``, where its execution failed and the step may run without it.
 
-        A compiler that never ends has failed, too. None where the keys of ``known`` hold it already.
+        None where the keys of ``known`` hold it already.
         """
         skip = self._last_skip
         if not self._substitutes or skip is None or skip.workload.key != workload.key:
             return None
-        stage = ExecutionStage.COMPILE if skip.kind is SkipKind.TIMEOUT else skip.failed_stage
-        execution = None if stage is None else _WITHOUT.get((workload.execution, stage))
-        other = None if execution is None else replace(workload, execution=execution)
+        other = substitute_of(skip)
         if other is None or other.key in known:
             return None
         self._pace.expect({other.key: self._pace.estimate(workload)})
@@ -300,10 +290,3 @@ class PacedRunner(SessionRunner):
             f"no result within the time budget of {seconds(self._pace.budget_seconds)}; raise --time-budget or go on "
             "with --resume",
         )
-
-
-def _with_other(group: tuple[Workload, ...], failed: Workload, other: Workload) -> tuple[Workload, ...]:
-    """``group`` with ``other`` in the place of ``failed``."""
-    if other in group:
-        return tuple(member for member in group if member != failed)
-    return tuple(other if member == failed else member for member in group)

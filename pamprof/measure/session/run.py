@@ -12,13 +12,13 @@ from pamprof.errors import DeviceError
 from pamprof.hardware.host import processor_use
 from pamprof.measure.ranks.session import run_shared
 from pamprof.measure.session.groups import GroupsTask, measure_groups
-from pamprof.measure.session.pace import Pace
+from pamprof.measure.session.pace import Pace, used_up
 from pamprof.measure.session.process import WorkerProcess
 from pamprof.measure.session.request import MATCHED_LENGTH, IdentifiedDevice, MeasuringRequest, identify_device
 from pamprof.measure.session.runner import Reporter, SessionOutcome, SessionRunner, together, utc_now
 from pamprof.records import Session
 from pamprof.records.store import RunStore
-from pamprof.units import rough_seconds, seconds, usd, usd_rate
+from pamprof.units import rough_seconds, usd, usd_rate
 from pamprof.workloads.base import layer_facts
 from pamprof.workloads.standard_output import talk_to_stderr
 
@@ -201,12 +201,10 @@ def run_session(
                 plan.shared, task, store=store, reporter=reporter, path=request.path, time_budget_seconds=left
             )
             outcome = together(outcome, shared)
-        if outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget):
+        ran_out = outcome.left_out or (pace is None and budget is not None and time.perf_counter() - begun > budget)
+        if budget is not None and ran_out:
             count = 0 if pace is None else outcome.left_out  # a sweep finds its points itself
-            missing = f", {count} planned point{'s are' if count > 1 else ' is'} not measured" if count else ""
-            reporter.message(
-                f"the time budget of {seconds(budget)} is used up{missing}; --resume measures what is missing"
-            )
+            reporter.message(used_up(budget, count))
         return outcome
 
 

@@ -34,7 +34,7 @@ def differing_sentence(found: FileDifference) -> str:
 
 def _pair_view(found: FileDifference) -> TableView:
     gated = found.fail_above is not None
-    labels = workload_labels(difference.workload for difference in found.differences)
+    labels = workload_labels(found.differences)
     quantity = "step time" if found.metric is ComparedMetric.TIME else "peak memory"
     timed = found.metric is ComparedMetric.TIME
     columns = ("workload", "where", "BASE", "HEAD", "HEAD / BASE", "verdict", "basis")
@@ -65,7 +65,7 @@ def _trend_view(found: Sequence[FileDifference]) -> TableView:
     first, last = found[0], found[-1]
     tables = [{row.key: row for row in difference.differences} for difference in found]
     common = [row for row in first.differences if all(row.key in table for table in tables)]
-    labels = workload_labels(row.workload for row in common)
+    labels = workload_labels(common)
     quantity = "step time" if first.metric is ComparedMetric.TIME else "peak memory"
     gate = ("gate",) if first.fail_above is not None else ()
     return TableView(

@@ -48,7 +48,7 @@ class TrendView:
 def trend_view(trend: Trend, sessions: Iterable[Session] = (), alerts: Iterable[str] = ()) -> TrendView:
     """The trend as text and charts, free of control characters; ``sessions`` hold the titles of layers."""
     titles = layer_titles(sessions)
-    labels = workload_labels(series.workload for series in trend.series)
+    labels = workload_labels(trend.series)
     arms = assign_arms((series.workload for series in trend.series), titles)
     shown = tuple(one for one in trend.series if sum(value.ratio is not None for value in one.values) > 1)
     left_out = tuple(one for one in trend.series if one not in shown)

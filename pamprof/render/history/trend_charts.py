@@ -113,6 +113,7 @@ def _panel(
     arm = arms[arm_key(series.workload)]
     first, noise = series.first_ratio, series.noise_half_width
     title = f"{arm.label} · {execution_label(series.workload)}"
+    title += "" if series.device_name is None else f" · {series.device_name}"
     return TrendPanel(
         arm=arm,
         title=title if labels[series.key][0] != series.key else series.key,

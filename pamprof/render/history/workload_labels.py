@@ -12,19 +12,25 @@ from pamprof.render.text import PHASE_NAMES, point_label
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pamprof.records import Point, Workload
+    from pamprof.analysis.history.difference import Difference
+    from pamprof.analysis.history.trend_results import TrendSeries
+    from pamprof.records import Point
 
 
-def workload_labels(workloads: Iterable[Workload]) -> dict[str, tuple[str, str]]:
-    """Arm and point of each workload by its key; the key itself where two differ only in sizes that no label shows."""
-    points: dict[Point, list[Workload]] = defaultdict(list)
-    for workload in workloads:
-        points[workload.point].append(workload)
+def workload_labels(rows: Iterable[Difference | TrendSeries]) -> dict[str, tuple[str, str]]:
+    """Arm and point of each row by its key; the key itself where two differ only in sizes that no label shows.
+
+    The device is named with the point where devices are told apart.
+    """
+    places: dict[tuple[Point, str | None], list[Difference | TrendSeries]] = defaultdict(list)
+    for row in rows:
+        places[row.workload.point, row.device_name].append(row)
     labels: dict[str, tuple[str, str]] = {}
-    for point, arms in points.items():
-        names = unique_labels(tuple(arms))
-        for arm, name in zip(arms, names, strict=True):
-            labels[arm.key] = (name if names.count(name) == 1 else arm.key, place_label(point))
+    for (point, device), there in places.items():
+        names = unique_labels(tuple(row.workload for row in there))
+        where = place_label(point) + ("" if device is None else f", {device}")
+        for row, name in zip(there, names, strict=True):
+            labels[row.key] = (name if names.count(name) == 1 else row.key, where)
     return labels
 
 

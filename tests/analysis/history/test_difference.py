@@ -55,6 +55,48 @@ def test_a_slowdown_of_ten_percent_is_found_and_fails_the_gate():
     assert found.count(GateOutcome.ABOVE) == len(ARMS)
 
 
+def fleet(*devices, slowdown=1.0, seed=1):
+    """A file of several devices in the order given, each ten times as slow as the one before in the alphabet."""
+    files = [
+        with_environment(measured(seed=seed, machine=10.0 ** sorted(devices).index(name), slowdown=slowdown),
+                         device_name=name)
+        for name in devices
+    ]  # fmt: skip
+    runs = tuple(replace(run, session_id=name) for name, file in zip(devices, files, strict=True) for run in file.runs)
+    return RecordFile(sessions=(), runs=runs, skips=(), problems=())
+
+
+@pytest.mark.parametrize("metric", list(ComparedMetric))
+def test_each_device_of_a_fleet_is_compared_with_itself_whatever_their_order(metric):
+    found = difference_between(fleet("H200", "A100"), fleet("A100", "H200", slowdown=1.10, seed=2), metric=metric)
+    assert not found.differing
+    assert not found.only_in_base
+    assert not found.only_in_head
+    assert [row.device_name for row in found.differences] == ["H200"] * 5 + ["A100"] * 5
+    assert len({row.key for row in found.differences}) == 10
+    assert not any("left out" in note for note in found.notes)
+    if metric is ComparedMetric.TIME:
+        for device in ("H200", "A100"):
+            row = rows(found)[f"{ARMS[0].key} on {device}"]
+            assert row.ratio.low < 1.10 < row.ratio.high
+            assert row.basis is RatioBasis.CHAINED
+
+
+def test_a_device_of_one_fleet_alone_is_unmatched_with_the_reason_of_its_own_session():
+    skips = [
+        Skip(session_id=device, started_at="2026-11-28T00:00:00+00:00", workload=ARMS[0], kind=kind, reason="why")
+        for device, kind in (("A100", SkipKind.OUT_OF_MEMORY), ("H200", SkipKind.CRASHED))
+    ]
+    head = fleet("A100", "H200", seed=2)
+    head = replace(head, runs=tuple(r for r in head.runs if r.workload != ARMS[0]), skips=tuple(skips))
+    found = difference_between(fleet("H200", "A100", "L4"), head)
+    reasons = {row.key: row.reason for row in found.only_in_base}
+    assert reasons[f"{ARMS[0].key} on A100"] == "out-of-memory: why"
+    assert reasons[f"{ARMS[0].key} on H200"] == "crashed: why"
+    assert reasons[f"{ARMS[0].key} on L4"] is None
+    assert len(reasons) == 5 + 2
+
+
 def test_the_same_code_measured_again_never_fails_the_gate():
     outcomes = [
         row.outcome

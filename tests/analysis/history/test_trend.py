@@ -7,8 +7,9 @@ from pamprof.analysis.history.trend_results import RunAgreement
 from pamprof.records import Execution, SkipKind
 from pamprof.records.run import Skip
 from pamprof.records.store import RecordFile
+from pamprof.render.history.trend import trend_view
 from pamprof.statistics import ratio_interval
-from tests.analysis.history.test_difference import ARMS, REFERENCE, measured, with_environment
+from tests.analysis.history.test_difference import ARMS, REFERENCE, fleet, measured, with_environment
 from tests.synthetic import synthetic_workload
 
 
@@ -42,6 +43,18 @@ def test_the_ratio_of_each_run_is_the_paired_one_of_its_own_samples():
         for value, file in zip(series(trend, arm).values, files, strict=True):
             (run,) = [run for run in file.runs if run.workload == arm]
             assert value.ratio == ratio_interval(run.timing.wall_time_seconds, run.timing.reference_wall_time_seconds)
+
+
+def test_each_device_of_a_fleet_is_a_series_of_its_own():
+    trend = trend_of([
+        ("first", on(1, fleet("H200", "A100"))), ("second", on(2, fleet("A100", "H200", slowdown=1.10, seed=2))),
+    ])  # fmt: skip
+    assert [one.device_name for one in trend.series if one.workload == ARMS[0]] == ["H200", "A100"]
+    assert len({one.key for one in trend.series}) == 2 * len(ARMS)
+    assert all(one.spread == pytest.approx(0.10, abs=0.02) for one in trend.series)
+    assert not any(run.changes for run in trend.runs)
+    table = trend_view(trend).table
+    assert sorted(row[1].rsplit(", ", 1)[-1] for row in table.rows) == ["A100"] * len(ARMS) + ["H200"] * len(ARMS)
 
 
 def test_runs_are_put_in_order_of_time_whatever_the_order_given():

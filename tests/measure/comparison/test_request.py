@@ -9,7 +9,17 @@ from pamprof.measure.any_layer.inspection import LocalInspector
 from pamprof.measure.comparison.expected_time import expected_seconds
 from pamprof.measure.comparison.request import COMPARISON, CompareRequest, _coarse_keys
 from pamprof.measure.session.settings import Settings
-from pamprof.records import Effort, Energy, Execution, ImplementationKind, Monitor, Phase, Scope, SkipKind
+from pamprof.records import (
+    Effort,
+    Energy,
+    Execution,
+    ExecutionStage,
+    ImplementationKind,
+    Monitor,
+    Phase,
+    Scope,
+    SkipKind,
+)
 from pamprof.records.store import RecordFile
 from pamprof.workloads import registry
 from pamprof.workloads.registry import definition
@@ -81,6 +91,51 @@ def test_an_interrupted_point_is_tried_again_and_an_unsupported_one_is_not():
     pending = plan(earlier=records({workloads[0]: 0.005}, skips=skips)).pending
     assert workloads[1] in pending
     assert workloads[2] not in pending
+
+
+def graph_of(workload):
+    return replace(workload, execution=Execution.GRAPH)
+
+
+def failed(workload, kind=SkipKind.UNSUPPORTED, stage=ExecutionStage.COMPILE):
+    skip = synthetic_skip(workload, kind, "the compiler failed")
+    return replace(skip, session_id="first", failed_stage=None if kind is SkipKind.TIMEOUT else stage)
+
+
+@pytest.mark.parametrize("kind", [SkipKind.UNSUPPORTED, SkipKind.TIMEOUT])
+def test_a_session_that_goes_on_measures_what_takes_the_place_of_a_failed_compilation(kind):
+    first = plan("cuda", layers=("transformer", "pam"))
+    visits = [workload for (workload,) in first.groups]
+    arm = next(workload for workload in visits if workload.implementation == "planar")
+    assert arm.execution is Execution.COMPILED_GRAPH
+    assert graph_of(arm) not in visits
+    place = visits.index(arm)
+    earlier = records(dict.fromkeys(visits[:place], 0.005), skips=[failed(arm, kind)])
+    found = plan("cuda", layers=("transformer", "pam"), earlier=earlier)
+    assert found.pending == (graph_of(arm), *visits[place + 1 :])
+    assert found.planned == tuple(w.key for w in (*visits[:place], graph_of(arm), *visits[place + 1 :]))
+    assert found.monitor_seconds[graph_of(arm).key] == first.monitor_seconds[arm.key]
+    assert found.expected_seconds[graph_of(arm).key] == first.expected_seconds[arm.key]
+    assert found.unplanned_count == first.unplanned_count
+    both = replace(earlier, skips=(*earlier.skips, failed(graph_of(arm), stage=ExecutionStage.CAPTURE)))
+    last = plan("cuda", layers=("transformer", "pam"), earlier=both).pending
+    assert last == (replace(arm, execution=Execution.EAGER), *visits[place + 1 :])
+
+
+def test_a_longer_point_timeout_gives_a_compiler_that_did_not_end_another_chance():
+    visits = [workload for (workload,) in plan("cuda").groups]
+    arm = next(workload for workload in visits if workload.execution is Execution.COMPILED_GRAPH)
+    earlier = records({}, skips=[failed(arm, SkipKind.TIMEOUT)])
+    assert arm not in plan("cuda", earlier=earlier).pending
+    assert arm in plan("cuda", earlier=earlier, settings={"point_timeout_seconds": 1200.0}).pending
+
+
+def test_every_process_that_is_missing_measures_what_takes_the_place_of_the_first_of_a_point():
+    options = {"layers": ("transformer", "pam"), "effort": Effort.REFERENCE}
+    arm, other = plan("cuda", repeat=1, **options).groups[0]
+    assert arm.execution is Execution.COMPILED_GRAPH
+    once = records(dict.fromkeys((graph_of(arm), other), 0.005), effort=Effort.REFERENCE, skips=[failed(arm)])
+    assert plan("cuda", earlier=once, repeat=3, **options).groups == ((graph_of(arm), other),) * 2
 
 
 def test_the_reference_of_a_resumed_point_is_what_was_paired_with_itself_there():

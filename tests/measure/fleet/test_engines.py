@@ -176,7 +176,7 @@ def test_a_group_travels_with_everything_that_measuring_it_takes():
         monitor_seconds={"k": 0.3}, references=(workload,), fresh_processes=1, compiled_ahead=(workload,),
         checkpoints={"pam@abc": "weights"}, ceilings=False, substitutes=True,
     )  # fmt: skip
-    sent = FleetTask(head=own_versions(), task=given, time_budget_seconds=9.0)
+    sent = FleetTask(head=own_versions(), task=given, time_budget_seconds=9.0, with_ceilings=("A100",))
     assert decode_task(encode_task(sent)) == sent
     default = {field.name: field.default for field in fields(GroupsTask)}
     assert not [name for name, value in default.items() if getattr(given, name) == value]  # each was told apart
