@@ -52,8 +52,8 @@ def dollar_chart(
         axis="US dollars per million tokens (logarithmic)",
         caption=(
             f"{where[0].upper()}{where[1:]}: the fastest arm on each GPU of those that fit or, where marked, may not. "
-            "Filled marks were measured, hollow ones are predicted; lines are 90 % intervals of predictions and 95 % of "
-            "measured times. A GPU on which nothing fits, or without a listed rate, is left out."
+            "Filled marks were measured, hollow ones are predicted; lines are 90 % intervals of predictions and 95 % "
+            "of measured times. A GPU on which nothing fits, or without a listed rate, is left out."
         ),
         source=_SOURCE,
         alt=f"{title}.",

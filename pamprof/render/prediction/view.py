@@ -110,8 +110,8 @@ NOTES = (
     "Errors of one session are related, and two GPUs of one die say little of a third.",
     "Power is the measured share of the board's power limit, taken of the target's. Dollars are at the median "
     "provider's rate; their interval is the time's.",
-    "Memory fits surely up to 93 % of the nominal size. What needs more and not all of it may not fit: it is marked, and "
-    "stands in no title. The largest batch fits surely, every sequence taken to need the same.",
+    "Memory fits surely up to 93 % of the nominal size. What needs more and not all of it may not fit: it is marked, "
+    "and stands in no title. The largest batch fits surely, every sequence taken to need the same.",
     "Clocks, power limits, drivers and compilers of the target are those of its data sheet or of the measured GPU.",
 )
 
