@@ -137,7 +137,8 @@ def compare(
         repeat: Fresh processes for each point. Default: 3 with effort reference, else 1.
         ranks: Devices of this machine that share every arm's step once one has measured it.
         parallel: How they share it: ``ddp``, ``fsdp`` or ``tp``.
-        activation_checkpointing: With ranks: training keeps each block's input alone and computes the rest again.
+        activation_checkpointing: With ``ranks`` only: training keeps each block's input alone and computes the
+            rest again.
         time_limit: Sampling time of one point. Default: that of the effort.
         half_width: Relative half width of the ratio's interval at which sampling stops. Default: that of the effort.
         monitor: Window of a point for utilisation and energy; 0: none. Default: that of the effort.

@@ -31,7 +31,9 @@ def calibrate(
         str, typer.Option("--time-budget", help="After this no further kernel begins, such as 40s or 2m.")
     ] = "2m",
 ) -> None:
-    """Measure what a prediction for this device is made of: memory, products, attention, rows, copies, launches.
+    """Measure what a prediction for this device is made of.
+
+    That is memory, products, attention, rows, copies and launches.
 
     The file has no name of a user or host and no serial number. What Ctrl-C or the time budget leaves out it says.
     """

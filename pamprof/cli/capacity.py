@@ -65,9 +65,10 @@ def capacity(
     csv: Annotated[bool, typer.Option("--csv", help="Print one row a memory and size, as CSV.")] = False,
     json: Json = False,
 ) -> None:
-    """Write random associations into each kind of memory and read them back: accuracy, bytes, dollars.
+    """Write random associations into memories and read them back.
 
-    Finds the largest number of which 99 % come back; the page and pamprof report show the same.
+    Tells accuracy, bytes and dollars of each kind of memory. Finds the largest number of which 99 % come back; the page
+    and pamprof report show the same.
     """
     from pamprof.measure.capacity.probe import CapacityRequest, measure_capacity
 

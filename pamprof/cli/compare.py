@@ -136,7 +136,7 @@ def compare(
         bool,
         typer.Option(
             "--activation-checkpointing",
-            help="With ranks: training keeps each block's input alone and computes the rest again.",
+            help="With --ranks only: training keeps each block's input alone and computes the rest again.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -168,7 +168,7 @@ def compare(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Measure PAM, its real twin and a transformer at matched sizes and write the report."""
+    """Measure PAM, its twin and a transformer at matched sizes. Writes the report."""
     from pamprof.measure.comparison.request import COMPARISON
 
     folder = output_dir or Path(f"pamprof-report-{datetime.now(UTC):%Y%m%d-%H%M%S}")

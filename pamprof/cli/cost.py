@@ -119,7 +119,7 @@ def cost(
         ),
     ] = None,
 ) -> None:
-    """Work out replicas, monthly bills and the cheaper architecture at a demand, from measured serving curves."""
+    """Work out replicas, bills and the cheaper architecture. They are for a demand, from measured serving curves."""
     from pamprof.analysis.serving.from_records import serving_curves
     from pamprof.cli.load_options import level_of
     from pamprof.pricing.serving.arithmetic import Demand

@@ -53,7 +53,7 @@ def diff(
     json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
 ) -> None:
-    """Compare stored runs, HEAD over BASE, workload by workload; needs neither torch nor a GPU."""
+    """Compare stored runs, HEAD over BASE, workload by workload. Needs neither torch nor a GPU."""
     from pamprof.analysis.history.difference import ComparedMetric, GateOutcome, difference_between
     from pamprof.render.formats.markdown_table import render_table_markdown
     from pamprof.render.history.difference import difference_view, differing_sentence

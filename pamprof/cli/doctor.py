@@ -21,7 +21,7 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Say what this machine can measure, and why not the rest; or, with --noise, how small a difference it can tell."""
+    """Say what this machine can measure, and why not the rest. With --noise, say how small a difference it can tell."""
     from pamprof.hardware.device import open_device
     from pamprof.measure.machine.doctor import diagnose
 

@@ -80,7 +80,10 @@ def flops(
     timeout: Annotated[str, typer.Option(help="How long the layer's code may run, such as 90s or 5m.")] = "5m",
     json: Json = False,
 ) -> None:
-    """Count the floating-point operations of any layer, by operator and by module; complex multiply-adds are 8 FLOP."""
+    """Count the floating-point operations of any layer.
+
+    The table is by operator and by module; complex multiply-adds are 8 FLOP.
+    """
     from pamprof.measure.comparison.points import parse_positive
     from pamprof.measure.flops.tables import module_table, operator_table, remark, summary_table
     from pamprof.measure.flops.target.ask import count_target

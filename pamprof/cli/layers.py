@@ -49,7 +49,7 @@ def layers(
     activation: Activation = None,
     json: Json = False,
 ) -> None:
-    """Print every arm's sizes, parameter and FLOP counts as matched; measures nothing."""
+    """Print every arm's sizes, parameters and FLOPs as matched. Measures nothing."""
     from pamprof.measure.any_layer.registration import register_named
     from pamprof.measure.comparison.request import DEFAULT_LAYERS
     from pamprof.measure.session.matched_arms import planned_arms

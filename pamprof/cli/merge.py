@@ -23,7 +23,7 @@ def merge(
     ],
     skip_damaged: SkipDamaged = False,
 ) -> None:
-    """Join records of several machines, each once and in its session; needs neither torch nor a GPU.
+    """Join records of several machines, each once, in its session. Needs neither torch nor a GPU.
 
     Standard error names what is repeated, superseded, or of other versions or devices.
     """

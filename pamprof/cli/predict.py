@@ -46,9 +46,10 @@ def predict(
         typer.Option("--output-dir", "-o", help="Also write predict.html, predictions.json and pictures. Default: no."),
     ] = None,
 ) -> None:
-    """Predict what measured workloads take on other GPUs, each with its interval and what that rests on.
+    """Predict what measured workloads take on other GPUs.
 
-    What nothing supports is refused with its reason: exit status 1 where no GPU is left. Needs neither torch nor a GPU.
+    Each has its interval and what that rests on. What nothing supports is refused with its
+    reason: exit status 1 where no GPU is left. Needs neither torch nor a GPU.
     """
     from pamprof.analysis.comparison.names import names_of
     from pamprof.analysis.prediction.measured import measured_devices

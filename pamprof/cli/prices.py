@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pamprof.records import Price
 
 app = typer.Typer(
-    help="List, look up, check and refresh the rates dollars are computed from.",
+    help="List, look up, check and refresh rates. Dollars are computed from them.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -38,7 +38,7 @@ def list_(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, the format --prices reads.")] = False,
     json: Json = False,
 ) -> None:
-    """List rates, the cheapest device-hour of each device first; CPU machines last, the cheapest vCPU-hour first."""
+    """List rates, the cheapest device-hour of each device first. CPU machines come last, by vCPU-hour."""
     from pamprof.pricing.rates.catalogue import list_prices, load_catalogue
     from pamprof.pricing.rates.currency import USD
     from pamprof.pricing.rates.price_file import format_prices
@@ -110,7 +110,7 @@ def show(
     strict: Annotated[bool, typer.Option("--strict", help="An old or undated rate fails.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the rate a report would use for a device, its spread and its source."""
+    """Show the rate a report uses for a device. Its spread and its source stand beside it."""
     from pamprof.pricing.rates.age import staleness
     from pamprof.pricing.rates.catalogue import device_of_word, load_catalogue
     from pamprof.pricing.rates.currency import USD
@@ -159,7 +159,7 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Old or undated rates fail, too.")] = False,
     json: Json = False,
 ) -> None:
-    """Check the price list for rates that cannot be true or are old, and the device peaks for sparse ones."""
+    """Check rates that cannot be true or are old. Device peaks are checked for sparse ones, too."""
     from pamprof.devices.peaks import listed_peaks
     from pamprof.pricing.rates.catalogue import load_catalogue
     from pamprof.pricing.rates.findings import Severity
@@ -192,7 +192,7 @@ def refresh(
     timeout: Annotated[float, typer.Option(help="Seconds the providers may take, at most 10.")] = 9.0,
     json: Json = False,
 ) -> None:
-    """Fetch today's rates, by default through gpuhunt (the extra `prices`); on failure the old list stays."""
+    """Fetch today's rates, by default through gpuhunt. It is the extra `prices`; on failure the old list stays."""
     from pamprof.pricing.sources.refresh import refresh as fetch
 
     done = fetch(names(provider) or None, source=source, timeout_seconds=timeout)

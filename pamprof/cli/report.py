@@ -39,7 +39,7 @@ def report(
     purchase_option: PurchaseOption = "on-demand",
     json: Json = False,
 ) -> None:
-    """Rebuild the report from records, with another price if you like; needs neither torch nor a GPU.
+    """Rebuild the report from records, at other prices if asked. Needs neither torch nor a GPU.
 
     With a sweep among the records, the report has a section on what serving costs; with a record of pamprof capacity,
     one on how many associations a memory holds. Records of pamprof serve-check become a page beside it.

@@ -98,9 +98,10 @@ def serve_check(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check the simulation against a real server: predict, write that down, then serve the same requests in real time.
+    """Check the simulation against a real server.
 
-    Random weights in the models' own decode and prefill code, continuous batching by the simulation's own decisions.
+    Predicts, writes that down, then serves the same requests in real time. Random weights in the models'
+    own decode and prefill code, continuous batching by the simulation's own decisions.
     """
     from pamprof.analysis.simulation.server import MemoryPolicy
     from pamprof.api.serve_check import serve_checks

@@ -128,7 +128,7 @@ def serve_sweep(
     seed: Annotated[int, typer.Option(help="Of weights, inputs and states.")] = 0,
     json: Json = False,
 ) -> None:
-    """Measure decode over batch and context and prompts over length, until throughput is flat and memory ends."""
+    """Measure decode over batch and context, prompts over length. Ends where throughput is flat and memory is full."""
     from pamprof.measure.serving.request import SWEEP, SweepRequest
 
     layers, sources = layers_with_sources(layer or _LAYERS, layer_arg or ())

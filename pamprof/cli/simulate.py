@@ -132,7 +132,10 @@ def simulate(
         typer.Option("--output-dir", "-o", help="Also write simulate.html and its pictures. Default: no."),
     ] = None,
 ) -> None:
-    """Simulate serving under load on measured step times: waiting, the rate a device holds, replicas and bills."""
+    """Simulate serving under load on measured step times.
+
+    Tells waiting, the rate that a device holds, replicas and bills.
+    """
     from pamprof.analysis.serving.from_records import serving_curves
     from pamprof.analysis.simulation.arm import ServerSettings
     from pamprof.analysis.simulation.measured_elsewhere import curves_of, read_served_elsewhere

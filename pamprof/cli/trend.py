@@ -42,7 +42,7 @@ def trend(
     json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI job's summary.")] = False,
 ) -> None:
-    """Follow ratios to the reference over stored runs, in order of time; needs neither torch nor a GPU."""
+    """Follow ratios to the reference over runs, in order of time. Needs neither torch nor a GPU."""
     from pamprof.analysis.history.trend import trend_of
     from pamprof.render.formats.markdown_table import render_table_markdown
     from pamprof.render.history.trend import trend_view

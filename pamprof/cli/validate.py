@@ -57,7 +57,7 @@ def validate(
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds each of the two programs under ncu may take.")] = 90.0,
 ) -> None:
-    """Compare the tool's own counts with what the hardware did; exit 1 where a row disagrees."""
+    """Compare the tool's own counts with what the hardware did. Exits 1 where a row disagrees."""
     if predictions:
         from pamprof.cli.leave_out import validate_predictions
 

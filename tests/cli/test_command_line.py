@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import pamprof
@@ -72,6 +73,18 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
     heavy, took = result.stdout.splitlines()
     assert heavy == "[]"
     assert float(took) < 0.25
+
+
+def test_the_list_of_commands_has_whole_sentences_on_80_columns():
+    def commands(group):
+        for name, command in group.commands.items():
+            yield name, command
+            yield from commands(command) if hasattr(command, "commands") else ()
+
+    # Of 80 columns, 2 are the margin, 6 indent and part, and 11 have the longest name.
+    texts = {name: command.get_short_help_str(80 - 2 - 6 - 11) for name, command in commands(get_command(app))}
+    assert {"compare", "serve-sweep", "refresh"} <= texts.keys()
+    assert [text for text in texts.values() if not text or text.endswith("...")] == []
 
 
 def test_help_of_the_program_takes_less_than_a_quarter_of_a_second(tmp_path):

@@ -1,5 +1,6 @@
 """The table of all layers: a row a layer, why a cell is empty, and several environments of one device model."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from pamprof.records import Effort, Parallel, Phase, RankLayout, SkipKind, Unpla
 from pamprof.records.store import RecordFile
 from pamprof.render.arms import arm_key
 from pamprof.render.comparison.view import build_view
+from pamprof.render.formats.html import render_html
 from pamprof.render.formats.markdown import family_markdown
 from tests.synthetic import synthetic_records, synthetic_skip
 
@@ -237,3 +239,15 @@ def test_markdown_has_every_cell_with_its_reason():
     lines = family_markdown(table)
     assert len([line for line in lines if line.startswith("|")]) == 2 + len(table.rows)
     assert table.rows[0].cells[0].text in lines[2]
+
+
+def test_on_a_narrow_page_every_cell_of_a_row_says_what_it_is(undrawn):
+    view = build_view(synthetic_records("cuda"))
+    table = render_html(view).split('id="all-layers"')[1].split("</table>")[0]
+    labels = [re.search(r'data-label="([^"]*)"', cell) for cell in re.findall(r"<td[^>]*>", table)]
+    assert all(labels)
+    columns = view.family.columns
+    assert [label[1] for label in labels[: len(columns) + 1]] == [
+        *(f"{column.heading}, {column.unit}" for column in columns),
+        "Code",
+    ]

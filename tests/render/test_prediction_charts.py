@@ -1,13 +1,18 @@
+from dataclasses import replace
+
+from pamprof.analysis.comparison.crossovers import STEADY_STEP
 from pamprof.analysis.comparison.names import names_of
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.prediction.crossing import best_arms, crossovers_by_gpu
 from pamprof.analysis.prediction.gpu import gpu_named
 from pamprof.analysis.prediction.measured import measured_devices
 from pamprof.analysis.prediction.predict import predict
+from pamprof.analysis.prediction.resources import MemoryFit, MemoryNeed
 from pamprof.pricing.predicted_cost import priced
 from pamprof.pricing.rates.catalogue import load_catalogue
 from pamprof.records import Phase
 from pamprof.render.plots.picture import draw_svg
+from pamprof.render.prediction.charts import crossover_chart
 from pamprof.render.prediction.view import main_points, prediction_view
 from tests.synthetic import synthetic_records
 
@@ -53,3 +58,40 @@ def test_a_crossover_compares_with_references_common_to_all_its_lengths():
         if each.point.phase == "prefill"
     }
     assert best[16384].subject.workload.implementation == "gauss"
+
+
+def test_a_gpu_into_which_the_step_may_not_fit_is_marked_and_in_no_title():
+    """76 of 80 GiB is above the 93.1 % that every board lets tensors have."""
+    records = synthetic_records()
+    measured = measured_devices(records)
+    gpus = [gpu_named(name) for name in ("H200", "H100-SXM", "A100-80GB-SXM")]
+    predictions = tuple(
+        replace(each, memory=MemoryNeed(needed_bytes=76 * 2**30, available_bytes=80 * 2**30))
+        if each.gpu == "A100-80GB-SXM"
+        else each
+        for each in predict(measured, gpus)
+    )
+    assert {each.memory.fit for each in predictions if each.gpu != "A100-80GB-SXM"} == {MemoryFit.YES}
+    names = names_of(records.sessions, [each.workload for each in predictions])
+    view = prediction_view(priced(predictions, load_catalogue(None)), measured, names)
+    for dollars in (chart for chart in view.charts if "dollars" in chart.axis):
+        assert dollars.title.startswith("By the medians")
+        assert "A100-80GB-SXM" not in dollars.title
+        assert "may not" in dollars.caption
+        for panel in dollars.panels:
+            assert {curve.label for curve in panel.curves} == {"H200", "H100-SXM", "A100-80GB-SXM, may not fit"}
+
+
+def test_steps_of_about_as_many_tokens_have_one_name_in_table_and_picture():
+    records = synthetic_records()
+    measured = measured_devices(records)
+    predictions = predict(measured, [gpu_named("H200")])
+    names = names_of(records.sessions, [each.workload for each in predictions])
+    view = prediction_view(priced(predictions, load_catalogue(None)), measured, names)
+    titles = [panel.title for panel in view.charts[-1].panels]
+    assert [row[1] for row in view.tables[-1].rows] == titles
+    steady = [
+        replace(each, batch_size=STEADY_STEP, phase=Phase.TRAIN)
+        for each in crossovers_by_gpu(predictions, names.layers)
+    ]
+    assert crossover_chart(steady)[0].panels[0].title == "Training, steps of about as many tokens"

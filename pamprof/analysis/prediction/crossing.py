@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestArms:
-    """One point on one GPU: the fastest subject and the fastest reference that fit; None where none does."""
+    """One point on one GPU: the fastest subject and the fastest reference that fit or may fit; None where none does."""
 
     gpu: str
     point: Point
@@ -80,7 +80,7 @@ def best_arms(predictions: Iterable[Prediction], layers: Mapping[str, LayerFacts
 def _of_role(
     members: Iterable[Prediction], layers: Mapping[str, LayerFacts], role: LayerRole
 ) -> tuple[Prediction, ...]:
-    """Those that fit, of layers with this role."""
+    """Those that fit or may fit, of layers with this role."""
     return tuple(
         each for each in members if each.step_seconds is not None and layers[each.workload.spec.layer].role is role
     )

@@ -63,6 +63,11 @@ class ScalingPoint:
         return len(self.run.ranks)
 
     @property
+    def alone_tokens_per_second(self) -> Interval:
+        """Of one device by itself."""
+        return self.alone_seconds.inverse().scaled(self.run.alone.tokens_per_step)
+
+    @property
     def device_count(self) -> int:
         """Devices that are paid for: a GPU a rank; the ranks of a CPU are its cores."""
         return 1 if self.run.environment.device_kind == "cpu" else self.ranks

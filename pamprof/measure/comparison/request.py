@@ -251,7 +251,10 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
     if request.layout is not None:
         shared = rank_plan(arms, request.layout, request.phases, device=request.device, device_kind=device_kind)
         ranks = f"{request.layout.ranks} ranks share every arm by {request.layout.parallel}"
-        remarks = (*remarks, f"{ranks} once one device has measured it, which comes to the time and dollars told here")
+        remarks = (
+            *remarks,
+            f"{ranks} once one device has measured it, which takes time and dollars beyond those told here",
+        )
         remarks = (*remarks, *(f"not shared by ranks: {reason}" for reason in shared.refusals.values()))
     return SessionPlan(
         arms=arms,

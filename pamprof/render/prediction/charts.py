@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.comparison.crossovers import STEADY_STEP
 from pamprof.analysis.comparison.results import Basis
+from pamprof.analysis.prediction.resources import MemoryFit
 from pamprof.records import Interval
 from pamprof.render.arms import Arm, arm_key, assign_arms
 from pamprof.render.charts import ArmCurve, Chart, CurvePanel, Piece, Spot
@@ -50,9 +51,9 @@ def dollar_chart(
         subtitle=where,
         axis="US dollars per million tokens (logarithmic)",
         caption=(
-            f"{where[0].upper()}{where[1:]}: the fastest arm that fits on each GPU. Filled marks were measured, hollow "
-            "ones are predicted; lines are 90 % intervals of predictions and 95 % of measured times. A GPU on which "
-            "nothing fits, or without a listed rate, is left out."
+            f"{where[0].upper()}{where[1:]}: the fastest arm on each GPU of those that fit or, where marked, may not. "
+            "Filled marks were measured, hollow ones are predicted; lines are 90 % intervals of predictions and 95 % "
+            "of measured times. A GPU on which nothing fits, or without a listed rate, is left out."
         ),
         source=_SOURCE,
         alt=f"{title}.",
@@ -66,6 +67,7 @@ def _cheapest(here: Sequence[BestArms], dollars: Mapping[tuple[str, str], Priced
         (row.usd_per_million_tokens.median, each.gpu, names.title(each.subject.workload.spec.layer))
         for each in here
         if each.subject is not None
+        and not _may_not_fit(each.subject)
         and (row := dollars[each.gpu, each.subject.workload.key]).usd_per_million_tokens is not None
     ]
     if len(found) < 2:
@@ -76,6 +78,10 @@ def _cheapest(here: Sequence[BestArms], dollars: Mapping[tuple[str, str], Priced
         f"By the medians a million tokens of {phase} with {layer} cost {units.usd(least)} on the {gpu} and "
         f"{units.usd(most)} on the {other}"
     )
+
+
+def _may_not_fit(arm: Prediction) -> bool:
+    return arm.memory is not None and arm.memory.fit is MemoryFit.UNSURE
 
 
 def _dollar_panel(
@@ -91,7 +97,8 @@ def _dollar_panel(
         if value is None or rate is None:
             continue
         spot = Spot(x=rate.median, value=value, basis=each.basis)
-        curves.append(ArmCurve(arm=looks[arm_key(each.workload)], label=each.gpu, pieces=(), spots=(spot,)))
+        gpu = f"{each.gpu}, {MemoryFit.UNSURE}" if _may_not_fit(each) else each.gpu
+        curves.append(ArmCurve(arm=looks[arm_key(each.workload)], label=gpu, pieces=(), spots=(spot,)))
     if not curves:
         return None
     labels = tuple(dict.fromkeys(curve.arm.label for curve in curves))
@@ -165,7 +172,7 @@ def crossover_chart(crossovers: Sequence[PredictedCrossover]) -> tuple[Chart, ..
     }
     panels = tuple(
         CurvePanel(
-            title=f"{PHASE_NAMES[phase]}, " + ("steady steps" if batch == STEADY_STEP else f"batch {batch}"),
+            title=over_lengths(phase, batch),
             x_label="context, tokens (log)" if phase == "decode" else "sequence length, tokens (log)",
             x_unit="tokens",
             curves=tuple(_ratio_curve(each, looks[each.gpu]) for each in members),
@@ -190,6 +197,12 @@ def crossover_chart(crossovers: Sequence[PredictedCrossover]) -> tuple[Chart, ..
             panels=panels,
         ),
     )
+
+
+def over_lengths(phase: Phase, batch_size: int) -> str:
+    """``Training, steps of about as many tokens`` or ``Decode, batch 8``: the points of one crossover."""
+    steps = "steps of about as many tokens" if batch_size == STEADY_STEP else f"batch {batch_size}"
+    return f"{PHASE_NAMES[phase]}, {steps}"
 
 
 def _ratio_curve(crossover: PredictedCrossover, arm: Arm) -> ArmCurve:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pamprof import units
-from pamprof.analysis.comparison.crossovers import STEADY_STEP
 from pamprof.analysis.comparison.results import Basis
 from pamprof.analysis.prediction.crossing import best_arms, crossovers_by_gpu
 from pamprof.records import Phase
 from pamprof.render.formats.table_view import TableView
-from pamprof.render.prediction.charts import crossover_chart, dollar_chart, memory_chart
+from pamprof.render.prediction.charts import crossover_chart, dollar_chart, memory_chart, over_lengths
 from pamprof.render.text import PHASE_NAMES, cleaned, point_label, with_brackets
 
 if TYPE_CHECKING:
@@ -111,7 +110,8 @@ NOTES = (
     "Errors of one session are related, and two GPUs of one die say little of a third.",
     "Power is the measured share of the board's power limit, taken of the target's. Dollars are at the median "
     "provider's rate; their interval is the time's.",
-    "Memory fits surely up to 93 % of the nominal size; the largest batch has every sequence need the same.",
+    "Memory fits surely up to 93 % of the nominal size. What needs more and not all of it may not fit: it is marked, "
+    "and stands in no title. The largest batch fits surely, every sequence taken to need the same.",
     "Clocks, power limits, drivers and compilers of the target are those of its data sheet or of the measured GPU.",
 )
 
@@ -127,7 +127,7 @@ def _arm_table(
             rows.append((each.gpu, "no arm fits", *([units.UNKNOWN] * (len(ARM_COLUMNS) - 3)), Basis.MODELLED.value))
     return TableView(
         title=f"{PHASE_NAMES[point.phase]}: {point_label(point)}",
-        summary="The fastest subject and the fastest reference that fit, by GPU.",
+        summary="The fastest subject and the fastest reference that fit or may fit, by GPU.",
         columns=ARM_COLUMNS,
         right=_ARM_RIGHT,
         rows=tuple(rows),
@@ -172,8 +172,7 @@ def _crossover_table(crossovers: Sequence[PredictedCrossover]) -> TableView:
         rows=tuple(
             (
                 each.gpu,
-                f"{PHASE_NAMES[each.phase]}, "
-                + ("steps of about as many tokens" if each.batch_size == STEADY_STEP else f"batch {each.batch_size}"),
+                over_lengths(each.phase, each.batch_size),
                 _crossing(each),
                 ", ".join(f"{with_brackets(ratio)} at {units.tokens(length)}" for length, ratio in each.places),
             )

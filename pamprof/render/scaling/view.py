@@ -92,20 +92,19 @@ def _shared(workload: Workload, scaling: str = "") -> str:
 def _sentence(point: ScalingPoint, names: Names) -> str:
     """Speed-up and efficiency of one point, explained by its messages."""
     run = point.run
-    what = "as many tokens a rank as one device has alone" if run.scales_weakly else "the step of one device"
+    what = ", each with as many tokens as one device," if run.scales_weakly else " that share the step of one device"
     text = (
         f"{names.in_sentence(run.workload)}, {_where(run.workload).lower()}, {_how(point)}: "
-        f"{plural(point.ranks, 'rank')} with {what} process {with_brackets(point.speed_up, units.ratio)} its tokens "
-        f"per second, an efficiency of {units.percent(point.efficiency.median)}"
+        f"{plural(point.ranks, 'rank')}{what} process {with_brackets(point.speed_up, units.ratio)} the tokens per second of one device, an "
+        f"efficiency of {units.percent(point.efficiency.median)}"
     )
     if point.sent_bytes is not None:
         text += f"; each sends {units.binary_bytes(point.sent_bytes)} a step"
         if point.sent_bytes_per_second is not None and point.communication_ratio is not None:
-            text += (
-                f" at {units.si(point.sent_bytes_per_second, 'B/s')}, {units.percent(point.communication_ratio)} of it"
-            )
+            text += f" at {units.si(point.sent_bytes_per_second, 'B/s')}"
+            text += f": {units.percent(point.communication_ratio)} of the step is messages"
         if point.exposed_ratio is not None:
-            text += f", and nothing else runs during {units.percent(point.exposed_ratio)}"
+            text += f", and nothing else runs during {units.percent(point.exposed_ratio)} of it"
     return f"{text}."
 
 
@@ -117,26 +116,31 @@ def _scaling_table(points: Sequence[ScalingPoint], names: Names, quote: PriceQuo
             "what one device does alone. Strong: they share its step. Dollars and joules are those of all devices."
         ),
         columns=("arm", "point", "ranks", "step", "one device", "tokens/s", "speed-up", "efficiency", "$/M tokens",
-                 "J/token", "busy"),
+                 "$/M, one device", "J/token"),
         right=frozenset(range(3, 11)),
         rows=tuple(_scaling_row(point, names, quote) for point in points),
-        notes=tuple(
-            dict.fromkeys(
-                f"No energy of {names.arm(point.run.workload)} ({_how(point)}): {point.energy_reason}."
-                for point in points
-                if point.energy_reason is not None
-            )
-        ),
+        notes=_without_energy(points, names),
     )  # fmt: skip
+
+
+def _without_energy(points: Sequence[ScalingPoint], names: Names) -> tuple[str, ...]:
+    """Why joules are not known, a sentence a reason."""
+    found: dict[str, list[str]] = {}
+    for point in points:
+        if point.energy_reason is not None:
+            found.setdefault(point.energy_reason, []).append(f"{names.arm(point.run.workload)} ({_how(point)})")
+    if len(found) == 1 and len(*found.values()) == len(points) > 1:
+        return (f"No energy of any of them: {next(iter(found))}.",)
+    return tuple(f"No energy of {listed(tuple(dict.fromkeys(arms)))}: {reason}." for reason, arms in found.items())
 
 
 def _scaling_row(point: ScalingPoint, names: Names, quote: PriceQuote | None) -> tuple[str, ...]:
     run = point.run
-    price = units.UNKNOWN
+    price, alone = units.UNKNOWN, units.UNKNOWN
     if quote is not None:
         by_device = point.tokens_per_second.scaled(1 / point.device_count)
         price = units.usd(cost_per_million_tokens(quote, by_device).usd_per_million_tokens.median)
-    busy = [units.percent(value) for value in point.busy_ratios if value is not None]
+        alone = units.usd(cost_per_million_tokens(quote, point.alone_tokens_per_second).usd_per_million_tokens.median)
     return (
         names.arm(run.workload),
         _where(run.workload),
@@ -147,8 +151,8 @@ def _scaling_row(point: ScalingPoint, names: Names, quote: PriceQuote | None) ->
         with_brackets(point.speed_up, units.ratio),
         units.percent(point.efficiency.median),
         price,
+        alone,
         units.UNKNOWN if point.joules_per_token is None else units.si(point.joules_per_token, "J"),
-        " · ".join(busy) or units.UNKNOWN,
     )
 
 
@@ -157,6 +161,7 @@ def _message_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
     for point in points:
         messages = point.run.communication
         kinds = () if messages is None else messages.collectives
+        busy = [units.percent(value) for value in point.busy_ratios if value is not None]
         rows.append(
             (
                 names.arm(point.run.workload),
@@ -167,25 +172,30 @@ def _message_table(points: Sequence[ScalingPoint], names: Names) -> TableView:
                 else ", ".join(f"{each.count} {each.operation} of {units.binary_bytes(each.bytes)}" for each in kinds)
                 or "none",
                 units.UNKNOWN if point.sent_bytes is None else units.binary_bytes(point.sent_bytes),
-                units.seconds(None if messages is None else messages.seconds),
-                units.seconds(None if messages is None else messages.exposed_seconds),
-                units.UNKNOWN if point.exposed_ratio is None else units.percent(point.exposed_ratio),
+                _with_share(None if messages is None else messages.seconds, point.communication_ratio),
+                _with_share(None if messages is None else messages.exposed_seconds, point.exposed_ratio),
                 units.UNKNOWN if point.sent_bytes_per_second is None else units.si(point.sent_bytes_per_second, "B/s"),
                 units.ratio(point.imbalance),
+                " · ".join(busy) or units.UNKNOWN,
             )
         )
     return TableView(
         title="What communication costs",
         summary=(
             "One profiled step of rank 0. A message is under way while its kernel runs, waiting for other ranks "
-            "included; exposed is the time in which nothing else runs. Sent is what a ring of ranks passes on."
+            "included; exposed is the time in which nothing else runs; in brackets are shares of the step. Sent is "
+            "what a ring of ranks passes on."
         ),
-        columns=("arm", "point", "ranks", "messages", "sent", "under way", "exposed", "of the step", "sent/s",
-                 "slowest rank"),
+        columns=("arm", "point", "ranks", "messages", "sent", "under way", "exposed", "sent/s", "slowest rank",
+                 "busy"),
         right=frozenset(range(4, 10)),
         rows=tuple(rows),
-        notes=("Slowest rank: its median step over that of the fastest.",),
+        notes=("Slowest rank: its median step over that of the fastest. Busy: time with a kernel on each rank's GPU.",),
     )  # fmt: skip
+
+
+def _with_share(seconds: float | None, share: float | None) -> str:
+    return units.seconds(seconds) + ("" if share is None else f" [{units.percent(share)}]")
 
 
 def _memory_table(points: Sequence[ScalingPoint], names: Names) -> TableView:

@@ -16,6 +16,7 @@ from pamprof.render.formats.terminal import terminal_text
 from pamprof.render.scaling.export import scaling_csv
 from pamprof.render.scaling.view import scaling_view
 from pamprof.units import UNKNOWN
+from tests.render.browser import asked, needs_browser
 from tests.synthetic import ranked_run, synthetic_quote, synthetic_records, synthetic_skip
 
 QUOTE = synthetic_quote()
@@ -30,8 +31,10 @@ class TestSentence:
         (sentence,) = view_of(ranked_run(seconds=0.0125, alone_seconds=0.010)).sentences
         sentence = sentence.replace("\u202f", " ")
         assert "data parallel × 2, weak" in sentence
-        assert "process 1.60× its tokens per second, an efficiency of 80 %" in sentence
-        assert "each sends 381 MiB a step at 400 GB/s, 8.0 % of it, and nothing else runs during 4.0 %." in sentence
+        assert ": 2 ranks, each with as many tokens as one device, process 1.60× the tokens per second" in sentence
+        assert " of one device, an efficiency of 80 %; " in sentence
+        messages = "each sends 381 MiB a step at 400 GB/s: 8.0 % of the step is messages, and nothing else runs during"
+        assert sentence.endswith(f"{messages} 4.0 % of it.")
 
     def test_without_a_time_line_nothing_is_said_of_exposure(self):
         (sentence,) = view_of(ranked_run(under_way=None, exposed=None)).sentences
@@ -44,6 +47,31 @@ class TestTables:
         (row,) = view_of(ranked_run(seconds=1.0)).tables[0].rows
         dollars = 2 * float(QUOTE.chosen.usd_per_device_hour) / 3600 / (6 * 2048) * 1e6
         assert row[8] == f"${dollars:.3g}"
+
+    def test_dollars_of_one_device_stand_beside_them(self):
+        # Alone it does 3 x 2,048 tokens in 0.5 s: 12,288 tokens a second on one device at the quoted rate.
+        table = view_of(ranked_run(seconds=1.0, alone_seconds=0.5)).tables[0]
+        cell = dict(zip(table.columns, table.rows[0], strict=True))["$/M, one device"]
+        assert cell == f"${float(QUOTE.chosen.usd_per_device_hour) / 3600 / 12288 * 1e6:.3g}"
+
+    def test_the_share_of_the_step_is_the_sentences_own(self):
+        # 1 ms of 12.5 under way and half of it exposed.
+        table = view_of(ranked_run(seconds=0.0125)).tables[1]
+        cells = dict(zip(table.columns, table.rows[0], strict=True))
+        assert cells["under way"].replace("\u202f", " ") == "1.00 ms [8.0 %]"
+        assert cells["exposed"].replace("\u202f", " ") == "500 µs [4.0 %]"
+        unseen = view_of(ranked_run(seconds=0.0125, exposed=None)).tables[1]
+        cells = dict(zip(unseen.columns, unseen.rows[0], strict=True))
+        assert cells["under way"].replace("\u202f", " ") == "1.00 ms [8.0 %]"
+        assert cells["exposed"] == "–"
+
+    def test_why_no_energy_is_known_is_said_once(self):
+        run = ranked_run()
+        unread = replace(run, ranks=tuple(replace(rank, monitor=None) for rank in run.ranks))
+        other = replace(unread, workload=replace(run.workload, batch_size=12))
+        assert view_of(unread, other).tables[0].notes == ("No energy of any of them: rank 0: no energy was read.",)
+        (note,) = view_of(unread, replace(run, workload=other.workload)).tables[0].notes
+        assert "(data parallel × 2, weak): rank 0: no energy was read." in note
 
     def test_ranks_of_a_cpu_are_one_machine(self):
         (row,) = view_of(ranked_run(seconds=1.0, device="cpu")).tables[0].rows
@@ -83,13 +111,27 @@ class TestReport:
         run = replace(ranked_run(), communication=None, unknowns=(Unknown(field="communication", reason=reason),))
         view = view_of(run)
         (row,) = view.tables[1].rows
-        assert row[3:9] == (UNKNOWN,) * 6
+        assert row[3:8] == (UNKNOWN,) * 5
         assert f"Messages are not known of every point: {reason}." in view.notes
 
     def test_no_format_has_it_otherwise(self, undrawn):
         view = build_view(synthetic_records())
         assert view.scaling is None
         assert "scaling-section" not in render_html(view)
+
+
+class TestWidth:
+    pytestmark = needs_browser
+
+    def test_no_table_is_cut_off_on_a_wide_page(self, undrawn, tmp_path):
+        slow = ranked_run(seconds=0.0125, alone_seconds=0.0071)
+        noisy = tuple(sample * (1 + 0.01 * place) for place, sample in enumerate(slow.wall_time_seconds))
+        run = replace(slow, wall_time_seconds=noisy)
+        html = render_html(build_view(replace(synthetic_records(), ranked=(run,))))
+        boxes = "[...document.querySelectorAll('#scaling-section .scroll')]"
+        sizes = asked(html, f"async () => {boxes}.map((e) => [e.scrollWidth, e.clientWidth])", tmp_path)
+        assert len(sizes) == 3
+        assert [wanted for wanted, _ in sizes] == [given for _, given in sizes]
 
 
 def test_the_table_for_programs_has_a_row_a_point():
