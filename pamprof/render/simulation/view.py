@@ -85,9 +85,12 @@ def asked_words(study: LoadStudy) -> str:
         if question.profile == CONSTANT_DEMAND
         else f" on the day's mean, {units.ratio(question.profile.peak_factor)} in the busiest hour"
     )
+    come = f" {requests.arrival_words}" if requests.arrival_words else ""
+    varied = f", {requests.length_words}" if requests.length_words else ""
     return (
-        f"{units.significant(requests.per_second)} requests a second{day}, of {_mean(requests.mean_input_tokens)} "
-        f"input and {_mean(requests.mean_output_tokens)} output tokens in the mean; at percentile "
+        f"{units.significant(requests.per_second)} requests a second{come}{day}, of "
+        f"{_mean(requests.mean_input_tokens)} input and {_mean(requests.mean_output_tokens)} output tokens in the mean"
+        f"{varied}; at percentile "
         f"{level.percentile:g} at most {units.seconds(level.limits.seconds_to_first_token)} to the "
         f"first token and {units.seconds(level.limits.seconds_per_output_token)} per output token."
     )

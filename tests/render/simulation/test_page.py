@@ -96,6 +96,12 @@ def test_the_rates_end_beyond_the_mark_and_the_line_is_the_limit(charts: tuple[C
             assert curve.pieces[0].xs[0] < 0.06 * ours.median
 
 
+def test_the_question_says_how_requests_come_and_how_their_lengths_vary() -> None:
+    asked = load_view(study(), USD, seed=1).asked
+    assert "60.0 requests a second in bursts (cv 3), of 1\u202f500 input and 300 output tokens in the mean, " in asked
+    assert "prompts all alike, answers log-normal (sigma 0.5); at percentile 95" in asked
+
+
 def test_a_level_that_nothing_holds_has_reasons_in_place_of_pictures() -> None:
     refused = study(1e-4)
     assert [chart.panels for chart in load_charts(refused)] == [(), (), ()]
