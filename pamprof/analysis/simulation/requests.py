@@ -106,3 +106,8 @@ class Requests:
     def longest_tokens(self) -> int:
         """Tokens of the longest request, prompt and answer."""
         return int((self.input_tokens + self.output_tokens).max())
+
+    @property
+    def shortest_tokens(self) -> int:
+        """Tokens of the shortest request, prompt and answer."""
+        return int((self.input_tokens + self.output_tokens).min())
