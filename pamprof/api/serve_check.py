@@ -298,6 +298,7 @@ class _Session:
             decode_step_count=outcome.decode_steps,
             busy_seconds=outcome.busy_seconds,
             device_seconds=served.device_seconds,
+            expected_seconds=served.expected_seconds,
             preemption_count=outcome.preemptions,
             interrupted=served.interrupted,
             notes=_NOTES,

@@ -159,6 +159,11 @@ def test_first_tokens_later_and_sooner_than_the_model_of_cost_have_their_own_rea
     assert "as prompts queue where requests come close together" in later
 
 
+def test_many_replicas_are_written_in_one_way() -> None:
+    told = simulate("--arrivals", "poisson:1e7/s", "--requests", "300", files=("1b/pam.jsonl",)).stdout
+    assert len(re.findall(r"\d\u202f\d{3} replicas and .* in place of \d+\u202f\d{3} and ", told)) == 2
+
+
 def test_lengths_that_vary_are_named_where_a_cache_pays_for_them() -> None:
     result = simulate(
         "--arrivals", "poisson:5/s", "--input-tokens", "lognormal:1500", "--output-tokens", "lognormal:300"

@@ -233,6 +233,15 @@ def _prefix_words(study: LoadStudy) -> tuple[str, ...]:
     )
 
 
+def server_words(arm: str, largest_batch: int, chunk_tokens: int, cache_policy: str | None) -> str:
+    """How a server is run; ``cache_policy`` is None where states are fixed."""
+    kept = "fixed states that cannot outgrow the memory" if cache_policy is None else f"caches by {cache_policy}"
+    return (
+        f"{arm}: up to {plural(largest_batch, 'sequence')} at once, {units.whole(chunk_tokens)} prompt tokens a step, "
+        f"{kept}"
+    )
+
+
 def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
     question = study.question
     curves = [arm.steady.curve for arm in study.arms]
@@ -245,11 +254,12 @@ def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
     )
     unpaid = dict.fromkeys(f"no rate is known: {arm.rate_refusal}" for arm in study.arms if arm.rate_refusal)
     servers = [
-        f"{arm.title}: up to {plural(arm.loaded.largest_batch, 'sequence')} at once, "
-        f"{units.tokens(arm.loaded.chunk_tokens)} prompt tokens a step, caches by {arm.loaded.policy.value}"
-        if arm.steady.curve.runs[0].memory.state_kind == "kv-cache"
-        else f"{arm.title}: up to {plural(arm.loaded.largest_batch, 'sequence')} at once, "
-        f"{units.tokens(arm.loaded.chunk_tokens)} prompt tokens a step, fixed states that cannot outgrow the memory"
+        server_words(
+            arm.title,
+            arm.loaded.largest_batch,
+            arm.loaded.chunk_tokens,
+            arm.loaded.policy.value if arm.steady.curve.runs[0].memory.state_kind == "kv-cache" else None,
+        )
         for arm in study.arms
         if arm.loaded is not None
     ]

@@ -67,7 +67,7 @@ const loadPage = (() => {
       return [found.title, costText.LOAD_NEVER, found.bound].concat(new Array(5).fill(w.UNKNOWN));
     }
     return [
-      found.title, w.significant(found.highest) + "/s" + (found.highest_error ? " ±" + w.percent(found.highest_error) : ""), found.bound, String(found.replicas),
+      found.title, w.significant(found.highest) + "/s" + (found.highest_error ? " ±" + w.percent(found.highest_error) : ""), found.bound, w.whole(found.replicas),
       w.money(data.currency, found.usd_per_month), w.seconds(found.first), w.seconds(found.each),
       w.fill("LOAD_ERROR", { error: w.percent(found.error) }),
     ];
