@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 TIME_COLUMNS = (
     "arm", "requests/s a replica", "to first token p50", "p95", "p99", "per output token p50", "p95", "p99",
-    "end to end p50", "p95", "p99", "good requests/s", "busy", "sequences a step", "preempted", "refused",
+    "end to end p50", "p95", "p99", "good requests/s", "busy", "sequences a step", "preempted, refused",
 )  # fmt: skip
+_TIME_LABELS = tuple(
+    f"{TIME_COLUMNS[at - (at - 2) % 3].removesuffix(' p50')} {name}" if name in ("p95", "p99") else name
+    for at, name in enumerate(TIME_COLUMNS)
+)
 FLEET_COLUMNS = (
     "arm", "highest rate a replica", "held back by", "replicas", "a month", "over the market", "steady: replicas",
     "steady: a month", "basis",
@@ -106,6 +110,7 @@ def _times(study: LoadStudy) -> TableView:
         title="What users wait",
         summary=f"One replica at its share of the requests{hour}, at the medians of the step times.",
         columns=TIME_COLUMNS,
+        labels=_TIME_LABELS,
         right=frozenset(range(1, len(TIME_COLUMNS))),
         rows=tuple(_time_row(arm) for arm in study.arms),
         notes=tuple(_interval_words(arm, study) for arm in study.arms if arm.metrics is not None),
@@ -125,8 +130,7 @@ def _time_row(arm: ArmUnderLoad) -> tuple[str, ...]:
         units.significant(found.good_requests_per_second),
         units.percent(found.busy_ratio),
         units.significant(found.mean_batch),
-        units.whole(found.preemptions),
-        units.whole(found.refused),
+        f"{units.whole(found.preemptions)}, {units.whole(found.refused)}",
     )
 
 

@@ -86,7 +86,7 @@ const loadPage = (() => {
   }
 
   function show(data) {
-    const numbers = asked(), body = at("arms").tBodies[0];
+    const numbers = asked(), body = at("arms").tBodies[0], headings = at("arms").tHead.rows[0].cells;
     at("answer").hidden = numbers === null;
     if (numbers === null) { return; }
     body.replaceChildren(...data.arms.map((arm) => {
@@ -95,6 +95,7 @@ const loadPage = (() => {
         const cell = document.createElement(column === 0 ? "th" : "td");
         if (column === 0) { cell.scope = "row"; }
         if (column === 2) { cell.className = "left"; }
+        if (column > 0) { cell.dataset.label = headings[column].textContent; }
         cell.textContent = text;
         row.append(cell);
       });

@@ -63,6 +63,8 @@ def test_the_page_stands_alone_and_has_every_picture_and_table(page: str, charts
     assert not re.search(r"@import|url\((?!#)|<script", page)
     for chart in charts:
         assert f'<figure id="{chart.name}">' in page
+    assert 'data-label="to first token p95"' in page
+    assert 'data-label="end to end p99"' in page
     for column in (*TIME_COLUMNS, *FLEET_COLUMNS):
         assert f">{column}</th>" in page
     assert "A rate is old." in page
@@ -86,6 +88,9 @@ def test_the_curve_of_waiting_crosses_the_levels_share_at_the_tables_percentile(
 def test_the_rates_end_beyond_the_mark_and_the_line_is_the_limit(charts: tuple[Chart, ...]) -> None:
     limits = [panel.level for panel in charts[1].panels if isinstance(panel, CurvePanel)]
     assert limits == [2.0, 0.05]
+    drawn = draw_svg(charts[1], narrow=True)
+    assert all(f">{tick}<" in drawn for tick in ("100 ms", "1 s", "allowed")), re.findall(r">([^<>]+)</text", drawn)
+    assert ">p95<" in draw_svg(charts[0], narrow=True)
     highest = {arm.title.partition(" ·")[0]: arm.highest_per_second for arm in study().arms}
     for panel in charts[1].panels:
         assert isinstance(panel, CurvePanel)
