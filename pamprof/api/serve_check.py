@@ -22,6 +22,7 @@ from pamprof.api.served_prediction import predict, seconds_of
 from pamprof.errors import RecordError, UsageError
 from pamprof.records import PredictedLoad, SampledSteps, ServeCheck, ServerPolicy
 from pamprof.records.store import RECORDS_FILE, RunStore
+from pamprof.units import binary_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -186,6 +187,12 @@ class _Session:
             bytes_per_sequence=model.bytes_per_sequence,
             bytes_per_token=model.bytes_per_token,
         )
+        shortest = min(each.shortest_tokens for each in request.requests.values())
+        if memory.kept_bytes(shortest - 1) > memory.room_bytes:
+            raise UsageError(
+                f"{binary_bytes(memory.room_bytes)} hold no sequence of {title}: one of {shortest} tokens takes "
+                f"{binary_bytes(memory.kept_bytes(shortest - 1))}; give --memory of more"
+            )
 
         def server(times: StepTimes) -> Server:
             return Server(
@@ -291,6 +298,7 @@ class _Session:
             decode_step_count=outcome.decode_steps,
             busy_seconds=outcome.busy_seconds,
             device_seconds=served.device_seconds,
+            expected_seconds=served.expected_seconds,
             preemption_count=outcome.preemptions,
             interrupted=served.interrupted,
             notes=_NOTES,

@@ -21,7 +21,7 @@ from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, UsdPer
 from pamprof.cli.output import print_json, print_tables
 from pamprof.cli.paying import owned_hardware, warn_of_age, ways_of_paying
 from pamprof.cli.predicted import CalibrationFiles, PredictedGpus, with_predicted
-from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored
+from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored, require_sweep
 from pamprof.errors import UsageError
 from pamprof.pricing.serving import defaults
 
@@ -177,6 +177,7 @@ def cost(
         runs=records.runs,
         layers=[facts for session in records.sessions for facts in session.layers],
     )
+    require_sweep(records, [arm.deployment for each in found.classes for arm in each.arms])
     page = None
     if output_dir is not None:
         offered = _offered(environments.values(), prices)

@@ -156,7 +156,7 @@ def serve_check(
         print_records(read_records(folder / RECORDS_FILE))
     else:
         view = check_view(done)
-        for line in (view.title, *view.sentences):
+        for line in (view.title, *view.alerts, *view.sentences):
             typer.echo(line)
         print_tables(view.tables, view.notes)
     typer.echo(f"Page: {page}; records: {folder / RECORDS_FILE}", err=True)

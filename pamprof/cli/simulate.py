@@ -14,7 +14,7 @@ from pamprof.cli.options import Gpu, Instance, Json, PriceFile, Provider, UsdPer
 from pamprof.cli.output import print_json, print_tables
 from pamprof.cli.paying import warn_of_age, ways_of_paying
 from pamprof.cli.predicted import CalibrationFiles, PredictedGpus, with_predicted
-from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored
+from pamprof.cli.stored_files import SkipDamaged, counted_once, read_stored, require_sweep
 from pamprof.errors import UsageError
 from pamprof.pricing.serving import defaults
 
@@ -191,6 +191,7 @@ def simulate(
     files = dict.fromkeys(measured or ())
     elsewhere = curves_of((run for path in files for run in read_served_elsewhere(path, percentile)), percentile)
     study = load_study(curves, question, rates)
+    require_sweep(records, [arm.steady for arm in study.arms])
     layers = [facts for session in records.sessions for facts in session.layers]
     crossings = load_crossings(study, layers) if crossover else ()
     view = load_view(study, money, alerts=alerts, seed=seed, crossings=crossings, measured=elsewhere)

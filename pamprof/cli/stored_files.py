@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pamprof.pricing.serving.bill import Deployment
     from pamprof.records.store import RecordFile
 
 SkipDamaged = Annotated[
@@ -88,6 +89,28 @@ def counted_once(paths: Sequence[Path], files: Sequence[RecordFile]) -> tuple[Re
         if repeated:
             typer.echo(clean(f"pamprof: {path} repeats {plural(repeated, 'record')}; counted once"), err=True)
     return distinct
+
+
+def require_sweep(records: RecordFile, deployments: Sequence[Deployment]) -> None:
+    """Go on where something is known of an arm, or a sweep is among the records.
+
+    Raises:
+        RecordError: Why nothing is known, and what to measure.
+    """
+    from pamprof.analysis.serving.operating_point import Refusal
+    from pamprof.records import SessionKind
+    from pamprof.render.text import clean
+
+    points = [each.point for each in deployments]
+    unknown = [point.sentence for point in points if isinstance(point, Refusal) and point.limit is None]
+    swept = any(session.kind is SessionKind.SWEEP for session in records.sessions)
+    if len(unknown) == len(points) and not swept:
+        raise RecordError(
+            clean(
+                f"no arm can be asked about serving ({unknown[0]}): comparisons have few lengths and batches; give "
+                "records of pamprof serve-sweep"
+            )
+        )
 
 
 def ratio_of_percent(text: str, option: str) -> float:

@@ -103,6 +103,7 @@ class ServeCheck:
         token_count: Tokens that the device gave out.
         step_count, piece_count, decode_step_count: Of the server.
         busy_seconds, device_seconds: Time in which there was work, and the part of it in which steps ran.
+        expected_seconds: What the same steps take by the step times of the prediction; None in older records.
         preemption_count: Sequences that lost their caches.
         interrupted: Whether it was stopped before all were served.
         notes: What a reader must know.
@@ -141,3 +142,4 @@ class ServeCheck:
     preemption_count: int
     interrupted: bool
     notes: tuple[str, ...] = ()
+    expected_seconds: float | None = None

@@ -119,6 +119,14 @@ def test_what_cannot_be_served_is_refused_in_a_sentence(arguments: list[str], wo
     assert words in one_sentence(result, 2)
 
 
+def test_a_memory_that_holds_no_request_is_refused_before_anything_is_timed(tmp_path: Path) -> None:
+    result = check("--memory", "1KiB", "--layer", "pam", "-o", str(tmp_path / "out"))
+    assert result.exit_code == 2, result.output
+    assert "1.00 KiB hold no sequence of PAM (planar): one of " in result.stderr.splitlines()[-1]
+    assert result.stderr.endswith("give --memory of more\n")
+    assert "predicted" not in result.stderr
+
+
 def test_records_are_never_mixed_with_earlier_ones(served) -> None:
     folder, _, _ = served
     assert "choose another --output-dir" in one_sentence(check("-o", str(folder)), 2)

@@ -159,6 +159,11 @@ def test_first_tokens_later_and_sooner_than_the_model_of_cost_have_their_own_rea
     assert "as prompts queue where requests come close together" in later
 
 
+def test_many_replicas_are_written_in_one_way() -> None:
+    told = simulate("--arrivals", "poisson:1e7/s", "--requests", "300", files=("1b/pam.jsonl",)).stdout
+    assert len(re.findall(r"\d\u202f\d{3} replicas and .* in place of \d+\u202f\d{3} and ", told)) == 2
+
+
 def test_lengths_that_vary_are_named_where_a_cache_pays_for_them() -> None:
     result = simulate(
         "--arrivals", "poisson:5/s", "--input-tokens", "lognormal:1500", "--output-tokens", "lognormal:300"
@@ -267,6 +272,11 @@ def test_the_crossover_is_told_in_sentence_table_and_json() -> None:
         (("--shared-prefix", "half"), "--shared-prefix 'half' is none"),
         (("--shared-prefix", "10.5"), "--shared-prefix '10.5' is none"),
         (("--shared-prefix", "1000:share=2"), "a share above 0 to 1"),
+        (
+            ("--shared-prefix", "5000"),
+            "no prompt goes on after a prefix of 5\u202f000 tokens, the longest has 1\u202f500",
+        ),
+        (("--shared-prefix", "1500"), "no prompt goes on after a prefix of 1\u202f500 tokens"),
         (("--percentile", "0"), "--percentile 0 is none"),
         (("--slo-ttft", "2"), "--slo-ttft '2' is not a duration above zero"),
         (("--kv-policy", "swap"), "--kv-policy 'swap' is none; give recompute or reserve"),
@@ -286,6 +296,17 @@ def test_bad_input_is_one_sentence(arguments: tuple[str, ...], said: str) -> Non
     given = arguments if "--arrivals" in arguments else ("--arrivals", "poisson:12/s", *arguments)
     result = simulate(*given, files=("1b/pam.jsonl",))
     assert said in one_sentence(result, 1 if "none.csv" in given else 2)
+
+
+@pytest.mark.parametrize(
+    "command", [("simulate", "--arrivals", "poisson:12/s", "--requests", "50"), ("cost", "--tokens-per-day", "1e9")]
+)
+def test_records_of_a_comparison_are_refused_where_nothing_of_serving_is_known(command: tuple[str, ...]) -> None:
+    records = SWEEP.parent / "2026-11-23-nvidia-h200-fused"
+    result = CliRunner().invoke(app, [*command, str(records), "--price", "2"])
+    told = one_sentence(result, 1)
+    assert "a prompt of 1\u202f500 tokens lies beyond what was measured" in told
+    assert told.endswith("give records of pamprof serve-sweep")
 
 
 def test_a_predicted_gpu_is_one_more_device_and_marked_as_modelled() -> None:

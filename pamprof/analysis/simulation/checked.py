@@ -22,8 +22,11 @@ QUANTITIES = {
     "end_to_end_seconds": "end to end",
 }
 PERCENTILE_NAMES = ("p50", "p95", "p99")
-# Fewer requests say nothing of a 99th percentile.
 _FEWEST = 2
+# The 99th percentile of fewer requests is their slowest one.
+_FEWEST_FOR_P99 = 100
+# Steps this much longer or shorter than by the step times of the prediction are of a machine that was busy.
+_BUSY_RATIO = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,22 +64,45 @@ class CheckedLoad:
 
     @property
     def rows(self) -> tuple[Compared, ...]:
-        """Every percentile of every time."""
+        """Every percentile of every time; the 99th without values where too few requests say anything of it."""
+        known = PERCENTILE_NAMES if self.counted >= _FEWEST_FOR_P99 else PERCENTILE_NAMES[:-1]
         return tuple(
             Compared(
                 quantity=quantity,
                 percentile=percentile,
-                measured=_value(self.measured_metrics, quantity, percentile),
-                predicted=_value(self.predicted_metrics, quantity, percentile),
+                measured=_value(self.measured_metrics, quantity, percentile) if percentile in known else None,
+                predicted=_value(self.predicted_metrics, quantity, percentile) if percentile in known else None,
             )
             for quantity in QUANTITIES
             for percentile in PERCENTILE_NAMES
         )
 
     @property
+    def counted(self) -> int:
+        """Requests that metrics count."""
+        return len(self.measured.requests) - self.measured.requests.measured_from
+
+    @property
+    def step_ratio(self) -> float | None:
+        """How long the steps that ran took over what the prediction has for them; None where unknown."""
+        expected = self.check.expected_seconds
+        return self.check.busy_seconds / expected if expected else None
+
+    @property
+    def was_busy(self) -> bool:
+        """Whether the machine did something else, too, while it served or while its steps were timed."""
+        ratio = self.step_ratio
+        return ratio is not None and not 1 / _BUSY_RATIO <= ratio <= _BUSY_RATIO
+
+    @property
+    def judged(self) -> tuple[Compared, ...]:
+        """The known percentiles of the times to the first and per output token."""
+        return tuple(row for row in self.rows if row.error is not None and row.quantity != "end_to_end_seconds")
+
+    @property
     def largest_error(self) -> Compared | None:
-        """The percentile of the times to the first and per output token that lies furthest from its prediction."""
-        known = [row for row in self.rows if row.error is not None and row.quantity != "end_to_end_seconds"]
+        """The one that lies furthest from its prediction."""
+        known = self.judged
         return max(known, key=lambda row: abs(row.error or 0.0), default=None)
 
     @property

@@ -61,6 +61,7 @@ class ServedRequests:
         steps: Of the server, those that only read prompts included.
         reads: Pieces of prompts that were read.
         device_seconds: Time in which steps ran; the rest of the busy time is the loop's own.
+        expected_seconds: What the same steps take by the server's step times.
         interrupted: Whether it was stopped before all requests were served.
     """
 
@@ -68,6 +69,7 @@ class ServedRequests:
     steps: int
     reads: int
     device_seconds: float
+    expected_seconds: float
     interrupted: bool
 
     @property
@@ -97,6 +99,7 @@ def serve(requests: Requests, server: Server, device: ServingDevice, clock: Cloc
         steps=run.steps,
         reads=run.reads,
         device_seconds=run.device_seconds,
+        expected_seconds=run.expected_seconds(),
         interrupted=interrupted,
     )
 
@@ -108,7 +111,15 @@ class _Live(Batching):
         self.clock = clock
         self.device_seconds = 0.0
         self.steps = 0
+        self.decoded_batches: list[tuple[int, float]] = []  # sequences and their mean context, a step each
+        self.pieces: list[tuple[int, int, int]] = []  # how many, from and to
         self.reads = 0
+
+    def expected_seconds(self) -> float:
+        """Worked out when all is served: nothing but the loop may take time before."""
+        times = self.server.times
+        decoding = sum(times.decode(batch, context)[0] for batch, context in self.decoded_batches)
+        return decoding + sum(count * times.prompt(start, end) for count, start, end in self.pieces)
 
     def _await(self, seconds: float) -> None:
         self.clock.wait_until(seconds)
@@ -119,11 +130,13 @@ class _Live(Batching):
         for request in range(group.first, group.first + count):
             self.device.read(request, group.done, end, last=end == group.tokens)
         self.reads += count
+        self.pieces.append((count, group.done, end))
         return self._since(begun)
 
     def _decode(self) -> float:
         begun = self.clock.now()
         self.device.decode()
+        self.decoded_batches.append((self.running, self.offset_sum / self.running + self.step))
         return self._since(begun)
 
     def _decode_steps(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pamprof.errors import UsageError
+from pamprof.units import tokens
 
 if TYPE_CHECKING:
     from pamprof.analysis.serving.memory import StateBytes
@@ -46,9 +47,19 @@ class Prefix:
 
 
 def share_prefix(requests: Requests, prefix: Prefix, *, seed: int) -> Requests:
-    """The same requests, of which a share begins alike; a prompt no longer than the prefix shares nothing."""
+    """The same requests, of which a share begins alike; a prompt no longer than the prefix shares nothing.
+
+    Raises:
+        UsageError: No prompt is longer.
+    """
     import numpy as np
 
+    longest = int(requests.input_tokens.max())
+    if longest <= prefix.tokens:
+        raise UsageError(
+            f"no prompt goes on after a prefix of {tokens(prefix.tokens)} tokens, the longest has {tokens(longest)}; "
+            "share fewer"
+        )
     stream = np.random.default_rng((seed, _STREAM))
     shares = (stream.random(len(requests)) < prefix.share) & (requests.input_tokens > prefix.tokens)
     which = stream.integers(prefix.count, size=len(requests))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, inf, isfinite, log
+from math import exp, inf, isclose, isfinite, log
 from typing import TYPE_CHECKING
 
 from pamprof.analysis.serving.operating_point import TIME_PER_OUTPUT_TOKEN, TIME_TO_FIRST_TOKEN
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SHARES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975)
 # Two rates nearer to each other than this are one: of their times only the noise would be compared.
 _APART = 1.005
+# Rates that are typed and printed have six digits.
+_SAME_WITHIN = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,9 @@ class RateGrid:
         return None if rate > self.rates[-1] else found
 
     def error_at(self, line: TimeLine, rate: float) -> float:
-        """How far off ``at`` may be: the larger error of the rates on both sides."""
+        """How far off ``at`` may be: the larger error of the rates on both sides, nothing at a rate itself."""
+        if any(isclose(rate, each, rel_tol=_SAME_WITHIN) for each in self.rates):
+            return 0.0
         above = min(bisect_left(self.rates, rate), len(self.rates) - 1)
         return max(line.errors[max(0, above - 1)], line.errors[above])
 
@@ -96,18 +100,23 @@ class RateGrid:
         return inf, 0.0
 
 
-def rate_grid(loaded: LoadedArm, highest: HighestRate) -> RateGrid | None:
+def rate_grid(loaded: LoadedArm, highest: HighestRate, own: LoadMetrics | None = None) -> RateGrid | None:
     """The times at all rates that the search tried and at shares of what it found; None where it found none.
 
     Args:
         loaded: The arm.
         highest: Its highest rate, at the medians of the step times.
+        own: What is told of one rate elsewhere, which the grid then says, too.
     """
     best = highest.requests_per_second
     if best is None:
         return None
     simulated = [loaded.metrics(share * best) for share in SHARES]
-    return grid_of((*simulated, *highest.tried))
+    others = (*simulated, *highest.tried)
+    if own is None:
+        return grid_of(others)
+    rate = own.requests_per_second
+    return grid_of((own, *(each for each in others if not rate / _APART < each.requests_per_second < rate * _APART)))
 
 
 def grid_of(simulated: Sequence[LoadMetrics]) -> RateGrid | None:

@@ -24,6 +24,8 @@ class Requests:
         measured_from: The first request that metrics count; those before it fill an empty server.
         prefixes: Which of several common prefixes a prompt begins with, -1 for none; None where no prompts share any.
         prefix_tokens: Tokens of each common prefix.
+        arrival_words: How they come, such as ``in bursts (cv 3)``; empty where nobody said.
+        input_words, output_words: How their lengths vary, such as ``log-normal (sigma 1)``.
     """
 
     arrival_seconds: NDArray[np.float64]
@@ -33,6 +35,9 @@ class Requests:
     measured_from: int = 0
     prefixes: NDArray[np.int64] | None = None
     prefix_tokens: int = 0
+    arrival_words: str = ""
+    input_words: str = ""
+    output_words: str = ""
 
     def __len__(self) -> int:
         return len(self.arrival_seconds)
@@ -75,6 +80,13 @@ class Requests:
         return replace(self, input_tokens=inputs, prefixes=prefixes)
 
     @property
+    def length_words(self) -> str:
+        """How lengths vary, such as ``lengths log-normal (sigma 1)``; empty where nobody said."""
+        if self.input_words == self.output_words:
+            return f"lengths {self.input_words}" if self.input_words else ""
+        return f"prompts {self.input_words}, answers {self.output_words}"
+
+    @property
     def mean_input_tokens(self) -> float:
         """Of a prompt."""
         return float(self.input_tokens.mean())
@@ -94,3 +106,8 @@ class Requests:
     def longest_tokens(self) -> int:
         """Tokens of the longest request, prompt and answer."""
         return int((self.input_tokens + self.output_tokens).max())
+
+    @property
+    def shortest_tokens(self) -> int:
+        """Tokens of the shortest request, prompt and answer."""
+        return int((self.input_tokens + self.output_tokens).min())

@@ -72,7 +72,13 @@ def read_trace(path: Path) -> Requests:
     times, inputs, outputs = (np.array(column) for column in zip(*found, strict=True))
     rate = (len(found) - 1) / span
     return Requests(
-        arrival_seconds=times - times[0], input_tokens=inputs, output_tokens=outputs, per_second=float(rate)
+        arrival_seconds=times - times[0],
+        input_tokens=inputs,
+        output_tokens=outputs,
+        per_second=float(rate),
+        arrival_words="at the trace's times",
+        input_words="of the trace",
+        output_words="of the trace",
     )
 
 

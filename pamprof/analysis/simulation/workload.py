@@ -50,6 +50,13 @@ class Arrivals:
                 f"0 to {LARGEST_VARIATION:g}, 1 for Poisson"
             )
 
+    @property
+    def words(self) -> str:
+        """``in bursts (cv 3)``."""
+        if self.variation in (0, 1):
+            return "at random (Poisson)" if self.variation else "evenly spaced"
+        return f"{'in bursts' if self.variation > 1 else 'at random gaps'} (cv {self.variation:g})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
@@ -67,6 +74,11 @@ class Lengths:
                 f"lengths of mean {self.mean:g} and sigma {self.sigma:g} are none; give a mean of 0 to {MOST_TOKENS:,} "
                 f"tokens and a sigma of 0 to {log(LARGEST_VARIATION):.1f}"
             )
+
+    @property
+    def words(self) -> str:
+        """``log-normal (sigma 1)``."""
+        return f"log-normal (sigma {self.sigma:g})" if self.sigma else "all alike"
 
 
 def draw_requests(count: int, arrivals: Arrivals, inputs: Lengths, outputs: Lengths, *, seed: int) -> Requests:
@@ -95,6 +107,9 @@ def draw_requests(count: int, arrivals: Arrivals, inputs: Lengths, outputs: Leng
         output_tokens=_draw(streams[_OUTPUTS], outputs, count, least=1),
         per_second=arrivals.per_second,
         measured_from=int(count * WARM_UP_RATIO),
+        arrival_words=arrivals.words,
+        input_words=inputs.words,
+        output_words=outputs.words,
     )
 
 
@@ -125,4 +140,10 @@ def with_lengths(requests: Requests, inputs: Lengths | None, outputs: Lengths | 
     ]
     if outputs is not None and outputs.mean < 1:
         raise UsageError(f"answers of {outputs.mean:g} tokens generate nothing; give 1 or more output tokens")
-    return replace(requests, input_tokens=drawn[0], output_tokens=drawn[1])
+    return replace(
+        requests,
+        input_tokens=drawn[0],
+        output_tokens=drawn[1],
+        input_words=requests.input_words if inputs is None else inputs.words,
+        output_words=requests.output_words if outputs is None else outputs.words,
+    )

@@ -82,6 +82,7 @@ class CurvePanel:
         marks: Named places, such as a crossover or a limit.
         note: A sentence under the title, such as why there is no crossover; empty without one.
         level: A value that is drawn as a horizontal line, such as the 1 of a ratio; None for none.
+        level_text: What stands on that line; empty where its value says it.
     """
 
     title: str
@@ -91,3 +92,4 @@ class CurvePanel:
     marks: tuple[Mark, ...] = ()
     note: str = ""
     level: float | None = None
+    level_text: str = ""

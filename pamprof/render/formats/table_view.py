@@ -16,6 +16,7 @@ class TableView:
         right: Numbers of the columns that are aligned right.
         rows: One text a column; where the last begins with a basis, the row looks like it.
         notes: The sentences below the table.
+        labels: What each column is called where a row is read alone; empty where the headings say it.
         modelled: Numbers of the columns that are modelled whatever the row's basis.
     """
 
@@ -25,4 +26,5 @@ class TableView:
     right: frozenset[int]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     modelled: frozenset[int] = frozenset()

@@ -35,7 +35,7 @@ def draw(sheet: Sheet, chart: Chart) -> None:
         sheet.space(0.32 + above * 0.17)
         made = sheet.row(height, columns=columns, left=0.62, right=1.42, gap=0.25)
         for axes, panel in zip(made, group, strict=False):
-            _draw_panel(axes, panel, height, dollars="dollars" in chart.axis, title_points=8 + 12.5 * above)
+            _draw_panel(axes, panel, height, formatter=_heights(chart), title_points=8 + 12.5 * above)
         for axes in made[len(group) :]:
             axes.set_visible(False)
         sheet.space(0.5)
@@ -45,7 +45,9 @@ def _lines_above(panel: CurvePanel) -> int:
     return bool(panel.marks) + bool(panel.note)
 
 
-def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, title_points: float) -> None:
+def _draw_panel(
+    axes: Axes, panel: CurvePanel, height: float, *, formatter: Callable[[float], str], title_points: float
+) -> None:
     values = [value for curve in panel.curves for piece in curve.pieces for value in piece.values]
     values += [spot.value for curve in panel.curves for spot in curve.spots]
     levels = () if panel.level is None else (panel.level,)
@@ -58,7 +60,7 @@ def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, 
     )
     if high / low < 4:
         low, high = low / 1.4, high * 1.4
-    log_height(axes, low, high, short_dollars if dollars else short_number, at_most=6)
+    log_height(axes, low, high, formatter, at_most=6)
     reach = [x for curve in panel.curves for piece in curve.pieces for x in piece.xs]
     reach += [spot.x for curve in panel.curves for spot in curve.spots]
     reach += [mark.x.median for mark in panel.marks]
@@ -75,6 +77,16 @@ def _draw_panel(axes: Axes, panel: CurvePanel, height: float, *, dollars: bool, 
     write_below(axes, panel.x_label)
     for level in levels:
         axes.axhline(level, color=LIGHT["rule"], linewidth=1.2, zorder=2)
+        axes.annotate(
+            panel.level_text,
+            (0, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 2),
+            textcoords="offset points",
+            fontsize=8,
+            color=LIGHT["muted"],
+            va="bottom",
+        )
     for curve in panel.curves:
         draw_curve(axes, curve)
     write_labels(axes, panel, height, lambda value: log10(min(max(value, low), high) / low) / log10(high / low))
@@ -140,6 +152,12 @@ def _end(curve: ArmCurve) -> tuple[float, float]:
     ends = [(piece.xs[-1], piece.values[-1].median) for piece in curve.pieces]
     ends += [(spot.x, spot.value.median) for spot in curve.spots]
     return max(ends)
+
+
+def _heights(chart: Chart) -> Callable[[float], str]:
+    if "dollars" in chart.axis:
+        return short_dollars
+    return short_seconds if chart.axis.startswith("time (") else short_number
 
 
 def _formatter(unit: Unit) -> Callable[[float], str]:

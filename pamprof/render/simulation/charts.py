@@ -94,11 +94,12 @@ def _distributions(study: LoadStudy, drawn: Sequence[DrawnArm], words: str) -> C
             found.append(
                 CurvePanel(
                     title=title,
-                    x_label="seconds (log)",
+                    x_label="time (log)",
                     x_unit="seconds",
                     curves=tuple(curves),
                     marks=(Mark(x=Interval.exact(limit), text=f"allowed: {units.seconds(limit)}", basis=None),),
                     level=allowed if allowed > _SLOWEST_SHARE else None,
+                    level_text=f"p{level.percentile:g}",
                 )
             )
     worst = max(
@@ -187,6 +188,7 @@ def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str, measured: Se
                     curves=tuple(curves),
                     note=f"line: {units.seconds(limit)} allowed",
                     level=limit,
+                    level_text="allowed",
                 )
             )
     best = next((each for each in drawn if each.arm.highest_per_second is not None), None)
@@ -199,7 +201,7 @@ def _rates(study: LoadStudy, drawn: Sequence[DrawnArm], words: str, measured: Se
     return _chart(
         "load-rates",
         title,
-        "seconds (logarithmic)",
+        "time (logarithmic)",
         f"Time at percentile {level.percentile:g} against the rate of one replica, the same requests at every rate; "
         "the mark is the highest rate that holds both limits. Shades run from all step times at the fast end of their "
         "intervals to all at the slow end, up to four fifths of that rate."

@@ -78,11 +78,12 @@ def _chart(number: int, name: str, loads: Sequence[CheckedLoad], looks: dict) ->
             panels.append(
                 CurvePanel(
                     title=title,
-                    x_label="seconds (log)",
+                    x_label="time (log)",
                     x_unit="seconds",
                     curves=tuple(curves),
                     marks=(Mark(x=Interval.exact(limit), text=f"allowed: {units.seconds(limit)}", basis=None),),
                     level=1 - first.percentile / 100 if first.percentile < 99.5 else None,
+                    level_text=f"p{first.percentile:g}",
                 )
             )
     devices = listed(tuple(dict.fromkeys(device_label(load.check.environment) for load in loads)))

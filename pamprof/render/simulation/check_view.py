@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 from pamprof import units
 from pamprof.analysis.simulation.checked import PERCENTILE_NAMES, QUANTITIES
 from pamprof.render.formats.table_view import TableView
-from pamprof.render.text import cleaned, device_label, plural
+from pamprof.render.simulation.view import server_words
+from pamprof.render.text import cleaned, device_label, listed, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pamprof.analysis.simulation.checked import CheckedLoad, Compared
 
+_TIMES = {
+    "seconds_to_first_token": "the time to the first token",
+    "seconds_per_output_token": "the time per output token",
+}
+_COUNTS = {4: "four", 6: "six"}
 COLUMNS = (
     "arm", "load", "requests/s", "", *(f"{words} {name}" for words in QUANTITIES.values() for name in PERCENTILE_NAMES),
 )  # fmt: skip
@@ -29,6 +35,7 @@ class CheckView:
     """What is shown of ``pamprof serve-check``."""
 
     title: str
+    alerts: tuple[str, ...]
     sentences: tuple[str, ...]
     tables: tuple[TableView, ...]
     notes: tuple[str, ...]
@@ -39,10 +46,24 @@ def check_view(loads: Sequence[CheckedLoad]) -> CheckView:
     return cleaned(
         CheckView(
             title="Serving, predicted and measured",
+            alerts=_doubts(loads),
             sentences=tuple(sentence(load) for load in loads),
             tables=(_times(loads), _served(loads)),
             notes=_notes(loads),
         )
+    )
+
+
+def _doubts(loads: Sequence[CheckedLoad]) -> tuple[str, ...]:
+    """One sentence where steps took much longer or shorter than the prediction has them."""
+    busy = [
+        f"{units.ratio(load.step_ratio)} ({load.check.title} at {load_words(load)})" for load in loads if load.was_busy
+    ]
+    if not busy:
+        return ()
+    return (
+        f"Steps took {listed(tuple(busy))} of what the prediction has for them: the machine was busy with something "
+        "else, as it served or as steps were timed, and how far off the prediction is says little of the simulation.",
     )
 
 
@@ -57,17 +78,19 @@ def sentence(load: CheckedLoad) -> str:
     where = f"{check.title} at {load_words(load)}, {units.significant(check.requests_per_second)} requests a second"
     if worst is None:
         return f"{where}: too few requests were served to compare"
+    count = len(load.judged)
     stopped = f", interrupted after {plural(_served_count(load), 'request')}" if check.interrupted else ""
     return (
-        f"{where}{stopped}: of six percentiles of the times to the first and per output token, the prediction is "
-        f"furthest off at {QUANTITIES[worst.quantity]} {worst.percentile}: {units.seconds(worst.predicted)} predicted, "
+        f"{where}{stopped}: of {_COUNTS.get(count, count)} percentiles of the times to the first and per output token, "
+        f"the prediction is furthest off in {_TIMES[worst.quantity]}, {worst.percentile}: "
+        f"{units.seconds(worst.predicted)} predicted, "
         f"{units.seconds(worst.measured)} measured ({error_words(worst)})"
     )
 
 
 def error_words(row: Compared) -> str:
     """``+3.1 %``: the prediction over the measurement."""
-    return units.UNKNOWN if row.error is None else f"{row.error * 100:+.1f} %"
+    return units.UNKNOWN if row.error is None else f"{row.error * 100:+.1f} %".replace("-", "−")
 
 
 def _served_count(load: CheckedLoad) -> int:
@@ -126,9 +149,13 @@ def _notes(loads: Sequence[CheckedLoad]) -> tuple[str, ...]:
     checks = [load.check for load in loads]
     devices = dict.fromkeys(device_label(check.environment) for check in checks)
     servers = dict.fromkeys(
-        f"{check.title}: {check.workload.execution}, {check.workload.dtype}, up to "
-        f"{plural(check.policy.largest_batch, 'sequence')} at once, {units.tokens(check.policy.chunk_tokens)} prompt "
-        f"tokens a step, caches by {check.policy.memory_policy}; step times: {check.prediction.source}"
+        server_words(
+            check.title,
+            check.policy.largest_batch,
+            check.policy.chunk_tokens,
+            check.policy.memory_policy if check.policy.bytes_per_token else None,
+        )
+        + f"; {check.workload.execution}, {check.workload.dtype}; step times: {check.prediction.source}"
         for check in checks
     )
     hashes = [f"{check.prediction.file}: SHA-256 {check.prediction.sha256}" for check in checks]

@@ -85,7 +85,7 @@ def _bill(arm: ArmUnderLoad, currency: Currency) -> str:
             f"{plural(ours, 'replica')} at most either way, but {amount} a month in place of {steady}, as quiet hours "
             "rent fewer"
         )
-    return f"{plural(ours, 'replica')} and {amount} a month in place of {theirs} and {steady}"
+    return f"{plural(ours, 'replica')} and {amount} a month in place of {units.whole(theirs)} and {steady}"
 
 
 def _waiting(arm: ArmUnderLoad, question: LoadQuestion) -> str:

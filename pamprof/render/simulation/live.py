@@ -13,6 +13,7 @@ from pamprof.analysis.serving.operating_point import TIME_PER_OUTPUT_TOKEN, TIME
 from pamprof.analysis.simulation.highest_rate import THROUGHPUT
 from pamprof.analysis.simulation.measured_times import End
 from pamprof.analysis.simulation.rate_grid import rate_grid
+from pamprof.pricing.serving.fleet import CONSTANT_DEMAND
 from pamprof.render.serving.script import words_script
 from pamprof.render.serving.script_data import script_json
 from pamprof.render.text import clean
@@ -42,12 +43,14 @@ class LiveInputs:
 
     Attributes:
         columns: Of the answer.
+        rate_unit: Of the rate that is typed.
         percentile: Of the times.
         largest_error: Of reading between rates, over all arms, times and rates, as a text.
         script: The whole script.
     """
 
     columns: tuple[str, ...]
+    rate_unit: str
     percentile: str
     largest_error: str
     script: Markup
@@ -60,7 +63,7 @@ def live_inputs(study: LoadStudy, currency: Currency) -> LiveInputs | None:
         for arm in study.arms
         if arm.loaded is not None
         and End.MEDIAN in arm.highest
-        and (grid := rate_grid(arm.loaded, arm.highest[End.MEDIAN])) is not None
+        and (grid := rate_grid(arm.loaded, arm.highest[End.MEDIAN], arm.metrics)) is not None
     }
     if not grids:
         return None
@@ -69,6 +72,7 @@ def live_inputs(study: LoadStudy, currency: Currency) -> LiveInputs | None:
     module = files("pamprof.render").joinpath("templates", "simulation_live.js").read_text(encoding="utf-8")
     return LiveInputs(
         columns=COLUMNS,
+        rate_unit="a second" if study.question.profile == CONSTANT_DEMAND else "a second, the same at every hour",
         percentile=f"{study.question.level.percentile:g}",
         largest_error=units.percent(max(error for line in lines for error in line.errors)),
         script=Markup(f"{words_script(_TEXTS)}\n{module}\nloadPage.start({data});"),
@@ -86,12 +90,15 @@ def load_data(study: LoadStudy, grids: Mapping[str, RateGrid], currency: Currenc
                 "rates": list(grids[arm.title].rates),
                 "first": _line(grids[arm.title].first),
                 "each": _line(grids[arm.title].each),
+                "highest": arm.highest[End.MEDIAN].requests_per_second,
+                "bound": arm.highest[End.MEDIAN].bound,
                 "usd_per_hour": None if arm.rate is None else float(arm.rate.usd_per_hour),
             }
             for arm in study.arms
             if arm.title in grids
         ],
         "minimum_replicas": question.minimum_replicas,
+        "replicas": question.replicas,
         "currency": {"code": currency.code, "units_per_usd": float(currency.units_per_usd)},
         "bounds": {"first": TIME_TO_FIRST_TOKEN, "each": TIME_PER_OUTPUT_TOKEN, "throughput": THROUGHPUT},
         "begins": {

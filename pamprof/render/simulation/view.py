@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 TIME_COLUMNS = (
     "arm", "requests/s a replica", "to first token p50", "p95", "p99", "per output token p50", "p95", "p99",
-    "end to end p50", "p95", "p99", "good requests/s", "busy", "sequences a step", "preempted", "refused",
+    "end to end p50", "p95", "p99", "good requests/s", "busy", "sequences a step", "preempted, refused",
 )  # fmt: skip
+_TIME_LABELS = tuple(
+    f"{TIME_COLUMNS[at - (at - 2) % 3].removesuffix(' p50')} {name}" if name in ("p95", "p99") else name
+    for at, name in enumerate(TIME_COLUMNS)
+)
 FLEET_COLUMNS = (
     "arm", "highest rate a replica", "held back by", "replicas", "a month", "over the market", "steady: replicas",
     "steady: a month", "basis",
@@ -85,9 +89,12 @@ def asked_words(study: LoadStudy) -> str:
         if question.profile == CONSTANT_DEMAND
         else f" on the day's mean, {units.ratio(question.profile.peak_factor)} in the busiest hour"
     )
+    come = f" {requests.arrival_words}" if requests.arrival_words else ""
+    varied = f", {requests.length_words}" if requests.length_words else ""
     return (
-        f"{units.significant(requests.per_second)} requests a second{day}, of {_mean(requests.mean_input_tokens)} "
-        f"input and {_mean(requests.mean_output_tokens)} output tokens in the mean; at percentile "
+        f"{units.significant(requests.per_second)} requests a second{come}{day}, of "
+        f"{_mean(requests.mean_input_tokens)} input and {_mean(requests.mean_output_tokens)} output tokens in the mean"
+        f"{varied}; at percentile "
         f"{level.percentile:g} at most {units.seconds(level.limits.seconds_to_first_token)} to the "
         f"first token and {units.seconds(level.limits.seconds_per_output_token)} per output token."
     )
@@ -103,6 +110,7 @@ def _times(study: LoadStudy) -> TableView:
         title="What users wait",
         summary=f"One replica at its share of the requests{hour}, at the medians of the step times.",
         columns=TIME_COLUMNS,
+        labels=_TIME_LABELS,
         right=frozenset(range(1, len(TIME_COLUMNS))),
         rows=tuple(_time_row(arm) for arm in study.arms),
         notes=tuple(_interval_words(arm, study) for arm in study.arms if arm.metrics is not None),
@@ -122,8 +130,7 @@ def _time_row(arm: ArmUnderLoad) -> tuple[str, ...]:
         units.significant(found.good_requests_per_second),
         units.percent(found.busy_ratio),
         units.significant(found.mean_batch),
-        units.whole(found.preemptions),
-        units.whole(found.refused),
+        f"{units.whole(found.preemptions)}, {units.whole(found.refused)}",
     )
 
 
@@ -230,6 +237,15 @@ def _prefix_words(study: LoadStudy) -> tuple[str, ...]:
     )
 
 
+def server_words(arm: str, largest_batch: int, chunk_tokens: int, cache_policy: str | None) -> str:
+    """How a server is run; ``cache_policy`` is None where states are fixed."""
+    kept = "fixed states that cannot outgrow the memory" if cache_policy is None else f"caches by {cache_policy}"
+    return (
+        f"{arm}: up to {plural(largest_batch, 'sequence')} at once, {units.whole(chunk_tokens)} prompt tokens a step, "
+        f"{kept}"
+    )
+
+
 def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
     question = study.question
     curves = [arm.steady.curve for arm in study.arms]
@@ -242,11 +258,12 @@ def _notes(study: LoadStudy, currency: Currency, seed: int) -> tuple[str, ...]:
     )
     unpaid = dict.fromkeys(f"no rate is known: {arm.rate_refusal}" for arm in study.arms if arm.rate_refusal)
     servers = [
-        f"{arm.title}: up to {plural(arm.loaded.largest_batch, 'sequence')} at once, "
-        f"{units.tokens(arm.loaded.chunk_tokens)} prompt tokens a step, caches by {arm.loaded.policy.value}"
-        if arm.steady.curve.runs[0].memory.state_kind == "kv-cache"
-        else f"{arm.title}: up to {plural(arm.loaded.largest_batch, 'sequence')} at once, "
-        f"{units.tokens(arm.loaded.chunk_tokens)} prompt tokens a step, fixed states that cannot outgrow the memory"
+        server_words(
+            arm.title,
+            arm.loaded.largest_batch,
+            arm.loaded.chunk_tokens,
+            arm.loaded.policy.value if arm.steady.curve.runs[0].memory.state_kind == "kv-cache" else None,
+        )
         for arm in study.arms
         if arm.loaded is not None
     ]

@@ -2,7 +2,7 @@
 const loadPage = (() => {
   "use strict";
   const w = costWords, at = (name) => document.getElementById("load-" + name);
-  const NAMES = ["rate", "first", "each"], MILLISECONDS = 1000;
+  const NAMES = ["rate", "first", "each"], MILLISECONDS = 1000, SAME_WITHIN = 1e-5;
 
   function between(places, values, place) {
     let above = places.findIndex((each) => each >= place);
@@ -27,7 +27,12 @@ const loadPage = (() => {
     return [Infinity, 0];
   }
 
-  function highestWithin(arm, asked, bounds) {
+  // At the page's own limits the rate that was found is known, and not read between others.
+  const isOwn = (asked, begins) =>
+    asked.first === begins.first && Math.abs(asked.each * MILLISECONDS / begins.each - 1) < 1e-9;
+
+  function highestWithin(arm, asked, { bounds, begins }) {
+    if (isOwn(asked, begins)) { return [arm.highest, arm.bound, 0]; }
     const first = crossing(arm, arm.first, asked.first);
     const each = arm.each === null ? [Infinity, 0] : crossing(arm, arm.each, asked.each);
     const [rate, error] = first[0] <= each[0] ? first : each, bound = first[0] <= each[0] ? bounds.first : bounds.each;
@@ -35,6 +40,7 @@ const loadPage = (() => {
   }
 
   function errorAt(arm, line, rate) {
+    if (arm.rates.some((each) => Math.abs(each / rate - 1) <= SAME_WITHIN)) { return 0; }
     const found = arm.rates.findIndex((each) => each >= rate);
     const above = found < 0 ? arm.rates.length - 1 : found;
     return Math.max(line.errors[Math.max(0, above - 1)], line.errors[above]);
@@ -42,9 +48,10 @@ const loadPage = (() => {
 
   // What one arm answers; rates a second, seconds, and dollars for 730 hours.
   function answer(arm, asked, data) {
-    const [highest, bound, highestError] = highestWithin(arm, asked, data.bounds);
+    const [highest, bound, highestError] = highestWithin(arm, asked, data);
     if (!highest) { return { title: arm.title, highest: null, bound }; }
-    const replicas = Math.max(data.minimum_replicas, Math.ceil(asked.rate / highest - 1e-9));
+    const fewest = Math.max(data.minimum_replicas, Math.ceil(asked.rate / highest - 1e-9));
+    const replicas = data.replicas === null ? fewest : data.replicas;
     const share = asked.rate / replicas, lines = [arm.first, arm.each].filter((line) => line !== null);
     return {
       title: arm.title, highest, highest_error: highestError, bound, replicas, share,
@@ -60,7 +67,7 @@ const loadPage = (() => {
       return [found.title, costText.LOAD_NEVER, found.bound].concat(new Array(5).fill(w.UNKNOWN));
     }
     return [
-      found.title, w.significant(found.highest) + "/s" + (found.highest_error ? " ±" + w.percent(found.highest_error) : ""), found.bound, String(found.replicas),
+      found.title, w.significant(found.highest) + "/s" + (found.highest_error ? " ±" + w.percent(found.highest_error) : ""), found.bound, w.whole(found.replicas),
       w.money(data.currency, found.usd_per_month), w.seconds(found.first), w.seconds(found.each),
       w.fill("LOAD_ERROR", { error: w.percent(found.error) }),
     ];
@@ -79,7 +86,7 @@ const loadPage = (() => {
   }
 
   function show(data) {
-    const numbers = asked(), body = at("arms").tBodies[0];
+    const numbers = asked(), body = at("arms").tBodies[0], headings = at("arms").tHead.rows[0].cells;
     at("answer").hidden = numbers === null;
     if (numbers === null) { return; }
     body.replaceChildren(...data.arms.map((arm) => {
@@ -88,6 +95,7 @@ const loadPage = (() => {
         const cell = document.createElement(column === 0 ? "th" : "td");
         if (column === 0) { cell.scope = "row"; }
         if (column === 2) { cell.className = "left"; }
+        if (column > 0) { cell.dataset.label = headings[column].textContent; }
         cell.textContent = text;
         row.append(cell);
       });

@@ -98,6 +98,7 @@ def test_the_loop_serves_as_the_simulation_says(seed, rate, sizes, policy, grows
     assert device.tokens == {int(r): int(drawn.output_tokens[r]) for r in np.flatnonzero(served_requests)}
     assert device.most <= batch
     assert served.device_seconds == pytest.approx(found.busy_seconds)
+    assert served.expected_seconds == pytest.approx(found.busy_seconds)
     assert not device.contexts
 
 
@@ -111,6 +112,13 @@ def test_what_the_loop_itself_takes_is_told_apart():
     served = serve(requests([0.0, 0.0], [10, 10], [3, 5]), server(TIMES), device, device)
     assert served.host_seconds == pytest.approx(1e-3)  # the first leaves; after the second nothing follows
     assert (served.steps, served.reads) == (5, 2)
+
+
+def test_what_steps_should_take_does_not_depend_on_what_they_took():
+    drawn, slow = requests([0.0, 0.0], [10, 10], [3, 5]), VirtualDevice(host_seconds=1.0)
+    served = serve(drawn, server(TIMES), slow, slow)
+    assert served.expected_seconds == pytest.approx(simulate(drawn, server(TIMES)).busy_seconds)
+    assert served.device_seconds == pytest.approx(served.expected_seconds + 4.0)  # four decode steps
 
 
 def test_what_was_served_before_an_interruption_is_kept():

@@ -47,6 +47,21 @@ def test_the_mean_asked_for_is_served_however_few_requests_are_drawn() -> None:
     assert found.mean_output_tokens == pytest.approx(300, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("variation", "sigma", "words"),
+    [
+        (0.0, 0.0, ("evenly spaced", "lengths all alike")),
+        (1.0, 1.0, ("at random (Poisson)", "prompts log-normal (sigma 1), answers all alike")),
+        (5.0, 0.8, ("in bursts (cv 5)", "prompts log-normal (sigma 0.8), answers all alike")),
+    ],
+)
+def test_requests_say_how_they_were_drawn(variation: float, sigma: float, words: tuple[str, str]) -> None:
+    found = drawn(variation=variation, sigma=sigma)
+    assert (found.arrival_words, found.length_words) == words
+    same = with_lengths(found, None, Lengths(mean=20, sigma=sigma), seed=1)
+    assert same.length_words == f"lengths {same.input_words}"
+
+
 def test_most_tokens_are_decoded_in_long_requests() -> None:
     # Ten tokens at 0 to 9 of context and thirty at 100 to 129.
     found = requests([1.0, 2.0], [0, 100], [10, 30])

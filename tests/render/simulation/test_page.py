@@ -63,6 +63,8 @@ def test_the_page_stands_alone_and_has_every_picture_and_table(page: str, charts
     assert not re.search(r"@import|url\((?!#)|<script", page)
     for chart in charts:
         assert f'<figure id="{chart.name}">' in page
+    assert 'data-label="to first token p95"' in page
+    assert 'data-label="end to end p99"' in page
     for column in (*TIME_COLUMNS, *FLEET_COLUMNS):
         assert f">{column}</th>" in page
     assert "A rate is old." in page
@@ -86,6 +88,9 @@ def test_the_curve_of_waiting_crosses_the_levels_share_at_the_tables_percentile(
 def test_the_rates_end_beyond_the_mark_and_the_line_is_the_limit(charts: tuple[Chart, ...]) -> None:
     limits = [panel.level for panel in charts[1].panels if isinstance(panel, CurvePanel)]
     assert limits == [2.0, 0.05]
+    drawn = draw_svg(charts[1], narrow=True)
+    assert all(f">{tick}<" in drawn for tick in ("100 ms", "1 s", "allowed")), re.findall(r">([^<>]+)</text", drawn)
+    assert ">p95<" in draw_svg(charts[0], narrow=True)
     highest = {arm.title.partition(" ·")[0]: arm.highest_per_second for arm in study().arms}
     for panel in charts[1].panels:
         assert isinstance(panel, CurvePanel)
@@ -94,6 +99,12 @@ def test_the_rates_end_beyond_the_mark_and_the_line_is_the_limit(charts: tuple[C
             assert ours is not None
             assert [spot.x for spot in curve.spots] == [ours.median]
             assert curve.pieces[0].xs[0] < 0.06 * ours.median
+
+
+def test_the_question_says_how_requests_come_and_how_their_lengths_vary() -> None:
+    asked = load_view(study(), USD, seed=1).asked
+    assert "60.0 requests a second in bursts (cv 3), of 1\u202f500 input and 300 output tokens in the mean, " in asked
+    assert "prompts all alike, answers log-normal (sigma 0.5); at percentile 95" in asked
 
 
 def test_a_level_that_nothing_holds_has_reasons_in_place_of_pictures() -> None:

@@ -98,7 +98,7 @@ const costPage = (() => {
 
   // A row looks like the basis that its last cell begins with, as in the tables made before.
   function fillTable(body, rows, { left = [], modelled = [] } = {}) {
-    const { INTERPOLATED, MODELLED } = costConstants.basis;
+    const { INTERPOLATED, MODELLED } = costConstants.basis, headings = body.parentElement.tHead.rows[0].cells;
     body.replaceChildren(...rows.map((cells) => {
       const basis = cells[cells.length - 1].split(" ")[0];
       const row = element("tr", undefined, [INTERPOLATED, MODELLED].includes(basis) ? basis : "");
@@ -107,7 +107,7 @@ const costPage = (() => {
         const looks = (left.includes(column) ? ["left"] : []).concat(modelled.includes(column) ? [MODELLED] : []);
         const cell = element(column ? "td" : "th", shown, looks.join(" "));
         if (detail) { cell.append(" ", element("span", detail, "detail")); }
-        if (!column) { cell.scope = "row"; }
+        if (column) { cell.dataset.label = headings[column].textContent; } else { cell.scope = "row"; }
         return cell;
       }));
       return row;
