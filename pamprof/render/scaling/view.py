@@ -95,8 +95,8 @@ def _sentence(point: ScalingPoint, names: Names) -> str:
     what = ", each with as many tokens as one device," if run.scales_weakly else " that share the step of one device"
     text = (
         f"{names.in_sentence(run.workload)}, {_where(run.workload).lower()}, {_how(point)}: "
-        f"{plural(point.ranks, 'rank')}{what} process {with_brackets(point.speed_up, units.ratio)} the tokens per second of one device, an "
-        f"efficiency of {units.percent(point.efficiency.median)}"
+        f"{plural(point.ranks, 'rank')}{what} process {with_brackets(point.speed_up, units.ratio)} the tokens per "
+        f"second of one device, an efficiency of {units.percent(point.efficiency.median)}"
     )
     if point.sent_bytes is not None:
         text += f"; each sends {units.binary_bytes(point.sent_bytes)} a step"
