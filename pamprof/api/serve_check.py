@@ -75,7 +75,7 @@ def serve_checks(request: ServeCheckRequest, say: Callable[[str], None]) -> Iter
     )
     check_implementations(arms, request.implementations)
     for failed in left_out:
-        say(f"{failed.layer} is left out: {failed.reason}")
+        say(failed.words)
     environment, unknowns = read_environment(device, open_nvml(device.uuid))
     store = RunStore(path)
     session = _Session(

@@ -53,6 +53,7 @@ def layers(
     from pamprof.measure.any_layer.registration import register_named
     from pamprof.measure.comparison.request import DEFAULT_LAYERS
     from pamprof.measure.session.matched_arms import planned_arms
+    from pamprof.records import UnplannedLayer
     from pamprof.render.text import clean
     from pamprof.workloads.registry import broken_layers
     from pamprof.workloads.standard_output import talk_to_stderr
@@ -78,9 +79,9 @@ def layers(
             sequence_length=sequence_length,
             dtype=choice(Dtype, dtype, "--dtype"),
         )
-        broken = {**broken_layers(), **{layer.layer: layer.reason for layer in failed}}
-    for name, reason in broken.items():
-        typer.echo(clean(f"pamprof: layer {name} is left out: {reason}"), err=True)
+        broken = [UnplannedLayer(layer=name, reason=reason) for name, reason in broken_layers().items()]
+    for each in {each.layer: each for each in (*broken, *failed)}.values():
+        typer.echo(clean(f"pamprof: layer {each.words}"), err=True)
     facts = [arm.facts for arm in arms]
     if json:
         import msgspec

@@ -58,6 +58,11 @@ class UnplannedLayer:
     reason: str
     traceback: str | None = None
 
+    @property
+    def words(self) -> str:
+        """``mine is left out: …``, its name said once."""
+        return f"{self.layer} is left out: {self.reason.removeprefix(f'layer {self.layer}: ')}"
+
 
 class SessionKind(StrEnum):
     """What a session measured: paired arms at planned points, or curves for serving that find their own points."""

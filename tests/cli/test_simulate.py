@@ -264,7 +264,7 @@ def test_the_crossover_is_told_in_sentence_table_and_json() -> None:
         (("--arrivals", "poisson:0/s"), "0 requests a second never arrive"),
         (("--arrivals", "poisson:12/s:cv=3"), "is no stream of requests"),
         (("--arrivals", "bursty:12/s:cv=1e6"), "give a variation of 0 to 100"),
-        (("--arrivals", "none.csv"), "none.csv cannot be read as a trace"),
+        (("--arrivals", "none.csv"), "pamprof: none.csv cannot be read as a trace: No such file or directory"),
         (("--input-tokens", "many"), "--input-tokens 'many' is no length"),
         (("--input-tokens", "trace"), "--input-tokens trace needs a trace"),
         (("--output-tokens", "0"), "answers of 0 tokens generate nothing"),

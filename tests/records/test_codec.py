@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pamprof.errors import RecordError
-from pamprof.records import Execution, KernelClass, KernelUse, Run, Session, StepKernels
+from pamprof.records import Execution, KernelClass, KernelUse, Run, Session, StepKernels, UnplannedLayer
 from pamprof.records.codec import SCHEMA_VERSION, decode, encode
 from tests.synthetic import ranked_run, synthetic_records
 
@@ -131,3 +131,8 @@ def test_a_mutated_line_is_refused_or_is_the_same_record(position, replacement, 
     original = decode(_LINE)
     assert isinstance(record, Run)
     assert record == original
+
+
+@pytest.mark.parametrize("reason", ["it needs fla", "layer gla: it needs fla"])
+def test_a_layer_that_is_left_out_is_named_once(reason):
+    assert UnplannedLayer(layer="gla", reason=reason).words == "gla is left out: it needs fla"

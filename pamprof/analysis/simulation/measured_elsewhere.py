@@ -99,7 +99,8 @@ def read_served_elsewhere(path: Path, percentile: float) -> tuple[ServedElsewher
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
-        raise RecordError(f"{path} cannot be read as a serving result: {exc}") from exc
+        reason = getattr(exc, "strerror", None) or exc  # an OSError's own text names the file again
+        raise RecordError(f"{path} cannot be read as a serving result: {reason}") from exc
     wanted = tuple(sorted({*_SHOWN, percentile}))
     return tuple(_run(path, document, wanted) for document in _documents(path, text))
 

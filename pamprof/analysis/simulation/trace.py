@@ -43,7 +43,8 @@ def read_trace(path: Path) -> Requests:
         opened = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = opened.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError, EOFError, zlib.error) as exc:
-        raise RecordError(f"{path} cannot be read as a trace: {exc}") from exc
+        reason = getattr(exc, "strerror", None) or exc  # an OSError's own text names the file again
+        raise RecordError(f"{path} cannot be read as a trace: {reason}") from exc
     try:
         table = list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as exc:

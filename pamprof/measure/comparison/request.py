@@ -281,7 +281,7 @@ def _plan(request: CompareRequest, device_kind: str, earlier: RecordFile | None)
         settings=settings,
         shared=shared,
         unplanned_layers=unplanned,
-        remarks=(*remarks, *(f"{failed.layer} is left out: {failed.reason}" for failed in unplanned)),
+        remarks=(*remarks, *(failed.words for failed in unplanned)),
     )
 
 

@@ -119,7 +119,7 @@ def _plan(request: SweepRequest, device_kind: str, earlier: RecordFile | None) -
         unplanned_layers=unplanned,
         remarks=(
             *(_plan_sentence(group) for group in groups),
-            *(f"{failed.layer} is left out: {failed.reason}" for failed in unplanned),
+            *(failed.words for failed in unplanned),
         ),
     )
 
