@@ -95,6 +95,7 @@ def serve_checks(request: ServeCheckRequest, say: Callable[[str], None]) -> Iter
                 if checked.check.interrupted:
                     return
     finally:
+        store.discard_if_empty()
         store.close()
 
 

@@ -141,6 +141,13 @@ class RunStore:
                 self._file.truncate(size)
             raise OutputError(f"cannot write {self.path}: {exc.strerror}; what was written before is safe") from exc
 
+    def discard_if_empty(self) -> None:
+        """Remove the file where it holds nothing, and its folder where that holds nothing else."""
+        if self.path.stat().st_size == 0:
+            self.path.unlink()
+            with contextlib.suppress(OSError):  # the folder held something before
+                self.path.parent.rmdir()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

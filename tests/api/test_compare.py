@@ -5,6 +5,7 @@ import inspect
 import re
 import shlex
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
@@ -98,7 +99,7 @@ def test_the_terminal_shows_the_table_that_the_command_prints(result):
 
 def test_a_notebook_shows_sentence_numbers_ladder_and_table_without_a_script(result):
     page = result._repr_html_()
-    assert result.story.sentence in page
+    assert result.story.sentence in unescape(page)
     assert page.count("<li>") == 4
     assert "Where the cost comes from: Decode" in page
     assert page.count('<tr class="baseline">') == 1

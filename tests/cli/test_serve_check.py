@@ -124,6 +124,7 @@ def test_a_memory_that_holds_no_request_is_refused_before_anything_is_timed(tmp_
     assert result.exit_code == 2, result.output
     assert "1.00 KiB hold no sequence of PAM (planar): one of " in result.stderr.splitlines()[-1]
     assert result.stderr.endswith("give --memory of more\n")
+    assert not (tmp_path / "out").exists()  # so that the folder can be named again
     assert "predicted" not in result.stderr
 
 

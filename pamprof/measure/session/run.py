@@ -357,7 +357,6 @@ def closing(store: RunStore, worker: WorkerProcess | None, *, fresh: bool) -> It
         worker: Started early, while this process was still planning, if any.
         fresh: Whether the file of ``store`` was made for it.
     """
-    path = store.path
     try:
         yield
     except BaseException:
@@ -365,10 +364,8 @@ def closing(store: RunStore, worker: WorkerProcess | None, *, fresh: bool) -> It
             worker.kill()
             if not worker.is_closed:
                 worker.close()
-        if fresh and path.stat().st_size == 0:
-            path.unlink()
-            with contextlib.suppress(OSError):  # the folder held something before
-                path.parent.rmdir()
+        if fresh:
+            store.discard_if_empty()
         raise
     finally:
         store.close()
