@@ -13,6 +13,7 @@ import pamprof
 from pamprof.cli import app
 from pamprof.errors import PamprofError
 from pamprof.records.codec import encode
+from pamprof.workloads import registry
 from tests.synthetic import synthetic_records
 
 
@@ -211,7 +212,8 @@ def test_layers_prints_the_papers_parameter_counts(tmp_path):
     assert counts["transformer"] == 100_283_232
 
 
-def test_layers_prints_a_layer_of_ones_own_as_it_is_matched(tmp_path):
+def test_layers_prints_a_layer_of_ones_own_as_it_is_matched(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_given", {})  # forgotten after the test
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n\ndef gru(width, num_layers=1):\n"
         "    return nn.GRU(width, width, num_layers, batch_first=True)\n"

@@ -107,9 +107,7 @@ def test_the_twenty_demands_of_the_readme_are_those_of_the_table():
     _, layer, row = max(changes, key=lambda change: change[0])
     assert layer == "transformer"
     said = said_in(README)
-    assert (
-        f"twenty demands on an H200 at 100M {len(flips)} decisions between PAM and the Llama-style decoder flip" in said
-    )
+    assert f"demands on an H200 at 100M {len(flips)} decisions between PAM and the Llama-style decoder flip" in said
     assert f"In {len(to_equal)} of them a steady batch needs one replica fewer with Llama" in said
     assert f"in {len(to_pam)} PAM then needs fewer" in said
     assert len(to_equal) + len(to_pam) == len(flips)
