@@ -158,7 +158,7 @@ def test_no_two_places_disagree(drawn):
     check(drawn.records)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(DRAWN)
 def test_no_two_places_disagree_in_a_broad_sweep(drawn):
@@ -310,6 +310,7 @@ def agree_on_the_family(view, efforts, analysis):
         assert len({row.arm.layer for row in view.rows}) < 3
         return
     assert {row.layer for row in view.family.rows} >= {row.arm.layer for row in view.rows}
+    dtype = analysis.points[0].point.dtype  # the table is of one
     speeds = [column for column in view.family.columns if column.heading.split()[0] in PHASE_NAMES.values()]
     for layer in view.family.rows:
         measured = {}
@@ -318,8 +319,8 @@ def agree_on_the_family(view, efforts, analysis):
             rows = [
                 row
                 for row in view.rows
-                if (row.arm.layer, row.phase, row.batch_size, row.sequence_length)
-                == (layer.layer, PHASE_NAMES[Phase(phase)], int(batch), int(length))
+                if (row.arm.layer, row.phase, row.batch_size, row.sequence_length, row.dtype)
+                == (layer.layer, PHASE_NAMES[Phase(phase)], int(batch), int(length), dtype)
             ]
             if cell.reason:
                 assert not rows

@@ -48,7 +48,7 @@ class TestTwoRanksAgainstOneDevice:
         assert not {name: value for name, value in chosen.items() if name.endswith("logits") and not value <= 1e-5}
 
     @needs_triton
-    @pytest.mark.slow
+    @pytest.mark.sweep  # a minute and a half in the interpreter
     def test_the_fused_kernels_agree_under_all_three(self):
         found = measured("tests.workloads.fused_ranks_cases")
         assert {name.split()[3] for name in found if " train " in name} == {"ddp", "fsdp", "tp"}

@@ -192,14 +192,19 @@ def _why_not(member: Member, column: Point, records: RecordFile, analysis: Analy
     refused = [each.reason for s in records.sessions for each in s.unplanned_layers if each.layer == member[0]]
     elsewhere = sorted(
         {
-            (point.point.batch_size, point.point.sequence_length)
+            (point.point.batch_size, point.point.sequence_length, point.point.dtype)
             for point in analysis.points
-            if point.point.phase is column.phase and any(_member(s.workload.spec) == member for s in point.summaries)
+            if point.point.phase is column.phase
+            and point.point.scope is column.scope
+            and any(_member(s.workload.spec) == member for s in point.summaries)
         }
     )
     if refused and not elsewhere:
         return "refused", refused[-1]
     if elsewhere:
-        places = ", ".join(f"{batch} × {length:,} tokens" for batch, length in elsewhere)
+        places = ", ".join(
+            f"{batch} × {length:,} tokens{'' if dtype is column.dtype else f' in {dtype}'}"
+            for batch, length, dtype in elsewhere
+        )
         return "not run", f"not run here, but at {places}"
     return "not run", "not run in this phase"
